@@ -1,0 +1,224 @@
+"""GradientSignAttack: what to descend, how far, how often, from where."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from aad_tf.attacks.objectives import Objective
+from aad_tf.attacks.steps import all_of_loop, compiled_step, gradient_sign_step, last_of_loop
+from aad_tf.checks import check_count, check_epsilon, check_images, check_labels
+from aad_tf.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class GradientSignAttack:
+    """Iterated signed gradient descent of an objective under an l-inf budget.
+
+    Attributes:
+        objective: what is descended; it carries its own sign and labels.
+        step_size: size of a step, in the unit of the images ([0, 1], not /255).
+        num_steps: number of steps (rounds).
+        epsilon: l-inf budget around the clean image; None lets rounds accumulate to
+            `num_steps * step_size`, as the AAD paper does.
+        random_start: start from a uniform point of the budget.
+        restarts: independent random starts; of each example the first that fools the network is
+            kept.
+        name: short name for records and tables.
+
+    Example:
+        >>> attack = pgd(epsilon=8 / 255, step_size=2 / 255, num_steps=10)
+        >>> adversarial = attack(classifier, images, labels, seed=0)
+    """
+
+    objective: Objective
+    step_size: float
+    num_steps: int = 1
+    epsilon: float | None = None
+    random_start: bool = False
+    restarts: int = 1
+    name: str = dataclasses.field(default="gradient_sign", compare=False)
+
+    def __post_init__(self) -> None:
+        check_epsilon(self.step_size, "step_size")
+        check_count(self.num_steps, "num_steps")
+        check_count(self.restarts, "restarts")
+        if self.epsilon is not None:
+            check_epsilon(self.epsilon, "epsilon")
+        if self.random_start and self.epsilon is None:
+            raise ValueError("random_start needs an epsilon: the ball to start in.")
+        if self.restarts > 1 and not self.random_start:
+            raise ValueError(
+                f"restarts={self.restarts} without random_start repeats the same attack; set "
+                f"random_start=True or restarts=1."
+            )
+
+    @property
+    def total_epsilon(self) -> float:
+        """Largest possible l-inf perturbation, in pixel units."""
+        reach = self.num_steps * self.step_size
+        if self.epsilon is None:
+            return min(reach, 1.0)
+        return self.epsilon if self.random_start else min(self.epsilon, reach)
+
+    def threat_model(self) -> dict[str, Any]:
+        """What a robust accuracy under this attack speaks of, ready for a record."""
+        return {
+            "attack": self.name,
+            "norm": "linf",
+            "epsilon": self.total_epsilon,
+            "epsilon_255": self.total_epsilon * 255,
+            "projected": self.epsilon is not None,
+            "steps": self.num_steps,
+            "step_size": self.step_size,
+            "random_start": self.random_start,
+            "restarts": self.restarts,
+            "objective": self.objective.name,
+            "labels": "true",
+        }
+
+    def rounds(
+        self, classifier: Classifier, images: Any, labels: Any, *, seed: int | None = None
+    ) -> tf.Tensor:
+        """Adversarial images after every round: x_adv1, x_adv2, ... of [AAD Sec. 3.3].
+
+        Args:
+            classifier: the network under attack; runs in inference mode throughout.
+            images: float `[batch, H, W, C]` within the classifier's bounds.
+            labels: int `[batch]`, true labels.
+            seed: seeds random starts (default 0); the same seed gives the same images.
+
+        Returns:
+            `[num_steps, batch, H, W, C]`; gradients stop here. With restarts, the rounds of the
+            restart kept for each example.
+
+        Raises:
+            TypeError: images not floating point, or labels not integers.
+            ValueError: wrong rank or shape, NaN, values out of range, labels out of range.
+        """
+        images, labels = self._checked(classifier, images, labels)
+        step = self._eager_step(classifier, images, labels)
+
+        def run(start: tf.Tensor) -> tf.Tensor:
+            rounds = []
+            for _ in range(self.num_steps):
+                start = step(start)
+                rounds.append(start)
+            return tf.stack(rounds)
+
+        return self._keep_first_success(classifier, images, labels, seed, run, axis=1)
+
+    def __call__(
+        self, classifier: Classifier, images: Any, labels: Any, *, seed: int | None = None
+    ) -> tf.Tensor:
+        """Adversarial images after the last round, `[batch, H, W, C]`; see `rounds`."""
+        images, labels = self._checked(classifier, images, labels)
+        step = self._eager_step(classifier, images, labels)
+
+        def run(start: tf.Tensor) -> tf.Tensor:
+            for _ in range(self.num_steps):
+                start = step(start)
+            return start
+
+        return self._keep_first_success(classifier, images, labels, seed, run, axis=0)
+
+    def rounds_in_graph(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
+    ) -> tf.Tensor:
+        """`rounds` without checks, for use inside a compiled training step.
+
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]` in the classifier's dtype.
+            labels: int32 `[batch]`.
+            seed: int32 `[2]`, may be a tensor.
+
+        Returns:
+            `[num_steps, batch, H, W, C]`.
+        """
+        step = self._graph_step(classifier, images, labels)
+        run = functools.partial(all_of_loop, step, num_steps=self.num_steps)
+        return self._keep_first_success(classifier, images, labels, seed, run, axis=1)
+
+    def last_in_graph(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
+    ) -> tf.Tensor:
+        """The last round only, `[batch, H, W, C]`; see `rounds_in_graph`."""
+        step = self._graph_step(classifier, images, labels)
+        run = functools.partial(last_of_loop, step, num_steps=self.num_steps)
+        return self._keep_first_success(classifier, images, labels, seed, run, axis=0)
+
+    def step_in_graph(
+        self, classifier: Classifier, current: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
+    ) -> tf.Tensor:
+        """One more step from `current` under the budget around `images`, without checks."""
+        return self._graph_step(classifier, images, labels)(current)
+
+    def start(self, images: tf.Tensor, classifier: Classifier, seed: Any) -> tf.Tensor:
+        """Where the attack begins: the images, or a uniform point of the budget around them."""
+        if not self.random_start or self.epsilon is None:
+            return images
+        noise = tf.random.stateless_uniform(
+            tf.shape(images), seed, -self.epsilon, self.epsilon, images.dtype
+        )
+        return tf.clip_by_value(images + noise, *classifier.bounds)
+
+    def scalars(self, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
+        """Step size and budget as tensors, so that one compiled step serves all values."""
+        epsilon = math.inf if self.epsilon is None else self.epsilon
+        return tf.constant(self.step_size, dtype), tf.constant(epsilon, dtype)
+
+    def _checked(
+        self, classifier: Classifier, images: Any, labels: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        images = check_images(
+            images,
+            bounds=classifier.bounds,
+            image_shape=classifier.input_shape,
+            dtype=classifier.dtype,
+        )
+        labels = check_labels(
+            labels, batch_size=images.shape[0], num_classes=classifier.num_classes
+        )
+        return images, labels
+
+    def _eager_step(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
+    ) -> Callable[[tf.Tensor], tf.Tensor]:
+        function = compiled_step(classifier, self.objective)
+        scalars = self.scalars(images.dtype)
+        return lambda current: function(current, images, labels, *scalars)[0]
+
+    def _graph_step(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
+    ) -> Callable[[tf.Tensor], tf.Tensor]:
+        scalars = self.scalars(images.dtype)
+        return lambda current: gradient_sign_step(
+            classifier, self.objective, current, images, labels, *scalars
+        )[0]
+
+    def _keep_first_success(
+        self,
+        classifier: Classifier,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        seed: Any,
+        run: Callable[[tf.Tensor], tf.Tensor],
+        axis: int,
+    ) -> tf.Tensor:
+        """Runs every restart; `axis` is where the result of `run` holds the batch."""
+        seed = tf.convert_to_tensor(seed if tf.is_tensor(seed) else [seed or 0, 0], tf.int32)
+        kept = run(self.start(images, classifier, seed))
+        for restart in range(1, self.restarts):
+            last = kept if axis == 0 else kept[-1]
+            fooled = tf.argmax(classifier(last).logits, -1, tf.int32) != labels
+            fresh = run(self.start(images, classifier, seed + [0, restart]))
+            shape = [1] * axis + [-1] + [1] * (images.shape.rank - 1)
+            kept = tf.where(tf.reshape(fooled, shape), kept, fresh)
+        return kept

@@ -1,0 +1,88 @@
+"""What an attack descends. An objective carries its own sign and its own labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import tensorflow as tf
+
+from aad_tf.classifier import Classifier
+from aad_tf.ops import at_least_float32
+
+
+class Objective(Protocol):
+    """A value per example that an attack makes smaller; hashable, so compiled steps are shared."""
+
+    @property
+    def name(self) -> str:
+        """Short name for records."""
+        ...
+
+    def __call__(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Runs the network once.
+
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]`.
+            labels: int32 `[batch]`, true labels.
+
+        Returns:
+            Values `[batch]` to descend, and the logits `[batch, classes]` they came from.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class AwayFromLabel:
+    """Minus the cross-entropy of the true label: descending it is FGSM, IFGSM, PGD."""
+
+    label_smoothing: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return "away_from_label"
+
+    def __call__(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = classifier(images, training=False).logits
+        return -attack_cross_entropy(logits, labels, self.label_smoothing), logits
+
+
+@dataclass(frozen=True)
+class TowardsLeastLikely:
+    """Cross-entropy of the least likely class, L(f(x), y_LL) of [AAD Eq. 3].
+
+    The class is the one with the lowest logit at the point where the objective is evaluated,
+    found in the same forward pass; over several rounds it is chosen anew, as in the authors' code.
+    """
+
+    label_smoothing: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return "towards_least_likely"
+
+    def __call__(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        del labels
+        logits = classifier(images, training=False).logits
+        least_likely = tf.argmin(tf.stop_gradient(logits), axis=-1, output_type=tf.int32)
+        return attack_cross_entropy(logits, least_likely, self.label_smoothing), logits
+
+
+def attack_cross_entropy(
+    logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0
+) -> tf.Tensor:
+    """Softmax cross-entropy `[batch]` with optional label smoothing."""
+    logits = at_least_float32(logits)
+    if label_smoothing == 0.0:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    classes = logits.shape[-1]
+    targets = tf.one_hot(labels, classes, dtype=logits.dtype)
+    targets = targets * (1.0 - label_smoothing) + label_smoothing / classes
+    return tf.nn.softmax_cross_entropy_with_logits(targets, logits)

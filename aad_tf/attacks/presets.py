@@ -1,0 +1,124 @@
+"""Named attacks as small functions of one loop."""
+
+from __future__ import annotations
+
+from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.objectives import AwayFromLabel, TowardsLeastLikely
+from aad_tf.checks import check_count, check_epsilon
+
+
+def fgsm(epsilon: float, label_smoothing: float = 0.0) -> GradientSignAttack:
+    """Fast gradient sign method (Goodfellow et al. 2015), [Agrawal Eq. 1].
+
+    Args:
+        epsilon: l-inf size of the one step, in [0, 1].
+        label_smoothing: of the cross-entropy that is climbed.
+
+    Returns:
+        The attack.
+
+    Raises:
+        ValueError: epsilon outside [0, 1] (was /255 meant?).
+
+    Example:
+        >>> adversarial = fgsm(8 / 255)(classifier, images, labels)
+    """
+    check_epsilon(epsilon)
+    return GradientSignAttack(AwayFromLabel(label_smoothing), epsilon, 1, epsilon, name="fgsm")
+
+
+def ifgsm(
+    epsilon: float, num_steps: int = 3, step_size: float | None = None
+) -> GradientSignAttack:
+    """Iterative FGSM (Kurakin et al. 2017), kept within `epsilon`; [AAD Table 5] uses 3 rounds.
+
+    Args:
+        epsilon: l-inf budget in [0, 1].
+        num_steps: rounds.
+        step_size: size of a step; default `epsilon / num_steps`.
+
+    Returns:
+        The attack.
+
+    Raises:
+        ValueError: a size outside [0, 1], or fewer than one step.
+    """
+    check_epsilon(epsilon)
+    check_count(num_steps, "num_steps")
+    step_size = epsilon / num_steps if step_size is None else step_size
+    return GradientSignAttack(AwayFromLabel(), step_size, num_steps, epsilon, name="ifgsm")
+
+
+def step_ll(
+    epsilon: float, num_steps: int = 1, label_smoothing: float = 0.0
+) -> GradientSignAttack:
+    """Step towards the least likely class, [AAD Eq. 3]; rounds accumulate, as in the paper.
+
+    Args:
+        epsilon: size of every step, in [0, 1]; n rounds reach n times as far.
+        num_steps: rounds; the paper trains on two.
+        label_smoothing: of the cross-entropy that is descended (the authors' code: 0.1).
+
+    Returns:
+        The attack.
+
+    Raises:
+        ValueError: epsilon outside [0, 1], or fewer than one step.
+    """
+    check_epsilon(epsilon)
+    return GradientSignAttack(
+        TowardsLeastLikely(label_smoothing), epsilon, num_steps, None, name="step_ll"
+    )
+
+
+def iter_ll(
+    epsilon: float, num_steps: int = 3, step_size: float | None = None
+) -> GradientSignAttack:
+    """Iterative least-likely attack (Kurakin et al. 2017) within `epsilon`, [AAD Table 6].
+
+    Args:
+        epsilon: l-inf budget in [0, 1].
+        num_steps: rounds.
+        step_size: size of a step; default `epsilon / num_steps`.
+
+    Returns:
+        The attack.
+
+    Raises:
+        ValueError: a size outside [0, 1], or fewer than one step.
+    """
+    check_epsilon(epsilon)
+    check_count(num_steps, "num_steps")
+    step_size = epsilon / num_steps if step_size is None else step_size
+    return GradientSignAttack(TowardsLeastLikely(), step_size, num_steps, epsilon, name="iter_ll")
+
+
+def pgd(
+    epsilon: float,
+    step_size: float,
+    num_steps: int,
+    random_start: bool = True,
+    restarts: int = 1,
+) -> GradientSignAttack:
+    """Projected gradient descent (Madry et al. 2018), [Agrawal Eq. 2].
+
+    Args:
+        epsilon: l-inf budget in [0, 1].
+        step_size: size of a step, in [0, 1].
+        num_steps: steps.
+        random_start: start from a uniform point of the budget.
+        restarts: independent starts; an example counts as fooled if any of them fools it.
+
+    Returns:
+        The attack.
+
+    Raises:
+        ValueError: a size outside [0, 1], a count under one, restarts without random start.
+    """
+    check_epsilon(epsilon)
+    return GradientSignAttack(
+        AwayFromLabel(), step_size, num_steps, epsilon, random_start, restarts, name="pgd"
+    )
+
+
+PRESETS = {"fgsm": fgsm, "ifgsm": ifgsm, "step_ll": step_ll, "iter_ll": iter_ll, "pgd": pgd}

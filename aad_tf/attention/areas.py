@@ -1,0 +1,149 @@
+"""Attention areas: binary masks of where attention is high, [AAD Eqs. 2, 6]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from aad_tf.checks import check_count
+from aad_tf.ops import resize_maps
+
+
+@dataclass(frozen=True)
+class MeanThreshold:
+    """kappa = mean(g(x)), the rule of the paper's training (Sec. 4.1).
+
+    Attributes:
+        over_batch: False takes each map's own mean, as printed; True the mean over the whole
+            batch, as in the authors' code.
+    """
+
+    over_batch: bool = False
+
+    def __call__(self, maps: tf.Tensor) -> tf.Tensor:
+        axes = (0, 1, 2) if self.over_batch else (1, 2)
+        return strictly_above(maps, tf.reduce_mean(maps, axis=axes, keepdims=True))
+
+
+@dataclass(frozen=True)
+class TopCells:
+    """Keeps the `count` highest cells of each map, [AAD Table 3].
+
+    Attributes:
+        count: cells to keep in every map.
+    """
+
+    count: int
+
+    def __post_init__(self) -> None:
+        check_count(self.count, "count")
+
+    def __call__(self, maps: tf.Tensor) -> tf.Tensor:
+        return highest_cells(maps, tf.fill(tf.shape(maps)[:1], self.count))
+
+
+class MatchingArea:
+    """Keeps as many cells as a ground-truth mask has, [AAD Table 1].
+
+    Args:
+        masks: `[batch, h, w]` in {0, 1}, of the size of the maps.
+    """
+
+    def __init__(self, masks: Any) -> None:
+        masks = tf.convert_to_tensor(masks)
+        if masks.shape.rank != 3:
+            raise ValueError(f"masks must have shape [batch, h, w], got {tuple(masks.shape)}.")
+        self._counts = tf.reduce_sum(tf.cast(masks > 0, tf.int32), axis=(1, 2))
+
+    def __call__(self, maps: tf.Tensor) -> tf.Tensor:
+        return highest_cells(maps, self._counts)
+
+
+RULES = {"mean": MeanThreshold(), "batch_mean": MeanThreshold(over_batch=True)}
+
+
+def strictly_above(maps: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
+    """sign(ReLU(g(x) - kappa)), [AAD Eq. 2]; it has no gradient.
+
+    Args:
+        maps: `[batch, h, w]`.
+        threshold: kappa, broadcastable to `maps`.
+
+    Returns:
+        {0, 1} in the shape and dtype of `maps`.
+    """
+    return tf.stop_gradient(tf.cast(maps > threshold, maps.dtype))
+
+
+def highest_cells(maps: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """Marks the `counts[i]` highest cells of map i; ties go to the earlier cell.
+
+    Args:
+        maps: `[batch, h, w]`.
+        counts: int `[batch]`.
+
+    Returns:
+        {0, 1} in the shape and dtype of `maps`.
+    """
+    shape = tf.shape(maps)
+    flat = tf.reshape(maps, (shape[0], -1))
+    order = tf.argsort(flat, direction="DESCENDING", stable=True)
+    rank = tf.argsort(order, stable=True)
+    kept = rank < tf.cast(counts, rank.dtype)[:, tf.newaxis]
+    return tf.stop_gradient(tf.reshape(tf.cast(kept, maps.dtype), shape))
+
+
+def attention_area(maps: Any, threshold: Any = "mean") -> tf.Tensor:
+    """Binary attention area Att(x), [AAD Eq. 2].
+
+    Args:
+        maps: float `[batch, h, w]`.
+        threshold: `"mean"` (kappa is each map's mean), `"batch_mean"`, a number (kappa itself),
+            `TopCells(count)`, or `MatchingArea(masks)`.
+
+    Returns:
+        {0, 1} in the shape and dtype of `maps`; gradients stop here.
+
+    Raises:
+        ValueError: wrong rank or unknown rule.
+
+    Example:
+        >>> attention_area([[[0.0, 1.0], [2.0, 3.0]]], "mean").numpy().tolist()
+        [[[0.0, 0.0], [1.0, 1.0]]]
+    """
+    maps = tf.convert_to_tensor(maps)
+    if maps.shape.rank != 3:
+        raise ValueError(f"maps must have shape [batch, h, w], got {tuple(maps.shape)}.")
+    if isinstance(threshold, str):
+        if threshold not in RULES:
+            raise ValueError(
+                f"Unknown threshold rule {threshold!r}: expected one of {sorted(RULES)}, a number, "
+                f"TopCells(count) or MatchingArea(masks)."
+            )
+        return RULES[threshold](maps)
+    if callable(threshold):
+        return threshold(maps)
+    return strictly_above(maps, tf.cast(threshold, maps.dtype))
+
+
+def mask_out(images: tf.Tensor, maps: tf.Tensor, threshold: Any = "mean") -> tf.Tensor:
+    """Hides the attention area of images: x * (1 - Att(x)), [AAD Eq. 6].
+
+    Maps are resized to the images first and thresholded there, so areas have smooth outlines.
+
+    Args:
+        images: `[batch, H, W, C]`.
+        maps: `[batch, h, w]` attention maps.
+        threshold: as for `attention_area`.
+
+    Returns:
+        Masked images in the shape and dtype of `images`; no gradient flows to the maps.
+    """
+    height, width = images.shape[1], images.shape[2]
+    if height is None or width is None:
+        height, width = tf.shape(images)[1], tf.shape(images)[2]
+    resized = resize_maps(tf.stop_gradient(maps), (height, width))
+    area = attention_area(resized, threshold)
+    return images * tf.cast(1.0 - area, images.dtype)[..., tf.newaxis]

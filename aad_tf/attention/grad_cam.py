@@ -1,0 +1,121 @@
+"""Grad-CAM attention maps (Selvaraju et al. 2017), as used in [AAD Eq. 1]."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from aad_tf.checks import check_images, check_labels
+from aad_tf.classifier import Classifier
+from aad_tf.ops import at_least_float32, safe_divide
+
+
+def grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """Attention map from features and the gradient of a class score: [AAD Eq. 1], g(x).
+
+    Channel weights are the spatial means of the gradient; the map is the ReLU of the weighted
+    sum of channels.
+
+    Args:
+        features: `[batch, h, w, channels]` of the attention layer.
+        gradients: gradient of the explained logit by `features`, same shape.
+
+    Returns:
+        `[batch, h, w]`, non-negative, float32 or float64.
+
+    Example:
+        >>> maps = grad_cam_map(features, tape.gradient(score, features))
+    """
+    features, gradients = at_least_float32(features), at_least_float32(gradients)
+    weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
+    return tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
+
+
+def softmax_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    """The variant of the AAD authors' code: no ReLU, spatial softmax over the grid.
+
+    Gradients are divided by their root mean square over the whole batch, so maps of one batch
+    depend on each other.
+
+    Args:
+        features: `[batch, h, w, channels]` of the attention layer.
+        gradients: gradient of the explained logit by `features`, same shape.
+
+    Returns:
+        `[batch, h, w]`, positive, each map sums to 1.
+    """
+    features, gradients = at_least_float32(features), at_least_float32(gradients)
+    mean_square = tf.reduce_mean(tf.square(gradients))
+    gradients = safe_divide(gradients, tf.sqrt(mean_square + 1e-12))
+    weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
+    scores = tf.reduce_sum(weights * features, axis=-1)
+    flat = tf.nn.softmax(tf.reshape(scores, (tf.shape(scores)[0], -1)))
+    return tf.reshape(flat, tf.shape(scores))
+
+
+def class_scores(logits: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
+    """The logit of one class an example, `[batch]`.
+
+    Args:
+        logits: `[batch, classes]`.
+        class_ids: int `[batch]`.
+
+    Returns:
+        `[batch]` in the dtype of `logits`.
+    """
+    return tf.gather(logits, class_ids, axis=1, batch_dims=1)
+
+
+def attention_maps(
+    classifier: Classifier, images: tf.Tensor, class_ids: tf.Tensor
+) -> tf.Tensor:
+    """Grad-CAM without checks, for use inside compiled graphs."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        output = classifier(images, training=False)
+        scores = class_scores(output.logits, class_ids)
+    return grad_cam_map(output.features, tape.gradient(scores, output.features))
+
+
+def grad_cam(classifier: Classifier, images: Any, class_ids: Any) -> tf.Tensor:
+    """Where the network looks to see a class: Grad-CAM, g(x) of [AAD Eq. 1].
+
+    Args:
+        classifier: the network and its attention layer.
+        images: float `[batch, H, W, C]` within the classifier's bounds.
+        class_ids: int `[batch]`, the class explained in each image.
+
+    Returns:
+        `[batch, h, w]` maps on the grid of the attention layer, non-negative, not normalised.
+
+    Raises:
+        TypeError: images not floating point, or classes not integers.
+        ValueError: wrong rank or shape, NaN, values out of range.
+
+    Example:
+        >>> maps = grad_cam(classifier, images, labels)  # [batch, 7, 7] for LeNet
+    """
+    images = check_images(
+        images,
+        bounds=classifier.bounds,
+        image_shape=classifier.input_shape,
+        dtype=classifier.dtype,
+    )
+    class_ids = check_labels(
+        class_ids, batch_size=images.shape[0], num_classes=classifier.num_classes, name="class_ids"
+    )
+    return compiled_attention_maps(classifier)(images, class_ids)
+
+
+def compiled_attention_maps(classifier: Classifier) -> Any:
+    """The compiled Grad-CAM of a classifier: one trace whatever the batch size."""
+    function = classifier.compiled.get("attention_maps")
+    if function is None:
+        function = tf.function(
+            lambda images, class_ids: attention_maps(classifier, images, class_ids),
+            input_signature=[classifier.image_spec, tf.TensorSpec((None,), tf.int32)],
+            autograph=False,
+        )
+        classifier.compiled["attention_maps"] = function
+    return function

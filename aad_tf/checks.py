@@ -1,0 +1,150 @@
+"""Checks of what a caller hands in. Each error says what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from aad_tf.types import Bounds
+
+# float32 arithmetic such as 255 * (1 / 255) may exceed a bound by rounding.
+_RANGE_TOLERANCE = 1e-4
+
+
+def check_images(
+    images: Any, *, bounds: Bounds, image_shape: tuple[int | None, ...], dtype: tf.DType
+) -> tf.Tensor:
+    """Returns `images` as a tensor of `dtype`, or says what is wrong with them.
+
+    Args:
+        images: array-like `[batch, H, W, C]`, floating point, within `bounds`.
+        bounds: pixel range the classifier expects.
+        image_shape: `(H, W, C)`; None entries match anything.
+        dtype: dtype of the result.
+
+    Raises:
+        TypeError: not a floating-point array.
+        ValueError: wrong rank or shape, no examples, NaN or infinity, out of range.
+    """
+    images = images if tf.is_tensor(images) else tf.convert_to_tensor(np.asarray(images))
+    if not images.dtype.is_floating:
+        raise TypeError(
+            f"images must be floating point in [{bounds.lower}, {bounds.upper}], got dtype "
+            f"{images.dtype.name}. Convert them, e.g. tf.cast(images, tf.float32) / 255."
+        )
+    _check_image_shape(images, image_shape)
+    lowest, highest = float(tf.reduce_min(images)), float(tf.reduce_max(images))
+    if not bool(tf.reduce_all(tf.math.is_finite(images))):
+        raise ValueError("images hold NaN or infinity. Remove or repair those examples.")
+    if lowest < bounds.lower - _RANGE_TOLERANCE or highest > bounds.upper + _RANGE_TOLERANCE:
+        hint = (
+            " They look like 0..255 pixels: divide by 255."
+            if highest > 1.5 and bounds.upper <= 1.0
+            else " Rescale them, or give the Classifier other bounds."
+        )
+        raise ValueError(
+            f"images must lie in [{bounds.lower}, {bounds.upper}], got "
+            f"[{lowest:.4g}, {highest:.4g}].{hint}"
+        )
+    return tf.cast(images, dtype)
+
+
+def _check_image_shape(images: tf.Tensor, image_shape: tuple[int | None, ...]) -> None:
+    if images.shape.rank != 4:
+        raise ValueError(
+            f"images must have rank 4, [batch, height, width, channels], got shape "
+            f"{tuple(images.shape)}. Add a batch axis with images[None] or a channel axis with "
+            f"images[..., None]."
+        )
+    if images.shape[0] == 0:
+        raise ValueError("images hold no examples (batch size 0).")
+    if not tf.TensorShape(image_shape).is_compatible_with(images.shape[1:]):
+        raise ValueError(
+            f"images must have shape [batch, {', '.join(str(n) for n in image_shape)}], got "
+            f"{tuple(images.shape)}. Resize them to what the network takes."
+        )
+
+
+def check_labels(labels: Any, *, batch_size: int, num_classes: int, name: str = "labels") -> tf.Tensor:
+    """Returns class numbers as int32 `[batch]`, or says what is wrong with them.
+
+    Raises:
+        TypeError: not integers.
+        ValueError: one-hot, wrong length, or outside `[0, num_classes)`.
+    """
+    labels = labels if tf.is_tensor(labels) else tf.convert_to_tensor(np.asarray(labels))
+    check_label_rank(labels, name)
+    if not labels.dtype.is_integer:
+        raise TypeError(
+            f"{name} must be integers [batch], got dtype {labels.dtype.name}. "
+            f"Convert them with tf.cast({name}, tf.int32)."
+        )
+    if labels.shape[0] != batch_size:
+        raise ValueError(f"{name} must have one entry an image ({batch_size}), got {labels.shape[0]}.")
+    lowest, highest = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
+    if lowest < 0 or highest >= num_classes:
+        raise ValueError(
+            f"{name} must lie in [0, {num_classes}), got [{lowest}, {highest}]. The network has "
+            f"{num_classes} classes; do the data set and the network belong together?"
+        )
+    return tf.cast(labels, tf.int32)
+
+
+def check_label_rank(labels: tf.Tensor, name: str = "labels") -> None:
+    """Raises ValueError unless labels have rank 1 (works on symbolic tensors too)."""
+    if labels.shape.rank != 1:
+        raise ValueError(
+            f"{name} must be class numbers of shape [batch], got shape {tuple(labels.shape)}. "
+            f"For one-hot labels pass tf.argmax({name}, axis=-1)."
+        )
+
+
+def check_epsilon(value: float, name: str = "epsilon", *, range_width: float = 1.0) -> float:
+    """Returns an l-inf size as a float, or asks whether /255 was meant.
+
+    Args:
+        value: size in pixel units, within `[0, range_width]`.
+        name: how the argument is called in the message.
+        range_width: width of the pixel range.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: negative, NaN, or wider than the pixel range.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        raise TypeError(f"{name} must be a number in [0, {range_width}], got {value!r}.")
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{name} must be in [0, {range_width}], got {value}.")
+    if value > range_width:
+        raise ValueError(
+            f"{name} must be in [0, {range_width}], the unit of the images, got {value}. "
+            f"Was {value}/255 = {value / 255:.4g} meant?"
+        )
+    return float(value)
+
+
+def check_count(value: int, name: str, *, least: int = 1) -> int:
+    """Returns a whole number of at least `least`.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}.")
+    return int(value)
+
+
+def near_names(name: str, known: Any) -> str:
+    """A sentence that lists near and known names, for errors about unknown ones."""
+    import difflib
+
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    return f"{hint} Known: {', '.join(known)}."

@@ -1,0 +1,296 @@
+"""Classifier: any Keras image classifier as logits plus features of its attention layer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aad_tf import introspection
+from aad_tf.checks import near_names
+from aad_tf.types import Bounds, ClassifierOutput
+
+
+class Classifier:
+    """A Keras classifier as attacks, attention maps, losses and evaluation take it.
+
+    It never changes the wrapped model: weights are shared, and the final softmax, if there
+    is one, is bypassed only while the classifier itself runs.
+
+    Attributes:
+        model: the wrapped Keras model.
+        attention_layer: name of the layer whose output the attention maps explain.
+        bounds: pixel range of the images.
+        num_classes: number of logits.
+        input_shape: `(height, width, channels)`; entries may be None.
+        dtype: dtype of images, that of the model's variables.
+
+    Example:
+        >>> classifier = Classifier.from_keras(keras_model)
+        >>> logits, features = classifier(images)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        attention_layer: keras.Layer,
+        softmax_layer: keras.Layer | None,
+        num_classes: int,
+        input_shape: tuple[int | None, ...],
+        bounds: Bounds,
+    ) -> None:
+        self.model = model
+        self.bounds = bounds
+        self.num_classes = num_classes
+        self.input_shape = input_shape
+        self.attention_layer = attention_layer.name
+        self._attention = attention_layer
+        self._softmax = softmax_layer
+        self.compiled: dict[Any, Any] = {}
+
+    @classmethod
+    def from_keras(
+        cls,
+        model: keras.Model,
+        attention_layer: str | None = None,
+        bounds: Bounds = Bounds(0.0, 1.0),
+        input_shape: tuple[int, ...] | None = None,
+    ) -> Classifier:
+        """Wraps a Sequential, Functional, nested or subclassed Keras model.
+
+        Args:
+            model: takes `[batch, H, W, C]` images and returns `[batch, classes]` logits; a final
+                softmax layer is taken off.
+            attention_layer: name of the layer to explain; by default the last layer on the way
+                to the logits whose output still has a spatial grid, as Grad-CAM recommends.
+            bounds: lowest and highest pixel value the model takes.
+            input_shape: `(H, W, C)`, for a subclassed model that was never called.
+
+        Returns:
+            A Classifier sharing the model's weights.
+
+        Raises:
+            TypeError: not a Keras model.
+            ValueError: no spatial features, unknown attention layer, outputs that are
+                probabilities and cannot be turned into logits, or a layer between attention
+                layer and logits whose second derivative TensorFlow gets wrong.
+        """
+        if isinstance(model, Classifier):
+            raise TypeError("model is a Classifier already; pass it on as it is.")
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"model must be a keras.Model, got {type(model).__name__}.")
+        bounds = Bounds(*bounds)
+        if not bounds.lower < bounds.upper:
+            raise ValueError(f"bounds must be (lower, upper) with lower < upper, got {bounds}.")
+        shape = _input_shape(model, input_shape)
+        trace = introspection.trace_forward(model, shape, _dtype(model))
+        num_classes = _num_classes(trace.output)
+        call = _attention_call(trace, attention_layer)
+        _refuse_unsafe_operations(trace, call)
+        softmax = _softmax_to_strip(trace)
+        classifier = cls(model, call.layer, softmax, num_classes, shape, bounds)
+        _refuse_probabilities(classifier)
+        return classifier
+
+    @property
+    def dtype(self) -> tf.DType:
+        """dtype of images, gradients and perturbations."""
+        return _dtype(self.model)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All variables of the wrapped model."""
+        return self.model.variables
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """Trainable variables of the wrapped model."""
+        return self.model.trainable_variables
+
+    def __call__(self, images: tf.Tensor, training: bool = False) -> ClassifierOutput:
+        """Runs the model once.
+
+        Args:
+            images: `[batch, H, W, C]` within `bounds`.
+            training: True runs dropout and updates batch statistics.
+
+        Returns:
+            Logits `[batch, classes]` and features `[batch, h, w, channels]`.
+        """
+        calls: list[introspection.LayerCall] = []
+        with (
+            self._without_softmax(),
+            introspection.recording([self._attention], calls.append),
+        ):
+            logits = self.model(images, training=training)
+        return ClassifierOutput(logits, calls[-1].output)
+
+    @contextlib.contextmanager
+    def _without_softmax(self) -> Iterator[None]:
+        if isinstance(self._softmax, keras.layers.Softmax):
+            with introspection.bypassed(self._softmax):
+                yield
+        else:
+            with introspection.linear_activation(self._softmax):
+                yield
+
+    def predict_logits(self, images: tf.Tensor) -> tf.Tensor:
+        """Logits in inference mode from one compiled graph, whatever the batch size."""
+        function = self.compiled.get("logits")
+        if function is None:
+            function = tf.function(
+                lambda batch: self(batch, training=False).logits,
+                input_signature=[self.image_spec],
+                autograph=False,
+            )
+            self.compiled["logits"] = function
+        return function(images)
+
+    @property
+    def image_spec(self) -> tf.TensorSpec:
+        """Signature of an image batch of any size."""
+        return tf.TensorSpec((None, *self.input_shape), self.dtype)
+
+
+def _dtype(model: keras.Model) -> tf.DType:
+    for variable in model.trainable_variables + model.variables:
+        dtype = tf.as_dtype(variable.dtype)
+        if dtype.is_floating:
+            return dtype
+    return tf.as_dtype(keras.config.floatx())
+
+
+def _input_shape(
+    model: keras.Model, given: tuple[int, ...] | None
+) -> tuple[int | None, ...]:
+    shape = given
+    if shape is None:
+        batched = getattr(model, "input_shape", None) if model.built else None
+        if batched is None:
+            batched = (model.get_build_config() or {}).get("input_shape")
+        if batched is None:
+            raise ValueError(
+                "The input shape of this model is not known yet. Call it once on a batch of "
+                "images, or pass input_shape=(height, width, channels)."
+            )
+        shape = tuple(batched[1:])
+    if len(shape) != 3:
+        raise ValueError(
+            f"The model must take images [batch, height, width, channels], but takes inputs of "
+            f"shape [batch, {', '.join(map(str, shape))}]."
+        )
+    return tuple(shape)
+
+
+def _num_classes(output: tf.Tensor) -> int:
+    if not tf.is_tensor(output) or output.shape.rank != 2 or output.shape[1] is None:
+        raise ValueError(
+            f"The model must return logits [batch, classes], got shape "
+            f"{getattr(output, 'shape', None)}."
+        )
+    if output.shape[1] < 2:
+        raise ValueError(
+            "The model has a single output; a classifier needs one logit a class. Give a binary "
+            "classifier two logits."
+        )
+    return int(output.shape[1])
+
+
+def _spatial_calls(trace: introspection.Trace) -> list[introspection.LayerCall]:
+    """Layer calls whose output is a grid of more than one cell and feeds the logits."""
+    return [
+        call
+        for call in trace.calls
+        if tf.is_tensor(call.output)
+        and call.output.shape.rank == 4
+        and call.output.dtype.is_floating
+        and (call.output.shape[1] is None or call.output.shape[1] * (call.output.shape[2] or 1) > 1)
+    ]
+
+
+def _attention_call(
+    trace: introspection.Trace, name: str | None
+) -> introspection.LayerCall:
+    spatial = _spatial_calls(trace)
+    candidates = [call.layer.name for call in spatial if not isinstance(call.layer, keras.Model)]
+    if name is not None:
+        return _named_call(trace, spatial, candidates, name)
+    for call in reversed(spatial):
+        is_model = isinstance(call.layer, keras.Model)
+        if not is_model and introspection.operations_between(trace, call.output):
+            return call
+    raise ValueError(
+        "No layer of this model has spatial features [batch, height, width, channels] on the way "
+        "to the logits, so there is no attention map to compute. AAD needs a convolutional network."
+    )
+
+
+def _named_call(
+    trace: introspection.Trace,
+    spatial: list[introspection.LayerCall],
+    candidates: list[str],
+    name: str,
+) -> introspection.LayerCall:
+    found = [call for call in trace.calls if call.layer.name == name]
+    usable = [call for call in spatial if call.layer.name == name]
+    if not found:
+        raise ValueError(f"No layer is named {name!r}." + near_names(name, candidates))
+    if not usable or not introspection.operations_between(trace, usable[-1].output):
+        raise ValueError(
+            f"Layer {name!r} gives no spatial grid [batch, height, width, channels] that reaches "
+            f"the logits. Candidates: {', '.join(sorted(candidates))}."
+        )
+    if len(usable) > 1:
+        raise ValueError(
+            f"Layer {name!r} is called {len(usable)} times in one forward pass (shared, or several "
+            f"layers of that name), so which output to explain is not clear. Name another one: "
+            f"{', '.join(sorted(set(candidates) - {name}))}."
+        )
+    return usable[-1]
+
+
+def _refuse_unsafe_operations(trace: introspection.Trace, call: introspection.LayerCall) -> None:
+    unsafe = [
+        operation
+        for operation in introspection.operations_between(trace, call.output)
+        if operation.type in introspection.UNSAFE_SECOND_ORDER_OPS
+    ]
+    if unsafe:
+        named = ", ".join(f"{op.name} ({op.type})" for op in unsafe)
+        raise ValueError(
+            f"Between attention layer {call.layer.name!r} and the logits stand operations whose "
+            f"second derivative TensorFlow leaves out or gets wrong: {named}. Choose an attention "
+            f"layer behind them (attention_layer=...), or replace them by convolution, pooling, "
+            f"transposed convolution or BatchNormalization."
+        )
+
+
+def _softmax_to_strip(trace: introspection.Trace) -> keras.Layer | None:
+    if introspection.producer_type(trace.output) not in ("Softmax", "Sigmoid"):
+        return None
+    layer = introspection.final_softmax_layer(trace)
+    if layer is None:
+        raise ValueError(
+            "The model ends in a softmax (or sigmoid) that is not a layer's activation, so its "
+            "logits cannot be reached. Return logits and compile with from_logits=True."
+        )
+    return layer
+
+
+def _refuse_probabilities(classifier: Classifier) -> None:
+    """Catches a softmax written with other operations, by its values."""
+    shape = [size or 64 for size in classifier.input_shape]
+    generator = np.random.default_rng(0)
+    low, high = classifier.bounds
+    images = generator.uniform(low, high, size=(2, *shape))
+    logits = np.asarray(tf.cast(classifier.predict_logits(tf.cast(images, classifier.dtype)), tf.float64))
+    sums_to_one = np.allclose(logits.sum(axis=-1), 1.0, atol=1e-3)
+    if sums_to_one and logits.min() >= 0.0:
+        raise ValueError(
+            "The model's outputs are probabilities (they are not negative and sum to 1); attacks "
+            "and losses need logits. Remove the final softmax."
+        )

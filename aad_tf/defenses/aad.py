@@ -1,0 +1,171 @@
+"""AADModel: Attention-based Adversarial Defense, [AAD Sec. 3]."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.attention.areas import mask_out
+from aad_tf.attention.grad_cam import class_scores
+from aad_tf.classifier import Classifier
+from aad_tf.defenses.base import DefenseModel
+from aad_tf.losses import AADLosses, unit_sum
+from aad_tf.ops import resize_maps
+
+
+class AADModel(DefenseModel):
+    """Trains a network whose attention covers the object and stays put under attack.
+
+    The loss is alpha L_c + beta L_r + gamma L_p, [AAD Eq. 9]: L_c classifies clean and attacked
+    images, L_r makes predictions depend on their attention area, L_p keeps attention maps of
+    clean and attacked images alike. Each term is summed over the clean image and all rounds of
+    the attack [AAD Sec. 3.3] and averaged over the batch.
+
+    Args:
+        network: any Keras classifier with spatial features.
+        attack: makes adversarial images in each step; every round is trained on when rounds
+            accumulate (StepLL), the last round only when they are projected (PGD, IFGSM).
+        attention_layer: layer whose output attention maps explain; found when None.
+        weights: (alpha, beta, gamma); the paper's 8 : 4 : 1 by default.
+        losses: `AADLosses`, or the name of a preset: `"balanced"`, `"paper"`,
+            `"reference_code"`.
+        rounds: `"all"`, `"last"`, or None for the rule above.
+        update_per_round: one optimizer update a round, the next round attacking the updated
+            weights, as the authors' code does, instead of one update for the sum.
+        **kwargs: as `DefenseModel`.
+
+    Raises:
+        ValueError: unknown preset, weights not three numbers >= 0.
+
+    Example:
+        >>> model = AADModel(network, attack=aad_tf.attacks.step_ll(0.15, num_steps=2))
+        >>> model.compile("adam")
+        >>> model.fit(images, labels, epochs=5)
+    """
+
+    loss_names = ("classification_loss", "rectification_loss", "preservation_loss")
+    attacks_in_training = True
+
+    def __init__(
+        self,
+        network: keras.Model | Classifier,
+        *,
+        attack: GradientSignAttack,
+        attention_layer: str | None = None,
+        weights: Sequence[float] = (8, 4, 1),
+        losses: str | AADLosses = "balanced",
+        rounds: str | None = None,
+        update_per_round: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if len(tuple(weights)) != 3 or any(weight < 0 for weight in weights):
+            raise ValueError(
+                f"weights must be three numbers (alpha, beta, gamma) of at least 0, got {weights!r}."
+            )
+        if rounds not in (None, "all", "last"):
+            raise ValueError(f"rounds must be 'all', 'last' or None, got {rounds!r}.")
+        super().__init__(network, attention_layer=attention_layer, **kwargs)
+        self.attack = attack
+        self.loss_weights_aad = tuple(float(weight) for weight in weights)
+        self.parts = AADLosses.preset(losses) if isinstance(losses, str) else losses
+        self.trains_all_rounds = attack.epsilon is None if rounds is None else rounds == "all"
+        self.update_per_round = update_per_round
+
+    def adversarial_images(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """`[rounds, batch, H, W, C]`, the rounds that are trained on."""
+        arguments = (self.classifier, images, labels, self.attack_seed())
+        if self.trains_all_rounds:
+            return self.attack.rounds_in_graph(*arguments)
+        return self.attack.last_in_graph(*arguments)[tf.newaxis]
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One update, or one a round; Keras calls it."""
+        if not self.update_per_round:
+            return super().train_step(data)
+        images, labels, weights = self._unpack(data)
+        adversarial = images
+        for _ in range(self.attack.num_steps):
+            adversarial = self._next_round(adversarial, images, labels)
+            losses, logits = self._update(images, labels, weights, adversarial[tf.newaxis])
+        return self._track(losses, logits, images, labels, weights)
+
+    def _next_round(
+        self, adversarial: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
+    ) -> tf.Tensor:
+        return self.attack.step_in_graph(self.classifier, adversarial, images, labels)
+
+    def training_losses(
+        self, images: tf.Tensor, labels: tf.Tensor, adversarial: tf.Tensor, training: bool
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """The three losses and their weighted sum; see `DefenseModel`.
+
+        Clean images and rounds go through the network as one batch, and so do their masked
+        versions: two passes whatever the number of rounds.
+        """
+        versions = 1 + adversarial.shape[0]
+        batch = tf.concat([images, *tf.unstack(adversarial)], axis=0)
+        tiled = tf.tile(labels, [versions])
+        logits, maps = self._logits_and_maps(batch, tiled, training)
+        masked = mask_out(batch, maps, self.parts.threshold)
+        with kept_statistics(self.network, training):
+            masked_logits = self.classifier(masked, training=training).logits
+        terms = {
+            "classification_loss": _sum_of_versions(
+                self.parts.classification_loss(tiled, logits), versions
+            ),
+            "rectification_loss": _sum_of_versions(
+                self.parts.rectification_loss(logits, masked_logits), versions
+            ),
+            "preservation_loss": self._preservation(batch, maps, versions),
+        }
+        total = tf.add_n(
+            [weight * terms[name] for weight, name in zip(self.loss_weights_aad, self.loss_names, strict=True)]
+        )
+        by_version = tf.split(logits, versions)
+        return {"loss": total, **terms}, {"clean": by_version[0], "adversarial": by_version[-1]}
+
+    def _logits_and_maps(
+        self, batch: tf.Tensor, labels: tf.Tensor, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(batch)
+            output = self.classifier(batch, training=training)
+            scores = class_scores(output.logits, labels)
+        gradients = tape.gradient(scores, output.features)
+        return output.logits, self.parts.attention_maps(output.features, gradients)
+
+    def _preservation(self, batch: tf.Tensor, maps: tf.Tensor, versions: int) -> tf.Tensor:
+        if self.parts.normalized_maps:
+            maps = unit_sum(maps)
+        if self.parts.full_size_maps:
+            maps = resize_maps(maps, (batch.shape[1], batch.shape[2]))
+        clean, *attacked = tf.split(maps, versions)
+        return tf.add_n([self.parts.preservation_loss(clean, other) for other in attacked])
+
+
+def _sum_of_versions(values: tf.Tensor, versions: int) -> tf.Tensor:
+    return tf.add_n(tf.split(values, versions))
+
+
+@contextlib.contextmanager
+def kept_statistics(network: keras.Model, training: bool) -> Iterator[None]:
+    """Undoes changes to moving statistics made inside the context.
+
+    Masked images are no images of the data set, so BatchNormalization must not learn their
+    statistics for use at inference.
+    """
+    statistics = [
+        variable
+        for layer in network._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+        for variable in layer.non_trainable_variables
+    ]
+    before = [tf.identity(variable) for variable in statistics] if training else []
+    yield
+    for variable, value in zip(statistics, before, strict=False):
+        variable.assign(value)

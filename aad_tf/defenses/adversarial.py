@@ -1,0 +1,71 @@
+"""Adversarial training: on clean and attacked images together, or on attacked ones alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.classifier import Classifier
+from aad_tf.defenses.base import DefenseModel
+from aad_tf.losses import cross_entropy
+
+
+class AdversarialModel(DefenseModel):
+    """FGSM and StepLL training (Kurakin et al. 2017) and PGD training (Madry et al. 2018).
+
+    Args:
+        network: any Keras classifier.
+        attack: makes the adversarial images of each batch from the current weights.
+        replace_clean: True trains on adversarial images alone, as Madry et al. do; False on the
+            mean of clean and adversarial losses.
+        **kwargs: as `DefenseModel`.
+
+    Example:
+        >>> model = AdversarialModel(network, attack=aad_tf.attacks.fgsm(0.15))
+        >>> model.compile("adam")
+        >>> model.fit(images, labels)
+    """
+
+    loss_names = ("adversarial_loss",)
+    attacks_in_training = True
+
+    def __init__(
+        self,
+        network: keras.Model | Classifier,
+        *,
+        attack: GradientSignAttack,
+        replace_clean: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(network, **kwargs)
+        self.attack = attack
+        self.replace_clean = replace_clean
+
+    def adversarial_images(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Last round of the attack, `[batch, H, W, C]`."""
+        return self.attack.last_in_graph(self.classifier, images, labels, self.attack_seed())
+
+    def training_losses(
+        self, images: tf.Tensor, labels: tf.Tensor, adversarial: tf.Tensor, training: bool
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Cross-entropies; see `DefenseModel`."""
+        if self.replace_clean:
+            attacked = self.classifier(adversarial, training=training).logits
+            loss = cross_entropy(labels, attacked)
+            # Shown in the progress bar only, so without dropout and without a gradient.
+            clean = tf.stop_gradient(self.classifier(images, training=False).logits)
+            return {"loss": loss, "adversarial_loss": loss}, {
+                "clean": clean,
+                "adversarial": attacked,
+            }
+        both = tf.concat([images, adversarial], axis=0)
+        clean, attacked = tf.split(self.classifier(both, training=training).logits, 2)
+        adversarial_loss = cross_entropy(labels, attacked)
+        loss = 0.5 * (cross_entropy(labels, clean) + adversarial_loss)
+        return {"loss": loss, "adversarial_loss": adversarial_loss}, {
+            "clean": clean,
+            "adversarial": attacked,
+        }

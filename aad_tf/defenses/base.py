@@ -1,0 +1,180 @@
+"""DefenseModel: what every defence shares as a Keras model with its own training step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from aad_tf.checks import check_label_rank
+from aad_tf.classifier import Classifier
+from aad_tf.types import Bounds
+
+
+class DefenseModel(keras.Model):
+    """A Keras model that trains another one; `compile`, `fit`, `evaluate`, `predict` as usual.
+
+    Subclasses implement `training_losses`. Calling the model returns the logits of the network,
+    which keeps its identity: train the defence, then use or save the network.
+
+    Args:
+        network: any Keras classifier of `[batch, H, W, C]` images; a final softmax is bypassed.
+        attention_layer: name of the layer attention maps explain; found when None.
+        bounds: pixel range the network takes.
+        seed: seeds the random starts of attacks in training.
+
+    Raises:
+        TypeError, ValueError: as `Classifier.from_keras`.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model | Classifier,
+        *,
+        attention_layer: str | None = None,
+        bounds: Bounds = Bounds(0.0, 1.0),
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(network, Classifier):
+            network = Classifier.from_keras(network, attention_layer, bounds)
+        self.classifier = network
+        self.network = network.model
+        self.seed = seed
+        self._trackers = {name: keras.metrics.Mean(name=name) for name in self.loss_names}
+        self.clean_accuracy = keras.metrics.Mean(name="accuracy")
+        self.adversarial_accuracy = (
+            keras.metrics.Mean(name="adversarial_accuracy") if self.attacks_in_training else None
+        )
+        self.built = True
+
+    loss_names: tuple[str, ...] = ()
+    attacks_in_training = False
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """As `keras.Model.compile`; the loss is the defence's own, XLA is off unless asked for.
+
+        Raises:
+            ValueError: a loss was given.
+        """
+        if kwargs.get("loss") is not None or (len(args) > 1 and args[1] is not None):
+            raise ValueError(
+                f"{type(self).__name__} computes its own loss; call compile(optimizer) without one."
+            )
+        kwargs.setdefault("jit_compile", False)
+        super().compile(*args, **kwargs)
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Logits `[batch, classes]` of the network."""
+        return self.classifier(images, training=training).logits
+
+    def training_losses(
+        self, images: tf.Tensor, labels: tf.Tensor, adversarial: Any, training: bool
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Losses of one batch.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            labels: int32 `[batch]`.
+            adversarial: what `adversarial_images` returned.
+            training: True in training, False in evaluation.
+
+        Returns:
+            Per-example values `[batch]`: `"loss"` and one for each of `loss_names`; and logits
+            `"clean"` and, where there are any, `"adversarial"`.
+        """
+        raise NotImplementedError
+
+    def adversarial_images(self, images: tf.Tensor, labels: tf.Tensor) -> Any:
+        """Adversarial images a batch is trained on; None for defences without attack."""
+        return None
+
+    def attack_seed(self) -> tf.Tensor:
+        """int32 `[2]`: the seed and the number of updates so far, so that training resumes exactly."""
+        step = self.optimizer.iterations if self.optimizer is not None else 0
+        return tf.stack([tf.constant(self.seed, tf.int32), tf.cast(step, tf.int32)])
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One update; Keras calls it."""
+        images, labels, weights = self._unpack(data)
+        adversarial = self.adversarial_images(images, labels)
+        losses, logits = self._update(images, labels, weights, adversarial)
+        return self._track(losses, logits, images, labels, weights)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Losses and accuracies of one batch, attack included; Keras calls it."""
+        images, labels, weights = self._unpack(data)
+        adversarial = self.adversarial_images(images, labels)
+        losses, logits = self.training_losses(images, labels, adversarial, training=False)
+        return self._track(losses, logits, images, labels, weights)
+
+    def _update(
+        self, images: tf.Tensor, labels: tf.Tensor, weights: Any, adversarial: Any
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            losses, logits = self.training_losses(images, labels, adversarial, training=True)
+            total = _weighted_mean(losses["loss"], weights)
+            for extra in self.losses:
+                total += tf.cast(tf.reduce_sum(extra), total.dtype)
+            total = self.optimizer.scale_loss(total)
+        variables = self.trainable_variables
+        self.optimizer.apply(tape.gradient(total, variables), variables)
+        return losses, logits
+
+    def _unpack(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        if labels is None:
+            raise ValueError(f"{type(self).__name__} needs labels: pass (images, labels).")
+        images = tf.cast(images, self.classifier.dtype)
+        labels = tf.convert_to_tensor(labels)
+        if labels.shape.rank == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        check_label_rank(labels)
+        labels = tf.cast(labels, tf.int32)
+        low, high = self.classifier.bounds
+        inside = tf.reduce_all((images >= low - 1e-4) & (images <= high + 1e-4))
+        known = tf.reduce_all((labels >= 0) & (labels < self.classifier.num_classes))
+        checks = [
+            tf.debugging.Assert(
+                inside,
+                [f"images must be finite and in [{low}, {high}] (divide 0..255 by 255), got up to",
+                 tf.reduce_max(images)],
+            ),
+            tf.debugging.Assert(
+                known,
+                [f"labels must lie in [0, {self.classifier.num_classes}), got up to",
+                 tf.reduce_max(labels)],
+            ),
+        ]
+        with tf.control_dependencies([check for check in checks if check is not None]):
+            return tf.identity(images), tf.identity(labels), weights
+
+    def _track(
+        self,
+        losses: dict[str, tf.Tensor],
+        logits: dict[str, tf.Tensor],
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        weights: Any,
+    ) -> dict[str, Any]:
+        self._loss_tracker.update_state(losses["loss"], sample_weight=weights)
+        for name, tracker in self._trackers.items():
+            tracker.update_state(losses[name], sample_weight=weights)
+        self.clean_accuracy.update_state(_hits(logits["clean"], labels), sample_weight=weights)
+        if self.adversarial_accuracy is not None:
+            hits = _hits(logits["adversarial"], labels)
+            self.adversarial_accuracy.update_state(hits, sample_weight=weights)
+        return self.compute_metrics(images, labels, logits["clean"], weights)
+
+
+def _weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:
+    """Mean over the batch of weighted values, as Keras reduces its own losses."""
+    if weights is not None:
+        values = values * tf.cast(tf.reshape(weights, tf.shape(values)), values.dtype)
+    return tf.reduce_mean(values)
+
+
+def _hits(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == labels, tf.float32)

@@ -1,0 +1,82 @@
+"""Small tensor functions: projection, norms with safe gradients, resizing."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from aad_tf.types import Bounds
+
+
+def project_linf(
+    images: tf.Tensor, origin: tf.Tensor, epsilon: tf.Tensor | float, bounds: Bounds
+) -> tf.Tensor:
+    """Projects images onto the l-inf ball around `origin` and into the pixel range.
+
+    Args:
+        images: `[batch, H, W, C]`.
+        origin: centre of the ball, same shape and dtype.
+        epsilon: radius in pixel units of `bounds`; infinity leaves the range only.
+        bounds: pixel range.
+
+    Returns:
+        Tensor of the shape and dtype of `images`.
+
+    Example:
+        >>> project_linf(tf.constant([0.9]), tf.constant([0.5]), 0.1, Bounds()).numpy()
+        array([0.6], dtype=float32)
+    """
+    epsilon = tf.cast(epsilon, images.dtype)
+    images = tf.clip_by_value(images, origin - epsilon, origin + epsilon)
+    return tf.clip_by_value(images, bounds.lower, bounds.upper)
+
+
+def linf_distance(images: tf.Tensor, origin: tf.Tensor) -> tf.Tensor:
+    """Largest absolute pixel difference of each example, `[batch]`."""
+    return tf.reduce_max(tf.abs(images - origin), axis=tuple(range(1, images.shape.rank)))
+
+
+def safe_norm(values: tf.Tensor, axis: int | tuple[int, ...] = -1) -> tf.Tensor:
+    """l2-norm whose gradient at the zero vector is zero instead of NaN.
+
+    A mask that hides nothing makes masked and unmasked predictions equal, so the zero
+    vector does occur in training.
+
+    Args:
+        values: any float tensor.
+        axis: axes to reduce.
+
+    Returns:
+        Norms, reduced over `axis`.
+
+    Example:
+        >>> safe_norm(tf.constant([[3.0, 4.0], [0.0, 0.0]])).numpy()
+        array([5., 0.], dtype=float32)
+    """
+    squared = tf.reduce_sum(tf.square(values), axis=axis)
+    positive = squared > 0
+    root = tf.sqrt(tf.where(positive, squared, tf.ones_like(squared)))
+    return tf.where(positive, root, tf.zeros_like(root))
+
+
+def safe_divide(numerator: tf.Tensor, denominator: tf.Tensor) -> tf.Tensor:
+    """`numerator / denominator`, and 0 with zero gradient where the denominator is 0."""
+    return tf.math.divide_no_nan(numerator, denominator)
+
+
+def at_least_float32(values: tf.Tensor) -> tf.Tensor:
+    """Casts half-precision tensors up to float32; leaves float32 and float64 alone."""
+    return values if values.dtype in (tf.float32, tf.float64) else tf.cast(values, tf.float32)
+
+
+def resize_maps(maps: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Bilinear resize of finished maps, which are first order and so safe to resize.
+
+    Args:
+        maps: `[batch, h, w]`.
+        size: target `(height, width)` in pixels.
+
+    Returns:
+        `[batch, height, width]` in the dtype of `maps`.
+    """
+    resized = tf.image.resize(maps[..., tf.newaxis], size, method="bilinear")
+    return tf.cast(resized[..., 0], maps.dtype)
