@@ -1,0 +1,158 @@
+"""MNIST, Fashion-MNIST and CIFAR-10 from a directory prepared by TensorFlow Datasets.
+
+Nothing is ever downloaded. A split is decoded once and kept in memory as uint8: the
+largest, CIFAR-10's 45,000 training images, takes 138 MB. A data set of more than
+about 1 GB decoded does not belong here and needs a pipeline that streams.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from aad_tf.data.description import DatasetInfo, DatasetNotFoundError
+
+NAMES = ("cifar10", "fashion_mnist", "mnist")
+VALIDATION_EXAMPLES = 5000
+_JPEG_START = b"\xff\xd8"
+_DECODE_BATCH = 1000
+
+
+def data_directory(data_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Returns the argument, else TFDS_DATA_DIR, else TFDS's default, as a path."""
+    chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(chosen).expanduser()
+
+
+def _version_key(directory: Path) -> tuple[int, ...]:
+    return tuple(int(part) for part in directory.name.split(".") if part.isdigit())
+
+
+def _copy_directory(name: str, data_dir: str | os.PathLike[str] | None) -> Path:
+    """Returns the directory of the newest prepared version."""
+    root = data_directory(data_dir)
+    found = [path.parent for path in (root / name).glob("*/dataset_info.json")]
+    if not found:
+        raise DatasetNotFoundError(
+            f"Data set {name!r} is not in {root}: expected {root / name}/<version>/"
+            "dataset_info.json. Set TFDS_DATA_DIR (or pass data_dir) to a directory that holds "
+            f"it, or prepare it with `tfds build {name} --data_dir={root}`."
+        )
+    return max(found, key=_version_key)
+
+
+def _builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
+    import tensorflow_datasets as tfds
+
+    directory = _copy_directory(name, data_dir)
+    # Read from files alone: a builder made by name would ask the network for metadata.
+    builder = tfds.builder_from_directory(os.fspath(directory))
+    for split in ("train", "test"):
+        paths = builder.info.splits[split].filepaths if split in builder.info.splits else []
+        missing = [os.fspath(path) for path in paths if not os.path.exists(path)]
+        if missing or not paths:
+            raise DatasetNotFoundError(
+                f"Data set {name!r} in {directory} is incomplete: split {split!r} lacks "
+                f"{', '.join(missing) or 'its files'}. Prepare it again with `tfds build {name} "
+                f"--overwrite --data_dir={data_directory(data_dir)}`."
+            )
+    return builder
+
+
+def _split_counts(name: str, builder: Any) -> dict[str, int]:
+    train = builder.info.splits["train"].num_examples
+    test = builder.info.splits["test"].num_examples
+    if train <= VALIDATION_EXAMPLES or test < 1:
+        raise ValueError(
+            f"Data set {name!r} in {builder.data_path} is empty or cut short: expected more than "
+            f"{VALIDATION_EXAMPLES} training examples (the last {VALIDATION_EXAMPLES} are the "
+            f"validation split) and at least 1 test example, found {train} and {test}. "
+            f"Prepare it again with `tfds build {name} --overwrite`."
+        )
+    return {"train": train - VALIDATION_EXAMPLES, "validation": VALIDATION_EXAMPLES, "test": test}
+
+
+def examples(
+    name: str, split: str, data_dir: str | os.PathLike[str] | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns a split in stored order: uint8 images [n, h, w, c], int32 labels [n].
+
+    Raises:
+        DatasetNotFoundError: if the data are missing, incomplete or damaged.
+        ValueError: if the copy holds too few examples to carve out a validation split.
+    """
+    return _decoded(name, split, os.fspath(data_directory(data_dir)))
+
+
+# Train and validation of two sets: what one process works with at a time.
+@functools.lru_cache(maxsize=4)
+def _decoded(name: str, split: str, data_dir: str) -> tuple[tf.Tensor, tf.Tensor]:
+    import tensorflow_datasets as tfds
+
+    builder = _builder(name, data_dir)
+    train = _split_counts(name, builder)["train"]
+    stored = {"train": f"train[:{train}]", "validation": f"train[{train}:]", "test": "test"}
+    dataset = builder.as_dataset(
+        split=stored[split],
+        shuffle_files=False,
+        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+    )
+    with tf.device("CPU:0"):
+        try:
+            batches = list(dataset.batch(_DECODE_BATCH))
+        except tf.errors.DataLossError as error:
+            raise DatasetNotFoundError(
+                f"Data set {name!r} in {builder.data_path} is damaged: {error.message}. Prepare "
+                f"it again with `tfds build {name} --overwrite`."
+            ) from error
+        images = tf.concat([batch["image"] for batch in batches], axis=0)
+        labels = tf.concat([batch["label"] for batch in batches], axis=0)
+        return images, tf.cast(labels, tf.int32)
+
+
+def _stores_jpeg(builder: Any) -> bool:
+    import tensorflow_datasets as tfds
+
+    raw = builder.as_dataset(split="test", decoders={"image": tfds.decode.SkipDecoding()})
+    first = next(iter(raw.take(1)))["image"].numpy()
+    return bool(first.startswith(_JPEG_START))
+
+
+def _fingerprint(builder: Any) -> str:
+    """Hashes the metadata and the names and sizes of the files, not the images."""
+    directory = Path(builder.data_path)
+    digest = hashlib.sha256()
+    for metadata in ("dataset_info.json", "features.json"):
+        content = json.loads((directory / metadata).read_text(encoding="utf-8"))
+        digest.update(json.dumps(content, sort_keys=True).encode())
+    for split in ("train", "test"):
+        for path in builder.info.splits[split].filepaths:
+            digest.update(f"{os.path.basename(path)} {os.path.getsize(path)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def info(name: str, data_dir: str | os.PathLike[str] | None = None) -> DatasetInfo:
+    """Describes the copy found, and says so if its images went through JPEG.
+
+    The catalog's own files of these data sets are exact; a JPEG copy is not, and
+    results on it can only be compared with each other.
+    """
+    builder = _builder(name, data_dir)
+    counts = _split_counts(name, builder)
+    label = builder.info.features["label"]
+    lossy = ", JPEG copy, lossy" if _stores_jpeg(builder) else ""
+    return DatasetInfo(
+        name=name,
+        image_shape=tuple(builder.info.features["image"].shape),
+        num_classes=label.num_classes,
+        class_names=tuple(label.names),
+        num_examples=counts,
+        source=f"tfds {name}/{builder.info.version}{lossy}",
+        fingerprint=_fingerprint(builder),
+    )

@@ -1,0 +1,17 @@
+"""Networks by name: `build("lenet", (28, 28, 1), 10)` returns a Keras model of logits."""
+
+from __future__ import annotations
+
+from aad_tf.models.cifarnet import cifarnet
+from aad_tf.models.layers import LocalResponseNormalization
+from aad_tf.models.lenet import lenet
+from aad_tf.models.registry import available, build, register
+
+__all__ = [
+    "LocalResponseNormalization",
+    "available",
+    "build",
+    "cifarnet",
+    "lenet",
+    "register",
+]

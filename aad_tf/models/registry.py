@@ -1,0 +1,149 @@
+"""The table of network names, so that a configuration can name a network."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any
+
+import keras
+
+Builder = Callable[..., keras.Model]
+
+_BUILDERS: dict[str, Builder] = {}
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
+    """Makes a function that builds a network available to `build` under a name.
+
+    Args:
+        name: non-empty string, not yet taken.
+
+    Returns:
+        A decorator for a function `(input_shape, num_classes, **options) -> keras.Model`.
+        The model takes images in [0, 1] and returns logits.
+
+    Raises:
+        ValueError: if the name is empty or taken.
+
+    Example:
+        >>> @aad_tf.models.register("linear")
+        ... def linear(input_shape, num_classes):
+        ...     layers = [keras.Input(input_shape), keras.layers.Flatten(),
+        ...               keras.layers.Dense(num_classes)]
+        ...     return keras.Sequential(layers)
+    """
+    if not name:
+        raise ValueError("A network's name must not be empty.")
+
+    def add(builder: Builder) -> Builder:
+        if name in _BUILDERS:
+            raise ValueError(
+                f"The network name {name!r} is taken by {_BUILDERS[name].__module__}."
+                f"{_BUILDERS[name].__qualname__}. Choose another name."
+            )
+        _BUILDERS[name] = builder
+        return builder
+
+    return add
+
+
+def available() -> tuple[str, ...]:
+    """Returns the registered names in alphabetical order.
+
+    Example:
+        >>> aad_tf.models.available()
+        ('cifarnet', 'lenet')
+    """
+    return tuple(sorted(_BUILDERS))
+
+
+def build(name: str, input_shape: Sequence[int], num_classes: int, **options: Any) -> keras.Model:
+    """Builds a registered network with fresh weights.
+
+    Args:
+        name: one of `available()`.
+        input_shape: (height, width, channels) of the images.
+        num_classes: number of classes, at least 2.
+        **options: passed on to the network's own function, for instance
+            `dropout_rate=0.5`, `weight_decay=0.0`, `dtype="mixed_bfloat16"`.
+
+    Returns:
+        A Keras model from images [batch, height, width, channels] in [0, 1] to
+        logits [batch, num_classes].
+
+    Raises:
+        ValueError: for an unknown name (the message lists the near ones), or a
+            shape or number of classes that the network cannot take.
+        TypeError: for an option that the network does not have.
+
+    Example:
+        >>> aad_tf.models.build("lenet", (28, 28, 1), 10).output_shape
+        (None, 10)
+    """
+    if name not in _BUILDERS:
+        near = difflib.get_close_matches(str(name), available(), n=3)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(f"Unknown network {name!r}.{hint} Available: {', '.join(available())}.")
+    builder = _BUILDERS[name]
+    _check_options(name, builder, options)
+    return builder(input_shape, num_classes, **options)
+
+
+def check_image_shape(
+    network: str, input_shape: Sequence[int], smallest: int
+) -> tuple[int, int, int]:
+    """Returns `input_shape` as a tuple, or says why the network cannot take it.
+
+    Args:
+        network: the name to use in messages.
+        input_shape: (height, width, channels).
+        smallest: least height and width for which the last feature map is at
+            least 2x2, so that a map of attention says something about place.
+
+    Raises:
+        ValueError: if the shape is not three positive integers or is too small.
+    """
+    shape = tuple(input_shape)
+    if len(shape) != 3 or not all(isinstance(size, Integral) and size > 0 for size in shape):
+        raise ValueError(
+            f"{network} expected input_shape=(height, width, channels), three positive "
+            f"integers without the batch axis; got {shape!r}."
+        )
+    if min(shape[:2]) < smallest:
+        raise ValueError(
+            f"{network} halves the image twice and must keep a feature map of at least 2x2: "
+            f"height and width must be at least {smallest}, got {shape[0]}x{shape[1]}. "
+            "Resize the images."
+        )
+    height, width, channels = map(int, shape)
+    return height, width, channels
+
+
+def check_num_classes(network: str, num_classes: int) -> int:
+    """Returns `num_classes` as an int.
+
+    Raises:
+        ValueError: if it is not an integer of at least 2.
+    """
+    if not isinstance(num_classes, Integral) or isinstance(num_classes, bool) or num_classes < 2:
+        raise ValueError(
+            f"{network} expected num_classes to be an integer of at least 2, got {num_classes!r}."
+        )
+    return int(num_classes)
+
+
+def _check_options(name: str, builder: Builder, options: dict[str, Any]) -> None:
+    parameters = inspect.signature(builder).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return
+    known = [key for key in parameters if key not in ("input_shape", "num_classes")]
+    for key in options:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(
+                f"{name} has no option {key!r}.{hint} Options: {', '.join(known) or 'none'}."
+            )

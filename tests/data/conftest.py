@@ -1,0 +1,65 @@
+"""Small data sets in the format of TensorFlow Datasets, written for the tests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+CopyWriter = Callable[..., Path]
+
+
+def small_image(index: int, shape: tuple[int, int, int]) -> np.ndarray:
+    """A flat image whose gray level tells its place in the stored order."""
+    return np.full(shape, index % 256, np.uint8)
+
+
+def write(
+    root: Path, name: str, train: int, test: int, shape=(28, 28, 1), encoding="png", version="3.0.1"
+) -> Path:
+    """Writes flat gray images, labelled by their place modulo 10, as TFDS would."""
+    directory = root / name / version
+    directory.mkdir(parents=True)
+    image = tfds.features.Image(shape=shape, encoding_format=encoding)
+    info = tfds.core.DatasetInfo(
+        builder=tfds.core.dataset_info.DatasetIdentity(
+            name=name,
+            version=tfds.core.Version(version),
+            data_dir=str(directory),
+            module_name="tests",
+        ),
+        features=tfds.features.FeaturesDict(
+            {"image": image, "label": tfds.features.ClassLabel(num_classes=10)}
+        ),
+    )
+    writer = tfds.core.SequentialWriter(info, max_examples_per_shard=100_000)
+    writer.initialize_splits(["train", "test"])
+    for split, count in (("train", train), ("test", test)):
+        writer.add_examples(
+            {split: [{"image": small_image(i, shape), "label": i % 10} for i in range(count)]}
+        )
+    writer.close_all()
+    return root
+
+
+@pytest.fixture(scope="session")
+def write_copy() -> CopyWriter:
+    """The function `write(root, name, train, test, shape, encoding, version)`."""
+    return write
+
+
+@pytest.fixture(scope="session")
+def small_copy(tmp_path_factory) -> Path:
+    """A data directory whose mnist has 5,012 training images, so 12 are left to train on."""
+    return write(tmp_path_factory.mktemp("small"), "mnist", train=5012, test=7)
+
+
+@pytest.fixture
+def writable_copy(small_copy, tmp_path) -> Path:
+    """The same in a directory of its own, for tests that damage it."""
+    shutil.copytree(small_copy, tmp_path / "copy")
+    return tmp_path / "copy"

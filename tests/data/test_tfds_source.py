@@ -1,0 +1,187 @@
+"""Data sets on disk: small copies written here, and the real ones where present."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from aad_tf import data
+from aad_tf.data.tfds_source import data_directory
+
+
+def labels_of(name, split, directory=None):
+    batches = data.evaluation_batches(name, split, 5000, data_dir=directory)
+    return np.concatenate([labels.numpy() for _, labels in batches])
+
+
+def test_validation_is_the_last_5000_of_the_stored_training_split(small_copy):
+    assert data.info("mnist", small_copy).num_examples == {
+        "train": 12,
+        "validation": 5000,
+        "test": 7,
+    }
+    # Every stored image has its place modulo 256 as gray level.
+    for split, first, count in (("train", 0, 12), ("validation", 12, 5000), ("test", 0, 7)):
+        images, labels = next(iter(data.evaluation_batches("mnist", split, 9999, small_copy)))
+        places = np.arange(first, first + count)
+        expected = (places % 256).astype("float32")[:, None, None, None] / np.float32(255)
+        assert images.shape == (count, 28, 28, 1)
+        np.testing.assert_array_equal(images, np.broadcast_to(expected, images.shape))
+        np.testing.assert_array_equal(labels, places % 10)
+
+
+def test_info_of_a_png_copy(small_copy):
+    info = data.info("mnist", small_copy)
+    assert (info.name, info.image_shape, info.num_classes) == ("mnist", (28, 28, 1), 10)
+    assert info.class_names == tuple(map(str, range(10)))
+    assert info.source == "tfds mnist/3.0.1"
+
+
+def test_jpeg_copy_is_recognised(write_copy, tmp_path):
+    options = {"train": 5001, "test": 3, "shape": (32, 32, 3), "version": "3.0.2"}
+    lossy = write_copy(tmp_path / "lossy", "cifar10", encoding="jpeg", **options)
+    exact = write_copy(tmp_path / "exact", "cifar10", encoding="png", **options)
+    assert data.info("cifar10", lossy).source == "tfds cifar10/3.0.2, JPEG copy, lossy"
+    assert data.info("cifar10", exact).source == "tfds cifar10/3.0.2"
+    assert data.info("cifar10", lossy).fingerprint != data.info("cifar10", exact).fingerprint
+
+
+def test_fingerprint_tells_copies_apart_and_not_places(
+    small_copy, writable_copy, write_copy, tmp_path
+):
+    fingerprint = data.info("mnist", small_copy).fingerprint
+    assert data.info("mnist", writable_copy).fingerprint == fingerprint
+    longer = write_copy(tmp_path / "longer", "mnist", train=5012, test=8)
+    assert data.info("mnist", longer).fingerprint != fingerprint
+
+
+def test_newest_version_is_used(writable_copy):
+    # As text, 3.0.10 would come before 3.0.9.
+    original = writable_copy / "mnist" / "3.0.1"
+    for version in ("3.0.9", "3.0.10"):
+        shutil.copytree(original, original.parent / version)
+        metadata = original.parent / version / "dataset_info.json"
+        metadata.write_text(metadata.read_text().replace('"3.0.1"', f'"{version}"'))
+    assert data.info("mnist", writable_copy).source == "tfds mnist/3.0.10"
+
+
+def test_images_are_decoded_once(writable_copy):
+    batches = iter(data.training_batches("mnist", 5, seed=0, data_dir=writable_copy))
+    shutil.rmtree(writable_copy)
+    sizes = [len(labels) for _, labels in itertools.islice(batches, 9)]
+    assert sizes == [5, 5, 2] * 3
+    assert len(labels_of("mnist", "train", writable_copy)) == 12
+
+
+def test_environment_names_the_directory(small_copy, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(small_copy))
+    assert data.info("mnist") == data.info("mnist", small_copy)
+    assert data_directory() == small_copy
+    assert data_directory("elsewhere").name == "elsewhere"
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    assert data_directory().parts[-1] == "tensorflow_datasets"
+    assert "~" not in str(data_directory())
+
+
+def test_missing_data_says_where_and_how(tmp_path):
+    for call in (
+        lambda: data.info("fashion_mnist", tmp_path),
+        lambda: data.load("fashion_mnist", "train", tmp_path),
+        lambda: data.training_batches("fashion_mnist", 10, 0, data_dir=tmp_path),
+    ):
+        with pytest.raises(data.DatasetNotFoundError) as caught:
+            call()
+        message = str(caught.value)
+        assert f"'fashion_mnist' is not in {tmp_path}" in message
+        assert "Set TFDS_DATA_DIR" in message
+        assert f"tfds build fashion_mnist --data_dir={tmp_path}" in message
+    assert issubclass(data.DatasetNotFoundError, ValueError)
+
+
+def test_missing_file_is_named(writable_copy):
+    (shard,) = (writable_copy / "mnist").glob("*/mnist-test.tfrecord*")
+    shard.unlink()
+    message = f"incomplete: split 'test' lacks {shard}"
+    with pytest.raises(data.DatasetNotFoundError, match=re.escape(message)):
+        data.info("mnist", writable_copy)
+
+
+def test_file_cut_short_is_named(writable_copy):
+    (shard,) = (writable_copy / "mnist").glob("*/mnist-test.tfrecord*")
+    shard.write_bytes(shard.read_bytes()[:-10])
+    with pytest.raises(data.DatasetNotFoundError, match="is damaged.*tfds build mnist --overwrite"):
+        data.load("mnist", "test", writable_copy)
+
+
+@pytest.mark.parametrize(("train", "test"), [(5000, 2), (3, 2)])
+def test_too_few_examples(write_copy, tmp_path, train, test):
+    write_copy(tmp_path, "mnist", train=train, test=test)
+    message = f"expected more than 5000 training examples .* found {train} and {test}"
+    with pytest.raises(ValueError, match=message):
+        data.load("mnist", "train", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "train_by_class", "test_by_class"),
+    [
+        (
+            "mnist",
+            [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+            [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+        ),
+        ("fashion_mnist", [6000] * 10, [1000] * 10),
+    ],
+)
+def test_published_counts(require_dataset, name, train_by_class, test_by_class):
+    directory = require_dataset(name)
+    train = labels_of(name, "train", directory)
+    validation = labels_of(name, "validation", directory)
+    assert (len(train), len(validation)) == (55_000, 5_000)
+    assert np.bincount(np.concatenate([train, validation])).tolist() == train_by_class
+    assert np.bincount(labels_of(name, "test", directory)).tolist() == test_by_class
+
+
+def test_empty_split(write_copy, tmp_path):
+    write_copy(tmp_path, "mnist", train=5001, test=0)
+    with pytest.raises(data.DatasetNotFoundError, match="split 'test' lacks its files"):
+        data.load("mnist", "test", tmp_path)
+
+
+def test_split_whose_file_holds_nothing(writable_copy):
+    (metadata,) = (writable_copy / "mnist").glob("*/dataset_info.json")
+    content = json.loads(metadata.read_text())
+    for split in content["splits"]:
+        if split["name"] == "test":
+            split["shardLengths"] = ["0"]
+    metadata.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="at least 1 test example, found 5012 and 0"):
+        data.info("mnist", writable_copy)
+
+
+def test_mnist_mean_is_the_published_one(require_dataset):
+    directory = require_dataset("mnist")
+    total = sum(
+        float(np.sum(images, dtype="float64"))
+        for split in ("train", "validation")
+        for images, _ in data.evaluation_batches("mnist", split, 5000, directory)
+    )
+    assert total / (60_000 * 28 * 28) == pytest.approx(0.1307, abs=5e-5)
+
+
+def test_cifar10_test_split(require_dataset):
+    directory = require_dataset("cifar10")
+    info = data.info("cifar10", directory)
+    assert info.num_examples == {"train": 45_000, "validation": 5_000, "test": 10_000}
+    assert (info.image_shape, info.class_names[0], info.class_names[9]) == (
+        (32, 32, 3),
+        "airplane",
+        "truck",
+    )
+    images, labels = next(iter(data.evaluation_batches("cifar10", "test", 10_000, directory)))
+    assert np.bincount(labels).tolist() == [1000] * 10
+    assert float(np.min(images)) == 0.0 and float(np.max(images)) == 1.0
