@@ -35,7 +35,7 @@ def check_images(
             f"images must be floating point in [{bounds.lower}, {bounds.upper}], got dtype "
             f"{images.dtype.name}. Convert them, e.g. tf.cast(images, tf.float32) / 255."
         )
-    _check_image_shape(images, image_shape)
+    check_image_shape(images, image_shape)
     lowest, highest = float(tf.reduce_min(images)), float(tf.reduce_max(images))
     if not bool(tf.reduce_all(tf.math.is_finite(images))):
         raise ValueError("images hold NaN or infinity. Remove or repair those examples.")
@@ -52,8 +52,12 @@ def check_images(
     return tf.cast(images, dtype)
 
 
-def _check_image_shape(images: tf.Tensor, image_shape: tuple[int | None, ...]) -> None:
-    if images.shape.rank != 4:
+def check_image_shape(images: tf.Tensor, image_shape: tuple[int | None, ...]) -> None:
+    """Raises ValueError unless images are `[batch, *image_shape]` (works on symbolic tensors too).
+
+    What a symbolic shape leaves open is not checked.
+    """
+    if images.shape.rank not in (None, 4):
         raise ValueError(
             f"images must have rank 4, [batch, height, width, channels], got shape "
             f"{tuple(images.shape)}. Add a batch axis with images[None] or a channel axis with "
@@ -95,11 +99,40 @@ def check_labels(labels: Any, *, batch_size: int, num_classes: int, name: str = 
 
 def check_label_rank(labels: tf.Tensor, name: str = "labels") -> None:
     """Raises ValueError unless labels have rank 1 (works on symbolic tensors too)."""
-    if labels.shape.rank != 1:
+    if labels.shape.rank not in (None, 1):
         raise ValueError(
             f"{name} must be class numbers of shape [batch], got shape {tuple(labels.shape)}. "
             f"For one-hot labels pass tf.argmax({name}, axis=-1)."
         )
+
+
+def assert_image_range(images: tf.Tensor, bounds: Bounds) -> tf.Tensor:
+    """Returns `images`, asserting inside compiled steps too that they are finite and in range."""
+    inside = (images >= bounds.lower - _RANGE_TOLERANCE) & (
+        images <= bounds.upper + _RANGE_TOLERANCE
+    )
+    message = (
+        f"images must be finite and in [{bounds.lower}, {bounds.upper}] "
+        f"(divide 0..255 by 255), got lowest and highest:"
+    )
+    return _asserted(images, inside, message)
+
+
+def assert_known_labels(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Returns labels as int32, asserting inside compiled steps too that they are class numbers."""
+    labels = tf.cast(labels, tf.int32) if labels.dtype == tf.bool else labels
+    whole = tf.cast(labels, tf.int32)
+    known = (whole >= 0) & (whole < num_classes) & (tf.cast(whole, labels.dtype) == labels)
+    message = f"labels must be whole numbers in [0, {num_classes}), got lowest and highest:"
+    return tf.cast(_asserted(labels, known, message), tf.int32)
+
+
+def _asserted(values: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
+    found = [message, tf.reduce_min(values), tf.reduce_max(values)]
+    # None when run eagerly, where it raises at once.
+    check = tf.debugging.Assert(tf.reduce_all(condition), found)
+    with tf.control_dependencies([] if check is None else [check]):
+        return tf.identity(values)
 
 
 def check_epsilon(value: float, name: str = "epsilon", *, range_width: float = 1.0) -> float:

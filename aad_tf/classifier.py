@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf import introspection
-from aad_tf.checks import near_names
+from aad_tf.final_softmax import softmax_to_strip, without_softmax
+from aad_tf.second_order import exact_moments, refuse_unsafe_operations
 from aad_tf.types import Bounds, ClassifierOutput
 
 
@@ -87,11 +87,12 @@ class Classifier:
         if not bounds.lower < bounds.upper:
             raise ValueError(f"bounds must be (lower, upper) with lower < upper, got {bounds}.")
         shape = _input_shape(model, input_shape)
-        trace = introspection.trace_forward(model, shape, _dtype(model))
+        with exact_moments():
+            trace = introspection.trace_forward(model, shape, _dtype(model))
         num_classes = _num_classes(trace.output)
-        call = _attention_call(trace, attention_layer)
-        _refuse_unsafe_operations(trace, call)
-        softmax = _softmax_to_strip(trace)
+        call = introspection.attention_call(trace, attention_layer)
+        refuse_unsafe_operations(trace, call)
+        softmax = softmax_to_strip(trace)
         classifier = cls(model, call.layer, softmax, num_classes, shape, bounds)
         _refuse_probabilities(classifier)
         return classifier
@@ -123,20 +124,15 @@ class Classifier:
         """
         calls: list[introspection.LayerCall] = []
         with (
+            exact_moments(),
             self._without_softmax(),
             introspection.recording([self._attention], calls.append),
         ):
             logits = self.model(images, training=training)
         return ClassifierOutput(logits, calls[-1].output)
 
-    @contextlib.contextmanager
-    def _without_softmax(self) -> Iterator[None]:
-        if isinstance(self._softmax, keras.layers.Softmax):
-            with introspection.bypassed(self._softmax):
-                yield
-        else:
-            with introspection.linear_activation(self._softmax):
-                yield
+    def _without_softmax(self) -> contextlib.AbstractContextManager[None]:
+        return without_softmax(self._softmax)
 
     def predict_logits(self, images: tf.Tensor) -> tf.Tensor:
         """Logits in inference mode from one compiled graph, whatever the batch size."""
@@ -198,87 +194,6 @@ def _num_classes(output: tf.Tensor) -> int:
             "classifier two logits."
         )
     return int(output.shape[1])
-
-
-def _spatial_calls(trace: introspection.Trace) -> list[introspection.LayerCall]:
-    """Layer calls whose output is a grid of more than one cell and feeds the logits."""
-    return [
-        call
-        for call in trace.calls
-        if tf.is_tensor(call.output)
-        and call.output.shape.rank == 4
-        and call.output.dtype.is_floating
-        and (call.output.shape[1] is None or call.output.shape[1] * (call.output.shape[2] or 1) > 1)
-    ]
-
-
-def _attention_call(
-    trace: introspection.Trace, name: str | None
-) -> introspection.LayerCall:
-    spatial = _spatial_calls(trace)
-    candidates = [call.layer.name for call in spatial if not isinstance(call.layer, keras.Model)]
-    if name is not None:
-        return _named_call(trace, spatial, candidates, name)
-    for call in reversed(spatial):
-        is_model = isinstance(call.layer, keras.Model)
-        if not is_model and introspection.operations_between(trace, call.output):
-            return call
-    raise ValueError(
-        "No layer of this model has spatial features [batch, height, width, channels] on the way "
-        "to the logits, so there is no attention map to compute. AAD needs a convolutional network."
-    )
-
-
-def _named_call(
-    trace: introspection.Trace,
-    spatial: list[introspection.LayerCall],
-    candidates: list[str],
-    name: str,
-) -> introspection.LayerCall:
-    found = [call for call in trace.calls if call.layer.name == name]
-    usable = [call for call in spatial if call.layer.name == name]
-    if not found:
-        raise ValueError(f"No layer is named {name!r}." + near_names(name, candidates))
-    if not usable or not introspection.operations_between(trace, usable[-1].output):
-        raise ValueError(
-            f"Layer {name!r} gives no spatial grid [batch, height, width, channels] that reaches "
-            f"the logits. Candidates: {', '.join(sorted(candidates))}."
-        )
-    if len(usable) > 1:
-        raise ValueError(
-            f"Layer {name!r} is called {len(usable)} times in one forward pass (shared, or several "
-            f"layers of that name), so which output to explain is not clear. Name another one: "
-            f"{', '.join(sorted(set(candidates) - {name}))}."
-        )
-    return usable[-1]
-
-
-def _refuse_unsafe_operations(trace: introspection.Trace, call: introspection.LayerCall) -> None:
-    unsafe = [
-        operation
-        for operation in introspection.operations_between(trace, call.output)
-        if operation.type in introspection.UNSAFE_SECOND_ORDER_OPS
-    ]
-    if unsafe:
-        named = ", ".join(f"{op.name} ({op.type})" for op in unsafe)
-        raise ValueError(
-            f"Between attention layer {call.layer.name!r} and the logits stand operations whose "
-            f"second derivative TensorFlow leaves out or gets wrong: {named}. Choose an attention "
-            f"layer behind them (attention_layer=...), or replace them by convolution, pooling, "
-            f"transposed convolution or BatchNormalization."
-        )
-
-
-def _softmax_to_strip(trace: introspection.Trace) -> keras.Layer | None:
-    if introspection.producer_type(trace.output) not in ("Softmax", "Sigmoid"):
-        return None
-    layer = introspection.final_softmax_layer(trace)
-    if layer is None:
-        raise ValueError(
-            "The model ends in a softmax (or sigmoid) that is not a layer's activation, so its "
-            "logits cannot be reached. Return logits and compile with from_logits=True."
-        )
-    return layer
 
 
 def _refuse_probabilities(classifier: Classifier) -> None:

@@ -14,22 +14,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-# Operations between attention layer and logits through which TensorFlow's second derivative
-# is missing or silently wrong; Grad-CAM inside a loss needs that derivative.
-UNSAFE_SECOND_ORDER_OPS = frozenset(
-    {
-        "ResizeBilinear",
-        "ResizeBicubic",
-        "ResizeNearestNeighbor",
-        "ResizeArea",
-        "ScaleAndTranslate",
-        "CropAndResize",
-        "ImageProjectiveTransformV3",
-        "LRN",
-        "FractionalMaxPool",
-        "FractionalAvgPool",
-    }
-)
+from aad_tf.checks import near_names
 
 _patch_lock = threading.RLock()
 
@@ -46,11 +31,13 @@ class Trace(NamedTuple):
 
     Attributes:
         calls: layer calls in the order they finished.
+        hidden: layers that ran only inside other functions, where outputs cannot be reached.
         output: symbolic model output.
         graph: the TensorFlow graph that holds both.
     """
 
     calls: list[LayerCall]
+    hidden: list[str]
     output: tf.Tensor
     graph: Any
 
@@ -75,38 +62,6 @@ def _recorded(layer: keras.Layer, original: Callable, record: Callable) -> Calla
     return call
 
 
-@contextlib.contextmanager
-def bypassed(layer: keras.Layer) -> Iterator[None]:
-    """Makes `layer` return its input while the context is open."""
-    with _patch_lock:
-        layer.call = lambda inputs, *args, **kwargs: inputs
-        try:
-            yield
-        finally:
-            del layer.call
-
-
-@contextlib.contextmanager
-def linear_activation(layer: keras.Layer | None) -> Iterator[None]:
-    """Replaces the activation of `layer` by the identity while the context is open."""
-    if layer is None:
-        yield
-        return
-    with _patch_lock:
-        activation = layer.activation
-        layer.activation = keras.activations.linear
-        try:
-            yield
-        finally:
-            layer.activation = activation
-
-
-def leaf_layers(model: keras.Model) -> list[keras.Layer]:
-    """Every layer inside `model`, nested ones included, that is not itself a model."""
-    layers = model._flatten_layers(include_self=False)
-    return [layer for layer in layers if not isinstance(layer, keras.Model)]
-
-
 def all_layers(model: keras.Model) -> list[keras.Layer]:
     """Every layer and nested model inside `model`."""
     return list(model._flatten_layers(include_self=False))
@@ -122,9 +77,15 @@ def trace_forward(model: keras.Model, image_shape: tuple[int, ...], dtype: tf.DT
             return model(images, training=False)
 
     concrete = forward.get_concrete_function(tf.TensorSpec((None, *image_shape), dtype))
-    output = concrete.outputs[0]
-    # A function's return value is an Identity of the tensor the model returned.
-    return Trace(calls, output, concrete.graph)
+    # A layer that is built on the way also runs once in a scratch graph.
+    inside = [call for call in calls if _lies_in(concrete.graph, call.output)]
+    hidden = {call.layer.name for call in calls} - {call.layer.name for call in inside}
+    return Trace(inside, sorted(hidden), concrete.outputs[0], concrete.graph)
+
+
+def _lies_in(graph: Any, output: Any) -> bool:
+    tensors = [tensor for tensor in tf.nest.flatten(output) if tf.is_tensor(tensor)]
+    return all(tensor.graph is graph for tensor in tensors)
 
 
 def operations_between(trace: Trace, features: tf.Tensor) -> list[Any]:
@@ -144,32 +105,80 @@ def operations_between(trace: Trace, features: tf.Tensor) -> list[Any]:
     return between[::-1] if features.ref() in needed else []
 
 
-def producer_type(tensor: tf.Tensor) -> str:
-    """Type of the operation that made `tensor`, past casts and identities."""
-    operation = tensor.op
-    while operation.type in ("Identity", "Cast", "StopGradient") and operation.inputs:
-        operation = operation.inputs[0].op
-    return operation.type
+def computed_by_weights(tensor: tf.Tensor) -> bool:
+    """Whether a variable takes part in `tensor`; if not, it is the images in another form."""
+    waiting, seen = [tensor.op], set()
+    while waiting:
+        operation = waiting.pop()
+        if operation.type == "ReadVariableOp":
+            return True
+        if operation not in seen:
+            seen.add(operation)
+            waiting.extend(source.op for source in operation.inputs)
+    return False
 
 
-def final_softmax_layer(trace: Trace) -> keras.Layer | None:
-    """The layer whose activation ends the model in a softmax, if it can be taken off."""
-    outermost = [
-        call
-        for call in trace.calls
-        if not isinstance(call.layer, keras.Model)
-        and tf.is_tensor(call.output)
-        and _same_source(call.output, trace.output)
-    ]
-    for call in outermost:
-        if getattr(call.layer, "activation", None) is keras.activations.softmax:
-            return call.layer
-        if isinstance(call.layer, keras.layers.Softmax):
-            return call.layer
-    return None
+def attention_call(trace: Trace, name: str | None = None) -> LayerCall:
+    """The call whose output attention maps explain.
+
+    Args:
+        trace: of the model.
+        name: of the layer; None takes the last layer with a spatial grid that reaches the logits.
+
+    Raises:
+        ValueError: no such layer, or none that can be explained.
+    """
+    spatial = [call for call in trace.calls if _is_grid(call.output)]
+    if name is not None:
+        return _named_call(trace, spatial, name)
+    for call in reversed(spatial):
+        if (
+            not isinstance(call.layer, keras.Model)
+            and computed_by_weights(call.output)
+            and operations_between(trace, call.output)
+        ):
+            return call
+    _refuse_hidden(trace, trace.hidden)
+    raise ValueError(
+        "No layer of this model has spatial features [batch, height, width, channels] on the way "
+        "to the logits, so there is no attention map to compute. AAD needs a convolutional network."
+    )
 
 
-def _same_source(tensor: tf.Tensor, output: tf.Tensor) -> bool:
-    while output.op.type in ("Identity", "Cast") and output.ref() != tensor.ref():
-        output = output.op.inputs[0]
-    return output.ref() == tensor.ref()
+def _refuse_hidden(trace: Trace, names: list[str]) -> None:
+    hidden = [name for name in names if name in trace.hidden]
+    if hidden:
+        raise ValueError(
+            f"Layers {', '.join(hidden)} run inside a function of their own (a tf.function around "
+            f"call, tf.map_fn, tf.cond), where their outputs cannot be reached. Take it off: "
+            f"attacks and defences compile the model themselves."
+        )
+
+
+def _is_grid(output: Any) -> bool:
+    """Whether a layer's output is a grid of more than one cell, as far as is known."""
+    if not tf.is_tensor(output) or output.shape.rank != 4 or not output.dtype.is_floating:
+        return False
+    height, width = output.shape[1], output.shape[2]
+    return height is None or height * (width or 1) > 1
+
+
+def _named_call(trace: Trace, spatial: list[LayerCall], name: str) -> LayerCall:
+    candidates = {call.layer.name for call in spatial if not isinstance(call.layer, keras.Model)}
+    usable = [call for call in spatial if call.layer.name == name]
+    _refuse_hidden(trace, [name])
+    if not any(call.layer.name == name for call in trace.calls):
+        raise ValueError(f"No layer is named {name!r}." + near_names(name, candidates))
+    if not usable or not operations_between(trace, usable[-1].output):
+        raise ValueError(
+            f"Layer {name!r} gives no spatial grid [batch, height, width, channels] that reaches "
+            f"the logits. Candidates: {', '.join(sorted(candidates))}."
+        )
+    if len(usable) > 1:
+        others = sorted(candidates - {name})
+        advice = f"Name another one: {', '.join(others)}." if others else "Use separate layers."
+        raise ValueError(
+            f"Layer {name!r} is called {len(usable)} times in one forward pass (shared, or several "
+            f"layers of that name), so which output to explain is not clear. {advice}"
+        )
+    return usable[-1]

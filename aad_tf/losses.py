@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.attention.areas import attention_area
+from aad_tf.attention.areas import threshold_rule
 from aad_tf.attention.grad_cam import grad_cam_map, softmax_grad_cam_map
 from aad_tf.checks import near_names
 from aad_tf.ops import at_least_float32, safe_divide, safe_norm
@@ -191,7 +191,7 @@ class AADLosses:
         _distance(self.rectification)
         _distance(self.preservation)
         _known(MAPS, self.maps, "map")
-        attention_area(tf.zeros((1, 1, 1)), self.threshold)
+        threshold_rule(self.threshold)
 
     @classmethod
     def preset(cls, name: str) -> AADLosses:

@@ -12,7 +12,7 @@ from aad_tf.classifier import Classifier
 from aad_tf.ops import project_linf
 
 # Up to here a training step spells the rounds out; beyond, a loop keeps the graph small.
-_UNROLLED_STEPS = 4
+_UNROLLED_STEPS = 10
 
 
 def gradient_sign_step(

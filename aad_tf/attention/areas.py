@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from aad_tf.checks import check_count
@@ -107,6 +109,7 @@ def attention_area(maps: Any, threshold: Any = "mean") -> tf.Tensor:
         {0, 1} in the shape and dtype of `maps`; gradients stop here.
 
     Raises:
+        TypeError: maps not floating point.
         ValueError: wrong rank or unknown rule.
 
     Example:
@@ -116,16 +119,27 @@ def attention_area(maps: Any, threshold: Any = "mean") -> tf.Tensor:
     maps = tf.convert_to_tensor(maps)
     if maps.shape.rank != 3:
         raise ValueError(f"maps must have shape [batch, h, w], got {tuple(maps.shape)}.")
-    if isinstance(threshold, str):
-        if threshold not in RULES:
-            raise ValueError(
-                f"Unknown threshold rule {threshold!r}: expected one of {sorted(RULES)}, a number, "
-                f"TopCells(count) or MatchingArea(masks)."
-            )
-        return RULES[threshold](maps)
+    if not maps.dtype.is_floating:
+        raise TypeError(f"maps must be floating point, got dtype {maps.dtype.name}.")
+    return threshold_rule(threshold)(maps)
+
+
+def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The function from maps to areas that a `threshold` of `attention_area` stands for.
+
+    Raises:
+        ValueError: unknown rule.
+    """
+    if isinstance(threshold, str) and threshold in RULES:
+        return RULES[threshold]
     if callable(threshold):
-        return threshold(maps)
-    return strictly_above(maps, tf.cast(threshold, maps.dtype))
+        return threshold
+    if isinstance(threshold, str) or np.ndim(threshold) != 0:
+        raise ValueError(
+            f"Unknown threshold rule {threshold!r}: expected one of {sorted(RULES)}, a number, "
+            f"TopCells(count) or MatchingArea(masks)."
+        )
+    return lambda maps: strictly_above(maps, tf.cast(threshold, maps.dtype))
 
 
 def mask_out(images: tf.Tensor, maps: tf.Tensor, threshold: Any = "mean") -> tf.Tensor:

@@ -88,11 +88,11 @@ class AADModel(DefenseModel):
         if not self.update_per_round:
             return super().train_step(data)
         images, labels, weights = self._unpack(data)
-        adversarial = images
+        adversarial = self.attack.start(images, self.classifier, self.attack_seed())
         for _ in range(self.attack.num_steps):
             adversarial = self._next_round(adversarial, images, labels)
-            losses, logits = self._update(images, labels, weights, adversarial[tf.newaxis])
-        return self._track(losses, logits, images, labels, weights)
+            update = self._update(images, labels, weights, adversarial[tf.newaxis])
+        return self._track(*update, images, labels, weights)
 
     def _next_round(
         self, adversarial: tf.Tensor, images: tf.Tensor, labels: tf.Tensor

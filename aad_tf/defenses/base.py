@@ -7,7 +7,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from aad_tf.checks import check_label_rank
+from aad_tf.checks import (
+    assert_image_range,
+    assert_known_labels,
+    check_image_shape,
+    check_label_rank,
+)
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
 
@@ -40,6 +45,11 @@ class DefenseModel(keras.Model):
         super().__init__(**kwargs)
         if not isinstance(network, Classifier):
             network = Classifier.from_keras(network, attention_layer, bounds)
+        elif attention_layer not in (None, network.attention_layer):
+            raise ValueError(
+                f"The Classifier explains layer {network.attention_layer!r}, so attention_layer="
+                f"{attention_layer!r} has no effect. Name it in Classifier.from_keras."
+            )
         self.classifier = network
         self.network = network.model
         self.seed = seed
@@ -100,68 +110,62 @@ class DefenseModel(keras.Model):
         """One update; Keras calls it."""
         images, labels, weights = self._unpack(data)
         adversarial = self.adversarial_images(images, labels)
-        losses, logits = self._update(images, labels, weights, adversarial)
-        return self._track(losses, logits, images, labels, weights)
+        total, losses, logits = self._update(images, labels, weights, adversarial)
+        return self._track(total, losses, logits, images, labels, weights)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Losses and accuracies of one batch, attack included; Keras calls it."""
         images, labels, weights = self._unpack(data)
         adversarial = self.adversarial_images(images, labels)
         losses, logits = self.training_losses(images, labels, adversarial, training=False)
-        return self._track(losses, logits, images, labels, weights)
+        total = self._total(losses["loss"], weights)
+        return self._track(total, losses, logits, images, labels, weights)
 
     def _update(
         self, images: tf.Tensor, labels: tf.Tensor, weights: Any, adversarial: Any
-    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         with tf.GradientTape() as tape:
             losses, logits = self.training_losses(images, labels, adversarial, training=True)
-            total = _weighted_mean(losses["loss"], weights)
-            for extra in self.losses:
-                total += tf.cast(tf.reduce_sum(extra), total.dtype)
-            total = self.optimizer.scale_loss(total)
+            total = self._total(losses["loss"], weights)
+            scaled = self.optimizer.scale_loss(total)
         variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(total, variables), variables)
-        return losses, logits
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        return total, losses, logits
+
+    def _total(self, values: tf.Tensor, weights: Any) -> tf.Tensor:
+        """What is minimized: the mean over the batch, and the network's own regularization."""
+        total = _weighted_mean(values, weights)
+        for extra in self.losses:
+            total += tf.cast(tf.reduce_sum(extra), total.dtype)
+        return total
 
     def _unpack(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         if labels is None:
             raise ValueError(f"{type(self).__name__} needs labels: pass (images, labels).")
         images = tf.cast(images, self.classifier.dtype)
+        check_image_shape(images, self.classifier.input_shape)
         labels = tf.convert_to_tensor(labels)
         if labels.shape.rank == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         check_label_rank(labels)
-        labels = tf.cast(labels, tf.int32)
-        low, high = self.classifier.bounds
-        inside = tf.reduce_all((images >= low - 1e-4) & (images <= high + 1e-4))
-        known = tf.reduce_all((labels >= 0) & (labels < self.classifier.num_classes))
-        checks = [
-            tf.debugging.Assert(
-                inside,
-                [f"images must be finite and in [{low}, {high}] (divide 0..255 by 255), got up to",
-                 tf.reduce_max(images)],
-            ),
-            tf.debugging.Assert(
-                known,
-                [f"labels must lie in [0, {self.classifier.num_classes}), got up to",
-                 tf.reduce_max(labels)],
-            ),
-        ]
-        with tf.control_dependencies([check for check in checks if check is not None]):
-            return tf.identity(images), tf.identity(labels), weights
+        images = assert_image_range(images, self.classifier.bounds)
+        return images, assert_known_labels(labels, self.classifier.num_classes), weights
 
     def _track(
         self,
+        total: tf.Tensor,
         losses: dict[str, tf.Tensor],
         logits: dict[str, tf.Tensor],
         images: tf.Tensor,
         labels: tf.Tensor,
         weights: Any,
     ) -> dict[str, Any]:
-        self._loss_tracker.update_state(losses["loss"], sample_weight=weights)
+        # Losses are averaged over batches as Keras does, so "loss" is what was minimized.
+        examples = tf.shape(images)[0]
+        self._loss_tracker.update_state(total, sample_weight=examples)
         for name, tracker in self._trackers.items():
-            tracker.update_state(losses[name], sample_weight=weights)
+            tracker.update_state(_weighted_mean(losses[name], weights), sample_weight=examples)
         self.clean_accuracy.update_state(_hits(logits["clean"], labels), sample_weight=weights)
         if self.adversarial_accuracy is not None:
             hits = _hits(logits["adversarial"], labels)

@@ -1,0 +1,109 @@
+# Every target that runs Python sets up its own virtual environment in $(VENV) first, from the
+# pins in constraints.txt, and again only when setup.cfg, pyproject.toml or the pins change.
+#
+#   make demo                  train, attack, picture and export on the embedded digits
+#   make test                  the tests; PYTEST_ARGS='-m "not slow"' for the quick ones
+#   make PYTHON=/path/to/python3.11 test
+
+VENV ?= .venv
+DEMO_OUTPUT ?= demo_output
+PYTEST_ARGS ?=
+
+PYTHON_CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.12 python3.11 python3.10 python3 python)
+# Run, not looked up: a version manager may put a python3.12 on PATH that only prints an error.
+# ensurepip is asked for because some distributions ship it apart from Python, as python3-venv.
+PYTHON_IS_SUITABLE := import ensurepip, sys, venv; \
+	sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+
+RUN := $(VENV)/bin/python
+PIP_INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# The build backend comes from the same pins, so packages without a wheel build alike anywhere.
+INSTALL := $(PIP_INSTALL) --no-build-isolation --use-pep517
+PROJECT_FILES := setup.cfg pyproject.toml constraints.txt
+
+# Keras reads its backend from the user's home otherwise.
+export KERAS_BACKEND := tensorflow
+TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL
+
+# Two installations into one environment must not overlap.
+.NOTPARALLEL:
+.PHONY: help demo test coverage lint format types benchmark tables lock clean
+
+help:
+	@echo "make demo | test | coverage | lint | format | types | benchmark | tables | lock | clean"
+
+demo: $(VENV)/.installed
+	$(RUN) -m train.demo --output_dir="$(DEMO_OUTPUT)"
+
+test: $(VENV)/.installed-test
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+coverage: $(VENV)/.installed-test
+	$(RUN) -m pytest --cov --cov-report=term-missing $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: $(VENV)/.installed-dev
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+types: $(VENV)/.installed-dev
+	$(RUN) -m mypy
+
+benchmark: $(VENV)/.installed-bench
+	$(RUN) -m benchmarks
+
+tables: $(VENV)/.installed
+	$(RUN) -m analysis.report
+
+lock: $(VENV)/.created
+	$(RUN) -m pip install --quiet --disable-pip-version-check uv
+	@echo '# Pins for Python 3.10, 3.11 and 3.12, written by "make lock".' > constraints.txt.tmp
+	$(RUN) -m uv pip compile --quiet --universal --python-version 3.10 --all-extras --upgrade \
+		--no-header --no-annotate --no-emit-index-url setup.cfg >> constraints.txt.tmp
+	mv constraints.txt.tmp constraints.txt
+
+clean:
+	rm -rf "$(VENV)" build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.created:
+	@for candidate in $(PYTHON_CANDIDATES); do \
+		if "$$candidate" -c '$(PYTHON_IS_SUITABLE)' >/dev/null 2>&1; then \
+			echo "Creating $(VENV) with $$("$$candidate" --version)"; \
+			"$$candidate" -m venv "$(VENV)" && touch "$@"; \
+			exit; \
+		fi; \
+	done; \
+	echo "No suitable Python among: $(PYTHON_CANDIDATES)." >&2; \
+	echo "Python 3.10, 3.11 or 3.12 with its venv module is needed (on Debian and Ubuntu:" >&2; \
+	echo "apt install python3-venv). Name another with: make PYTHON=/path/to/python3.11 ..." >&2; \
+	exit 1
+
+$(VENV)/.build-tools: $(VENV)/.created constraints.txt
+	@$(PIP_INSTALL) setuptools wheel
+	@touch "$@"
+
+$(VENV)/.installed: $(VENV)/.build-tools $(PROJECT_FILES)
+	@echo "Installing aad_tf and what it needs into $(VENV) (a few minutes the first time)"
+	@$(INSTALL) -e .
+	@touch "$@"
+
+$(VENV)/.installed-test: $(VENV)/.build-tools $(PROJECT_FILES)
+	@echo "Installing aad_tf and its test tools into $(VENV) (a few minutes the first time)"
+	@$(INSTALL) -e '.[test]'
+	@touch "$(VENV)/.installed" "$@"
+
+$(VENV)/.installed-dev: $(VENV)/.build-tools $(PROJECT_FILES)
+	@echo "Installing aad_tf, its test and its development tools into $(VENV)" \
+		"(a few minutes the first time)"
+	@$(INSTALL) -e '.[test,dev]'
+	@touch "$(VENV)/.installed" "$(VENV)/.installed-test" "$@"
+
+$(VENV)/.installed-bench: $(VENV)/.build-tools $(PROJECT_FILES)
+	@echo "Installing aad_tf and its benchmarks' peers into $(VENV)" \
+		"(a few minutes the first time)"
+	@$(INSTALL) -e '.[bench]'
+	@touch "$(VENV)/.installed" "$@"

@@ -1,0 +1,188 @@
+"""What an evaluation is given: checked at the edge, and identified for resumption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import aad_tf
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.checks import check_images, check_labels
+from aad_tf.classifier import Classifier
+
+
+def as_classifier(classifier: Classifier | keras.Model) -> Classifier:
+    """Returns a Classifier, wrapping a Keras model."""
+    if isinstance(classifier, Classifier):
+        return classifier
+    return Classifier.from_keras(classifier)
+
+
+def check_attacks(attacks: Sequence[GradientSignAttack] | GradientSignAttack) -> tuple:
+    """Returns attacks as a tuple.
+
+    Raises:
+        TypeError: something else than an attack.
+        ValueError: no attacks, or equal names.
+    """
+    if isinstance(attacks, GradientSignAttack):
+        attacks = (attacks,)
+    attacks = tuple(attacks)
+    if not attacks:
+        raise ValueError("attacks is empty; give at least one, e.g. [aad_tf.attacks.fgsm(0.1)].")
+    for attack in attacks:
+        if not isinstance(attack, GradientSignAttack):
+            raise TypeError(
+                f"attacks must be GradientSignAttack objects, got {attack!r}. Build text with "
+                f"aad_tf.attacks.parse_attack."
+            )
+    names = [attack.name for attack in attacks]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(
+            f"Attacks must have names that differ, got {', '.join(repeated)} more than once. "
+            f"Rename one with dataclasses.replace(attack, name=...), or build them with "
+            f"aad_tf.attacks.parse_attack, which names them by their arguments."
+        )
+    return attacks
+
+
+class Batches:
+    """A data set as checked batches, with the place of each batch's first example. One pass.
+
+    Args:
+        classifier: tells what images and labels must be like.
+        dataset: `tf.data.Dataset` of batches, or a pair of arrays.
+        batch_size: to cut arrays by.
+        num_examples: size of the data set if the caller knows it.
+
+    Attributes:
+        num_examples: size of the data set, or None if not known.
+        first_example: hash of the first image and label.
+
+    Raises:
+        TypeError: neither a data set nor a pair of arrays.
+        ValueError: no examples, endless, not batched.
+    """
+
+    def __init__(
+        self, classifier: Classifier, dataset: Any, batch_size: int, num_examples: int | None
+    ) -> None:
+        self._classifier = classifier
+        self.num_examples = num_examples
+        if isinstance(dataset, tf.data.Dataset):
+            _check_dataset(dataset)
+            self._batches = iter(dataset)
+        elif isinstance(dataset, (tuple, list)) and len(dataset) == 2:
+            images, labels = _checked_arrays(*dataset)
+            self.num_examples = len(images)
+            self._batches = _slices(images, labels, batch_size)
+        else:
+            raise TypeError(
+                f"dataset must be a tf.data.Dataset of (images, labels) batches or a pair of "
+                f"arrays (images, labels), got {type(dataset).__name__}."
+            )
+        first = next(self._batches, None)
+        if first is None:
+            raise ValueError("The data set is empty: there is nothing to evaluate.")
+        self._first = self._checked(first)
+        self.first_example = _hash([part[:1] for part in self._first])
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        start = 0
+        images, labels = self._first
+        while True:
+            yield start, images, labels
+            start += len(labels)
+            batch = next(self._batches, None)
+            if batch is None:
+                return
+            images, labels = self._checked(batch)
+
+    def _checked(self, batch: Any) -> tuple[np.ndarray, np.ndarray]:
+        images, labels, *_ = batch
+        images = check_images(
+            images,
+            bounds=self._classifier.bounds,
+            image_shape=self._classifier.input_shape,
+            dtype=self._classifier.dtype,
+        )
+        labels = check_labels(
+            labels, batch_size=images.shape[0], num_classes=self._classifier.num_classes
+        )
+        return images.numpy(), labels.numpy()
+
+
+def _check_dataset(dataset: tf.data.Dataset) -> None:
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple) or len(spec) < 2:
+        raise TypeError(
+            f"The data set must give tuples (images, labels), got {spec}. Map it to such tuples."
+        )
+    if getattr(spec[0], "shape", None) is not None and spec[0].shape.rank == 3:
+        raise ValueError(
+            f"The data set must give batches of images [batch, height, width, channels], got "
+            f"single images {tuple(spec[0].shape)}. Call dataset.batch(100) on it."
+        )
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("The data set is endless. Call dataset.take(...) on it.")
+
+
+def _checked_arrays(images: Any, labels: Any) -> tuple[Any, Any]:
+    images, labels = (a if tf.is_tensor(a) else np.asarray(a) for a in (images, labels))
+    if len(images.shape) == 0 or len(labels.shape) == 0 or len(images) != len(labels):
+        raise ValueError(
+            f"images and labels must have one entry an example, got shapes "
+            f"{tuple(images.shape)} and {tuple(labels.shape)}."
+        )
+    return images, labels
+
+
+def _slices(images: Any, labels: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
+    for start in range(0, len(images), batch_size):
+        yield images[start : start + batch_size], labels[start : start + batch_size]
+
+
+def fingerprint(
+    classifier: Classifier,
+    source: Batches,
+    attacks: Sequence[GradientSignAttack],
+    description: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What is evaluated, in a form to compare and to write down.
+
+    Returns:
+        `weights` (a hash that does not depend on their order), `bounds`, `first_example`,
+        `description`, `attacks` (name to full definition), `aad_tf` (version).
+
+    Raises:
+        TypeError: the description cannot be written as JSON.
+    """
+    model = getattr(classifier, "model", None)
+    # Without the states of dropout seeds, which are in `variables` and differ in every process.
+    variables = classifier.variables if model is None else model.weights
+    hashes = sorted(_hash([np.asarray(variable)]) for variable in variables)
+    facts = {
+        "aad_tf": aad_tf.__version__,
+        "weights": hashlib.sha256("".join(hashes).encode()).hexdigest()[:16],
+        "bounds": [float(bound) for bound in classifier.bounds],
+        "first_example": source.first_example,
+        "description": dict(description or {}),
+        "attacks": {attack.name: repr(attack) for attack in attacks},
+    }
+    # Tuples become lists, so that what is read back compares equal.
+    return json.loads(json.dumps(facts))
+
+
+def _hash(arrays: Sequence[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,164 @@
+"""Streams a data set through attacks: one record per example and attack, and a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.checks import check_count
+from aad_tf.classifier import Classifier
+from aad_tf.evaluation import inputs
+from aad_tf.evaluation.ledger import (
+    JournalLedger,
+    MemoryLedger,
+    check_same_evaluation,
+    journal_path,
+)
+from aad_tf.evaluation.progress import Progress
+from aad_tf.evaluation.stream import AttackStream
+from aad_tf.evaluation.summary import SUCCESS_RULES, masking_warnings, summarize_attack
+from aad_tf.results import (
+    PathLike,
+    check_writable,
+    provenance,
+    read_records,
+    read_summary,
+    summary_path,
+    write_json_atomically,
+)
+
+
+@dataclass(frozen=True)
+class RobustnessReport:
+    """What `evaluate_robustness` found.
+
+    Attributes:
+        summary: accuracies with their threat models, warnings, and where the numbers come from.
+        output: file of the records, or None if they are in memory.
+    """
+
+    summary: dict[str, Any]
+    output: Path | None = None
+    _records: tuple[dict[str, Any], ...] = ()
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yields the records by attack and index; see `aad_tf.results.RECORD_KEYS`."""
+        return iter(self._records) if self.output is None else read_records(self.output)
+
+    def robust_accuracy(self, attack: str) -> float:
+        """Robust accuracy under the attack of that name."""
+        (entry,) = (entry for entry in self.summary["attacks"] if entry["attack"] == attack)
+        return entry["robust_accuracy"]
+
+
+def evaluate_robustness(
+    classifier: Classifier | keras.Model,
+    dataset: Any,
+    attacks: Sequence[GradientSignAttack] | GradientSignAttack,
+    *,
+    batch_size: int = 100,
+    seed: int = 0,
+    success: str = "any_iterate",
+    output: PathLike | None = None,
+    description: Mapping[str, Any] | None = None,
+    num_examples: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> RobustnessReport:
+    """Measures accuracy under attacks, white box, over a whole data set.
+
+    Every example is classified as it is; only those classified right are attacked. Each attack
+    works on a pool of `batch_size` images: an image leaves once it is fooled or has withstood
+    every step and restart, and the next one takes its slot. All attacks share one pass over the
+    data and a queue of one batch each, so memory does not grow with the number of images.
+
+    Args:
+        classifier: the network under attack; a Keras model is wrapped by `Classifier.from_keras`.
+        dataset: finite `tf.data.Dataset` of batches (images float `[batch, H, W, C]`, labels int
+            `[batch]`), or a pair of such arrays. The order must be the same in every run.
+        attacks: attacks with names that differ.
+        batch_size: slots of each pool. It changes speed, not results (but for float rounding).
+        seed: of the random starts, which depend on it, the example's place and the restart only.
+        success: `"any_iterate"` counts the worst case over an attack's path, random start
+            included; `"last_iterate"` judges final images only, as most published tables do.
+        output: file of records, compressed if it ends with ".gz"; the summary goes beside it.
+            An interrupted run continues from `<output>.partial`, a finished one is read back.
+        description: further facts on model and data, ready for JSON; part of the summary, and
+            an interrupted run continues only under the same.
+        num_examples: size of the data set if known, to tell the remaining time.
+        progress: called with a `Progress` after each step.
+
+    Returns:
+        The report; `summary["attacks"]` holds one entry an attack.
+
+    Raises:
+        TypeError: arguments of other types, images that are not floating point.
+        ValueError: no attacks or equal names, an empty data set, images or labels out of range,
+            or an output that belongs to another evaluation.
+        OSError: the output cannot be written.
+
+    Example:
+        >>> report = evaluate_robustness(model, (images, labels), [fgsm(0.1), ifgsm(0.1)])
+        >>> report.robust_accuracy("fgsm")
+        0.73
+    """
+    attacks = inputs.check_attacks(attacks)
+    check_count(batch_size, "batch_size")
+    if success not in SUCCESS_RULES:
+        raise ValueError(f"success must be one of {', '.join(SUCCESS_RULES)}, got {success!r}.")
+    output = None if output is None else Path(output)
+    if output is not None:
+        check_writable(output)
+    classifier = inputs.as_classifier(classifier)
+    batches = inputs.Batches(classifier, dataset, batch_size, num_examples)
+    evaluated = inputs.fingerprint(classifier, batches, attacks, description)
+    evaluated |= {"seed": seed, "success": success}
+    if output is not None and output.exists() and not journal_path(output).exists():
+        return _read_report(output, evaluated)
+    names = [attack.name for attack in attacks]
+    ledger = JournalLedger(output, names, evaluated) if output else MemoryLedger(names)
+    try:
+        stream = AttackStream(classifier, attacks, ledger, batch_size, seed, success)
+        stream.run(batches, progress)
+        return _finish(stream, ledger, evaluated)
+    finally:
+        ledger.close()
+
+
+def _read_report(output: Path, evaluated: Mapping[str, Any]) -> RobustnessReport:
+    """The report of a finished run of the same evaluation."""
+    if not summary_path(output).exists():
+        raise FileExistsError(
+            f"{output} exists, but not its summary {summary_path(output).name}. Choose another "
+            f"output, or delete it to start over."
+        )
+    summary = read_summary(output)
+    check_same_evaluation(output, summary.get("evaluated", {}), evaluated)
+    return RobustnessReport(summary, output)
+
+
+def _finish(
+    stream: AttackStream,
+    ledger: MemoryLedger | JournalLedger,
+    evaluated: Mapping[str, Any],
+) -> RobustnessReport:
+    summary = {
+        "attacks": [
+            summarize_attack(attack, ledger.tally, evaluated["success"], stream.timing(attack))
+            for attack in stream.attacks
+        ],
+        "success_rule": SUCCESS_RULES[evaluated["success"]],
+        "warnings": masking_warnings(stream.attacks, ledger.tally),
+        "evaluated": dict(evaluated),
+        "provenance": provenance(),
+    }
+    if isinstance(ledger, MemoryLedger):
+        return RobustnessReport(summary, None, tuple(ledger.sorted_records()))
+    ledger.write_sorted()
+    write_json_atomically(summary_path(ledger.output), summary)
+    ledger.remove()
+    return RobustnessReport(summary, ledger.output)

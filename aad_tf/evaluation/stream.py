@@ -1,0 +1,138 @@
+"""One pass over the data: clean predictions first, then every attack's pool."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.classifier import Classifier
+from aad_tf.evaluation.inputs import Batches
+from aad_tf.evaluation.ledger import JournalLedger, MemoryLedger
+from aad_tf.evaluation.pool import AttackPool
+from aad_tf.evaluation.progress import Progress
+from aad_tf.evaluation.tally import make_record
+
+
+class AttackStream:
+    """Feeds batches to one pool an attack and their records to a ledger.
+
+    Args:
+        classifier: the network under attack.
+        attacks: attacks with names that differ.
+        ledger: where records go; what it holds already is not computed again.
+        batch_size: slots of each pool.
+        seed: of the random starts.
+        success: `"any_iterate"` or `"last_iterate"`.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        attacks: Sequence[GradientSignAttack],
+        ledger: MemoryLedger | JournalLedger,
+        batch_size: int,
+        seed: int,
+        success: str,
+    ) -> None:
+        self.attacks = tuple(attacks)
+        self._classifier = classifier
+        self._ledger = ledger
+        self._reused = len(ledger.tally)
+        any_iterate = success == "any_iterate"
+        self._pools = [
+            AttackPool(classifier, attack, batch_size, seed=seed, any_iterate=any_iterate)
+            for attack in attacks
+        ]
+        self._seconds = dict.fromkeys((attack.name for attack in attacks), 0.0)
+        self._attacked = dict.fromkeys(self._seconds, 0)
+
+    def run(self, batches: Batches, progress: Callable[[Progress], None] | None = None) -> None:
+        """Evaluates every example that the ledger does not hold yet.
+
+        Raises:
+            ValueError: the ledger holds examples that the data set does not have, or the network
+                gives NaN or infinity.
+        """
+        begin = time.perf_counter()
+        total = batches.num_examples and batches.num_examples * len(self.attacks)
+
+        def report() -> None:
+            if progress is not None:
+                seconds = time.perf_counter() - begin
+                progress(Progress(len(self._ledger.tally), total, self._reused, seconds))
+
+        seen = 0
+        for start, images, labels in batches:
+            seen = start + len(labels)
+            self._add(start, images, labels)
+            for pool in self._pools:
+                self._work(pool, report, drain=False)
+        for pool in self._pools:
+            self._work(pool, report, drain=True)
+        report()
+        if len(self._ledger.tally) != seen * len(self.attacks):
+            raise ValueError(
+                f"The records kept from an interrupted run reach beyond the {seen} examples of "
+                f"this data set. Was it another data set? Delete them to start over."
+            )
+
+    def timing(self, attack: GradientSignAttack) -> dict[str, float]:
+        """Seconds that this run spent in an attack, and images it attacked in a second."""
+        seconds, attacked = self._seconds[attack.name], self._attacked[attack.name]
+        return {
+            "seconds": round(seconds, 3),
+            "images_attacked": attacked,
+            "images_per_second": round(attacked / seconds, 3) if attacked else 0.0,
+        }
+
+    def _add(self, start: int, images: np.ndarray, labels: np.ndarray) -> None:
+        count = len(labels)
+        tally = self._ledger.tally
+        wanted = [tally.missing(pool.attack.name, start, count) for pool in self._pools]
+        if not any(each.any() for each in wanted):
+            return
+        predictions = self._clean_predictions(start, images)
+        right = predictions == labels
+        indices = np.arange(start, start + count)
+        for pool, missing in zip(self._pools, wanted, strict=True):
+            attacked = missing & right
+            self._ledger.append(
+                _clean_mistake(pool.attack.name, indices[i], labels[i], predictions[i])
+                for i in np.flatnonzero(missing & ~right)
+            )
+            pool.add(images[attacked], labels[attacked], indices[attacked])
+
+    def _clean_predictions(self, start: int, images: np.ndarray) -> np.ndarray:
+        logits = tf.cast(self._classifier.predict_logits(tf.constant(images)), tf.float32).numpy()
+        finite = np.isfinite(logits).all(axis=-1)
+        if not finite.all():
+            raise ValueError(
+                f"The network's logits are NaN or infinite on example "
+                f"{start + int(np.flatnonzero(~finite)[0])}. Check its weights."
+            )
+        return logits.argmax(axis=-1)
+
+    def _work(self, pool: AttackPool, report: Callable[[], None], *, drain: bool) -> None:
+        name = pool.attack.name
+        begin = time.perf_counter()
+        for records in pool.run(drain=drain):
+            self._seconds[name] += time.perf_counter() - begin
+            self._attacked[name] += len(records)
+            self._ledger.append(records)
+            report()
+            begin = time.perf_counter()
+
+
+def _clean_mistake(attack: str, index: int, label: int, prediction: int) -> dict[str, Any]:
+    return make_record(
+        attack,
+        index=int(index),
+        label=int(label),
+        clean_prediction=int(prediction),
+        adversarial_prediction=int(prediction),
+    )

@@ -1,0 +1,128 @@
+"""From outcomes to accuracies under a stated threat model, and signs of gradient masking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.evaluation.tally import CLEAN_MISTAKE, FOOLED, ROBUST, Tally
+from aad_tf.metrics import wilson_interval
+
+# One-sided 5% of the normal distribution.
+_SIGNIFICANT = 1.645
+
+SUCCESS_RULES = {
+    "any_iterate": "an example is fooled if any iterate (or random start) is misclassified",
+    "last_iterate": "an example is fooled if the last iterate is misclassified",
+}
+
+
+def summarize_attack(
+    attack: GradientSignAttack, tally: Tally, success: str, timing: Mapping[str, float]
+) -> dict[str, Any]:
+    """Accuracies of one attack with their threat model, for a summary.
+
+    Args:
+        attack: the attack that was run.
+        tally: outcomes of all examples.
+        success: key of `SUCCESS_RULES`.
+        timing: further entries, such as seconds.
+
+    Returns:
+        Entries that `json` can write. `interval` is Wilson's of the robust accuracy.
+    """
+    outcomes = tally.outcomes(attack.name)
+    count = len(outcomes)
+    robust, fooled, mistakes = (
+        int(np.count_nonzero(outcomes == kind)) for kind in (ROBUST, FOOLED, CLEAN_MISTAKE)
+    )
+    interval = wilson_interval(robust, count)
+    return {
+        "attack": attack.name,
+        "robust_accuracy": robust / count,
+        "clean_accuracy": (count - mistakes) / count,
+        "count": count,
+        "robust": robust,
+        "fooled": fooled,
+        "clean_mistakes": mistakes,
+        "interval": {"method": "wilson", "confidence": 0.95, **interval._asdict()},
+        "threat_model": {**attack.threat_model(), "success": success},
+        **timing,
+    }
+
+
+def masking_warnings(attacks: Sequence[GradientSignAttack], tally: Tally) -> list[str]:
+    """Plain sentences on results that no honest gradient would give (Athalye et al. 2018).
+
+    A stronger attack may by chance spare a few examples that a weaker one fools, so a difference
+    is told only where a one-sided sign test over the examples on which the two disagree finds it
+    significant at 5%.
+
+    Args:
+        attacks: the attacks that were run.
+        tally: outcomes of all examples under each.
+
+    Returns:
+        Warnings, empty if nothing looks wrong.
+    """
+    warnings = []
+    for stronger in attacks:
+        warnings += _unmoved_warning(stronger, tally)
+        for weaker in attacks:
+            reason = _why_stronger(stronger, weaker)
+            if reason:
+                warnings += _comparison_warning(stronger, weaker, reason, tally)
+    return warnings
+
+
+def _why_stronger(stronger: GradientSignAttack, weaker: GradientSignAttack) -> str | None:
+    """Why one attack should leave no more accuracy than another, or None if it need not."""
+    if stronger is weaker or stronger.total_epsilon < weaker.total_epsilon - 1e-9:
+        return None
+    if stronger.num_steps > 1 and weaker.num_steps == 1:
+        comparable = stronger.objective in (weaker.objective, _untargeted(stronger))
+        return "takes several steps within at least the same budget" if comparable else None
+    wider = stronger.total_epsilon > weaker.total_epsilon + 1e-9
+    same = (stronger.objective, stronger.random_start) == (weaker.objective, weaker.random_start)
+    if wider and same and stronger.num_steps >= weaker.num_steps > 1:
+        return "has a larger budget and no fewer steps"
+    return None
+
+
+def _untargeted(attack: GradientSignAttack) -> Any:
+    """The attack's objective if it climbs the loss of the true label, the strongest of all here."""
+    return attack.objective if attack.objective.name == "away_from_label" else None
+
+
+def _comparison_warning(
+    stronger: GradientSignAttack, weaker: GradientSignAttack, reason: str, tally: Tally
+) -> list[str]:
+    spared = tally.outcomes(stronger.name) == ROBUST
+    spared_by_weaker = tally.outcomes(weaker.name) == ROBUST
+    only_weaker_fools = int(np.count_nonzero(spared & ~spared_by_weaker))
+    only_stronger_fools = int(np.count_nonzero(~spared & spared_by_weaker))
+    difference = only_weaker_fools - only_stronger_fools
+    if difference <= _SIGNIFICANT * math.sqrt(only_weaker_fools + only_stronger_fools):
+        return []
+    return [
+        f"{stronger.name} {reason} yet leaves more accuracy ({spared.mean():.1%}) than "
+        f"{weaker.name} ({spared_by_weaker.mean():.1%}). Gradients may be masked: the network is "
+        f"likely less robust than these numbers say. Try attacks with random starts, more steps, "
+        f"transfer from another network, or none of its gradients at all."
+    ]
+
+
+def _unmoved_warning(attack: GradientSignAttack, tally: Tally) -> list[str]:
+    unmoved = tally.unmoved(attack.name)
+    if attack.total_epsilon == 0 or unmoved == 0:
+        return []
+    robust = np.count_nonzero(tally.outcomes(attack.name) == ROBUST)
+    return [
+        f"{attack.name} could not move {unmoved} of the {robust} images that withstood it: their "
+        f"gradient is zero, as with saturated losses or flat activations, or leads out of the "
+        f"pixel range. They count as robust but were not really attacked."
+    ]

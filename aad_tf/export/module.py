@@ -1,0 +1,151 @@
+"""The TensorFlow functions of a classifier that a SavedModel holds."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from aad_tf import introspection
+from aad_tf.attention.grad_cam import class_scores, grad_cam_map
+from aad_tf.classifier import Classifier
+from aad_tf.ops import at_least_float32
+from aad_tf.types import ClassifierOutput
+
+
+class NetworkModule(tf.Module):
+    """What is saved: functions of a classifier, and the variables they read.
+
+    All functions take float32 images of any batch size and return float32; the network computes
+    in its own precision between.
+
+    Args:
+        classifier: the network and its attention layer.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__(name="aad_tf_network")
+        images = tf.TensorSpec((None, *classifier.input_shape), tf.float32, name="images")
+        class_ids = tf.TensorSpec((None,), tf.int32, name="class_ids")
+        self.forward = _compiled(_forward, classifier, images)
+        self.features = _compiled(_features, classifier, images)
+        shape = self.features.get_concrete_function().output_shapes
+        features = tf.TensorSpec(shape, tf.float32, name="features")
+        self.logits_from_features = _compiled(_logits_from_features, classifier, images, features)
+        self.serve = _compiled(_serve, classifier, images)
+        self.attend = _compiled(_attend, classifier, images, class_ids)
+        self.attend_predicted = _compiled(_attend_predicted, classifier, images)
+        self.network_variables = self._variables_read(classifier)
+        trainable = {id(variable.value) for variable in classifier.trainable_variables}
+        self.network_trainable_variables = [
+            variable for variable in self.network_variables if id(variable) in trainable
+        ]
+
+    def signatures(self) -> dict[str, Any]:
+        """Signatures of the SavedModel by name."""
+        return {
+            "serving_default": self.serve,
+            "attention": self.attend,
+            "attention_predicted": self.attend_predicted,
+        }
+
+    def _variables_read(self, classifier: Classifier) -> list[tf.Variable]:
+        """Variables of the traces, in the network's order: none of an optimizer or a metric."""
+        traces = (self.forward, self.logits_from_features, self.serve, self.attend)
+        read = {
+            id(variable): variable
+            for trace in traces
+            for variable in trace.get_concrete_function().variables
+        }
+        known = [id(variable.value) for variable in classifier.variables]
+        ordered = [read.pop(key) for key in known if key in read]
+        return ordered + sorted(read.values(), key=lambda variable: variable.name)
+
+
+def _compiled(function: Callable, classifier: Classifier, *signature: tf.TensorSpec) -> Any:
+    return tf.function(
+        functools.partial(function, classifier), input_signature=signature, autograph=False
+    )
+
+
+def _run(classifier: Classifier, images: tf.Tensor) -> ClassifierOutput:
+    return classifier(tf.cast(images, classifier.dtype), training=False)
+
+
+def _forward(classifier: Classifier, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    output = _run(classifier, images)
+    return {"logits": _float32(output.logits), "features": _float32(output.features)}
+
+
+def _features(classifier: Classifier, images: tf.Tensor) -> tf.Tensor:
+    return _float32(_run(classifier, images).features)
+
+
+def _serve(classifier: Classifier, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    logits = at_least_float32(_run(classifier, images).logits)
+    return {"logits": _float32(logits), "probabilities": _float32(tf.nn.softmax(logits))}
+
+
+def _attend(
+    classifier: Classifier, images: tf.Tensor, class_ids: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Grad-CAM of given classes, as `aad_tf.attention.grad_cam`; -1 is the predicted class."""
+    known = tf.reduce_all((class_ids >= -1) & (class_ids < classifier.num_classes))
+    message = f"class_ids must lie in [0, {classifier.num_classes}), or be -1 for the predicted"
+    with tf.control_dependencies([tf.debugging.Assert(known, [message, class_ids])]):
+        images = tf.cast(images, classifier.dtype)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        output = classifier(images, training=False)
+        predicted = tf.argmax(output.logits, axis=-1, output_type=tf.int32)
+        explained = tf.where(class_ids < 0, predicted, class_ids)
+        scores = class_scores(output.logits, explained)
+    maps = grad_cam_map(output.features, tape.gradient(scores, output.features))
+    return {"attention_map": _float32(maps)}
+
+
+def _attend_predicted(classifier: Classifier, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    return _attend(classifier, images, tf.fill(tf.shape(images)[:1], -1))
+
+
+def _logits_from_features(
+    classifier: Classifier, images: tf.Tensor, features: tf.Tensor
+) -> tf.Tensor:
+    """Logits of a network whose attention layer gave `features`.
+
+    Images matter only for paths around that layer; what the features make superfluous is pruned
+    when the function runs.
+    """
+    calls: list[introspection.LayerCall] = []
+    with introspection.recording([classifier._attention], calls.append):
+        classifier.model(tf.cast(images, classifier.dtype), training=False)
+    given = tf.cast(features, calls[-1].output.dtype)
+    with _last_output(classifier._attention, len(calls), given):
+        return _float32(_run(classifier, images).logits)
+
+
+@contextlib.contextmanager
+def _last_output(layer: keras.Layer, calls: int, output: tf.Tensor) -> Iterator[None]:
+    """Makes the last of `calls` calls of a layer return `output`."""
+    original = layer.call
+    counter = itertools.count(1)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return output if next(counter) == calls else original(*args, **kwargs)
+
+    layer.call = call
+    try:
+        yield
+    finally:
+        # Gone already where the classifier watched the layer itself.
+        if "call" in vars(layer):
+            del layer.call
+
+
+def _float32(values: tf.Tensor) -> tf.Tensor:
+    return tf.cast(values, tf.float32)

@@ -1,0 +1,160 @@
+"""Numbers that judge maps and predictions: IoU, robust accuracy, their uncertainty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+
+class Interval(NamedTuple):
+    """Bounds of a confidence interval."""
+
+    low: float
+    high: float
+
+
+def iou(first: Any, second: Any) -> tf.Tensor:
+    """Intersection over union of binary masks, [AAD Eqs. 4, 5].
+
+    Eq. 4 compares an attention area with the object's box, Eq. 5 the areas of the clean and the
+    adversarial image; the measure is the same.
+
+    Args:
+        first: masks `[..., height, width]`, numeric or boolean; what is not 0 is inside.
+        second: masks of the same shape.
+
+    Returns:
+        float32 `[...]` in [0, 1]. Two empty masks agree: their IoU is 1. One empty mask gives 0.
+
+    Raises:
+        ValueError: the shapes differ, or have no height and width.
+
+    Example:
+        >>> iou([[1, 1], [0, 0]], [[1, 0], [1, 0]]).numpy()  # one cell of three
+        np.float32(0.33333334)
+    """
+    first, second = (tf.cast(tf.convert_to_tensor(mask), tf.bool) for mask in (first, second))
+    if not first.shape.is_compatible_with(second.shape) or (first.shape.rank or 2) < 2:
+        raise ValueError(
+            f"iou compares two masks of one shape [..., height, width], got {first.shape} and "
+            f"{second.shape}. Resize the maps before thresholding them."
+        )
+    intersection = _cells(first & second)
+    union = _cells(first | second)
+    return tf.where(union > 0, tf.math.divide_no_nan(intersection, union), tf.ones_like(union))
+
+
+def _cells(masks: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(masks, tf.float32), axis=(-2, -1))
+
+
+def robust_accuracy(labels: Any, clean_predictions: Any, adversarial_predictions: Any) -> float:
+    """Share of examples classified right both as they are and under attack.
+
+    An attack may by chance repair a mistake; such an example does not count as robust.
+
+    Args:
+        labels: int `[examples]`.
+        clean_predictions: int `[examples]`.
+        adversarial_predictions: int `[examples]`.
+
+    Returns:
+        A number in [0, 1].
+
+    Raises:
+        ValueError: no examples, or lengths that differ.
+
+    Example:
+        >>> robust_accuracy([0, 1, 2, 3], [0, 1, 2, 0], [0, 1, 0, 3])
+        0.5
+    """
+    arrays = [np.asarray(a) for a in (labels, clean_predictions, adversarial_predictions)]
+    shapes = [array.shape for array in arrays]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 1 or shapes[0] == (0,):
+        raise ValueError(f"Expected three arrays of shape [examples], at least one; got {shapes}.")
+    right = (arrays[1] == arrays[0]) & (arrays[2] == arrays[0])
+    return float(right.mean())
+
+
+def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a proportion (Wilson 1927), right near 0 and 1 too.
+
+    Args:
+        successes: number of successes, in [0, count].
+        count: number of trials, at least 1.
+        confidence: in (0, 1).
+
+    Returns:
+        The interval, within [0, 1].
+
+    Raises:
+        ValueError: a number out of range.
+
+    Example:
+        >>> wilson_interval(0, 10).high
+        0.2775327998628892
+    """
+    _check_confidence(confidence)
+    if count < 1 or not 0 <= successes <= count:
+        raise ValueError(f"Expected 0 <= successes <= count, count >= 1; got {successes}, {count}.")
+    deviation = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = successes / count
+    weight = deviation**2 / count
+    centre = share + weight / 2
+    width = deviation * math.sqrt(share * (1 - share) / count + weight / (4 * count))
+    low = 0.0 if successes == 0 else (centre - width) / (1 + weight)
+    high = 1.0 if successes == count else (centre + width) / (1 + weight)
+    return Interval(low, high)
+
+
+def bootstrap_interval(
+    values: Any,
+    confidence: float = 0.95,
+    *,
+    statistic: Callable[[np.ndarray], float] = np.mean,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of a statistic (Efron 1979).
+
+    Args:
+        values: `[examples]` or `[examples, ...]`; whole examples are drawn with replacement.
+        confidence: in (0, 1).
+        statistic: maps drawn values to one number.
+        resamples: number of draws, at least 1.
+        seed: the same seed gives the same interval.
+
+    Returns:
+        The interval.
+
+    Raises:
+        ValueError: no values, or a number out of range.
+
+    Example:
+        >>> bootstrap_interval([1.0, 1.0, 1.0])
+        Interval(low=1.0, high=1.0)
+    """
+    _check_confidence(confidence)
+    values = np.asarray(values)
+    if values.ndim == 0 or len(values) == 0 or resamples < 1:
+        raise ValueError(
+            f"Expected values [examples, ...], at least one, and resamples >= 1; got shape "
+            f"{values.shape} and {resamples}."
+        )
+    generator = np.random.default_rng(seed)
+    drawn = [
+        statistic(values[generator.integers(len(values), size=len(values))])
+        for _ in range(resamples)
+    ]
+    low, high = np.quantile(drawn, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Interval(float(low), float(high))
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be in (0, 1), e.g. 0.95, got {confidence}.")

@@ -1,0 +1,164 @@
+"""A model directory: config, run record, checkpoints, trained network, exported model."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from aad_tf import configs, models
+from aad_tf.classifier import Classifier
+from aad_tf.configs import ExperimentConfig
+
+CONFIG = "config.json"
+RUN = "run.json"
+CHECKPOINTS = "checkpoints"
+NETWORK = "model.keras"
+SAVED_MODEL = "saved_model"
+HISTORY = "history.csv"
+
+
+class ModelDirectoryError(ValueError):
+    """A model directory that is missing, foreign, of another config, or cut short."""
+
+
+def build_network(
+    config: ExperimentConfig, image_shape: tuple[int, int, int], num_classes: int
+) -> keras.Model:
+    """Builds the untrained network of a config.
+
+    Args:
+        config: names the model, its options and its precision.
+        image_shape: `(height, width, channels)`.
+        num_classes: number of logits.
+
+    Returns:
+        A Keras model that returns logits.
+    """
+    options = dict(config.model_options)
+    if config.precision != "float32":
+        options["dtype"] = config.precision
+    return models.build(config.model, image_shape, num_classes, **options)
+
+
+def read_config(model_dir: str | os.PathLike[str]) -> ExperimentConfig:
+    """Reads the config of a model directory.
+
+    Args:
+        model_dir: a directory `train.main` wrote.
+
+    Returns:
+        The config.
+
+    Raises:
+        ModelDirectoryError: no such directory, no config in it, or one that cannot be read.
+    """
+    directory = Path(model_dir)
+    if not directory.is_dir():
+        raise ModelDirectoryError(
+            f"No model directory at {directory}. Train one with python -m train.main "
+            f"--config=... --model_dir={directory}."
+        )
+    path = directory / CONFIG
+    if not path.is_file():
+        raise ModelDirectoryError(
+            f"{directory} holds no {CONFIG}, so it is not a model directory of train.main."
+        )
+    try:
+        return configs.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ModelDirectoryError(
+            f"{path} is cut short or not a config of this version: {error}"
+        ) from error
+
+
+def claim(model_dir: str | os.PathLike[str], config: ExperimentConfig) -> bool:
+    """Makes sure a directory may be used to train `config`.
+
+    Args:
+        model_dir: directory to train in; made if it does not exist.
+        config: what is to be trained.
+
+    Returns:
+        True if an earlier run of the same config is there to be resumed.
+
+    Raises:
+        ModelDirectoryError: the directory holds something else, or a run of another config.
+        OSError: it cannot be made or written.
+    """
+    directory = Path(model_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    # Names that begin with a dot are what an interrupted atomic write leaves behind.
+    if all(path.name.startswith(".") for path in directory.iterdir()):
+        return False
+    earlier = read_config(directory)
+    differences = _differences(configs.to_dict(earlier), configs.to_dict(config))
+    if differences:
+        raise ModelDirectoryError(
+            f"{directory} holds a run of another config, which differs in "
+            f"{'; '.join(differences)}. Give another --model_dir, or the same config to resume."
+        )
+    return True
+
+
+def is_finished(model_dir: str | os.PathLike[str]) -> bool:
+    """Whether the run of a model directory reached its end and exported its network."""
+    directory = Path(model_dir)
+    path = directory / RUN
+    if not path.is_file() or not (directory / NETWORK).is_file():
+        return False
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("state") == "finished"
+    except ValueError as error:
+        raise ModelDirectoryError(f"{path} is not a run record: {error}") from error
+
+
+def load_classifier(model_dir: str | os.PathLike[str]) -> tuple[Classifier, ExperimentConfig]:
+    """Loads the trained network of a model directory.
+
+    Args:
+        model_dir: a directory `train.main` finished.
+
+    Returns:
+        The classifier and the config it was trained with.
+
+    Raises:
+        ModelDirectoryError: missing or foreign directory, unfinished run, or a network file that
+            is cut short.
+
+    Example:
+        >>> classifier, config = load_classifier("runs/mnist_aad_step_ll")
+    """
+    config = read_config(model_dir)
+    path = Path(model_dir) / NETWORK
+    if not path.is_file():
+        raise ModelDirectoryError(
+            f"{model_dir} holds no {NETWORK}: its training has not finished. Run the same "
+            f"train.main command again to resume it."
+        )
+    try:
+        network = keras.saving.load_model(path, compile=False)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise ModelDirectoryError(
+            f"{path} cannot be read; it is cut short or not a Keras file: {error}"
+        ) from error
+    classifier = Classifier.from_keras(network, config.attention_layer or None)
+    return classifier, config
+
+
+def _differences(earlier: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted(set(earlier) | set(wanted)):
+        old, new = _plain(earlier.get(key)), _plain(wanted.get(key))
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{key}.")
+        elif old != new and prefix + key not in ("budget", "evaluation_attacks"):
+            found.append(f"{prefix}{key} ({old!r} there, {new!r} asked for)")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

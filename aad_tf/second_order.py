@@ -1,0 +1,134 @@
+"""Where TensorFlow's second derivatives cannot be trusted, and one case put right.
+
+Grad-CAM inside a loss is differentiated again by the weights, so whatever stands between the
+attention layer and the logits is differentiated twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from aad_tf.introspection import LayerCall, Trace, operations_between
+
+# Operations whose second derivative is missing or silently wrong.
+UNSAFE_SECOND_ORDER_OPS = frozenset(
+    {
+        "ResizeBilinear",
+        "ResizeBicubic",
+        "ResizeNearestNeighbor",
+        "ResizeArea",
+        "ScaleAndTranslate",
+        "CropAndResize",
+        "ImageProjectiveTransformV3",
+        "LRN",
+        "FractionalMaxPool",
+        "FractionalAvgPool",
+        "MaxPoolWithArgmax",
+        "Dilation2D",
+        "Softsign",
+    }
+)
+
+_patch_lock = threading.RLock()
+
+
+@contextlib.contextmanager
+def exact_moments() -> Iterator[None]:
+    """Gives `tf.nn.moments` a right second derivative while the context is open.
+
+    TensorFlow stops the gradient at the mean inside the variance. At first order that changes
+    nothing, since the term is zero; its derivative is not, so BatchNormalization in training
+    mode, LayerNormalization and GroupNormalization come out wrong at second order.
+    """
+    with _patch_lock:
+        original = tf.nn.moments
+        tf.nn.moments = _moments
+        try:
+            yield
+        finally:
+            tf.nn.moments = original
+
+
+def _moments(
+    x: tf.Tensor, axes: Any, shift: Any = None, keepdims: bool = False, name: str | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    del shift  # Without effect in TensorFlow's own function too.
+    with tf.name_scope(name or "moments"):
+        values = tf.cast(x, tf.float32) if x.dtype == tf.float16 else x
+        mean = tf.reduce_mean(values, axes, keepdims=True)
+        variance = tf.reduce_mean(tf.math.squared_difference(values, mean), axes, keepdims=True)
+        if not keepdims:
+            mean, variance = tf.squeeze(mean, axes), tf.squeeze(variance, axes)
+        return tf.cast(mean, x.dtype), tf.cast(variance, x.dtype)
+
+
+def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
+    """Raises if an operation between a layer and the logits has no right second derivative.
+
+    Args:
+        trace: of the model.
+        call: the call of the attention layer.
+
+    Raises:
+        ValueError: names every such operation; the name starts with those of its layers.
+    """
+    unsafe = [
+        f"{name} ({kind})"
+        for operation in operations_between(trace, call.output)
+        for name, kind in _unsafe_parts(operation)
+    ]
+    if unsafe:
+        raise ValueError(
+            f"Between attention layer {call.layer.name!r} and the logits stand operations whose "
+            f"second derivative TensorFlow leaves out or gets wrong: {', '.join(unsafe)}. Choose "
+            f"an attention layer behind them (attention_layer=...), or replace them by "
+            f"convolution, pooling, transposed convolution, UpSampling2D with nearest "
+            f"interpolation or BatchNormalization."
+        )
+
+
+def _unsafe_parts(operation: Any) -> list[tuple[str, str]]:
+    """Name and type of what is unsafe in an operation, or in a function or loop body it runs."""
+    if operation.type in UNSAFE_SECOND_ORDER_OPS:
+        return [(operation.name, operation.type)]
+    if operation.type == "SquaredDifference" and any(
+        tensor.op.type == "StopGradient" for tensor in operation.inputs
+    ):
+        return [(operation.name, "moments")]
+    return [
+        (operation.name, kind) for kind in sorted(_inner_types(operation) & UNSAFE_SECOND_ORDER_OPS)
+    ]
+
+
+def _inner_types(operation: Any) -> set[str]:
+    """Types of all operations in the functions that an operation calls."""
+    called = _called_functions(operation.node_def)
+    if not called:
+        return set()
+    library = {
+        function.signature.name: function
+        for function in operation.graph.as_graph_def(add_shapes=False).library.function
+    }
+    types: set[str] = set()
+    seen: set[str] = set()
+    while called:
+        name = called.pop()
+        if name in seen or name not in library:
+            continue
+        seen.add(name)
+        for node in library[name].node_def:
+            types.add(node.op)
+            called |= _called_functions(node)
+    return types
+
+
+def _called_functions(node: Any) -> set[str]:
+    names = {value.func.name for value in node.attr.values() if value.HasField("func")}
+    for value in node.attr.values():
+        names.update(function.name for function in value.list.func)
+    return names

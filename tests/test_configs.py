@@ -1,0 +1,79 @@
+"""Configs: what they accept, what they refuse, and their way through JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aad_tf import configs
+from aad_tf.configs import DefenseConfig, ExperimentConfig
+
+
+def test_a_config_survives_json() -> None:
+    config = ExperimentConfig(
+        dataset="mnist",
+        defense=DefenseConfig("aad", "step_ll(epsilon=0.15, num_steps=2)", losses="paper"),
+        evaluation_attacks=("fgsm(epsilon=0.15)",),
+    )
+    assert configs.from_dict(json.loads(json.dumps(configs.to_dict(config)))) == config
+
+
+def test_an_unknown_key_lists_the_near_ones() -> None:
+    with pytest.raises(ValueError, match="Unknown config key 'epoch'.*Did you mean 'epochs'"):
+        configs.from_dict({"epoch": 3})
+    with pytest.raises(ValueError, match=r"Unknown config key 'defense.atack'.*'attack'"):
+        configs.from_dict({"defense": {"atack": "fgsm(0.1)"}})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"batch_size": -5}, "batch_size must be at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"precision": "bfloat16"}, "Did you mean 'mixed_bfloat16'"),
+        ({"defense": {"kind": "add"}}, "Unknown defense.kind 'add'.*'aad'"),
+        ({"defense": {"kind": "aad", "attack": "fgsm(epsilon=8)"}}, "8/255"),
+        ({"defense": {"losses": "papers"}}, "Did you mean 'paper'"),
+        ({"evaluation_attacks": ["pdg(epsilon=0.1)"]}, "Did you mean 'pgd'"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        configs.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": "5"}, "'epochs' must be int"),
+        ({"defense": {"weights": 8.0}}, "'defense.weights' must be a sequence"),
+        ({"model_options": [1]}, "'model_options' must be a mapping"),
+    ],
+)
+def test_values_of_another_type_are_refused(values: dict, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        configs.from_dict(values)
+
+
+def test_whole_numbers_serve_as_floats() -> None:
+    assert configs.from_dict({"defense": {"weights": [8, 4, 1]}}).defense.weights == (8.0, 4.0, 1.0)
+
+
+def test_every_preset_is_a_valid_config() -> None:
+    from train.configs import cifar10, digits, mnist
+
+    for module in (cifar10, digits, mnist):
+        for name in module.PRESETS:
+            config = configs.from_dict(module.get_config(name).to_dict())
+            assert config.name == name
+            assert config.dataset == module.__name__.rsplit(".", 1)[-1]
+            assert config.evaluation_attacks
+
+
+def test_an_unknown_preset_lists_the_near_ones() -> None:
+    from train.configs import mnist
+
+    with pytest.raises(ValueError, match="Unknown preset 'aad_stepll'.*'aad_step_ll'"):
+        mnist.get_config("aad_stepll")

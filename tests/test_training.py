@@ -1,0 +1,153 @@
+"""Training a config: resuming is exact, records are complete, directories are guarded."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from aad_tf import model_directory
+from aad_tf.checkpoints import CheckpointError
+from aad_tf.configs import DefenseConfig, ExperimentConfig
+from aad_tf.model_directory import ModelDirectoryError, load_classifier
+from aad_tf.training import train
+
+CONFIG = ExperimentConfig(
+    dataset="digits",
+    model="lenet",
+    defense=DefenseConfig("adversarial", "pgd(epsilon=0.1, step_size=0.05, num_steps=1)"),
+    batch_size=300,
+    epochs=2,
+    checkpoint_steps=2,
+    validation_examples=40,
+    seed=3,
+)
+STEPS = 5  # 1,297 training digits in batches of 300
+
+
+class Killed(Exception):
+    """Stands for a kill: nothing of the run's own code gets to clean up."""
+
+
+class KillAt(keras.callbacks.Callback):
+    """Stops training dead after a number of steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+def weights_of(directory: Path) -> list[np.ndarray]:
+    return load_classifier(directory)[0].model.get_weights()
+
+
+def history_of(directory: Path) -> list[dict[str, str]]:
+    with (directory / model_directory.HISTORY).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    train(CONFIG, directory)
+    return directory
+
+
+@pytest.mark.parametrize("steps", [1, 3, STEPS, STEPS + 3])
+def test_a_killed_run_ends_as_if_it_had_not_been(
+    uninterrupted: Path, tmp_path: Path, steps: int
+) -> None:
+    with pytest.raises(Killed):
+        train(CONFIG, tmp_path, callbacks=(KillAt(steps),))
+    train(CONFIG, tmp_path)
+    for resumed, expected in zip(weights_of(tmp_path), weights_of(uninterrupted), strict=True):
+        np.testing.assert_array_equal(resumed, expected)
+    assert history_of(tmp_path) == history_of(uninterrupted)
+
+
+def test_a_finished_run_is_not_trained_again(uninterrupted: Path) -> None:
+    before = weights_of(uninterrupted)
+    train(CONFIG, uninterrupted, callbacks=(KillAt(1),))
+    for now, then in zip(weights_of(uninterrupted), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_the_run_is_recorded(uninterrupted: Path) -> None:
+    run = json.loads((uninterrupted / model_directory.RUN).read_text())
+    assert run["state"] == "finished"
+    assert run["seconds"] > 0
+    assert "digits" in run["dataset"]["source"]
+    start = run["starts"][0]
+    assert start["versions"]["keras"] == keras.__version__
+    assert {"command", "cpu", "cpu_cores", "git_commit", "utc"} <= set(start)
+    assert model_directory.read_config(uninterrupted) == CONFIG
+    assert [row["epoch"] for row in history_of(uninterrupted)] == ["1", "2"]
+    assert (uninterrupted / model_directory.SAVED_MODEL / "saved_model.pb").is_file()
+
+
+def test_the_checkpoint_before_a_corrupt_one_is_used(
+    uninterrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Killed):
+        train(CONFIG, tmp_path, callbacks=(KillAt(STEPS + 1),))
+    newest = max(
+        (tmp_path / model_directory.CHECKPOINTS).glob("*.data-*"), key=lambda path: path.stat().st_mtime
+    )
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train(CONFIG, tmp_path)
+    for resumed, expected in zip(weights_of(tmp_path), weights_of(uninterrupted), strict=True):
+        np.testing.assert_array_equal(resumed, expected)
+
+
+def test_checkpoints_that_are_all_corrupt_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train(CONFIG, tmp_path, callbacks=(KillAt(STEPS),))
+    for path in (tmp_path / model_directory.CHECKPOINTS).glob("*.data-*"):
+        path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="No checkpoint in .* can be read"):
+        train(CONFIG, tmp_path)
+
+
+def test_a_directory_of_another_config_is_refused(uninterrupted: Path) -> None:
+    other = dataclasses.replace(CONFIG, learning_rate=0.5, defense=DefenseConfig())
+    with pytest.raises(ModelDirectoryError, match=r"differs in defense.attack.*learning_rate \(0.001"):
+        train(other, uninterrupted)
+
+
+def test_a_foreign_directory_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ModelDirectoryError, match="holds no config.json"):
+        train(CONFIG, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_loading_says_what_is_wrong_with_a_directory(uninterrupted: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelDirectoryError, match="No model directory at"):
+        load_classifier(tmp_path / "absent")
+    (tmp_path / "config.json").write_text('{"dataset": "dig')
+    with pytest.raises(ModelDirectoryError, match="cut short"):
+        load_classifier(tmp_path)
+    (tmp_path / "config.json").write_text((uninterrupted / "config.json").read_text())
+    with pytest.raises(ModelDirectoryError, match="training has not finished"):
+        load_classifier(tmp_path)
+    whole = (uninterrupted / model_directory.NETWORK).read_bytes()
+    (tmp_path / model_directory.NETWORK).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelDirectoryError, match="cut short or not a Keras file"):
+        load_classifier(tmp_path)
+
+
+def test_training_stops_on_a_loss_that_is_not_finite(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, defense=DefenseConfig(), optimizer="sgd", learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match="loss"):
+        train(config, tmp_path)

@@ -1,0 +1,77 @@
+"""What the preset files share: the defences of AAD Table 5 and the way to a ConfigDict."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from ml_collections import config_dict
+
+from aad_tf import configs
+from aad_tf.checks import near_names
+from aad_tf.configs import DefenseConfig, ExperimentConfig
+
+
+def table_5_defenses(epsilon: str, rounds_epsilon: str, pgd: str, short_pgd: str) -> dict[str, DefenseConfig]:
+    """The rows of [AAD Table 5] as defences.
+
+    Args:
+        epsilon: size of the FGSM and one-step StepLL attacks of training, as text.
+        rounds_epsilon: size of each of AAD's two StepLL rounds, as text.
+        pgd: the PGD attack at the paper's schedule, as text.
+        short_pgd: a PGD attack of fewer, larger steps that two CPU cores can afford.
+
+    Returns:
+        Defences by preset name.
+    """
+    two_rounds = f"step_ll(epsilon={rounds_epsilon}, num_steps=2)"
+    return {
+        "clean": DefenseConfig(),
+        "fgsm": DefenseConfig("adversarial", f"fgsm(epsilon={epsilon})"),
+        "step_ll": DefenseConfig("adversarial", f"step_ll(epsilon={epsilon})"),
+        "madry": DefenseConfig("adversarial", pgd, replace_clean=True),
+        "madry_short": DefenseConfig("adversarial", short_pgd, replace_clean=True),
+        "aad_pgd": DefenseConfig("aad", pgd),
+        "aad_pgd_short": DefenseConfig("aad", short_pgd),
+        "aad_step_ll": DefenseConfig("aad", two_rounds),
+        "aad_step_ll_paper": DefenseConfig("aad", two_rounds, losses="paper"),
+        "aad_step_ll_reference_code": DefenseConfig(
+            "aad", two_rounds, losses="reference_code", update_per_round=True
+        ),
+    }
+
+
+ROWS = {
+    "clean": "clean model",
+    "fgsm": "Adv. train with FGSM",
+    "step_ll": "Adv. train with StepLL",
+    "madry": "Madry et al.",
+    "madry_short": "Madry et al. (fewer PGD steps in training)",
+    "aad_pgd": "AAD with PGD",
+    "aad_pgd_short": "AAD with PGD (fewer PGD steps in training)",
+    "aad_step_ll": "AAD with StepLL",
+    "aad_step_ll_paper": "AAD with StepLL (losses as printed)",
+    "aad_step_ll_reference_code": "AAD with StepLL (losses of the authors' code)",
+}
+
+
+def choose(
+    presets: Mapping[str, ExperimentConfig], name: str | None, default: str
+) -> config_dict.ConfigDict:
+    """A preset as the ConfigDict that `--config` flags override.
+
+    Args:
+        presets: experiments by name.
+        name: which one; None or empty takes the default.
+        default: the default's name.
+
+    Raises:
+        ValueError: unknown name; the message lists near ones.
+    """
+    name = name or default
+    if name not in presets:
+        raise ValueError(f"Unknown preset {name!r}." + near_names(name, presets))
+    values = configs.to_dict(dataclasses.replace(presets[name], name=name))
+    for open_ended in ("model_options",):
+        values[open_ended] = config_dict.ConfigDict(values[open_ended])
+    return config_dict.ConfigDict(values)
