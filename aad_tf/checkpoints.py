@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
+
+from aad_tf.logs import LOGGER
 
 
 class CheckpointError(ValueError):
@@ -68,7 +69,9 @@ class ResumableCheckpoint(keras.callbacks.Callback):
                 self._checkpoint.restore(path).assert_consumed()
             except (tf.errors.OpError, AssertionError, ValueError, LookupError) as error:
                 reason = str(error).splitlines()[0]
-                logging.warning("Checkpoint %s cannot be read (%s); trying the one before.", path, reason)
+                LOGGER.warning(
+                    "Checkpoint %s cannot be read (%s); trying the one before.", path, reason
+                )
                 failures.append(f"{os.path.basename(path)}: {reason}")
                 continue
             return self._position()

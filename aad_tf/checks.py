@@ -72,7 +72,9 @@ def check_image_shape(images: tf.Tensor, image_shape: tuple[int | None, ...]) ->
         )
 
 
-def check_labels(labels: Any, *, batch_size: int, num_classes: int, name: str = "labels") -> tf.Tensor:
+def check_labels(
+    labels: Any, *, batch_size: int, num_classes: int, name: str = "labels"
+) -> tf.Tensor:
     """Returns class numbers as int32 `[batch]`, or says what is wrong with them.
 
     Raises:
@@ -87,7 +89,9 @@ def check_labels(labels: Any, *, batch_size: int, num_classes: int, name: str = 
             f"Convert them with tf.cast({name}, tf.int32)."
         )
     if labels.shape[0] != batch_size:
-        raise ValueError(f"{name} must have one entry an image ({batch_size}), got {labels.shape[0]}.")
+        raise ValueError(
+            f"{name} must have one entry an image ({batch_size}), got {labels.shape[0]}."
+        )
     lowest, highest = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
     if lowest < 0 or highest >= num_classes:
         raise ValueError(

@@ -160,9 +160,7 @@ def _dtype(model: keras.Model) -> tf.DType:
     return tf.as_dtype(keras.config.floatx())
 
 
-def _input_shape(
-    model: keras.Model, given: tuple[int, ...] | None
-) -> tuple[int | None, ...]:
+def _input_shape(model: keras.Model, given: tuple[int, ...] | None) -> tuple[int | None, ...]:
     shape = given
     if shape is None:
         batched = getattr(model, "input_shape", None) if model.built else None
@@ -202,7 +200,9 @@ def _refuse_probabilities(classifier: Classifier) -> None:
     generator = np.random.default_rng(0)
     low, high = classifier.bounds
     images = generator.uniform(low, high, size=(2, *shape))
-    logits = np.asarray(tf.cast(classifier.predict_logits(tf.cast(images, classifier.dtype)), tf.float64))
+    logits = np.asarray(
+        tf.cast(classifier.predict_logits(tf.cast(images, classifier.dtype)), tf.float64)
+    )
     sums_to_one = np.allclose(logits.sum(axis=-1), 1.0, atol=1e-3)
     if sums_to_one and logits.min() >= 0.0:
         raise ValueError(

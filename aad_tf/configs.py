@@ -41,7 +41,9 @@ class DefenseConfig:
 
     def __post_init__(self) -> None:
         if self.kind not in DEFENSES:
-            raise ValueError(f"Unknown defense.kind {self.kind!r}." + near_names(self.kind, DEFENSES))
+            raise ValueError(
+                f"Unknown defense.kind {self.kind!r}." + near_names(self.kind, DEFENSES)
+            )
         if self.kind != "none":
             parse_attack(self.attack)
         if self.losses not in LOSS_PRESETS:

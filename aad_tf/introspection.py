@@ -67,7 +67,9 @@ def all_layers(model: keras.Model) -> list[keras.Layer]:
     return list(model._flatten_layers(include_self=False))
 
 
-def trace_forward(model: keras.Model, image_shape: tuple[int, ...], dtype: tf.DType) -> Trace:
+def trace_forward(
+    model: keras.Model, image_shape: tuple[int | None, ...], dtype: tf.DType
+) -> Trace:
     """Traces `model` once in inference mode and notes each layer's output."""
     calls: list[LayerCall] = []
 

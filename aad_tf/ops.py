@@ -25,6 +25,9 @@ def project_linf(
         >>> project_linf(tf.constant([0.9]), tf.constant([0.5]), 0.1, Bounds()).numpy()
         array([0.6], dtype=float32)
     """
+    # tf.cast would take a Python number through float32.
+    if not tf.is_tensor(epsilon):
+        epsilon = tf.constant(epsilon, images.dtype)
     epsilon = tf.cast(epsilon, images.dtype)
     images = tf.clip_by_value(images, origin - epsilon, origin + epsilon)
     return tf.clip_by_value(images, bounds.lower, bounds.upper)

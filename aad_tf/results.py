@@ -86,10 +86,7 @@ def command_line() -> str:
     component stays, so that a committed record tells nothing about the machine.
     """
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if spec is not None and spec.name:
-        program = ["-m", spec.name.removesuffix(".__main__")]
-    else:
-        program = sys.argv[:1]
+    program = ["-m", spec.name.removesuffix(".__main__")] if spec else sys.argv[:1]
     return shlex.join(["python", *map(_without_absolute_paths, [*program, *sys.argv[1:]])])
 
 
@@ -127,8 +124,7 @@ def write_atomically(path: PathLike) -> Iterator[IO[bytes]]:
 def summary_path(output: PathLike) -> Path:
     """Where the summary of a file of records lies: `x.jsonl.gz` has `x.summary.json`."""
     output = Path(output)
-    stem = output.name.removesuffix(".gz")
-    stem = stem.removesuffix(".jsonl").removesuffix(".json")
+    stem = output.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
     return output.with_name(f"{stem}.summary.json")
 
 
@@ -150,18 +146,17 @@ def read_records(path: PathLike) -> Iterator[dict[str, Any]]:
     """
     opener = gzip.open if os.fspath(path).endswith(".gz") else open
     with opener(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
+        number = 0
+        try:
+            for number, line in enumerate(file, start=1):  # noqa: B007, the error tells it
                 record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number} is not JSON: {error}.") from error
-            missing = set(RECORD_KEYS) - set(record) if isinstance(record, dict) else RECORD_KEYS
-            if missing:
-                raise ValueError(
-                    f"{path}, line {number} is not a record of an evaluation: it lacks "
-                    f"{', '.join(sorted(missing))}."
-                )
-            yield record
+                if not isinstance(record, dict) or not record.keys() >= set(RECORD_KEYS):
+                    raise ValueError(f"expected the keys {', '.join(RECORD_KEYS)}")
+                yield record
+        except (ValueError, EOFError) as error:
+            raise ValueError(
+                f"{path} is no file of records, or damaged, at line {number}: {error}."
+            ) from error
 
 
 def read_summary(path: PathLike) -> dict[str, Any]:
@@ -227,15 +222,13 @@ def _without_absolute_paths(argument: str) -> str:
 
 def _cpu_model() -> str | None:
     information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or None
+    text = information.read_text(encoding="utf-8") if information.exists() else ""
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return model.group(1) if model else platform.processor() or None
 
 
 def _usable_cores() -> int | None:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _git_state(directory: Path) -> tuple[str | None, bool | None]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from absl import logging
 
 from aad_tf import configs, data, export, model_directory
 from aad_tf.attacks import parse_attack
@@ -21,6 +20,7 @@ from aad_tf.checkpoints import ResumableCheckpoint
 from aad_tf.classifier import Classifier
 from aad_tf.configs import ExperimentConfig
 from aad_tf.defenses import AADModel, AdversarialModel, DefenseModel, StandardModel
+from aad_tf.logs import LOGGER
 from aad_tf.losses import AADLosses
 from aad_tf.results import provenance, write_atomically, write_json_atomically
 
@@ -108,11 +108,11 @@ def train(
     )
     epoch, step = checkpoint.restore()
     if resumed and model_directory.is_finished(directory):
-        logging.info("%s is finished already.", directory)
+        LOGGER.info("%s is finished already.", directory)
         return model
     record = _RunRecord(directory / model_directory.RUN, config, dataset)
     if epoch or step:
-        logging.info("Resuming at epoch %d, step %d.", epoch + 1, step)
+        LOGGER.info("Resuming at epoch %d, step %d.", epoch + 1, step)
     _fit(model, config, dataset, (epoch, step), data_dir, directory, checkpoint, callbacks)
     export.save_network(network, directory / model_directory.NETWORK)
     export.export_saved_model(model.classifier, directory / model_directory.SAVED_MODEL)
@@ -227,16 +227,22 @@ class ProgressLog(keras.callbacks.Callback):
         rate = self._done / max(now - self._began, 1e-9)
         left = ((self._epochs - self._epoch) * self._steps - step) / max(rate, 1e-9)
         values = " ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
-        logging.info(
+        LOGGER.info(
             "epoch %d/%d step %d/%d %.2f steps/s ETA %s %s",
-            self._epoch + 1, self._epochs, step, self._steps, rate, _clock(left), values,
+            self._epoch + 1,
+            self._epochs,
+            step,
+            self._steps,
+            rate,
+            _clock(left),
+            values,
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Logs the values of the epoch."""
         self.first_step = 0
         values = " ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
-        logging.info("epoch %d/%d done: %s", epoch + 1, self._epochs, values)
+        LOGGER.info("epoch %d/%d done: %s", epoch + 1, self._epochs, values)
 
 
 def _clock(seconds: float) -> str:

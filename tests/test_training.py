@@ -31,7 +31,7 @@ CONFIG = ExperimentConfig(
 STEPS = 5  # 1,297 training digits in batches of 300
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a kill: nothing of the run's own code gets to clean up."""
 
 
@@ -45,7 +45,7 @@ class KillAt(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.left -= 1
         if self.left == 0:
-            raise Killed
+            raise KilledError
 
 
 def weights_of(directory: Path) -> list[np.ndarray]:
@@ -68,7 +68,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_killed_run_ends_as_if_it_had_not_been(
     uninterrupted: Path, tmp_path: Path, steps: int
 ) -> None:
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(CONFIG, tmp_path, callbacks=(KillAt(steps),))
     train(CONFIG, tmp_path)
     for resumed, expected in zip(weights_of(tmp_path), weights_of(uninterrupted), strict=True):
@@ -99,10 +99,11 @@ def test_the_run_is_recorded(uninterrupted: Path) -> None:
 def test_the_checkpoint_before_a_corrupt_one_is_used(
     uninterrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(CONFIG, tmp_path, callbacks=(KillAt(STEPS + 1),))
     newest = max(
-        (tmp_path / model_directory.CHECKPOINTS).glob("*.data-*"), key=lambda path: path.stat().st_mtime
+        (tmp_path / model_directory.CHECKPOINTS).glob("*.data-*"),
+        key=lambda path: path.stat().st_mtime,
     )
     newest.write_bytes(newest.read_bytes()[:1000])
     train(CONFIG, tmp_path)
@@ -111,7 +112,7 @@ def test_the_checkpoint_before_a_corrupt_one_is_used(
 
 
 def test_checkpoints_that_are_all_corrupt_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(CONFIG, tmp_path, callbacks=(KillAt(STEPS),))
     for path in (tmp_path / model_directory.CHECKPOINTS).glob("*.data-*"):
         path.write_bytes(b"")
@@ -121,7 +122,9 @@ def test_checkpoints_that_are_all_corrupt_are_an_error(tmp_path: Path) -> None:
 
 def test_a_directory_of_another_config_is_refused(uninterrupted: Path) -> None:
     other = dataclasses.replace(CONFIG, learning_rate=0.5, defense=DefenseConfig())
-    with pytest.raises(ModelDirectoryError, match=r"differs in defense.attack.*learning_rate \(0.001"):
+    with pytest.raises(
+        ModelDirectoryError, match=r"differs in defense.attack.*learning_rate \(0.001"
+    ):
         train(other, uninterrupted)
 
 
@@ -148,6 +151,8 @@ def test_loading_says_what_is_wrong_with_a_directory(uninterrupted: Path, tmp_pa
 
 
 def test_training_stops_on_a_loss_that_is_not_finite(tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, defense=DefenseConfig(), optimizer="sgd", learning_rate=1e30)
+    config = dataclasses.replace(
+        CONFIG, defense=DefenseConfig(), optimizer="sgd", learning_rate=1e30
+    )
     with pytest.raises(FloatingPointError, match="loss"):
         train(config, tmp_path)

@@ -1,6 +1,6 @@
 """The whole story on embedded data: train, attack, look, export, load back.
 
-    python -m train.demo --output_dir=demo_output
+python -m train.demo --output_dir=demo_output
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from aad_tf.demo import run_demo
+from aad_tf.logs import show_progress
 
 _OUTPUT = flags.DEFINE_string("output_dir", "demo_output", "Where models and pictures go.")
 
@@ -21,7 +22,8 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
     from train.configs import digits
 
-    presets = {name: digits.PRESETS[name] for name in ("clean", "aad_step_ll")}
+    show_progress()
+    presets = {"plain": digits.PRESETS["clean"], "AAD": digits.PRESETS["aad_step_ll"]}
     try:
         print(run_demo(presets, Path(_OUTPUT.value)))
     except (ValueError, OSError) as error:

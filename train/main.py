@@ -1,4 +1,7 @@
-"""Trains one preset: python -m train.main --config=train/configs/mnist.py:aad_step_ll --model_dir=DIR."""
+"""Trains one preset and exports it.
+
+python -m train.main --config=train/configs/mnist.py:aad_step_ll --model_dir=DIR
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,18 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from aad_tf import configs
+from aad_tf.logs import show_progress
 from aad_tf.training import train
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file and preset, e.g. train/configs/mnist.py:aad_step_ll.", lock_config=True
+    "config",
+    None,
+    "Config file and preset, e.g. train/configs/mnist.py:aad_step_ll.",
+    lock_config=True,
 )
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Where everything about the run is kept.")
+_MODEL_DIR = flags.DEFINE_string(
+    "model_dir", None, "Where everything about the run is kept.", required=True
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default TFDS_DATA_DIR.")
 
 
@@ -21,9 +30,10 @@ def main(argv: list[str]) -> None:
     """Parses flags and trains; a mistake of the user's ends in one line and exit code 2."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
+    show_progress()
     try:
         config = configs.from_dict(_CONFIG.value.to_dict())
-        train(config, _MODEL_DIR.value, data_dir=_DATA_DIR.value)
+        train(config, str(_MODEL_DIR.value), data_dir=_DATA_DIR.value)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         logging.debug("Details", exc_info=True)
         print(f"error: {error}", file=sys.stderr)
@@ -35,5 +45,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "model_dir"])
+    flags.mark_flag_as_required("config")
     app.run(main)

@@ -40,7 +40,8 @@ def parse_attack(text: str) -> GradientSignAttack:
     for keyword in call.keywords:
         if keyword.arg not in known:
             raise ValueError(
-                f"Attack {name!r} has no argument {keyword.arg!r}." + near_names(str(keyword.arg), known)
+                f"Attack {name!r} has no argument {keyword.arg!r}."
+                + near_names(str(keyword.arg), known)
             )
         arguments[keyword.arg] = _value(keyword.value, text)
     arguments.update(zip(known, (_value(node, text) for node in call.args), strict=False))
@@ -75,7 +76,9 @@ def _parse_call(text: str) -> ast.Call:
 
 
 def _expected(text: str) -> str:
-    return f"Expected an attack like pgd(epsilon=8/255, step_size=2/255, num_steps=10), got {text!r}."
+    return (
+        f"Expected an attack like pgd(epsilon=8/255, step_size=2/255, num_steps=10), got {text!r}."
+    )
 
 
 def _value(node: ast.expr, text: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.objectives import AwayFromLabel, TowardsLeastLikely
 from aad_tf.checks import check_count, check_epsilon
@@ -27,9 +29,7 @@ def fgsm(epsilon: float, label_smoothing: float = 0.0) -> GradientSignAttack:
     return GradientSignAttack(AwayFromLabel(label_smoothing), epsilon, 1, epsilon, name="fgsm")
 
 
-def ifgsm(
-    epsilon: float, num_steps: int = 3, step_size: float | None = None
-) -> GradientSignAttack:
+def ifgsm(epsilon: float, num_steps: int = 3, step_size: float | None = None) -> GradientSignAttack:
     """Iterative FGSM (Kurakin et al. 2017), kept within `epsilon`; [AAD Table 5] uses 3 rounds.
 
     Args:
@@ -49,9 +49,7 @@ def ifgsm(
     return GradientSignAttack(AwayFromLabel(), step_size, num_steps, epsilon, name="ifgsm")
 
 
-def step_ll(
-    epsilon: float, num_steps: int = 1, label_smoothing: float = 0.0
-) -> GradientSignAttack:
+def step_ll(epsilon: float, num_steps: int = 1, label_smoothing: float = 0.0) -> GradientSignAttack:
     """Step towards the least likely class, [AAD Eq. 3]; rounds accumulate, as in the paper.
 
     Args:
@@ -121,4 +119,10 @@ def pgd(
     )
 
 
-PRESETS = {"fgsm": fgsm, "ifgsm": ifgsm, "step_ll": step_ll, "iter_ll": iter_ll, "pgd": pgd}
+PRESETS: dict[str, Callable[..., GradientSignAttack]] = {
+    "fgsm": fgsm,
+    "ifgsm": ifgsm,
+    "step_ll": step_ll,
+    "iter_ll": iter_ll,
+    "pgd": pgd,
+}

@@ -54,7 +54,7 @@ def compiled_step(classifier: Classifier, objective: Objective) -> Any:
         scalar = tf.TensorSpec((), classifier.dtype)
         spec = classifier.image_spec
 
-        def step(images, origin, labels, step_size, epsilon):  # type: ignore[no-untyped-def]
+        def step(images, origin, labels, step_size, epsilon):
             return gradient_sign_step(
                 classifier, objective, images, origin, labels, step_size, epsilon
             )

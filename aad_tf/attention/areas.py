@@ -139,7 +139,7 @@ def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
             f"Unknown threshold rule {threshold!r}: expected one of {sorted(RULES)}, a number, "
             f"TopCells(count) or MatchingArea(masks)."
         )
-    return lambda maps: strictly_above(maps, tf.cast(threshold, maps.dtype))
+    return lambda maps: strictly_above(maps, tf.constant(float(threshold), maps.dtype))
 
 
 def mask_out(images: tf.Tensor, maps: tf.Tensor, threshold: Any = "mean") -> tf.Tensor:

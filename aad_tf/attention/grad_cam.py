@@ -67,9 +67,7 @@ def class_scores(logits: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
     return tf.gather(logits, class_ids, axis=1, batch_dims=1)
 
 
-def attention_maps(
-    classifier: Classifier, images: tf.Tensor, class_ids: tf.Tensor
-) -> tf.Tensor:
+def attention_maps(classifier: Classifier, images: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
     """Grad-CAM without checks, for use inside compiled graphs."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)

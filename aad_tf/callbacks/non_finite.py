@@ -9,10 +9,13 @@ import keras
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Raises as soon as a loss is NaN or infinite, instead of training on.
+    """Ends training with an error as soon as a loss is NaN or infinite.
+
+    Raised before callbacks that stand behind this one see the batch, so a checkpoint does not
+    replace good weights by broken ones. Losses are the logs whose name holds "loss".
 
     Raises:
-        FloatingPointError: names the losses, the epoch and the batch.
+        FloatingPointError: from `fit`; names epoch, batch and losses.
 
     Example:
         >>> model.fit(images, labels, callbacks=[StopOnNonFiniteLoss()])
@@ -22,16 +25,31 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         super().__init__()
         self._epoch = 0
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes which epoch it is."""
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Notes the epoch; Keras calls it."""
         self._epoch = epoch
+        named = ((name, float(value)) for name, value in (logs or {}).items() if "loss" in name)
+        broken = [f"{name} is {value}" for name, value in named if not math.isfinite(value)]
+        """Looks at the losses; Keras calls it."""
+        place = f"batch {batch + 1}"
+        steps = getattr(self.model, "steps_per_execution", 1)
+        if steps > 1:
+            place += f" or one of the {steps - 1} before it (steps_per_execution={steps})"
+        self._check(logs or {}, place)
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at every value whose name holds "loss"."""
-        values = {name: float(value) for name, value in (logs or {}).items() if "loss" in name}
-        broken = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
-        if broken:
-            raise FloatingPointError(
-                f"{', '.join(broken)} in epoch {self._epoch + 1}, batch {batch + 1}. Lower the "
-                f"learning rate or the weight of that loss, and look for NaN in the data."
-            )
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the losses of validation too; Keras calls it."""
+        self._check(logs or {}, "at its end")
+
+    def _check(self, logs: dict[str, Any], place: str) -> None:
+        losses = {name: float(value) for name, value in logs.items() if "loss" in name}
+        broken = [f"{name} is {x}" for name, x in losses.items() if not math.isfinite(x)]
+        if not broken:
+            return
+        finite = [f"{name} is {x:.4g}" for name, x in losses.items() if math.isfinite(x)]
+        others = f" (finite: {', '.join(finite)})" if finite else ""
+        raise FloatingPointError(
+            f"Training stopped in epoch {self._epoch + 1}, {place}: {', '.join(broken)}{others}. "
+            f"Look for NaN in the data, lower the learning rate, or clip gradients "
+            f"(clipnorm of the optimizer)."
+        )

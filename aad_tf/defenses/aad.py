@@ -65,7 +65,7 @@ class AADModel(DefenseModel):
     ) -> None:
         if len(tuple(weights)) != 3 or any(weight < 0 for weight in weights):
             raise ValueError(
-                f"weights must be three numbers (alpha, beta, gamma) of at least 0, got {weights!r}."
+                f"weights must be three numbers (alpha, beta, gamma) >= 0, got {weights!r}."
             )
         if rounds not in (None, "all", "last"):
             raise ValueError(f"rounds must be 'all', 'last' or None, got {rounds!r}.")
@@ -124,7 +124,10 @@ class AADModel(DefenseModel):
             "preservation_loss": self._preservation(batch, maps, versions),
         }
         total = tf.add_n(
-            [weight * terms[name] for weight, name in zip(self.loss_weights_aad, self.loss_names, strict=True)]
+            [
+                weight * terms[name]
+                for weight, name in zip(self.loss_weights_aad, self.loss_names, strict=True)
+            ]
         )
         by_version = tf.split(logits, versions)
         return {"loss": total, **terms}, {"clean": by_version[0], "adversarial": by_version[-1]}

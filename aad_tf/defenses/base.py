@@ -102,7 +102,7 @@ class DefenseModel(keras.Model):
         return None
 
     def attack_seed(self) -> tf.Tensor:
-        """int32 `[2]`: the seed and the number of updates so far, so that training resumes exactly."""
+        """int32 `[2]`: the seed and the number of updates, so that training resumes exactly."""
         step = self.optimizer.iterations if self.optimizer is not None else 0
         return tf.stack([tf.constant(self.seed, tf.int32), tf.cast(step, tf.int32)])
 

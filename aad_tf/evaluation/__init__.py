@@ -3,11 +3,14 @@
 from aad_tf.evaluation.ledger import journal_path
 from aad_tf.evaluation.progress import Progress, ProgressLine
 from aad_tf.evaluation.robustness import RobustnessReport, evaluate_robustness
+from aad_tf.evaluation.summary import SUCCESS_RULES, format_summary
 
 __all__ = [
+    "SUCCESS_RULES",
     "Progress",
     "ProgressLine",
     "RobustnessReport",
     "evaluate_robustness",
+    "format_summary",
     "journal_path",
 ]

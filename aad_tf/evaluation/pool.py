@@ -20,9 +20,9 @@ from aad_tf.evaluation.noise import unit_noise
 from aad_tf.evaluation.tally import make_record
 from aad_tf.ops import linf_distance
 
-# Above this share of slots that only await judgement, a forward pass of those alone is cheaper
-# than letting the next step, with its backward pass, tell their logits by the way.
-_JUDGE_ALONE_SHARE = 1 / 8
+# Where more slots than this only await judgement, a forward pass of those alone is cheaper than
+# letting the next step, with its backward pass, tell their logits by the way.
+_JUDGE_ALONE_SHARE = 1 / 2
 
 _SLOT = np.dtype([("index", "i8"), ("label", "i4"), ("restart", "i4"), ("step", "i4")])
 

@@ -79,6 +79,30 @@ def masking_warnings(attacks: Sequence[GradientSignAttack], tally: Tally) -> lis
     return warnings
 
 
+def format_summary(summary: Mapping[str, Any]) -> str:
+    """A summary as a table to print, with its warnings below."""
+    rows = [("attack", "budget", "robust accuracy (95%)", "clean", "images", "time")]
+    for entry in summary["attacks"]:
+        interval = entry["interval"]
+        rows.append(
+            (
+                entry["attack"],
+                f"{entry['threat_model']['epsilon']:.4g}",
+                f"{entry['robust_accuracy']:.2%} ({interval['low']:.2%} to {interval['high']:.2%})",
+                f"{entry['clean_accuracy']:.2%}",
+                f"{entry['count']}",
+                f"{entry['seconds']:.1f} s",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    lines.append(f"White box, l-inf, true labels; {summary['success_rule']}.")
+    return "\n".join(lines + [f"Warning: {warning}" for warning in summary["warnings"]])
+
+
 def _why_stronger(stronger: GradientSignAttack, weaker: GradientSignAttack) -> str | None:
     """Why one attack should leave no more accuracy than another, or None if it need not."""
     if stronger is weaker or stronger.total_epsilon < weaker.total_epsilon - 1e-9:

@@ -43,7 +43,10 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_weights(tmp_path: Path) 
     assert finished.returncode == 0, finished.stderr
 
     process = subprocess.Popen(
-        command(*SMALL, f"--model_dir={killed}"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(*SMALL, f"--model_dir={killed}"),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 200
     while not list(killed.glob("checkpoints/*.index")) and time.monotonic() < deadline:
@@ -67,7 +70,10 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_weights(tmp_path: Path) 
     [
         (["--config=train/configs/digits.py:aad_stepll"], "aad_step_ll"),
         (["--config=train/configs/digits.py:clean", "--config.epoch=1"], "epochs"),
-        (["--config=train/configs/digits.py:clean", "--config.epochs=0"], "epochs must be at least 1"),
+        (
+            ["--config=train/configs/digits.py:clean", "--config.epochs=0"],
+            "epochs must be at least 1",
+        ),
         (["--config=train/configs/digits.py:clean", "--config.model=lenett"], "lenet"),
         (["--config=train/configs/digits.py:clean", "--config.dataset=digit"], "digits"),
     ],

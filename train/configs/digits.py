@@ -1,6 +1,6 @@
 """Presets on the embedded digits: the MNIST rows in a minute each, with no data to fetch.
 
-    python -m train.main --config=train/configs/digits.py:aad_step_ll --model_dir=runs/digits_aad
+python -m train.main --config=train/configs/digits.py:aad_step_ll --model_dir=runs/digits_aad
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 LeNet, batch 100, 5 epochs, Adam 1e-3, keep probability 0.5, epsilon in [0, 1] [AAD Sec. 4.1].
 The `_short` presets train on 7 PGD steps of 0.1 where the full ones take 40 of 0.01.
 
-    python -m train.main --config=train/configs/mnist.py:aad_step_ll --model_dir=runs/mnist_aad_step_ll
+    python -m train.main --config=train/configs/mnist.py:aad_step_ll --model_dir=runs/mnist_aad
 """
 
 from __future__ import annotations

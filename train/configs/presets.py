@@ -12,7 +12,9 @@ from aad_tf.checks import near_names
 from aad_tf.configs import DefenseConfig, ExperimentConfig
 
 
-def table_5_defenses(epsilon: str, rounds_epsilon: str, pgd: str, short_pgd: str) -> dict[str, DefenseConfig]:
+def table_5_defenses(
+    epsilon: str, rounds_epsilon: str, pgd: str, short_pgd: str
+) -> dict[str, DefenseConfig]:
     """The rows of [AAD Table 5] as defences.
 
     Args:
@@ -72,6 +74,4 @@ def choose(
     if name not in presets:
         raise ValueError(f"Unknown preset {name!r}." + near_names(name, presets))
     values = configs.to_dict(dataclasses.replace(presets[name], name=name))
-    for open_ended in ("model_options",):
-        values[open_ended] = config_dict.ConfigDict(values[open_ended])
     return config_dict.ConfigDict(values)

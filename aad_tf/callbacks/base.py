@@ -1,0 +1,115 @@
+"""What callbacks share that look at the network being trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from aad_tf.checks import check_count
+from aad_tf.classifier import Classifier
+from aad_tf.defenses import DefenseModel
+from aad_tf.types import Bounds
+
+
+class EpochCallback(keras.callbacks.Callback):
+    """Measures something after every so many epochs and adds it to the epoch's logs.
+
+    Keras hands one dictionary of logs to all callbacks in their order, so what stands behind
+    this one in the list (EarlyStopping, ModelCheckpoint) can watch what it adds.
+
+    Args:
+        every: epochs between two measurements.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        super().__init__()
+        self._every = check_count(every, "every")
+
+    def measure(self, epoch: int) -> dict[str, float]:
+        """What is added to the logs.
+
+        Args:
+            epoch: number of the epoch that just ended, counted from 0.
+        """
+        raise NotImplementedError
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measures; Keras calls it."""
+        if (epoch + 1) % self._every:
+            return
+        measured = self.measure(epoch)
+        if logs is None:
+            return
+        taken = sorted(set(measured) & set(logs))
+        if taken:
+            raise ValueError(
+                f"The logs of this epoch hold {', '.join(taken)} already. Give each callback a "
+                f"name of its own (name=...)."
+            )
+        logs.update(measured)
+
+
+class ClassifierCallback(EpochCallback):
+    """An EpochCallback that needs logits or attention of the network.
+
+    Args:
+        attention_layer: layer that attention maps explain; that of the defence, or the one
+            `Classifier.from_keras` finds, when None.
+        bounds: pixel range the network takes.
+        every: epochs between two measurements.
+    """
+
+    def __init__(
+        self,
+        attention_layer: str | None = None,
+        bounds: Bounds = Bounds(0.0, 1.0),
+        every: int = 1,
+    ) -> None:
+        super().__init__(every)
+        self.bounds = Bounds(*bounds)
+        self._attention_layer = attention_layer
+        self._wrapped: tuple[keras.Model, Classifier] | None = None
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network being trained; wrapped once, so compiled functions serve all epochs."""
+        if self._wrapped is None or self._wrapped[0] is not self.model:
+            self._wrapped = self.model, self._wrap(self.model)
+        return self._wrapped[1]
+
+    def _wrap(self, model: keras.Model) -> Classifier:
+        if not isinstance(model, DefenseModel):
+            return Classifier.from_keras(model, self._attention_layer, self.bounds)
+        classifier = model.classifier
+        if classifier.bounds != self.bounds:
+            raise ValueError(
+                f"{type(self).__name__} was given images in {tuple(self.bounds)}, but the network "
+                f"takes {tuple(classifier.bounds)}. Pass bounds={tuple(classifier.bounds)} and "
+                f"images in that range."
+            )
+        if self._attention_layer in (None, classifier.attention_layer):
+            return classifier
+        return Classifier.from_keras(classifier.model, self._attention_layer, self.bounds)
+
+    def check(self, classifier: Classifier) -> None:
+        """Raises if the callback's examples are not what the network takes."""
+        raise NotImplementedError
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Checks the examples against the network before an epoch is spent; Keras calls it."""
+        self.check(self.classifier)
+
+
+def check_attack(attack: Any) -> Any:
+    """Returns an attack, or says how to make one.
+
+    Raises:
+        TypeError: no attack.
+    """
+    if not callable(attack):
+        raise TypeError(
+            f"attack must be an attack such as aad_tf.attacks.fgsm(0.1), got {attack!r}. Build "
+            f"one from text with aad_tf.attacks.parse_attack."
+        )
+    return attack

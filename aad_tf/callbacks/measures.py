@@ -1,0 +1,191 @@
+"""Measures under attack as validation metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.attention import MatchingArea, attention_area, grad_cam
+from aad_tf.callbacks.base import ClassifierCallback, check_attack
+from aad_tf.callbacks.examples import Examples
+from aad_tf.classifier import Classifier
+from aad_tf.metrics import iou, robust_accuracy
+from aad_tf.types import Bounds
+
+
+class AttackCallback(ClassifierCallback):
+    """Attacks a data set after an epoch and adds one number to the logs.
+
+    Args:
+        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, or a pair of arrays;
+            images float `[batch, H, W, C]` within `bounds`, labels int `[batch]`.
+        attack: such as `aad_tf.attacks.fgsm(0.1)`; it runs the network in inference mode.
+        name: the logs call the number `val_` and this.
+        seed: of random starts; every epoch sees the same ones.
+        batch_size: to cut arrays by.
+        **kwargs: `attention_layer`, `bounds` and `every`, as for `ClassifierCallback`.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        attack: GradientSignAttack,
+        name: str,
+        *,
+        seed: int = 0,
+        batch_size: int = 128,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._attack = check_attack(attack)
+        self._examples = Examples(dataset, self.bounds, batch_size)
+        self._name = name
+        self._seed = seed
+
+    def check(self, classifier: Classifier) -> None:
+        """Checks the first batch against the network."""
+        self._examples.check(classifier)
+
+    def evaluate(self, classifier: Classifier) -> float:
+        """The number for a network, also outside of `fit`."""
+        raise NotImplementedError
+
+    def measure(self, epoch: int) -> dict[str, float]:
+        """See `EpochCallback`."""
+        return {f"val_{self._name}": self.evaluate(self.classifier)}
+
+    def _attacked(
+        self, classifier: Classifier
+    ) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+        """Images, adversarial images and labels, batch by batch."""
+        for index, (images, labels) in enumerate(self._examples):
+            # Another seed a batch, or all batches would share their random starts.
+            yield images, self._attack(classifier, images, labels, seed=self._seed + index), labels
+
+
+class RobustAccuracy(AttackCallback):
+    """Accuracy under attack as a validation metric, for EarlyStopping and ModelCheckpoint.
+
+    An example counts if it is classified right both as it is and under attack, as in
+    `aad_tf.metrics.robust_accuracy`. Stand this callback before those that watch it. On epochs
+    that `every` leaves out the logs have no such value.
+
+    Args:
+        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, streamed, or a pair of
+            arrays; images float `[batch, H, W, C]` within `bounds`, labels int `[batch]`.
+        attack: such as `aad_tf.attacks.pgd(0.1, 0.02, 10)`.
+        name: the logs call the number `val_` and this.
+        every: epochs between two measurements.
+        bounds: pixel range the network takes.
+        seed: of random starts; every epoch sees the same ones.
+        batch_size: to cut arrays by.
+
+    Raises:
+        TypeError, ValueError: what is wrong with the examples, or no attack.
+
+    Example:
+        >>> robust = RobustAccuracy(validation, aad_tf.attacks.fgsm(0.1))
+        >>> stop = keras.callbacks.EarlyStopping("val_robust_accuracy", mode="max", patience=3)
+        >>> model.fit(images, labels, epochs=50, callbacks=[robust, stop])
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        attack: GradientSignAttack,
+        name: str = "robust_accuracy",
+        every: int = 1,
+        *,
+        bounds: Bounds = Bounds(0.0, 1.0),
+        seed: int = 0,
+        batch_size: int = 128,
+    ) -> None:
+        super().__init__(
+            dataset, attack, name, every=every, bounds=bounds, seed=seed, batch_size=batch_size
+        )
+
+    def evaluate(self, classifier: Classifier) -> float:
+        """Robust accuracy of a network, in [0, 1]; see `aad_tf.metrics.robust_accuracy`."""
+        parts = [
+            (labels, _predicted(classifier, images), _predicted(classifier, adversarial))
+            for images, adversarial, labels in self._attacked(classifier)
+        ]
+        return robust_accuracy(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+class AttentionIoU(AttackCallback):
+    """Mean overlap of clean and adversarial attention areas, IoU_ori_adv of [AAD Eq. 5].
+
+    Both maps explain the true label. On epochs that `every` leaves out the logs have no value.
+
+    Args:
+        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, streamed, or a pair of
+            arrays; images float `[batch, H, W, C]` within `bounds`, labels int `[batch]`.
+        attack: such as `aad_tf.attacks.step_ll(0.1)`.
+        threshold: rule of the attention area, as for `aad_tf.attention.attention_area`;
+            `TopCells(n)` keeps the n highest cells, as [AAD Table 3] does.
+        name: the logs call the number `val_` and this.
+        every: epochs between two measurements.
+        attention_layer: layer that maps explain; that of the defence, or found, when None.
+        bounds: pixel range the network takes.
+        seed: of random starts; every epoch sees the same ones.
+        batch_size: to cut arrays by.
+
+    Raises:
+        TypeError, ValueError: what is wrong with the examples or the rule, or no attack.
+
+    Example:
+        >>> overlap = AttentionIoU(validation, aad_tf.attacks.step_ll(0.1), TopCells(10))
+        >>> model.fit(images, labels, callbacks=[overlap])  # logs val_attention_iou
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        attack: GradientSignAttack,
+        threshold: Any = "mean",
+        name: str = "attention_iou",
+        every: int = 1,
+        *,
+        attention_layer: str | None = None,
+        bounds: Bounds = Bounds(0.0, 1.0),
+        seed: int = 0,
+        batch_size: int = 128,
+    ) -> None:
+        if isinstance(threshold, MatchingArea):
+            raise TypeError(
+                "MatchingArea belongs to the masks of one batch and cannot serve a data set. Use "
+                "TopCells(count) or 'mean'."
+            )
+        attention_area(tf.zeros((1, 2, 2)), threshold)
+        super().__init__(
+            dataset,
+            attack,
+            name,
+            every=every,
+            attention_layer=attention_layer,
+            bounds=bounds,
+            seed=seed,
+            batch_size=batch_size,
+        )
+        self._threshold = threshold
+
+    def evaluate(self, classifier: Classifier) -> float:
+        """Mean IoU over all examples, in [0, 1]; see `aad_tf.metrics.iou`."""
+        overlaps = [
+            iou(
+                attention_area(grad_cam(classifier, images, labels), self._threshold),
+                attention_area(grad_cam(classifier, adversarial, labels), self._threshold),
+            )
+            for images, adversarial, labels in self._attacked(classifier)
+        ]
+        return float(tf.reduce_mean(tf.concat(overlaps, axis=0)))
+
+
+def _predicted(classifier: Classifier, images: tf.Tensor) -> np.ndarray:
+    logits = classifier.predict_logits(tf.cast(images, classifier.dtype))
+    return tf.argmax(logits, axis=-1, output_type=tf.int32).numpy()

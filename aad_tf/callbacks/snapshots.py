@@ -1,0 +1,151 @@
+"""Pictures of attention, epoch by epoch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from aad_tf import plots
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.attention import grad_cam
+from aad_tf.callbacks.base import ClassifierCallback, check_attack
+from aad_tf.callbacks.examples import check_batch, checked_arrays
+from aad_tf.checks import check_count
+from aad_tf.classifier import Classifier
+from aad_tf.ops import at_least_float32
+from aad_tf.types import Bounds
+
+
+class AttentionSnapshots(ClassifierCallback):
+    """Draws where the network looks after an epoch, on clean and on attacked images.
+
+    One row an image: the image, its attention map, the adversarial image, its attention map.
+    Both maps explain the true label; beneath each stand the predicted class and its probability.
+
+    Args:
+        images: float `[batch, H, W, C]` within `bounds`; the first `max_images` are drawn.
+        labels: int `[batch]`, true labels.
+        directory: where `attention_epoch_0001.png` and so on go, counted as Keras prints epochs;
+            made if it does not exist.
+        attack: such as `aad_tf.attacks.fgsm(0.1)`; None draws clean images only.
+        attention_layer: layer that maps explain; that of the defence, or found, when None.
+        every: epochs between two pictures.
+        max_images: rows of a picture.
+        log_dir: directory for TensorBoard event files with the same pictures, at the steps of
+            `keras.callbacks.TensorBoard`; None writes none.
+        bounds: pixel range the network takes.
+        class_names: names for captions; class numbers when None.
+
+    Raises:
+        TypeError, ValueError: what is wrong with the images, or no attack.
+        OSError: the directory cannot be made.
+
+    Example:
+        >>> pictures = AttentionSnapshots(images, labels, "run/attention", aad_tf.attacks.fgsm(0.1))
+        >>> model.fit(train_images, train_labels, epochs=5, callbacks=[pictures])
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        labels: Any,
+        directory: str | os.PathLike[str],
+        attack: GradientSignAttack | None = None,
+        attention_layer: str | None = None,
+        every: int = 1,
+        max_images: int = 8,
+        log_dir: str | os.PathLike[str] | None = None,
+        *,
+        bounds: Bounds = Bounds(0.0, 1.0),
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(attention_layer, bounds, every)
+        count = check_count(max_images, "max_images")
+        images, labels = checked_arrays(images, labels, self.bounds)
+        self._images, self._labels = images[:count], labels[:count]
+        self._attack = None if attack is None else check_attack(attack)
+        self._class_names = class_names
+        self._directory = Path(directory)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._log_dir = None if log_dir is None else os.fspath(log_dir)
+        self._writer: Any = None
+
+    def check(self, classifier: Classifier) -> None:
+        """Checks the images against the network."""
+        check_batch(classifier, self._images, self._labels)
+        names = self._class_names
+        if names is not None and len(names) != classifier.num_classes:
+            raise ValueError(
+                f"class_names must have {classifier.num_classes} entries, got {len(names)}."
+            )
+
+    def draw(self, classifier: Classifier) -> Figure:
+        """The picture for a network, also outside of `fit`."""
+        images, labels = check_batch(classifier, self._images, self._labels)
+        rows = self._panels(classifier, images, labels, originals=True)
+        titles = ["image", "attention"]
+        if self._attack is not None:
+            adversarial = self._attack(classifier, images, labels, seed=0)
+            attacked = self._panels(classifier, adversarial, labels, originals=False)
+            rows = [clean + other for clean, other in zip(rows, attacked, strict=True)]
+            titles += ["attacked", "attention"]
+        return plots.attention_grid(rows, column_titles=titles, bounds=classifier.bounds)
+
+    def measure(self, epoch: int) -> dict[str, float]:
+        """Writes the picture of an epoch; adds nothing to the logs."""
+        content = plots.png_bytes(self.draw(self.classifier))
+        plots.write_whole(content, self._directory / f"attention_epoch_{epoch + 1:04d}.png")
+        if self._writer is not None:
+            with self._writer.as_default(step=epoch):
+                _write_summary("attention", content)
+            self._writer.flush()
+        return {}
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Checks the images and opens the event file; Keras calls it."""
+        super().on_train_begin(logs)
+        if self._log_dir is not None:
+            self._writer = tf.summary.create_file_writer(self._log_dir)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Closes the event file; Keras calls it."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _panels(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, originals: bool
+    ) -> list[list[plots.Panel]]:
+        """For each image a panel of it and one of its map."""
+        maps = grad_cam(classifier, images, labels).numpy()
+        logits = at_least_float32(classifier.predict_logits(images))
+        probabilities = tf.nn.softmax(logits).numpy()
+        predicted = probabilities.argmax(axis=-1)
+        # Not every precision of a network exists in NumPy.
+        pictures = tf.cast(images, tf.float32).numpy()
+        return [
+            [
+                plots.Panel(picture, caption=f"true: {self._name(label)}" if originals else ""),
+                plots.Panel(picture, attention, f"{self._name(guess)} ({row[guess]:.2f})"),
+            ]
+            for picture, attention, guess, row, label in zip(
+                pictures, maps, predicted, probabilities, labels.numpy(), strict=True
+            )
+        ]
+
+    def _name(self, class_id: np.integer) -> str:
+        return str(class_id) if self._class_names is None else self._class_names[int(class_id)]
+
+
+def _write_summary(tag: str, png: bytes) -> None:
+    """Writes a picture as `tf.summary.image` does, which needs TensorBoard to be installed."""
+    metadata = tf.compat.v1.SummaryMetadata()
+    metadata.plugin_data.plugin_name = "images"
+    height, width = tf.io.decode_png(png).shape[:2]
+    tf.summary.write(tag, tf.stack([str(width), str(height), png]), metadata=metadata)

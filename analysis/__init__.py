@@ -1,0 +1,1 @@
+"""Tables, plots and findings made from committed records; nothing here trains or attacks."""

@@ -1,0 +1,63 @@
+"""Draws what networks look at before and after an attack, side by side.
+
+    python -m eval.attention_pictures --model_dirs=plain=runs/mnist_clean,AAD=runs/mnist_aad \
+        --attack="fgsm(epsilon=0.15)" --output=attention.png
+"""
+
+from __future__ import annotations
+
+import sys
+
+from absl import app, flags, logging
+
+from aad_tf import data, model_directory
+from aad_tf.attacks import parse_attack
+from aad_tf.logs import show_progress
+from aad_tf.pictures import compare_networks
+from aad_tf.plots import save_png
+
+_MODELS = flags.DEFINE_list(
+    "model_dirs", None, "Comma-separated title=model directory pairs.", required=True
+)
+_ATTACK = flags.DEFINE_string("attack", "fgsm(epsilon=0.15)", "The attack on each network.")
+_OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.", required=True)
+_SPLIT = flags.DEFINE_string("split", "test", "Part of the data set the images are from.")
+_COUNT = flags.DEFINE_integer("count", 6, "How many images: the first ones of the split.", 1)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default TFDS_DATA_DIR.")
+
+
+def draw() -> None:
+    """Loads the networks, attacks the first images of their data set, writes the picture."""
+    classifiers, datasets = {}, set()
+    for pair in _MODELS.value or ():
+        title, separator, directory = pair.partition("=")
+        if not separator:
+            raise ValueError(f"--model_dirs takes title=directory pairs, got {pair!r}.")
+        classifiers[title], config = model_directory.load_classifier(directory)
+        datasets.add(config.dataset)
+    if len(datasets) != 1:
+        raise ValueError(f"The networks must share one data set, got {sorted(datasets)}.")
+    batches = data.evaluation_batches(
+        datasets.pop(), _SPLIT.value, _COUNT.value, _DATA_DIR.value, limit=_COUNT.value
+    )
+    images, labels = next(iter(batches))
+    figure = compare_networks(classifiers, images, labels, parse_attack(_ATTACK.value))
+    save_png(figure, str(_OUTPUT.value))
+
+
+def main(argv: list[str]) -> None:
+    """Draws; a mistake of the user's ends in one line and exit code 2."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
+    show_progress()
+    try:
+        draw()
+    except (ValueError, OSError) as error:
+        logging.debug("Details", exc_info=True)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"written: {_OUTPUT.value}")
+
+
+if __name__ == "__main__":
+    app.run(main)

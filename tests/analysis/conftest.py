@@ -1,0 +1,88 @@
+"""Records written by hand, in the format of the evaluation."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aad_tf.attacks import parse_attack
+
+RIGHT, FOOLED, MISTAKE = "+", "x", "!"
+
+
+def write_run(
+    results: Path,
+    name: str,
+    outcomes: Mapping[str, str],
+    *,
+    success: str = "last_iterate",
+    warnings: Sequence[str] = (),
+    data: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    keep_records: bool = True,
+) -> None:
+    """Writes a run whose examples fare as spelled: + withstood, x fooled, ! misclassified."""
+    robustness = results / "robustness"
+    robustness.mkdir(parents=True, exist_ok=True)
+    entries, lines = [], []
+    for text, spelled in outcomes.items():
+        attack = parse_attack(text)
+        entries.append(
+            {
+                "attack": attack.name,
+                "count": len(spelled),
+                "robust": spelled.count(RIGHT),
+                "fooled": spelled.count(FOOLED),
+                "clean_mistakes": spelled.count(MISTAKE),
+                "threat_model": {**attack.threat_model(), "success": success},
+            }
+        )
+        for index, outcome in enumerate(spelled):
+            record = {
+                "index": index,
+                "label": 0,
+                "attack": attack.name,
+                "clean_prediction": int(outcome == MISTAKE),
+                "adversarial_prediction": int(outcome != RIGHT),
+                "success": outcome != RIGHT,
+                "clean_mistake": outcome == MISTAKE,
+                "steps": attack.num_steps,
+                "restart": 0,
+                "linf": attack.total_epsilon,
+            }
+            lines.append(json.dumps(record))
+    summary = {
+        "attacks": entries,
+        "warnings": list(warnings),
+        "evaluated": {"description": {"dataset": data or {}}},
+    }
+    (robustness / f"{name}.summary.json").write_text(json.dumps(summary))
+    if keep_records:
+        with gzip.open(robustness / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    if training:
+        directory = results / "runs" / name
+        directory.mkdir(parents=True)
+        for file, contents in training.items():
+            (directory / file).write_text(json.dumps(contents))
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """An empty directory of results."""
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def record(results: Path) -> Callable[..., None]:
+    """`write_run` into the directory of results."""
+
+    def write(name: str, outcomes: Mapping[str, str], **options: Any) -> None:
+        write_run(results, name, outcomes, **options)
+
+    return write

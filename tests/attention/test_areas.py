@@ -1,0 +1,123 @@
+"""Attention areas by hand, for each rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf.attention import MatchingArea, TopCells, attention_area, mask_out
+from aad_tf.attention.areas import MeanThreshold
+
+# Means 1.5 and 0.25, over both 0.875.
+MAPS = np.array([[[0.0, 1.0], [2.0, 3.0]], [[0.0, 0.0], [0.5, 0.5]]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("mean", [[[0, 0], [1, 1]], [[0, 0], [1, 1]]]),
+        (MeanThreshold(), [[[0, 0], [1, 1]], [[0, 0], [1, 1]]]),
+        ("batch_mean", [[[0, 1], [1, 1]], [[0, 0], [0, 0]]]),
+        (0.5, [[[0, 1], [1, 1]], [[0, 0], [0, 0]]]),
+        (0, [[[0, 1], [1, 1]], [[0, 0], [1, 1]]]),
+        (np.float64(0.4), [[[0, 1], [1, 1]], [[0, 0], [1, 1]]]),
+        (TopCells(1), [[[0, 0], [0, 1]], [[0, 0], [1, 0]]]),
+        (TopCells(3), [[[0, 1], [1, 1]], [[1, 0], [1, 1]]]),
+        (TopCells(9), [[[1, 1], [1, 1]], [[1, 1], [1, 1]]]),
+        (MatchingArea([[[1, 1], [0, 0]], [[0, 0], [0, 1]]]), [[[0, 0], [1, 1]], [[0, 0], [1, 0]]]),
+        (MatchingArea(np.zeros((2, 2, 2))), np.zeros((2, 2, 2))),
+    ],
+)
+def test_areas_by_hand(rule, expected):
+    area = attention_area(MAPS, rule)
+    np.testing.assert_array_equal(area, expected)
+    assert area.dtype == tf.float32
+
+
+def test_the_threshold_itself_is_outside():
+    # sign(ReLU(0)) = 0: a flat map has an empty area.
+    np.testing.assert_array_equal(attention_area(np.full((1, 2, 2), 0.5), "mean"), 0)
+    assert attention_area(np.full((1, 2, 2), 0.1), 0.1).numpy().sum() == 0
+
+
+def test_float64_maps_stay_float64():
+    assert attention_area(MAPS.astype(np.float64)).dtype == tf.float64
+
+
+def test_kept_cells_are_as_many_as_the_mask_has():
+    rng = np.random.default_rng(0)
+    maps, masks = rng.uniform(size=(5, 6, 7)), rng.uniform(size=(5, 6, 7)) > 0.6
+    area = attention_area(maps, MatchingArea(masks)).numpy()
+    np.testing.assert_array_equal(area.sum(axis=(1, 2)), masks.sum(axis=(1, 2)))
+    for kept, values in zip(area.astype(bool), maps, strict=True):
+        assert values[kept].min() > values[~kept].max()
+
+
+@pytest.mark.parametrize("rule", ["mean", "batch_mean", 0.5, TopCells(2)])
+def test_gradients_stop(rule):
+    maps = tf.Variable(MAPS)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(attention_area(maps, rule)) + 0 * tf.reduce_sum(maps)
+    np.testing.assert_array_equal(tape.gradient(total, maps), np.zeros_like(MAPS))
+
+
+def test_hidden_pixels_by_hand():
+    images = tf.constant(np.arange(1.0, 9.0, dtype=np.float32).reshape(1, 2, 2, 2))
+    maps = tf.constant([[[0.0, 1.0], [2.0, 3.0]]])
+    # The lower row lies above the mean of 1.5 and is hidden, in both channels.
+    expected = [[[[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]]]
+    np.testing.assert_array_equal(mask_out(images, maps), expected)
+    np.testing.assert_array_equal(mask_out(images, maps, TopCells(1))[0, 1, 1], [0.0, 0.0])
+
+
+def test_maps_are_resized_before_the_threshold():
+    images = tf.ones((1, 1, 4, 1))
+    # Resized to [0, 0.25, 0.75, 1] with mean 0.5: the right half is hidden.
+    kept = mask_out(images, tf.constant([[[0.0, 1.0]]]))
+    np.testing.assert_array_equal(tf.reshape(kept, [-1]), [1.0, 1.0, 0.0, 0.0])
+    # A threshold of 0.2 hides three of the four pixels; on the grid it would hide two.
+    kept = mask_out(images, tf.constant([[[0.0, 1.0]]]), 0.2)
+    np.testing.assert_array_equal(tf.reshape(kept, [-1]), [1.0, 0.0, 0.0, 0.0])
+
+
+def test_masking_passes_gradients_to_visible_pixels_and_none_to_maps():
+    images, maps = tf.Variable(tf.ones((1, 2, 2, 1))), tf.Variable([[[0.0, 1.0], [2.0, 3.0]]])
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(mask_out(images, maps))
+    by_images, by_maps = tape.gradient(total, [images, maps])
+    np.testing.assert_array_equal(tf.reshape(by_images, [-1]), [1.0, 1.0, 0.0, 0.0])
+    assert by_maps is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_masked_images_keep_their_dtype_and_open_sizes(dtype):
+    spec = [tf.TensorSpec((None, None, None, 1), dtype), tf.TensorSpec((None, 2, 2), tf.float32)]
+    mask = tf.function(mask_out, input_signature=spec)
+    images = tf.ones((1, 6, 4, 1), dtype)
+    masked = mask(images, tf.constant([[[0.0, 1.0], [2.0, 3.0]]]))
+    assert masked.dtype == dtype
+    np.testing.assert_array_equal(masked, mask_out(images, tf.constant(MAPS[:1])))
+
+
+@pytest.mark.parametrize(
+    ("maps", "rule", "error", "message"),
+    [
+        (MAPS[0], "mean", ValueError, r"\[batch, h, w\], got \(2, 2\)"),
+        (MAPS.astype(int), "mean", TypeError, "floating point, got dtype int64"),
+        (MAPS, "median", ValueError, r"'median': expected one of \['batch_mean', 'mean'\], a num"),
+        (MAPS, [0.1, 0.2], ValueError, r"Unknown threshold rule \[0.1, 0.2\]"),
+    ],
+)
+def test_bad_maps_and_rules(maps, rule, error, message):
+    with pytest.raises(error, match=message):
+        attention_area(maps, rule)
+
+
+def test_bad_rule_parameters():
+    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+        TopCells(0)
+    with pytest.raises(TypeError, match="count must be an integer, got 0.5"):
+        TopCells(0.5)
+    with pytest.raises(ValueError, match=r"masks must have shape \[batch, h, w\], got \(2, 2\)"):
+        MatchingArea(np.zeros((2, 2)))

@@ -1,0 +1,83 @@
+"""Small networks and images for the tests."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+layers = keras.layers
+SHAPE = (8, 8, 1)
+
+
+def random_images(count: int = 4, shape=SHAPE, seed: int = 0, dtype: str = "float32"):
+    return np.random.default_rng(seed).uniform(size=(count, *shape)).astype(dtype)
+
+
+def small_network(*tail, middle=(), final=None, dtype=None, shape=SHAPE, seed=0) -> keras.Model:
+    """Convolution `conv`, layers of choice, pooling `pool`, dense `scores` of three classes."""
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.Input(shape, dtype="float64" if dtype == "float64" else None),
+            layers.Conv2D(4, 3, activation="relu", name="conv", dtype=dtype),
+            *middle,
+            layers.MaxPooling2D(2, name="pool", dtype=dtype),
+            layers.Flatten(dtype=dtype),
+            layers.Dense(3, name="scores", activation=final, dtype=dtype),
+            *tail,
+        ]
+    )
+
+
+def batch_norm_network(seed: int = 0) -> keras.Model:
+    """Two convolutions with batch normalization; `norm2` is the attention layer."""
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Conv2D(3, 3, name="conv1"),
+            layers.BatchNormalization(momentum=0.9, name="norm1"),
+            layers.ReLU(),
+            layers.Conv2D(4, 3, name="conv2"),
+            layers.BatchNormalization(momentum=0.9, name="norm2"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, name="scores"),
+        ]
+    )
+
+
+def linear_network(weights, biases=None, size: int = 2, dtype: str = "float32") -> keras.Model:
+    """Logit c is `weights[c] * mean(image) + biases[c]`; its gradient is weights[c] / size^2."""
+    weights = np.asarray(weights, dtype)
+    biases = np.zeros_like(weights) if biases is None else np.asarray(biases, dtype)
+    scores = layers.Conv2D(len(weights), 1, name="scores", dtype=dtype)
+    pool = layers.GlobalAveragePooling2D(dtype=dtype)
+    model = keras.Sequential([keras.Input((size, size, 1), dtype=dtype), scores, pool])
+    scores.set_weights([weights.reshape(1, 1, 1, -1), biases])
+    return model
+
+
+class SubclassedNetwork(keras.Model):
+    """A network written as a class, whose layers are called as functions."""
+
+    def __init__(self, softmax: bool = False) -> None:
+        super().__init__()
+        self.conv = layers.Conv2D(4, 3, activation="relu", name="conv")
+        self.flatten = layers.Flatten()
+        self.scores = layers.Dense(3)
+        self.softmax = softmax
+
+    def call(self, images, training=False):
+        logits = self.scores(self.flatten(self.conv(images)))
+        return tf.nn.softmax(logits) if self.softmax else logits
+
+
+def called(model: keras.Model) -> keras.Model:
+    """The model after a first call, which builds it."""
+    model(random_images())
+    return model
+
+
+def bytes_of(variables) -> list[bytes]:
+    return [np.asarray(variable).tobytes() for variable in variables]

@@ -1,0 +1,173 @@
+"""Classifier.from_keras on every kind of Keras model."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf import models
+from aad_tf.attention import grad_cam
+from aad_tf.classifier import Classifier
+from tests.networks import SHAPE, SubclassedNetwork, called, random_images, small_network
+
+layers = keras.layers
+IMAGES = random_images()
+
+
+def functional():
+    images = keras.Input(SHAPE)
+    features = layers.Conv2D(4, 3, activation="relu", name="conv")(images)
+    return keras.Model(images, layers.Dense(3)(layers.Flatten()(features)))
+
+
+def nested(**call):
+    backbone = keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Conv2D(4, 3, name="conv"),
+            layers.BatchNormalization(name="norm"),
+            layers.ReLU(name="relu"),
+        ],
+        name="backbone",
+    )
+    images = keras.Input(SHAPE)
+    features = backbone(images, **call)
+    return keras.Model(images, layers.Dense(3)(layers.GlobalAveragePooling2D()(features)))
+
+
+# Name: how to build it, attention layer, shape of its output.
+KINDS = {
+    "sequential": (small_network, "pool", (3, 3, 4)),
+    "functional": (functional, "conv", (6, 6, 4)),
+    "nested": (nested, "relu", (6, 6, 4)),
+    "nested in inference mode": (lambda: nested(training=False), "relu", (6, 6, 4)),
+    "nested twice": (lambda: keras.Sequential([keras.Input(SHAPE), nested()]), "relu", (6, 6, 4)),
+    "subclassed": (lambda: called(SubclassedNetwork()), "conv", (6, 6, 4)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_and_features_are_the_models_own(kind):
+    build, layer, shape = KINDS[kind]
+    model = build()
+    classifier = Classifier.from_keras(model)
+    assert classifier.attention_layer == layer
+    assert (classifier.num_classes, classifier.input_shape) == (3, SHAPE)
+    assert classifier.variables == model.variables
+    assert classifier.trainable_variables == model.trainable_variables
+    logits, features = classifier(tf.constant(IMAGES))
+    np.testing.assert_array_equal(logits, model(IMAGES))
+    assert features.shape == (4, *shape)
+    assert grad_cam(classifier, IMAGES, [0, 1, 2, 0]).shape == (4, *shape[:2])
+
+
+def test_features_are_those_of_the_named_layer():
+    model = small_network()
+    inner = keras.Model(model.inputs[0], model.get_layer("conv").output)
+    classifier = Classifier.from_keras(model, attention_layer="conv")
+    np.testing.assert_array_equal(classifier(tf.constant(IMAGES)).features, inner(IMAGES))
+
+
+def test_a_nested_layer_and_a_nested_model_can_be_named():
+    model = nested()
+    assert Classifier.from_keras(model, "norm").attention_layer == "norm"
+    assert Classifier.from_keras(model, "backbone")(IMAGES).features.shape == (4, 6, 6, 4)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("lenet", (28, 28, 1)), ("cifarnet", (32, 32, 3))])
+def test_registered_networks_explain_pool2(name, shape):
+    assert Classifier.from_keras(models.build(name, shape, 10)).attention_layer == "pool2"
+
+
+def test_weights_are_shared():
+    model = small_network()
+    classifier = Classifier.from_keras(model)
+    before = classifier.predict_logits(IMAGES).numpy()
+    model.get_layer("scores").bias.assign([1.0, 2.0, 3.0])
+    after = classifier.predict_logits(IMAGES).numpy()
+    np.testing.assert_allclose(after - before, np.tile([1.0, 2.0, 3.0], (4, 1)), atol=1e-6)
+
+
+def single_precision_softmax():
+    return small_network(layers.Activation("softmax", dtype="float32"), dtype="mixed_bfloat16")
+
+
+SOFTMAXES = {
+    "dense": lambda: small_network(final="softmax"),
+    "activation": lambda: small_network(layers.Activation("softmax")),
+    "layer": lambda: small_network(layers.Softmax()),
+    "mixed precision": single_precision_softmax,
+    "nested": lambda: keras.Sequential([keras.Input(SHAPE), small_network(layers.Softmax())]),
+}
+
+
+@pytest.mark.parametrize("kind", SOFTMAXES)
+def test_a_final_softmax_is_taken_off_while_the_classifier_runs(kind):
+    model = SOFTMAXES[kind]()
+    own = model(IMAGES)
+    classifier = Classifier.from_keras(model)
+    both = tf.function(lambda images: (classifier(images).logits, model(images)))
+    compiled_logits, compiled_own = both(tf.constant(IMAGES))
+    for logits in (classifier(IMAGES).logits, classifier.predict_logits(IMAGES), compiled_logits):
+        logits = tf.cast(logits, tf.float32)
+        assert np.abs(np.sum(logits, axis=-1) - 1).max() > 1e-2
+        np.testing.assert_allclose(tf.nn.softmax(logits), own, atol=1e-6)
+    # The model itself still ends in its softmax, eager and compiled.
+    np.testing.assert_array_equal(model(IMAGES), own)
+    np.testing.assert_allclose(compiled_own, own, atol=1e-6)
+
+
+def test_the_model_is_left_as_it_was_when_a_call_fails():
+    model = small_network(final="softmax")
+    classifier = Classifier.from_keras(model)
+    with pytest.raises(ValueError, match="incompatible"):
+        classifier(tf.zeros((1, 8, 8, 5)))
+    np.testing.assert_allclose(tf.reduce_sum(model(IMAGES), -1), np.ones(4), rtol=1e-6)
+    assert not [layer.name for layer in model.layers if "call" in vars(layer)]
+
+
+def test_an_unbuilt_model_takes_the_shape_it_is_given():
+    classifier = Classifier.from_keras(SubclassedNetwork(), input_shape=SHAPE)
+    assert classifier(tf.constant(IMAGES)).features.shape == (4, 6, 6, 4)
+    assert Classifier.from_keras(SubclassedNetwork(), "conv", input_shape=SHAPE).num_classes == 3
+
+
+def test_a_layer_called_twice_means_its_last_call_by_default():
+    twice = layers.Conv2D(1, 3, padding="same", name="twice")
+    images = keras.Input(SHAPE)
+    features = twice(twice(images))
+    model = keras.Model(images, layers.Dense(3)(layers.Flatten()(features)))
+    explained = Classifier.from_keras(model)(tf.constant(IMAGES)).features
+    np.testing.assert_allclose(explained, keras.Model(images, features)(IMAGES), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "images", "logits", "maps"),
+    [
+        ("float64", "float64", "float64", "float64"),
+        ("mixed_bfloat16", "float32", "bfloat16", "float32"),
+    ],
+)
+def test_the_networks_dtype_is_followed(dtype, images, logits, maps):
+    classifier = Classifier.from_keras(small_network(dtype=dtype))
+    assert classifier.dtype == images
+    assert classifier.image_spec == tf.TensorSpec((None, *SHAPE), images)
+    assert classifier(tf.cast(IMAGES, images)).logits.dtype == logits
+    assert grad_cam(classifier, IMAGES, [0, 1, 2, 0]).dtype == maps
+
+
+def test_sizes_may_be_open():
+    tail = [layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    model = keras.Sequential([keras.Input((None, None, 1)), layers.Conv2D(4, 3), *tail])
+    classifier = Classifier.from_keras(model)
+    assert classifier.input_shape == (None, None, 1)
+    assert grad_cam(classifier, np.zeros((2, 12, 9, 1), "float32"), [0, 1]).shape == (2, 10, 7)
+
+
+def test_predicting_traces_once():
+    classifier = Classifier.from_keras(small_network())
+    for size in (1, 4, 3):
+        classifier.predict_logits(IMAGES[:size])
+    assert classifier.compiled["logits"].experimental_get_tracing_count() == 1

@@ -1,0 +1,205 @@
+"""What Classifier.from_keras refuses, and that it says why and what to do."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+import tensorflow as tf
+
+from aad_tf import models
+from aad_tf.classifier import Classifier
+from aad_tf.types import Bounds
+from tests.networks import SHAPE, SubclassedNetwork, called, small_network
+
+layers = keras.layers
+
+
+def softmax_by_hand():
+    return layers.Lambda(lambda z: tf.exp(z) / tf.reduce_sum(tf.exp(z), -1, keepdims=True))
+
+
+def softmax_used_twice():
+    softmax = layers.Softmax(name="both")
+    return small_network(softmax, middle=[softmax])
+
+
+PROBABILITIES = {
+    "lambda": (
+        lambda: small_network(layers.Lambda(tf.nn.softmax)),
+        "ends in a softmax that cannot be taken off.*from_logits=True",
+    ),
+    "function as activation": (
+        lambda: small_network(final=tf.nn.softmax),
+        "ends in a softmax that cannot be taken off",
+    ),
+    "subclassed": (
+        lambda: called(SubclassedNetwork(softmax=True)),
+        "ends in a softmax that cannot be taken off",
+    ),
+    "sigmoid": (lambda: small_network(final="sigmoid"), "ends in a sigmoid that cannot be taken"),
+    "written by hand": (
+        lambda: small_network(softmax_by_hand()),
+        "outputs are probabilities.*Remove the final softmax",
+    ),
+    "used elsewhere": (softmax_used_twice, "'both' is used elsewhere in the model too"),
+}
+
+
+@pytest.mark.parametrize("kind", PROBABILITIES)
+def test_probabilities_that_cannot_be_turned_into_logits(kind):
+    build, message = PROBABILITIES[kind]
+    with pytest.raises(ValueError, match=message):
+        Classifier.from_keras(build())
+
+
+class CompiledNetwork(SubclassedNetwork):
+    """Its call is a graph of its own."""
+
+    call = tf.function(SubclassedNetwork.call)
+
+
+def network_of(*after_input, shape=SHAPE):
+    return keras.Sequential([keras.Input(shape), *after_input])
+
+
+def flat_end():
+    return [layers.Flatten(), layers.Dense(3)]
+
+
+UNSUITABLE = {
+    "dense only": (lambda: network_of(*flat_end()), "No layer .* has spatial features.*convol"),
+    "pixels as features": (
+        lambda: network_of(layers.Rescaling(2.0), *flat_end()),
+        "No layer .* has spatial features",
+    ),
+    "grid of one cell": (
+        lambda: network_of(layers.Conv2D(4, 8), *flat_end()),
+        "No layer .* has spatial features",
+    ),
+    "compiled call": (lambda: called(CompiledNetwork()), "Layers conv, .* function of their own"),
+    "vectors": (
+        lambda: network_of(layers.Dense(3), shape=(8,)),
+        r"must take images .* takes inputs of shape \[batch, 8\]",
+    ),
+    "maps as outputs": (
+        lambda: network_of(layers.Conv2D(4, 3)),
+        r"must return logits \[batch, classes\], got shape \(None, 6, 6, 4\)",
+    ),
+    "one output": (
+        lambda: network_of(layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(1)),
+        "a single output; .* two logits",
+    ),
+    "unbuilt": (
+        lambda: keras.Sequential([layers.Conv2D(4, 3), *flat_end()]),
+        "input shape of this model is not known yet. Call it once",
+    ),
+    "unbuilt class": (SubclassedNetwork, r"pass input_shape=\(height, width, channels\)"),
+}
+
+
+@pytest.mark.parametrize("kind", UNSUITABLE)
+def test_models_that_are_no_convolutional_classifiers(kind):
+    build, message = UNSUITABLE[kind]
+    with pytest.raises(ValueError, match=message):
+        Classifier.from_keras(build())
+
+
+def test_what_is_no_model():
+    with pytest.raises(TypeError, match="must be a keras.Model, got str"):
+        Classifier.from_keras("lenet")
+    with pytest.raises(TypeError, match="is a Classifier already"):
+        Classifier.from_keras(Classifier.from_keras(small_network()))
+    with pytest.raises(ValueError, match="bounds must be .* lower < upper"):
+        Classifier.from_keras(small_network(), bounds=Bounds(1.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("convv", r"No layer is named 'convv'. Did you mean 'conv'\? Known: conv, pool."),
+        ("attention", "No layer is named 'attention'. Known: conv, pool."),
+        ("scores", "'scores' gives no spatial grid .* Candidates: conv, pool."),
+    ],
+)
+def test_unknown_attention_layers_list_near_names_and_candidates(name, message):
+    with pytest.raises(ValueError, match=message):
+        Classifier.from_keras(small_network(), name)
+
+
+def test_an_attention_layer_that_is_called_twice():
+    twice = layers.Conv2D(1, 3, padding="same", name="twice")
+    images = keras.Input(SHAPE)
+    once = layers.Conv2D(1, 1, name="once")
+    model = keras.Model(images, layers.Dense(3)(layers.Flatten()(twice(twice(once(images))))))
+    with pytest.raises(ValueError, match="'twice' is called 2 times .* Name another one: once"):
+        Classifier.from_keras(model, "twice")
+
+
+def test_an_attention_layer_inside_a_compiled_call():
+    with pytest.raises(ValueError, match="Layers conv run inside a function of their own"):
+        Classifier.from_keras(called(CompiledNetwork()), "conv")
+
+
+def resize(method):
+    return layers.Lambda(lambda z: tf.image.resize(z, (9, 9), method), name="between")
+
+
+def resize_one_by_one():
+    return layers.Lambda(
+        lambda z: tf.map_fn(lambda one: tf.image.resize(one, (9, 9)), z), name="between"
+    )
+
+
+UNSAFE = {
+    "bilinear upsampling": (
+        lambda: layers.UpSampling2D(2, interpolation="bilinear", name="between"),
+        "ResizeBilinear",
+    ),
+    "bicubic upsampling": (
+        lambda: layers.UpSampling2D(2, interpolation="bicubic", name="between"),
+        "ResizeBicubic",
+    ),
+    "resizing": (lambda: layers.Resizing(9, 9, name="between"), "ResizeBilinear"),
+    "bilinear": (lambda: resize("bilinear"), "ResizeBilinear"),
+    "nearest": (lambda: resize("nearest"), "ResizeNearestNeighbor"),
+    "bicubic": (lambda: resize("bicubic"), "ResizeBicubic"),
+    "area": (lambda: resize("area"), "ResizeArea"),
+    "lanczos": (lambda: resize("lanczos3"), "ScaleAndTranslate"),
+    "inside a loop": (resize_one_by_one, "ResizeBilinear"),
+    "response normalization": (lambda: models.LocalResponseNormalization(name="between"), "LRN"),
+    "softsign": (lambda: layers.Activation("softsign", name="between"), "Softsign"),
+}
+
+
+@pytest.mark.parametrize("kind", UNSAFE)
+def test_layers_without_right_second_derivative(kind):
+    build, operation = UNSAFE[kind]
+    model = small_network(middle=[build()])
+    message = rf"Between attention layer 'conv' .*between.*\({operation}\).*attention_layer="
+    with pytest.raises(ValueError, match=message):
+        Classifier.from_keras(model, "conv")
+    # Behind the attention layer is what counts: the default, pool, stands after it.
+    assert Classifier.from_keras(model).attention_layer == "pool"
+
+
+SAFE = {
+    "nearest upsampling": lambda: layers.UpSampling2D(2),
+    "transposed convolution": lambda: layers.Conv2DTranspose(4, 2),
+    "batch normalization": layers.BatchNormalization,
+    "layer normalization": layers.LayerNormalization,
+    "pooling": lambda: layers.AveragePooling2D(2, strides=1),
+}
+
+
+@pytest.mark.parametrize("kind", SAFE)
+def test_layers_with_right_second_derivative_may_stand_between(kind):
+    model = small_network(middle=[SAFE[kind]()])
+    assert Classifier.from_keras(model, "conv").attention_layer == "conv"
+
+
+def test_moments_that_were_not_put_right():
+    # A reference taken before the classifier runs escapes the correction of tf.nn.moments.
+    moments = tf.nn.moments
+    layer = layers.Lambda(lambda z: z / moments(z, [1, 2], keepdims=True)[1], name="between")
+    with pytest.raises(ValueError, match=r"between.*\(moments\)"):
+        Classifier.from_keras(small_network(middle=[layer]), "conv")
