@@ -82,7 +82,7 @@ def test_class_scores_pick_one_logit_an_example():
 @pytest.mark.parametrize("layer", ["conv", "pool"])
 def test_maps_equal_plain_keras(layer):
     model = small_network()
-    both = keras.Model(model.inputs[0], [model.get_layer(layer).output, model.output])
+    both = keras.Model(model.inputs[0], [model.get_layer(layer).output, model.outputs[0]])
     images, class_ids = random_images(5), np.array([0, 1, 2, 1, 0])
     with tf.GradientTape() as tape:
         features, logits = both(images)
