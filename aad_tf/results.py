@@ -199,7 +199,7 @@ def check_writable(path: PathLike) -> None:
             pass
     except OSError as error:
         raise type(error)(
-            error.errno, f"Cannot write to {path.parent} ({error.strerror}); choose another path"
+            f"Cannot write to {path.parent} ({error.strerror}). Choose another output."
         ) from error
 
 

@@ -30,7 +30,12 @@ def readme_block(results_dir: PathLike) -> str:
     Returns:
         Markdown, without the markers.
     """
-    return "\n\n".join([table_5_text.READING, *map(_section, _tables(results_dir))])
+    tables = _tables(results_dir)
+    parts = [_section(table) for table in tables if table.dataset != "digits"]
+    if len(parts) < len(tables):
+        link = "results/tables/table_5_digits.md"
+        parts.append(f"The same defences on the embedded digits: [{link}]({link}).")
+    return "\n\n".join([table_5_text.READING, *parts])
 
 
 def page(table: Table5) -> str:

@@ -65,4 +65,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    flags.set_default(flags.FLAGS["verbosity"], logging.WARNING)
     app.run(main)

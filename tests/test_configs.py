@@ -32,7 +32,7 @@ def test_an_unknown_key_lists_the_near_ones() -> None:
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"batch_size": -5}, "batch_size must be at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
-        ({"precision": "bfloat16"}, "Did you mean 'mixed_bfloat16'"),
+        ({"precision": "bfloat16"}, "Did you mean.*'mixed_bfloat16'"),
         ({"defense": {"kind": "add"}}, "Unknown defense.kind 'add'.*'aad'"),
         ({"defense": {"kind": "aad", "attack": "fgsm(epsilon=8)"}}, "8/255"),
         ({"defense": {"losses": "papers"}}, "Did you mean 'paper'"),

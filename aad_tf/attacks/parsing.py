@@ -44,9 +44,9 @@ def parse_attack(text: str) -> GradientSignAttack:
                 + near_names(str(keyword.arg), known)
             )
         arguments[keyword.arg] = _value(keyword.value, text)
-    arguments.update(zip(known, (_value(node, text) for node in call.args), strict=False))
+    positional = [_value(node, text) for node in call.args]
     try:
-        attack = PRESETS[name](**arguments)
+        attack = PRESETS[name](*positional, **arguments)
     except TypeError as error:
         raise ValueError(f"Attack {text!r}: {error}") from error
     return dataclasses.replace(attack, name=text.replace(" ", ""))
@@ -82,9 +82,9 @@ def _expected(text: str) -> str:
 
 
 def _value(node: ast.expr, text: str) -> Any:
-    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        return _OPERATORS[type(node.op)](_value(node.left, text), _value(node.right, text))
     try:
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](_value(node.left, text), _value(node.right, text))
         return ast.literal_eval(node)
-    except ValueError as error:
+    except (ValueError, TypeError, ZeroDivisionError) as error:
         raise ValueError(_expected(text)) from error

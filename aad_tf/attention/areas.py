@@ -50,11 +50,11 @@ class MatchingArea:
     """Keeps as many cells as a ground-truth mask has, [AAD Table 1].
 
     Args:
-        masks: `[batch, h, w]` in {0, 1}, of the size of the maps.
+        masks: `[batch, h, w]` in {0, 1} or bool, of the size of the maps.
     """
 
     def __init__(self, masks: Any) -> None:
-        masks = tf.convert_to_tensor(masks)
+        masks = tf.cast(masks, tf.float32)
         if masks.shape.rank != 3:
             raise ValueError(f"masks must have shape [batch, h, w], got {tuple(masks.shape)}.")
         self._counts = tf.reduce_sum(tf.cast(masks > 0, tf.int32), axis=(1, 2))

@@ -80,7 +80,9 @@ class ClassifierCallback(EpochCallback):
 
     def _wrap(self, model: keras.Model) -> Classifier:
         if not isinstance(model, DefenseModel):
-            return Classifier.from_keras(model, self._attention_layer, self.bounds)
+            # A subclassed model that `fit` has just built does not know its input shape.
+            shape = None if getattr(model, "input_shape", None) else self.image_shape
+            return Classifier.from_keras(model, self._attention_layer, self.bounds, shape)
         classifier = model.classifier
         if classifier.bounds != self.bounds:
             raise ValueError(
@@ -91,6 +93,11 @@ class ClassifierCallback(EpochCallback):
         if self._attention_layer in (None, classifier.attention_layer):
             return classifier
         return Classifier.from_keras(classifier.model, self._attention_layer, self.bounds)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """`(H, W, C)` of the callback's examples."""
+        raise NotImplementedError
 
     def check(self, classifier: Classifier) -> None:
         """Raises if the callback's examples are not what the network takes."""

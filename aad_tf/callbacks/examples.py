@@ -39,6 +39,11 @@ class Examples:
                 f"arrays (images, labels), got {type(dataset).__name__}."
             )
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """`(H, W, C)` as far as the data set tells; entries may be None."""
+        return tuple(self._batches.element_spec[0].shape[1:])
+
     def check(self, classifier: Classifier) -> None:
         """Raises unless there are examples and the first batch is what the network takes."""
         for images, labels in self:

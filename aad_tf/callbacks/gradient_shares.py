@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -60,8 +61,9 @@ class GradientShares(EpochCallback):
         model = self.model
         images, labels = check_batch(model.classifier, self._images, self._labels)
         if self._compiled is None or self._compiled[0] is not model:
-            self._compiled = model, tf.function(gradient_norms, autograph=False)
-        norms = self._compiled[1](model, images, labels)
+            norms_of = functools.partial(gradient_norms, model)
+            self._compiled = model, tf.function(norms_of, autograph=False)
+        norms = self._compiled[1](images, labels)
         shares = safe_divide(norms, tf.reduce_sum(norms)).numpy()
         names = [name.removesuffix("_loss") for name in model.loss_names]
         return {f"gradient_share_{name}": float(x) for name, x in zip(names, shares, strict=True)}
@@ -88,7 +90,7 @@ def gradient_norms(model: AADModel, images: tf.Tensor, labels: tf.Tensor) -> tf.
     norms = []
     for term in terms:
         gradients = tape.gradient(term, model.trainable_variables)
-        # A term of weight 0, or one that a weight does not reach, has gradients of None.
+        # None for parameters that the term does not depend on.
         reached = [tf.cast(gradient, tf.float32) for gradient in gradients if gradient is not None]
         norms.append(tf.linalg.global_norm(reached) if reached else tf.constant(0.0))
     return tf.stack(norms)

@@ -46,6 +46,11 @@ class AttackCallback(ClassifierCallback):
         self._name = name
         self._seed = seed
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """See `ClassifierCallback`."""
+        return self._examples.image_shape
+
     def check(self, classifier: Classifier) -> None:
         """Checks the first batch against the network."""
         self._examples.check(classifier)

@@ -76,6 +76,11 @@ class AttentionSnapshots(ClassifierCallback):
         self._log_dir = None if log_dir is None else os.fspath(log_dir)
         self._writer: Any = None
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """See `ClassifierCallback`."""
+        return tuple(self._images.shape[1:])
+
     def check(self, classifier: Classifier) -> None:
         """Checks the images against the network."""
         check_batch(classifier, self._images, self._labels)

@@ -103,7 +103,9 @@ class DefenseModel(keras.Model):
 
     def attack_seed(self) -> tf.Tensor:
         """int32 `[2]`: the seed and the number of updates, so that training resumes exactly."""
-        step = self.optimizer.iterations if self.optimizer is not None else 0
+        # A model that was not compiled has no such attribute.
+        optimizer = getattr(self, "optimizer", None)
+        step = 0 if optimizer is None else optimizer.iterations
         return tf.stack([tf.constant(self.seed, tf.int32), tf.cast(step, tf.int32)])
 
     def train_step(self, data: Any) -> dict[str, Any]:

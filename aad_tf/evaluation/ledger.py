@@ -162,12 +162,24 @@ def check_same_evaluation(
     path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> None:
     """Raises ValueError if a file holds another evaluation than the one asked for."""
-    keys = sorted(key for key in {*found, *expected} if found.get(key) != expected.get(key))
+    there, asked = dict(_flat(found)), dict(_flat(expected))
+    keys = sorted(key for key in {*there, *asked} if there.get(key) != asked.get(key))
     if keys:
+        differences = "; ".join(
+            f"{key} ({there.get(key)!r} there, {asked.get(key)!r} asked for)" for key in keys
+        )
         raise ValueError(
-            f"{path} belongs to another evaluation; it differs in: {', '.join(keys)}. Choose "
+            f"{path} belongs to another evaluation, which differs in {differences}. Choose "
             f"another output, or delete it to start over."
         )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def record_line(record: Mapping[str, Any]) -> bytes:

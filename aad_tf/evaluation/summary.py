@@ -146,7 +146,7 @@ def _unmoved_warning(attack: GradientSignAttack, tally: Tally) -> list[str]:
         return []
     robust = np.count_nonzero(tally.outcomes(attack.name) == ROBUST)
     return [
-        f"{attack.name} could not move {unmoved} of the {robust} images that withstood it: their "
-        f"gradient is zero, as with saturated losses or flat activations, or leads out of the "
-        f"pixel range. They count as robust but were not really attacked."
+        f"{attack.name} left {unmoved} of the {robust} images that withstood it exactly as they "
+        f"were: their gradient is zero, as with saturated losses or flat activations, or leads "
+        f"nowhere. They count as robust but were not really attacked."
     ]

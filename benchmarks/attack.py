@@ -1,0 +1,91 @@
+"""A whole PGD attack against those of Foolbox, CleverHans and ART."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from aad_tf import attacks
+from benchmarks import peers
+from benchmarks.report import Finding, Section, at_least, at_most, rows
+from benchmarks.subject import Subject, shares_unlike
+from benchmarks.timing import fastest, interleaved, ratio
+
+OURS = "aad_tf"
+EPSILON = 0.3
+STEP_SIZE = 0.01
+# Pixels whose gradient is at rounding level may go either way, which can move an image over the
+# decision boundary.
+ACCURACY_TOLERANCE = 0.005
+
+
+def settings(subject: Subject) -> peers.PGD:
+    """The attack of this benchmark and of that of evaluation."""
+    return peers.PGD(EPSILON, STEP_SIZE, subject.size.attack_steps)
+
+
+def our_attack(pgd: peers.PGD) -> attacks.GradientSignAttack:
+    """The same settings as an attack of this library."""
+    return attacks.pgd(pgd.epsilon, pgd.step_size, pgd.num_steps, random_start=False)
+
+
+def described(subject: Subject) -> dict[str, Any]:
+    """Settings for a report."""
+    return {
+        "attack": f"PGD-{subject.size.attack_steps}",
+        "epsilon": EPSILON,
+        "step": STEP_SIZE,
+        "start": "clean image",
+        "images": subject.size.images,
+        "batch": subject.size.batch_size,
+    }
+
+
+def run(subject: Subject) -> Section:
+    """Times whole attacks on the same network and images."""
+    pgd = settings(subject)
+    functions: dict[str, Callable[..., Any]] = {
+        OURS: functools.partial(our_attack(pgd), subject.classifier),
+        **peers.attacks(subject.network, pgd),
+    }
+    adversarial = {name: _on_all(function, subject) for name, function in functions.items()}
+    timings = interleaved(
+        {name: functools.partial(_on_all, function, subject) for name, function in functions.items()},
+        subject.size.long_repetitions,
+        warm_up=0,
+    )
+    best = fastest(timings, [name for name in functions if name != OURS])
+    accuracies = _robust_accuracies(adversarial, subject)
+    differing = shares_unlike(adversarial[OURS], adversarial)
+    return Section(
+        title="A whole attack on every image, on the same network and images",
+        settings=described(subject),
+        findings=[
+            Finding.of_ratio(
+                f"fastest peer ({best}) / aad_tf", ratio(timings[best], timings[OURS]), at_least(1.0)
+            ),
+            accuracy_spread(accuracies),
+        ],
+        measurements=rows(timings, robust_accuracy=accuracies, pixels_unlike_ours=differing),
+        notes=["Each library is used in its faster form; compiling and tracing is not timed."],
+    )
+
+
+def accuracy_spread(accuracies: dict[str, float]) -> Finding:
+    """Whether all contenders come to the same robust accuracy."""
+    spread = max(accuracies.values()) - min(accuracies.values())
+    return Finding(
+        "largest difference in robust accuracy", spread, target=at_most(ACCURACY_TOLERANCE)
+    )
+
+
+def _on_all(function: Callable[..., Any], subject: Subject) -> np.ndarray:
+    return np.concatenate([function(*batch) for batch in subject.test_batches])
+
+
+def _robust_accuracies(adversarial: dict[str, np.ndarray], subject: Subject) -> dict[str, float]:
+    _, labels = subject.test_images
+    return {name: float(subject.hits(images, labels).mean()) for name, images in adversarial.items()}

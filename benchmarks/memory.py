@@ -1,0 +1,145 @@
+"""Whether memory stays flat over many steps of training, attacks and evaluation."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import psutil
+import tensorflow as tf
+
+from aad_tf import attacks
+from aad_tf.classifier import Classifier
+from aad_tf.defenses import AADModel
+from aad_tf.evaluation import evaluate_robustness
+from benchmarks.report import Finding, Section, at_most
+from benchmarks.subject import SEED, Subject
+
+# Tiny as the network is, a leaked batch of 100 images of 28x28 is 0.3 MB: one in thirty steps
+# would show.
+TARGET = at_most(10.0)
+SAMPLES = 10
+# Part of the samples that belong to warming up: allocators grow to their working size first.
+WARM_UP = 2
+_MEGABYTE = 2**20
+
+Tick = Callable[[], None]
+
+
+class ResidentMemory:
+    """Samples the resident memory of this process at even distances.
+
+    Args:
+        steps: how often `tick` will be called.
+
+    Attributes:
+        megabytes: the samples so far.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.megabytes: list[float] = []
+        self._process = psutil.Process()
+        self._distance = max(1, steps // SAMPLES)
+        self._count = 0
+
+    def tick(self) -> None:
+        """Notes that a step was done."""
+        self._count += 1
+        if self._count % self._distance == 0:
+            gc.collect()
+            self.megabytes.append(self._process.memory_info().rss / _MEGABYTE)
+
+    @property
+    def growth(self) -> float:
+        """Megabytes from the end of the warm-up to the last sample."""
+        return self.megabytes[-1] - self.megabytes[WARM_UP - 1]
+
+
+def run(subject: Subject) -> Section:
+    """Watches memory over training, attacks and evaluation on a tiny network."""
+    steps = subject.size.memory_steps
+    work: dict[str, Callable[[Subject, int, Tick], None]] = {
+        "AADModel.fit": _train,
+        "PGD, one attack a step": _attack,
+        "evaluate_robustness": _evaluate,
+    }
+    memories = {}
+    for name, function in work.items():
+        memories[name] = ResidentMemory(steps)
+        function(subject, steps, memories[name].tick)
+    return Section(
+        title=f"Resident memory over {steps} steps, sampled {SAMPLES} times",
+        settings={"steps": steps, "batch": subject.size.batch_size, "warm-up samples": WARM_UP},
+        findings=[
+            Finding(f"growth after warm-up, {name}", memory.growth, "MB", TARGET)
+            for name, memory in memories.items()
+        ],
+        measurements={
+            name: {"megabytes": [round(value, 1) for value in memory.megabytes]}
+            for name, memory in memories.items()
+        },
+    )
+
+
+def _tiny_network(subject: Subject) -> keras.Model:
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input(subject.network.input_shape[1:]),
+            layers.Conv2D(4, 5, strides=4, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(subject.network.output_shape[-1]),
+        ]
+    )
+
+
+def _train(subject: Subject, steps: int, tick: Tick) -> None:
+    model = AADModel(_tiny_network(subject), attack=attacks.step_ll(0.15, num_steps=2))
+    model.compile(keras.optimizers.Adam())
+    batches = tf.data.Dataset.from_tensor_slices(subject.train_batch).repeat()
+    # Batches of changing size, as at the end of an epoch.
+    batches = batches.batch(subject.size.batch_size).take(steps)
+    model.fit(batches, verbose=0, callbacks=[_OnBatch(tick)])
+
+
+class _OnBatch(keras.callbacks.Callback):
+    def __init__(self, tick: Tick) -> None:
+        super().__init__()
+        self._tick = tick
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._tick()
+
+
+def _attack(subject: Subject, steps: int, tick: Tick) -> None:
+    classifier = Classifier.from_keras(_tiny_network(subject))
+    attack = attacks.pgd(0.3, 0.1, 4, restarts=2)
+    for step in range(steps):
+        attack(classifier, *subject.train_batch, seed=step).numpy()
+        tick()
+
+
+def _evaluate(subject: Subject, steps: int, tick: Tick) -> None:
+    """One evaluation of as many pool steps, its records on disk."""
+    classifier = Classifier.from_keras(_tiny_network(subject))
+    attack = attacks.pgd(0.01, 0.005, 4)
+    images, _ = subject.train_batch
+    # The network's own predictions as labels, so that every image is attacked, in five calls.
+    labels = np.argmax(classifier.predict_logits(images), axis=-1).astype(np.int32)
+    batches = tf.data.Dataset.from_tensors((images, labels)).repeat(-(-steps // 4))
+    with tempfile.TemporaryDirectory() as directory:
+        evaluate_robustness(
+            classifier,
+            batches,
+            attack,
+            batch_size=subject.size.batch_size,
+            output=Path(directory) / "records.jsonl.gz",
+            progress=lambda progress: tick(),
+            seed=SEED,
+        )

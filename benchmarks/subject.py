@@ -1,0 +1,123 @@
+"""What is measured: a LeNet trained for a while on real digits, and images for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aad_tf import data, models
+from aad_tf.classifier import Classifier
+from aad_tf.defenses import StandardModel
+
+SEED = 0
+LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything.
+
+    Attributes:
+        dataset: preferred data set; the embedded digits take its place where it is missing.
+        training_steps: plain steps of training before anything is measured.
+        batch_size: images a batch, in training and attacks.
+        images: test images that are attacked.
+        attack_steps: steps of PGD.
+        repetitions: timed rounds of short contenders (steps, attention maps).
+        long_repetitions: timed rounds of long ones (whole attacks and evaluations).
+        memory_steps: steps over which memory is watched.
+    """
+
+    dataset: str
+    training_steps: int
+    batch_size: int
+    images: int
+    attack_steps: int
+    repetitions: int
+    long_repetitions: int
+    memory_steps: int
+
+
+SIZES = {
+    # Shows that everything runs; its numbers mean nothing.
+    "small": Size("digits", 5, 10, 20, 3, 2, 1, 20),
+    "full": Size("mnist", 150, 100, 400, 40, 40, 5, 1000),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network with its images.
+
+    Attributes:
+        size: how much of everything.
+        network: trained LeNet, float32.
+        classifier: the same network as a `Classifier`.
+        train_batch: images `[batch_size, H, W, C]` and labels, for timing training steps.
+        test_batches: batches of test images and labels.
+        source: one line on the data and the training.
+    """
+
+    size: Size
+    network: keras.Model
+    classifier: Classifier
+    train_batch: tuple[tf.Tensor, tf.Tensor]
+    test_batches: tuple[tuple[tf.Tensor, tf.Tensor], ...]
+    source: str
+
+    @property
+    def test_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """All test images and labels as arrays."""
+        images, labels = zip(*self.test_batches, strict=True)
+        return np.concatenate(images), np.concatenate(labels)
+
+    def copy_of_network(self, dtype: str | None = None) -> keras.Model:
+        """A network of the same weights under a dtype policy."""
+        network = models.build("lenet", self.network.input_shape[1:], 10, dtype=dtype)
+        network.set_weights(self.network.get_weights())
+        return network
+
+    def hits(self, images: Any, labels: Any) -> np.ndarray:
+        """Which of the images the network classifies as labelled, bool `[batch]`."""
+        logits = self.classifier.predict_logits(tf.convert_to_tensor(images))
+        return logits.numpy().argmax(axis=-1) == np.asarray(labels)
+
+
+def prepare(size: Size) -> Subject:
+    """Builds and trains the network of a benchmark run."""
+    keras.utils.set_random_seed(SEED)
+    info = _dataset_info(size.dataset)
+    network = models.build("lenet", info.image_shape, info.num_classes)
+    model = StandardModel(network)
+    model.compile(keras.optimizers.Adam(LEARNING_RATE))
+    batches = data.training_batches(info.name, size.batch_size, SEED)
+    model.fit(batches, steps_per_epoch=size.training_steps, shuffle=False, verbose=0)
+    test = data.evaluation_batches(info.name, "test", size.batch_size, limit=size.images)
+    return Subject(
+        size=size,
+        network=network,
+        classifier=model.classifier,
+        train_batch=next(iter(batches)),
+        test_batches=tuple(test),
+        source=f"LeNet after {size.training_steps} plain steps on {info.source}",
+    )
+
+
+def _dataset_info(name: str) -> data.DatasetInfo:
+    try:
+        return data.info(name)
+    except data.DatasetNotFoundError:
+        return data.info("digits")
+
+
+def shares_unlike(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Share of values of each array that differ from the reference by more than rounding."""
+    return {
+        name: float((np.abs(values - reference) > 1e-5).mean())
+        for name, values in others.items()
+    }

@@ -1,0 +1,61 @@
+"""All benchmarks by name, and one run of some of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aad_tf.results import provenance
+from benchmarks import attack, evaluation, grad_cam, memory, peers, traces, training_step
+from benchmarks.report import Section
+from benchmarks.subject import SIZES, Subject, prepare
+
+BENCHMARKS: dict[str, Callable[[Subject], Section]] = {
+    "training_step": training_step.run,
+    "attack": attack.run,
+    "evaluation": evaluation.run,
+    "grad_cam": grad_cam.run,
+    "traces": traces.run,
+    "memory": memory.run,
+}
+
+
+def run(
+    names: Sequence[str], size: str, progress: Callable[[str], None] = lambda message: None
+) -> dict[str, Any]:
+    """Runs benchmarks on one network, one after the other.
+
+    Args:
+        names: some of `BENCHMARKS`.
+        size: one of `benchmarks.subject.SIZES`.
+        progress: called with a line of text as work goes on.
+
+    Returns:
+        A report for `benchmarks.report.write`.
+
+    Raises:
+        PeersMissingError: a library to compare with is not installed.
+    """
+    versions = peers.versions()
+    load = _load_average()
+    subject = prepare(SIZES[size])
+    progress(f"network: {subject.source}")
+    sections = {}
+    for name in names:
+        progress(f"{name} ...")
+        sections[name] = BENCHMARKS[name](subject).as_dict()
+    return {
+        "size": size,
+        "network": subject.source,
+        "benchmarks": sections,
+        "peers": versions,
+        "load_average": load,
+        "load_average_after": _load_average(),
+        "provenance": provenance(),
+    }
+
+
+def _load_average() -> float:
+    """Programs that ran or waited to run in the last minute: says how quiet the machine was."""
+    return round(os.getloadavg()[0], 2)

@@ -1,0 +1,117 @@
+"""An AAD training step against a plain training step of the same network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from aad_tf import attacks
+from aad_tf.defenses import AADModel, StandardModel
+from benchmarks.report import Finding, Section, at_most, rows
+from benchmarks.subject import LEARNING_RATE, Subject
+from benchmarks.timing import Timing, interleaved, ratio
+
+EPSILON = 0.15
+ROUNDS = 2
+# Forward passes of the batch, a backward pass counting two: 22 against 3 give 7.3, and the
+# second-order head comes on top.
+TARGET = at_most(8.0)
+PRECISIONS = ("float32", "mixed_bfloat16")
+
+PLAIN, STANDARD, AAD = "plain Keras step", "StandardModel step", "AADModel step"
+ATTACK, LOSSES = "AADModel's attack alone", "AADModel's losses alone, forward"
+
+
+def run(subject: Subject) -> Section:
+    """Times training steps in float32 and in mixed precision."""
+    findings: list[Finding] = []
+    measurements: dict[str, Any] = {}
+    plain = {}
+    for precision in PRECISIONS:
+        timings = interleaved(_contenders(subject, precision), subject.size.repetitions, warm_up=3)
+        findings += _findings(timings, precision)
+        measurements |= {f"{name}, {precision}": row for name, row in rows(timings).items()}
+        plain[precision] = timings[PLAIN]
+    gain = plain["float32"].median / plain["mixed_bfloat16"].median
+    findings.append(Finding("plain step in float32 / in mixed_bfloat16", gain, "x"))
+    return Section(
+        title=f"AAD training step, StepLL in {ROUNDS} rounds, beside a plain step",
+        settings={
+            "attack": f"step_ll(epsilon={EPSILON}, num_steps={ROUNDS})",
+            "batch": subject.size.batch_size,
+            "optimizer": f"Adam({LEARNING_RATE:g})",
+        },
+        findings=findings,
+        measurements=measurements,
+        notes=[
+            "Steps are the compiled train functions that `fit` calls, on one batch in memory. The "
+            "plain step is that of a Keras model compiled with cross-entropy and accuracy."
+        ],
+    )
+
+
+def _findings(timings: dict[str, Timing], precision: str) -> list[Finding]:
+    aad = timings[AAD].median
+    return [
+        Finding.of_ratio(
+            f"AAD step / plain step, {precision}", ratio(timings[AAD], timings[PLAIN]), TARGET
+        ),
+        Finding.of_ratio(
+            f"AAD step / StandardModel step, {precision}", ratio(timings[AAD], timings[STANDARD])
+        ),
+        Finding(f"share of the attack in the AAD step, {precision}", timings[ATTACK].median / aad),
+        Finding(
+            f"share of the forward losses in the AAD step, {precision}",
+            timings[LOSSES].median / aad,
+        ),
+    ]
+
+
+def _contenders(subject: Subject, precision: str) -> dict[str, Callable[[], Any]]:
+    batch = subject.train_batch
+    plain = subject.copy_of_network(precision)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    plain.compile(_optimizer(), loss, metrics=["accuracy"], jit_compile=False)
+    standard = StandardModel(subject.copy_of_network(precision))
+    standard.compile(_optimizer())
+    attack = attacks.step_ll(EPSILON, num_steps=ROUNDS)
+    aad = AADModel(subject.copy_of_network(precision), attack=attack)
+    aad.compile(_optimizer())
+    return {
+        PLAIN: train_function(plain, batch),
+        STANDARD: train_function(standard, batch),
+        AAD: train_function(aad, batch),
+        **_parts(aad, batch),
+    }
+
+
+def train_function(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> Callable[[], float]:
+    """The step that `fit` runs, on the same batch over and over; returns its loss."""
+    batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    model.make_train_function()
+    step = model.train_function
+    return lambda: float(step(batches)["loss"])
+
+
+def _parts(model: AADModel, batch: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Callable[[], Any]]:
+    """What a step consists of, each compiled on its own."""
+    images, labels = batch
+    attack = tf.function(model.adversarial_images, autograph=False)
+    adversarial = attack(images, labels)
+
+    @tf.function(autograph=False)
+    def losses(images: tf.Tensor, labels: tf.Tensor, adversarial: tf.Tensor) -> tf.Tensor:
+        values, _ = model.training_losses(images, labels, adversarial, training=True)
+        return values["loss"]
+
+    return {
+        ATTACK: lambda: attack(images, labels).numpy(),
+        LOSSES: lambda: losses(images, labels, adversarial).numpy(),
+    }
+
+
+def _optimizer() -> keras.optimizers.Optimizer:
+    return keras.optimizers.Adam(LEARNING_RATE)

@@ -1,0 +1,172 @@
+"""Attacks from text, the numbers they refuse, and the threat model they state."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aad_tf.attacks import (
+    PRESETS,
+    AwayFromLabel,
+    GradientSignAttack,
+    fgsm,
+    ifgsm,
+    iter_ll,
+    parse_attack,
+    pgd,
+    step_ll,
+)
+from aad_tf.attacks.parsing import split_attacks
+from aad_tf.classifier import Classifier
+from tests.networks import random_images, small_network
+
+
+@pytest.mark.parametrize(
+    ("text", "attack"),
+    [
+        ("fgsm(epsilon=0.15)", fgsm(0.15)),
+        ("fgsm(8/255)", fgsm(8 / 255)),
+        (" ifgsm( 0.15, num_steps = 3 ) ", ifgsm(0.15, 3)),
+        ("step_ll(0.05, 2, label_smoothing=0.1)", step_ll(0.05, 2, 0.1)),
+        ("iter_ll(epsilon=2*4/255)", iter_ll(8 / 255)),
+        ("pgd(8/255, 2/255, 10)", pgd(8 / 255, 2 / 255, 10)),
+        ("pgd(0.1, 0.02, 4, random_start=False)", pgd(0.1, 0.02, 4, random_start=False)),
+        ("pgd(0.1, 0.02, 4, restarts=5)", pgd(0.1, 0.02, 4, restarts=5)),
+    ],
+)
+def test_text_gives_the_preset(text, attack):
+    parsed = parse_attack(text)
+    assert parsed == attack
+    assert parsed.name == text.replace(" ", "")
+    assert parse_attack(parsed.name) == parsed
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fgms(0.1)", r"Unknown attack 'fgms'. Did you mean 'fgsm'.* Known: fgsm, ifgsm, iter_ll"),
+        ("fgsm(eps=0.1)", "'fgsm' has no argument 'eps'. Did you mean 'epsilon'"),
+        ("fgsm", r"Expected an attack like pgd\(epsilon=8/255.*got 'fgsm'"),
+        ("fgsm(0.1", "Expected an attack like"),
+        ("fgsm(0.1) + 1", "Expected an attack like"),
+        ("fgsm(open('x'))", "Expected an attack like"),
+        ("a.fgsm(0.1)", "Expected an attack like"),
+        ("fgsm()", r"Attack 'fgsm\(\)': .*missing 1 required positional argument: 'epsilon'"),
+        ("fgsm(8)", r"Was 8/255 = 0.03137 meant\?"),
+        ("fgsm('0.1')", "must be a number"),
+        ("fgsm(0.1, 0.0, 3)", "takes from 1 to 2 positional arguments but 3 were given"),
+        ("fgsm(0.1, epsilon=0.2)", "multiple values for argument 'epsilon'"),
+        ("fgsm(8/0)", "Expected an attack like"),
+        ("fgsm('8'/255)", "Expected an attack like"),
+        ("fgsm(**numbers)", "has no argument None"),
+    ],
+)
+def test_text_that_is_no_attack(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_attack(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fgsm(0.1);pgd(0.1, 0.02, 4)",
+        " fgsm(0.1) , pgd(0.1, 0.02, 4) ",
+        "fgsm(0.1),pgd(0.1, 0.02, 4);",
+    ],
+)
+def test_lists_are_split_at_their_top_level(text):
+    assert split_attacks(text) == ["fgsm(0.1)", "pgd(0.1, 0.02, 4)"]
+
+
+def test_an_empty_list_has_no_attacks():
+    assert split_attacks(" ; ") == []
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: fgsm(8), ValueError, r"epsilon must be in \[0, 1.0\].*Was 8/255 = 0.03137 meant"),
+        (lambda: fgsm(-0.1), ValueError, "epsilon must be in .*got -0.1"),
+        (lambda: fgsm("0.1"), TypeError, "epsilon must be a number"),
+        (lambda: ifgsm(0.1, num_steps=-3), ValueError, "num_steps must be at least 1, got -3"),
+        (lambda: step_ll(0.1, num_steps=0), ValueError, "num_steps must be at least 1, got 0"),
+        (lambda: iter_ll(0.1, num_steps=1.5), TypeError, "num_steps must be an integer"),
+        (lambda: step_ll(2.0), ValueError, r"Was 2.0/255"),
+        (lambda: pgd(0.1, 2, 5), ValueError, r"step_size must be in .*Was 2/255"),
+        (lambda: pgd(0.1, 0.02, 5, restarts=0), ValueError, "restarts must be at least 1"),
+        (
+            lambda: pgd(0.1, 0.02, 5, random_start=False, restarts=2),
+            ValueError,
+            "restarts=2 without random_start repeats the same attack",
+        ),
+        (
+            lambda: GradientSignAttack(AwayFromLabel(), 0.1, random_start=True),
+            ValueError,
+            "random_start needs an epsilon",
+        ),
+    ],
+)
+def test_bad_numbers(build, error, message):
+    with pytest.raises(error, match=message):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "error", "message"),
+    [
+        (random_images() * 255, [0] * 4, ValueError, "divide by 255"),
+        (random_images() * np.nan, [0] * 4, ValueError, "NaN"),
+        (random_images()[0], [0], ValueError, "rank 4"),
+        (np.zeros((4, 8, 8, 1), np.uint8), [0] * 4, TypeError, "uint8"),
+        (random_images(), [0, 1, 2, 3], ValueError, r"labels must lie in \[0, 3\)"),
+        (random_images(), np.eye(3)[[0] * 4], ValueError, "one-hot"),
+        (random_images(), [0.5] * 4, TypeError, "labels must be integers"),
+        (random_images(), [0] * 3, ValueError, r"one entry an image \(4\), got 3"),
+    ],
+)
+def test_bad_input(images, labels, error, message):
+    classifier = Classifier.from_keras(small_network())
+    for run in (fgsm(0.1), step_ll(0.1, 2).rounds):
+        with pytest.raises(error, match=message):
+            run(classifier, images, labels)
+
+
+@pytest.mark.parametrize(
+    ("attack", "reach"),
+    [
+        (fgsm(0.1), 0.1),
+        (step_ll(0.1, num_steps=3), 0.3),
+        (step_ll(0.4, num_steps=3), 1.0),
+        (ifgsm(0.1, num_steps=2, step_size=0.02), 0.04),
+        (ifgsm(0.1, num_steps=2, step_size=0.08), 0.1),
+        (pgd(0.1, 0.02, num_steps=2), 0.1),
+    ],
+)
+def test_reach_by_hand(attack, reach):
+    assert attack.total_epsilon == pytest.approx(reach)
+
+
+def test_threat_model_of_pgd():
+    assert pgd(8 / 255, 2 / 255, 10, restarts=2).threat_model() == {
+        "attack": "pgd",
+        "norm": "linf",
+        "epsilon": 8 / 255,
+        "epsilon_255": pytest.approx(8.0),
+        "projected": True,
+        "steps": 10,
+        "step_size": 2 / 255,
+        "random_start": True,
+        "restarts": 2,
+        "objective": "away_from_label",
+        "labels": "true",
+    }
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_threat_models_name_their_attack(name):
+    arguments = (
+        {"epsilon": 0.1, "step_size": 0.02, "num_steps": 2} if name == "pgd" else {"epsilon": 0.1}
+    )
+    threat = PRESETS[name](**arguments).threat_model()
+    assert threat["attack"] == name
+    assert threat["projected"] is (name != "step_ll")

@@ -1,0 +1,147 @@
+"""IoU, robust accuracy and intervals: hand-worked values, then properties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from aad_tf import metrics
+
+MASKS = arrays.arrays(bool, (2, 3, 4))
+
+
+def test_iou_of_hand_counted_masks():
+    # Two cells, of which one is shared: one of three. The second pair is disjoint.
+    first = np.array([[[1, 1], [0, 0]], [[1, 0], [0, 0]]], np.float32)
+    second = np.array([[[1, 0], [1, 0]], [[0, 1], [1, 1]]], np.float32)
+    np.testing.assert_allclose(metrics.iou(first, second), [1 / 3, 0.0], rtol=1e-7)
+
+
+def test_iou_of_a_box_and_an_area_inside_of_it():
+    box, area = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
+    box[1:5, 2:6] = True
+    area[2:4, 3:6] = True
+    assert metrics.iou(box, area).numpy() == pytest.approx(6 / 16)
+
+
+def test_empty_masks_agree_and_one_empty_mask_does_not():
+    empty, full = np.zeros((2, 2)), np.ones((2, 2))
+    assert metrics.iou(empty, empty).numpy() == 1.0
+    assert metrics.iou(empty, full).numpy() == 0.0
+
+
+@pytest.mark.parametrize("dtype", [tf.bool, tf.int32, tf.float16, tf.float64])
+def test_iou_takes_any_dtype_and_runs_in_a_graph(dtype):
+    first, second = tf.constant([[1, 1], [0, 1]]), tf.constant([[0, 1], [1, 1]])
+    value = tf.function(metrics.iou)(tf.cast(first, dtype), tf.cast(second, dtype))
+    assert value.dtype == tf.float32
+    assert value.numpy() == pytest.approx(0.5)
+
+
+@given(MASKS, MASKS)
+def test_iou_is_symmetric_bounded_and_one_only_for_equal_masks(first, second):
+    value = metrics.iou(first, second).numpy()
+    np.testing.assert_array_equal(value, metrics.iou(second, first))
+    assert value.shape == (2,)
+    assert (value >= 0).all() and (value <= 1).all()
+    np.testing.assert_array_equal(value == 1, (first == second).all(axis=(1, 2)))
+
+
+@given(MASKS, MASKS)
+def test_iou_equals_the_ratio_of_counts(first, second):
+    intersection = (first & second).sum(axis=(1, 2))
+    union = (first | second).sum(axis=(1, 2))
+    expected = np.where(union == 0, 1.0, intersection / np.maximum(union, 1))
+    np.testing.assert_allclose(metrics.iou(first, second), expected, rtol=1e-6)
+
+
+@given(MASKS, MASKS)
+def test_growing_a_mask_inside_the_other_raises_iou(first, second):
+    inside = first & second
+    assert (metrics.iou(inside, second).numpy() <= metrics.iou(second, second).numpy()).all()
+    union = metrics.iou(first, first | second).numpy()
+    assert (metrics.iou(first, second).numpy() <= union + 1e-6).all()
+
+
+def test_iou_refuses_shapes_that_differ():
+    with pytest.raises(ValueError, match=r"two masks of one shape .* \(2, 2\) and \(2, 3\)"):
+        metrics.iou(np.ones((2, 2)), np.ones((2, 3)))
+    with pytest.raises(ValueError, match="height, width"):
+        metrics.iou(np.ones(4), np.ones(4))
+
+
+def test_robust_accuracy_does_not_count_mistakes_that_an_attack_repairs():
+    labels, clean, attacked = [0, 1, 2, 3], [0, 1, 2, 0], [0, 2, 2, 3]
+    assert metrics.robust_accuracy(labels, clean, attacked) == 0.5
+
+
+@pytest.mark.parametrize("attacked", [[], [0, 1]])
+def test_robust_accuracy_refuses_lengths_that_differ_and_no_examples(attacked):
+    labels = [0] if attacked else []
+    with pytest.raises(ValueError, match="three arrays of shape"):
+        metrics.robust_accuracy(labels, labels, attacked)
+
+
+@pytest.mark.parametrize(
+    ("successes", "count", "low", "high"),
+    [
+        # Newcombe (1998), Statistics in Medicine 17, table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_equals_published_values(successes, count, low, high):
+    interval = metrics.wilson_interval(successes, count)
+    assert interval.low == pytest.approx(low, abs=5e-5)
+    assert interval.high == pytest.approx(high, abs=5e-5)
+
+
+@given(st.integers(1, 1000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_holds_the_share_and_mirrors(pair):
+    successes, count = pair
+    low, high = metrics.wilson_interval(successes, count)
+    assert 0 <= low <= successes / count <= high <= 1
+    mirrored = metrics.wilson_interval(count - successes, count)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+@pytest.mark.parametrize(("successes", "count"), [(0, 0), (3, 2), (-1, 2)])
+def test_wilson_interval_refuses_impossible_counts(successes, count):
+    with pytest.raises(ValueError, match="successes <= count"):
+        metrics.wilson_interval(successes, count)
+
+
+def test_bootstrap_interval_is_seeded_and_near_the_normal_one():
+    values = np.random.RandomState(0).normal(2.0, 1.0, size=400)
+    interval = metrics.bootstrap_interval(values, seed=3)
+    assert interval == metrics.bootstrap_interval(values, seed=3)
+    assert interval != metrics.bootstrap_interval(values, seed=4)
+    half = 1.96 * values.std() / 20
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.02)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.02)
+
+
+def test_bootstrap_interval_draws_whole_examples():
+    # Columns are equal, so their difference is zero in every draw.
+    pairs = np.repeat(np.arange(10.0)[:, None], 2, axis=1)
+    interval = metrics.bootstrap_interval(pairs, statistic=lambda p: np.ptp(p, axis=1).max())
+    assert interval == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95])
+def test_intervals_refuse_a_confidence_outside_0_1(confidence):
+    with pytest.raises(ValueError, match="confidence must be in"):
+        metrics.wilson_interval(1, 2, confidence)
+    with pytest.raises(ValueError, match="confidence must be in"):
+        metrics.bootstrap_interval([1.0], confidence)
+
+
+def test_bootstrap_interval_refuses_no_values():
+    with pytest.raises(ValueError, match="at least one"):
+        metrics.bootstrap_interval([])
