@@ -9,8 +9,9 @@ from aad_tf.metrics import Interval, wilson_interval
 from analysis.table_5 import Row, Table5
 
 CONFIRMED, CONTRADICTED, UNDECIDED = "confirmed", "contradicted", "undecided"
+ABOVE, BELOW = "above", "below"
 
-# (preset said to stand higher, preset it is compared with, columns by the paper's names)
+# (preset, preset it is compared with, columns by the paper's names)
 CLAIMS = (
     ("aad_step_ll", "step_ll", ("FGSM", "IFGSM", "PGD30", "PGD100", "PGD5", "PGD20")),
     ("aad_pgd", "madry", ("FGSM", "IFGSM", "PGD30", "PGD100", "PGD5", "PGD20")),
@@ -23,8 +24,8 @@ class Finding:
     """One comparison of two defences under one attack.
 
     Attributes:
-        higher: name of the row that is said to stand higher.
-        lower: name of the row it is compared with.
+        name: of the row.
+        other: name of the row it is compared with.
         column: heading of the column.
         difference: ours, in [-1, 1].
         interval: its 95 % interval over the examples.
@@ -32,8 +33,8 @@ class Finding:
         paper_difference: the paper's, in points, or None if it has no such cells.
     """
 
-    higher: str
-    lower: str
+    name: str
+    other: str
     column: str
     difference: float
     interval: Interval
@@ -42,19 +43,24 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """Whether the interval of the difference lies above 0, below it, or around it."""
-        if self.interval.low > 0:
-            return CONFIRMED
-        return CONTRADICTED if self.interval.high < 0 else UNDECIDED
+        """On which side of 0 the interval lies: the paper's, the other, neither.
+
+        Where the paper has no values, `above` or `below`.
+        """
+        if self.interval.low <= 0 <= self.interval.high:
+            return UNDECIDED
+        if not self.paper_difference:
+            return ABOVE if self.difference > 0 else BELOW
+        same_side = (self.difference > 0) == (self.paper_difference > 0)
+        return CONFIRMED if same_side else CONTRADICTED
 
     def sentence(self) -> str:
         """The finding in one line, in points."""
         low, high = (100 * bound for bound in self.interval)
-        text = f"{self.column}: {self.verdict}, {100 * self.difference:+.1f} points"
-        text += f" [{low:+.1f}, {high:+.1f}]"
+        text = f"{self.column}: {100 * self.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
         if self.paper_difference is not None:
-            text += f" (paper {self.paper_difference:+.1f})"
-        return text
+            text += f", paper {self.paper_difference:+.1f}"
+        return f"{text}, {self.verdict}"
 
 
 def findings(table: Table5) -> list[Finding]:
@@ -67,8 +73,8 @@ def findings(table: Table5) -> list[Finding]:
         One finding for each pair of rows and each attack that both were run under.
     """
     found = []
-    for higher, lower, columns in CLAIMS:
-        first, second = table.row(higher), table.row(lower)
+    for preset, other, columns in CLAIMS:
+        first, second = table.row(preset), table.row(other)
         if first is None or second is None:
             continue
         for place, column in enumerate(table.columns):

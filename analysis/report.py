@@ -50,9 +50,8 @@ def page(table: Table5) -> str:
         "## Signs of gradient masking",
         "\n".join(warnings) or "Nothing has been run.",
         "## Does AAD stand above adversarial training?",
+        table_5_text.COMPARING,
         "\n".join(table_5_text.finding_lines(table)),
-        "Differences in points with Newcombe's 95 % interval over the same examples: *confirmed* "
-        "above 0, *contradicted* below 0, *undecided* around it.",
         "## Threat models",
         table_5_text.threat_models(table).markdown(),
         "Every attack reads the network's own gradients and starts from examples classified right.",
@@ -129,7 +128,7 @@ def _section(table: Table5) -> str:
         table_5_text.accuracies(table).markdown(),
         *_not_run(table),
         *(["Signs of gradient masking:", "\n".join(warnings)] if warnings else []),
-        "Does AAD stand above adversarial training (differences in points)?",
+        f"Does AAD stand above adversarial training? {table_5_text.COMPARING}",
         "\n".join(table_5_text.finding_lines(table)),
         f"Threat models, training settings and times, and what the paper leaves open: "
         f"[results/tables/{name}.md](results/tables/{name}.md).",

@@ -26,6 +26,12 @@ READING = (
     "of another seed."
 )
 
+COMPARING = (
+    "Differences in points, with Newcombe's 95 % interval over the same examples. *Confirmed*: the "
+    "interval lies on the paper's side of 0; *contradicted*: on the other side; *undecided*: around "
+    "0."
+)
+
 
 def accuracies(table: Table5) -> TextTable:
     """Ours and the paper's values, one under the other, clean accuracy first."""
@@ -122,12 +128,12 @@ def finding_lines(table: Table5) -> list[str]:
     """Findings as a Markdown list, one item a pair of rows."""
     pairs: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings(table):
-        pairs.setdefault((finding.higher, finding.lower), []).append(finding)
+        pairs.setdefault((finding.name, finding.other), []).append(finding)
     if not pairs:
         return ["Not decided yet: the rows to compare have not been run."]
     return [
-        f"- *{higher}* above *{lower}*? " + "; ".join(found.sentence() for found in group) + "."
-        for (higher, lower), group in pairs.items()
+        f"- {name} against {other}: {'; '.join(found.sentence() for found in group)}."
+        for (name, other), group in pairs.items()
     ]
 
 

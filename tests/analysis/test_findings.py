@@ -53,11 +53,21 @@ def test_other_examples_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("interval", "verdict"),
-    [((0.01, 0.2), "confirmed"), ((-0.2, -0.01), "contradicted"), ((-0.1, 0.1), "undecided")],
+    ("interval", "paper", "verdict"),
+    [
+        ((0.01, 0.2), 2.0, "confirmed"),
+        ((-0.2, -0.01), 2.0, "contradicted"),
+        ((-0.2, -0.01), -2.0, "confirmed"),
+        ((0.01, 0.2), -2.0, "contradicted"),
+        ((-0.1, 0.1), 2.0, "undecided"),
+        ((0.0, 0.0), 2.0, "undecided"),
+        ((0.01, 0.2), None, "above"),
+        ((-0.2, -0.01), None, "below"),
+    ],
 )
-def test_verdict_follows_the_interval(interval, verdict):
-    finding = Finding("a", "b", "FGSM", 0.1, Interval(*interval), True, None)
+def test_verdict_follows_the_interval_and_the_papers_sign(interval, paper, verdict):
+    difference = sum(interval) / 2
+    finding = Finding("a", "b", "FGSM", difference, Interval(*interval), True, paper)
     assert finding.verdict == verdict
 
 
@@ -76,8 +86,8 @@ def test_findings_of_hand_written_records(results, record):
     assert found[0].difference == pytest.approx(0.4)
     assert found[0].paper_difference == pytest.approx(98.69 - 96.42)
     sentence = found[0].sentence()
-    assert sentence.startswith("FGSM (ε 0.15): confirmed, +40.0 points [")
-    assert sentence.endswith("(paper +2.3)")
+    assert sentence.startswith("FGSM (ε 0.15): +40.0 [")
+    assert sentence.endswith("], paper +2.3, confirmed")
 
 
 def test_without_records_examples_are_not_paired(results, record):
@@ -100,4 +110,4 @@ def test_pgd_defences_are_compared_at_the_same_training_steps(results, record):
     record("mnist_madry_short", {PGD_30: "x" * 30})
     (finding,) = findings.findings(table_5.build(results, "mnist"))
     assert finding.verdict == "confirmed"
-    assert "fewer PGD steps" in finding.lower
+    assert "fewer PGD steps" in finding.other
