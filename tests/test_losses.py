@@ -159,7 +159,7 @@ def test_parts_can_be_exchanged():
     ("change", "message"),
     [
         ({"classification": "crossentropy"}, "Unknown classification loss .* mean 'cross_entropy'"),
-        ({"rectification": "l3"}, "Unknown distance 'l3'. Did you mean 'l1' or 'l2'"),
+        ({"rectification": "l3"}, "Unknown distance 'l3'. Did you mean 'l.' or 'l.'"),
         ({"preservation": "l0"}, "Unknown distance 'l0'"),
         ({"maps": "gradcam"}, "Unknown map 'gradcam'. Did you mean 'grad_cam'"),
         ({"threshold": "median"}, "Unknown threshold rule 'median'"),

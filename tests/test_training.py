@@ -151,10 +151,10 @@ def test_loading_says_what_is_wrong_with_a_directory(uninterrupted: Path, tmp_pa
 
 
 class PoisonWeights(keras.callbacks.Callback):
-    """Puts a NaN into the weights, as a bad update would."""
+    """Puts NaN into the biases of the logits, as a bad update would; a ReLU could hide them."""
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        variable = self.model.trainable_variables[0]
+        variable = self.model.trainable_variables[-1]
         variable.assign(np.full(variable.shape, np.nan))
 
 
