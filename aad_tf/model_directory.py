@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -117,7 +118,10 @@ def is_finished(model_dir: str | os.PathLike[str]) -> bool:
 
 
 def load_classifier(model_dir: str | os.PathLike[str]) -> tuple[Classifier, ExperimentConfig]:
-    """Loads the trained network of a model directory.
+    """Loads the trained network of a model directory, to be run in full precision.
+
+    A network trained in mixed precision comes back in float32 with the same weights, since
+    rounding in half precision can hide gradients from attacks.
 
     Args:
         model_dir: a directory `train.main` finished.
@@ -145,8 +149,17 @@ def load_classifier(model_dir: str | os.PathLike[str]) -> tuple[Classifier, Expe
         raise ModelDirectoryError(
             f"{path} cannot be read; it is cut short or not a Keras file: {error}"
         ) from error
-    classifier = Classifier.from_keras(network, config.attention_layer or None)
-    return classifier, config
+    if config.precision.startswith("mixed"):
+        network = _in_float32(network, config)
+    return Classifier.from_keras(network, config.attention_layer or None), config
+
+
+def _in_float32(network: keras.Model, config: ExperimentConfig) -> keras.Model:
+    full = dataclasses.replace(config, precision="float32")
+    image_shape, num_classes = tuple(network.input_shape[1:]), network.output_shape[-1]
+    rebuilt = build_network(full, image_shape, num_classes)
+    rebuilt.set_weights(network.get_weights())
+    return rebuilt
 
 
 def _differences(earlier: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:

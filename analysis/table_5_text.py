@@ -28,8 +28,7 @@ READING = (
 
 COMPARING = (
     "Differences in points, with Newcombe's 95 % interval over the same examples. *Confirmed*: the "
-    "interval lies on the paper's side of 0; *contradicted*: on the other side; *undecided*: around "
-    "0."
+    "interval lies on the paper's side of 0; *contradicted*: on the other; *undecided*: around 0."
 )
 
 
@@ -125,16 +124,17 @@ def trained_on(defense: Mapping[str, Any]) -> str:
 
 
 def finding_lines(table: Table5) -> list[str]:
-    """Findings as a Markdown list, one item a pair of rows."""
+    """Findings as a Markdown list, one item a pair of rows and within it one an attack."""
     pairs: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings(table):
         pairs.setdefault((finding.name, finding.other), []).append(finding)
     if not pairs:
         return ["Not decided yet: the rows to compare have not been run."]
-    return [
-        f"- {name} against {other}: {'; '.join(found.sentence() for found in group)}."
-        for (name, other), group in pairs.items()
-    ]
+    lines = []
+    for (name, other), group in pairs.items():
+        lines.append(f"- {name} against {other}")
+        lines += [f"  - {finding.sentence()}" for finding in group]
+    return lines
 
 
 def warning_lines(table: Table5) -> list[str]:

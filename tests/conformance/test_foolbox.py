@@ -19,7 +19,7 @@ from aad_tf.classifier import Classifier
 from tests.networks import SHAPE, random_images, small_network
 
 # Share of pixels whose gradient may be at rounding level.
-ALLOWED = 1e-3
+ALLOWED = 5e-4
 # A gradient below this share of the largest one is rounding: float32 has 24 bits.
 ROUNDING_LEVEL = 1e-6
 
@@ -58,6 +58,7 @@ def case(name):
     # Some pixels at the bounds, where clipping counts.
     images = np.clip(images * 1.2 - 0.1, 0.0, 1.0).astype("float32")
     labels = np.argmax(model(images), axis=-1).astype("int32")
+    # True and wrong labels.
     labels[::3] = (labels[::3] + 1) % 3
     return model, images, labels
 
@@ -65,8 +66,7 @@ def case(name):
 def by_foolbox(attack, model, images, labels, epsilon):
     wrapped = foolbox.TensorFlowModel(model, bounds=(0, 1))
     inputs = tf.constant(images), tf.constant(labels, tf.int64)
-    # Foolbox stops where it finds the label wrong already only in its success flags; the images
-    # it returns are attacked all the same.
+    # Its images are attacked whether or not the network was right about them before, as ours are.
     _, clipped, _ = attack(wrapped, *inputs, epsilons=epsilon)
     return clipped.numpy()
 
@@ -105,16 +105,12 @@ def test_pgd_without_random_start(name, epsilon, step_size, num_steps, request):
     model, images, labels = case(name)
     attack = pgd(epsilon, step_size, num_steps, random_start=False)
     ours = attack(Classifier.from_keras(model), images, labels).numpy()
-    peer = foolbox.attacks.LinfPGD(
-        abs_stepsize=step_size, steps=num_steps, random_start=False
-    )
+    peer = foolbox.attacks.LinfPGD(abs_stepsize=step_size, steps=num_steps, random_start=False)
     differing(ours, by_foolbox(peer, model, images, labels, epsilon), request)
 
 
 def test_iterated_fgsm(request):
     model, images, labels = case("small")
     ours = ifgsm(0.15, num_steps=3)(Classifier.from_keras(model), images, labels).numpy()
-    peer = foolbox.attacks.LinfBasicIterativeAttack(
-        abs_stepsize=0.05, steps=3, random_start=False
-    )
+    peer = foolbox.attacks.LinfBasicIterativeAttack(abs_stepsize=0.05, steps=3, random_start=False)
     differing(ours, by_foolbox(peer, model, images, labels, 0.15), request)

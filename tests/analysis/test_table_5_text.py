@@ -1,0 +1,169 @@
+"""Table 5 as text and plot: threat models, training and warnings stand with the numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from analysis import plots, table_5, table_5_text
+from train.configs.mnist import ATTACKS
+
+FGSM, IFGSM, STEP_LL, PGD_30, PGD_100 = ATTACKS
+TRAINING = {
+    "config.json": {
+        "epochs": 5,
+        "batch_size": 100,
+        "learning_rate": 0.001,
+        "seed": 3,
+        "defense": {
+            "kind": "aad",
+            "attack": "step_ll(epsilon=0.15, num_steps=2)",
+            "weights": [8.0, 4.0, 1.0],
+            "losses": "balanced",
+            "loss_parts": {},
+        },
+    },
+    "run.json": {
+        "state": "finished",
+        "seconds": 150.0,
+        "starts": [{"cpu_cores": 2}],
+        "dataset": {"source": "tfds mnist/3.0.1", "fingerprint": "abcd"},
+    },
+}
+
+
+def csv_rows(table) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(table_5_text.csv_of(table))))
+
+
+def test_clean_accuracy_comes_first_and_the_paper_stands_below(results, record):
+    record("mnist_clean", {FGSM: "+x", PGD_30: "xx"})
+    text = table_5_text.accuracies(table_5.build(results, "mnist"))
+    assert text.columns[:5] == ("defence", "", "n", "clean", "FGSM (ε 0.15)")
+    assert text.rows[0][:4] == ("clean model", "ours", "2", "100.0 [34.2, 100.0]")
+    assert text.rows[1][:5] == ("", "paper", "", "99.24", "74.83")
+
+
+def test_threat_models_tell_budget_steps_labels_and_rule(results, record):
+    record("mnist_clean", {FGSM: "++", STEP_LL: "++", PGD_30: "++"}, success="any_iterate")
+    lines = {
+        row[0]: row for row in table_5_text.threat_models(table_5.build(results, "mnist")).rows
+    }
+    rule = "any iterate is misclassified"
+    assert lines["FGSM"][1:] == (
+        *("l∞", "0.15", "38.25", "1 × 0.15", "clean image", "1", "true label", rule),
+    )
+    assert lines["PGD30"][2:6] == ("0.3", "76.5", "30 × 0.01", "random")
+    assert lines["StepLL"][7] == "the network's least likely class"
+    assert lines["IFGSM"][8] == "–"
+
+
+def test_rows_judged_by_other_rules_get_a_line_each(results, record):
+    record("mnist_clean", {FGSM: "++"}, success="any_iterate")
+    record("mnist_fgsm", {FGSM: "++"}, success="last_iterate")
+    rows = table_5_text.threat_models(table_5.build(results, "mnist")).rows
+    assert [(row[0], row[8]) for row in rows[:2]] == [
+        ("FGSM (clean)", "any iterate is misclassified"),
+        ("FGSM (fgsm)", "the last iterate is misclassified"),
+    ]
+
+
+def test_training_is_told_from_its_records(results, record):
+    record("mnist_aad_step_ll", {FGSM: "++"}, training=TRAINING)
+    (row,) = table_5_text.training(table_5.build(results, "mnist")).rows
+    assert row == (
+        "aad_step_ll",
+        "AAD: step_ll(epsilon=0.15, num_steps=2), losses balanced, 8:4:1",
+        *("5", "100", "0.001", "3", "2.5", "2", "tfds mnist/3.0.1 (abcd)"),
+    )
+
+
+def test_an_unfinished_training_is_marked(results, record):
+    run = {**TRAINING["run.json"], "state": "running"}
+    record("mnist_aad_step_ll", {FGSM: "++"}, training={**TRAINING, "run.json": run})
+    (row,) = table_5_text.training(table_5.build(results, "mnist")).rows
+    assert row[6] == "2.5 (unfinished)"
+
+
+@pytest.mark.parametrize(
+    ("defense", "words"),
+    [
+        ({"kind": "none"}, "clean images"),
+        ({"kind": "adversarial", "attack": "fgsm(0.1)"}, "fgsm(0.1) and clean images"),
+        (
+            {"kind": "adversarial", "attack": "pgd(...)", "replace_clean": True},
+            "pgd(...) in place of clean images",
+        ),
+        (
+            {
+                **TRAINING["config.json"]["defense"],
+                "loss_parts": {"rectification": "l2"},
+                "update_per_round": True,
+            },
+            "AAD: step_ll(epsilon=0.15, num_steps=2), losses balanced, rectification l2, 8:4:1, "
+            "one update a round",
+        ),
+        ({}, "–"),
+    ],
+)
+def test_defences_in_words(defense, words):
+    assert table_5_text.trained_on(defense) == words
+
+
+def test_warnings_stand_beside_their_row(results, record):
+    record("mnist_clean", {FGSM: "++"})
+    assert table_5_text.warning_lines(table_5.build(results, "mnist")) == [
+        "The evaluations found none."
+    ]
+    record("mnist_fgsm", {FGSM: "++"}, warnings=["pgd leaves more accuracy than fgsm."])
+    assert table_5_text.warning_lines(table_5.build(results, "mnist")) == [
+        "- Adv. train with FGSM: pgd leaves more accuracy than fgsm."
+    ]
+
+
+def test_csv_has_a_line_a_cell_with_its_threat_model(results, record):
+    record("mnist_aad_step_ll", {FGSM: "+++++xxx!!"}, training=TRAINING)
+    lines = csv_rows(table_5.build(results, "mnist"))
+    assert len(lines) == 6 * 6
+    (fgsm,) = (
+        line for line in lines if (line["preset"], line["column"]) == ("aad_step_ll", "FGSM")
+    )
+    expected = {
+        "attack": "fgsm(epsilon=0.15)",
+        "status": "run",
+        "paper_percent": "98.69",
+        "ours_percent": "50.0000",
+        "low_percent": "23.6593",
+        "right": "5",
+        "count": "10",
+        "norm": "linf",
+        "epsilon": "0.15",
+        "epsilon_255": "38.25",
+        "success": "last_iterate",
+        "seed": "3",
+        "epochs": "5",
+        "training_seconds": "150.0",
+        "data_source": "tfds mnist/3.0.1",
+    }
+    assert {key: fgsm[key] for key in expected} == expected
+    missing = [line for line in lines if line["preset"] == "clean"]
+    assert {(line["status"], line["ours_percent"]) for line in missing} == {("not run", "")}
+
+
+def test_latex_holds_every_row(results, record):
+    record("mnist_clean", {FGSM: "+x"})
+    table = table_5.build(results, "mnist")
+    text = table_5_text.accuracies(table).latex(table_5_text.caption(table), "tab:x")
+    assert text.count(r"\\") == 1 + len(table_5_text.accuracies(table).rows)
+    assert r"FGSM ($\varepsilon$ 0.15)" in text
+    assert "%" not in text.replace(r"\%", "").replace("% Needs", "")
+
+
+def test_plot_is_a_picture_of_every_column(results, record, tmp_path):
+    record("mnist_clean", {FGSM: "+x", PGD_100: "xx"})
+    path = tmp_path / "plot.png"
+    plots.plot_table_5(table_5.build(results, "mnist"), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.glob(".*")) == []

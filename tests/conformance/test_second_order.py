@@ -1,0 +1,134 @@
+"""Gradients of losses on attention maps against central finite differences, in float64.
+
+Grad-CAM is a first derivative, so these are second derivatives. The networks use smooth
+activations, because a difference quotient across a kink says nothing about the derivative. Kinks
+that stay (ReLU of the map, |.| of the l1 distance, max-pooling, the ReLU networks) are harmless:
+random float64 values lie many steps of 1e-6 away from them, and the tests would fail otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf import second_order
+from aad_tf.attacks import step_ll
+from aad_tf.attention.areas import mask_out
+from aad_tf.classifier import Classifier
+from aad_tf.defenses import AADModel
+from aad_tf.losses import AADLosses
+from tests.networks import random_images
+
+layers = keras.layers
+SHAPE = (7, 7, 2)
+STEP = 1e-6
+TOLERANCE = 1e-5
+
+
+def convolution(filters, size, **options):
+    return layers.Conv2D(filters, size, activation="softplus", **options)
+
+
+def dense_head(activation="softplus"):
+    return [layers.Flatten(), layers.Dense(5, activation=activation), layers.Dense(3)]
+
+
+# What stands between the attention layer, a convolution, and the logits.
+HEADS = {
+    "dense": dense_head,
+    "dense relu": lambda: dense_head("relu"),
+    "global pooling": lambda: [layers.GlobalAveragePooling2D(), layers.Dense(3)],
+    "max pooling, conv": lambda: [layers.MaxPooling2D(2), convolution(3, 2), *dense_head()],
+    "average pooling, conv": lambda: [layers.AveragePooling2D(2), convolution(3, 2), *dense_head()],
+    "conv, max pooling": lambda: [convolution(3, 2), layers.MaxPooling2D(2), *dense_head()],
+    "relu conv, pooling": lambda: [
+        layers.Conv2D(4, 2, activation="relu"),
+        layers.MaxPooling2D(2),
+        *dense_head("relu"),
+    ],
+    "depthwise, gelu": lambda: [layers.DepthwiseConv2D(2, activation="gelu"), *dense_head("silu")],
+    "nearest upsampling": lambda: [layers.UpSampling2D(2), convolution(3, 3), *dense_head()],
+    "transposed conv": lambda: [layers.Conv2DTranspose(3, 2, strides=2), *dense_head()],
+    "batch normalization": lambda: [layers.BatchNormalization(), convolution(3, 2), *dense_head()],
+    "layer normalization": lambda: [layers.LayerNormalization(), *dense_head()],
+    "group normalization": lambda: [layers.GroupNormalization(2), *dense_head()],
+}
+
+
+def defense(head, losses="balanced", **parts) -> AADModel:
+    """AAD on a float64 network: two convolutions, the second explained, then the head."""
+    keras.utils.set_random_seed(3)
+    before = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    try:
+        first = [layers.Conv2D(3, 3, activation="softplus"), convolution(4, 2, name="explained")]
+        network = keras.Sequential([keras.Input(SHAPE), *first, *HEADS[head]()])
+    finally:
+        keras.config.set_floatx(before)
+    losses = AADLosses.preset(losses).replace(**parts)
+    return AADModel(
+        network, attack=step_ll(0.05, 2), attention_layer="explained", losses=losses
+    )
+
+
+def batch():
+    """Clean images, labels, and two rounds of stand-ins for attacked images."""
+    images = tf.constant(random_images(3, SHAPE, dtype="float64"))
+    noise = np.random.default_rng(1).uniform(-0.1, 0.1, size=(2, *images.shape))
+    return images, tf.constant([0, 1, 2]), images + noise
+
+
+def check_gradient(loss, variables) -> None:
+    """Compares every entry of every variable's gradient with a central difference."""
+
+    @tf.function(autograph=False)
+    def gradient():
+        with tf.GradientTape() as tape:
+            value = loss()
+        sources = [variable.value for variable in variables]
+        return tape.gradient(value, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    exact = [each.numpy() for each in gradient()]
+    value = tf.function(loss, autograph=False)
+    numeric = [differences(value, variable) for variable in variables]
+    scale = np.sqrt(sum(np.sum(each**2) for each in numeric))
+    assert scale > 1e-4
+    for variable, ours, theirs in zip(variables, exact, numeric, strict=True):
+        # An output bias moves no logit's gradient: such a zero is compared with the others' size.
+        error = np.linalg.norm(ours - theirs) / max(np.linalg.norm(theirs), 1e-3 * scale)
+        assert error < TOLERANCE, f"{variable.path}: relative error {error:.1e}"
+
+
+def differences(loss, variable) -> np.ndarray:
+    value = variable.numpy()
+    result = np.zeros_like(value)
+    for index in np.ndindex(value.shape):
+        ends = []
+        for step in (STEP, -STEP):
+            moved = value.copy()
+            moved[index] += step
+            variable.assign(moved)
+            ends.append(loss().numpy())
+        result[index] = (ends[0] - ends[1]) / (2 * STEP)
+    variable.assign(value)
+    return result
+
+
+# Batch normalization is another function in training.
+IN_TRAINING = [("batch normalization", True)]
+
+
+@pytest.mark.parametrize(("head", "training"), [(head, False) for head in HEADS] + IN_TRAINING)
+def test_preservation_loss(head, training):
+    model = defense(head)
+    arguments = batch()
+
+    def loss():
+        terms, _ = model.training_losses(*arguments, training)
+        return tf.reduce_mean(terms["preservation_loss"])
+
+    check_gradient(loss, model.trainable_variables)
