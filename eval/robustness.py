@@ -65,5 +65,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.set_default(flags.FLAGS["verbosity"], logging.WARNING)
+    flags.FLAGS.set_default("verbosity", logging.WARNING)
     app.run(main)

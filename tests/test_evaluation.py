@@ -349,10 +349,10 @@ def test_a_single_step_that_beats_many_is_reported_as_masking():
     data = (gray_images([0.5] * 10), np.zeros(10, int))
     attacks = [fgsm(0.12), ifgsm(0.15, num_steps=2, step_size=0.12)]
     report = evaluate_robustness(island_classifier(), data, attacks, success="last_iterate")
-    (first, *_) = report.summary["warnings"]
-    assert "ifgsm takes several steps within at least the same budget yet leaves more" in first
-    assert "(100.0%) than fgsm (0.0%)" in first
-    assert "Gradients may be masked" in first
+    warning = report.summary["warnings"][-1]
+    assert "ifgsm takes several steps within at least the same budget yet leaves more" in warning
+    assert "(100.0%) than fgsm (0.0%)" in warning
+    assert "Gradients may be masked" in warning
 
 
 def test_saturated_losses_are_reported_as_masking():

@@ -59,9 +59,7 @@ class Examples:
 def checked_arrays(images: Any, labels: Any, bounds: Bounds) -> tuple[tf.Tensor, tf.Tensor]:
     """Arrays as tensors, checked as far as is possible without the network."""
     images = tf.convert_to_tensor(images)
-    images = check_images(
-        images, bounds=bounds, image_shape=(None, None, None), dtype=images.dtype
-    )
+    images = check_images(images, bounds=bounds, image_shape=(None, None, None), dtype=images.dtype)
     labels = tf.convert_to_tensor(labels)
     check_label_rank(labels)
     if labels.shape[0] != images.shape[0]:
@@ -72,9 +70,7 @@ def checked_arrays(images: Any, labels: Any, bounds: Bounds) -> tuple[tf.Tensor,
     return images, labels
 
 
-def check_batch(
-    classifier: Classifier, images: Any, labels: Any
-) -> tuple[tf.Tensor, tf.Tensor]:
+def check_batch(classifier: Classifier, images: Any, labels: Any) -> tuple[tf.Tensor, tf.Tensor]:
     """Images and labels as the network takes them, or says what is wrong with them."""
     images = check_images(
         images,

@@ -63,9 +63,7 @@ class AttackCallback(ClassifierCallback):
         """See `EpochCallback`."""
         return {f"val_{self._name}": self.evaluate(self.classifier)}
 
-    def _attacked(
-        self, classifier: Classifier
-    ) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    def _attacked(self, classifier: Classifier) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         """Images, adversarial images and labels, batch by batch."""
         for index, (images, labels) in enumerate(self._examples):
             # Another seed a batch, or all batches would share their random starts.

@@ -1,0 +1,136 @@
+"""What a training run writes down while it goes on: a row an epoch, progress, its origin."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from aad_tf.configs import ExperimentConfig
+from aad_tf.data import DatasetInfo
+from aad_tf.logs import LOGGER
+from aad_tf.results import provenance, write_atomically, write_json_atomically
+
+
+class EpochHistory(keras.callbacks.Callback):
+    """Writes one row an epoch to a CSV file, replaced whole so that it is never cut short.
+
+    Args:
+        path: the CSV file.
+        first_epoch: rows of this epoch and later ones, left by a killed run, are dropped.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], first_epoch: int = 0) -> None:
+        super().__init__()
+        self._path = Path(path)
+        self._rows: list[dict[str, Any]] = []
+        if self._path.is_file():
+            with self._path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            self._rows = [row for row in rows if int(row["epoch"]) <= first_epoch]
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Adds the row of an epoch, counted from 1."""
+        self._rows.append({"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}})
+        text = io.StringIO()
+        names = list(dict.fromkeys(name for row in self._rows for name in row))
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        with write_atomically(self._path) as file:
+            file.write(text.getvalue().encode())
+
+
+class ProgressLog(keras.callbacks.Callback):
+    """Logs losses, rate and time left, for output that is not a terminal.
+
+    Args:
+        epochs: epochs of the whole run.
+        steps: steps an epoch.
+        seconds: least time between two lines.
+    """
+
+    def __init__(self, epochs: int, steps: int, seconds: float = 30.0) -> None:
+        super().__init__()
+        self.first_step = 0
+        self._epochs, self._steps, self._seconds = epochs, steps, seconds
+        self._epoch = 0
+        self._began: float | None = None
+        self._done = 0
+        self._last = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Notes which epoch it is."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Logs a line when the last one is long enough ago."""
+        now = time.monotonic()
+        if self._began is None:
+            # The first step compiles, so the clock starts behind it.
+            self._began, self._done, self._last = now, -1, now
+        self._done += 1
+        step = self.first_step + batch + 1
+        if now - self._last < self._seconds:
+            return
+        self._last = now
+        rate = self._done / max(now - self._began, 1e-9)
+        left = ((self._epochs - self._epoch) * self._steps - step) / max(rate, 1e-9)
+        values = " ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
+        LOGGER.info(
+            "epoch %d/%d step %d/%d %.2f steps/s ETA %s %s",
+            self._epoch + 1,
+            self._epochs,
+            step,
+            self._steps,
+            rate,
+            _clock(left),
+            values,
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Logs the values of the epoch."""
+        self.first_step = 0
+        values = " ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
+        LOGGER.info("epoch %d/%d done: %s", epoch + 1, self._epochs, values)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+class RunRecord:
+    """run.json: what was run, on what, with which versions; one entry a start.
+
+    Args:
+        path: the file; an earlier record of the same run is continued.
+        config: what is trained.
+        dataset: the copy of the data it is trained on.
+    """
+
+    def __init__(self, path: Path, config: ExperimentConfig, dataset: DatasetInfo) -> None:
+        self._path = path
+        earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self._record = {
+            "state": "running",
+            "preset": config.name,
+            "dataset": {"source": dataset.source, "fingerprint": dataset.fingerprint},
+            "starts": [*earlier.get("starts", []), provenance()],
+            "seconds": earlier.get("seconds", 0.0),
+        }
+        self._began = time.monotonic()
+        write_json_atomically(path, self._record)
+
+    def finish(self) -> None:
+        """Marks the run as finished and adds its time."""
+        self._record["state"] = "finished"
+        self._record["seconds"] += time.monotonic() - self._began
+        write_json_atomically(self._path, self._record)

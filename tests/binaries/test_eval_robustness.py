@@ -1,0 +1,202 @@
+"""eval.robustness as a user runs it: real processes, real kills, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import pytest
+
+from aad_tf import configs, data, export, model_directory
+from aad_tf.classifier import Classifier
+from aad_tf.evaluation import journal_path
+from aad_tf.results import read_records, read_summary
+
+ROOT = Path(__file__).resolve().parents[2]
+ATTACKS = ("fgsm(epsilon=0.1)", "ifgsm(epsilon=0.1)")
+# Most digits withstand it, so it takes all its steps: long enough to be killed on the way.
+LONG = "--attacks=fgsm(epsilon=0.01); pgd(epsilon=0.01, step_size=0.002, num_steps=60, restarts=3)"
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "eval.robustness", *map(str, arguments)]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=280
+    )
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained network as train.main leaves it, in float64 so that batches do not matter."""
+    directory = tmp_path_factory.mktemp("model")
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential(
+        [
+            keras.Input((28, 28, 1), dtype="float64"),
+            keras.layers.Conv2D(8, 5, strides=3, activation="relu", dtype="float64"),
+            keras.layers.Flatten(dtype="float64"),
+            keras.layers.Dense(10, dtype="float64"),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(keras.optimizers.Adam(3e-3), loss)
+    network.fit(data.training_batches("digits", 50, seed=0), steps_per_epoch=100, verbose=0)
+    config = configs.ExperimentConfig(dataset="digits", evaluation_attacks=ATTACKS)
+    (directory / model_directory.CONFIG).write_text(json.dumps(configs.to_dict(config)))
+    export.save_network(network, directory / model_directory.NETWORK)
+    export.export_saved_model(Classifier.from_keras(network), directory / "saved_model")
+    return directory
+
+
+def stopped_after(records: int, stop: signal.Signals, output: Path, *flags: object):
+    """Starts an evaluation, stops it once its journal holds so many records; gives its end."""
+    journal = journal_path(output)
+    process = subprocess.Popen(
+        command(*flags, f"--output={output}"),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 200
+    while process.poll() is None and time.monotonic() < deadline:
+        if journal.exists() and journal.read_bytes().count(b"\n") > records:
+            break
+        time.sleep(0.01)
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
+
+
+def test_the_configs_attacks_run_and_the_summary_says_all(model_dir, tmp_path):
+    output = tmp_path / "new" / "r.jsonl.gz"
+    done = run(f"--model_dir={model_dir}", f"--output={output}", "--limit=200")
+    assert done.returncode == 0, done.stderr
+    summary = read_summary(output)
+    assert [entry["attack"] for entry in summary["attacks"]] == list(ATTACKS)
+    assert all(0.1 < e["robust_accuracy"] < e["clean_accuracy"] for e in summary["attacks"])
+    records = list(read_records(output))
+    assert len(records) == 400
+    for entry in summary["attacks"]:
+        robust = [r for r in records if r["attack"] == entry["attack"] and not r["success"]]
+        assert entry["robust_accuracy"] == len(robust) / 200
+        assert f"{entry['robust_accuracy']:.2%}" in done.stdout
+    description = summary["evaluated"]["description"]
+    assert description["dataset"]["fingerprint"] == data.info("digits").fingerprint
+    assert description["model"]["config"]["dataset"] == "digits"
+    flags = f"--model_dir={model_dir.name} --output=r.jsonl.gz --limit=200"
+    assert summary["provenance"]["command"] == f"python -m eval.robustness {flags}"
+    assert str(tmp_path) not in json.dumps(summary)
+    assert "400/400 (100%)" in done.stderr
+    assert sorted(path.name for path in output.parent.iterdir()) == [
+        "r.jsonl.gz",
+        "r.summary.json",
+    ]
+
+
+def test_an_exported_model_is_taken_alike(model_dir, tmp_path):
+    output = tmp_path / "r.jsonl"
+    model = f"--saved_model={model_dir / 'saved_model'}"
+    attacks = f"--attacks={';'.join(ATTACKS)}"
+    done = run(model, attacks, "--dataset=digits", f"--output={output}", "--limit=60")
+    assert done.returncode == 0, done.stderr
+    exported = list(read_records(output))
+    output = tmp_path / "of_keras.jsonl"
+    assert run(f"--model_dir={model_dir}", f"--output={output}", "--limit=60").returncode == 0
+    trained = list(read_records(output))
+    # The export computes in float32 at its edges.
+    differing = [a for a, b in zip(exported, trained, strict=True) if a["success"] != b["success"]]
+    assert len(differing) <= 1
+
+
+def test_a_run_stopped_twice_ends_like_an_uninterrupted_one(model_dir, tmp_path):
+    whole, cut = tmp_path / "whole.jsonl.gz", tmp_path / "cut.jsonl.gz"
+    flags = [f"--model_dir={model_dir}", LONG, "--limit=150", "--batch_size=5", "--seed=3"]
+    finished = run(*flags, f"--output={whole}")
+    assert finished.returncode == 0, finished.stderr
+
+    code, _ = stopped_after(30, signal.SIGKILL, cut, *flags)
+    assert code == -signal.SIGKILL and not cut.exists()
+    kept = journal_path(cut).read_bytes().count(b"\n") - 1
+    code, errors = stopped_after(kept + 60, signal.SIGINT, cut, *flags)
+    assert code == 130 and not cut.exists(), errors
+    assert "interrupted: run the same command again to resume" in errors
+    assert "Traceback" not in errors
+    kept = journal_path(cut).read_bytes().count(b"\n") - 1
+
+    resumed = run(*flags, f"--output={cut}")
+    assert resumed.returncode == 0, resumed.stderr
+    assert cut.read_bytes() == whole.read_bytes()
+    assert not journal_path(cut).exists()
+    attacked = sum(entry["images_attacked"] for entry in read_summary(cut)["attacks"])
+    assert 0 < attacked <= 300 - kept
+
+
+def test_a_mistake_ends_in_one_clear_line(tmp_path):
+    done = run(f"--output={tmp_path}/r.jsonl", f"--model_dir={tmp_path}/none")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: No model directory at")
+    assert "Traceback" not in done.stderr
+    assert not done.stdout and not list(tmp_path.iterdir())
+
+
+# One process for all: starting TensorFlow takes longer than finding out what is wrong.
+MANY_RUNS = """
+import contextlib, io, json, sys
+from absl import flags
+from eval import robustness
+found = []
+for arguments in json.load(sys.stdin):
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        try:
+            robustness.main(flags.FLAGS(["robustness", *arguments]))
+            code = 0
+        except SystemExit as exit:
+            code = exit.code
+    found.append([code, errors.getvalue()])
+print("found:" + json.dumps(found))
+"""
+
+
+def test_mistakes_of_every_kind_have_a_clear_message(model_dir, tmp_path):
+    (tmp_path / "file").touch()
+    model = f"--model_dir={model_dir}"
+    cases = [
+        ([f"--model_dir={tmp_path}"], "is not a model directory"),
+        ([model, f"--output={tmp_path}/file/r.jsonl"], "Cannot write to"),
+        ([model, "--attacks=fgms(epsilon=0.1)"], "Did you mean 'fgsm'"),
+        ([model, "--attacks=fgsm(epsilon=8)"], "Was 8/255 = 0.03137 meant?"),
+        ([model, "--dataset=mnist", f"--data_dir={tmp_path}"], "Set TFDS_DATA_DIR"),
+        ([model, "--batch_size=0"], "batch_size must be an integer of at least 1"),
+        ([f"--saved_model={model_dir}/saved_model"], "give --dataset and --attacks too"),
+        ([f"--saved_model={tmp_path}", "--dataset=digits", "--attacks=fgsm(0.1)"], "no SavedModel"),
+        ([], "Give either --model_dir or --saved_model"),
+        ([model, "more"], "Unexpected arguments: more"),
+    ]
+    given = [[f"--output={tmp_path}/r.jsonl", *arguments] for arguments, _ in cases]
+    done = subprocess.run(
+        [sys.executable, "-c", MANY_RUNS],
+        input=json.dumps(given),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("found:")]
+    for (code, errors), (_, message) in zip(json.loads(line[6:]), cases, strict=True):
+        assert code == 2 and errors.startswith("error: ") and message in errors, errors
+        assert errors.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
