@@ -27,6 +27,8 @@ _SAME_ATTACK = (
     "restarts",
     "objective",
 )
+# What must agree between the committed config and that of the network that was evaluated.
+_SAME_TRAINING = ("dataset", "model", "defense", "learning_rate", "batch_size", "epochs", "seed")
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def read_run(results_dir: PathLike, dataset: str, preset: str) -> Run | None:
         dataset=dataset,
         preset=preset,
         summary=contents,
-        config=_read_object(training / "config.json"),
+        config=_config(training / "config.json", contents),
         training=_read_object(training / "run.json"),
         records=records if records.is_file() else None,
     )
@@ -143,6 +145,20 @@ def read_runs(results_dir: PathLike, dataset: str, presets: Iterable[str]) -> di
     """The runs of a data set that were evaluated, by preset, in the order given."""
     runs = {preset: read_run(results_dir, dataset, preset) for preset in presets}
     return {preset: run for preset, run in runs.items() if run is not None}
+
+
+def _config(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The training's config: what the evaluation saw, if it saw one, and its committed copy."""
+    copy = _read_object(path)
+    model = summary.get("evaluated", {}).get("description", {}).get("model", {})
+    evaluated = model.get("config", {})
+    keys = [key for key in _SAME_TRAINING if copy and evaluated and copy[key] != evaluated[key]]
+    if keys:
+        raise ValueError(
+            f"{path} is of another training than the one evaluated; it differs in: "
+            f"{', '.join(keys)}. Copy it from the model directory that was evaluated."
+        )
+    return copy or dict(evaluated)
 
 
 def _evaluated_data(summary: Mapping[str, Any]) -> Mapping[str, Any]:

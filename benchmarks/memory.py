@@ -36,7 +36,7 @@ class ResidentMemory:
     """Samples the resident memory of this process at even distances.
 
     Args:
-        steps: how often `tick` will be called.
+        steps: calls of `tick` to watch; later ones are ignored.
 
     Attributes:
         megabytes: the samples so far.
@@ -45,13 +45,14 @@ class ResidentMemory:
     def __init__(self, steps: int) -> None:
         self.megabytes: list[float] = []
         self._process = psutil.Process()
-        self._distance = max(1, steps // SAMPLES)
+        self._distance = steps // SAMPLES
+        self._steps = steps
         self._count = 0
 
     def tick(self) -> None:
         """Notes that a step was done."""
         self._count += 1
-        if self._count % self._distance == 0:
+        if self._count % self._distance == 0 and self._count <= self._steps:
             gc.collect()
             self.megabytes.append(self._process.memory_info().rss / _MEGABYTE)
 
@@ -102,10 +103,8 @@ def _tiny_network(subject: Subject) -> keras.Model:
 def _train(subject: Subject, steps: int, tick: Tick) -> None:
     model = AADModel(_tiny_network(subject), attack=attacks.step_ll(0.15, num_steps=2))
     model.compile(keras.optimizers.Adam())
-    batches = tf.data.Dataset.from_tensor_slices(subject.train_batch).repeat()
-    # Batches of changing size, as at the end of an epoch.
-    batches = batches.batch(subject.size.batch_size).take(steps)
-    model.fit(batches, verbose=0, callbacks=[_OnBatch(tick)])
+    batches = tf.data.Dataset.from_tensors(subject.train_batch).repeat(steps)
+    model.fit(batches, shuffle=False, verbose=0, callbacks=[_OnBatch(tick)])
 
 
 class _OnBatch(keras.callbacks.Callback):
@@ -126,13 +125,13 @@ def _attack(subject: Subject, steps: int, tick: Tick) -> None:
 
 
 def _evaluate(subject: Subject, steps: int, tick: Tick) -> None:
-    """One evaluation of as many pool steps, its records on disk."""
+    """One evaluation of at least as many calls of the network, its records on disk."""
     classifier = Classifier.from_keras(_tiny_network(subject))
     attack = attacks.pgd(0.01, 0.005, 4)
     images, _ = subject.train_batch
-    # The network's own predictions as labels, so that every image is attacked, in five calls.
+    # The network's own predictions as labels, so that every image is attacked.
     labels = np.argmax(classifier.predict_logits(images), axis=-1).astype(np.int32)
-    batches = tf.data.Dataset.from_tensors((images, labels)).repeat(-(-steps // 4))
+    batches = tf.data.Dataset.from_tensors((images, labels)).repeat(steps)
     with tempfile.TemporaryDirectory() as directory:
         evaluate_robustness(
             classifier,

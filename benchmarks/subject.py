@@ -78,7 +78,8 @@ class Subject:
 
     def copy_of_network(self, dtype: str | None = None) -> keras.Model:
         """A network of the same weights under a dtype policy."""
-        network = models.build("lenet", self.network.input_shape[1:], 10, dtype=dtype)
+        shape, classes = self.network.input_shape[1:], self.network.output_shape[-1]
+        network = models.build("lenet", shape, classes, dtype=dtype)
         network.set_weights(self.network.get_weights())
         return network
 

@@ -54,7 +54,7 @@ def _of_training(subject: Subject, batches: list[tuple[Any, Any]]) -> dict[str, 
         traces = _count_traces(model)
         model.compile(keras.optimizers.Adam())
         stream = _stream(subject, batches)
-        model.fit(stream, epochs=2, verbose=0)
+        model.fit(stream, epochs=2, shuffle=False, verbose=0)
         model.evaluate(stream, verbose=0)
         counts[f"{name}.fit"] = traces["train_step"]
         counts[f"{name}.evaluate"] = traces["test_step"]
@@ -84,7 +84,8 @@ def _stream(subject: Subject, batches: list[tuple[Any, Any]]) -> tf.data.Dataset
         yield from batches
 
     spec = (subject.classifier.image_spec, tf.TensorSpec((None,), tf.int32))
-    return tf.data.Dataset.from_generator(examples, output_signature=spec)
+    stream = tf.data.Dataset.from_generator(examples, output_signature=spec)
+    return stream.apply(tf.data.experimental.assert_cardinality(len(batches)))
 
 
 def _of_inference(subject: Subject, batches: list[tuple[Any, Any]]) -> dict[str, int]:

@@ -94,6 +94,18 @@ def test_half_precision_is_raised_to_float32(given_dtype, expected):
     assert ops.at_least_float32(tf.zeros(2, given_dtype)).dtype == expected
 
 
+@pytest.mark.parametrize("size", [(14, 15), (7, 5), (3, 4), (1, 1), (10, 2)])
+def test_resize_equals_tensorflows(size):
+    maps = np.random.default_rng(0).uniform(size=(2, 7, 5)).astype("float32")
+    theirs = tf.image.resize(maps[..., None], size)[..., 0]
+    np.testing.assert_allclose(ops.resize_maps(tf.constant(maps), size), theirs, atol=1e-6)
+    in_graph = tf.function(ops.resize_maps, input_signature=OPEN_MAPS)
+    np.testing.assert_allclose(in_graph(maps, size), theirs, atol=1e-6)
+
+
+OPEN_MAPS = [tf.TensorSpec((None, None, None)), tf.TensorSpec((2,), tf.int32)]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_resize_by_hand(dtype):
     maps = tf.constant([[[0.0, 1.0]]], dtype)

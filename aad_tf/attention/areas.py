@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.checks import check_count
-from aad_tf.ops import resize_maps
+from aad_tf.ops import resize_maps, spatial_size
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,6 @@ def mask_out(images: tf.Tensor, maps: tf.Tensor, threshold: Any = "mean") -> tf.
     Returns:
         Masked images in the shape and dtype of `images`; no gradient flows to the maps.
     """
-    height, width = images.shape[1], images.shape[2]
-    if height is None or width is None:
-        height, width = tf.shape(images)[1], tf.shape(images)[2]
-    resized = resize_maps(tf.stop_gradient(maps), (height, width))
+    resized = resize_maps(tf.stop_gradient(maps), spatial_size(images))
     area = attention_area(resized, threshold)
     return images * tf.cast(1.0 - area, images.dtype)[..., tf.newaxis]

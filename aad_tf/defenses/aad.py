@@ -15,7 +15,7 @@ from aad_tf.attention.grad_cam import class_scores
 from aad_tf.classifier import Classifier
 from aad_tf.defenses.base import DefenseModel
 from aad_tf.losses import AADLosses, unit_sum
-from aad_tf.ops import resize_maps
+from aad_tf.ops import resize_maps, spatial_size
 
 
 class AADModel(DefenseModel):
@@ -146,7 +146,7 @@ class AADModel(DefenseModel):
         if self.parts.normalized_maps:
             maps = unit_sum(maps)
         if self.parts.full_size_maps:
-            maps = resize_maps(maps, (batch.shape[1], batch.shape[2]))
+            maps = resize_maps(maps, spatial_size(batch))
         clean, *attacked = tf.split(maps, versions)
         return tf.add_n([self.parts.preservation_loss(clean, other) for other in attacked])
 

@@ -24,6 +24,7 @@ def write_run(
     warnings: Sequence[str] = (),
     data: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | None = None,
     keep_records: bool = True,
 ) -> None:
     """Writes a run whose examples fare as spelled: + withstood, x fooled, ! misclassified."""
@@ -59,7 +60,9 @@ def write_run(
     summary = {
         "attacks": entries,
         "warnings": list(warnings),
-        "evaluated": {"description": {"dataset": data or {}}},
+        "evaluated": {
+            "description": {"dataset": data or {}, "model": {"config": config} if config else {}}
+        },
     }
     (robustness / f"{name}.summary.json").write_text(json.dumps(summary))
     if keep_records:

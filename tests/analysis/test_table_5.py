@@ -92,6 +92,29 @@ def test_a_broken_config_is_named(results, record):
         table_5.build(results, "mnist")
 
 
+CONFIG = {
+    "dataset": "mnist",
+    "model": "lenet",
+    "defense": {"kind": "none"},
+    "learning_rate": 0.001,
+    "batch_size": 100,
+    "epochs": 5,
+    "seed": 0,
+}
+
+
+def test_the_config_is_that_of_the_evaluated_network(results, record):
+    record("mnist_clean", {FGSM: "++"}, config=CONFIG)
+    assert table_5.build(results, "mnist").row("clean").run.config == CONFIG
+
+
+def test_a_copy_of_another_training_is_refused(results, record):
+    copy = {**CONFIG, "epochs": 50, "seed": 1, "budget": "not compared"}
+    record("mnist_clean", {FGSM: "++"}, config=CONFIG, training={"config.json": copy})
+    with pytest.raises(ValueError, match="another training.*differs in: epochs, seed"):
+        table_5.build(results, "mnist")
+
+
 def test_an_unknown_data_set_is_refused(results):
     with pytest.raises(ValueError, match="dataset must be one of mnist, cifar10, digits"):
         table_5.build(results, "imagenet")

@@ -18,7 +18,6 @@ import tensorflow as tf
 from aad_tf import second_order
 from aad_tf.attacks import step_ll
 from aad_tf.attention.areas import mask_out
-from aad_tf.classifier import Classifier
 from aad_tf.defenses import AADModel
 from aad_tf.losses import AADLosses
 from tests.networks import random_images
@@ -66,7 +65,7 @@ def defense(head, losses="balanced", **parts) -> AADModel:
     before = keras.config.floatx()
     keras.config.set_floatx("float64")
     try:
-        first = [layers.Conv2D(3, 3, activation="softplus"), convolution(4, 2, name="explained")]
+        first = [layers.Conv2D(3, 3, activation="softplus"), layers.Conv2D(4, 2, activation="tanh", name="explained")]
         network = keras.Sequential([keras.Input(SHAPE), *first, *HEADS[head]()])
     finally:
         keras.config.set_floatx(before)
@@ -195,7 +194,7 @@ REFUSED = {
         RAISES,
     ),
     "ImageProjectiveTransformV3": (
-        lambda z: keras.ops.image.affine_transform(z, [[1.0, 0.1, 0.0, 0.0, 1.0, 0.2, 0.0, 0.0]]),
+        lambda z: keras.ops.image.affine_transform(z, tf.constant(SHEAR)),
         WRONG,
     ),
     "LRN": (tf.nn.local_response_normalization, RAISES),
@@ -214,6 +213,7 @@ REFUSED = {
     ),
     "Softsign": (tf.nn.softsign, RAISES),
 }
+SHEAR = [[1.0, 0.1, 0.0, 0.0, 1.0, 0.2, 0.0, 0.0]]
 FILTER = np.linspace(0.1, 0.5, 12).reshape(2, 2, 3).astype("float32")
 
 
