@@ -29,6 +29,7 @@ class DefenseConfig:
         losses: preset of the AAD losses.
         loss_parts: parts of the preset to exchange, e.g. `{"rectification": "l2"}`.
         update_per_round: one optimizer update a round of the attack.
+        warmup_steps: updates over which adversarial perturbations grow to their full size.
     """
 
     kind: str = "none"
@@ -38,12 +39,14 @@ class DefenseConfig:
     losses: str = "balanced"
     loss_parts: dict[str, Any] = field(default_factory=dict)
     update_per_round: bool = False
+    warmup_steps: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in DEFENSES:
             raise ValueError(
                 f"Unknown defense.kind {self.kind!r}." + near_names(self.kind, DEFENSES)
             )
+        check_count(self.warmup_steps, "defense.warmup_steps", least=0)
         if self.kind != "none":
             parse_attack(self.attack)
         if self.losses not in LOSS_PRESETS:

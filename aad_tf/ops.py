@@ -90,6 +90,7 @@ def resize_maps(maps: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
         >>> resize_maps(tf.constant([[[0.0, 1.0]]]), (1, 4)).numpy()
         array([[[0.  , 0.25, 0.75, 1.  ]]], dtype=float32)
     """
+    maps = tf.convert_to_tensor(maps)
     height, width = spatial_size(maps)
     rows = _bilinear_weights(height, size[0], maps.dtype)
     columns = _bilinear_weights(width, size[1], maps.dtype)

@@ -42,6 +42,7 @@ def build_defense(config: ExperimentConfig, network: keras.Model) -> DefenseMode
             attack=parse_attack(defense.attack),
             replace_clean=defense.replace_clean,
             seed=config.seed,
+            warmup_steps=defense.warmup_steps,
         )
     else:
         model = AADModel(
@@ -51,6 +52,7 @@ def build_defense(config: ExperimentConfig, network: keras.Model) -> DefenseMode
             losses=AADLosses.preset(defense.losses).replace(**defense.loss_parts),
             update_per_round=defense.update_per_round,
             seed=config.seed,
+            warmup_steps=defense.warmup_steps,
         )
     optimizer = keras.optimizers.get(
         {"class_name": config.optimizer, "config": {"learning_rate": config.learning_rate}}

@@ -91,7 +91,8 @@ class AADModel(DefenseModel):
         adversarial = self.attack.start(images, self.classifier, self.attack_seed())
         for _ in range(self.attack.num_steps):
             adversarial = self._next_round(adversarial, images, labels)
-            update = self._update(images, labels, weights, adversarial[tf.newaxis])
+            trained_on = self.warmed_up(images, adversarial[tf.newaxis])
+            update = self._update(images, labels, weights, trained_on)
         return self._track(*update, images, labels, weights)
 
     def _next_round(

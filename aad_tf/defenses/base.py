@@ -10,6 +10,7 @@ import tensorflow as tf
 from aad_tf.checks import (
     assert_image_range,
     assert_known_labels,
+    check_count,
     check_image_shape,
     check_label_rank,
 )
@@ -28,9 +29,11 @@ class DefenseModel(keras.Model):
         attention_layer: name of the layer attention maps explain; found when None.
         bounds: pixel range the network takes.
         seed: seeds the random starts of attacks in training.
+        warmup_steps: adversarial perturbations grow linearly to their full size over so many
+            updates. PGD training of LeNet at epsilon 0.3 stays at chance without it.
 
     Raises:
-        TypeError, ValueError: as `Classifier.from_keras`.
+        TypeError, ValueError: as `Classifier.from_keras`; a negative number of steps.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class DefenseModel(keras.Model):
         attention_layer: str | None = None,
         bounds: Bounds = Bounds(0.0, 1.0),
         seed: int = 0,
+        warmup_steps: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -53,6 +57,7 @@ class DefenseModel(keras.Model):
         self.classifier = network
         self.network = network.model
         self.seed = seed
+        self.warmup_steps = check_count(warmup_steps, "warmup_steps", least=0)
         self._trackers = {name: keras.metrics.Mean(name=name) for name in self.loss_names}
         self.clean_accuracy = keras.metrics.Mean(name="accuracy")
         self.adversarial_accuracy = (
@@ -108,10 +113,26 @@ class DefenseModel(keras.Model):
         step = 0 if optimizer is None else optimizer.iterations
         return tf.stack([tf.constant(self.seed, tf.int32), tf.cast(step, tf.int32)])
 
+    def warmed_up(self, images: tf.Tensor, adversarial: Any) -> Any:
+        """Adversarial images with the part of their perturbation that is due at this update.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            adversarial: `[batch, H, W, C]`, `[rounds, batch, H, W, C]`, or None.
+
+        Returns:
+            As `adversarial`; unchanged once warm-up is over.
+        """
+        if adversarial is None or self.warmup_steps == 0:
+            return adversarial
+        done = tf.cast(self.optimizer.iterations + 1, images.dtype)
+        share = tf.minimum(done / self.warmup_steps, tf.cast(1.0, images.dtype))
+        return images + share * (adversarial - images)
+
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; Keras calls it."""
         images, labels, weights = self._unpack(data)
-        adversarial = self.adversarial_images(images, labels)
+        adversarial = self.warmed_up(images, self.adversarial_images(images, labels))
         total, losses, logits = self._update(images, labels, weights, adversarial)
         return self._track(total, losses, logits, images, labels, weights)
 

@@ -1,7 +1,8 @@
 """MNIST presets: every row of [AAD Table 5], MNIST, at the paper's schedule.
 
 LeNet, batch 100, 5 epochs, Adam 1e-3, keep probability 0.5, epsilon in [0, 1] [AAD Sec. 4.1].
-The `_short` presets train on 7 PGD steps of 0.1 where the full ones take 40 of 0.01.
+The `_short` presets train on 7 PGD steps of 0.1 where the full ones take 40 of 0.01. Madry's
+training warms up over the first epoch: without that, LeNet stayed at chance for two epochs.
 
     python -m train.main --config=train/configs/mnist.py:aad_step_ll --model_dir=runs/mnist_aad
 """
@@ -25,6 +26,7 @@ DEFENSES = presets.table_5_defenses(
     rounds_epsilon="0.15",
     pgd="pgd(epsilon=0.3, step_size=0.01, num_steps=40)",
     short_pgd="pgd(epsilon=0.3, step_size=0.1, num_steps=7)",
+    warmup_steps=550,
 )
 PRESETS = {
     name: ExperimentConfig(

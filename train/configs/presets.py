@@ -13,7 +13,7 @@ from aad_tf.configs import DefenseConfig, ExperimentConfig
 
 
 def table_5_defenses(
-    epsilon: str, rounds_epsilon: str, pgd: str, short_pgd: str
+    epsilon: str, rounds_epsilon: str, pgd: str, short_pgd: str, warmup_steps: int = 0
 ) -> dict[str, DefenseConfig]:
     """The rows of [AAD Table 5] as defences.
 
@@ -22,6 +22,7 @@ def table_5_defenses(
         rounds_epsilon: size of each of AAD's two StepLL rounds, as text.
         pgd: the PGD attack at the paper's schedule, as text.
         short_pgd: a PGD attack of fewer, larger steps that two CPU cores can afford.
+        warmup_steps: of Madry's training, which sees no clean images.
 
     Returns:
         Defences by preset name.
@@ -31,8 +32,10 @@ def table_5_defenses(
         "clean": DefenseConfig(),
         "fgsm": DefenseConfig("adversarial", f"fgsm(epsilon={epsilon})"),
         "step_ll": DefenseConfig("adversarial", f"step_ll(epsilon={epsilon})"),
-        "madry": DefenseConfig("adversarial", pgd, replace_clean=True),
-        "madry_short": DefenseConfig("adversarial", short_pgd, replace_clean=True),
+        "madry": DefenseConfig("adversarial", pgd, replace_clean=True, warmup_steps=warmup_steps),
+        "madry_short": DefenseConfig(
+            "adversarial", short_pgd, replace_clean=True, warmup_steps=warmup_steps
+        ),
         "aad_pgd": DefenseConfig("aad", pgd),
         "aad_pgd_short": DefenseConfig("aad", short_pgd),
         "aad_step_ll": DefenseConfig("aad", two_rounds),

@@ -1,0 +1,140 @@
+"""Benchmarks run at their smallest size and report what they promise; no time is asserted."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import peers, report, suite
+from benchmarks.report import Finding, Section, at_least, at_most
+from benchmarks.subject import SIZES, Subject, prepare
+from benchmarks.timing import Timing, fastest, interleaved, ratio
+
+TARGETS = {
+    "training_step": ["at most 8"] * 2,
+    "attack": ["at least 1", "at most 0.005"],
+    "evaluation": ["at least 2", "at most 0.005"],
+    "grad_cam": ["at least 3", "at most 1e-05"],
+    "traces": ["at most 1"],
+    "memory": ["at most 10"] * 3,
+}
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return prepare(SIZES["small"])
+
+
+@pytest.fixture(scope="module")
+def sections(subject: Subject) -> dict[str, dict[str, Any]]:
+    """Filled by the tests as benchmarks run, so that none runs twice."""
+    return {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(suite.BENCHMARKS))
+def test_each_benchmark_reports_its_fields(
+    name: str, subject: Subject, sections: dict[str, dict[str, Any]]
+) -> None:
+    section = suite.BENCHMARKS[name](subject).as_dict()
+    sections[name] = section
+    assert section["title"] and section["settings"]
+    findings = section["findings"]
+    assert [found["target"] for found in findings if found["target"]] == TARGETS[name]
+    for found in findings:
+        assert math.isfinite(found["value"])
+        assert (found["met"] is None) == (found["target"] is None)
+    columns = [set(row) for row in section["measurements"].values()]
+    assert columns and all(column == columns[0] for column in columns)
+    if name in ("training_step", "attack", "evaluation", "grad_cam"):
+        assert {"median_seconds", "quartiles_seconds", "cpu_median_seconds"} <= columns[0]
+
+
+@pytest.mark.slow
+def test_libraries_are_given_the_same_attack(sections: dict[str, dict[str, Any]]) -> None:
+    if "attack" not in sections:
+        pytest.skip("needs the attack benchmark to have run before")
+    rows = sections["attack"]["measurements"]
+    assert set(rows) == {"aad_tf", "Foolbox", "CleverHans", "ART (NumPy)", "ART (TensorFlow)"}
+    # Pixels whose gradient is at rounding level may step either way.
+    assert all(row["pixels_unlike_ours"] < 0.01 for row in rows.values())
+    assert sections["attack"]["findings"][1]["met"]
+    assert sections["evaluation"]["findings"][1]["met"]
+    assert sections["grad_cam"]["findings"][1]["met"]
+
+
+def test_interleaved_takes_turns() -> None:
+    order: list[str] = []
+    contenders = {name: lambda name=name: order.append(name) for name in ("a", "b")}
+    timings = interleaved(contenders, repetitions=2, warm_up=1)
+    assert order == ["a", "b"] * 3
+    assert len(timings["a"].seconds) == len(timings["b"].cpu_seconds) == 2
+
+
+def test_ratio_is_the_median_of_paired_ratios() -> None:
+    slow = Timing((2.0, 30.0, 4.0), (1.0, 1.0, 1.0))
+    quick = Timing((1.0, 10.0, 1.0), (0.5, 0.25, 0.2))
+    value, spread, cpu_value = ratio(slow, quick)
+    assert value == 3.0
+    assert spread == (2.5, 3.5)
+    assert cpu_value == 4.0
+    assert fastest({"slow": slow, "quick": quick}, ["slow", "quick"]) == "quick"
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "met"),
+    [
+        (at_most(8.0), 8.0, True),
+        (at_most(8.0), 8.1, False),
+        (at_least(2.0), 2.0, True),
+        (at_least(2.0), 1.9, False),
+        (None, 1.0, None),
+    ],
+)
+def test_targets(target: report.Target | None, value: float, met: bool | None) -> None:
+    assert Finding("a number", value, target=target).met is met
+
+
+def test_report_is_written_as_json_and_markdown(tmp_path: Path) -> None:
+    section = Section(
+        title="Nothing in particular",
+        settings={"batch": 3},
+        findings=[
+            Finding("ours / theirs", 9.5, "x", at_most(8.0), (9.0, 10.0), 9.25),
+            Finding("growth", 0.5, "MB", at_most(10.0)),
+        ],
+        measurements={"ours": {"median_seconds": 0.25, "quartiles_seconds": (0.2, 0.3)}},
+        notes=["A note."],
+    )
+    found = {
+        "size": "small",
+        "network": "none",
+        "benchmarks": {"nothing": section.as_dict()},
+        "peers": {"foolbox": "3"},
+        "load_average": 0.5,
+        "load_average_after": 0.75,
+        "provenance": suite.provenance(),
+    }
+    written = report.write(tmp_path / "new" / "latest.json", found)
+    assert json.loads((tmp_path / "new" / "latest.json").read_text())["size"] == "small"
+    assert sorted(path.name for path in written.parent.iterdir()) == ["latest.json", "latest.md"]
+    text = written.read_text()
+    assert (
+        "| nothing | ours / theirs | **9.5x** | 9 to 10 | 9.25 | at most 8 | **no** |" in text
+    )
+    assert "| nothing | growth | **0.5 MB** |  |  | at most 10 | yes |" in text
+    assert "| ours | 0.25 | 0.2, 0.3 |" in text
+
+
+def test_missing_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    present = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "art" else present(name)
+    )
+    with pytest.raises(peers.PeersMissingError, match="adversarial-robustness-toolbox.*bench"):
+        peers.versions()
