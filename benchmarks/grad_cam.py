@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def run(subject: Subject) -> Section:
     """Times maps of one batch of images, each for its true class."""
     images, labels = (tf.constant(part[:IMAGES]) for part in subject.test_images)
     count = len(labels)
-    explain = {
+    explain: dict[str, Callable[..., Any]] = {
         OURS: functools.partial(grad_cam, subject.classifier),
         PEER: peers.grad_cam(subject.network, subject.classifier.attention_layer),
     }
@@ -45,9 +46,13 @@ def run(subject: Subject) -> Section:
             Finding("largest difference between their maps", difference, target=at_most(1e-5)),
         ],
         measurements=rows(timings, images_per_second=throughput),
-        notes=["tf-keras-vis is spared resizing and normalising its maps, which aad_tf leaves out."],
+        notes=[
+            "tf-keras-vis is spared resizing and normalising its maps, which aad_tf leaves out."
+        ],
     )
 
 
-def _finished(function: Any, images: tf.Tensor, labels: tf.Tensor) -> Any:
+def _finished(
+    function: Callable[..., Any], images: tf.Tensor, labels: tf.Tensor
+) -> Callable[[], np.ndarray]:
     return lambda: np.asarray(function(images, labels))

@@ -119,6 +119,5 @@ def _dataset_info(name: str) -> data.DatasetInfo:
 def shares_unlike(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Share of values of each array that differ from the reference by more than rounding."""
     return {
-        name: float((np.abs(values - reference) > 1e-5).mean())
-        for name, values in others.items()
+        name: float((np.abs(values - reference) > 1e-5).mean()) for name, values in others.items()
     }

@@ -34,9 +34,7 @@ def run(subject: Subject) -> Section:
         title="Traces of each compiled function over changing batch sizes",
         settings={"batches": ", ".join(map(str, BATCH_SIZES))},
         findings=[
-            Finding(
-                "most traces of one compiled function", max(counts.values()), target=at_most(1)
-            )
+            Finding("most traces of one compiled function", max(counts.values()), target=at_most(1))
         ],
         measurements={name: {"traces": count} for name, count in counts.items()},
     )

@@ -226,8 +226,9 @@ def test_early_stopping_and_checkpoint_watch_robust_accuracy(tmp_path):
     robust = RobustAccuracy(quadrants(), FGSM)
     stop = keras.callbacks.EarlyStopping("val_robust_accuracy", mode="max", patience=2)
     path = str(tmp_path / "{epoch}-{val_robust_accuracy:.2f}.keras")
-    keep = keras.callbacks.ModelCheckpoint(path, "val_robust_accuracy", mode="max",
-                                           save_best_only=True)
+    keep = keras.callbacks.ModelCheckpoint(
+        path, "val_robust_accuracy", mode="max", save_best_only=True
+    )
     history = fit(model, [robust, stop, keep], epochs=9)
     values = history["val_robust_accuracy"]
     assert len(values) == 3 and len(set(values)) == 1
@@ -397,9 +398,7 @@ def broken_at(example):
 
 
 def fit_in_order(model, images, labels, callbacks):
-    return model.fit(
-        images, labels, batch_size=10, shuffle=False, verbose=0, callbacks=callbacks
-    )
+    return model.fit(images, labels, batch_size=10, shuffle=False, verbose=0, callbacks=callbacks)
 
 
 def test_non_finite_loss_stops_training_and_keeps_good_weights(tmp_path):

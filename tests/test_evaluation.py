@@ -19,7 +19,13 @@ import tensorflow as tf
 from aad_tf.attacks import GradientSignAttack, fgsm, ifgsm, iter_ll, pgd, step_ll
 from aad_tf.attacks.steps import compiled_step
 from aad_tf.classifier import Classifier
-from aad_tf.evaluation import Progress, ProgressLine, evaluate_robustness, journal_path
+from aad_tf.evaluation import (
+    Progress,
+    ProgressLine,
+    evaluate_robustness,
+    format_summary,
+    journal_path,
+)
 from aad_tf.evaluation.noise import unit_noise
 from aad_tf.results import RECORD_KEYS, read_records, read_summary
 
@@ -372,6 +378,18 @@ def test_an_honest_network_gets_no_warning():
     assert evaluate_robustness(brightness_classifier(), data, attacks).summary["warnings"] == []
 
 
+def test_the_printed_table_holds_accuracies_and_warnings():
+    data = (gray_images([0.2, 0.4, 0.8, 0.9]), np.array([0, 0, 1, 0]))
+    summary = evaluate_robustness(brightness_classifier(), data, [fgsm(0.15)]).summary
+    summary["warnings"] = ["Look closer."]
+    head, row, rule, warning = format_summary(summary).splitlines()
+    assert head.split()[:4] == ["attack", "budget", "robust", "accuracy"]
+    assert row.split()[:3] == ["fgsm", "0.15", "50.00%"]
+    assert "75.00%" in row and row.index("50.00%") == head.index("robust")
+    assert rule.endswith("an example is fooled if any iterate (or random start) is misclassified.")
+    assert warning == "Warning: Look closer."
+
+
 # Records on disk and resumption
 
 
@@ -590,6 +608,26 @@ def test_logits_that_overflow_are_an_error_not_a_success(examples):
     network.model.layers[-1].bias.assign([np.nan, 0.0])
     with pytest.raises(ValueError, match="NaN or infinite on example 0. Check its weights"):
         evaluate_robustness(network, (gray_images([0.4]), np.array([0])), fgsm(0.1))
+
+
+def test_logits_that_overflow_under_attack_are_an_error_too():
+    # Logit 1 is log(0.7 - v) + 5; moving away from class 1 leads to v above 0.7.
+    inner = brightness_classifier().model
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            keras.Input((2, 2, 1), dtype="float64"),
+            layers.Conv2D(1, 1, use_bias=False, kernel_initializer="ones", dtype="float64"),
+            layers.GlobalAveragePooling2D(dtype="float64"),
+            layers.Dense(1, activation=keras.ops.log, dtype="float64"),
+            layers.Dense(2, dtype="float64"),
+        ]
+    )
+    weights = [inner.get_weights()[0], [[-1.0]], [0.7], [[0.0, 1.0]], [0.0, 5.0]]
+    network.set_weights([np.array(weight) for weight in weights])
+    data = (gray_images([0.5]), np.array([1]))
+    with pytest.raises(ValueError, match="NaN or infinite on example 0 under attack 'fgsm'"):
+        evaluate_robustness(network, data, fgsm(0.3))
 
 
 def test_a_keras_model_and_extra_entries_of_a_data_set_are_taken(random_network, examples):

@@ -297,15 +297,18 @@ def test_what_evaluation_needs_survives(tmp_path):
 
 def test_only_variables_of_the_network_are_saved(tmp_path):
     network = keras.Sequential(
-        [keras.Input(SHAPE), layers.Conv2D(2, 3), layers.Flatten(), layers.Dropout(0.5),
-         layers.Dense(CLASSES)]
+        [
+            keras.Input(SHAPE),
+            layers.Conv2D(2, 3),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(CLASSES),
+        ]
     )
     model = StandardModel(network)
     model.compile("adam")
     model.fit(some_images(), LABELS, verbose=0)
-    loaded = export.load_classifier(
-        export.export_saved_model(model.classifier, tmp_path / "model")
-    )
+    loaded = export.load_classifier(export.export_saved_model(model.classifier, tmp_path / "model"))
     assert [tuple(v.shape) for v in loaded.variables] == [w.shape for w in network.get_weights()]
 
 

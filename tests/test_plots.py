@@ -83,8 +83,10 @@ def test_size_of_a_grid():
 
 
 def test_panels_show_their_pictures_where_they_belong():
-    rows = [[Panel(np.full((2, 2, 3), [1.0, 0, 0])), Panel(np.full((2, 2, 3), [0, 1.0, 0]))],
-            [Panel(np.full((2, 2, 3), [0, 0, 1.0]))]]
+    rows = [
+        [Panel(np.full((2, 2, 3), [1.0, 0, 0])), Panel(np.full((2, 2, 3), [0, 1.0, 0]))],
+        [Panel(np.full((2, 2, 3), [0, 0, 1.0]))],
+    ]
     picture = pixels(png_bytes(attention_grid(rows)))[..., :3]
     centre, next_centre = 8 + 70, 8 + 148 + 70
     np.testing.assert_allclose(picture[centre, centre], [1, 0, 0])

@@ -1,0 +1,249 @@
+"""AADModel: its loss by hand, its rounds, its updates, and batch statistics."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf.attacks import fgsm, pgd, step_ll
+from aad_tf.classifier import Classifier
+from aad_tf.defenses import AADModel
+from aad_tf.defenses.aad import kept_statistics
+from aad_tf.losses import AADLosses
+from tests.networks import batch_norm_network, bytes_of, random_images, small_network
+
+layers = keras.layers
+LABELS = np.array([0, 1, 2, 0], np.int32)
+
+# The toy: a 1x1 convolution to two channels, global pooling, three classes.
+CHANNELS = np.array([[1.0, -1.0], [0.5, 2.0]])
+OFFSETS = np.array([0.1, -0.2])
+WEIGHTS = np.array([[2.0, -1.0, 0.5], [-1.0, 3.0, -2.0]])
+
+
+def toy():
+    images = keras.Input((2, 2, 2), dtype="float64")
+    convolution = layers.Conv2D(2, 1, dtype="float64", name="features")
+    pool = layers.GlobalAveragePooling2D(dtype="float64")
+    scores = layers.Dense(3, use_bias=False, dtype="float64")
+    model = keras.Model(images, scores(pool(convolution(images))))
+    convolution.set_weights([CHANNELS.reshape(1, 1, 2, 2), OFFSETS])
+    scores.set_weights([WEIGHTS])
+    return model
+
+
+def softmax(scores):
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def toy_logits_and_features(images):
+    features = images @ CHANNELS + OFFSETS
+    return features.mean(axis=(1, 2)) @ WEIGHTS, features
+
+
+def soft_margin(labels, logits):
+    signs = np.where(np.eye(3)[labels] > 0, -1.0, 1.0)
+    return np.log1p(np.exp(signs * logits)).mean(axis=-1)
+
+
+def paper_terms(images, labels, rounds):
+    """Eqs. 1, 2 and 6-9 as printed."""
+    classification = rectification = preservation = 0.0
+    clean_map = None
+    for version in (images, *rounds):
+        logits, features = toy_logits_and_features(version)
+        # Every cell of channel k has the gradient WEIGHTS[k, label] / 4, which is its mean too.
+        maps = np.maximum((features * WEIGHTS.T[labels][:, None, None] / 4).sum(axis=-1), 0)
+        area = maps > maps.mean(axis=(1, 2), keepdims=True)
+        masked, _ = toy_logits_and_features(version * ~area[..., None])
+        classification = classification + soft_margin(labels, logits)
+        gap = softmax(logits) - softmax(masked)
+        rectification = rectification - np.sqrt((gap**2).sum(axis=-1))
+        if clean_map is None:
+            clean_map = maps
+        else:
+            preservation = preservation + np.abs(clean_map - maps).sum(axis=(1, 2))
+    return classification, rectification, preservation
+
+
+def code_terms(images, labels, rounds):
+    """The authors' code; root mean square and threshold run over all versions in the batch."""
+    versions = np.concatenate([images, *rounds])
+    every = np.tile(labels, 1 + len(rounds))
+    logits, features = toy_logits_and_features(versions)
+    gradients = np.broadcast_to(WEIGHTS.T[every][:, None, None] / 4, features.shape)
+    scaled = gradients / np.sqrt((gradients**2).mean())
+    scores = (features * scaled.mean(axis=(1, 2), keepdims=True)).sum(axis=-1)
+    maps = softmax(scores.reshape(len(versions), -1)).reshape(scores.shape)
+    masked, _ = toy_logits_and_features(versions * (maps <= maps.mean())[..., None])
+    entropies = -np.log(softmax(logits)[np.arange(len(every)), every])
+    gaps = ((softmax(logits) - softmax(masked)) ** 2).mean(axis=-1)
+    clean, *attacked = maps.reshape(1 + len(rounds), len(images), 2, 2)
+    preservation = sum(((clean - other) ** 2).sum(axis=(1, 2)) for other in attacked)
+    by_version = (1 + len(rounds), len(images))
+    return entropies.reshape(by_version).sum(axis=0), -gaps.reshape(by_version).sum(0), preservation
+
+
+@pytest.mark.parametrize(
+    ("preset", "by_hand"), [("paper", paper_terms), ("reference_code", code_terms)]
+)
+def test_presets_end_to_end(preset, by_hand):
+    images = random_images(4, (2, 2, 2), dtype="float64")
+    rounds = np.stack([random_images(4, (2, 2, 2), seed, "float64") for seed in (1, 2)])
+    model = AADModel(toy(), attack=step_ll(0.1, 2), losses=preset)
+    terms, logits = model.training_losses(tf.constant(images), LABELS, tf.constant(rounds), True)
+    expected = by_hand(images, LABELS, rounds)
+    for name, value in zip(AADModel.loss_names, expected, strict=True):
+        np.testing.assert_allclose(terms[name], value, rtol=1e-7, err_msg=name)
+    total = 8 * expected[0] + 4 * expected[1] + expected[2]
+    np.testing.assert_allclose(terms["loss"], total, rtol=1e-7)
+    np.testing.assert_allclose(logits["clean"], toy_logits_and_features(images)[0], rtol=1e-7)
+    np.testing.assert_allclose(logits["adversarial"], toy_logits_and_features(rounds[-1])[0])
+
+
+def test_balanced_maps_are_compared_as_shares():
+    images = random_images(4, (2, 2, 2), dtype="float64")
+    rounds = random_images(4, (2, 2, 2), 1, "float64")[None]
+    model = AADModel(toy(), attack=step_ll(0.1))
+    terms, _ = model.training_losses(tf.constant(images), LABELS, tf.constant(rounds), True)
+    shares = []
+    for version in (images, rounds[0]):
+        features = toy_logits_and_features(version)[1]
+        maps = np.maximum((features * WEIGHTS.T[LABELS][:, None, None]).sum(axis=-1), 0)
+        sums = maps.sum(axis=(1, 2), keepdims=True)
+        shares.append(np.divide(maps, sums, out=np.zeros_like(maps), where=sums > 0))
+    expected = np.abs(shares[0] - shares[1]).sum(axis=(1, 2))
+    np.testing.assert_allclose(terms["preservation_loss"], expected, rtol=1e-7)
+
+
+def aad(network=None, attack=None, **options):
+    model = AADModel(network or small_network(), attack=attack or step_ll(0.1, 2), **options)
+    model.compile(keras.optimizers.SGD(0.01))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("attack", "rounds", "expected"),
+    [
+        (step_ll(0.1, 2), None, 2),
+        (step_ll(0.1, 6), None, 6),
+        (pgd(0.1, 0.05, 3), None, 1),
+        (step_ll(0.1, 2), "last", 1),
+        (pgd(0.1, 0.05, 6), "all", 6),
+    ],
+)
+def test_rounds_that_are_trained_on(attack, rounds, expected):
+    model = aad(attack=attack, rounds=rounds)
+    images = tf.constant(random_images())
+    adversarial = tf.function(model.adversarial_images)(images, tf.constant(LABELS))
+    assert adversarial.shape == (expected, 4, 8, 8, 1)
+    every = attack.rounds_in_graph(model.classifier, images, LABELS, model.attack_seed())
+    np.testing.assert_allclose(adversarial, every[-expected:], atol=1e-6)
+
+
+def test_one_step_equals_one_by_hand():
+    model, images = aad(), tf.constant(random_images())
+    adversarial = model.adversarial_images(images, tf.constant(LABELS))
+    with tf.GradientTape() as tape:
+        terms, _ = model.training_losses(images, LABELS, adversarial, True)
+        total = tf.reduce_mean(terms["loss"])
+    gradients = tape.gradient(total, [each.value for each in model.trainable_variables])
+    expected = [
+        variable.numpy() - 0.01 * gradient
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
+    ]
+    logs = model.train_on_batch(images, LABELS, return_dict=True)
+    for variable, value in zip(model.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(variable.numpy(), value, atol=1e-6)
+    np.testing.assert_allclose(logs["loss"], total, rtol=1e-5)
+    parts = [logs[name] for name in AADModel.loss_names]
+    np.testing.assert_allclose(np.dot(parts, [8, 4, 1]), total, rtol=1e-5)
+
+
+@pytest.mark.parametrize("attack", [step_ll(0.1, 2), pgd(0.1, 0.05, 2)])
+def test_an_update_a_round_attacks_the_updated_weights(attack):
+    one_by_one, images = aad(attack=attack, update_per_round=True), tf.constant(random_images())
+    by_hand = aad(attack=attack)
+    current = attack.start(images, by_hand.classifier, by_hand.attack_seed())
+    for _ in range(2):
+        current = attack.step_in_graph(by_hand.classifier, current, images, LABELS)
+        with tf.GradientTape() as tape:
+            terms, _ = by_hand.training_losses(images, LABELS, current[None], True)
+            total = tf.reduce_mean(terms["loss"])
+        variables = by_hand.trainable_variables
+        by_hand.optimizer.apply(tape.gradient(total, [v.value for v in variables]), variables)
+    one_by_one.train_on_batch(images, LABELS)
+    assert int(one_by_one.optimizer.iterations) == 2
+    for ours, theirs in zip(one_by_one.get_weights(), by_hand.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_masked_and_attack_passes_teach_batch_normalization_nothing():
+    network = batch_norm_network()
+    model = aad(network)
+    images, before = tf.constant(random_images()), bytes_of(network.variables)
+    adversarial = model.adversarial_images(images, tf.constant(LABELS))
+    assert bytes_of(network.variables) == before
+    # One update of the statistics, from clean images and rounds as one batch; momentum 0.9.
+    batch = tf.concat([images, *tf.unstack(adversarial)], axis=0)
+    inputs = network.get_layer("conv1")(batch).numpy()
+    norm = network.get_layer("norm1")
+    model.train_on_batch(images, LABELS)
+    np.testing.assert_allclose(norm.moving_mean, 0.1 * inputs.mean((0, 1, 2)), atol=1e-6)
+    np.testing.assert_allclose(norm.moving_variance, 0.9 + 0.1 * inputs.var((0, 1, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_statistics_are_kept_in_training_only(compiled):
+    network = batch_norm_network()
+    statistics = [variable for variable in network.variables if "moving" in variable.path]
+    assert len(statistics) == 4
+
+    def run(images, keep):
+        with kept_statistics(network, keep):
+            return network(images, training=True)
+
+    run = tf.function(run) if compiled else run
+    before = bytes_of(statistics)
+    run(tf.constant(random_images()), True)
+    assert bytes_of(statistics) == before
+    run(tf.constant(random_images()), False)
+    assert bytes_of(statistics) != before
+
+
+def test_networks_with_open_sizes_train():
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    network = keras.Sequential([keras.Input((None, None, 1)), layers.Conv2D(4, 3), *head])
+    model = aad(network, losses=AADLosses.preset("reference_code"))
+    spec = (tf.TensorSpec((None, None, None, 1)), tf.TensorSpec((None,), tf.int32))
+    batches = [(random_images(2, (9, 9, 1)), LABELS[:2]), (random_images(3, (7, 8, 1)), LABELS[:3])]
+    data = tf.data.Dataset.from_generator(lambda: batches, output_signature=spec)
+    assert np.isfinite(model.fit(data, verbose=0).history["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"weights": (8, 4)},
+            r"weights must be three numbers \(alpha, beta, gamma\).*got \(8, 4\)",
+        ),
+        ({"weights": (8, 4, -1)}, "weights must be three numbers .* >= 0, got"),
+        ({"rounds": "first"}, "rounds must be 'all', 'last' or None, got 'first'"),
+        ({"losses": "papper"}, "Unknown loss preset 'papper'. Did you mean 'paper'"),
+        ({"attention_layer": "pol"}, "No layer is named 'pol'. Did you mean 'pool'"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        AADModel(small_network(), attack=fgsm(0.1), **options)
+
+
+def test_a_classifier_brings_its_own_attention_layer():
+    classifier = Classifier.from_keras(small_network(), "conv")
+    assert AADModel(classifier, attack=fgsm(0.1)).classifier is classifier
+    with pytest.raises(ValueError, match="explains layer 'conv', so attention_layer='pool' has no"):
+        AADModel(classifier, attack=fgsm(0.1), attention_layer="pool")

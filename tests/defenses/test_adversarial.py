@@ -1,0 +1,197 @@
+"""StandardModel and AdversarialModel: equal to plain Keras and to updates by hand; bad input."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf.attacks import fgsm, pgd, step_ll
+from aad_tf.defenses import AADModel, AdversarialModel, StandardModel
+from tests.networks import SHAPE, batch_norm_network, bytes_of, random_images, small_network
+
+IMAGES = random_images(10)
+LABELS = (np.arange(10) % 3).astype("int32")
+WEIGHTS = np.linspace(0.0, 2.0, 10).astype("float32")
+DEFENSES = {
+    "standard": StandardModel,
+    "adversarial": lambda network: AdversarialModel(network, attack=fgsm(0.1)),
+    "madry": lambda network: AdversarialModel(
+        network, attack=pgd(0.1, 0.05, 3), replace_clean=True
+    ),
+    "aad": lambda network: AADModel(network, attack=step_ll(0.1, 2)),
+}
+
+
+def close(ours, theirs, **tolerance):
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, **(tolerance or {"atol": 1e-6}))
+
+
+def regularized_network():
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Conv2D(4, 3, activation="relu", kernel_regularizer="l2"),
+            layers.Flatten(),
+            layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.1)),
+        ]
+    )
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["unweighted", "weighted"])
+def test_standard_training_equals_plain_keras(weights):
+    plain, network = regularized_network(), regularized_network()
+    ours = StandardModel(network)
+    ours.compile(keras.optimizers.Adam(0.01))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    plain.compile(keras.optimizers.Adam(0.01), loss, weighted_metrics=["accuracy"])
+    arguments = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
+    histories = [
+        model.fit(IMAGES, LABELS, sample_weight=weights, **arguments).history
+        for model in (ours, plain)
+    ]
+    close(network.get_weights(), plain.get_weights())
+    for key in ("loss", "accuracy"):
+        np.testing.assert_allclose(histories[0][key], histories[1][key], rtol=1e-5)
+    scores = [model.evaluate(IMAGES, LABELS, 4, verbose=0) for model in (ours, plain)]
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
+    np.testing.assert_allclose(ours.predict(IMAGES, verbose=0), network(IMAGES), atol=1e-6)
+
+
+@pytest.mark.parametrize("replace_clean", [False, True])
+def test_an_adversarial_update_equals_one_by_hand(replace_clean):
+    network, attack = small_network(), fgsm(0.1)
+    model = AdversarialModel(network, attack=attack, replace_clean=replace_clean)
+    model.compile(keras.optimizers.SGD(0.1))
+    attacked = attack(model.classifier, IMAGES, LABELS)
+    entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with tf.GradientTape() as tape:
+        clean_loss, loss = entropy(LABELS, network(IMAGES)), entropy(LABELS, network(attacked))
+        total = loss if replace_clean else (clean_loss + loss) / 2
+    gradients = tape.gradient(total, [each.value for each in network.trainable_variables])
+    before = network.get_weights()
+    clean_hits = np.mean(np.argmax(network(IMAGES), -1) == LABELS)
+    attacked_hits = np.mean(np.argmax(network(attacked), -1) == LABELS)
+    logs = model.train_on_batch(IMAGES, LABELS, return_dict=True)
+    close(network.get_weights(), [old - 0.1 * g for old, g in zip(before, gradients, strict=True)])
+    expected = {
+        "loss": total,
+        "adversarial_loss": loss,
+        "accuracy": clean_hits,
+        "adversarial_accuracy": attacked_hits,
+    }
+    assert logs == pytest.approx({name: float(value) for name, value in expected.items()}, 1e-5)
+
+
+@pytest.mark.parametrize("replace_clean", [False, True])
+def test_batch_normalization_learns_what_is_trained_on_and_nothing_else(replace_clean):
+    network = batch_norm_network()
+    attack = pgd(0.1, 0.05, num_steps=6)
+    model = AdversarialModel(network, attack=attack, replace_clean=replace_clean)
+    model.compile(keras.optimizers.SGD(0.1))
+    before = bytes_of(network.variables)
+    attacked = model.adversarial_images(tf.constant(IMAGES), tf.constant(LABELS))
+    assert bytes_of(network.variables) == before
+    batch = attacked if replace_clean else tf.concat([IMAGES, attacked], axis=0)
+    inputs = network.get_layer("conv1")(batch).numpy()
+    model.train_on_batch(IMAGES, LABELS)
+    norm = network.get_layer("norm1")
+    np.testing.assert_allclose(norm.moving_mean, 0.1 * inputs.mean((0, 1, 2)), atol=1e-6)
+    np.testing.assert_allclose(norm.moving_variance, 0.9 + 0.1 * inputs.var((0, 1, 2)), atol=1e-6)
+    # Evaluating, attack included, teaches it nothing.
+    before = bytes_of(network.variables)
+    model.evaluate(IMAGES, LABELS, verbose=0)
+    assert bytes_of(network.variables) == before
+
+
+def test_random_starts_differ_from_step_to_step_and_follow_the_seed():
+    def starts(seed):
+        attack = pgd(0.1, 0.01, num_steps=1)
+        model = AdversarialModel(small_network(), attack=attack, seed=seed)
+        model.compile(keras.optimizers.SGD(0.0))
+        found = []
+        for _ in range(2):
+            found.append(model.adversarial_images(tf.constant(IMAGES), tf.constant(LABELS)))
+            model.train_on_batch(IMAGES, LABELS)
+        return np.array(found)
+
+    first = starts(seed=5)
+    assert np.abs(first[0] - first[1]).max() > 0.05
+    np.testing.assert_array_equal(first, starts(seed=5))
+    assert np.abs(first - starts(seed=6)).max() > 0.05
+
+
+def test_an_uncompiled_defense_still_attacks():
+    model = AdversarialModel(small_network(), attack=pgd(0.1, 0.05, 2))
+    assert model.adversarial_images(tf.constant(IMAGES), tf.constant(LABELS)).shape == IMAGES.shape
+
+
+BROKEN = IMAGES.copy()
+BROKEN[3, 2, 1] = np.nan
+BAD_INPUT = {
+    "range": (IMAGES * 255, LABELS, r"images must be finite and in \[0.0, 1.0\] \(divide 0..255"),
+    "bytes": ((IMAGES * 255).astype("uint8"), LABELS, r"divide 0..255 by 255"),
+    "nan": (BROKEN, LABELS, "images must be finite"),
+    "rank": (IMAGES[..., 0], LABELS, r"images must have rank 4, .*got shape \(None, 8, 8\)"),
+    "size": (IMAGES[:, :7], LABELS, r"images must have shape \[batch, 8, 8, 1\], got \(None, 7, 8"),
+    "unknown class": (IMAGES, LABELS + 1, r"labels must be whole numbers in \[0, 3\)"),
+    "negative class": (IMAGES, LABELS - 1, r"labels must be whole numbers in \[0, 3\)"),
+    "fraction": (IMAGES, LABELS + 0.5, r"labels must be whole numbers in \[0, 3\)"),
+    "one-hot": (IMAGES, np.eye(3)[LABELS], r"class numbers of shape .*one-hot .*tf.argmax"),
+}
+
+
+@pytest.mark.parametrize("problem", BAD_INPUT)
+@pytest.mark.parametrize("eager", [False, True], ids=["graph", "eager"])
+def test_bad_input_of_fit(problem, eager):
+    images, labels, message = BAD_INPUT[problem]
+    model = AdversarialModel(small_network(), attack=fgsm(0.1))
+    model.compile("sgd", run_eagerly=eager)
+    before = bytes_of(model.variables)
+    message = message.replace("None", "10") if eager else message
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
+        model.fit(images, labels, batch_size=10, verbose=0)
+    assert bytes_of(model.trainable_variables) == before[: len(model.trainable_variables)]
+
+
+@pytest.mark.parametrize("defense", DEFENSES)
+def test_every_defense_checks_what_fit_and_evaluate_are_given(defense):
+    model = DEFENSES[defense](small_network())
+    model.compile("sgd")
+    for run in (model.fit, model.evaluate):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="divide 0..255 by 255"):
+            run(IMAGES * 255, LABELS, verbose=0)
+        with pytest.raises(ValueError, match=rf"{type(model).__name__} needs labels"):
+            run(IMAGES, verbose=0)
+
+
+@pytest.mark.parametrize("defense", DEFENSES)
+def test_a_loss_of_the_users_own_is_refused(defense):
+    model = DEFENSES[defense](small_network())
+    for arguments, options in [(("sgd", "mse"), {}), (("sgd",), {"loss": "mse"})]:
+        with pytest.raises(ValueError, match="computes its own loss; call compile.optimizer."):
+            model.compile(*arguments, **options)
+
+
+@pytest.mark.parametrize("defense", DEFENSES)
+def test_unsuitable_networks_are_refused(defense):
+    layers = keras.layers
+    flat = keras.Sequential([keras.Input(SHAPE), layers.Flatten(), layers.Dense(3)])
+    with pytest.raises(ValueError, match="No layer of this model has spatial features"):
+        DEFENSES[defense](flat)
+    with pytest.raises(ValueError, match="ends in a softmax that cannot be taken off"):
+        DEFENSES[defense](small_network(layers.Lambda(tf.nn.softmax)))
+
+
+def test_a_final_softmax_stays_on_the_network_and_off_the_losses():
+    network, logits = small_network(final="softmax"), small_network()
+    models = [StandardModel(each) for each in (network, logits)]
+    for model in models:
+        model.compile(keras.optimizers.SGD(0.1))
+        model.fit(IMAGES, LABELS, batch_size=5, shuffle=False, verbose=0)
+    close(network.get_weights(), logits.get_weights())
+    np.testing.assert_allclose(network(IMAGES), tf.nn.softmax(logits(IMAGES)), atol=1e-6)
