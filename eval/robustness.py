@@ -11,6 +11,7 @@ import sys
 from absl import app, flags, logging
 
 from aad_tf import data, evaluation, results
+from aad_tf.logs import show_progress
 from eval.inputs import open_dataset, open_model
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory that train.main wrote.")
@@ -49,6 +50,7 @@ def _evaluate() -> evaluation.RobustnessReport:
 
 def main(argv: list[str]) -> None:
     """Parses flags and evaluates; a mistake of the user's ends in one line and exit code 2."""
+    show_progress()
     try:
         if len(argv) > 1:
             raise ValueError(f"Unexpected arguments: {' '.join(argv[1:])}.")
@@ -65,5 +67,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.FLAGS.set_default("verbosity", logging.WARNING)
     app.run(main)

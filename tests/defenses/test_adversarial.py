@@ -136,8 +136,8 @@ BAD_INPUT = {
     "range": (IMAGES * 255, LABELS, r"images must be finite and in \[0.0, 1.0\] \(divide 0..255"),
     "bytes": ((IMAGES * 255).astype("uint8"), LABELS, r"divide 0..255 by 255"),
     "nan": (BROKEN, LABELS, "images must be finite"),
-    "rank": (IMAGES[..., 0], LABELS, r"images must have rank 4, .*got shape \(None, 8, 8\)"),
-    "size": (IMAGES[:, :7], LABELS, r"images must have shape \[batch, 8, 8, 1\], got \(None, 7, 8"),
+    "rank": (IMAGES[..., 0], LABELS, r"images must have rank 4, .*got shape \((None|10), 8, 8\)"),
+    "size": (IMAGES[:, :7], LABELS, r"have shape \[batch, 8, 8, 1\], got \((None|10), 7, 8"),
     "unknown class": (IMAGES, LABELS + 1, r"labels must be whole numbers in \[0, 3\)"),
     "negative class": (IMAGES, LABELS - 1, r"labels must be whole numbers in \[0, 3\)"),
     "fraction": (IMAGES, LABELS + 0.5, r"labels must be whole numbers in \[0, 3\)"),
@@ -152,7 +152,6 @@ def test_bad_input_of_fit(problem, eager):
     model = AdversarialModel(small_network(), attack=fgsm(0.1))
     model.compile("sgd", run_eagerly=eager)
     before = bytes_of(model.variables)
-    message = message.replace("None", "10") if eager else message
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
         model.fit(images, labels, batch_size=10, verbose=0)
     assert bytes_of(model.trainable_variables) == before[: len(model.trainable_variables)]

@@ -1,0 +1,245 @@
+"""What a Keras user expects of compile, fit, evaluate and predict, for every defence."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf.attacks import fgsm, pgd, step_ll
+from aad_tf.defenses import AADModel, AdversarialModel, StandardModel
+from tests.networks import SHAPE, bytes_of, random_images, small_network
+
+COUNT = 10
+IMAGES = random_images(COUNT)
+LABELS = (np.arange(COUNT) % 3).astype("int32")
+DEFENSES = {
+    "standard": StandardModel,
+    "adversarial": lambda network, **options: AdversarialModel(
+        network, attack=pgd(0.1, 0.05, 2), **options
+    ),
+    "aad": lambda network, **options: AADModel(network, attack=step_ll(0.1, 2), **options),
+}
+KEYS = {
+    "standard": {"loss", "accuracy"},
+    "adversarial": {"loss", "adversarial_loss", "accuracy", "adversarial_accuracy"},
+    "aad": {
+        "loss",
+        "classification_loss",
+        "rectification_loss",
+        "preservation_loss",
+        "accuracy",
+        "adversarial_accuracy",
+    },
+}
+every_defense = pytest.mark.parametrize("defense", DEFENSES)
+
+
+def compiled(defense, network=None, rate=0.05, seed=0, **options):
+    model = DEFENSES[defense](network or small_network(), seed=seed)
+    model.compile(keras.optimizers.SGD(rate), **options)
+    return model
+
+
+def fit(model, images=IMAGES, labels=LABELS, **options):
+    options = {"batch_size": 4, "shuffle": False, "verbose": 0, **options}
+    return model.fit(images, labels, **options).history
+
+
+def assert_same_weights(ours, theirs, tolerance=1e-6):
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=tolerance)
+
+
+@every_defense
+def test_history_validation_and_extra_metrics(defense):
+    metrics = [keras.metrics.SparseTopKCategoricalAccuracy(3, name="top3")]
+    model = compiled(defense, metrics=metrics)
+    history = fit(model, epochs=2, validation_data=(IMAGES[:5], LABELS[:5]))
+    expected = KEYS[defense] | {"top3"}
+    assert set(history) == expected | {f"val_{key}" for key in expected}
+    assert all(len(values) == 2 and np.isfinite(values).all() for values in history.values())
+    # Three of three classes: always right.
+    assert history["top3"] == [1.0, 1.0]
+    scores = model.evaluate(IMAGES[:5], LABELS[:5], 4, verbose=0, return_dict=True)
+    assert set(scores) == expected
+    for key, value in scores.items():
+        assert value == pytest.approx(history[f"val_{key}"][-1], abs=1e-5), key
+
+
+@every_defense
+def test_the_network_is_trained_in_place(defense):
+    network = small_network()
+    before = network.get_weights()
+    model = compiled(defense, network)
+    fit(model)
+    assert model.network is network
+    assert model.trainable_variables == network.trainable_variables
+    for old, new in zip(before, network.get_weights(), strict=True):
+        assert np.abs(old - new).max() > 0
+    np.testing.assert_allclose(model.predict(IMAGES, 3, verbose=0), network(IMAGES), atol=1e-6)
+    np.testing.assert_array_equal(model(IMAGES), network(IMAGES))
+
+
+@every_defense
+def test_datasets_arrays_and_eager_mode_agree(defense):
+    by_array, by_dataset, eager = (
+        compiled(defense, run_eagerly=run_eagerly) for run_eagerly in (False, False, True)
+    )
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS.astype("int64"))).batch(4)
+    histories = [
+        fit(by_array),
+        by_dataset.fit(data, verbose=0).history,
+        fit(eager, labels=LABELS[:, None].astype("float32")),
+    ]
+    for model, history in zip((by_dataset, eager), histories[1:], strict=True):
+        assert_same_weights(model, by_array)
+        for key, values in history.items():
+            np.testing.assert_allclose(values, histories[0][key], rtol=1e-4, err_msg=key)
+
+
+@every_defense
+def test_several_steps_an_execution(defense):
+    at_once, single = compiled(defense, steps_per_execution=4), compiled(defense)
+    images, labels = random_images(20), (np.arange(20) % 3).astype("int32")
+    histories = [fit(model, images, labels, batch_size=4) for model in (at_once, single)]
+    assert int(at_once.optimizer.iterations) == 5
+    assert_same_weights(at_once, single)
+    np.testing.assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-5)
+
+
+class CountingAAD(AADModel):
+    """Counts how often the losses are traced."""
+
+    traces = 0
+
+    def training_losses(self, *arguments, **options):
+        CountingAAD.traces += 1
+        return super().training_losses(*arguments, **options)
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 2])
+def test_one_trace_a_step_whatever_the_batch_size(steps_per_execution):
+    model = CountingAAD(small_network(), attack=step_ll(0.1, 2))
+    model.compile("sgd", steps_per_execution=steps_per_execution)
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))
+    traces = []
+    for batches in (data.batch(4), data.batch(3), data.batch(7).repeat(2)):
+        CountingAAD.traces = 0
+        model.fit(batches, epochs=2, verbose=0)
+        traces.append(CountingAAD.traces)
+    # The last batch of each is a short one. Keras writes out the steps of one execution.
+    assert traces[0] in (1, steps_per_execution)
+    assert traces[1:] == [0, 0]
+    CountingAAD.traces = 0
+    model.evaluate(data.batch(4), verbose=0)
+    model.evaluate(data.batch(6), verbose=0)
+    assert CountingAAD.traces in (1, steps_per_execution)
+
+
+@every_defense
+def test_weights_of_zero_leave_examples_out(defense):
+    # The mean runs over the whole batch, as in Keras: weights of 2 and 0 make up for it.
+    weights = np.repeat([2.0, 0.0], COUNT // 2).astype("float32")
+    weighted, halved = compiled(defense), compiled(defense)
+    one = fit(weighted, sample_weight=weights, batch_size=COUNT)
+    other = fit(halved, IMAGES[:5], LABELS[:5], batch_size=COUNT)
+    if defense == "adversarial":
+        # Its random starts come from one stream over the batch, so only statistics agree.
+        assert one["accuracy"] == pytest.approx(other["accuracy"])
+        return
+    assert_same_weights(weighted, halved)
+    for key, values in one.items():
+        np.testing.assert_allclose(values, other[key], rtol=1e-4, err_msg=key)
+
+
+@every_defense
+def test_class_weights_are_sample_weights(defense):
+    by_class, by_sample = compiled(defense), compiled(defense)
+    weights = np.array([0.5, 1.0, 3.0])
+    one = fit(by_class, class_weight=dict(enumerate(weights)))
+    other = fit(by_sample, sample_weight=weights[LABELS])
+    assert_same_weights(by_class, by_sample)
+    np.testing.assert_allclose(one["loss"], other["loss"], rtol=1e-5)
+
+
+@every_defense
+def test_mixed_precision_trains(defense):
+    network = small_network(dtype="mixed_bfloat16")
+    network.layers[-1].dtype_policy = "float32"
+    model = compiled(defense, network)
+    history = fit(model, epochs=3, batch_size=COUNT)
+    assert np.isfinite(list(history.values())).all()
+    assert history["loss"][-1] < history["loss"][0]
+    assert model.predict(IMAGES, verbose=0).dtype == np.float32
+    assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+    exact = fit(compiled(defense), batch_size=COUNT)
+    assert history["loss"][0] == pytest.approx(exact["loss"][0], rel=0.05)
+
+
+@every_defense
+def test_scaled_losses_of_half_precision_are_scaled_back(defense):
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.05), 1024.0)
+    scaled, plain = DEFENSES[defense](small_network()), compiled(defense)
+    scaled.compile(optimizer)
+    np.testing.assert_allclose(fit(scaled)["loss"], fit(plain)["loss"], rtol=1e-4)
+    assert_same_weights(scaled, plain, 1e-5)
+
+
+@every_defense
+def test_two_runs_of_one_seed_agree_bit_for_bit(defense):
+    def run():
+        network = small_network(middle=[keras.layers.Dropout(0.5, seed=1)])
+        model = compiled(defense, network, seed=3)
+        history = fit(model, shuffle=True, epochs=2)
+        return bytes_of(network.get_weights()), history
+
+    assert run() == run()
+
+
+@every_defense
+def test_callbacks_see_and_save_the_defense(defense, tmp_path):
+    model = compiled(defense)
+    path = tmp_path / "best.weights.h5"
+    callbacks = [
+        keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=1, baseline=2.0),
+        keras.callbacks.ModelCheckpoint(path, save_weights_only=True),
+        keras.callbacks.CSVLogger(tmp_path / "history.csv"),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    history = fit(model, epochs=9, callbacks=callbacks, validation_split=0.5)
+    # No accuracy reaches the baseline of 2; patience of one ends after the second epoch.
+    assert len(history["loss"]) == 2
+    assert set(history) <= set((tmp_path / "history.csv").read_text().splitlines()[0].split(","))
+    restored = compiled(defense, small_network(seed=9))
+    restored.load_weights(path)
+    assert_same_weights(restored.network, model.network, 0)
+
+
+def test_frozen_layers_stay():
+    network = small_network()
+    network.get_layer("conv").trainable = False
+    model = AADModel(network, attack=fgsm(0.1))
+    model.compile(keras.optimizers.SGD(0.1))
+    before = bytes_of(network.get_layer("conv").variables)
+    scores = bytes_of(network.get_layer("scores").variables)
+    fit(model)
+    assert bytes_of(network.get_layer("conv").variables) == before
+    assert bytes_of(network.get_layer("scores").variables) != scores
+
+
+def test_a_float64_network_trains_in_float64():
+    network = small_network(dtype="float64")
+    model = AADModel(network, attack=pgd(0.1, 0.05, 6))
+    model.compile(keras.optimizers.SGD(0.05))
+    assert np.isfinite(fit(model)["loss"]).all()
+    assert model.predict(IMAGES, verbose=0).dtype == np.float64
+    assert {variable.dtype for variable in network.variables} == {"float64"}
+
+
+def test_any_shape_of_image_trains():
+    shape = (*SHAPE[:1], 11, 3)
+    model = AADModel(small_network(shape=shape), attack=step_ll(0.1, 2), losses="reference_code")
+    model.compile("adam")
+    assert np.isfinite(fit(model, random_images(COUNT, shape))["loss"]).all()
