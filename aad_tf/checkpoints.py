@@ -27,16 +27,23 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         model: the compiled model.
         directory: where checkpoints go.
         every: steps between checkpoints; one is also saved after each epoch.
+        steps_per_epoch: steps of a whole epoch; its last step is saved by the end of the epoch,
+            which comes after validation.
         keep: how many checkpoints to keep.
 
     Example:
-        >>> checkpoint = ResumableCheckpoint(model, "run/checkpoints", every=200)
+        >>> checkpoint = ResumableCheckpoint(model, "run/checkpoints", 200, steps_per_epoch=550)
         >>> epoch, step = checkpoint.restore()
         >>> model.fit(data_from(epoch, step), callbacks=[checkpoint], initial_epoch=epoch, ...)
     """
 
     def __init__(
-        self, model: keras.Model, directory: str | os.PathLike[str], every: int, keep: int = 3
+        self,
+        model: keras.Model,
+        directory: str | os.PathLike[str],
+        every: int,
+        steps_per_epoch: int,
+        keep: int = 3,
     ) -> None:
         super().__init__()
         self._epoch = tf.Variable(0, dtype=tf.int64)
@@ -49,7 +56,9 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         )
         self._checkpoint = checkpoint
         self._manager = tf.train.CheckpointManager(checkpoint, os.fspath(directory), keep)
+        self._weights = [variable.value for variable in model.trainable_variables]
         self._every = every
+        self._steps_per_epoch = steps_per_epoch
         self._first_step = 0
         self._last_saved = 0
         self._restored_metrics: list[np.ndarray] | None = None
@@ -100,7 +109,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves when the next multiple of `every` steps was reached."""
         done = self._first_step + batch + 1
-        if done - self._last_saved >= self._every:
+        if done - self._last_saved >= self._every and done < self._steps_per_epoch:
             self._save(int(self._epoch), done)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -109,6 +118,12 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._save(epoch + 1, 0)
 
     def _save(self, epoch: int, step: int) -> None:
+        # A loss speaks of the weights before its update, so a bad update shows here first.
+        if not all(bool(tf.reduce_all(tf.math.is_finite(weight))) for weight in self._weights):
+            raise FloatingPointError(
+                f"Weights became NaN or infinite in epoch {int(self._epoch) + 1}; the checkpoint "
+                f"before is kept. Lower the learning rate, or clip gradients."
+            )
         self._epoch.assign(epoch)
         self._step.assign(step)
         self._manager.save()

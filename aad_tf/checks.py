@@ -139,25 +139,24 @@ def _asserted(values: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tenso
         return tf.identity(values)
 
 
-def check_epsilon(value: float, name: str = "epsilon", *, range_width: float = 1.0) -> float:
+def check_epsilon(value: float, name: str = "epsilon") -> float:
     """Returns an l-inf size as a float, or asks whether /255 was meant.
 
     Args:
-        value: size in pixel units, within `[0, range_width]`.
+        value: size in the unit of the images, within [0, 1].
         name: how the argument is called in the message.
-        range_width: width of the pixel range.
 
     Raises:
         TypeError: not a number.
-        ValueError: negative, NaN, or wider than the pixel range.
+        ValueError: negative, NaN, or above 1.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
-        raise TypeError(f"{name} must be a number in [0, {range_width}], got {value!r}.")
+        raise TypeError(f"{name} must be a number in [0, 1], got {value!r}.")
     if math.isnan(value) or value < 0:
-        raise ValueError(f"{name} must be in [0, {range_width}], got {value}.")
-    if value > range_width:
+        raise ValueError(f"{name} must be in [0, 1], got {value}.")
+    if value > 1:
         raise ValueError(
-            f"{name} must be in [0, {range_width}], the unit of the images, got {value}. "
+            f"{name} must be in [0, 1], the unit of the images, got {value}. "
             f"Was {value}/255 = {value / 255:.4g} meant?"
         )
     return float(value)

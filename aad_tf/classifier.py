@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import keras
@@ -10,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf import introspection
+from aad_tf.checks import check_images, check_labels
 from aad_tf.final_softmax import softmax_to_strip, without_softmax
 from aad_tf.second_order import exact_moments, refuse_unsafe_operations
 from aad_tf.types import Bounds, ClassifierOutput
@@ -67,22 +67,20 @@ class Classifier:
                 softmax layer is taken off.
             attention_layer: name of the layer to explain; by default the last layer on the way
                 to the logits whose output still has a spatial grid, as Grad-CAM recommends.
-            bounds: lowest and highest pixel value the model takes.
+            bounds: lowest and highest pixel value the model takes. Attack sizes are in this unit
+                and at most 1: put a Rescaling(255) layer in front of a model that takes 0..255.
             input_shape: `(H, W, C)`, for a subclassed model that was never called.
 
         Returns:
             A Classifier sharing the model's weights.
 
         Raises:
-            TypeError: not a Keras model.
+            TypeError: not a Keras model, or a defence, which holds a Classifier already.
             ValueError: no spatial features, unknown attention layer, outputs that are
                 probabilities and cannot be turned into logits, or a layer between attention
                 layer and logits whose second derivative TensorFlow gets wrong.
         """
-        if isinstance(model, Classifier):
-            raise TypeError("model is a Classifier already; pass it on as it is.")
-        if not isinstance(model, keras.Model):
-            raise TypeError(f"model must be a keras.Model, got {type(model).__name__}.")
+        _check_model(model)
         bounds = Bounds(*bounds)
         if not bounds.lower < bounds.upper:
             raise ValueError(f"bounds must be (lower, upper) with lower < upper, got {bounds}.")
@@ -125,14 +123,11 @@ class Classifier:
         calls: list[introspection.LayerCall] = []
         with (
             exact_moments(),
-            self._without_softmax(),
+            without_softmax(self._softmax),
             introspection.recording([self._attention], calls.append),
         ):
             logits = self.model(images, training=training)
         return ClassifierOutput(logits, calls[-1].output)
-
-    def _without_softmax(self) -> contextlib.AbstractContextManager[None]:
-        return without_softmax(self._softmax)
 
     def predict_logits(self, images: tf.Tensor) -> tf.Tensor:
         """Logits in inference mode from one compiled graph, whatever the batch size."""
@@ -150,6 +145,49 @@ class Classifier:
     def image_spec(self) -> tf.TensorSpec:
         """Signature of an image batch of any size."""
         return tf.TensorSpec((None, *self.input_shape), self.dtype)
+
+
+def held_classifier(model: Any) -> Classifier | None:
+    """The Classifier that a defence trains, or None if `model` is no defence."""
+    held = getattr(model, "classifier", None)
+    return held if isinstance(held, Classifier) else None
+
+
+def checked_inputs(
+    classifier: Any, images: Any, labels: Any, name: str = "labels"
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns images in the classifier's dtype and int32 labels, or says what is wrong.
+
+    Raises:
+        TypeError: no Classifier, images not floating point, or labels not integers.
+        ValueError: wrong rank or shape, NaN, values or labels out of range.
+    """
+    if not isinstance(classifier, Classifier):
+        raise TypeError(
+            f"classifier must be a Classifier, got {type(classifier).__name__}. Wrap a Keras model "
+            f"with aad_tf.Classifier.from_keras(model); a defence holds one as .classifier."
+        )
+    images = check_images(
+        images,
+        bounds=classifier.bounds,
+        image_shape=classifier.input_shape,
+        dtype=classifier.dtype,
+    )
+    labels = check_labels(
+        labels, batch_size=images.shape[0], num_classes=classifier.num_classes, name=name
+    )
+    return images, labels
+
+
+def _check_model(model: Any) -> None:
+    if isinstance(model, Classifier):
+        raise TypeError("model is a Classifier already; pass it on as it is.")
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model must be a keras.Model, got {type(model).__name__}.")
+    if held_classifier(model) is not None:
+        raise TypeError(
+            f"model is a defence ({type(model).__name__}): pass its .classifier, or its .network."
+        )
 
 
 def _dtype(model: keras.Model) -> tf.DType:

@@ -12,6 +12,7 @@ from typing import Any
 from aad_tf.attacks import parse_attack
 from aad_tf.checks import check_count, near_names
 from aad_tf.losses import PRESETS as LOSS_PRESETS
+from aad_tf.losses import AADLosses
 
 DEFENSES = ("none", "adversarial", "aad")
 PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
@@ -49,10 +50,21 @@ class DefenseConfig:
         check_count(self.warmup_steps, "defense.warmup_steps", least=0)
         if self.kind != "none":
             parse_attack(self.attack)
+        _check_loss_parts(self.loss_parts)
         if self.losses not in LOSS_PRESETS:
             raise ValueError(
                 f"Unknown defense.losses {self.losses!r}." + near_names(self.losses, LOSS_PRESETS)
             )
+
+
+def _check_loss_parts(parts: Mapping[str, Any]) -> None:
+    known = {part.name for part in dataclasses.fields(AADLosses)}
+    for name in parts:
+        if name not in known:
+            raise ValueError(
+                f"Unknown part {name!r} in defense.loss_parts." + near_names(name, known)
+            )
+    AADLosses().replace(**parts)
 
 
 @dataclass(frozen=True)

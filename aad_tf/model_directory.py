@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +108,24 @@ def claim(model_dir: str | os.PathLike[str], config: ExperimentConfig) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def locked(model_dir: str | os.PathLike[str]) -> Iterator[None]:
+    """Keeps other processes from training in a directory while the context is open.
+
+    Raises:
+        ModelDirectoryError: another process is training there.
+    """
+    with open(Path(model_dir) / ".lock", "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ModelDirectoryError(
+                f"Another process is training in {model_dir}. Wait for it, or give another "
+                f"--model_dir."
+            ) from error
+        yield
+
+
 def is_finished(model_dir: str | os.PathLike[str]) -> bool:
     """Whether the run of a model directory reached its end and exported its network."""
     directory = Path(model_dir)
@@ -137,6 +158,18 @@ def load_classifier(model_dir: str | os.PathLike[str]) -> tuple[Classifier, Expe
         >>> classifier, config = load_classifier("runs/mnist_aad_step_ll")
     """
     config = read_config(model_dir)
+    network = load_network(model_dir)
+    if config.precision.startswith("mixed"):
+        network = _in_float32(network, config)
+    return Classifier.from_keras(network, config.attention_layer or None), config
+
+
+def load_network(model_dir: str | os.PathLike[str]) -> keras.Model:
+    """Loads the trained network of a model directory in the precision it was trained in.
+
+    Raises:
+        ModelDirectoryError: unfinished run, or a network file that is cut short.
+    """
     path = Path(model_dir) / NETWORK
     if not path.is_file():
         raise ModelDirectoryError(
@@ -144,14 +177,11 @@ def load_classifier(model_dir: str | os.PathLike[str]) -> tuple[Classifier, Expe
             f"train.main command again to resume it."
         )
     try:
-        network = keras.saving.load_model(path, compile=False)
+        return keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise ModelDirectoryError(
             f"{path} cannot be read; it is cut short or not a Keras file: {error}"
         ) from error
-    if config.precision.startswith("mixed"):
-        network = _in_float32(network, config)
-    return Classifier.from_keras(network, config.attention_layer or None), config
 
 
 def _in_float32(network: keras.Model, config: ExperimentConfig) -> keras.Model:

@@ -68,7 +68,7 @@ def compare_networks(
 def _captions(
     classifier: Classifier, images: np.ndarray, class_names: tuple[str, ...]
 ) -> list[str]:
-    logits = tf.cast(classifier.predict_logits(images), tf.float32)
+    logits = tf.cast(classifier.predict_logits(tf.cast(images, classifier.dtype)), tf.float32)
     probabilities = tf.nn.softmax(logits).numpy()
     predicted = probabilities.argmax(axis=-1)
     names = [class_names[label] if class_names else str(label) for label in predicted]

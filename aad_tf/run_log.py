@@ -107,30 +107,48 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}"
 
 
-class RunRecord:
+class RunRecord(keras.callbacks.Callback):
     """run.json: what was run, on what, with which versions; one entry a start.
+
+    Seconds are added after each epoch, so a kill loses those of the epoch it interrupts only.
 
     Args:
         path: the file; an earlier record of the same run is continued.
         config: what is trained.
         dataset: the copy of the data it is trained on.
+
+    Raises:
+        ValueError: the earlier part of the run was trained on another copy of the data.
     """
 
     def __init__(self, path: Path, config: ExperimentConfig, dataset: DatasetInfo) -> None:
+        super().__init__()
         self._path = path
         earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        self._record = {
+        copy = {"source": dataset.source, "fingerprint": dataset.fingerprint}
+        if earlier.get("dataset", copy) != copy:
+            raise ValueError(
+                f"This run began on {earlier['dataset']}, but the data directory now holds {copy}. "
+                f"Point to the first copy, or train in another model directory."
+            )
+        self._record: dict[str, Any] = {
             "state": "running",
             "preset": config.name,
-            "dataset": {"source": dataset.source, "fingerprint": dataset.fingerprint},
+            "dataset": copy,
             "starts": [*earlier.get("starts", []), provenance()],
             "seconds": earlier.get("seconds", 0.0),
         }
         self._began = time.monotonic()
         write_json_atomically(path, self._record)
 
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Adds the time since the last epoch."""
+        now = time.monotonic()
+        self._record["seconds"] += now - self._began
+        self._began = now
+        write_json_atomically(self._path, self._record)
+
     def finish(self) -> None:
-        """Marks the run as finished and adds its time."""
+        """Marks the run as finished."""
         self._record["state"] = "finished"
-        self._record["seconds"] += time.monotonic() - self._began
         write_json_atomically(self._path, self._record)

@@ -95,23 +95,48 @@ def train(
     """
     directory = Path(model_dir)
     dataset = data.info(config.dataset, data_dir)
+    steps = _steps_per_epoch(config, dataset)
     resumed = model_directory.claim(directory, config)
-    if not resumed:
-        write_json_atomically(directory / model_directory.CONFIG, configs.to_dict(config))
+    with model_directory.locked(directory):
+        if not resumed:
+            write_json_atomically(directory / model_directory.CONFIG, configs.to_dict(config))
+        elif model_directory.is_finished(directory):
+            LOGGER.info("%s is finished already.", directory)
+            return build_defense(config, model_directory.load_network(directory))
+        return _train(config, directory, dataset, steps, data_dir, callbacks)
+
+
+def _steps_per_epoch(config: ExperimentConfig, dataset: data.DatasetInfo) -> int:
+    steps = -(-dataset.num_examples["train"] // config.batch_size)
+    if steps % config.steps_per_execution:
+        raise ValueError(
+            f"steps_per_execution must divide the {steps} steps of an epoch, got "
+            f"{config.steps_per_execution}."
+        )
+    return steps
+
+
+def _train(
+    config: ExperimentConfig,
+    directory: Path,
+    dataset: data.DatasetInfo,
+    steps: int,
+    data_dir: str | None,
+    callbacks: tuple[keras.callbacks.Callback, ...],
+) -> DefenseModel:
+    record = RunRecord(directory / model_directory.RUN, config, dataset)
     keras.utils.set_random_seed(config.seed)
     network = model_directory.build_network(config, dataset.image_shape, dataset.num_classes)
     model = build_defense(config, network)
     checkpoint = ResumableCheckpoint(
-        model, directory / model_directory.CHECKPOINTS, config.checkpoint_steps
+        model, directory / model_directory.CHECKPOINTS, config.checkpoint_steps, steps
     )
     epoch, step = checkpoint.restore()
-    if resumed and model_directory.is_finished(directory):
-        LOGGER.info("%s is finished already.", directory)
-        return model
-    record = RunRecord(directory / model_directory.RUN, config, dataset)
     if epoch or step:
         LOGGER.info("Resuming at epoch %d, step %d.", epoch + 1, step)
-    _fit(model, config, dataset, (epoch, step), data_dir, directory, checkpoint, callbacks)
+    history = EpochHistory(directory / model_directory.HISTORY, first_epoch=epoch)
+    watchers = [StopOnNonFiniteLoss(), *callbacks, history, record, checkpoint]
+    _fit(model, config, steps, (epoch, step), data_dir, watchers)
     export.save_network(network, directory / model_directory.NETWORK)
     export.export_saved_model(model.classifier, directory / model_directory.SAVED_MODEL)
     record.finish()
@@ -121,26 +146,18 @@ def train(
 def _fit(
     model: DefenseModel,
     config: ExperimentConfig,
-    dataset: data.DatasetInfo,
+    steps: int,
     position: tuple[int, int],
     data_dir: str | None,
-    directory: Path,
-    checkpoint: ResumableCheckpoint,
-    callbacks: tuple[keras.callbacks.Callback, ...],
+    callbacks: list[keras.callbacks.Callback],
 ) -> None:
     """Fits from a position; an epoch begun earlier is finished by a shorter call of its own."""
-    steps = -(-dataset.num_examples["train"] // config.batch_size)
     validation = None
     if config.validation_examples:
         validation = data.evaluation_batches(
-            config.dataset,
-            "validation",
-            config.batch_size,
-            data_dir,
-            limit=min(config.validation_examples, dataset.num_examples["validation"]),
+            config.dataset, "validation", config.batch_size, data_dir, config.validation_examples
         )
     epoch, step = position
-    history = EpochHistory(directory / model_directory.HISTORY, first_epoch=epoch)
     progress = ProgressLog(config.epochs, steps)
     while epoch < config.epochs:
         last_epoch = epoch + 1 if step else config.epochs
@@ -154,7 +171,7 @@ def _fit(
             steps_per_epoch=steps - step,
             validation_data=validation,
             shuffle=False,
-            callbacks=[StopOnNonFiniteLoss(), *callbacks, history, checkpoint, progress],
+            callbacks=[*callbacks, progress],
             verbose="auto" if sys.stdout.isatty() else 0,
         )
         epoch, step = last_epoch, 0

@@ -17,6 +17,7 @@ from absl import app, flags
 
 from aad_tf.checks import near_names
 from aad_tf.logs import show_progress
+from aad_tf.results import check_writable
 from benchmarks import report, suite
 from benchmarks.peers import PeersMissingError
 from benchmarks.subject import SIZES
@@ -37,6 +38,7 @@ def main(argv: list[str]) -> None:
             raise app.UsageError(f"Unknown benchmark {name!r}.{near_names(name, suite.BENCHMARKS)}")
     show_progress()
     try:
+        check_writable(_OUTPUT.value)
         found = suite.run(_ONLY.value or list(suite.BENCHMARKS), _SIZE.value, _say)
         written = report.write(_OUTPUT.value, found)
     except (PeersMissingError, OSError) as error:

@@ -125,14 +125,13 @@ def write(path: PathLike, report: Mapping[str, Any]) -> Path:
     """Writes a report as JSON, and as Markdown beside it; each is there whole or not at all.
 
     Args:
-        path: JSON file to write or replace; its directory is made if missing.
+        path: JSON file to write or replace; its directory must exist.
         report: as `benchmarks.suite.run` returns it.
 
     Returns:
         Path of the Markdown file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json_atomically(path, report)
     beside = path.with_suffix(".md")
     with write_atomically(beside) as file:

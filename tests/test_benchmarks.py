@@ -135,8 +135,8 @@ def test_report_is_written_as_json_and_markdown(tmp_path: Path) -> None:
         "load_average_after": 0.75,
         "provenance": suite.provenance(),
     }
-    written = report.write(tmp_path / "new" / "latest.json", found)
-    assert json.loads((tmp_path / "new" / "latest.json").read_text())["size"] == "small"
+    written = report.write(tmp_path / "latest.json", found)
+    assert json.loads((tmp_path / "latest.json").read_text())["size"] == "small"
     assert sorted(path.name for path in written.parent.iterdir()) == ["latest.json", "latest.md"]
     text = written.read_text()
     assert "| nothing | ours / theirs | **9.5x** | 9 to 10 | 9.25 | at most 8 | **no** |" in text

@@ -92,9 +92,9 @@ def test_good_labels_become_int32(dtype):
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (8, ValueError, r"epsilon must be in \[0, 1.0\].*got 8. Was 8/255 = 0.03137 meant\?"),
+        (8, ValueError, r"epsilon must be in \[0, 1\].*got 8. Was 8/255 = 0.03137 meant\?"),
         (1.0001, ValueError, "Was 1.0001/255"),
-        (-0.1, ValueError, r"in \[0, 1.0\], got -0.1"),
+        (-0.1, ValueError, r"in \[0, 1\], got -0.1"),
         (float("nan"), ValueError, "got nan"),
         ("0.1", TypeError, "must be a number in .* got '0.1'"),
         (True, TypeError, "got True"),

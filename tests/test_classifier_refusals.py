@@ -7,9 +7,12 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import models
+from aad_tf.attacks import fgsm
+from aad_tf.attention import grad_cam
 from aad_tf.classifier import Classifier
+from aad_tf.defenses import StandardModel
 from aad_tf.types import Bounds
-from tests.networks import SHAPE, SubclassedNetwork, called, small_network
+from tests.networks import SHAPE, SubclassedNetwork, called, random_images, small_network
 
 layers = keras.layers
 
@@ -111,6 +114,19 @@ def test_what_is_no_model():
         Classifier.from_keras(Classifier.from_keras(small_network()))
     with pytest.raises(ValueError, match="bounds must be .* lower < upper"):
         Classifier.from_keras(small_network(), bounds=Bounds(1.0, 0.0))
+
+
+def test_a_defence_is_not_wrapped_again():
+    with pytest.raises(TypeError, match=r"a defence \(StandardModel\): pass its .classifier, or"):
+        Classifier.from_keras(StandardModel(small_network()))
+
+
+@pytest.mark.parametrize("make", [small_network, lambda: StandardModel(small_network())])
+def test_attacks_and_maps_name_the_way_to_a_classifier(make):
+    images, labels = random_images(), [0, 1, 2, 0]
+    for call in (fgsm(0.1), fgsm(0.1).rounds, grad_cam):
+        with pytest.raises(TypeError, match=r"got (Sequential|StandardModel).*from_keras\(model\)"):
+            call(make(), images, labels)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ def test_an_unknown_key_lists_the_near_ones() -> None:
         ({"defense": {"kind": "add"}}, "Unknown defense.kind 'add'.*'aad'"),
         ({"defense": {"kind": "aad", "attack": "fgsm(epsilon=8)"}}, "8/255"),
         ({"defense": {"losses": "papers"}}, "Did you mean 'paper'"),
+        ({"defense": {"loss_parts": {"rectificaton": "l2"}}}, "Did you mean 'rectification'"),
+        ({"defense": {"loss_parts": {"rectification": "l3"}}}, "Unknown distance 'l3'"),
         ({"evaluation_attacks": ["pdg(epsilon=0.1)"]}, "Did you mean 'pgd'"),
     ],
 )

@@ -19,6 +19,7 @@ import tensorflow as tf
 from aad_tf.attacks import GradientSignAttack, fgsm, ifgsm, iter_ll, pgd, step_ll
 from aad_tf.attacks.steps import compiled_step
 from aad_tf.classifier import Classifier
+from aad_tf.defenses import StandardModel
 from aad_tf.evaluation import (
     Progress,
     ProgressLine,
@@ -350,6 +351,35 @@ def test_the_summary_carries_threat_model_interval_and_origin(random_network, ex
     assert json.loads(json.dumps(summary)) == summary
 
 
+def test_threat_models_follow_the_bounds():
+    # 0.15 of a range of width 2 is 0.075 of it; two rounds of 0.9 reach 1.8, not 1.
+    classifier = Classifier.from_keras(brightness_classifier().model, bounds=(-1.0, 1.0))
+    data = (gray_images([0.2, 0.8]), np.array([0, 1]))
+    attacks = [fgsm(0.15), step_ll(0.9, num_steps=2)]
+    one, two = evaluate_robustness(classifier, data, attacks).summary["attacks"]
+    assert one["threat_model"]["bounds"] == [-1.0, 1.0]
+    assert one["threat_model"]["epsilon"] == 0.15
+    assert one["threat_model"]["epsilon_255"] == pytest.approx(19.125)
+    assert two["threat_model"]["epsilon"] == pytest.approx(1.8)
+    assert two["threat_model"]["epsilon_255"] == pytest.approx(229.5)
+    usual = evaluate_robustness(brightness_classifier(), data, fgsm(0.15)).summary["attacks"][0]
+    assert "bounds" not in usual["threat_model"]
+    assert usual["threat_model"]["epsilon_255"] == pytest.approx(38.25)
+
+
+def test_a_defence_is_evaluated_by_its_classifier(random_network, examples):
+    defence = StandardModel(random_network)
+    report = evaluate_robustness(defence, examples, PRESETS["fgsm"])
+    expected = evaluate_robustness(random_network, examples, PRESETS["fgsm"])
+    assert list(report.records()) == list(expected.records())
+
+
+def test_unknown_attack_names_list_the_known(random_network, examples):
+    report = evaluate_robustness(random_network, examples, PRESETS["fgsm"])
+    with pytest.raises(ValueError, match="No attack is named 'FGSM'.* Known: fgsm."):
+        report.robust_accuracy("FGSM")
+
+
 def test_a_single_step_that_beats_many_is_reported_as_masking():
     # Over the island, two steps under last_iterate return to where one step had fooled.
     data = (gray_images([0.5] * 10), np.zeros(10, int))
@@ -458,6 +488,39 @@ def test_a_finished_run_is_read_back(random_network, examples, tmp_path):
     (tmp_path / "r.summary.json").unlink()
     with pytest.raises(FileExistsError, match="not its summary r.summary.json"):
         evaluate_robustness(random_network, examples, ATTACKS, output=path)
+
+
+BATCHED = {
+    "arrays": lambda arrays: arrays,
+    "whole batches": lambda arrays: tf.data.Dataset.from_tensor_slices(arrays).batch(
+        5, drop_remainder=True
+    ),
+    "a short last batch": lambda arrays: tf.data.Dataset.from_tensor_slices(arrays).batch(100),
+}
+
+
+@pytest.mark.parametrize("kind", BATCHED)
+def test_a_longer_data_set_is_another_evaluation(kind, random_network, examples, tmp_path):
+    path, batched = tmp_path / "r.jsonl", BATCHED[kind]
+    attack = PRESETS["fgsm"]
+    first = batched(tuple(part[:5] for part in examples))
+    report = evaluate_robustness(random_network, first, attack, output=path)
+    assert report.summary["attacks"][0]["count"] == 5
+    again = evaluate_robustness(random_network, first, attack, output=path)
+    assert again.summary == report.summary
+    longer = batched(tuple(part[:20] for part in examples))
+    with pytest.raises(ValueError, match=r"differs in num_examples \(5 there, 20 asked for\)"):
+        evaluate_robustness(random_network, longer, attack, output=path)
+
+
+def test_a_summary_from_before_examples_were_counted_is_read(random_network, examples, tmp_path):
+    path = tmp_path / "r.jsonl"
+    evaluate_robustness(random_network, examples, PRESETS["fgsm"], output=path)
+    summary = read_summary(path)
+    assert summary["evaluated"].pop("num_examples") == 60
+    (tmp_path / "r.summary.json").write_text(json.dumps(summary))
+    again = evaluate_robustness(random_network, examples, PRESETS["fgsm"], output=path)
+    assert again.summary == summary
 
 
 def interrupted(random_network, examples, output: Path) -> Path:

@@ -41,3 +41,12 @@ def test_class_names_stand_under_the_maps(classifier: Classifier) -> None:
     names = tuple(f"digit-{number}" for number in range(10))
     figure = compare_networks({"plain": classifier}, images, labels, fgsm(0.1), class_names=names)
     assert any(text.startswith("digit-") for text in texts_of(figure))
+
+
+def test_float64_networks_are_drawn() -> None:
+    network = Classifier.from_keras(models.build("lenet", (28, 28, 1), 10, dtype="float64"))
+    images, labels = next(iter(data.evaluation_batches("digits", "test", 1)))
+    assert images.dtype == "float32"
+    figure = compare_networks({"double": network}, images, labels, fgsm(0.1))
+    predicted = int(np.argmax(network.predict_logits(np.asarray(images, np.float64))))
+    assert any(text.startswith(f"{predicted} 0.") for text in texts_of(figure))

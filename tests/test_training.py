@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ import numpy as np
 import pytest
 
 from aad_tf import model_directory
-from aad_tf.checkpoints import CheckpointError
+from aad_tf.checkpoints import CheckpointError, ResumableCheckpoint
 from aad_tf.configs import DefenseConfig, ExperimentConfig
 from aad_tf.model_directory import ModelDirectoryError, load_classifier
-from aad_tf.training import train
+from aad_tf.training import build_defense, train
 
 CONFIG = ExperimentConfig(
     dataset="digits",
@@ -81,6 +82,72 @@ def test_a_finished_run_is_not_trained_again(uninterrupted: Path) -> None:
     train(CONFIG, uninterrupted, callbacks=(KillAt(1),))
     for now, then in zip(weights_of(uninterrupted), before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+class KillAfterEpoch(keras.callbacks.Callback):
+    """Stops training dead after validation, before the epoch is saved."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        raise KilledError
+
+
+def test_a_kill_between_the_last_step_and_the_end_of_its_epoch_is_no_loss(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, checkpoint_steps=1, epochs=1)
+    with pytest.raises(KilledError):
+        train(config, tmp_path / "killed", callbacks=(KillAfterEpoch(),))
+    train(config, tmp_path / "killed")
+    train(config, tmp_path / "whole")
+    for resumed, expected in zip(
+        weights_of(tmp_path / "killed"), weights_of(tmp_path / "whole"), strict=True
+    ):
+        np.testing.assert_array_equal(resumed, expected)
+
+
+def test_steps_per_execution_must_divide_the_epoch(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, steps_per_execution=2)
+    with pytest.raises(ValueError, match="must divide the 5 steps of an epoch, got 2"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_needs_no_checkpoints(uninterrupted: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(uninterrupted, copy)
+    shutil.rmtree(copy / model_directory.CHECKPOINTS)
+    network = train(CONFIG, copy).network
+    for loaded, expected in zip(network.get_weights(), weights_of(uninterrupted), strict=True):
+        np.testing.assert_array_equal(loaded, expected)
+
+
+def test_another_copy_of_the_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        train(CONFIG, tmp_path, callbacks=(KillAt(3),))
+    path = tmp_path / model_directory.RUN
+    record = json.loads(path.read_text())
+    record["dataset"]["fingerprint"] = "0" * 16
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="This run began on .*000"):
+        train(CONFIG, tmp_path)
+
+
+def test_two_processes_do_not_train_in_one_directory(tmp_path: Path) -> None:
+    with (
+        model_directory.locked(tmp_path),
+        pytest.raises(ModelDirectoryError, match="Another process is training"),
+    ):
+        train(CONFIG, tmp_path)
+
+
+def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(tmp_path: Path) -> None:
+    model = build_defense(CONFIG, model_directory.build_network(CONFIG, (28, 28, 1), 10))
+    checkpoint = ResumableCheckpoint(model, tmp_path, every=1, steps_per_epoch=5)
+    checkpoint.on_train_batch_end(0)
+    variable = model.trainable_variables[0]
+    variable.assign(np.full(variable.shape, np.inf))
+    with pytest.raises(FloatingPointError, match="Weights became NaN or infinite in epoch 1"):
+        checkpoint.on_train_batch_end(1)
+    assert checkpoint.restore() == (0, 1)
+    assert np.isfinite(variable.numpy()).all()
 
 
 def test_the_run_is_recorded(uninterrupted: Path) -> None:

@@ -13,17 +13,21 @@ import tensorflow as tf
 
 from aad_tf.attacks.objectives import Objective
 from aad_tf.attacks.steps import all_of_loop, compiled_step, gradient_sign_step, last_of_loop
-from aad_tf.checks import check_count, check_epsilon, check_images, check_labels
-from aad_tf.classifier import Classifier
+from aad_tf.checks import check_count, check_epsilon
+from aad_tf.classifier import Classifier, checked_inputs
+from aad_tf.types import Bounds
 
 
 @dataclass(frozen=True)
 class GradientSignAttack:
     """Iterated signed gradient descent of an objective under an l-inf budget.
 
+    Sizes are in the unit of the images, whatever the classifier's bounds, and at most 1. A network
+    that takes 0..255 should get a Rescaling(255) layer in front, and images in [0, 1].
+
     Attributes:
         objective: what is descended; it carries its own sign and labels.
-        step_size: size of a step, in the unit of the images ([0, 1], not /255).
+        step_size: size of a step, in the unit of the images, in [0, 1] (not /255).
         num_steps: number of steps (rounds).
         epsilon: l-inf budget around the clean image; None lets rounds accumulate to
             `num_steps * step_size`, as the AAD paper does.
@@ -61,19 +65,26 @@ class GradientSignAttack:
 
     @property
     def total_epsilon(self) -> float:
-        """Largest possible l-inf perturbation, in pixel units."""
-        reach = self.num_steps * self.step_size
-        if self.epsilon is None:
-            return min(reach, 1.0)
-        return self.epsilon if self.random_start else min(self.epsilon, reach)
+        """Largest possible l-inf perturbation of images in [0, 1], in their unit."""
+        return self._reach(1.0)
 
-    def threat_model(self) -> dict[str, Any]:
-        """What a robust accuracy under this attack speaks of, ready for a record."""
-        return {
+    def threat_model(self, bounds: Bounds = Bounds(0.0, 1.0)) -> dict[str, Any]:
+        """What a robust accuracy under this attack speaks of, ready for a record.
+
+        Args:
+            bounds: pixel range of the images; part of the record unless it is (0, 1).
+
+        Returns:
+            Entries that `json` can write. `epsilon` is in the unit of the images, `epsilon_255`
+            in 255ths of the width of their range.
+        """
+        width = bounds[1] - bounds[0]
+        epsilon = self._reach(width)
+        model = {
             "attack": self.name,
             "norm": "linf",
-            "epsilon": self.total_epsilon,
-            "epsilon_255": self.total_epsilon * 255,
+            "epsilon": epsilon,
+            "epsilon_255": epsilon / width * 255,
             "projected": self.epsilon is not None,
             "steps": self.num_steps,
             "step_size": self.step_size,
@@ -82,6 +93,8 @@ class GradientSignAttack:
             "objective": self.objective.name,
             "labels": "true",
         }
+        unusual = {} if tuple(bounds) == (0.0, 1.0) else {"bounds": [float(b) for b in bounds]}
+        return {**model, **unusual}
 
     def rounds(
         self, classifier: Classifier, images: Any, labels: Any, *, seed: int | None = None
@@ -99,10 +112,10 @@ class GradientSignAttack:
             restart kept for each example.
 
         Raises:
-            TypeError: images not floating point, or labels not integers.
+            TypeError: no Classifier, images not floating point, or labels not integers.
             ValueError: wrong rank or shape, NaN, values out of range, labels out of range.
         """
-        images, labels = self._checked(classifier, images, labels)
+        images, labels = checked_inputs(classifier, images, labels)
         step = self._eager_step(classifier, images, labels)
 
         def run(start: tf.Tensor) -> tf.Tensor:
@@ -118,7 +131,7 @@ class GradientSignAttack:
         self, classifier: Classifier, images: Any, labels: Any, *, seed: int | None = None
     ) -> tf.Tensor:
         """Adversarial images after the last round, `[batch, H, W, C]`; see `rounds`."""
-        images, labels = self._checked(classifier, images, labels)
+        images, labels = checked_inputs(classifier, images, labels)
         step = self._eager_step(classifier, images, labels)
 
         def run(start: tf.Tensor) -> tf.Tensor:
@@ -174,19 +187,11 @@ class GradientSignAttack:
         epsilon = math.inf if self.epsilon is None else self.epsilon
         return tf.constant(self.step_size, dtype), tf.constant(epsilon, dtype)
 
-    def _checked(
-        self, classifier: Classifier, images: Any, labels: Any
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        images = check_images(
-            images,
-            bounds=classifier.bounds,
-            image_shape=classifier.input_shape,
-            dtype=classifier.dtype,
-        )
-        labels = check_labels(
-            labels, batch_size=images.shape[0], num_classes=classifier.num_classes
-        )
-        return images, labels
+    def _reach(self, width: float) -> float:
+        reach = self.num_steps * self.step_size
+        if self.epsilon is None:
+            return min(reach, width)
+        return self.epsilon if self.random_start else min(self.epsilon, reach)
 
     def _eager_step(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
@@ -217,7 +222,10 @@ class GradientSignAttack:
         kept = run(self.start(images, classifier, seed))
         for restart in range(1, self.restarts):
             last = kept if axis == 0 else kept[-1]
-            fooled = tf.argmax(classifier(last).logits, -1, tf.int32) != labels
+            # Op by op, a forward pass takes several times as long as the compiled one.
+            eager = tf.executing_eagerly()
+            logits = classifier.predict_logits(last) if eager else classifier(last).logits
+            fooled = tf.argmax(logits, -1, tf.int32) != labels
             fresh = run(self.start(images, classifier, seed + [0, restart]))
             shape = [1] * axis + [-1] + [1] * (images.shape.rank - 1)
             kept = tf.where(tf.reshape(fooled, shape), kept, fresh)

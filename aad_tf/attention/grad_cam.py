@@ -6,8 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.checks import check_images, check_labels
-from aad_tf.classifier import Classifier
+from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.ops import at_least_float32, safe_divide
 
 
@@ -88,21 +87,13 @@ def grad_cam(classifier: Classifier, images: Any, class_ids: Any) -> tf.Tensor:
         `[batch, h, w]` maps on the grid of the attention layer, non-negative, not normalised.
 
     Raises:
-        TypeError: images not floating point, or classes not integers.
+        TypeError: no Classifier, images not floating point, or classes not integers.
         ValueError: wrong rank or shape, NaN, values out of range.
 
     Example:
         >>> maps = grad_cam(classifier, images, labels)  # [batch, 7, 7] for LeNet
     """
-    images = check_images(
-        images,
-        bounds=classifier.bounds,
-        image_shape=classifier.input_shape,
-        dtype=classifier.dtype,
-    )
-    class_ids = check_labels(
-        class_ids, batch_size=images.shape[0], num_classes=classifier.num_classes, name="class_ids"
-    )
+    images, class_ids = checked_inputs(classifier, images, class_ids, name="class_ids")
     return compiled_attention_maps(classifier)(images, class_ids)
 
 

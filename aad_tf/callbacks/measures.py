@@ -123,7 +123,11 @@ class RobustAccuracy(AttackCallback):
 class AttentionIoU(AttackCallback):
     """Mean overlap of clean and adversarial attention areas, IoU_ori_adv of [AAD Eq. 5].
 
-    Both maps explain the true label. On epochs that `every` leaves out the logs have no value.
+    Both maps explain the true label. A pair of empty areas (maps that are zero, or nowhere above
+    the threshold) says nothing about overlap: such pairs are left out of the mean, and the logs
+    hold their share of all pairs as `val_<name>_empty`. If all are empty, the mean is 0 and the
+    share 1. A pair with one empty area has IoU 0. On epochs that `every` leaves out the logs have
+    neither value.
 
     Args:
         dataset: finite `tf.data.Dataset` of batches `(images, labels)`, streamed, or a pair of
@@ -131,7 +135,7 @@ class AttentionIoU(AttackCallback):
         attack: such as `aad_tf.attacks.step_ll(0.1)`.
         threshold: rule of the attention area, as for `aad_tf.attention.attention_area`;
             `TopCells(n)` keeps the n highest cells, as [AAD Table 3] does.
-        name: the logs call the number `val_` and this.
+        name: the logs call the mean `val_` and this, the share `val_`, this and `_empty`.
         every: epochs between two measurements.
         attention_layer: layer that maps explain; that of the defence, or found, when None.
         bounds: pixel range the network takes.
@@ -143,7 +147,7 @@ class AttentionIoU(AttackCallback):
 
     Example:
         >>> overlap = AttentionIoU(validation, aad_tf.attacks.step_ll(0.1), TopCells(10))
-        >>> model.fit(images, labels, callbacks=[overlap])  # logs val_attention_iou
+        >>> model.fit(images, labels, callbacks=[overlap])  # logs val_attention_iou and ..._empty
     """
 
     def __init__(
@@ -178,15 +182,30 @@ class AttentionIoU(AttackCallback):
         self._threshold = threshold
 
     def evaluate(self, classifier: Classifier) -> float:
-        """Mean IoU over all examples, in [0, 1]; see `aad_tf.metrics.iou`."""
-        overlaps = [
-            iou(
-                attention_area(grad_cam(classifier, images, labels), self._threshold),
-                attention_area(grad_cam(classifier, adversarial, labels), self._threshold),
-            )
-            for images, adversarial, labels in self._attacked(classifier)
-        ]
-        return float(tf.reduce_mean(tf.concat(overlaps, axis=0)))
+        """Mean IoU over pairs that are not empty, in [0, 1]; see `aad_tf.metrics.iou`."""
+        return self._mean_and_empty(classifier)[0]
+
+    def measure(self, epoch: int) -> dict[str, float]:
+        """See `EpochCallback`."""
+        mean, empty = self._mean_and_empty(self.classifier)
+        return {f"val_{self._name}": mean, f"val_{self._name}_empty": empty}
+
+    def _mean_and_empty(self, classifier: Classifier) -> tuple[float, float]:
+        overlaps, empty = [], []
+        for images, adversarial, labels in self._attacked(classifier):
+            clean = self._area(classifier, images, labels)
+            attacked = self._area(classifier, adversarial, labels)
+            overlaps.append(iou(clean, attacked).numpy())
+            empty.append(~np.any(clean | attacked, axis=(1, 2)))
+        left_out = np.concatenate(empty)
+        kept = np.concatenate(overlaps)[~left_out]
+        return float(kept.mean()) if len(kept) else 0.0, float(left_out.mean())
+
+    def _area(self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor) -> np.ndarray:
+        maps = grad_cam(classifier, images, labels)
+        # The highest cells of a zero map would be whichever come first.
+        seen = tf.reduce_any(maps > 0, axis=(1, 2), keepdims=True)
+        return ((attention_area(maps, self._threshold) > 0) & seen).numpy()
 
 
 def _predicted(classifier: Classifier, images: tf.Tensor) -> np.ndarray:

@@ -66,6 +66,7 @@ class DefenseModel(keras.Model):
         self.built = True
 
     loss_names: tuple[str, ...] = ()
+    optimizer: Any  # Set by Keras when the model is compiled.
     attacks_in_training = False
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -80,6 +81,17 @@ class DefenseModel(keras.Model):
             )
         kwargs.setdefault("jit_compile", False)
         super().compile(*args, **kwargs)
+        half = any(layer.compute_dtype == "float16" for layer in self.network._flatten_layers())
+        if half and not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            # Keras looks at the dtype policy of the outer model only, which is float32.
+            self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+
+    def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+        """Saves the network, as a file that loads without this package.
+
+        The defence is training equipment; `ModelCheckpoint` thus keeps the best network.
+        """
+        self.network.save(filepath, overwrite=overwrite, **kwargs)
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Logits `[batch, classes]` of the network."""

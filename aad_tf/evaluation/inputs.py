@@ -13,15 +13,14 @@ import tensorflow as tf
 
 import aad_tf
 from aad_tf.attacks import GradientSignAttack
-from aad_tf.checks import check_images, check_labels
-from aad_tf.classifier import Classifier
+from aad_tf.classifier import Classifier, checked_inputs, held_classifier
 
 
 def as_classifier(classifier: Classifier | keras.Model) -> Classifier:
-    """Returns a Classifier, wrapping a Keras model."""
+    """Returns a Classifier: as it is, that of a defence, or a Keras model wrapped."""
     if isinstance(classifier, Classifier):
         return classifier
-    return Classifier.from_keras(classifier)
+    return held_classifier(classifier) or Classifier.from_keras(classifier)
 
 
 def check_attacks(attacks: Sequence[GradientSignAttack] | GradientSignAttack) -> tuple:
@@ -64,6 +63,7 @@ class Batches:
 
     Attributes:
         num_examples: size of the data set, or None if not known.
+        counted: size of the data set as arrays or a known cardinality tell it, or None.
         first_example: hash of the first image and label.
 
     Raises:
@@ -75,19 +75,20 @@ class Batches:
         self, classifier: Classifier, dataset: Any, batch_size: int, num_examples: int | None
     ) -> None:
         self._classifier = classifier
-        self.num_examples = num_examples
         if isinstance(dataset, tf.data.Dataset):
             _check_dataset(dataset)
+            self.counted = _cardinality(dataset)
             self._batches = iter(dataset)
         elif isinstance(dataset, (tuple, list)) and len(dataset) == 2:
             images, labels = _checked_arrays(*dataset)
-            self.num_examples = len(images)
+            self.counted = len(images)
             self._batches = _slices(images, labels, batch_size)
         else:
             raise TypeError(
                 f"dataset must be a tf.data.Dataset of (images, labels) batches or a pair of "
                 f"arrays (images, labels), got {type(dataset).__name__}."
             )
+        self.num_examples = num_examples if self.counted is None else self.counted
         first = next(self._batches, None)
         if first is None:
             raise ValueError("The data set is empty: there is nothing to evaluate.")
@@ -105,17 +106,15 @@ class Batches:
                 return
             images, labels = self._checked(batch)
 
+    def count(self) -> int:
+        """Number of examples; takes the pass over the data set if it cannot tell by itself."""
+        if self.counted is None:
+            self.counted = sum(len(labels) for _, _, labels in self)
+        return self.counted
+
     def _checked(self, batch: Any) -> tuple[np.ndarray, np.ndarray]:
         images, labels, *_ = batch
-        images = check_images(
-            images,
-            bounds=self._classifier.bounds,
-            image_shape=self._classifier.input_shape,
-            dtype=self._classifier.dtype,
-        )
-        labels = check_labels(
-            labels, batch_size=images.shape[0], num_classes=self._classifier.num_classes
-        )
+        images, labels = checked_inputs(self._classifier, images, labels)
         return images.numpy(), labels.numpy()
 
 
@@ -132,6 +131,14 @@ def _check_dataset(dataset: tf.data.Dataset) -> None:
         )
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError("The data set is endless. Call dataset.take(...) on it.")
+
+
+def _cardinality(dataset: tf.data.Dataset) -> int | None:
+    """Number of examples, or None where the last batch may be short or the end is not known."""
+    batches, shape = int(dataset.cardinality()), getattr(dataset.element_spec[0], "shape", None)
+    if batches < 0 or not shape or shape[0] is None:
+        return None
+    return batches * shape[0]
 
 
 def _checked_arrays(images: Any, labels: Any) -> tuple[Any, Any]:
@@ -159,7 +166,8 @@ def fingerprint(
 
     Returns:
         `weights` (a hash that does not depend on their order), `bounds`, `first_example`,
-        `description`, `attacks` (name to full definition), `aad_tf` (version).
+        `num_examples` (None if the data set does not tell), `description`, `attacks` (name to
+        full definition), `aad_tf` (version).
 
     Raises:
         TypeError: the description cannot be written as JSON.
@@ -173,6 +181,7 @@ def fingerprint(
         "weights": hashlib.sha256("".join(hashes).encode()).hexdigest()[:16],
         "bounds": [float(bound) for bound in classifier.bounds],
         "first_example": source.first_example,
+        "num_examples": source.counted,
         "description": dict(description or {}),
         "attacks": {attack.name: repr(attack) for attack in attacks},
     }

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from aad_tf.attacks import GradientSignAttack
-from aad_tf.checks import check_count
+from aad_tf.checks import check_count, near_names
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
 from aad_tf.evaluation.ledger import (
@@ -31,6 +31,7 @@ from aad_tf.results import (
     summary_path,
     write_json_atomically,
 )
+from aad_tf.types import Bounds
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,15 @@ class RobustnessReport:
         return iter(self._records) if self.output is None else read_records(self.output)
 
     def robust_accuracy(self, attack: str) -> float:
-        """Robust accuracy under the attack of that name."""
-        (entry,) = (entry for entry in self.summary["attacks"] if entry["attack"] == attack)
-        return entry["robust_accuracy"]
+        """Robust accuracy under the attack of that name.
+
+        Raises:
+            ValueError: no attack of that name was run.
+        """
+        found = {entry["attack"]: entry["robust_accuracy"] for entry in self.summary["attacks"]}
+        if attack not in found:
+            raise ValueError(f"No attack is named {attack!r}." + near_names(attack, found))
+        return found[attack]
 
 
 def evaluate_robustness(
@@ -77,7 +84,8 @@ def evaluate_robustness(
     data and a queue of one batch each, so memory does not grow with the number of images.
 
     Args:
-        classifier: the network under attack; a Keras model is wrapped by `Classifier.from_keras`.
+        classifier: the network under attack; a Keras model is wrapped by `Classifier.from_keras`,
+            of a defence its `classifier` is taken.
         dataset: finite `tf.data.Dataset` of batches (images float `[batch, H, W, C]`, labels int
             `[batch]`), or a pair of such arrays. The order must be the same in every run.
         attacks: attacks with names that differ.
@@ -118,7 +126,7 @@ def evaluate_robustness(
     evaluated = inputs.fingerprint(classifier, batches, attacks, description)
     evaluated |= {"seed": seed, "success": success}
     if output is not None and output.exists() and not journal_path(output).exists():
-        return _read_report(output, evaluated)
+        return _read_report(output, evaluated, batches)
     names = [attack.name for attack in attacks]
     ledger = JournalLedger(output, names, evaluated) if output else MemoryLedger(names)
     try:
@@ -129,7 +137,9 @@ def evaluate_robustness(
         ledger.close()
 
 
-def _read_report(output: Path, evaluated: Mapping[str, Any]) -> RobustnessReport:
+def _read_report(
+    output: Path, evaluated: Mapping[str, Any], batches: inputs.Batches
+) -> RobustnessReport:
     """The report of a finished run of the same evaluation."""
     if not summary_path(output).exists():
         raise FileExistsError(
@@ -137,7 +147,9 @@ def _read_report(output: Path, evaluated: Mapping[str, Any]) -> RobustnessReport
             f"output, or delete it to start over."
         )
     summary = read_summary(output)
-    check_same_evaluation(output, summary.get("evaluated", {}), evaluated)
+    # Every entry counts the examples, also where the data set could not tell their number before.
+    found = {**summary.get("evaluated", {}), "num_examples": summary["attacks"][0]["count"]}
+    check_same_evaluation(output, found, {**evaluated, "num_examples": batches.count()})
     return RobustnessReport(summary, output)
 
 
@@ -146,12 +158,13 @@ def _finish(
     ledger: MemoryLedger | JournalLedger,
     evaluated: Mapping[str, Any],
 ) -> RobustnessReport:
+    success, bounds = evaluated["success"], Bounds(*evaluated["bounds"])
     summary = {
         "attacks": [
-            summarize_attack(attack, ledger.tally, evaluated["success"], stream.timing(attack))
+            summarize_attack(attack, ledger.tally, success, stream.timing(attack), bounds)
             for attack in stream.attacks
         ],
-        "success_rule": SUCCESS_RULES[evaluated["success"]],
+        "success_rule": SUCCESS_RULES[success],
         "warnings": masking_warnings(stream.attacks, ledger.tally),
         "evaluated": dict(evaluated),
         "provenance": provenance(),

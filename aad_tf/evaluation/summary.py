@@ -11,6 +11,7 @@ import numpy as np
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.evaluation.tally import CLEAN_MISTAKE, FOOLED, ROBUST, Tally
 from aad_tf.metrics import wilson_interval
+from aad_tf.types import Bounds
 
 # One-sided 5% of the normal distribution.
 _SIGNIFICANT = 1.645
@@ -22,7 +23,11 @@ SUCCESS_RULES = {
 
 
 def summarize_attack(
-    attack: GradientSignAttack, tally: Tally, success: str, timing: Mapping[str, float]
+    attack: GradientSignAttack,
+    tally: Tally,
+    success: str,
+    timing: Mapping[str, float],
+    bounds: Bounds = Bounds(0.0, 1.0),
 ) -> dict[str, Any]:
     """Accuracies of one attack with their threat model, for a summary.
 
@@ -31,6 +36,7 @@ def summarize_attack(
         tally: outcomes of all examples.
         success: key of `SUCCESS_RULES`.
         timing: further entries, such as seconds.
+        bounds: pixel range of the images; part of the threat model unless it is (0, 1).
 
     Returns:
         Entries that `json` can write. `interval` is Wilson's of the robust accuracy.
@@ -50,7 +56,7 @@ def summarize_attack(
         "fooled": fooled,
         "clean_mistakes": mistakes,
         "interval": {"method": "wilson", "confidence": 0.95, **interval._asdict()},
-        "threat_model": {**attack.threat_model(), "success": success},
+        "threat_model": {**attack.threat_model(bounds), "success": success},
         **timing,
     }
 

@@ -6,6 +6,7 @@ the sign of sum_c p_c weights_c - weights_y, so attacked images can be written d
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -163,6 +164,29 @@ def test_the_first_restart_that_fools_is_kept():
     expected = np.stack([tries[which][index] for index, which in enumerate(chosen)])
     kept = pgd(0.1, 0.001, num_steps=2, restarts=3)(classifier, images, labels, seed=7)
     np.testing.assert_allclose(kept, expected, atol=1e-6)
+
+
+class EagerCalls(keras.layers.Layer):
+    """Counts how often it runs op by op."""
+
+    count = 0
+
+    def call(self, images):
+        self.count += tf.executing_eagerly()
+        return images
+
+
+def test_restarts_run_compiled_code_only():
+    layer = EagerCalls()
+    classifier = Classifier.from_keras(small_network(middle=[layer]))
+    images, labels = random_images(), [0, 1, 2, 0]
+    before = layer.count
+    classifier(tf.constant(images))
+    assert layer.count == before + 1
+    attack = pgd(0.1, 0.04, num_steps=2, restarts=3)
+    attack(classifier, images, labels)
+    attack.rounds(classifier, images, labels)
+    assert layer.count == before + 1
 
 
 @pytest.mark.parametrize("name", PRESETS)

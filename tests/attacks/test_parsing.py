@@ -85,7 +85,7 @@ def test_an_empty_list_has_no_attacks():
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: fgsm(8), ValueError, r"epsilon must be in \[0, 1.0\].*Was 8/255 = 0.03137 meant"),
+        (lambda: fgsm(8), ValueError, r"epsilon must be in .*got 8. Was 8/255 = 0.03137 meant"),
         (lambda: fgsm(-0.1), ValueError, "epsilon must be in .*got -0.1"),
         (lambda: fgsm("0.1"), TypeError, "epsilon must be a number"),
         (lambda: ifgsm(0.1, num_steps=-3), ValueError, "num_steps must be at least 1, got -3"),
