@@ -138,6 +138,8 @@ class Classifier:
                 input_signature=[self.image_spec],
                 autograph=False,
             )
+            # Traced at once: TensorFlow takes first calls of many functions for retracing.
+            function.get_concrete_function()
             self.compiled["logits"] = function
         return function(images)
 

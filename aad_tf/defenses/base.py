@@ -86,6 +86,14 @@ class DefenseModel(keras.Model):
             # Keras looks at the dtype policy of the outer model only, which is float32.
             self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """Makes the compiled step; Keras calls it."""
+        # Slot variables made inside the first trace would cost a second one.
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
         """Saves the network, as a file that loads without this package.
 
