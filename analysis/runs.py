@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aad_tf import configs
 from aad_tf.results import PathLike, read_records, read_summary
 
 # What must agree for a recorded attack to be the attack of a column.
@@ -147,12 +148,21 @@ def read_runs(results_dir: PathLike, dataset: str, presets: Iterable[str]) -> di
     return {preset: run for preset, run in runs.items() if run is not None}
 
 
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with the settings that came after it was written; empty stays empty."""
+    if not config:
+        return {}
+    # By way of JSON, so that tuples and lists compare alike.
+    return json.loads(json.dumps(configs.to_dict(configs.from_dict(config))))
+
+
 def _config(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     """The training's config: what the evaluation saw, if it saw one, and its committed copy."""
     copy = _read_object(path)
     model = summary.get("evaluated", {}).get("description", {}).get("model", {})
     evaluated = model.get("config", {})
-    keys = [key for key in _SAME_TRAINING if copy and evaluated and copy[key] != evaluated[key]]
+    there, seen = _with_defaults(copy), _with_defaults(evaluated)
+    keys = [key for key in _SAME_TRAINING if there and seen and there[key] != seen[key]]
     if keys:
         raise ValueError(
             f"{path} is of another training than the one evaluated; it differs in: "
