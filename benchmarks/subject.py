@@ -46,7 +46,7 @@ class Size:
 SIZES = {
     # Shows that everything runs; its numbers mean nothing.
     "small": Size("digits", 5, 10, 20, 3, 2, 1, 20),
-    "full": Size("mnist", 150, 100, 400, 40, 40, 5, 1000),
+    "full": Size("mnist", 150, 100, 400, 40, 20, 3, 1000),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aad_tf.attacks.gradient_sign import GradientSignAttack
-from aad_tf.attacks.objectives import AwayFromLabel, TowardsLeastLikely
+from aad_tf.attacks.objectives import AwayFromLabel, Objective, TowardsLeastLikely
 from aad_tf.checks import check_count, check_epsilon
 
 
@@ -43,10 +43,7 @@ def ifgsm(epsilon: float, num_steps: int = 3, step_size: float | None = None) ->
     Raises:
         ValueError: a size outside [0, 1], or fewer than one step.
     """
-    check_epsilon(epsilon)
-    check_count(num_steps, "num_steps")
-    step_size = epsilon / num_steps if step_size is None else step_size
-    return GradientSignAttack(AwayFromLabel(), step_size, num_steps, epsilon, name="ifgsm")
+    return _within_budget(AwayFromLabel(), epsilon, num_steps, step_size, "ifgsm")
 
 
 def step_ll(epsilon: float, num_steps: int = 1, label_smoothing: float = 0.0) -> GradientSignAttack:
@@ -85,10 +82,17 @@ def iter_ll(
     Raises:
         ValueError: a size outside [0, 1], or fewer than one step.
     """
+    return _within_budget(TowardsLeastLikely(), epsilon, num_steps, step_size, "iter_ll")
+
+
+def _within_budget(
+    objective: Objective, epsilon: float, num_steps: int, step_size: float | None, name: str
+) -> GradientSignAttack:
+    """Steps that reach `epsilon` together, unless a step size says otherwise."""
     check_epsilon(epsilon)
     check_count(num_steps, "num_steps")
     step_size = epsilon / num_steps if step_size is None else step_size
-    return GradientSignAttack(TowardsLeastLikely(), step_size, num_steps, epsilon, name="iter_ll")
+    return GradientSignAttack(objective, step_size, num_steps, epsilon, name=name)
 
 
 def pgd(
