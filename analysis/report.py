@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import app, flags
 
 from aad_tf.results import PathLike, write_atomically
-from analysis import plots, table_5, table_5_text
+from analysis import ablations, plots, table_5, table_5_text
 from analysis.table_5 import TITLES, Table5
 from analysis.tables import TextTable
 
@@ -111,6 +111,10 @@ def generate(results_dir: PathLike, readme: PathLike) -> list[Path]:
             plot = results / "figures" / f"{stem.name}.png"
             plots.plot_table_5(table, plot)
             written.append(plot)
+    ablation = ablations.build(results)
+    if ablation is not None:
+        path = results / "tables" / "ablation_losses_mnist.md"
+        written.append(_write(path, ablations.page(ablation)))
     return [*written, _write(readme, text)]
 
 
