@@ -40,7 +40,8 @@ class AADModel(DefenseModel):
         **kwargs: as `DefenseModel`.
 
     Raises:
-        ValueError: unknown preset, weights not three numbers >= 0.
+        ValueError: unknown preset, weights not three numbers >= 0, or update_per_round together
+            with rounds or restarts.
 
     Example:
         >>> model = AADModel(network, attack=aad_tf.attacks.step_ll(0.15, num_steps=2))
@@ -69,6 +70,11 @@ class AADModel(DefenseModel):
             )
         if rounds not in (None, "all", "last"):
             raise ValueError(f"rounds must be 'all', 'last' or None, got {rounds!r}.")
+        if update_per_round and (rounds is not None or attack.restarts > 1):
+            raise ValueError(
+                "update_per_round trains on every round as it is made, so it goes with neither "
+                "rounds= nor an attack with restarts."
+            )
         super().__init__(network, attention_layer=attention_layer, **kwargs)
         self.attack = attack
         self.loss_weights_aad = tuple(float(weight) for weight in weights)
