@@ -329,8 +329,8 @@ def test_the_data_set_is_read_no_further_than_the_slots_need(random_network, exa
 
     evaluate_robustness(random_network, dataset, PRESETS["ifgsm"], batch_size=20, progress=watch)
     assert read == 400
-    # Twenty slots, the batch in hand, and one that tf.data may have prepared.
-    assert max(ahead) <= 20 + 10 + 10
+    # Twenty slots, the batch in hand, and two that tf.data may have prepared in its own threads.
+    assert max(ahead) <= 20 + 10 + 20
 
 
 # Summary
@@ -601,7 +601,7 @@ def test_a_journal_in_use_is_refused(random_network, examples, tmp_path):
 def test_a_data_set_that_shrank_is_noticed(random_network, examples, tmp_path):
     output = tmp_path / "r.jsonl"
     interrupted(random_network, examples, output)
-    with pytest.raises(ValueError, match="reach beyond the 20 examples"):
+    with pytest.raises(ValueError, match=r"differs in num_examples \(60 there, 20 asked"):
         evaluate_robustness(
             random_network, [part[:20] for part in examples], ATTACKS, output=output
         )

@@ -62,6 +62,8 @@ def defense(head, losses="balanced", **parts) -> AADModel:
     keras.utils.set_random_seed(SEED)
     before = keras.config.floatx()
     keras.config.set_floatx("float64")
+    # Layers made earlier in this process fixed the policy, which set_floatx leaves alone.
+    keras.config.set_dtype_policy("float64")
     try:
         first = [
             layers.Conv2D(3, 3, activation="softplus"),
@@ -70,6 +72,7 @@ def defense(head, losses="balanced", **parts) -> AADModel:
         network = keras.Sequential([keras.Input(SHAPE), *first, *HEADS[head]()])
     finally:
         keras.config.set_floatx(before)
+        keras.config.set_dtype_policy(before)
     losses = AADLosses.preset(losses).replace(**parts)
     return AADModel(network, attack=step_ll(0.05, 2), attention_layer="explained", losses=losses)
 
