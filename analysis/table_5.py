@@ -19,6 +19,7 @@ DATASETS = ("mnist", "cifar10", "digits")
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "scikit-learn digits"}
 NOT_RUN = "not run"
 
+_PRESETS = {"mnist": mnist.PRESETS, "cifar10": cifar10.PRESETS, "digits": digits.PRESETS}
 _ATTACKS = {"mnist": mnist.ATTACKS, "cifar10": cifar10.ATTACKS, "digits": digits.ATTACKS}
 
 
@@ -199,8 +200,19 @@ def _row(
     for column in columns:
         value = paper.value(name, column.name) if paper and name in paper.rows else None
         cells.append(_cell(run, column, value))
-    title = f"{ROWS[preset]} [{run.part}]" if run and run.part else ROWS[preset]
-    return Row(preset, title, run, tuple(cells))
+    return Row(preset, _title(preset, run), run, tuple(cells))
+
+
+def _title(preset: str, run: Run | None) -> str:
+    """The row's name, with what was reduced: part of the data, fewer epochs than the preset's."""
+    if run is None:
+        return ROWS[preset]
+    full = _PRESETS[run.dataset][preset].epochs
+    epochs = run.config.get("epochs", full)
+    notes = [run.part] if run.part else []
+    if epochs < full:
+        notes.append(f"{epochs} of {full} epochs")
+    return f"{ROWS[preset]} [{', '.join(notes)}]" if notes else ROWS[preset]
 
 
 def _cell(run: Run | None, column: Column, paper: float | None) -> Cell:
