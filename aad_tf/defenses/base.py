@@ -30,7 +30,7 @@ class DefenseModel(keras.Model):
         bounds: pixel range the network takes.
         seed: seeds the random starts of attacks in training.
         warmup_steps: adversarial perturbations grow linearly to their full size over so many
-            updates. PGD training of LeNet at epsilon 0.3 stays at chance without it.
+            updates. PGD training can stay at chance for long without it.
 
     Raises:
         TypeError, ValueError: as `Classifier.from_keras`; a negative number of steps.

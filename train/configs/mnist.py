@@ -2,7 +2,8 @@
 
 LeNet, batch 100, 5 epochs, Adam 1e-3, keep probability 0.5, epsilon in [0, 1] [AAD Sec. 4.1].
 The `_short` presets train on 7 PGD steps of 0.1 where the full ones take 40 of 0.01. Madry's
-training warms up over the first epoch: without that, LeNet stayed at chance for two epochs.
+training warms up over the first epoch: without that, LeNet was still at chance when a run was
+stopped late in its second epoch.
 
     python -m train.main --config=train/configs/mnist.py:aad_step_ll --model_dir=runs/mnist_aad
 """
