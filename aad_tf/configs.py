@@ -11,11 +11,18 @@ from typing import Any
 
 from aad_tf.attacks import parse_attack
 from aad_tf.checks import check_count, near_names
+from aad_tf.data import AUGMENTATIONS
 from aad_tf.losses import PRESETS as LOSS_PRESETS
 from aad_tf.losses import AADLosses
 
 DEFENSES = ("none", "adversarial", "aad")
 PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
+SCHEDULES = ("constant", "cosine", "exponential")
+_CHOICES = {
+    "precision": PRECISIONS,
+    "learning_rate_schedule": SCHEDULES,
+    "augmentation": AUGMENTATIONS,
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,17 @@ class ExperimentConfig:
         attention_layer: layer to explain; empty to find it.
         defense: how the network is defended.
         optimizer: a Keras optimizer's name.
-        learning_rate: constant learning rate.
+        optimizer_options: further arguments of the optimizer, e.g. `{"momentum": 0.9}`.
+        learning_rate: at its highest.
+        learning_rate_schedule: `"constant"`, `"cosine"` or `"exponential"`; see
+            `aad_tf.optimizers.learning_rate`.
+        warmup_epochs: epochs over which a cosine schedule grows to `learning_rate`.
+        decay_epochs: epochs between two steps of an exponential schedule.
+        decay_rate: factor of such a step.
+        label_smoothing: of the cross-entropies of training, those of AAD left out.
+        augmentation: random changes of training images; a name of `aad_tf.data.AUGMENTATIONS`.
+        initial_weights: model directory whose trained network training starts from; empty to
+            start afresh.
         batch_size: examples a step.
         epochs: passes over the training part.
         precision: Keras dtype policy of the network.
@@ -102,7 +119,15 @@ class ExperimentConfig:
     attention_layer: str = ""
     defense: DefenseConfig = DefenseConfig()
     optimizer: str = "adam"
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
     learning_rate: float = 1e-3
+    learning_rate_schedule: str = "constant"
+    warmup_epochs: int = 0
+    decay_epochs: float = 2.0
+    decay_rate: float = 0.94
+    label_smoothing: float = 0.0
+    augmentation: str = "none"
+    initial_weights: str = ""
     batch_size: int = 100
     epochs: int = 5
     precision: str = "float32"
@@ -116,16 +141,30 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "checkpoint_steps", "steps_per_execution"):
             check_count(getattr(self, name), name)
-        check_count(self.validation_examples, "validation_examples", least=0)
-        check_count(self.seed, "seed", least=0)
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}.")
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"Unknown precision {self.precision!r}." + near_names(self.precision, PRECISIONS)
-            )
+        for name in ("validation_examples", "seed", "warmup_epochs"):
+            check_count(getattr(self, name), name, least=0)
+        for name in ("learning_rate", "decay_epochs", "decay_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
+        for name, known in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"Unknown {name} {value!r}." + near_names(value, known))
+        _check_schedule(self)
         for attack in self.evaluation_attacks:
             parse_attack(attack)
+
+
+def _check_schedule(config: ExperimentConfig) -> None:
+    if config.warmup_epochs and config.learning_rate_schedule != "cosine":
+        raise ValueError(
+            f"warmup_epochs={config.warmup_epochs} has no effect with learning_rate_schedule="
+            f"{config.learning_rate_schedule!r}; only 'cosine' warms up."
+        )
+    if config.warmup_epochs >= config.epochs:
+        raise ValueError(
+            f"warmup_epochs must be less than epochs ({config.epochs}), got {config.warmup_epochs}."
+        )
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:

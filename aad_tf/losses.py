@@ -42,17 +42,24 @@ def soft_margin(labels: tf.Tensor, logits: tf.Tensor, reduction: str = "mean") -
     return reduce(values, axis=-1)
 
 
-def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
     """Softmax cross-entropy of the label, `[batch]`.
 
     Args:
         labels: int `[batch]`.
         logits: `[batch, classes]`.
+        label_smoothing: part of the target that is spread evenly over all classes, in [0, 1)
+            (Szegedy et al. 2016: 0.1).
 
     Returns:
         `[batch]`, non-negative.
     """
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, at_least_float32(logits))
+    logits = at_least_float32(logits)
+    own = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if label_smoothing == 0.0:
+        return own
+    every = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
+    return (1.0 - label_smoothing) * own + label_smoothing * every
 
 
 def l1_norm(difference: tf.Tensor) -> tf.Tensor:

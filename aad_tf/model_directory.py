@@ -164,6 +164,26 @@ def load_classifier(model_dir: str | os.PathLike[str]) -> tuple[Classifier, Expe
     return Classifier.from_keras(network, config.attention_layer or None), config
 
 
+def copy_weights(model_dir: str | os.PathLike[str], network: keras.Model) -> None:
+    """Sets the weights of a network to those of a trained network of the same kind.
+
+    Args:
+        model_dir: a directory `train.main` finished.
+        network: gets the weights.
+
+    Raises:
+        ModelDirectoryError: missing or foreign directory, unfinished run, another architecture.
+    """
+    trained = load_network(model_dir)
+    shapes = [[tuple(w.shape) for w in model.weights] for model in (trained, network)]
+    if shapes[0] != shapes[1]:
+        raise ModelDirectoryError(
+            f"The network of {model_dir} ({trained.name}) cannot start a {network.name}: their "
+            f"weights differ in number or shape. Choose a run of the same model, options and data."
+        )
+    network.set_weights(trained.get_weights())
+
+
 def load_network(model_dir: str | os.PathLike[str]) -> keras.Model:
     """Loads the trained network of a model directory in the precision it was trained in.
 

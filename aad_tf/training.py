@@ -17,16 +17,20 @@ from aad_tf.configs import ExperimentConfig
 from aad_tf.defenses import AADModel, AdversarialModel, DefenseModel, StandardModel
 from aad_tf.logs import LOGGER
 from aad_tf.losses import AADLosses
+from aad_tf.optimizers import build_optimizer
 from aad_tf.results import write_json_atomically
 from aad_tf.run_log import EpochHistory, ProgressLog, RunRecord
 
 
-def build_defense(config: ExperimentConfig, network: keras.Model) -> DefenseModel:
+def build_defense(
+    config: ExperimentConfig, network: keras.Model, steps_per_epoch: int
+) -> DefenseModel:
     """Wraps a network in the defence of a config and compiles it.
 
     Args:
         config: names defence, attack, losses and optimizer.
         network: the network to train.
+        steps_per_epoch: updates an epoch, in which learning-rate schedules count.
 
     Returns:
         A compiled Keras model.
@@ -35,13 +39,14 @@ def build_defense(config: ExperimentConfig, network: keras.Model) -> DefenseMode
     classifier = Classifier.from_keras(network, config.attention_layer or None)
     model: DefenseModel
     if defense.kind == "none":
-        model = StandardModel(classifier, seed=config.seed)
+        model = StandardModel(classifier, seed=config.seed, label_smoothing=config.label_smoothing)
     elif defense.kind == "adversarial":
         model = AdversarialModel(
             classifier,
             attack=parse_attack(defense.attack),
             replace_clean=defense.replace_clean,
             seed=config.seed,
+            label_smoothing=config.label_smoothing,
             warmup_steps=defense.warmup_steps,
         )
     else:
@@ -54,11 +59,8 @@ def build_defense(config: ExperimentConfig, network: keras.Model) -> DefenseMode
             seed=config.seed,
             warmup_steps=defense.warmup_steps,
         )
-    optimizer = keras.optimizers.get(
-        {"class_name": config.optimizer, "config": {"learning_rate": config.learning_rate}}
-    )
     model.compile(
-        optimizer,
+        build_optimizer(config, steps_per_epoch),
         steps_per_execution=config.steps_per_execution,
         jit_compile=config.jit_compile,
     )
@@ -102,7 +104,7 @@ def train(
             write_json_atomically(directory / model_directory.CONFIG, configs.to_dict(config))
         elif model_directory.is_finished(directory):
             LOGGER.info("%s is finished already.", directory)
-            return build_defense(config, model_directory.load_network(directory))
+            return build_defense(config, model_directory.load_network(directory), steps)
         return _train(config, directory, dataset, steps, data_dir, callbacks)
 
 
@@ -127,7 +129,9 @@ def _train(
     record = RunRecord(directory / model_directory.RUN, config, dataset)
     keras.utils.set_random_seed(config.seed)
     network = model_directory.build_network(config, dataset.image_shape, dataset.num_classes)
-    model = build_defense(config, network)
+    if config.initial_weights:
+        model_directory.copy_weights(config.initial_weights, network)
+    model = build_defense(config, network, steps)
     checkpoint = ResumableCheckpoint(
         model, directory / model_directory.CHECKPOINTS, config.checkpoint_steps, steps
     )
@@ -164,7 +168,13 @@ def _fit(
         progress.first_step = step
         model.fit(
             data.training_batches(
-                config.dataset, config.batch_size, config.seed, data_dir, epoch, step
+                config.dataset,
+                config.batch_size,
+                config.seed,
+                data_dir,
+                epoch,
+                step,
+                config.augmentation,
             ),
             initial_epoch=epoch,
             epochs=last_epoch,

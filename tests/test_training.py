@@ -139,7 +139,7 @@ def test_two_processes_do_not_train_in_one_directory(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(tmp_path: Path) -> None:
-    model = build_defense(CONFIG, model_directory.build_network(CONFIG, (28, 28, 1), 10))
+    model = build_defense(CONFIG, model_directory.build_network(CONFIG, (28, 28, 1), 10), 13)
     checkpoint = ResumableCheckpoint(model, tmp_path, every=1, steps_per_epoch=5)
     checkpoint.on_train_batch_end(0)
     variable = model.trainable_variables[0]

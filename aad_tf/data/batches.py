@@ -9,6 +9,7 @@ from numbers import Integral
 import tensorflow as tf
 
 from aad_tf.data import digits, tfds_source
+from aad_tf.data.augmentation import AUGMENTATIONS, augmented
 from aad_tf.data.description import SPLITS, DatasetInfo
 
 PathLike = str | os.PathLike[str]
@@ -19,7 +20,7 @@ def available() -> tuple[str, ...]:
 
     Example:
         >>> aad_tf.data.available()
-        ('cifar10', 'digits', 'fashion_mnist', 'mnist')
+        ('cifar10', 'digits', 'fashion_mnist', 'mnist', 'tiny_imagenet_boxes')
     """
     return tuple(sorted(("digits", *tfds_source.NAMES)))
 
@@ -117,6 +118,7 @@ def training_batches(
     data_dir: PathLike | None = None,
     start_epoch: int = 0,
     start_step: int = 0,
+    augmentation: str = "none",
 ) -> tf.data.Dataset:
     """Returns an endless stream of training batches that can start anywhere.
 
@@ -132,6 +134,8 @@ def training_batches(
         data_dir: as for `info`.
         start_epoch: first epoch, from 0.
         start_step: batches to leave out; a whole epoch's worth moves on to the next.
+        augmentation: "none", "flip" (half of the images mirrored), or "crop_flip" (a random half
+            or more of the picture besides); drawn from `seed` and the batch's number alone.
 
     Returns:
         An infinite dataset of (images float32 [batch, height, width, channels] in
@@ -149,21 +153,27 @@ def training_batches(
     _check_at_least("seed", seed, 0)
     _check_at_least("start_epoch", start_epoch, 0)
     _check_at_least("start_step", start_step, 0)
+    _check_choice("augmentation", augmentation, AUGMENTATIONS)
     images, labels = _examples(name, "train", data_dir)
     count = len(labels)
     steps = -(-count // batch_size)
     first_epoch = start_epoch + start_step // steps
-    skipped = (start_step % steps) * batch_size
+    first_step = start_step % steps
+    seed = tf.constant(seed, tf.int64)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
-            tf.range(count), seed=tf.stack([tf.constant(seed, tf.int64), epoch]), alg="philox"
+            tf.range(count), seed=tf.stack([seed, epoch]), alg="philox"
         )
-        start = tf.where(epoch == first_epoch, skipped, 0)
-        return tf.data.Dataset.from_tensor_slices(order[start:]).batch(batch_size)
+        step = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
+        numbers = tf.data.Dataset.range(epoch * steps + step, (epoch + 1) * steps)
+        batches = tf.data.Dataset.from_tensor_slices(order[step * batch_size :])
+        return tf.data.Dataset.zip(numbers, batches.batch(batch_size))
 
-    def gather(chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return _in_unit_range(tf.gather(images, chosen), tf.gather(labels, chosen))
+    def gather(number: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pictures, answers = _in_unit_range(tf.gather(images, chosen), tf.gather(labels, chosen))
+        own = tf.random.experimental.stateless_fold_in(tf.stack([seed, 1]), number)
+        return augmented(pictures, augmentation, own), answers
 
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
     return epochs.flat_map(epoch_batches).map(gather).prefetch(tf.data.AUTOTUNE)

@@ -1,7 +1,7 @@
-"""MNIST, Fashion-MNIST and CIFAR-10 from a directory prepared by TensorFlow Datasets.
+"""Small image data sets from a directory prepared by TensorFlow Datasets.
 
 Nothing is ever downloaded. A split is decoded once and kept in memory as uint8: the
-largest, CIFAR-10's 45,000 training images, takes 138 MB. A data set of more than
+largest, Tiny ImageNet's 17,000 training images with boxes, takes 209 MB. A data set of more than
 about 1 GB decoded does not belong here and needs a pipeline that streams.
 """
 
@@ -12,14 +12,33 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from aad_tf.data.description import DatasetInfo, DatasetNotFoundError
 
-NAMES = ("cifar10", "fashion_mnist", "mnist")
-VALIDATION_EXAMPLES = 5000
+
+class Layout(NamedTuple):
+    """How the stored splits of a data set become "train", "validation" and "test".
+
+    Attributes:
+        validation_examples: how many of the last stored training examples are kept for validation.
+        test: stored split that is the test split; Tiny ImageNet's own test images have no labels,
+            so its stored validation split serves.
+    """
+
+    validation_examples: int = 5000
+    test: str = "test"
+
+
+LAYOUTS = {
+    "cifar10": Layout(),
+    "fashion_mnist": Layout(),
+    "mnist": Layout(),
+    "tiny_imagenet_boxes": Layout(3000, "validation"),
+}
+NAMES = tuple(LAYOUTS)
 _JPEG_START = b"\xff\xd8"
 _DECODE_BATCH = 1000
 
@@ -53,7 +72,7 @@ def _builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
     directory = _copy_directory(name, data_dir)
     # Read from files alone: a builder made by name would ask the network for metadata.
     builder = tfds.builder_from_directory(os.fspath(directory))
-    for split in ("train", "test"):
+    for split in ("train", LAYOUTS[name].test):
         paths = builder.info.splits[split].filepaths if split in builder.info.splits else []
         missing = [os.fspath(path) for path in paths if not os.path.exists(path)]
         if missing or not paths:
@@ -66,16 +85,28 @@ def _builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
 
 
 def _split_counts(name: str, builder: Any) -> dict[str, int]:
+    layout = LAYOUTS[name]
+    kept = layout.validation_examples
     train = builder.info.splits["train"].num_examples
-    test = builder.info.splits["test"].num_examples
-    if train <= VALIDATION_EXAMPLES or test < 1:
+    test = builder.info.splits[layout.test].num_examples
+    if train <= kept or test < 1:
         raise ValueError(
             f"Data set {name!r} in {builder.data_path} is empty or cut short: expected more than "
-            f"{VALIDATION_EXAMPLES} training examples (the last {VALIDATION_EXAMPLES} are the "
-            f"validation split) and at least 1 test example, found {train} and {test}. "
-            f"Prepare it again with `tfds build {name} --overwrite`."
+            f"{kept} training examples (the last {kept} are the validation split) and at least 1 "
+            f"test example, found {train} and {test}. Prepare it again with `tfds build {name} "
+            f"--overwrite`."
         )
-    return {"train": train - VALIDATION_EXAMPLES, "validation": VALIDATION_EXAMPLES, "test": test}
+    return {"train": train - kept, "validation": kept, "test": test}
+
+
+def stored_split(name: str, split: str, train_examples: int) -> str:
+    """TFDS's name of a split, given how many examples are left for training."""
+    stored = {
+        "train": f"train[:{train_examples}]",
+        "validation": f"train[{train_examples}:]",
+        "test": LAYOUTS[name].test,
+    }
+    return stored[split]
 
 
 def examples(
@@ -96,10 +127,8 @@ def _decoded(name: str, split: str, data_dir: str) -> tuple[tf.Tensor, tf.Tensor
     import tensorflow_datasets as tfds
 
     builder = _builder(name, data_dir)
-    train = _split_counts(name, builder)["train"]
-    stored = {"train": f"train[:{train}]", "validation": f"train[{train}:]", "test": "test"}
     dataset = builder.as_dataset(
-        split=stored[split],
+        split=stored_split(name, split, _split_counts(name, builder)["train"]),
         shuffle_files=False,
         read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
     )
@@ -116,22 +145,22 @@ def _decoded(name: str, split: str, data_dir: str) -> tuple[tf.Tensor, tf.Tensor
         return images, tf.cast(labels, tf.int32)
 
 
-def _stores_jpeg(builder: Any) -> bool:
+def _stores_jpeg(builder: Any, split: str) -> bool:
     import tensorflow_datasets as tfds
 
-    raw = builder.as_dataset(split="test", decoders={"image": tfds.decode.SkipDecoding()})
+    raw = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     first = next(iter(raw.take(1)))["image"].numpy()
     return bool(first.startswith(_JPEG_START))
 
 
-def _fingerprint(builder: Any) -> str:
+def _fingerprint(builder: Any, test: str) -> str:
     """Hashes the metadata and the names and sizes of the files, not the images."""
     directory = Path(builder.data_path)
     digest = hashlib.sha256()
     for metadata in ("dataset_info.json", "features.json"):
         content = json.loads((directory / metadata).read_text(encoding="utf-8"))
         digest.update(json.dumps(content, sort_keys=True).encode())
-    for split in ("train", "test"):
+    for split in ("train", test):
         for path in builder.info.splits[split].filepaths:
             digest.update(f"{os.path.basename(path)} {os.path.getsize(path)}".encode())
     return digest.hexdigest()[:16]
@@ -140,19 +169,23 @@ def _fingerprint(builder: Any) -> str:
 def info(name: str, data_dir: str | os.PathLike[str] | None = None) -> DatasetInfo:
     """Describes the copy found, and says so if its images went through JPEG.
 
-    The catalog's own files of these data sets are exact; a JPEG copy is not, and
-    results on it can only be compared with each other.
+    The catalog's own files of MNIST, Fashion-MNIST and CIFAR-10 are exact; a JPEG copy is
+    not, and results on it can only be compared with each other. Tiny ImageNet is JPEG by itself.
     """
     builder = _builder(name, data_dir)
     counts = _split_counts(name, builder)
     label = builder.info.features["label"]
-    lossy = ", JPEG copy, lossy" if _stores_jpeg(builder) else ""
+    test = LAYOUTS[name].test
+    exact_elsewhere = name != "tiny_imagenet_boxes"
+    lossy = ", JPEG copy, lossy" if exact_elsewhere and _stores_jpeg(builder, test) else ""
+    # Tiny ImageNet's labels are WordNet ids, whose words are kept beside them.
+    names = (builder.info.metadata or {}).get("names", {})
     return DatasetInfo(
         name=name,
         image_shape=tuple(builder.info.features["image"].shape),
         num_classes=label.num_classes,
-        class_names=tuple(label.names),
+        class_names=tuple(names.get(name, name) for name in label.names),
         num_examples=counts,
         source=f"tfds {name}/{builder.info.version}{lossy}",
-        fingerprint=_fingerprint(builder),
+        fingerprint=_fingerprint(builder, test),
     )

@@ -52,9 +52,10 @@ class AdversarialModel(DefenseModel):
         self, images: tf.Tensor, labels: tf.Tensor, adversarial: tf.Tensor, training: bool
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """Cross-entropies; see `DefenseModel`."""
+        smoothing = self.label_smoothing if training else 0.0
         if self.replace_clean:
             attacked = self.classifier(adversarial, training=training).logits
-            loss = cross_entropy(labels, attacked)
+            loss = cross_entropy(labels, attacked, smoothing)
             # Shown in the progress bar only, so without dropout and without a gradient.
             clean = tf.stop_gradient(self.classifier(images, training=False).logits)
             return {"loss": loss, "adversarial_loss": loss}, {
@@ -63,8 +64,8 @@ class AdversarialModel(DefenseModel):
             }
         both = tf.concat([images, adversarial], axis=0)
         clean, attacked = tf.split(self.classifier(both, training=training).logits, 2)
-        adversarial_loss = cross_entropy(labels, attacked)
-        loss = 0.5 * (cross_entropy(labels, clean) + adversarial_loss)
+        adversarial_loss = cross_entropy(labels, attacked, smoothing)
+        loss = 0.5 * (cross_entropy(labels, clean, smoothing) + adversarial_loss)
         return {"loss": loss, "adversarial_loss": adversarial_loss}, {
             "clean": clean,
             "adversarial": attacked,

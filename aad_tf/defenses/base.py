@@ -31,6 +31,7 @@ class DefenseModel(keras.Model):
         seed: seeds the random starts of attacks in training.
         warmup_steps: adversarial perturbations grow linearly to their full size over so many
             updates. PGD training can stay at chance for long without it.
+        label_smoothing: of the cross-entropies of training (not those of AAD), in [0, 1).
 
     Raises:
         TypeError, ValueError: as `Classifier.from_keras`; a negative number of steps.
@@ -44,6 +45,7 @@ class DefenseModel(keras.Model):
         bounds: Bounds = Bounds(0.0, 1.0),
         seed: int = 0,
         warmup_steps: int = 0,
+        label_smoothing: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -58,6 +60,9 @@ class DefenseModel(keras.Model):
         self.network = network.model
         self.seed = seed
         self.warmup_steps = check_count(warmup_steps, "warmup_steps", least=0)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}.")
+        self.label_smoothing = label_smoothing
         self._trackers = {name: keras.metrics.Mean(name=name) for name in self.loss_names}
         self.clean_accuracy = keras.metrics.Mean(name="accuracy")
         self.adversarial_accuracy = (

@@ -24,4 +24,5 @@ class StandardModel(DefenseModel):
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """Cross-entropy of clean images; see `DefenseModel`."""
         logits = self.classifier(images, training=training).logits
-        return {"loss": cross_entropy(labels, logits)}, {"clean": logits}
+        loss = cross_entropy(labels, logits, self.label_smoothing if training else 0.0)
+        return {"loss": loss}, {"clean": logits}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aad_tf.models.cifarnet import cifarnet
+from aad_tf.models.inception_small import inception_small
 from aad_tf.models.layers import LocalResponseNormalization
 from aad_tf.models.lenet import lenet
 from aad_tf.models.registry import available, build, register
@@ -12,6 +13,7 @@ __all__ = [
     "available",
     "build",
     "cifarnet",
+    "inception_small",
     "lenet",
     "register",
 ]

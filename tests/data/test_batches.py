@@ -31,7 +31,8 @@ def stream(seed=7, **options):
 
 
 def test_available():
-    assert data.available() == ("cifar10", "digits", "fashion_mnist", "mnist")
+    names = ("cifar10", "digits", "fashion_mnist", "mnist", "tiny_imagenet_boxes")
+    assert data.available() == names
 
 
 def test_load_and_evaluation_batches_agree_in_order():
