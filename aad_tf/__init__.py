@@ -16,7 +16,13 @@ __version__ = "0.1.0"
 # isort: off
 from aad_tf import attacks, attention, callbacks, data, evaluation, export, losses, metrics, models
 from aad_tf.classifier import Classifier
-from aad_tf.defenses import AADModel, AdversarialModel, DefenseModel, StandardModel
+from aad_tf.defenses import (
+    AADModel,
+    AdversarialModel,
+    DefenseModel,
+    EnsembleAdversarialModel,
+    StandardModel,
+)
 from aad_tf.evaluation import evaluate_robustness
 from aad_tf.types import Bounds, ClassifierOutput
 
@@ -27,6 +33,7 @@ __all__ = [
     "Classifier",
     "ClassifierOutput",
     "DefenseModel",
+    "EnsembleAdversarialModel",
     "StandardModel",
     "attacks",
     "attention",

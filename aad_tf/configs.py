@@ -15,7 +15,7 @@ from aad_tf.data import AUGMENTATIONS
 from aad_tf.losses import PRESETS as LOSS_PRESETS
 from aad_tf.losses import AADLosses
 
-DEFENSES = ("none", "adversarial", "aad")
+DEFENSES = ("none", "adversarial", "ensemble", "aad")
 PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("constant", "cosine", "exponential")
 _CHOICES = {
@@ -30,7 +30,7 @@ class DefenseConfig:
     """How a network is defended while it trains.
 
     Attributes:
-        kind: `"none"`, `"adversarial"` or `"aad"`.
+        kind: `"none"`, `"adversarial"`, `"ensemble"` or `"aad"`.
         attack: the attack of training, as text (see `parse_attack`); empty for `"none"`.
         replace_clean: adversarial training on attacked images alone (Madry et al. 2018).
         weights: (alpha, beta, gamma) of [AAD Eq. 9].
@@ -38,6 +38,8 @@ class DefenseConfig:
         loss_parts: parts of the preset to exchange, e.g. `{"rectification": "l2"}`.
         update_per_round: one optimizer update a round of the attack.
         warmup_steps: updates over which adversarial perturbations grow to their full size.
+        sources: model directories of the static networks of `"ensemble"`, trained on the same
+            data set.
     """
 
     kind: str = "none"
@@ -48,6 +50,7 @@ class DefenseConfig:
     loss_parts: dict[str, Any] = field(default_factory=dict)
     update_per_round: bool = False
     warmup_steps: int = 0
+    sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in DEFENSES:
@@ -57,11 +60,24 @@ class DefenseConfig:
         check_count(self.warmup_steps, "defense.warmup_steps", least=0)
         if self.kind != "none":
             parse_attack(self.attack)
+        _check_sources(self)
         _check_loss_parts(self.loss_parts)
         if self.losses not in LOSS_PRESETS:
             raise ValueError(
                 f"Unknown defense.losses {self.losses!r}." + near_names(self.losses, LOSS_PRESETS)
             )
+
+
+def _check_sources(defense: DefenseConfig) -> None:
+    if defense.kind == "ensemble" and not defense.sources:
+        raise ValueError(
+            "defense.kind 'ensemble' needs defense.sources: model directories of trained networks."
+        )
+    if defense.kind != "ensemble" and defense.sources:
+        raise ValueError(
+            f"defense.sources has no effect with defense.kind {defense.kind!r}; only 'ensemble' "
+            f"attacks other networks."
+        )
 
 
 def _check_loss_parts(parts: Mapping[str, Any]) -> None:

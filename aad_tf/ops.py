@@ -92,8 +92,8 @@ def resize_maps(maps: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
     """
     maps = tf.convert_to_tensor(maps)
     height, width = spatial_size(maps)
-    rows = _bilinear_weights(height, size[0], maps.dtype)
-    columns = _bilinear_weights(width, size[1], maps.dtype)
+    rows = bilinear_weights(height, size[0], maps.dtype)
+    columns = bilinear_weights(width, size[1], maps.dtype)
     return tf.einsum("yh,bhw,xw->byx", rows, maps, columns)
 
 
@@ -103,7 +103,7 @@ def spatial_size(images: tf.Tensor) -> tuple[Any, Any]:
     return tuple(shape[axis] if known[axis] is None else known[axis] for axis in (1, 2))
 
 
-def _bilinear_weights(source: Any, target: Any, dtype: tf.DType) -> tf.Tensor:
+def bilinear_weights(source: Any, target: Any, dtype: tf.DType = tf.float32) -> tf.Tensor:
     """`[target, source]`: what each source cell adds to each target pixel."""
     source_cells = tf.cast(tf.range(source), dtype)
     scale = tf.cast(source, dtype) / tf.cast(target, dtype)

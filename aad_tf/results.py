@@ -7,25 +7,17 @@ name ends with ".gz" is compressed. Beside them lies a summary as JSON.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import gzip
 import json
 import os
-import platform
-import re
-import shlex
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-import aad_tf
+from aad_tf.provenance import without_absolute_paths
 
 PathLike = str | os.PathLike[str]
 
@@ -41,53 +33,6 @@ RECORD_KEYS = (
     "restart",
     "linf",
 )
-
-# An absolute path that stands alone, behind "=" or in a list; not "8/255", not "gs://bucket".
-_ABSOLUTE_PATH = re.compile(r"(?:^|(?<=[=,;:\"'(\[]))/(?!/)[^,;:\"')\]]*")
-
-
-def provenance() -> dict[str, Any]:
-    """Describes the running program and the machine, for a record of what produced a file.
-
-    Returns:
-        Entries that `json` can write: `command` (without absolute paths), `versions` (Python,
-        TensorFlow, Keras, NumPy, aad_tf), `platform`, `cpu`, `cpu_cores` (usable by this
-        process), `gpus`, `git_commit` and `git_dirty` (None unless the package is run from a
-        git repository), `utc` (ISO 8601, seconds).
-
-    Example:
-        >>> provenance()["versions"]["keras"]
-        '3.12.0'
-    """
-    commit, dirty = _git_state(Path(__file__).resolve().parent)
-    return {
-        "command": command_line(),
-        "versions": {
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-            "aad_tf": aad_tf.__version__,
-        },
-        "platform": platform.platform(),
-        "cpu": _cpu_model(),
-        "cpu_cores": _usable_cores(),
-        "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
-        "git_commit": commit,
-        "git_dirty": dirty,
-        "utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
-def command_line() -> str:
-    """The command that started this process, quoted for a shell.
-
-    Absolute paths inside the current directory are made relative to it; of others only the last
-    component stays, so that a committed record tells nothing about the machine.
-    """
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    program = ["-m", spec.name.removesuffix(".__main__")] if spec else sys.argv[:1]
-    return shlex.join(["python", *map(_without_absolute_paths, [*program, *sys.argv[1:]])])
 
 
 def write_json_atomically(path: PathLike, data: Any) -> None:
@@ -144,14 +89,31 @@ def read_records(path: PathLike) -> Iterator[dict[str, Any]]:
     Example:
         >>> robust = [not r["success"] for r in read_records("fgsm.jsonl.gz")]
     """
+    return read_record_lines(path, RECORD_KEYS)
+
+
+def read_record_lines(path: PathLike, keys: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Reads records of any kind one by one, in the order of the file.
+
+    Args:
+        path: file of JSON lines, compressed if its name ends with ".gz".
+        keys: what every record must have.
+
+    Yields:
+        The records.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line is no such record, or the file is cut short; the message names it.
+    """
     opener = gzip.open if os.fspath(path).endswith(".gz") else open
     with opener(path, "rt", encoding="utf-8") as file:
         number = 0
         try:
             for number, line in enumerate(file, start=1):  # noqa: B007, the error tells it
                 record = json.loads(line)
-                if not isinstance(record, dict) or not record.keys() >= set(RECORD_KEYS):
-                    raise ValueError(f"expected the keys {', '.join(RECORD_KEYS)}")
+                if not isinstance(record, dict) or not record.keys() >= set(keys):
+                    raise ValueError(f"expected the keys {', '.join(keys)}")
                 yield record
         except (ValueError, EOFError) as error:
             raise ValueError(
@@ -159,18 +121,21 @@ def read_records(path: PathLike) -> Iterator[dict[str, Any]]:
             ) from error
 
 
-def read_summary(path: PathLike) -> dict[str, Any]:
+def read_summary(path: PathLike, key: str = "attacks") -> dict[str, Any]:
     """Reads the summary of an evaluation.
 
     Args:
         path: the file of records, or the summary itself.
+        key: an entry that tells this kind of summary: "attacks" for robustness, "study" for
+            attention.
 
     Returns:
-        What `aad_tf.evaluation.evaluate_robustness` returned as `summary`.
+        What `aad_tf.evaluation.evaluate_robustness` or
+        `aad_tf.attention_study.study_attention` returned as `summary`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a summary.
+        ValueError: it is not such a summary.
     """
     path = Path(path)
     path = path if path.name.endswith(".summary.json") else summary_path(path)
@@ -178,8 +143,8 @@ def read_summary(path: PathLike) -> dict[str, Any]:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(summary, dict) or "attacks" not in summary:
-        raise ValueError(f"{path} is not the summary of an evaluation: it has no 'attacks'.")
+    if not isinstance(summary, dict) or key not in summary:
+        raise ValueError(f"{path} is not the summary expected here: it has no {key!r}.")
     return summary
 
 
@@ -207,41 +172,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, os.PathLike):
-        return _without_absolute_paths(os.fspath(value))
+        return without_absolute_paths(os.fspath(value))
     raise TypeError(f"Cannot write a {type(value).__name__} as JSON: {value!r}.")
-
-
-def _without_absolute_paths(argument: str) -> str:
-    def shorten(match: re.Match[str]) -> str:
-        path = Path(match.group())
-        here = Path.cwd()
-        return str(path.relative_to(here)) if path.is_relative_to(here) else path.name or "/"
-
-    return _ABSOLUTE_PATH.sub(shorten, argument)
-
-
-def _cpu_model() -> str | None:
-    information = Path("/proc/cpuinfo")
-    text = information.read_text(encoding="utf-8") if information.exists() else ""
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return model.group(1) if model else platform.processor() or None
-
-
-def _usable_cores() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def _git_state(directory: Path) -> tuple[str | None, bool | None]:
-    """Commit and whether tracked files differ from it, or Nones outside a repository of ours."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "--no-optional-locks", "-C", str(directory), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    try:
-        # An installed package may lie inside somebody else's repository, ignored by it.
-        git("ls-files", "--error-unmatch", "__init__.py")
-        commit = git("rev-parse", "HEAD")
-        return commit, bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return None, None

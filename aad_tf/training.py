@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -14,7 +15,13 @@ from aad_tf.callbacks import StopOnNonFiniteLoss
 from aad_tf.checkpoints import ResumableCheckpoint
 from aad_tf.classifier import Classifier
 from aad_tf.configs import ExperimentConfig
-from aad_tf.defenses import AADModel, AdversarialModel, DefenseModel, StandardModel
+from aad_tf.defenses import (
+    AADModel,
+    AdversarialModel,
+    DefenseModel,
+    EnsembleAdversarialModel,
+    StandardModel,
+)
 from aad_tf.logs import LOGGER
 from aad_tf.losses import AADLosses
 from aad_tf.optimizers import build_optimizer
@@ -34,37 +41,53 @@ def build_defense(
 
     Returns:
         A compiled Keras model.
+
+    Raises:
+        ModelDirectoryError: a source network is missing, unfinished, or of another data set.
     """
-    defense = config.defense
     classifier = Classifier.from_keras(network, config.attention_layer or None)
-    model: DefenseModel
-    if defense.kind == "none":
-        model = StandardModel(classifier, seed=config.seed, label_smoothing=config.label_smoothing)
-    elif defense.kind == "adversarial":
-        model = AdversarialModel(
-            classifier,
-            attack=parse_attack(defense.attack),
-            replace_clean=defense.replace_clean,
-            seed=config.seed,
-            label_smoothing=config.label_smoothing,
-            warmup_steps=defense.warmup_steps,
-        )
-    else:
-        model = AADModel(
-            classifier,
-            attack=parse_attack(defense.attack),
-            weights=defense.weights,
-            losses=AADLosses.preset(defense.losses).replace(**defense.loss_parts),
-            update_per_round=defense.update_per_round,
-            seed=config.seed,
-            warmup_steps=defense.warmup_steps,
-        )
+    model = _defended(config, classifier)
     model.compile(
         build_optimizer(config, steps_per_epoch),
         steps_per_execution=config.steps_per_execution,
         jit_compile=config.jit_compile,
     )
     return model
+
+
+def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
+    defense = config.defense
+    options: dict[str, Any] = {"seed": config.seed, "label_smoothing": config.label_smoothing}
+    if defense.kind == "none":
+        return StandardModel(classifier, **options)
+    attack = parse_attack(defense.attack)
+    if defense.kind == "aad":
+        return AADModel(
+            classifier,
+            attack=attack,
+            weights=defense.weights,
+            losses=AADLosses.preset(defense.losses).replace(**defense.loss_parts),
+            update_per_round=defense.update_per_round,
+            seed=config.seed,
+            warmup_steps=defense.warmup_steps,
+        )
+    options |= {"replace_clean": defense.replace_clean, "warmup_steps": defense.warmup_steps}
+    if defense.kind == "adversarial":
+        return AdversarialModel(classifier, attack=attack, **options)
+    _check_sources(config)
+    sources = [model_directory.load_classifier(path)[0] for path in defense.sources]
+    return EnsembleAdversarialModel(classifier, sources=sources, attack=attack, **options)
+
+
+def _check_sources(config: ExperimentConfig) -> None:
+    """Refuses source networks that are missing or of another data set."""
+    for path in config.defense.sources:
+        dataset = model_directory.read_config(path).dataset
+        if dataset != config.dataset:
+            raise model_directory.ModelDirectoryError(
+                f"defense.sources names {path}, which was trained on {dataset!r}; this run trains "
+                f"on {config.dataset!r}. Sources must tell the same classes apart."
+            )
 
 
 def train(
@@ -89,7 +112,8 @@ def train(
         The trained defence; its `network` is the classifier.
 
     Raises:
-        ValueError: a directory of another config, missing data, unreadable checkpoints.
+        ValueError: a directory of another config, missing data or source networks, unreadable
+            checkpoints.
         FloatingPointError: a loss became NaN or infinite.
 
     Example:
@@ -98,6 +122,7 @@ def train(
     directory = Path(model_dir)
     dataset = data.info(config.dataset, data_dir)
     steps = _steps_per_epoch(config, dataset)
+    _check_sources(config)
     resumed = model_directory.claim(directory, config)
     with model_directory.locked(directory):
         if not resumed:

@@ -20,6 +20,9 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "ε": r"$\varepsilon$",
     "±": r"$\pm$",
+    "σ": r"$\sigma$",
+    "∞": r"$\infty$",
+    "×": r"$\times$",
     "–": "--",
 }
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aad_tf.results import provenance
+from aad_tf.provenance import provenance
 from benchmarks import attack, evaluation, grad_cam, memory, peers, traces, training_step
 from benchmarks.report import Section
 from benchmarks.subject import SIZES, Subject, prepare

@@ -6,6 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from aad_tf.classifier import Classifier
+from aad_tf.types import Bounds
+
 layers = keras.layers
 SHAPE = (8, 8, 1)
 
@@ -56,6 +59,23 @@ def linear_network(weights, biases=None, size: int = 2, dtype: str = "float32") 
     model = keras.Sequential([keras.Input((size, size, 1), dtype=dtype), scores, pool])
     scores.set_weights([weights.reshape(1, 1, 1, -1), biases])
     return model
+
+
+def curved_network(bounds=Bounds(0.0, 1.0), first=(), dtype="float64") -> Classifier:
+    """Smooth, with second derivatives behind its attention layer of 4x4 cells and 5 channels."""
+    keras.utils.set_random_seed(3)
+    network = keras.Sequential(
+        [
+            keras.Input((6, 6, 1), dtype=dtype),
+            *first,
+            layers.Conv2D(5, 3, activation="gelu", name="conv", dtype=dtype),
+            layers.Flatten(dtype=dtype),
+            layers.Dense(8, activation="tanh", dtype=dtype),
+            layers.Dense(3, name="scores", dtype=dtype),
+        ]
+    )
+    network.layers[-1].kernel.assign(3 * network.layers[-1].kernel)
+    return Classifier.from_keras(network, bounds=bounds)
 
 
 class SubclassedNetwork(keras.Model):

@@ -38,6 +38,14 @@ def test_an_unknown_key_lists_the_near_ones() -> None:
         ({"defense": {"losses": "papers"}}, "Did you mean 'paper'"),
         ({"defense": {"loss_parts": {"rectificaton": "l2"}}}, "Did you mean 'rectification'"),
         ({"defense": {"loss_parts": {"rectification": "l3"}}}, "Unknown distance 'l3'"),
+        (
+            {"defense": {"kind": "ensemble", "attack": "fgsm(epsilon=0.1)"}},
+            "'ensemble' needs defense.sources: model directories",
+        ),
+        (
+            {"defense": {"kind": "adversarial", "attack": "fgsm(epsilon=0.1)", "sources": ["a"]}},
+            "defense.sources has no effect with defense.kind 'adversarial'",
+        ),
         ({"evaluation_attacks": ["pdg(epsilon=0.1)"]}, "Did you mean 'pgd'"),
     ],
 )
@@ -51,6 +59,7 @@ def test_values_that_cannot_be_are_refused(values: dict, message: str) -> None:
     [
         ({"epochs": "5"}, "'epochs' must be int"),
         ({"defense": {"weights": 8.0}}, "'defense.weights' must be a sequence"),
+        ({"defense": {"sources": "runs/plain"}}, "'defense.sources' must be a sequence"),
         ({"model_options": [1]}, "'model_options' must be a mapping"),
     ],
 )

@@ -15,8 +15,8 @@ import pytest
 import tensorflow as tf
 
 import aad_tf
-from aad_tf import results
-from aad_tf.evaluation.ledger import record_line, write_record_lines
+from aad_tf import provenance, results
+from aad_tf.evaluation.journal import record_line, write_record_lines
 from aad_tf.evaluation.tally import make_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +28,7 @@ def some_records(count: int) -> list[dict]:
 
 
 def test_provenance_names_versions_and_machine_and_fits_json():
-    found = results.provenance()
+    found = provenance.provenance()
     assert found["versions"] == {
         "python": ".".join(map(str, sys.version_info[:3])),
         "tensorflow": tf.__version__,
@@ -47,14 +47,14 @@ def test_provenance_knows_the_commit_of_its_own_repository():
     if not tracked.stdout.strip():
         pytest.skip("not run from a git repository")
     head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True)
-    assert results.provenance()["git_commit"] == head.stdout.decode().strip()
+    assert provenance.provenance()["git_commit"] == head.stdout.decode().strip()
 
 
 def test_git_state_is_unknown_in_a_repository_that_ignores_the_directory(tmp_path):
     (tmp_path / "__init__.py").touch()
-    assert results._git_state(tmp_path) == (None, None)
+    assert provenance._git_state(tmp_path) == (None, None)
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    assert results._git_state(tmp_path) == (None, None)
+    assert provenance._git_state(tmp_path) == (None, None)
 
 
 def test_git_state_tells_changed_files(tmp_path):
@@ -66,10 +66,10 @@ def test_git_state_tells_changed_files(tmp_path):
     git("init", "-q")
     git("add", "__init__.py")
     git("commit", "-q", "-m", "first")
-    commit, dirty = results._git_state(tmp_path)
+    commit, dirty = provenance._git_state(tmp_path)
     assert len(commit) == 40 and not dirty
     (tmp_path / "__init__.py").write_text("a = 2\n")
-    assert results._git_state(tmp_path) == (commit, True)
+    assert provenance._git_state(tmp_path) == (commit, True)
 
 
 @pytest.mark.parametrize(
@@ -87,11 +87,11 @@ def test_git_state_tells_changed_files(tmp_path):
 def test_command_line_holds_no_absolute_path(argument, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["program", argument.format(here=tmp_path)])
-    assert results.command_line().split(" ", 3)[-1].strip("'").endswith(expected)
+    assert provenance.command_line().split(" ", 3)[-1].strip("'").endswith(expected)
 
 
 def test_command_line_names_the_module(tmp_path):
-    code = "from aad_tf.results import command_line; print(command_line())"
+    code = "from aad_tf.provenance import command_line; print(command_line())"
     (tmp_path / "tool.py").write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tool", "--limit=3", "a b"]

@@ -1,16 +1,28 @@
-"""Attacks: one gradient-sign loop, many named presets."""
+"""Attacks: one gradient-sign loop, many named presets, and A3 on top of any of them."""
 
+from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
 from aad_tf.attacks.gradient_sign import GradientSignAttack
-from aad_tf.attacks.objectives import AwayFromLabel, Objective, TowardsLeastLikely
-from aad_tf.attacks.parsing import parse_attack
+from aad_tf.attacks.objectives import (
+    AwayFromLabel,
+    ContextObjective,
+    LogitsObjective,
+    Objective,
+    TowardsLeastLikely,
+)
+from aad_tf.attacks.parsing import WRAPPERS, parse_attack
 from aad_tf.attacks.presets import PRESETS, fgsm, ifgsm, iter_ll, pgd, step_ll
 
 __all__ = [
     "PRESETS",
+    "WRAPPERS",
+    "AttentionAugmented",
     "AwayFromLabel",
+    "ContextObjective",
     "GradientSignAttack",
+    "LogitsObjective",
     "Objective",
     "TowardsLeastLikely",
+    "a3",
     "fgsm",
     "ifgsm",
     "iter_ll",

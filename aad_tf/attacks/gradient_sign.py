@@ -11,8 +11,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.attacks.objectives import Objective
-from aad_tf.attacks.steps import all_of_loop, compiled_step, gradient_sign_step, last_of_loop
+from aad_tf.attacks.objectives import AnyObjective
+from aad_tf.attacks.steps import (
+    all_of_loop,
+    compiled_context,
+    compiled_step,
+    gradient_sign_step,
+    last_of_loop,
+    objective_context,
+)
 from aad_tf.checks import check_count, check_epsilon
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.types import Bounds
@@ -41,7 +48,7 @@ class GradientSignAttack:
         >>> adversarial = attack(classifier, images, labels, seed=0)
     """
 
-    objective: Objective
+    objective: AnyObjective
     step_size: float
     num_steps: int = 1
     epsilon: float | None = None
@@ -170,7 +177,10 @@ class GradientSignAttack:
     def step_in_graph(
         self, classifier: Classifier, current: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
     ) -> tf.Tensor:
-        """One more step from `current` under the budget around `images`, without checks."""
+        """One more step from `current` under the budget around `images`, without checks.
+
+        What the objective needs of `images` is computed by the network as it is now.
+        """
         return self._graph_step(classifier, images, labels)(current)
 
     def start(self, images: tf.Tensor, classifier: Classifier, seed: Any) -> tf.Tensor:
@@ -198,14 +208,16 @@ class GradientSignAttack:
     ) -> Callable[[tf.Tensor], tf.Tensor]:
         function = compiled_step(classifier, self.objective)
         scalars = self.scalars(images.dtype)
-        return lambda current: function(current, images, labels, *scalars)[0]
+        context = compiled_context(classifier, self.objective)(images, labels)
+        return lambda current: function(current, images, labels, *scalars, *context)[0]
 
     def _graph_step(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> Callable[[tf.Tensor], tf.Tensor]:
         scalars = self.scalars(images.dtype)
+        context = objective_context(classifier, self.objective, images, labels)
         return lambda current: gradient_sign_step(
-            classifier, self.objective, current, images, labels, *scalars
+            classifier, self.objective, current, images, labels, *scalars, context
         )[0]
 
     def _keep_first_success(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import tensorflow as tf
 
@@ -35,6 +35,60 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
+class LogitsObjective(Objective, Protocol):
+    """An objective that is a function of the logits, so that others can share its forward pass."""
+
+    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Values to descend.
+
+        Args:
+            logits: `[batch, classes]`.
+            labels: int32 `[batch]`, true labels.
+
+        Returns:
+            `[batch]`, float32 or float64.
+        """
+        ...
+
+
+@runtime_checkable
+class ContextObjective(Protocol):
+    """An objective that compares the image under attack with the original one.
+
+    What it needs of the original image is computed once an attack, not once a step.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name for records."""
+        ...
+
+    def context(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        """What stays constant during an attack.
+
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]`, the original images.
+            labels: int32 `[batch]`, true labels.
+
+        Returns:
+            Tensors with one entry an example, each depending on that example alone.
+        """
+        ...
+
+    def __call__(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `Objective`, with what `context` returned for the original images."""
+        ...
+
+
+AnyObjective = Objective | ContextObjective
+
+
 @dataclass(frozen=True)
 class AwayFromLabel:
     """Minus the cross-entropy of the true label: descending it is FGSM, IFGSM, PGD."""
@@ -49,7 +103,11 @@ class AwayFromLabel:
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         logits = classifier(images, training=False).logits
-        return -attack_cross_entropy(logits, labels, self.label_smoothing), logits
+        return self.from_logits(logits, labels), logits
+
+    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Values `[batch]` to descend; see `LogitsObjective`."""
+        return -attack_cross_entropy(logits, labels, self.label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -69,10 +127,14 @@ class TowardsLeastLikely:
     def __call__(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        del labels
         logits = classifier(images, training=False).logits
+        return self.from_logits(logits, labels), logits
+
+    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Values `[batch]` to descend; see `LogitsObjective`."""
+        del labels
         least_likely = tf.argmin(tf.stop_gradient(logits), axis=-1, output_type=tf.int32)
-        return attack_cross_entropy(logits, least_likely, self.label_smoothing), logits
+        return attack_cross_entropy(logits, least_likely, self.label_smoothing)
 
 
 def attack_cross_entropy(

@@ -1,4 +1,7 @@
-"""Named attacks as small functions of one loop."""
+"""Named attacks as small functions of one loop.
+
+Attacks made of another one (`a3`) are not here: `WRAPPERS` of `parsing` names them.
+"""
 
 from __future__ import annotations
 

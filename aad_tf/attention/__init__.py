@@ -7,15 +7,29 @@ from aad_tf.attention.areas import (
     attention_area,
     mask_out,
 )
-from aad_tf.attention.grad_cam import grad_cam, grad_cam_map, softmax_grad_cam_map
+from aad_tf.attention.grad_cam import (
+    grad_cam,
+    grad_cam_map,
+    signed_grad_cam_map,
+    softmax_grad_cam_map,
+)
+from aad_tf.attention.grad_cam_plus_plus import grad_cam_plus_plus, grad_cam_plus_plus_map
+from aad_tf.attention.lime import LimeExplanation, lime
+from aad_tf.attention.superpixels import superpixels
 
 __all__ = [
+    "LimeExplanation",
     "MatchingArea",
     "MeanThreshold",
     "TopCells",
     "attention_area",
     "grad_cam",
     "grad_cam_map",
+    "grad_cam_plus_plus",
+    "grad_cam_plus_plus_map",
+    "lime",
     "mask_out",
+    "signed_grad_cam_map",
     "softmax_grad_cam_map",
+    "superpixels",
 ]

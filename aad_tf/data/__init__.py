@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from aad_tf.data.augmentation import AUGMENTATIONS
 from aad_tf.data.batches import available, evaluation_batches, info, load, training_batches
+from aad_tf.data.box_adapters import from_tuples, with_keras_cv
+from aad_tf.data.boxed import boxed_available, boxed_batches, boxed_info
+from aad_tf.data.boxes import canonical_boxes, check_boxes, object_masks
 from aad_tf.data.description import DatasetInfo, DatasetNotFoundError
 
 __all__ = [
@@ -11,8 +14,16 @@ __all__ = [
     "DatasetInfo",
     "DatasetNotFoundError",
     "available",
+    "boxed_available",
+    "boxed_batches",
+    "boxed_info",
+    "canonical_boxes",
+    "check_boxes",
     "evaluation_batches",
+    "from_tuples",
     "info",
     "load",
+    "object_masks",
     "training_batches",
+    "with_keras_cv",
 ]

@@ -3,6 +3,13 @@
 from aad_tf.defenses.aad import AADModel
 from aad_tf.defenses.adversarial import AdversarialModel
 from aad_tf.defenses.base import DefenseModel
+from aad_tf.defenses.ensemble import EnsembleAdversarialModel
 from aad_tf.defenses.standard import StandardModel
 
-__all__ = ["AADModel", "AdversarialModel", "DefenseModel", "StandardModel"]
+__all__ = [
+    "AADModel",
+    "AdversarialModel",
+    "DefenseModel",
+    "EnsembleAdversarialModel",
+    "StandardModel",
+]

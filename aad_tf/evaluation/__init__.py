@@ -1,6 +1,6 @@
 """How robust a classifier is: streamed, resumable evaluation under attacks."""
 
-from aad_tf.evaluation.ledger import journal_path
+from aad_tf.evaluation.journal import journal_path
 from aad_tf.evaluation.progress import Progress, ProgressLine
 from aad_tf.evaluation.robustness import RobustnessReport, evaluate_robustness
 from aad_tf.evaluation.summary import SUCCESS_RULES, format_summary

@@ -93,7 +93,7 @@ class Batches:
         if first is None:
             raise ValueError("The data set is empty: there is nothing to evaluate.")
         self._first = self._checked(first)
-        self.first_example = _hash([part[:1] for part in self._first])
+        self.first_example = array_fingerprint([part[:1] for part in self._first])
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         start = 0
@@ -172,13 +172,9 @@ def fingerprint(
     Raises:
         TypeError: the description cannot be written as JSON.
     """
-    model = getattr(classifier, "model", None)
-    # Without the states of dropout seeds, which are in `variables` and differ in every process.
-    variables = classifier.variables if model is None else model.weights
-    hashes = sorted(_hash([np.asarray(variable)]) for variable in variables)
     facts = {
         "aad_tf": aad_tf.__version__,
-        "weights": hashlib.sha256("".join(hashes).encode()).hexdigest()[:16],
+        "weights": weights_fingerprint(classifier),
         "bounds": [float(bound) for bound in classifier.bounds],
         "first_example": source.first_example,
         "num_examples": source.counted,
@@ -189,7 +185,17 @@ def fingerprint(
     return json.loads(json.dumps(facts))
 
 
-def _hash(arrays: Sequence[np.ndarray]) -> str:
+def weights_fingerprint(classifier: Classifier) -> str:
+    """A hash of a network's weights, 16 hexadecimal digits, whatever their order."""
+    model = getattr(classifier, "model", None)
+    # Without the states of dropout seeds, which are in `variables` and differ in every process.
+    variables = classifier.variables if model is None else model.weights
+    hashes = sorted(array_fingerprint([np.asarray(variable)]) for variable in variables)
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
+
+
+def array_fingerprint(arrays: Sequence[np.ndarray]) -> str:
+    """A hash of arrays: their bytes, shapes and dtypes; 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.name}{array.shape}".encode())

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
-from aad_tf.attacks.steps import compiled_step
+from aad_tf.attacks.steps import compiled_context, compiled_step
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.noise import unit_noise
 from aad_tf.evaluation.tally import make_record
@@ -28,16 +28,25 @@ _SLOT = np.dtype([("index", "i8"), ("label", "i4"), ("restart", "i4"), ("step", 
 
 
 class Block(NamedTuple):
-    """Examples that wait for a slot."""
+    """Examples that wait for a slot.
+
+    Attributes:
+        images: `[batch, H, W, C]`, clean.
+        slots: what else a slot holds of each.
+        context: what the objective needs of the clean images; None if not computed yet.
+    """
 
     images: np.ndarray
     slots: np.ndarray
+    context: tuple[np.ndarray, ...] | None = None
 
     def split(self, count: int) -> tuple[Block, Block]:
         """The first `count` examples, and the rest."""
-        return Block(self.images[:count], self.slots[:count]), Block(
-            self.images[count:], self.slots[count:]
-        )
+        return self._part(slice(count)), self._part(slice(count, None))
+
+    def _part(self, part: slice) -> Block:
+        context = None if self.context is None else tuple(each[part] for each in self.context)
+        return Block(self.images[part], self.slots[part], context)
 
 
 class AttackPool:
@@ -70,11 +79,13 @@ class AttackPool:
         self._seed = seed
         self._any_iterate = any_iterate
         self._step = compiled_step(classifier, attack.objective)
+        self._make_context = compiled_context(classifier, attack.objective)
         self._scalars = attack.scalars(classifier.dtype)
         self._waiting: deque[Block] = deque()
         self._slots = np.empty(0, _SLOT)
         empty = tf.zeros((0, *(size or 1 for size in classifier.input_shape)), classifier.dtype)
         self._origin, self._current = empty, empty
+        self._context: tuple[tf.Tensor, ...] = ()
 
     def add(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> None:
         """Queues examples.
@@ -105,7 +116,7 @@ class AttackPool:
         taken = []
         free = self._size - len(self._slots)
         while free and self._waiting:
-            block, rest = self._waiting.popleft().split(free)
+            block, rest = self._with_context(self._waiting.popleft()).split(free)
             taken.append(block)
             free -= len(block.slots)
             if len(rest.slots):
@@ -114,15 +125,22 @@ class AttackPool:
             return
         images = np.concatenate([block.images for block in taken])
         slots = np.concatenate([block.slots for block in taken])
-        starts = self._starts(images, slots)
+        contexts = zip(*(block.context or () for block in taken), strict=True)
+        fresh = [images, self._starts(images, slots), *map(np.concatenate, contexts)]
         if len(self._slots):
-            self._origin = tf.concat([self._origin, images], axis=0)
-            self._current = tf.concat([self._current, starts], axis=0)
-            self._slots = np.concatenate([self._slots, slots])
-        else:
-            self._origin, self._current = tf.constant(images), tf.constant(starts)
-            self._slots = slots
-        self._labels = tf.constant(self._slots["label"])
+            busy = (self._origin, self._current, *self._context)
+            fresh = [tf.concat(pair, axis=0) for pair in zip(busy, fresh, strict=True)]
+            slots = np.concatenate([self._slots, slots])
+        self._origin, self._current, *context = map(tf.constant, fresh)
+        self._context, self._slots = tuple(context), slots
+        self._labels = tf.constant(slots["label"])
+
+    def _with_context(self, block: Block) -> Block:
+        """The whole block at once: few calls of the network, each over many images."""
+        if block.context is not None:
+            return block
+        context = self._make_context(block.images, tf.constant(block.slots["label"]))
+        return block._replace(context=tuple(each.numpy() for each in context))
 
     def _starts(self, images: np.ndarray, slots: np.ndarray) -> np.ndarray:
         if not self.attack.random_start or self.attack.epsilon is None:
@@ -141,7 +159,9 @@ class AttackPool:
             judged = np.flatnonzero(finished)
             logits = self._classifier.predict_logits(_take(self._current, judged))
         else:
-            moved, logits = self._step(self._current, self._origin, self._labels, *self._scalars)
+            moved, logits = self._step(
+                self._current, self._origin, self._labels, *self._scalars, *self._context
+            )
             judged = np.flatnonzero(self._judged_in_step(finished))
             logits = _take(logits, judged)
         predictions = self._predictions(logits, judged)
@@ -183,7 +203,9 @@ class AttackPool:
             retried = slots[again]
             retried["restart"] += 1
             retried["step"] = 0
-            self._waiting.appendleft(Block(_take(origin, np.flatnonzero(again)).numpy(), retried))
+            rows = at[again]
+            context = tuple(_take(each, rows).numpy() for each in self._context)
+            self._waiting.appendleft(Block(_take(self._origin, rows).numpy(), retried, context))
         return [
             make_record(
                 self.attack.name,
@@ -203,6 +225,7 @@ class AttackPool:
             return
         kept = np.delete(np.arange(len(self._slots)), at)
         self._origin, self._current = _take(self._origin, kept), _take(self._current, kept)
+        self._context = tuple(_take(each, kept) for each in self._context)
         self._slots = self._slots[kept]
         self._labels = tf.constant(self._slots["label"])
 

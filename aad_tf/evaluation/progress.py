@@ -15,12 +15,14 @@ class Progress(NamedTuple):
         total: pairs to finish, or None if the size of the data set is not known.
         reused: pairs taken over from an interrupted run.
         seconds: since the start of this run.
+        unit: what is counted.
     """
 
     done: int
     total: int | None
     reused: int
     seconds: float
+    unit: str = "attacked images"
 
     @property
     def rate(self) -> float:
@@ -38,7 +40,7 @@ class Progress(NamedTuple):
         text = f"{self.done}"
         if self.total:
             text += f"/{self.total} ({self.done / self.total:.0%})"
-        text += f" attacked images, {self.rate:.4g}/s"
+        text += f" {self.unit}, {self.rate:.4g}/s"
         if self.seconds_left is not None:
             text += f", {_duration(self.seconds_left)} left"
         return text

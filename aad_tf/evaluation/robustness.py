@@ -13,19 +13,15 @@ from aad_tf.attacks import GradientSignAttack
 from aad_tf.checks import check_count, near_names
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
-from aad_tf.evaluation.ledger import (
-    JournalLedger,
-    MemoryLedger,
-    check_same_evaluation,
-    journal_path,
-)
+from aad_tf.evaluation.journal import check_same_evaluation, journal_path
+from aad_tf.evaluation.ledger import JournalLedger, MemoryLedger
 from aad_tf.evaluation.progress import Progress
 from aad_tf.evaluation.stream import AttackStream
 from aad_tf.evaluation.summary import SUCCESS_RULES, masking_warnings, summarize_attack
+from aad_tf.provenance import provenance
 from aad_tf.results import (
     PathLike,
     check_writable,
-    provenance,
     read_records,
     read_summary,
     summary_path,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks import AttentionAugmented, GradientSignAttack
 from aad_tf.evaluation.tally import CLEAN_MISTAKE, FOOLED, ROBUST, Tally
 from aad_tf.metrics import wilson_interval
 from aad_tf.types import Bounds
@@ -112,6 +112,9 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 def _why_stronger(stronger: GradientSignAttack, weaker: GradientSignAttack) -> str | None:
     """Why one attack should leave no more accuracy than another, or None if it need not."""
     if stronger is weaker or stronger.total_epsilon < weaker.total_epsilon - 1e-9:
+        return None
+    # What also weighs attention need not fool more the better it is descended.
+    if isinstance(stronger.objective, AttentionAugmented):
         return None
     if stronger.num_steps > 1 and weaker.num_steps == 1:
         comparable = stronger.objective in (weaker.objective, _untargeted(stronger))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aad_tf.models.cifarnet import cifarnet
 from aad_tf.models.inception_small import inception_small
+from aad_tf.models.inception_v3 import inception_v3
 from aad_tf.models.layers import LocalResponseNormalization
 from aad_tf.models.lenet import lenet
 from aad_tf.models.registry import available, build, register
@@ -14,6 +15,7 @@ __all__ = [
     "build",
     "cifarnet",
     "inception_small",
+    "inception_v3",
     "lenet",
     "register",
 ]

@@ -11,6 +11,7 @@ from aad_tf.models.layers import network_dtypes
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
 
 _SMALLEST_IMAGE = 16
+_SIZE_REASON = "halves the image three times and must keep a feature map of at least 2x2"
 
 
 @register("inception_small")
@@ -49,7 +50,7 @@ def inception_small(
 
     The network of the analysis of [AAD Sec. 2] on small pictures.
     """
-    shape = check_image_shape("inception_small", input_shape, _SMALLEST_IMAGE)
+    shape = check_image_shape("inception_small", input_shape, _SMALLEST_IMAGE, _SIZE_REASON)
     units = check_num_classes("inception_small", num_classes)
     if not width > 0:
         raise ValueError(f"inception_small expected width above 0, got {width}.")

@@ -55,7 +55,7 @@ def available() -> tuple[str, ...]:
 
     Example:
         >>> aad_tf.models.available()
-        ('cifarnet', 'lenet')
+        ('cifarnet', 'inception_small', 'inception_v3', 'lenet')
     """
     return tuple(sorted(_BUILDERS))
 
@@ -93,15 +93,20 @@ def build(name: str, input_shape: Sequence[int], num_classes: int, **options: An
 
 
 def check_image_shape(
-    network: str, input_shape: Sequence[int], smallest: int
+    network: str,
+    input_shape: Sequence[int],
+    smallest: int,
+    reason: str = "halves the image twice and must keep a feature map of at least 2x2",
 ) -> tuple[int, int, int]:
     """Returns `input_shape` as a tuple, or says why the network cannot take it.
 
     Args:
         network: the name to use in messages.
         input_shape: (height, width, channels).
-        smallest: least height and width for which the last feature map is at
-            least 2x2, so that a map of attention says something about place.
+        smallest: least height and width that the network can take.
+        reason: why, to follow the name in the message. By default that the last
+            feature map is at least 2x2, so that a map of attention says something
+            about place.
 
     Raises:
         ValueError: if the shape is not three positive integers or is too small.
@@ -114,9 +119,8 @@ def check_image_shape(
         )
     if min(shape[:2]) < smallest:
         raise ValueError(
-            f"{network} halves the image twice and must keep a feature map of at least 2x2: "
-            f"height and width must be at least {smallest}, got {shape[0]}x{shape[1]}. "
-            "Resize the images."
+            f"{network} {reason}: height and width must be at least {smallest}, got "
+            f"{shape[0]}x{shape[1]}. Resize the images."
         )
     height, width, channels = map(int, shape)
     return height, width, channels

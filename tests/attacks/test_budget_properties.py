@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aad_tf.attacks import GradientSignAttack, fgsm, ifgsm, iter_ll, pgd, step_ll
+from aad_tf.attacks import GradientSignAttack, a3, fgsm, ifgsm, iter_ll, pgd, step_ll
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
 from tests.networks import small_network
@@ -39,6 +39,8 @@ def attacks(draw) -> GradientSignAttack:
                 ifgsm(epsilon, steps, step_size),
                 iter_ll(epsilon, steps, step_size),
                 pgd(epsilon, step_size, steps, random_start, restarts),
+                a3(pgd(epsilon, step_size, steps, random_start, restarts), 10),
+                a3(iter_ll(epsilon, steps, step_size), -10),
             ]
         )
     )

@@ -112,6 +112,15 @@ def test_the_call_is_the_last_round_and_graphs_agree(name):
     assert np.mean(np.abs(last(images) - rounds[-1]) > 1e-6) < 1e-3
 
 
+def test_objectives_from_logits_by_hand():
+    logits, labels = tf.constant([[2.0, 0.0], [0.0, 0.0]]), tf.constant([0, 1])
+    away = AwayFromLabel().from_logits(logits, labels)
+    np.testing.assert_allclose(away, [-np.log1p(np.exp(-2)), -np.log(2)], rtol=1e-6)
+    # Of equal logits the first class counts as the least likely.
+    towards = TowardsLeastLikely().from_logits(logits, labels)
+    np.testing.assert_allclose(towards, [np.log1p(np.exp(2)), np.log(2)], rtol=1e-6)
+
+
 @pytest.mark.parametrize("objective", [AwayFromLabel(), TowardsLeastLikely()])
 def test_a_step_follows_the_sign_of_a_finite_difference(objective):
     classifier = Classifier.from_keras(small_network(dtype="float64"))

@@ -9,6 +9,7 @@ from aad_tf.attacks import (
     PRESETS,
     AwayFromLabel,
     GradientSignAttack,
+    a3,
     fgsm,
     ifgsm,
     iter_ll,
@@ -19,6 +20,11 @@ from aad_tf.attacks import (
 from aad_tf.attacks.parsing import split_attacks
 from aad_tf.classifier import Classifier
 from tests.networks import random_images, small_network
+
+
+def opaque_objective(classifier, images, labels):
+    """An objective that shows no logits."""
+    raise NotImplementedError
 
 
 @pytest.mark.parametrize(
@@ -32,6 +38,14 @@ from tests.networks import random_images, small_network
         ("pgd(8/255, 2/255, 10)", pgd(8 / 255, 2 / 255, 10)),
         ("pgd(0.1, 0.02, 4, random_start=False)", pgd(0.1, 0.02, 4, random_start=False)),
         ("pgd(0.1, 0.02, 4, restarts=5)", pgd(0.1, 0.02, 4, restarts=5)),
+        (
+            "a3(step_ll(epsilon=4/255, num_steps=3), sigma=10)",
+            a3(step_ll(4 / 255, num_steps=3), 10),
+        ),
+        (
+            "a3(attack=pgd(0.1, 0.02, 4, restarts=2), sigma=-1/2, reduction='sum', threshold=0.2)",
+            a3(pgd(0.1, 0.02, 4, restarts=2), -0.5, "sum", threshold=0.2),
+        ),
     ],
 )
 def test_text_gives_the_preset(text, attack):
@@ -44,7 +58,10 @@ def test_text_gives_the_preset(text, attack):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("fgms(0.1)", r"Unknown attack 'fgms'. Did you mean 'fgsm'.* Known: fgsm, ifgsm, iter_ll"),
+        (
+            "fgms(0.1)",
+            r"Unknown attack 'fgms'. Did you mean 'fgsm'.* Known: a3, fgsm, ifgsm, iter_ll",
+        ),
         ("fgsm(eps=0.1)", "'fgsm' has no argument 'eps'. Did you mean 'epsilon'"),
         ("fgsm", r"Expected an attack like pgd\(epsilon=8/255.*got 'fgsm'"),
         ("fgsm(0.1", "Expected an attack like"),
@@ -59,6 +76,16 @@ def test_text_gives_the_preset(text, attack):
         ("fgsm(8/0)", "Expected an attack like"),
         ("fgsm('8'/255)", "Expected an attack like"),
         ("fgsm(**numbers)", "has no argument None"),
+        ("fgsm(fgsm(0.1))", "Expected an attack like"),
+        ("a3(fgsm(0.1))", "missing 1 required positional argument: 'sigma'"),
+        ("a3(fgms(0.1), 10)", "Unknown attack 'fgms'. Did you mean 'fgsm'"),
+        ("a3(fgsm(8), 10)", r"Was 8/255 = 0.03137 meant\?"),
+        ("a3(fgsm(eps=0.1), 10)", "'fgsm' has no argument 'eps'"),
+        ("a3(0.1, sigma=10)", "attack must be a GradientSignAttack.*got 0.1"),
+        ("a3('fgsm', sigma=10)", "attack must be a GradientSignAttack.*got 'fgsm'"),
+        ("a3(fgsm(0.1), sigma=fgsm(0.1))", "sigma must be a number"),
+        ("a3(a3(fgsm(0.1), 10), 1)", "attention-augmented already, with sigma=10"),
+        ("a3(fgsm(0.1), 1e999)", "sigma must be finite, got inf"),
     ],
 )
 def test_text_that_is_no_attack(text, message):
@@ -76,6 +103,12 @@ def test_text_that_is_no_attack(text, message):
 )
 def test_lists_are_split_at_their_top_level(text):
     assert split_attacks(text) == ["fgsm(0.1)", "pgd(0.1, 0.02, 4)"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", " , "])
+def test_lists_of_nested_attacks_are_split_around_them(separator):
+    texts = ["a3(step_ll(4/255, 3), sigma=10)", "fgsm(0.1)", "a3(fgsm(0.1), sigma=-10)"]
+    assert split_attacks(separator.join(texts)) == texts
 
 
 def test_an_empty_list_has_no_attacks():
@@ -104,6 +137,28 @@ def test_an_empty_list_has_no_attacks():
             ValueError,
             "random_start needs an epsilon",
         ),
+        (lambda: a3(fgsm(0.1), float("nan")), ValueError, "sigma must be finite, got nan"),
+        (lambda: a3(fgsm(0.1), "10"), TypeError, "sigma must be a number, got '10'"),
+        (lambda: a3(AwayFromLabel(), 10), TypeError, "attack must be a GradientSignAttack"),
+        (lambda: a3(a3(fgsm(0.1), 3), 3), ValueError, "attention-augmented already"),
+        (
+            lambda: a3(GradientSignAttack(opaque_objective, 0.1), 3),
+            TypeError,
+            r"needs an objective with from_logits\(logits, labels\)",
+        ),
+        (
+            lambda: a3(fgsm(0.1), 3, reduction="max"),
+            ValueError,
+            "reduction must be one of mean, sum, got 'max'",
+        ),
+        (lambda: a3(fgsm(0.1), 3, scale=2), ValueError, "scale must be one of max, none, got 2"),
+        (lambda: a3(fgsm(0.1), 3, explained=0), ValueError, "one of label, prediction, got 0"),
+        (
+            lambda: a3(fgsm(0.1), 3, threshold="batch_mean"),
+            ValueError,
+            "threshold must be 'mean', .*must not depend on the other images",
+        ),
+        (lambda: a3(fgsm(0.1), 3, threshold=51), ValueError, r"threshold must be in \[0, 1\)"),
     ],
 )
 def test_bad_numbers(build, error, message):

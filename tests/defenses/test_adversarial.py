@@ -8,7 +8,12 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attacks import fgsm, pgd, step_ll
-from aad_tf.defenses import AADModel, AdversarialModel, StandardModel
+from aad_tf.defenses import (
+    AADModel,
+    AdversarialModel,
+    EnsembleAdversarialModel,
+    StandardModel,
+)
 from tests.networks import SHAPE, batch_norm_network, bytes_of, random_images, small_network
 
 IMAGES = random_images(10)
@@ -19,6 +24,9 @@ DEFENSES = {
     "adversarial": lambda network: AdversarialModel(network, attack=fgsm(0.1)),
     "madry": lambda network: AdversarialModel(
         network, attack=pgd(0.1, 0.05, 3), replace_clean=True
+    ),
+    "ensemble": lambda network: EnsembleAdversarialModel(
+        network, sources=[small_network(seed=1)], attack=step_ll(0.1)
     ),
     "aad": lambda network: AADModel(network, attack=step_ll(0.1, 2)),
 }

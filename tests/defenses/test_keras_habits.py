@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attacks import fgsm, pgd, step_ll
-from aad_tf.defenses import AADModel, AdversarialModel, StandardModel
+from aad_tf.defenses import AADModel, AdversarialModel, EnsembleAdversarialModel, StandardModel
 from tests.networks import SHAPE, bytes_of, random_images, small_network
 
 COUNT = 10
@@ -19,19 +19,19 @@ DEFENSES = {
     "adversarial": lambda network, **options: AdversarialModel(
         network, attack=pgd(0.1, 0.05, 2), **options
     ),
+    "ensemble": lambda network, **options: EnsembleAdversarialModel(
+        network, sources=[small_network(seed=1)], attack=fgsm(0.1), **options
+    ),
     "aad": lambda network, **options: AADModel(network, attack=step_ll(0.1, 2), **options),
 }
+ALWAYS = {"loss", "accuracy"}
+ATTACKED = {"adversarial_loss", "adversarial_accuracy"}
+TERMS = {"classification_loss", "rectification_loss", "preservation_loss"}
 KEYS = {
-    "standard": {"loss", "accuracy"},
-    "adversarial": {"loss", "adversarial_loss", "accuracy", "adversarial_accuracy"},
-    "aad": {
-        "loss",
-        "classification_loss",
-        "rectification_loss",
-        "preservation_loss",
-        "accuracy",
-        "adversarial_accuracy",
-    },
+    "standard": ALWAYS,
+    "adversarial": ALWAYS | ATTACKED,
+    "ensemble": ALWAYS | ATTACKED,
+    "aad": ALWAYS | TERMS | {"adversarial_accuracy"},
 }
 every_defense = pytest.mark.parametrize("defense", DEFENSES)
 

@@ -1,0 +1,17 @@
+"""Where a classifier looks and how that changes under attack, over a whole data set."""
+
+from aad_tf.attention_study.explain import METHODS, Options
+from aad_tf.attention_study.shards import merge_shards, parse_shard, shard_range
+from aad_tf.attention_study.study import StudyReport, study_attention
+from aad_tf.attention_study.summary import format_summary
+
+__all__ = [
+    "METHODS",
+    "Options",
+    "StudyReport",
+    "format_summary",
+    "merge_shards",
+    "parse_shard",
+    "shard_range",
+    "study_attention",
+]

@@ -1,0 +1,193 @@
+"""Turns a batch into records: passes of the network, then measures of its maps."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.attention_study import columns
+from aad_tf.attention_study.inputs import Batch
+from aad_tf.attention_study.network_pass import EXPLAINED, Round, compiled_explanation, follow
+from aad_tf.attention_study.records import batch_records
+from aad_tf.attention_study.summary import study_facts
+from aad_tf.checks import check_count, near_names
+from aad_tf.classifier import Classifier
+
+METHODS = ("grad_cam", "grad_cam_plus_plus", "lime")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a study measures.
+
+    Attributes:
+        methods: of `METHODS`; LIME takes a thousand times as long as the others.
+        cells: sizes of the areas whose overlap with the clean image's is measured, in grid cells,
+            [AAD Table 3].
+        features: numbers of superpixels LIME keeps, [AAD Tables 7 and 8].
+        explained: class that maps explain: the true `"label"`, as in the paper, or the
+            `"prediction"` of each round.
+        seed: of a random start and of LIME's samples.
+        keep_maps: methods whose maps go into the records, 8 bits a cell.
+        lime: arguments of `aad_tf.attention.lime`, e.g. `{"num_samples": 300}`.
+    """
+
+    methods: tuple[str, ...] = METHODS[:2]
+    cells: tuple[int, ...] = (5, 10, 20, 30)
+    features: tuple[int, ...] = (8, 10)
+    explained: str = "label"
+    seed: int = 0
+    keep_maps: tuple[str, ...] = ("grad_cam", "lime")
+    lime: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise ValueError(f"Choose at least one of the methods {', '.join(METHODS)}.")
+        for method in self.methods:
+            if method not in METHODS:
+                raise ValueError(f"Unknown method {method!r}." + near_names(method, METHODS))
+        if self.explained not in EXPLAINED:
+            raise ValueError(
+                f"Unknown explained {self.explained!r}." + near_names(self.explained, EXPLAINED)
+            )
+        for count in (*self.cells, *self.features):
+            check_count(count, "numbers of cells and features")
+
+
+class Explainer:
+    """Follows an attack on each batch and measures what it does to attention.
+
+    Args:
+        classifier: the network.
+        attack: gradient-sign attack without restarts.
+        options: methods and measures.
+        batch_size: part of the facts, since rounding may depend on it.
+
+    Raises:
+        TypeError: no attack.
+        ValueError: restarts, or areas as large as the grid.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        attack: GradientSignAttack,
+        options: Options,
+        batch_size: int,
+    ) -> None:
+        if not isinstance(attack, GradientSignAttack):
+            raise TypeError(
+                f"attack must be a GradientSignAttack such as step_ll(4 / 255), got {attack!r}."
+            )
+        if attack.restarts > 1:
+            raise ValueError("An attack with restarts has no one path to follow: use restarts=1.")
+        self.classifier, self.attack, self.options = classifier, attack, options
+        self.batch_size = batch_size
+        self._grid = _grid(classifier)
+        cells = self._grid[0] * self._grid[1]
+        if max(options.cells) >= cells:
+            raise ValueError(
+                f"The attention layer {classifier.attention_layer!r} has {cells} cells, so areas "
+                f"must be smaller; got cells={options.cells}."
+            )
+        chosen = {key: _plain(value) for key, value in asdict(options).items()}
+        self.facts = study_facts(
+            classifier,
+            attack,
+            self._grid,
+            classifier.input_shape,
+            {**chosen, "batch_size": batch_size},
+        )
+
+    def records(self, batch: Batch) -> list[dict[str, Any]]:
+        """Records of a batch.
+
+        Raises:
+            ValueError: the network returned NaN or infinity.
+        """
+        rounds = list(
+            follow(
+                self.classifier,
+                self.attack,
+                batch.images,
+                batch.labels,
+                self.options.explained,
+                self.options.seed,
+                batch.first_index,
+            )
+        )
+        known: dict[str, Any] = {
+            name: np.stack([getattr(step.explanation, name) for step in rounds])
+            for name in ("prediction", "confidence", "top_confidence")
+        }
+        _refuse_non_finite(known["top_confidence"], batch.first_index)
+        known |= self._map_columns(batch, rounds)
+        labels = batch.labels.numpy()
+        return batch_records(batch.first_index, labels, batch.boxes, batch.objects.area, known)
+
+    def _map_columns(self, batch: Batch, rounds: list[Round]) -> dict[str, Any]:
+        measured, signed = {}, {}
+        for method in self.options.methods:
+            if method == "lime":
+                found = self._lime(batch, rounds)
+                signed[method] = columns.lime_maps(found, self._grid)
+                measured[method] = columns.lime_columns(
+                    found, signed[method], batch.objects, self.options.features
+                )
+                continue
+            signed[method] = np.stack([getattr(step.explanation, method) for step in rounds])
+            measured[method] = columns.gradient_columns(
+                signed[method], batch.objects, self.options.cells
+            )
+        for method in set(measured) - set(self.options.keep_maps):
+            del measured[method]["map"]
+        agreement = {
+            f"{one}|{two}": columns.agreement_columns(signed[one], signed[two])
+            for one, two in itertools.combinations(self.options.methods, 2)
+        }
+        return {"maps": measured, "agreement": agreement}
+
+    def _lime(self, batch: Batch, rounds: list[Round]) -> list[Any]:
+        # Deferred: it needs scikit-image, which only some users have.
+        from aad_tf.attention.lime import lime
+
+        options = {"seed": self.options.seed, **self.options.lime}
+        return [
+            lime(self.classifier, step.images, self._class_ids(batch, step), **options)
+            for step in rounds
+        ]
+
+    def _class_ids(self, batch: Batch, step: Round) -> Any:
+        if self.options.explained == "label":
+            return batch.labels
+        return step.explanation.prediction
+
+
+def _grid(classifier: Classifier) -> tuple[int, int]:
+    """Rows and columns of the attention layer, from the traced function's shapes."""
+    outputs = compiled_explanation(classifier).get_concrete_function().structured_outputs
+    rows, columns_ = outputs.grad_cam.shape[1:]
+    if rows is None or columns_ is None:
+        raise ValueError(
+            f"The size of the attention layer {classifier.attention_layer!r} is not known before "
+            f"it runs. Give the network a fixed input size."
+        )
+    return int(rows), int(columns_)
+
+
+def _refuse_non_finite(confidences: np.ndarray, first_index: int) -> None:
+    bad = ~np.isfinite(confidences)
+    if bad.any():
+        step, place = np.argwhere(bad)[0]
+        raise ValueError(
+            f"The network returned NaN or infinity for example {first_index + place} after round "
+            f"{step} of the attack. Are its weights sound?"
+        )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,197 @@
+"""The passes a network must make: predictions, maps and the next round of an attack, together.
+
+One forward pass a round serves the predictions, both kinds of map and the gradient of the attack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks.objectives import LogitsObjective
+from aad_tf.attacks.steps import compiled_context, compiled_step
+from aad_tf.attention import grad_cam_plus_plus_map, signed_grad_cam_map
+from aad_tf.attention.grad_cam import class_scores
+from aad_tf.classifier import Classifier
+from aad_tf.evaluation.noise import unit_noise
+from aad_tf.ops import at_least_float32, project_linf
+
+EXPLAINED = ("label", "prediction")
+
+
+class Explanation(NamedTuple):
+    """What is known of a batch after one pass; NumPy arrays outside graphs.
+
+    Attributes:
+        prediction: int32 `[batch]`.
+        confidence: `[batch]`, softmax probability of the true label.
+        top_confidence: `[batch]`, of the prediction.
+        grad_cam: `[batch, h, w]` before the ReLU, of either sign.
+        grad_cam_plus_plus: `[batch, h, w]`, not negative.
+    """
+
+    prediction: Any
+    confidence: Any
+    top_confidence: Any
+    grad_cam: Any
+    grad_cam_plus_plus: Any
+
+
+class Round(NamedTuple):
+    """A batch at one point of an attack: 0 is the clean images.
+
+    Attributes:
+        images: tensor `[batch, H, W, C]`.
+        explanation: of these images.
+    """
+
+    images: tf.Tensor
+    explanation: Explanation
+
+
+def follow(
+    classifier: Classifier,
+    attack: GradientSignAttack,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    explained: str = "label",
+    seed: int = 0,
+    first_index: int = 0,
+) -> Iterator[Round]:
+    """Explains a batch as it is and after each round of an attack.
+
+    Args:
+        classifier: the network.
+        attack: any gradient-sign attack without restarts.
+        images: `[batch, H, W, C]` in the classifier's dtype.
+        labels: int32 `[batch]`.
+        explained: class that maps explain: the true `"label"` or the `"prediction"` of that round.
+        seed: of a random start, which depends on it and the example's place only.
+        first_index: place of the first example.
+
+    Yields:
+        `attack.num_steps + 1` rounds, the clean images first.
+    """
+    explain = compiled_explanation(classifier, explained)
+    context = compiled_context(classifier, attack.objective)(images, labels)
+    budget = attack.scalars(classifier.dtype)
+    current = images
+    for number in range(attack.num_steps):
+        if number == 0 and attack.random_start:
+            yield Round(current, _arrays(explain(current, labels)))
+            current = _random_start(attack, classifier, images, seed, first_index)
+            step = compiled_step(classifier, attack.objective)
+            current, _ = step(current, images, labels, *budget, *context)
+            continue
+        both = compiled_explained_step(classifier, attack.objective, explained)
+        following, explanation = both(current, images, labels, *budget, *context)
+        yield Round(current, _arrays(explanation))
+        current = following
+    yield Round(current, _arrays(explain(current, labels)))
+
+
+def _arrays(explanation: Explanation) -> Explanation:
+    return Explanation(*(part.numpy() for part in explanation))
+
+
+def _random_start(
+    attack: GradientSignAttack,
+    classifier: Classifier,
+    images: tf.Tensor,
+    seed: int,
+    first_index: int,
+) -> tf.Tensor:
+    shape = tuple(images.shape[1:])
+    noise = np.stack([unit_noise(seed, first_index + i, 0, shape) for i in range(len(images))])
+    start = images + attack.epsilon * tf.cast(noise, images.dtype)
+    return tf.clip_by_value(start, *classifier.bounds)
+
+
+def compiled_explanation(classifier: Classifier, explained: str = "label") -> Any:
+    """The compiled function from images and labels to an `Explanation`."""
+    key = ("explanation", explained)
+    if key not in classifier.compiled:
+
+        def explain(images: tf.Tensor, labels: tf.Tensor) -> Explanation:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(images)
+                logits, features = classifier(images, training=False)
+                scores = class_scores(logits, _class_ids(logits, labels, explained))
+            return _explanation(logits, features, tape.gradient(scores, features), labels)
+
+        classifier.compiled[key] = tf.function(
+            explain,
+            input_signature=[classifier.image_spec, tf.TensorSpec((None,), tf.int32)],
+            autograph=False,
+        )
+    return classifier.compiled[key]
+
+
+def compiled_explained_step(classifier: Classifier, objective: Any, explained: str) -> Any:
+    """The compiled function that explains images and moves them one step of an attack.
+
+    Objectives of the logits share the forward pass; for others, as A3, which need a tape of
+    their own, it is run once more.
+
+    Returns:
+        A function of images, origin, labels, step size, budget and the tensors of the context,
+        to the next images and the `Explanation` of the present ones.
+    """
+    key = ("explained_step", objective, explained)
+    if key not in classifier.compiled:
+        shared = isinstance(objective, LogitsObjective) and not hasattr(objective, "context")
+        make = _shared_step if shared else _separate_step
+        classifier.compiled[key] = make(classifier, objective, explained)
+    return classifier.compiled[key]
+
+
+def _shared_step(classifier: Classifier, objective: Any, explained: str) -> Any:
+    def step(images, origin, labels, step_size, epsilon):
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            logits, features = classifier(images, training=False)
+            scores = class_scores(logits, _class_ids(logits, labels, explained))
+            values = objective.from_logits(logits, labels)
+        explanation = _explanation(logits, features, tape.gradient(scores, features), labels)
+        moved = images - step_size * tf.sign(tape.gradient(values, images))
+        return project_linf(moved, origin, epsilon, classifier.bounds), explanation
+
+    spec, scalar = classifier.image_spec, tf.TensorSpec((), classifier.dtype)
+    return tf.function(
+        step,
+        input_signature=[spec, spec, tf.TensorSpec((None,), tf.int32), scalar, scalar],
+        autograph=False,
+    )
+
+
+def _separate_step(classifier: Classifier, objective: Any, explained: str) -> Any:
+    explain = compiled_explanation(classifier, explained)
+    step = compiled_step(classifier, objective)
+
+    def both(images, origin, labels, *rest):
+        return step(images, origin, labels, *rest)[0], explain(images, labels)
+
+    return both
+
+
+def _class_ids(logits: tf.Tensor, labels: tf.Tensor, explained: str) -> tf.Tensor:
+    if explained == "label":
+        return labels
+    return tf.argmax(tf.stop_gradient(logits), axis=-1, output_type=tf.int32)
+
+
+def _explanation(
+    logits: tf.Tensor, features: tf.Tensor, gradients: tf.Tensor, labels: tf.Tensor
+) -> Explanation:
+    probabilities = tf.nn.softmax(at_least_float32(logits))
+    return Explanation(
+        tf.argmax(logits, axis=-1, output_type=tf.int32),
+        tf.gather(probabilities, labels, axis=1, batch_dims=1),
+        tf.reduce_max(probabilities, axis=-1),
+        signed_grad_cam_map(features, gradients),
+        grad_cam_plus_plus_map(features, gradients),
+    )

@@ -1,0 +1,215 @@
+"""Follows what a network looks at, image by image, while an attack goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.attention_study.explain import METHODS, Explainer, Options
+from aad_tf.attention_study.inputs import BoxedSource
+from aad_tf.attention_study.records import is_record
+from aad_tf.attention_study.summary import Counts, study_fingerprint
+from aad_tf.checks import check_count
+from aad_tf.classifier import Classifier
+from aad_tf.evaluation.inputs import as_classifier
+from aad_tf.evaluation.journal import (
+    Journal,
+    check_same_evaluation,
+    journal_path,
+    write_record_lines,
+)
+from aad_tf.evaluation.progress import Progress
+from aad_tf.provenance import provenance
+from aad_tf.results import (
+    PathLike,
+    check_writable,
+    read_summary,
+    summary_path,
+    write_json_atomically,
+)
+
+__all__ = ["METHODS", "StudyReport", "study_attention"]
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """A finished study.
+
+    Attributes:
+        summary: what was studied, counts, where it came from.
+        output: file of records.
+    """
+
+    summary: dict[str, Any]
+    output: Path
+
+
+def study_attention(
+    classifier: Classifier | keras.Model,
+    dataset: Any,
+    attack: GradientSignAttack,
+    *,
+    output: PathLike,
+    batch_size: int,
+    options: Options | None = None,
+    first_index: int = 0,
+    num_examples: int | None = None,
+    shard: tuple[int, int] | None = None,
+    description: Mapping[str, Any] | None = None,
+    class_names: Sequence[str] = (),
+    progress: Callable[[Progress], None] | None = None,
+) -> StudyReport:
+    """Explains every image of a data set as it is and after each round of an attack.
+
+    One pass; memory does not grow with the number of images. A record an image goes to `output`,
+    see `aad_tf.attention_study.records`, and a summary beside it. An interrupted study continues
+    from `<output>.partial`, batch by batch, with the records of one that was never interrupted.
+
+    Args:
+        classifier: the network; a Keras model is wrapped by `Classifier.from_keras`.
+        dataset: batches of images, labels and boxes; see `BoxedSource`.
+        attack: gradient-sign attack without restarts.
+        output: file of records, compressed if its name ends with ".gz".
+        batch_size: examples in every batch but the last.
+        options: methods and measures.
+        first_index: place of the first example in its split; of a shard, where it begins.
+        num_examples: how many there are, if known, to tell the remaining time.
+        shard: (number, count) if this is one of several parts, to be merged by `merge_shards`.
+        description: what network and data are, ready for JSON; `dataset` is part of what must
+            agree for records to belong together.
+        class_names: one name a class, for tables and pictures.
+        progress: called with a `Progress` after each batch.
+
+    Returns:
+        The report.
+
+    Raises:
+        TypeError: arguments of other types.
+        ValueError: boxes or images that cannot be, an attack with restarts, an output of another
+            study, logits that are not finite.
+        OSError: the output cannot be written.
+
+    Example:
+        >>> batches = aad_tf.data.boxed_batches("tiny_imagenet_boxes", "test", 50)
+        >>> study_attention(model, batches, step_ll(4 / 255, 3), output="x.jsonl", batch_size=50)
+
+    [AAD Sec. 2, App. A]
+    """
+    check_count(batch_size, "batch_size")
+    output = Path(output)
+    check_writable(output)
+    classifier = as_classifier(classifier)
+    explainer = Explainer(classifier, attack, options or Options(), batch_size)
+    source = BoxedSource(dataset, batch_size, first_index)
+    description = dict(description or {})
+    fingerprint = study_fingerprint(classifier, explainer.facts, description)
+    place = {"first_index": first_index, "shard": list(shard) if shard else None}
+    identity = {**fingerprint, **place, "first_example": source.first_example}
+    if output.exists() and not journal_path(output).exists():
+        return _read_report(output, identity)
+    journal = Journal(journal_path(output), identity, is_record)
+    try:
+        run = _Run(explainer, source, journal, first_index, num_examples)
+        run.go(progress)
+        summary = {
+            "study": explainer.facts,
+            "identity": identity,
+            "fingerprint": fingerprint,
+            "description": description,
+            "class_names": list(class_names),
+            **run.result(),
+            "range": [first_index, first_index + run.counts.examples],
+            "shard": place["shard"],
+            "provenance": provenance(),
+        }
+        write_record_lines(output, journal.lines())
+        write_json_atomically(summary_path(output), summary)
+        journal.remove()
+        return StudyReport(summary, output)
+    finally:
+        journal.close()
+
+
+def _read_report(output: Path, identity: Mapping[str, Any]) -> StudyReport:
+    """The report of a finished study, if it is the one asked for."""
+    if not summary_path(output).exists():
+        raise FileExistsError(
+            f"{output} exists, but not its summary {summary_path(output).name}. Choose another "
+            f"output, or delete it to start over."
+        )
+    summary = read_summary(output, "study")
+    check_same_evaluation(output, summary["identity"], identity)
+    return StudyReport(summary, output)
+
+
+class _Run:
+    """One run over the part of a data set that a journal does not hold yet."""
+
+    def __init__(
+        self,
+        explainer: Explainer,
+        source: BoxedSource,
+        journal: Journal,
+        first_index: int,
+        num_examples: int | None,
+    ) -> None:
+        self._explainer, self._source, self._journal = explainer, source, journal
+        self._first_index, self._total = first_index, num_examples
+        self.counts = Counts(explainer.attack.num_steps)
+        self._reused = self._take_over()
+        self._seconds = 0.0
+
+    def go(self, progress: Callable[[Progress], None] | None) -> None:
+        """Studies the batches that are left."""
+        began = time.monotonic()
+        for batch in self._source.batches(self._explainer.classifier, self._reused):
+            records = self._explainer.records(batch)
+            self._journal.append(records)
+            self.counts.add(records)
+            self._seconds = time.monotonic() - began
+            if progress is not None:
+                done = self.counts.examples
+                progress(Progress(done, self._total, self._reused, self._seconds, "images"))
+        if self._total not in (None, self.counts.examples):
+            raise ValueError(
+                f"The data set ended after {self.counts.examples} examples; {self._total} were "
+                f"announced. Is the copy complete?"
+            )
+
+    def result(self) -> dict[str, Any]:
+        """Counts and rates for the summary."""
+        fresh = self.counts.examples - self._reused
+        return {
+            "counts": self.counts.as_dict(),
+            "accuracy": self.counts.accuracy(),
+            "resumed_at": self._reused,
+            "seconds": round(self._seconds, 2),
+            "examples_per_second": round(fresh / self._seconds, 2) if self._seconds else None,
+        }
+
+    def _take_over(self) -> int:
+        """Counts the whole batches that the journal holds, and drops what lies behind them."""
+        size = self._explainer.batch_size
+        held: list[dict[str, Any]] = []
+        cut = None
+        for number, (offset, record) in enumerate(self._journal.entries()):
+            if record["index"] != self._first_index + number:
+                raise ValueError(
+                    f"{self._journal.path} is damaged: example {self._first_index + number} was "
+                    f"expected, {record['index']} is there. Delete it to start over."
+                )
+            if number % size == 0:
+                self.counts.add(held)
+                held, cut = [], offset
+            held.append(record)
+        if len(held) == size:
+            self.counts.add(held)
+        elif cut is not None:
+            self._journal.truncate(cut)
+        return self.counts.examples

@@ -1,0 +1,177 @@
+"""Any `tf.data` of images with boxes, and KerasCV's layers on such data."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from aad_tf.data import batches
+from aad_tf.data.boxed import Example, ImageSize, in_batches, sides, unit_range
+from aad_tf.data.boxes import CANONICAL, canonical_boxes, check_boxes
+
+_EXPECTED = (
+    "Expected single examples (image [height, width, channels], label [], boxes [n, 4]) with, "
+    "if boxes have classes of their own, box_labels [n] as fourth"
+)
+_RANGE_TOLERANCE = 1e-4
+
+
+def from_tuples(
+    dataset: tf.data.Dataset,
+    batch_size: int,
+    box_format: str = CANONICAL,
+    image_size: ImageSize = None,
+    start: int = 0,
+    stop: int | None = None,
+    clip: bool = False,
+) -> tf.data.Dataset:
+    """Brings any data set of images, labels and boxes into the form of `boxed_batches`.
+
+    Args:
+        dataset: single examples (image, label, boxes) or (image, label, boxes, box_labels), not
+            in batches: images uint8 in 0..255 or floating point in [0, 1], `[height, width,
+            channels]`; labels integers; boxes `[n, 4]`, n as it comes; box_labels integers
+            `[n]`, from 0. Without box_labels every box is of the image's class.
+        batch_size: examples a batch, at least 1. The last batch may be shorter.
+        box_format: KerasCV's name of the boxes' format, for instance "xyxy" or "rel_yxyx";
+            pixels are those of the image before it is resized.
+        image_size: height and width (or one number) that images are resized to, bilinearly.
+            Needed if they differ in size; boxes follow.
+        start: examples to leave out at the beginning. They are still made: for a data set that
+            is expensive to reach into, shard its files first.
+        stop: position after the last example; None is the end.
+        clip: cut boxes that reach outside the picture instead of refusing them.
+
+    Returns:
+        A dataset of dicts as `boxed_batches` gives them.
+
+    Raises:
+        TypeError, ValueError: elements of another structure, rank or type; an unknown format.
+        tf.errors.InvalidArgumentError: while iterating, for pixels out of range and for boxes
+            `check_boxes` refuses; names example and box.
+
+    Example:
+        >>> mine = tfds.load("voc/2007", split="test").map(
+        ...     lambda e: (e["image"], e["labels"][0], e["objects"]["bbox"], e["objects"]["label"]))
+        >>> batches = aad_tf.data.from_tuples(mine, batch_size=16, image_size=224)
+    """
+    batches._check_at_least("batch_size", batch_size, 1)
+    batches._check_at_least("start", start, 0)
+    if stop is not None:
+        batches._check_at_least("stop", stop, start)
+    size = sides(image_size)
+    _check_specs(dataset.element_spec, size)
+
+    def example(position: tf.Tensor, parts: tuple[tf.Tensor, ...]) -> Example:
+        return _example(position, parts, box_format, clip)
+
+    chosen = dataset.skip(start).take(-1 if stop is None else stop - start).enumerate(start)
+    return in_batches(chosen.map(example, tf.data.AUTOTUNE), batch_size, size)
+
+
+def _check_specs(element_spec: Any, size: tuple[int, int] | None) -> None:
+    if not isinstance(element_spec, tuple) or len(element_spec) not in (3, 4):
+        raise TypeError(f"{_EXPECTED}; got elements of {element_spec}. Map them to such tuples.")
+    kinds = (("image", 3), ("label", 0), ("boxes", 2), ("box_labels", 1))
+    for (name, rank), spec in zip(kinds, element_spec, strict=False):
+        found = spec.shape.rank if isinstance(spec, tf.TensorSpec) else None
+        if found != rank:
+            hint = (
+                " Is it in batches? Call .unbatch() on the data set." if found == rank + 1 else ""
+            )
+            raise ValueError(f"{_EXPECTED}; got {name} as {spec}.{hint}")
+        if name in ("label", "box_labels") and not spec.dtype.is_integer:
+            raise TypeError(f"{name} must be an integer from 0, got {spec.dtype.name}.")
+    image = element_spec[0]
+    if image.dtype != tf.uint8 and not image.dtype.is_floating:
+        raise TypeError(
+            f"image must be uint8 (0..255) or floating point in [0, 1], got {image.dtype.name}."
+        )
+    if image.shape[2] is None or (size is None and not image.shape.is_fully_defined()):
+        raise ValueError(
+            f"Images of shape {image.shape} may differ in size and cannot share a batch: pass "
+            "image_size for height and width, and fix the channels with tf.ensure_shape."
+        )
+
+
+def _example(
+    position: tf.Tensor, parts: tuple[tf.Tensor, ...], box_format: str, clip: bool
+) -> Example:
+    image, label, boxes = unit_range(parts[0]), tf.cast(parts[1], tf.int32), parts[2]
+    shape = tf.shape(image)
+    boxes = canonical_boxes(boxes, box_format, (shape[0], shape[1]))
+    own = tf.fill(tf.shape(boxes)[:1], label)
+    box_labels = tf.cast(parts[3], tf.int32) if len(parts) == 4 else own
+
+    checked = functools.partial(_checked, clip)
+    boxes = tf.numpy_function(checked, [position, image, boxes, box_labels], tf.float32)
+    boxes = tf.ensure_shape(boxes, [None, 4])
+    return {"image": image, "label": label, "boxes": boxes, "box_labels": box_labels}
+
+
+def _checked(
+    clip: bool, position: np.ndarray, image: np.ndarray, boxes: np.ndarray, box_labels: np.ndarray
+) -> np.ndarray:
+    where = f"Example {int(position)}"
+    lowest, highest = (float(image.min()), float(image.max())) if image.size else (0.0, 0.0)
+    # Written so that NaN fails too.
+    if not (lowest >= -_RANGE_TOLERANCE and highest <= 1 + _RANGE_TOLERANCE):
+        raise ValueError(
+            f"{where}: floating-point images must lie in [0, 1], got [{lowest:.4g}, "
+            f"{highest:.4g}]. Divide 0..255 pixels by 255, or give them as uint8."
+        )
+    if len(box_labels) != len(boxes):
+        raise ValueError(f"{where} has {len(boxes)} boxes and {len(box_labels)} box_labels.")
+    if (box_labels < 0).any():
+        raise ValueError(f"{where}: box_labels must be class numbers from 0, got {box_labels}.")
+    return check_boxes(boxes, clip=clip, first_example=int(position))
+
+
+def with_keras_cv(dataset: tf.data.Dataset, layer: Any) -> tf.data.Dataset:
+    """Applies a KerasCV layer to images and boxes together.
+
+    Layers that move the picture (RandomFlip, RandomRotation, Resizing, ...) move the boxes
+    with it and leave out those that end up outside. Random layers draw from a state of
+    their own, in training mode: another iteration gives other pictures, and a resumed
+    stream does not continue the interrupted one. Measure on data without them.
+
+    Args:
+        dataset: batches as `boxed_batches` and `from_tuples` give them.
+        layer: a layer made with bounding_box_format="rel_yxyx", and value_range=(0, 1) where
+            it has one. It must keep the number of images and must not mix their labels.
+
+    Returns:
+        A dataset of the same dicts; "image" has the layer's size, boxes are padded with -1.
+
+    Raises:
+        ValueError: a layer with another box format.
+
+    Example:
+        >>> flip = keras_cv.layers.RandomFlip(bounding_box_format="rel_yxyx")
+        >>> flipped = aad_tf.data.with_keras_cv(batches, flip)
+    """
+    from keras_cv import bounding_box
+
+    box_format = getattr(layer, "bounding_box_format", None)
+    if box_format not in (None, CANONICAL):
+        raise ValueError(
+            f"{type(layer).__name__} works on boxes in {box_format!r}, these are {CANONICAL!r}: "
+            f"make it with bounding_box_format={CANONICAL!r}."
+        )
+
+    def apply(example: Example) -> Example:
+        boxes = {"boxes": example["boxes"], "classes": tf.cast(example["box_labels"], tf.float32)}
+        inputs = {"images": example["image"], "bounding_boxes": boxes}
+        outputs = layer(inputs, training=True)
+        moved = bounding_box.to_dense(outputs["bounding_boxes"])
+        return {
+            **example,
+            "image": tf.cast(outputs["images"], tf.float32),
+            "boxes": tf.ensure_shape(tf.cast(moved["boxes"], tf.float32), [None, None, 4]),
+            "box_labels": tf.cast(moved["classes"], tf.int32),
+        }
+
+    return dataset.map(apply, tf.data.AUTOTUNE).prefetch(1)

@@ -1,0 +1,220 @@
+"""Bounding boxes: one canonical form, checks that name the culprit, and pixel masks.
+
+The canonical form is float32 `[n, 4]` of (ymin, xmin, ymax, xmax) as fractions of the
+picture, KerasCV's "rel_yxyx", with int32 class labels `[n]`. In a batch both are padded
+with -1, and a box whose label is negative is no box.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+CANONICAL = "rel_yxyx"
+FORMATS = (
+    "center_xywh",
+    "center_yxhw",
+    "rel_xywh",
+    "rel_xyxy",
+    "rel_yxyx",
+    "xywh",
+    "xyxy",
+    "yxyx",
+)
+PADDING = -1
+_RANK = "boxes must be [n, 4], or [batch, n, 4] padded with -1, got shape {}."
+# Fractions above this can only be pixels; boxes drawn carelessly past the edge stay below.
+_SURELY_PIXELS = 2.0
+# Edges this near (in pixels) to a pixel's centre lie on it: float32 fractions are no finer.
+_DECIMALS = 3
+
+
+def canonical_boxes(
+    boxes: Any, box_format: str, image_size: Sequence[Any] | None = None
+) -> tf.Tensor:
+    """Converts boxes of any KerasCV format; works in a `tf.data` graph too.
+
+    Args:
+        boxes: array-like `[n, 4]` or `[batch, n, 4]`, any number type, without padding.
+        box_format: one of `FORMATS`, in KerasCV's words: "xyxy" is (xmin, ymin, xmax,
+            ymax) in pixels from edge to edge, "rel_" means fractions of the picture.
+        image_size: (height, width) of the picture in pixels, as integers or scalar
+            tensors; formats in fractions need none.
+
+    Returns:
+        float32 of the same shape, (ymin, xmin, ymax, xmax) as fractions.
+
+    Raises:
+        ValueError: an unknown format, a wrong shape, pixels without `image_size`.
+
+    Example:
+        >>> canonical_boxes([[10, 20, 30, 40]], "xywh", image_size=(100, 200)).numpy()
+        array([[0.2 , 0.05, 0.6 , 0.2 ]], dtype=float32)
+    """
+    # Deferred: KerasCV brings matplotlib and its whole model zoo along.
+    from keras_cv import bounding_box
+
+    box_format = _checked_format(box_format)
+    boxes = boxes if tf.is_tensor(boxes) else tf.convert_to_tensor(np.asarray(boxes))
+    if boxes.shape.rank not in (2, 3) or boxes.shape[-1] not in (4, None):
+        raise ValueError(_RANK.format(boxes.shape))
+    if image_size is None and not box_format.startswith("rel_"):
+        raise ValueError(
+            f"Boxes in {box_format!r} are in pixels: pass image_size=(height, width) in pixels."
+        )
+    shape = None if image_size is None else (image_size[0], image_size[1], 3)
+    return bounding_box.convert_format(
+        boxes, source=box_format, target=CANONICAL, image_shape=shape, dtype="float32"
+    )
+
+
+def _checked_format(box_format: str) -> str:
+    if isinstance(box_format, str) and box_format.lower() in FORMATS:
+        return box_format.lower()
+    near = difflib.get_close_matches(str(box_format).lower(), FORMATS, n=2)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise ValueError(f"Unknown box format {box_format!r}.{hint} Known: {', '.join(FORMATS)}.")
+
+
+def check_boxes(
+    boxes: Any,
+    box_labels: Any = None,
+    *,
+    clip: bool = False,
+    tolerance: float = 1e-4,
+    first_example: int = 0,
+) -> np.ndarray:
+    """Returns canonical boxes within [0, 1], or names the first that is none.
+
+    Args:
+        boxes: array-like `[n, 4]` or `[batch, n, 4]`, (ymin, xmin, ymax, xmax) as fractions.
+        box_labels: integers `[n]` or `[batch, n]`; boxes with a negative label are
+            padding and not looked at. None: there is no padding.
+        clip: cut boxes at the picture's edges; a box wholly outside is still an error.
+        tolerance: how far outside counts as rounding and is cut off without asking.
+        first_example: number of the first example in messages, for batches of a stream.
+
+    Returns:
+        float32 NumPy array of the same shape; padding comes back as it was.
+
+    Raises:
+        ValueError: a wrong shape, NaN or infinity, pixels instead of fractions, swapped
+            corners, a box outside the picture or without area; says which and what to do.
+
+    Example:
+        >>> check_boxes([[0.1, 0.2, 1.1, 0.9]], clip=True)
+        array([[0.1, 0.2, 1. , 0.9]], dtype=float32)
+    """
+    array = np.asarray(boxes, dtype=np.float32)
+    if array.ndim not in (2, 3) or array.shape[-1] != 4:
+        raise ValueError(_RANK.format(array.shape))
+    real = np.ones(array.shape[:-1], bool)
+    if box_labels is not None:
+        real = np.asarray(box_labels) >= 0
+        if real.shape != array.shape[:-1]:
+            raise ValueError(
+                f"box_labels must hold one label a box, {array.shape[:-1]}, got {real.shape}."
+            )
+    _refuse_malformed(array, real, first_example)
+    limit = np.inf if clip else tolerance
+    clipped = np.clip(array, 0.0, 1.0)
+    _refuse(
+        real & (np.abs(clipped - array) > limit).any(-1),
+        array,
+        first_example,
+        "reaches outside the picture, whose fractions run from 0 to 1. Correct it, or pass "
+        "clip=True to cut boxes at the picture's edges",
+    )
+    _refuse(
+        real & ((clipped[..., :2] >= clipped[..., 2:]).any(-1)),
+        array,
+        first_example,
+        "has no area within the picture. Remove it",
+    )
+    return np.where(real[..., None], clipped, array)
+
+
+def _refuse_malformed(array: np.ndarray, real: np.ndarray, first_example: int) -> None:
+    finite = np.isfinite(array).all(-1)
+    _refuse(real & ~finite, array, first_example, "holds NaN or infinity. Repair or remove it")
+    _refuse(
+        real & (np.abs(array) > _SURELY_PIXELS).any(-1),
+        array,
+        first_example,
+        "seems to be in pixels where fractions of the picture are expected. Convert it with "
+        "canonical_boxes(boxes, box_format, image_size), or give its box_format",
+    )
+    _refuse(
+        real & (array[..., :2] > array[..., 2:]).any(-1),
+        array,
+        first_example,
+        "has swapped corners: ymin must not exceed ymax, nor xmin xmax. Is its box_format right?",
+    )
+
+
+def _refuse(bad: np.ndarray, boxes: np.ndarray, first_example: int, complaint: str) -> None:
+    if not bad.any():
+        return
+    place = np.argwhere(bad)[0]
+    values = ", ".join(f"{value:g}" for value in boxes[tuple(place)])
+    example = first_example + (int(place[0]) if len(place) == 2 else 0)
+    raise ValueError(
+        f"Example {example}, box {int(place[-1])}: (ymin, xmin, ymax, xmax) = ({values}) "
+        f"{complaint}{'' if complaint.endswith('?') else '.'}"
+    )
+
+
+def object_masks(
+    boxes: Any, box_labels: Any, labels: Any, size: int | tuple[int, int]
+) -> np.ndarray:
+    """Returns where the labelled object is: the union of its class's boxes.
+
+    A pixel belongs to a box if its centre does, the lower edge included and the upper
+    left out, so boxes on pixel edges give exactly their pixels and boxes side by side
+    share none. Other classes' boxes and padding are ignored.
+
+    Args:
+        boxes: `[batch, n, 4]`, canonical fractions.
+        box_labels: integers `[batch, n]`, negative for padding.
+        labels: integers `[batch]`, the class of each image.
+        size: (height, width) of the masks, or one number for both.
+
+    Returns:
+        bool `[batch, height, width]`; all False for an example without a box of its class,
+        or whose boxes hold no pixel's centre.
+
+    Raises:
+        ValueError: shapes that do not fit together.
+
+    Example:
+        >>> object_masks([[[0, 0, 0.5, 0.5]]], [[7]], [7], size=4).sum()
+        4
+    """
+    boxes = np.asarray(boxes, dtype=np.float64)
+    box_labels, labels = np.asarray(box_labels), np.asarray(labels)
+    if boxes.ndim != 3 or boxes.shape[-1] != 4:
+        raise ValueError(f"boxes must be [batch, n, 4], got shape {boxes.shape}.")
+    if box_labels.shape != boxes.shape[:2] or labels.shape != boxes.shape[:1]:
+        raise ValueError(
+            f"boxes {boxes.shape} need box_labels {boxes.shape[:2]} and labels "
+            f"{boxes.shape[:1]}, got {box_labels.shape} and {labels.shape}."
+        )
+    height, width = size if isinstance(size, Sequence) else (size, size)
+    counted = (box_labels >= 0) & (box_labels == labels[:, None])
+    rows = _spans(boxes[..., 0], boxes[..., 2], height) & counted[..., None]
+    columns = _spans(boxes[..., 1], boxes[..., 3], width)
+    # How many boxes hold a pixel: [b, h, n] x [b, n, w], small whole numbers.
+    counts = np.swapaxes(rows, 1, 2).astype(np.float32) @ columns.astype(np.float32)
+    return counts > 0.5
+
+
+def _spans(lower: np.ndarray, upper: np.ndarray, pixels: int) -> np.ndarray:
+    """Which of `pixels` centres lie in [lower, upper): bool [..., pixels]."""
+    centres = np.arange(pixels) + 0.5
+    first = np.round(lower * pixels, _DECIMALS)[..., None]
+    end = np.round(upper * pixels, _DECIMALS)[..., None]
+    return (first <= centres) & (centres < end)

@@ -1,0 +1,104 @@
+"""ImageNet's pictures meet their boxes: joined by file name, cropped together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from aad_tf.data.imagenet_boxes import BoxIndex
+
+CENTRAL_FRACTION = 0.875
+# Scaling a photograph for its annotators rounds its sides; another shape is another picture.
+_ASPECT_TOLERANCE = 0.02
+
+Example = dict[str, tf.Tensor]
+
+
+def joined(index: BoxIndex) -> Callable[[Example], Example]:
+    """Returns the function that looks up a stored example's boxes by its file name.
+
+    It takes "image" uint8, "label" and "file_name", and gives "image" float32 in [0, 1],
+    "label", "boxes" and "box_labels"; no boxes for an image without annotation. In a graph
+    it raises tf.errors.InvalidArgumentError for an annotation of a picture of another shape.
+    """
+    count = len(index.stems)
+    with tf.device("CPU:0"):
+        rows = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(index.stems), tf.range(count, dtype=tf.int64)
+            ),
+            default_value=count,
+        )
+        # One row more, of no boxes and no size, for images without annotation.
+        starts = tf.constant(np.append(index.starts, index.starts[-1]))
+        sizes = tf.constant(np.concatenate([index.sizes, np.zeros((1, 2), np.int32)]))
+        boxes, labels = tf.constant(index.boxes), tf.constant(index.labels)
+
+    def join(example: Example) -> Example:
+        stem = tf.strings.regex_replace(example["file_name"], r"^.*/|\.[^.]*$", "")
+        row = rows.lookup(stem)
+        first, end = starts[row], starts[row + 1]
+        with tf.control_dependencies(_same_shape(stem, example["image"], sizes[row])):
+            image = tf.cast(example["image"], tf.float32) / 255.0
+        return {
+            "image": image,
+            "label": tf.cast(example["label"], tf.int32),
+            "boxes": boxes[first:end],
+            "box_labels": labels[first:end],
+        }
+
+    return join
+
+
+def _same_shape(stem: tf.Tensor, image: tf.Tensor, annotated: tf.Tensor) -> list[tf.Operation]:
+    """Refuses an annotation of a picture of another shape (not of another size)."""
+    stored = tf.shape(image)[:2]
+    height, width = tf.unstack(tf.cast(stored, tf.float32))
+    annotated_height, annotated_width = tf.unstack(tf.cast(annotated, tf.float32))
+    # Of height x annotated width and width x annotated height; without annotation both are 0.
+    one, other = height * annotated_width, width * annotated_height
+    rounding = tf.maximum(height, width)
+    close = tf.abs(one - other) <= _ASPECT_TOLERANCE * tf.maximum(one, other) + rounding
+    message = tf.strings.format(
+        "{}: the stored picture is {} (height, width) and its annotation {}; the annotations "
+        "belong to other pictures.",
+        (stem, stored, annotated),
+    )
+    check = tf.debugging.Assert(close | tf.reduce_all(annotated == 0), [message])
+    return [] if check is None else [check]
+
+
+def central_crop(example: Example, image_size: tuple[int, int]) -> Example:
+    """Prepares a picture as InceptionV3 is evaluated; boxes follow.
+
+    Args:
+        example: "image" float `[H, W, C]`, "boxes" `[n, 4]` canonical, "box_labels" `[n]`.
+        image_size: (height, width) of the result.
+
+    Returns:
+        The example with the central 87.5% of each side, resized bilinearly; boxes are cut
+        at the crop's edges and given as its fractions, those wholly outside are left out.
+
+    Example:
+        >>> central_crop(example, (299, 299))["image"].shape
+        TensorShape([299, 299, 3])
+    """
+    size = tf.shape(example["image"])[:2]
+    sides = tf.cast(size, tf.float32)
+    offset = tf.cast((sides - sides * CENTRAL_FRACTION) / 2.0, tf.int32)
+    kept = size - 2 * offset
+    image = tf.image.crop_to_bounding_box(example["image"], offset[0], offset[1], kept[0], kept[1])
+    # tf.tile makes (height, width) fit (ymin, xmin, ymax, xmax).
+    whole, first, length = (
+        tf.tile(tf.cast(value, tf.float32), [2]) for value in (size, offset, kept)
+    )
+    boxes = tf.clip_by_value((example["boxes"] * whole - first) / length, 0.0, 1.0)
+    visible = tf.reduce_all(boxes[:, :2] < boxes[:, 2:], axis=1)
+    return {
+        **example,
+        "image": tf.image.resize(image, image_size),
+        "boxes": tf.boolean_mask(boxes, visible),
+        "box_labels": tf.boolean_mask(example["box_labels"], visible),
+    }

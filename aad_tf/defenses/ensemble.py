@@ -1,0 +1,152 @@
+"""EnsembleAdversarialModel: adversarial training on attacks crafted on other networks too."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.classifier import Classifier
+from aad_tf.defenses.adversarial import AdversarialModel
+
+# Keeps the draw of the source independent of random starts, which use the same seed.
+_DRAW = 1
+
+
+class EnsembleAdversarialModel(AdversarialModel):
+    """Ensemble adversarial training (Tramer et al. 2018), a baseline of [AAD Table 5].
+
+    Each batch is attacked on one network, drawn uniformly from static sources and the network in
+    training. Examples crafted on the sources do not depend on the weights in training, so the
+    network cannot escape them by bending its own gradients, as it can escape single-step attacks
+    on itself.
+
+    The draw depends on the seed and the number of updates alone: a resumed run goes on exactly.
+    The sources run in inference mode, never change, and are not part of what is saved. `evaluate`
+    and validation attack the network itself, so `val_adversarial_accuracy` compares with that of
+    other defences, while `adversarial_accuracy` of training speaks of the mixture.
+
+    Args:
+        network: any Keras classifier.
+        sources: trained networks for the same images and classes; Classifiers, or Keras models,
+            which take pixels in the bounds of `network`.
+        attack: makes the adversarial images of each batch on the network drawn; Tramer et al.
+            use single-step attacks (FGSM, StepLL).
+        include_self: False draws from `sources` alone.
+        **kwargs: as `AdversarialModel`.
+
+    Raises:
+        TypeError: `sources` is no sequence, or holds something other than networks.
+        ValueError: no source, one of other images, classes or bounds, or one that shares
+            weights with `network`.
+
+    Example:
+        >>> sources = [aad_tf.model_directory.load_classifier(path)[0] for path in directories]
+        >>> attack = aad_tf.attacks.step_ll(16 / 255)
+        >>> model = EnsembleAdversarialModel(network, sources=sources, attack=attack)
+        >>> model.compile("adam")
+        >>> model.fit(images, labels)
+    """
+
+    def __init__(
+        self,
+        network: keras.Model | Classifier,
+        *,
+        sources: Sequence[keras.Model | Classifier],
+        attack: GradientSignAttack,
+        include_self: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(network, attack=attack, **kwargs)
+        self.include_self = include_self
+        # Keras tracks layers and models, not Classifiers: the sources stay out of its variables.
+        self.sources = _checked_sources(sources, self.classifier)
+
+    @property
+    def attacked_networks(self) -> tuple[Classifier, ...]:
+        """What is drawn from: the sources, then the network itself if it takes part."""
+        return (*self.sources, self.classifier) if self.include_self else tuple(self.sources)
+
+    def draw(self) -> tf.Tensor:
+        """int32 scalar: which of `attacked_networks` the batch of this update is attacked on."""
+        seed = tf.random.experimental.stateless_fold_in(self.attack_seed(), _DRAW)
+        return tf.random.stateless_uniform((), seed, 0, len(self.attacked_networks), tf.int32)
+
+    def adversarial_images(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Last round of the attack on the network drawn, `[batch, H, W, C]`."""
+        branches = [
+            functools.partial(self._attacked_on, classifier, images, labels)
+            for classifier in self.attacked_networks
+        ]
+        return tf.ensure_shape(tf.switch_case(self.draw(), branches), images.shape)
+
+    def _attacked_on(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
+    ) -> tf.Tensor:
+        own = tf.cast(images, classifier.dtype)
+        adversarial = self.attack.last_in_graph(classifier, own, labels, self.attack_seed())
+        return tf.cast(adversarial, images.dtype)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Losses and accuracies of one batch, attacked on the network itself; Keras calls it."""
+        images, labels, weights = self._unpack(data)
+        adversarial = self._attacked_on(self.classifier, images, labels)
+        losses, logits = self.training_losses(images, labels, adversarial, training=False)
+        total = self._total(losses["loss"], weights)
+        return self._track(total, losses, logits, images, labels, weights)
+
+
+def _checked_sources(sources: Any, classifier: Classifier) -> tuple[Classifier, ...]:
+    """Returns the sources as Classifiers that can stand in for `classifier`."""
+    if isinstance(sources, str) or not isinstance(sources, Sequence):
+        raise TypeError(
+            f"sources must be a sequence of Classifiers or Keras models, got "
+            f"{type(sources).__name__}. Put a single source into a list."
+        )
+    if not sources:
+        raise ValueError(
+            "sources holds no network. Give at least one, or use AdversarialModel, which attacks "
+            "the network in training alone."
+        )
+    return tuple(
+        _checked_source(source, f"sources[{index}]", classifier)
+        for index, source in enumerate(sources)
+    )
+
+
+def _checked_source(source: Any, name: str, classifier: Classifier) -> Classifier:
+    if not isinstance(source, (Classifier, keras.Model)):
+        raise TypeError(
+            f"{name} must be a Classifier or a Keras model, got {type(source).__name__}. Load the "
+            f"network of a model directory with aad_tf.model_directory.load_classifier(path)[0]."
+        )
+    if not isinstance(source, Classifier):
+        source = Classifier.from_keras(source, bounds=classifier.bounds)
+    _refuse_another_task(source, name, classifier)
+    own = {id(variable) for variable in classifier.variables}
+    if any(id(variable) in own for variable in source.variables):
+        raise ValueError(
+            f"{name} shares weights with the network in training, so it would not stay as it is. "
+            f"The network itself takes part by include_self=True; for a static copy use "
+            f"keras.models.clone_model and set_weights."
+        )
+    return source
+
+
+def _refuse_another_task(source: Classifier, name: str, classifier: Classifier) -> None:
+    same_shape = tf.TensorShape(source.input_shape).is_compatible_with(classifier.input_shape)
+    for what, agrees in (
+        ("input_shape", same_shape),
+        ("num_classes", source.num_classes == classifier.num_classes),
+        ("bounds", source.bounds == classifier.bounds),
+    ):
+        if not agrees:
+            raise ValueError(
+                f"{name} has {what} {getattr(source, what)}, but the network in training "
+                f"{getattr(classifier, what)}. Sources must take the same images and tell the "
+                f"same classes apart."
+            )

@@ -1,0 +1,178 @@
+"""A file of records that grows while an evaluation runs and survives a kill at any moment."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from aad_tf.results import PathLike, write_atomically
+
+_HEADER_START = b'{"fingerprint":'
+
+
+def journal_path(output: PathLike) -> Path:
+    """Where records are kept until an evaluation is complete."""
+    output = Path(output)
+    return output.with_name(output.name + ".partial")
+
+
+class Journal:
+    """Appends records to a file, and hands them back to a later run of the same evaluation.
+
+    The first line identifies what is evaluated. A last line cut short by a kill is dropped.
+
+    Args:
+        path: the file; made if it does not exist.
+        fingerprint: what is evaluated, as JSON can hold it.
+        is_record: tells records of this version from others.
+
+    Raises:
+        ValueError: the file belongs to another evaluation, is no journal, or in use.
+        OSError: it cannot be written.
+
+    Example:
+        >>> journal = Journal(journal_path("run.jsonl.gz"), {"weights": "5f3a"}, bool)
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fingerprint: Mapping[str, Any],
+        is_record: Callable[[Mapping[str, Any]], bool],
+    ) -> None:
+        self.path = path
+        self._is_record = is_record
+        self._file = path.open("a+b")
+        try:
+            self._lock()
+            self._begin(json.loads(json.dumps(fingerprint)))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Adds records and hands them to the operating system."""
+        self._file.write(b"".join(map(record_line, records)))
+        self._file.flush()
+
+    def entries(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Records and where their lines start; a last line that was cut short is removed.
+
+        Raises:
+            ValueError: a line is damaged.
+        """
+        self._file.seek(0)
+        offset = len(self._file.readline())
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                self.truncate(offset)
+                return
+            yield offset, self._parsed(line, offset)
+            offset += len(line)
+
+    def lines_at(self, offsets: Iterable[int]) -> Iterator[bytes]:
+        """The lines that start at given places."""
+        for offset in offsets:
+            self._file.seek(offset)
+            yield self._file.readline()
+
+    def lines(self) -> Iterator[bytes]:
+        """All lines of records in the order they were added."""
+        self._file.seek(0)
+        self._file.readline()
+        yield from self._file
+
+    def truncate(self, offset: int) -> None:
+        """Drops what starts at a place and everything behind it."""
+        self._file.truncate(offset)
+
+    def remove(self) -> None:
+        """Deletes the file, which is no longer needed."""
+        self.path.unlink()
+
+    def close(self) -> None:
+        """Closes the file; it stays for a later run unless removed."""
+        self._file.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"Another process is writing {self.path}. Wait for it, or choose another output."
+            ) from error
+
+    def _begin(self, fingerprint: Mapping[str, Any]) -> None:
+        header = self._header()
+        if header is not None:
+            check_same_evaluation(self.path, header, fingerprint)
+            return
+        self._file.truncate(0)
+        self.append([{"fingerprint": fingerprint}])
+
+    def _header(self) -> Mapping[str, Any] | None:
+        """What the file holds, or None if it is new or was cut short in its first line."""
+        self._file.seek(0)
+        line = self._file.readline()
+        if not line.startswith(_HEADER_START[: len(line)]):
+            raise ValueError(f"{self.path} is not a journal of an evaluation. Delete or rename it.")
+        return json.loads(line)["fingerprint"] if line.endswith(b"\n") else None
+
+    def _parsed(self, line: bytes, offset: int) -> dict[str, Any]:
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.path} is damaged at byte {offset} ({error}). Delete it to start over."
+            ) from error
+        if not isinstance(record, dict) or not self._is_record(record):
+            raise ValueError(
+                f"{self.path} is damaged at byte {offset}: no record of this version. Delete it "
+                f"to start over."
+            )
+        return record
+
+
+def check_same_evaluation(
+    path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]
+) -> None:
+    """Raises ValueError if a file holds another evaluation than the one asked for."""
+    there, asked = dict(_flat(found)), dict(_flat(expected))
+    keys = sorted(key for key in {*there, *asked} if there.get(key) != asked.get(key))
+    if keys:
+        differences = "; ".join(
+            f"{key} ({there.get(key)!r} there, {asked.get(key)!r} asked for)" for key in keys
+        )
+        raise ValueError(
+            f"{path} belongs to another evaluation, which differs in {differences}. Choose "
+            f"another output, or delete it to start over."
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def record_line(record: Mapping[str, Any]) -> bytes:
+    """A record as one line of a file of records."""
+    return json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def write_record_lines(path: PathLike, lines: Iterable[bytes]) -> None:
+    """Writes lines of records atomically; compressed, the same records give the same bytes."""
+    with write_atomically(path) as file:
+        if not os.fspath(path).endswith(".gz"):
+            file.writelines(lines)
+            return
+        # Without name and time in the header, which would differ between equal results.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed:
+            compressed.writelines(lines)

@@ -1,0 +1,131 @@
+"""InceptionV3 from Keras applications: the network of the ImageNet experiments."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+
+from aad_tf.logs import LOGGER
+from aad_tf.models.layers import network_dtypes
+from aad_tf.models.registry import check_image_shape, check_num_classes, register
+from aad_tf.models.weights_files import (
+    IMAGENET_CLASSES,
+    assign_layers,
+    load_weights_file,
+    stored_layers_of,
+)
+
+_SMALLEST_IMAGE = 75
+_SIZE_REASON = "comes from Keras and its last reduction needs a grid of 3x3"
+_IMAGENET_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
+_LOGITS = "logits"
+
+
+@register("inception_v3")
+def inception_v3(
+    input_shape: Sequence[int] = (299, 299, 3),
+    num_classes: int = IMAGENET_CLASSES,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    dropout_rate: float = 0.2,
+    dtype: Any = None,
+) -> keras.Model:
+    """Builds InceptionV3 of `keras.applications` for images in [0, 1].
+
+    Layers: rescale ([0, 1] to [-1, 1], as `inception_v3.preprocess_input` does), those of
+    Keras up to mixed10 under Keras's names, avg_pool, dropout, logits, all in one graph. The
+    attention layer is mixed10: 8x8 for 299x299 images, 2x2 from 107x107 on. Smaller images
+    leave a single cell, so that `Classifier` takes an earlier layer for them.
+
+    Args:
+        input_shape: (height, width, channels), height and width at least 75.
+        num_classes: number of classes, at least 2.
+        weights: None for fresh weights, "imagenet" for those that Keras publishes (they are
+            downloaded once), or the path of a `.weights.h5`, `.keras` or `.h5` file of this
+            network or of `keras.applications.InceptionV3`. Weights of 1000 classes loaded for
+            another `num_classes`, and files without a logits layer, give all but the logits
+            layer, which stays fresh.
+        dropout_rate: part of avg_pool that is dropped in training, in [0, 1). The paper
+            keeps 0.8.
+        dtype: "float32", "float64", a mixed policy such as "mixed_bfloat16", or
+            None for Keras's global policy. Logits are never below float32.
+
+    Returns:
+        A `keras.Model` named "inception_v3" from images in [0, 1] to logits.
+
+    Raises:
+        ValueError: for a shape or number of classes out of range, or weights of another
+            network.
+        FileNotFoundError: no weights at the path.
+        ConnectionError: ImageNet weights that cannot be downloaded.
+
+    Example:
+        >>> inception_v3((299, 299, 3), 1000).count_params()
+        23851784
+
+    Szegedy et al., "Rethinking the Inception Architecture for Computer Vision" (2016).
+    [AAD Tables 1-4, ImageNet]
+    """
+    shape = check_image_shape("inception_v3", input_shape, _SMALLEST_IMAGE, _SIZE_REASON)
+    units = check_num_classes("inception_v3", num_classes)
+    if weights == "imagenet" and shape[2] != 3:
+        raise ValueError(f"ImageNet weights are for 3 channels, got {shape[2]} in input_shape.")
+    policy, edge = network_dtypes(dtype)
+    images = keras.Input(shape, dtype=edge, name="images")
+    # In the images' own precision: 2x - 1 cancels near 0.5, which 16 bits show.
+    net = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale", dtype=edge)(images)
+    # The application takes no dtype argument.
+    with _global_policy(policy):
+        net = keras.applications.InceptionV3(
+            include_top=False, weights=None, input_tensor=net
+        ).outputs[0]
+    net = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype=policy)(net)
+    net = keras.layers.Dropout(dropout_rate, name="dropout", dtype=policy)(net)
+    logits = keras.layers.Dense(units, name=_LOGITS, dtype=edge)(net)
+    model = keras.Model(images, logits, name="inception_v3")
+    if weights is not None:
+        _load(model, os.fspath(weights))
+    return model
+
+
+@contextlib.contextmanager
+def _global_policy(policy: Any) -> Iterator[None]:
+    """Makes `policy` Keras's global one while the context is open."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _load(model: keras.Model, weights: str) -> None:
+    if weights == "imagenet":
+        whole = assign_layers(
+            model, stored_layers_of(_imagenet_network()), "ImageNet's InceptionV3", _LOGITS
+        )
+    else:
+        whole = load_weights_file(model, weights, _LOGITS)
+    if not whole:
+        LOGGER.warning("Loaded %s into all layers but the logits, which start afresh.", weights)
+
+
+def _imagenet_network() -> keras.Model:
+    """Keras's own network with its weights, from the cache or the net."""
+    try:
+        with _global_policy("float32"):
+            return keras.applications.InceptionV3(weights="imagenet", classifier_activation=None)
+    except Exception as error:
+        # Keras gives a failed download as a bare Exception.
+        if not isinstance(error, OSError) and not str(error).startswith("URL fetch failure"):
+            raise
+        raise ConnectionError(
+            f"The ImageNet weights of InceptionV3 could not be downloaded ({error}). On a machine "
+            f"without network, bring the file {_IMAGENET_FILE} there, which Keras keeps in "
+            f"models/ of its directory (KERAS_HOME, by default ~/.keras) after a first download, "
+            f"into the same place, or pass its path as weights=."
+        ) from error

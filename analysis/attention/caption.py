@@ -1,0 +1,155 @@
+"""What every table of the attention study must say: network, data, accuracy, attack, counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from analysis.attention.run import AttentionRun
+
+_AIMS = {
+    "towards_least_likely": "towards the class the network finds least likely, anew each round",
+    "away_from_label": "away from the true label",
+}
+_METHODS = {"grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++", "lime": "LIME"}
+_SPLIT_ORDER = ("train", "validation", "test")
+
+
+def facts(run: AttentionRun, name: str, round_number: int | None = None) -> tuple[str, ...]:
+    """Sentences for a caption.
+
+    Args:
+        run: the images.
+        name: of the network.
+        round_number: round whose images the table compares; None for all.
+    """
+    return (
+        network_fact(run, name),
+        data_fact(run),
+        counts_fact(run),
+        attack_fact(run.study, round_number),
+        f"Maps explain the {_explained(run.study)}.",
+    )
+
+
+def network_fact(run: AttentionRun, name: str) -> str:
+    """Which network, which layer."""
+    model = run.summaries[0].get("description", {}).get("model", {})
+    kind = model.get("config", {}).get("model")
+    height, width = run.study["grid"]
+    return (
+        f"Network: {name}{f' ({kind})' if kind else ''}, weights "
+        f"{str(run.fingerprint['weights'])[:12]}, attention layer {run.study['attention_layer']} "
+        f"({height} × {width} cells)."
+    )
+
+
+def data_fact(run: AttentionRun) -> str:
+    """Which copy of which data, and how many images of each split."""
+    data = run.fingerprint["dataset"] or {}
+    sizes = ", ".join(f"{name} {int(m.sum()):,} images" for name, m in single_splits(run))
+    source = f" ({data['source']})" if data.get("source") else ""
+    return f"Data: {data.get('name', 'unnamed')}{source}; {sizes}."
+
+
+def counts_fact(run: AttentionRun) -> str:
+    """Accuracy on clean images, the size of I_att and how much of it has no box."""
+    right, boxless = int(run.right.sum()), int((run.right & ~run.has_box).sum())
+    parts = [f"{name} {100 * run.right[m].mean():.1f} %" for name, m in single_splits(run)]
+    by_split = f" ({', '.join(parts)})" if len(parts) > 1 else ""
+    return (
+        f"Accuracy on clean images {100 * right / max(len(run), 1):.1f} %{by_split}; the {right:,} "
+        f"images right of {len(run):,} are I_att. {boxless:,} of them have no box of their class "
+        f"and are left out where a box is needed."
+    )
+
+
+def attack_fact(study: Mapping[str, Any], round_number: int | None = None) -> str:
+    """The threat model in a sentence.
+
+    Args:
+        study: of a summary.
+        round_number: after which round; None for the last.
+    """
+    attack = study["attack"]
+    rounds = study["rounds"] if round_number is None else round_number
+    step = 255 * unit_step(attack)
+    reach = total_epsilon(attack, rounds)
+    kept = "projected into that budget" if attack["projected"] else "steps add up unprojected"
+    start = ", from a random start" if attack.get("random_start") else ""
+    return (
+        f"Attack: {attack['attack']}, white box, l∞, {rounds} round{'s' if rounds > 1 else ''} of "
+        f"{step:.3g}/255 reach at most ε {reach:.4f} in [0, 1] = {255 * reach:.3g}/255, "
+        f"{kept}{start}; {aim(attack)}."
+    )
+
+
+def aim(attack: Mapping[str, Any]) -> str:
+    """What an attack descends and whose labels it uses, in words."""
+    objective = str(attack["objective"])
+    augmented = sigma(attack)
+    if augmented is None:
+        return _AIMS.get(objective, objective)
+    plain = objective.removeprefix("a3(").split(",")[0]
+    return f"{_AIMS.get(plain, plain)}, attention-augmented (A3) with σ {augmented:g}"
+
+
+def sigma(attack: Mapping[str, Any]) -> float | None:
+    """Weight of the attention term of A3; None for a plain attack."""
+    match = re.search(r"^a3\(.*sigma=([-+.\de]+)", str(attack["objective"]))
+    return float(match.group(1)) if match else None
+
+
+def unit_step(attack: Mapping[str, Any]) -> float:
+    """Size of a step where images range over [0, 1]."""
+    low, high = attack.get("bounds", (0.0, 1.0))
+    return attack["step_size"] / (high - low)
+
+
+def total_epsilon(attack: Mapping[str, Any], rounds: int) -> float:
+    """l-inf distance an attack may go in so many rounds, where images range over [0, 1]."""
+    budget = attack["epsilon_255"] / 255 if attack["projected"] else 1.0
+    if attack.get("random_start"):
+        return budget
+    return min(budget, rounds * unit_step(attack))
+
+
+def method_name(method: str) -> str:
+    """A method of attention as readers know it."""
+    return _METHODS.get(method, method)
+
+
+def gradient_method(run: AttentionRun) -> str:
+    """Grad-CAM if it was recorded, else the first other method on the grid of the layer.
+
+    Raises:
+        ValueError: only LIME was recorded.
+    """
+    methods = [method for method in run.methods if method != "lime"]
+    if not methods:
+        raise ValueError("Tables 1 to 4 and 9 need Grad-CAM; the records hold LIME alone.")
+    return "grad_cam" if "grad_cam" in methods else methods[0]
+
+
+def single_splits(run: AttentionRun) -> list[tuple[str, np.ndarray]]:
+    """Each split with the mask of its images, in the order train, validation, test, others."""
+    names = sorted(
+        set(run.split.tolist()),
+        key=lambda name: (name not in _SPLIT_ORDER, (*_SPLIT_ORDER, name).index(name), name),
+    )
+    return [(name, run.split == name) for name in names]
+
+
+def splits(run: AttentionRun) -> Iterator[tuple[str, np.ndarray]]:
+    """Each split and, if there are several, all together, last."""
+    single = single_splits(run)
+    yield from single
+    if len(single) > 1:
+        yield "both" if len(single) == 2 else "all", np.ones(len(run), bool)
+
+
+def _explained(study: Mapping[str, Any]) -> str:
+    return "true label" if study.get("explained", "label") == "label" else str(study["explained"])

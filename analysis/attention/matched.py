@@ -1,0 +1,190 @@
+"""Are images with low IoU easier to attack, or only those of low confidence and small boxes?
+
+Both confound [AAD Tables 1 and 2]: an image of low confidence is easier to attack whatever its
+attention. Two views here hold them fixed, matched pairs and strata; `regression` is a third.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+from analysis.attention.comparing import (
+    mean_difference,
+    paired_difference,
+    standardized_difference,
+)
+from analysis.attention.intervals import Groups
+from analysis.attention.run import AttentionRun
+
+CALIPER = 0.2
+RULE = (
+    "each image of the smaller group is paired with one of the larger on standardised logit of "
+    "the clean confidence and box area, the closest pair first (ties by place in the records), "
+    f"each image at most once, none further than {CALIPER:g} standard deviations"
+)
+COVARIATES = ("logit of confidence", "box area")
+STRATA = 5
+_SMALLEST_PROBABILITY = 1e-6
+
+
+@dataclass(frozen=True)
+class MatchedComparison:
+    """Successful against failed attacks, all of them and matched.
+
+    Attributes:
+        raw: successful (first) and failed (second), all images.
+        matched: the same over pairs.
+        unmatched: images of the smaller group without a partner.
+        balance: by covariate, standardised mean difference before and after matching.
+    """
+
+    raw: Groups
+    matched: Groups
+    unmatched: int
+    balance: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Images between two quantiles of confidence.
+
+    Attributes:
+        low: least confidence in it.
+        high: highest confidence in it.
+        success_rate: share of successful attacks.
+        count: images.
+        groups: IoU of successful (first) and failed attacks.
+    """
+
+    low: float
+    high: float
+    success_rate: float
+    count: int
+    groups: Groups
+
+
+def logit(probability: np.ndarray) -> np.ndarray:
+    """Log odds; probabilities are kept 1e-6 away from 0 and 1."""
+    clipped = np.clip(probability, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
+    return np.log(clipped) - np.log1p(-clipped)
+
+
+def covariates(run: AttentionRun) -> np.ndarray:
+    """Logit of the clean confidence and box area, `[n, 2]`, standardised over `comparable`."""
+    values = np.stack([logit(run.confidence[:, 0]), run.box_area], axis=1)
+    return standardized(values, values[comparable(run)])
+
+
+def standardized(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Columns less their mean in `reference`, over their standard deviation there."""
+    if len(reference) == 0:
+        return values
+    spread = reference.std(axis=0)
+    return (values - reference.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+
+
+def comparable(run: AttentionRun) -> np.ndarray:
+    """bool `[n]`: classified right and with a box."""
+    return run.right & run.has_box
+
+
+def match_pairs(
+    first: np.ndarray, second: np.ndarray, caliper: float = CALIPER
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs rows one to one without replacement, the closest pair first.
+
+    Args:
+        first: `[n, covariates]`, standardised.
+        second: `[m, covariates]`.
+        caliper: largest Euclidean distance of a pair.
+
+    Returns:
+        Places in `first` and in `second`, `[pairs]` each, ascending in the first.
+
+    Example:
+        >>> match_pairs(np.array([[0.0], [1.0]]), np.array([[0.9], [0.1], [5.0]]))
+        (array([0, 1]), array([1, 0]))
+    """
+    if len(first) == 0 or len(second) == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    neighbours = NearestNeighbors(radius=caliper).fit(second)
+    distances, places = neighbours.radius_neighbors(first)
+    one = np.repeat(np.arange(len(first)), [len(near) for near in places])
+    two, far = np.concatenate(places).astype(np.int64), np.concatenate(distances)
+    taken_one, taken_two = np.zeros(len(first), bool), np.zeros(len(second), bool)
+    pairs = []
+    order = np.lexsort((two, one, far))
+    for a, b in zip(one[order].tolist(), two[order].tolist(), strict=True):
+        if not (taken_one[a] or taken_two[b]):
+            taken_one[a] = taken_two[b] = True
+            pairs.append((a, b))
+    found = np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def compare(
+    run: AttentionRun, values: np.ndarray, round_number: int = 1, *, caliper: float = CALIPER
+) -> MatchedComparison:
+    """Values of successful minus failed attacks, raw and matched by `RULE`.
+
+    Args:
+        run: the records.
+        values: float `[n]`, e.g. `run.iou_box()[:, 0]`.
+        round_number: round after which success is judged.
+        caliper: largest distance of a pair, in standard deviations.
+
+    Returns:
+        The comparison, over images with a box and a value.
+    """
+    usable = comparable(run) & ~np.isnan(values)
+    succeeded = np.flatnonzero(run.succeeded(round_number) & usable)
+    failed = np.flatnonzero(run.failed(round_number) & usable)
+    places = covariates(run)
+    one, two = match_pairs(places[succeeded], places[failed], caliper)
+    pairs = succeeded[one], failed[two]
+    balance = {
+        name: (
+            standardized_difference(places[succeeded, axis], places[failed, axis]),
+            standardized_difference(places[pairs[0], axis], places[pairs[1], axis]),
+        )
+        for axis, name in enumerate(COVARIATES)
+    }
+    return MatchedComparison(
+        mean_difference(values[succeeded], values[failed]),
+        paired_difference(values[pairs[0]], values[pairs[1]]),
+        min(len(failed), len(succeeded)) - len(one),
+        balance,
+    )
+
+
+def stratify(
+    run: AttentionRun, values: np.ndarray, round_number: int = 1, *, strata: int = STRATA
+) -> list[Stratum]:
+    """The difference of successful and failed attacks within quantiles of clean confidence.
+
+    Args:
+        run: the records.
+        values: the IoU, float `[n]`.
+        round_number: round after which success is judged.
+        strata: number of quantiles.
+
+    Returns:
+        Strata of ascending confidence, as equal in size as they can be.
+    """
+    usable = np.flatnonzero(comparable(run) & ~np.isnan(values))
+    confidence = run.confidence[:, 0]
+    order = usable[np.argsort(confidence[usable], kind="stable")]
+    succeeded, failed = run.succeeded(round_number), run.failed(round_number)
+    found = []
+    for number, part in enumerate(np.array_split(order, strata)):
+        if len(part):
+            groups = mean_difference(
+                values[part[succeeded[part]]], values[part[failed[part]]], seed=10 * number
+            )
+            low, high = confidence[part[0]], confidence[part[-1]]
+            rate = float(succeeded[part].mean())
+            found.append(Stratum(low, high, rate, len(part), groups))
+    return found

@@ -1,0 +1,223 @@
+"""Plots of attention records, drawn without a display and readable at half a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from aad_tf.metrics import wilson_interval
+from aad_tf.results import PathLike, write_atomically
+from analysis.attention.comparing import mean_estimate
+from analysis.attention.intervals import Estimate
+from analysis.attention.matched import comparable
+from analysis.attention.null import drift_null
+from analysis.attention.run import AttentionRun
+from analysis.attention.scatter import SHIFT, change
+
+CELLS = 10
+# Vermilion, blue, green, black of Okabe and Ito; shapes and dashes tell them apart in gray.
+_SUCCEEDED, _FAILED = ("#D55E00", "s", "-"), ("#0072B2", "o", "--")
+_OTHERS = (("#009E73", "^", "-."), ("#000000", "D", ":"), ("#CC79A7", "v", (0, (5, 1))))
+_NAMES = ("attack succeeded", "attack failed")
+_THIRDS = ("low", "middle", "high")
+# More different values than this are drawn in bins.
+_MOST_VALUES = 25
+
+
+def plot_iou_distributions(run: AttentionRun, path: PathLike, round_number: int = 1) -> None:
+    """IoU with the box, and of clean and adversarial maps, by success; means with intervals.
+
+    Args:
+        run: the records.
+        path: PNG file to write; its directory must exist.
+        round_number: round after which success is judged.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    figure, panels = _figure(2)
+    columns = (run.iou_box()[:, 0], run.iou_clean(size=CELLS)[:, round_number - 1])
+    titles = ("clean attention and box", f"attention before and after, {CELLS} cells")
+    for panel, values, title in zip(panels, columns, titles, strict=True):
+        for group, style, name in _groups(run, round_number):
+            known = values[group & ~np.isnan(values)]
+            if len(known):
+                _distribution(panel, known, values, style, name)
+        _label(panel, title, "IoU", "share of images, %")
+        panel.set_xlim(0, 1)
+        panel.set_ylim(bottom=0)
+    _save(figure, panels, path)
+
+
+def plot_iou_rounds(run: AttentionRun, path: PathLike) -> None:
+    """IoU of clean and adversarial maps over rounds by success, above its chance level.
+
+    Args:
+        run: the records.
+        path: PNG file to write.
+    """
+    figure, panels = _figure(1)
+    iou = run.iou_clean(size=CELLS)
+    rounds = np.arange(1, run.rounds + 1)
+    for place in range(2):
+        chosen = [_groups(run, int(k))[place] for k in rounds]
+        estimates = [mean_estimate(iou[c[0], k - 1]) for k, c in zip(rounds, chosen, strict=True)]
+        _line(panels[0], rounds + 0.04 * (2 * place - 1), estimates, chosen[0][1], _NAMES[place])
+    chance = drift_null(run, CELLS)
+    others = [np.nan if e.value is None else e.value for e in chance.rounds]
+    panels[0].plot(rounds, others, ":", color="0.3", label="chance: other images' maps")
+    panels[0].axhline(
+        chance.random_cells, ls=(0, (1, 4)), color="0.3", label="chance: random cells"
+    )
+    _label(panels[0], "", "round of the attack", f"IoU with the clean map, {CELLS} cells")
+    panels[0].set_xticks(rounds)
+    panels[0].set_ylim(0, 1)
+    _save(figure, panels, path)
+
+
+def plot_success_by_iou(run: AttentionRun, path: PathLike, round_number: int = 1) -> None:
+    """Share of successful attacks by decile of IoU with the box: all, and by thirds of confidence.
+
+    Args:
+        run: the records.
+        path: PNG file to write.
+        round_number: round after which success is judged.
+    """
+    figure, panels = _figure(2)
+    usable = np.flatnonzero(comparable(run))
+    iou, success = run.iou_box()[:, 0], run.succeeded(round_number)
+    _deciles(panels[0], usable, iou, success, _SUCCEEDED, "all")
+    order = usable[np.argsort(run.confidence[usable, 0], kind="stable")]
+    styles = (_SUCCEEDED, _FAILED, _OTHERS[0])
+    for name, style, third in zip(_THIRDS, styles, np.array_split(order, 3), strict=True):
+        if len(third):
+            low, high = run.confidence[third[[0, -1]], 0]
+            label = f"{name} confidence, {low:.2f}–{high:.2f}"
+            _deciles(panels[1], third, iou, success, style, label)
+    for panel, title in zip(panels, ("all images", "confidence held fixed"), strict=True):
+        _label(panel, title, "IoU with the box, deciles", "attacks that succeed, %")
+        panel.set_ylim(0, 100)
+    _save(figure, panels, path)
+
+
+def plot_scatter(run: AttentionRun, path: PathLike) -> None:
+    """How entropy and centroid of attention change over rounds, by success.
+
+    Args:
+        run: the records.
+        path: PNG file to write.
+    """
+    figure, panels = _figure(2)
+    rounds = np.arange(1, run.rounds + 1)
+    labels = ("change of entropy since clean", "shift of the centroid, fractions")
+    for panel, measure, label in zip(panels, ("entropy", SHIFT), labels, strict=True):
+        for place, style in enumerate((_SUCCEEDED, _FAILED)):
+            estimates = [
+                mean_estimate(change(run, measure, int(k))[_groups(run, int(k))[place][0]])
+                for k in rounds
+            ]
+            _line(panel, rounds + 0.04 * (2 * place - 1), estimates, style, _NAMES[place])
+        panel.axhline(0, color="0.6", lw=0.8)
+        _label(panel, measure, "round of the attack", label)
+        panel.set_xticks(rounds)
+    _save(figure, panels, path)
+
+
+def plot_augmented(runs: Mapping[str, AttentionRun], path: PathLike) -> None:
+    """Accuracy against IoU of clean and adversarial maps, round by round, with and without A3.
+
+    Args:
+        runs: by name, e.g. `StepLL` and `StepLL + A3, σ 10`; of the same images.
+        path: PNG file to write.
+    """
+    figure, panels = _figure(1)
+    styles = (_SUCCEEDED, _FAILED, *_OTHERS)
+    for place, (name, run) in enumerate(runs.items()):
+        color, marker, line = styles[place % len(styles)]
+        right = run.right
+        kept = [100 * run.failed(k)[right].mean() for k in range(1, run.rounds + 1)]
+        iou = np.nanmean(run.iou_clean(size=CELLS)[right], axis=0)
+        panels[0].plot(iou, kept, color=color, marker=marker, ls=line, label=name)
+        for k, (x, y) in enumerate(zip(iou, kept, strict=True), start=1):
+            panels[0].annotate(str(k), (x, y), (4, 4), textcoords="offset points", fontsize=8)
+    x_label = f"mean IoU with the clean map, {CELLS} cells"
+    _label(panels[0], "numbers: round of the attack", x_label, "still classified right, %")
+    panels[0].set_ylim(bottom=0)
+    _save(figure, panels, path)
+
+
+def _groups(run: AttentionRun, round_number: int) -> list[tuple[np.ndarray, tuple, str]]:
+    masks = run.succeeded(round_number), run.failed(round_number)
+    return list(zip(masks, (_SUCCEEDED, _FAILED), _NAMES, strict=True))
+
+
+def _distribution(
+    panel: Axes, known: np.ndarray, every: np.ndarray, style: tuple, name: str
+) -> None:
+    color, marker, line = style
+    values = np.unique(np.round(every[~np.isnan(every)], 6))
+    if len(values) <= _MOST_VALUES:
+        shares = 100 * (np.round(known, 6)[:, np.newaxis] == values).mean(axis=0)
+        panel.plot(values, shares, color=color, marker=marker, ls=line, ms=4)
+    else:
+        weights = np.full(len(known), 100 / len(known))
+        edges = np.linspace(0, 1, 21).tolist()
+        panel.hist(known, edges, weights=weights, histtype="step", color=color, ls=line, lw=1.5)
+    mean = mean_estimate(known)
+    panel.axvline(known.mean(), color=color, ls=line, lw=1, label=f"{name}, mean {mean.text(2)}")
+    if mean.interval is not None:
+        panel.axvspan(*mean.interval, color=color, alpha=0.2, lw=0)
+
+
+def _deciles(
+    panel: Axes, places: np.ndarray, iou: np.ndarray, success: np.ndarray, style: tuple, name: str
+) -> None:
+    color, marker, line = style
+    parts = np.array_split(places[np.argsort(iou[places], kind="stable")], 10)
+    parts = [part for part in parts if len(part)]
+    middles = [float(np.median(iou[part])) for part in parts]
+    rates = np.array([100 * success[part].mean() for part in parts])
+    bounds = [wilson_interval(int(success[part].sum()), len(part)) for part in parts]
+    spread = np.abs(100 * np.array(bounds).reshape(-1, 2).T - rates)
+    panel.errorbar(
+        middles, rates, spread, color=color, marker=marker, ls=line, ms=4, capsize=2, label=name
+    )
+
+
+def _line(panel: Axes, x: np.ndarray, estimates: list[Estimate], style: tuple, name: str) -> None:
+    color, marker, line = style
+    known = [(a, e.value, e.interval) for a, e in zip(x, estimates, strict=True) if e.interval]
+    if not known:
+        return
+    places, values, bounds = (np.array(column) for column in zip(*known, strict=True))
+    spread = np.abs(bounds.T - values)
+    panel.errorbar(
+        places, values, spread, color=color, marker=marker, ls=line, capsize=3, label=name
+    )
+
+
+def _figure(panels: int) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(4.2 * panels + 0.8, 3.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+
+def _label(panel: Axes, title: str, x_label: str, y_label: str) -> None:
+    panel.set_title(title, fontsize=10)
+    panel.set_xlabel(x_label)
+    panel.set_ylabel(y_label)
+    panel.grid(color="0.9")
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _save(figure: Figure, panels: list[Axes], path: PathLike) -> None:
+    for panel in panels:
+        if panel.get_legend_handles_labels()[1]:
+            panel.legend(fontsize=8, frameon=False)
+    with write_atomically(Path(path)) as file:
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})

@@ -1,0 +1,116 @@
+"""Success of an attack as a function of IoU, with confidence and box area held fixed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from analysis.attention.comparing import drawn_estimate
+from analysis.attention.intervals import Estimate
+from analysis.attention.matched import COVARIATES, comparable, covariates, standardized
+from analysis.attention.run import AttentionRun
+
+RESAMPLES = 1000
+_INVERSE_PENALTY = 1e4
+_AT_ONCE = 50
+_NEWTON_STEPS, _LARGEST_STEP, _CONVERGED = 12, 3.0, 1e-4
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Log odds of a successful attack for one standard deviation more of each covariate.
+
+    Attributes:
+        coefficients: by name: `IoU`, then `COVARIATES`.
+        alone: the coefficient of IoU without the others.
+        count: images.
+    """
+
+    coefficients: dict[str, Estimate]
+    alone: Estimate
+    count: int
+
+
+def regress(run: AttentionRun, values: np.ndarray, round_number: int = 1) -> Regression | None:
+    """Logistic regression of success on IoU, confidence and box area.
+
+    Args:
+        run: the records.
+        values: the IoU, float `[n]`.
+        round_number: round after which success is judged.
+
+    Returns:
+        Coefficients with bootstrap intervals (drawn within each group); None if a group has fewer
+        than two images.
+    """
+    usable = comparable(run) & ~np.isnan(values)
+    success = run.succeeded(round_number)[usable]
+    if min(success.sum(), (~success).sum()) < 2:
+        return None
+    iou = values[usable, np.newaxis]
+    features = np.hstack([standardized(iou, iou), covariates(run)[usable]])
+    adjusted = _bootstrapped(features, success)
+    names = ("IoU", *COVARIATES)
+    return Regression(
+        dict(zip(names, adjusted, strict=True)),
+        _bootstrapped(features[:, :1], success)[0],
+        len(success),
+    )
+
+
+def _bootstrapped(features: np.ndarray, success: np.ndarray) -> list[Estimate]:
+    # Next to no penalty, but it keeps groups that can be told apart finite.
+    model = LogisticRegression(C=_INVERSE_PENALTY, max_iter=1000, tol=1e-8)
+    model.fit(features, success)
+    start = np.concatenate([model.intercept_, model.coef_[0]])
+    generator = np.random.default_rng(0)
+    draws = []
+    for first in range(0, RESAMPLES, _AT_ONCE):
+        counts = np.zeros((min(_AT_ONCE, RESAMPLES - first), len(success)))
+        for group in (success, ~success):
+            size = int(group.sum())
+            drawn = generator.integers(size, size=(len(counts), size))
+            drawn += size * np.arange(len(counts))[:, np.newaxis]
+            times = np.bincount(drawn.reshape(-1), minlength=size * len(counts))
+            counts[:, group] = times.reshape(len(counts), size)
+        draws.append(refit(features, success, counts, start)[:, 1:])
+    columns = np.concatenate(draws).T
+    return [
+        drawn_estimate(value, column, len(success))
+        for value, column in zip(start[1:], columns, strict=True)
+    ]
+
+
+def refit(
+    features: np.ndarray, success: np.ndarray, counts: np.ndarray, start: np.ndarray
+) -> np.ndarray:
+    """Fits the same regression to many resamples at once, by Newton's method.
+
+    Args:
+        features: `[n, covariates]`.
+        success: bool `[n]`.
+        counts: `[resamples, n]`, how often each image was drawn.
+        start: `[1 + covariates]`, intercept and coefficients to begin with.
+
+    Returns:
+        `[resamples, 1 + covariates]`; NaN where it has not converged.
+    """
+    rows = np.hstack([np.ones((len(features), 1)), features])
+    squares = (rows[:, :, np.newaxis] * rows[:, np.newaxis]).reshape(len(rows), -1)
+    penalty = np.full(rows.shape[1], 1 / _INVERSE_PENALTY)
+    penalty[0] = 0.0
+    found = np.tile(start, (len(counts), 1))
+    shape = (len(counts), rows.shape[1], rows.shape[1])
+    for _ in range(_NEWTON_STEPS):
+        # tanh is the logistic function without overflow.
+        chance = 0.5 + 0.5 * np.tanh(0.5 * found @ rows.T)
+        slope = (counts * (success - chance)) @ rows - penalty * found
+        curvature = ((counts * chance * (1 - chance)) @ squares).reshape(shape) + np.diag(penalty)
+        # The ridge of 1e-9 keeps a resample that has no unique answer solvable.
+        curvature += 1e-9 * np.eye(shape[1])
+        step = np.linalg.solve(curvature, slope[..., np.newaxis])[..., 0]
+        found = found + np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
+    found[np.abs(step).max(axis=1) > _CONVERGED] = np.nan
+    return found

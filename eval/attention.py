@@ -1,0 +1,101 @@
+"""What a network looks at, image by image, as it is and after each round of an attack.
+
+    python -m eval.attention --model_dir=runs/tiny_imagenet_boxes_clean --attack=step_ll \
+        --dataset=tiny_imagenet_boxes --epsilon=4/255 --rounds=3 --output=attention.jsonl.gz
+
+An interrupted run of the same command is resumed. Parts run anywhere with --shard=3/50, and
+`python -m eval.merge_attention` joins them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from absl import app, flags, logging
+
+from aad_tf import attention_study, data, evaluation, results
+from aad_tf.logs import show_progress
+from eval.attention_inputs import open_attack, open_network, open_part
+
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory that train.main wrote.")
+_KERAS_MODEL = flags.DEFINE_string("keras_model", None, "File of any Keras classifier, instead.")
+_NETWORK = flags.DEFINE_string("network", None, "Registered network, instead: inception_v3.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Of --network: imagenet, or a file.")
+_LAYER = flags.DEFINE_string("attention_layer", None, "Layer to explain; default: the model's.")
+_DATASET = flags.DEFINE_enum("dataset", None, data.boxed_available(), "Data set.", required=True)
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Part of the data.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default TFDS_DATA_DIR.")
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "imagenet2012: ILSVRC2012_bbox_val_v3.tgz.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Resize images to this side.", 1)
+_LIMIT = flags.DEFINE_integer("limit", None, "Only the first so many examples.", 1)
+_SHARD = flags.DEFINE_string("shard", None, "Only this part, e.g. 3/50.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 50, "Images at a time.", 1)
+_ATTACK = flags.DEFINE_string("attack", "step_ll", "Name, or step_ll(epsilon=4/255, num_steps=3).")
+_EPSILON = flags.DEFINE_string("epsilon", None, "Size of a named attack, e.g. 4/255.")
+_ROUNDS = flags.DEFINE_integer("rounds", None, "Rounds of a named attack.", 1)
+_SIGMA = flags.DEFINE_float("sigma", None, "Adds A3's attention term, of either sign.")
+_METHODS = flags.DEFINE_list("methods", "grad_cam,grad_cam_plus_plus", "Also lime.")
+_LIME = flags.DEFINE_integer("lime_samples", 1000, "Perturbed images for each LIME map.", 2)
+_SEED = flags.DEFINE_integer("seed", 0, "Of random starts and LIME.")
+_OUTPUT = flags.DEFINE_string("output", None, "File of records (.jsonl.gz).", required=True)
+
+
+def _study() -> attention_study.StudyReport:
+    results.check_writable(_OUTPUT.value)
+    attack = open_attack(_ATTACK.value, _EPSILON.value, _ROUNDS.value, _SIGMA.value)
+    part = open_part(
+        _DATASET.value,
+        _SPLIT.value,
+        _BATCH_SIZE.value,
+        data_dir=_DATA_DIR.value,
+        annotations=_ANNOTATIONS.value,
+        image_size=_IMAGE_SIZE.value,
+        limit=_LIMIT.value,
+        shard=_SHARD.value,
+    )
+    info = data.boxed_info(_DATASET.value, _DATA_DIR.value, _ANNOTATIONS.value, _IMAGE_SIZE.value)
+    classifier, model = open_network(
+        _MODEL_DIR.value, _KERAS_MODEL.value, _NETWORK.value, _WEIGHTS.value, _LAYER.value, info
+    )
+    options = attention_study.Options(
+        methods=tuple(_METHODS.value),
+        seed=_SEED.value,
+        lime={"num_samples": _LIME.value} if "lime" in _METHODS.value else {},
+    )
+    with evaluation.ProgressLine() as line:
+        return attention_study.study_attention(
+            classifier,
+            part.opened,
+            attack,
+            output=_OUTPUT.value,
+            batch_size=_BATCH_SIZE.value,
+            options=options,
+            first_index=part.first,
+            num_examples=part.count,
+            shard=part.shard,
+            description={"model": model, "dataset": part.description},
+            class_names=part.class_names,
+            progress=line,
+        )
+
+
+def main(argv: list[str]) -> None:
+    """Parses flags and studies; a mistake of the user's ends in one line and exit code 2."""
+    show_progress()
+    try:
+        if len(argv) > 1:
+            raise ValueError(f"Unexpected arguments: {' '.join(argv[1:])}.")
+        report = _study()
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        logging.debug("Details", exc_info=True)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        kept = evaluation.journal_path(_OUTPUT.value)
+        print(f"interrupted: run the same command again to resume from {kept}.", file=sys.stderr)
+        sys.exit(130)
+    print(attention_study.format_summary(report.summary))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,121 @@
+"""Chance levels: enumerations and pictures whose IoU are known."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from analysis.attention.null import box_null, drift_null, expected_random_iou, group_rows
+from analysis.attention.ranks import box_masks, first_ranks, iou_of_ranks, pixel_ranks
+from tests.analysis.attention.columns import run_of, simulated
+
+
+@pytest.mark.parametrize(("total", "first", "second"), [(5, 2, 2), (6, 3, 2), (6, 5, 4), (4, 4, 1)])
+def test_expected_iou_is_the_mean_over_all_draws(total, first, second):
+    fixed = set(range(first))
+    draws = [set(cells) for cells in itertools.combinations(range(total), second)]
+    mean = np.mean([len(fixed & drawn) / len(fixed | drawn) for drawn in draws])
+    assert expected_random_iou(total, first, second) == pytest.approx(mean, abs=1e-12)
+
+
+def test_expected_iou_at_the_ends():
+    assert expected_random_iou(9, 0, 0) == 1.0
+    assert expected_random_iou(9, 0, 3) == 0.0
+    assert expected_random_iou(9, 9, 9) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match=r"\[0, 9\] cells"):
+        expected_random_iou(9, 10, 3)
+
+
+def test_expected_iou_of_large_areas_is_that_of_their_mean_overlap():
+    # The overlap of two halves of 4096 pixels is 1024 +- 16.
+    assert expected_random_iou(4096, 2048, 2048) == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_ranks_keep_the_earlier_of_equal_cells():
+    assert first_ranks(np.array([3, 7, 3, 9])).tolist() == [2, 1, 3, 0]
+
+
+def test_area_of_a_flat_map_is_its_first_pixels():
+    ranks = pixel_ranks(np.full((1, 8, 8), 255, np.uint8), (64, 64))
+    boxes = np.zeros((1, 4096), bool)
+    boxes[0, 1024:3072] = True  # half of it lies in the first 2048 pixels
+    assert iou_of_ranks(ranks, boxes.sum(axis=1), boxes)[0] == pytest.approx(1 / 3)
+
+
+def test_boxes_are_united():
+    run = run_of([[0, 0]])
+    run.columns["boxes"][0] = ((0.0, 0.0, 0.5, 0.5), (0.25, 0.25, 0.75, 0.75))
+    mask = box_masks(run, np.array([0]), (64, 64)).reshape(64, 64)
+    assert mask.sum() == 2 * 32 * 32 - 16 * 16
+    assert mask[16, 40] and not mask[40, 8]
+
+
+def _looking(corners):
+    """Maps that look at the upper left (0) or the lower right (1) quarter."""
+    maps = np.zeros((len(corners), 2, 8, 8), np.uint8)
+    for own, corner in zip(maps, corners, strict=True):
+        half = slice(0, 4) if corner == 0 else slice(4, 8)
+        own[:, half, half] = 255
+    return maps
+
+
+def test_other_images_that_look_elsewhere_give_zero():
+    # Each image's partners are all others: of three images one looks at the box.
+    run = run_of([[0, 1]] * 3, maps=_looking([0, 1, 1]), iou_box=[1.0, 0.0, 0.0])
+    null = box_null(run)
+    box_of_other = null.chance["other images"]
+    assert box_of_other[0] == pytest.approx(0.0)
+    assert box_of_other[1] == box_of_other[2] > 0.25  # one of two partners, blurred by resizing
+    assert null.excess()[0] == pytest.approx(1.0)
+
+
+def test_random_pixels_and_the_centre():
+    run = run_of([[0, 1], [0, 0]], boxes=[(0.0, 0.0, 0.5, 0.5), (0.25, 0.25, 0.75, 0.75)])
+    chance = box_null(run).chance
+    np.testing.assert_allclose(chance["random pixels"], expected_random_iou(4096, 1024, 1024))
+    # Disc and square of one area and centre overlap in 90.6 % (r^2 = 1 / (4 pi)).
+    assert chance["centred disc"][1] == pytest.approx(0.906 / (2 - 0.906), abs=0.02)
+    assert chance["centred disc"][0] < 0.2
+
+
+def test_images_wrong_or_without_a_box_have_no_chance_level():
+    run = run_of([[0, 1], [0, 0], [1, 1], [0, 0]], boxes=[(0, 0, 1, 1)] * 3 + [None])
+    null = box_null(run)
+    for column in (null.measured, *null.chance.values()):
+        assert np.isnan(column).tolist() == [False, False, True, True]
+
+
+def test_one_image_alone_has_no_other():
+    null = box_null(run_of([[0, 1]]))
+    assert np.isnan(null.chance["other images"][0])
+    assert drift_null(run_of([[0, 1]])).rounds[0].value is None
+
+
+def test_rows_by_success():
+    run = run_of([[0, 0], [0, 1]], maps=_looking([0, 0]), iou_box=[0.9, 0.4])
+    rows = {row.name: row.groups for row in group_rows(run, box_null(run))}
+    assert rows["measured"].difference.value == pytest.approx(-0.5)
+    assert rows["measured - other images"].difference.value == pytest.approx(-0.5)
+    assert rows["random pixels"].difference.value == 0.0
+
+
+def test_drift_of_maps_that_never_move_and_agree_is_one():
+    run = run_of([[0, 1]] * 4, maps=_looking([0, 0, 0, 0]))
+    found = drift_null(run)
+    assert found.rounds[0].value == pytest.approx(1.0)
+    assert found.random_cells == pytest.approx(expected_random_iou(64, 10, 10))
+
+
+def test_drift_of_random_maps_is_that_of_random_cells():
+    run = simulated(400)
+    found = drift_null(run)
+    assert found.rounds[0].value == pytest.approx(found.random_cells, abs=0.01)
+
+
+def test_one_seed_gives_one_choice_of_other_images():
+    run = simulated(100)
+    first, again, other = (box_null(run, seed=seed).excess() for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)

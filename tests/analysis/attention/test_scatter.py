@@ -1,0 +1,62 @@
+"""Changes of the measures of maps, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.attention.scatter import MEASURES, SHIFT, change, rows
+from tests.analysis.attention.columns import run_of
+
+NAN = float("nan")
+
+
+def four():
+    """Two successful attacks, one failed one, and an image wrong when clean."""
+    return run_of(
+        [[0, 1], [0, 1], [0, 0], [1, 1]],
+        grad_cam__entropy=[[0.5, 0.7], [0.5, NAN], [0.6, 0.5], [0.1, 0.9]],
+        grad_cam__components=[[1, 3], [1, 2], [2, 2], [9, 1]],
+        grad_cam__centroid=[
+            [[0.5, 0.5], [0.8, 0.9]],
+            [[0.5, 0.5], [NAN, NAN]],
+            [[0.2, 0.2], [0.2, 0.3]],
+            [[0.0, 0.0], [1.0, 1.0]],
+        ],
+    )
+
+
+def test_changes_are_later_minus_clean():
+    np.testing.assert_allclose(change(four(), "entropy", 1), [0.2, NAN, -0.1, 0.8])
+    np.testing.assert_allclose(change(four(), "components", 1), [2, 1, 0, -8])
+
+
+def test_centroid_shift_is_a_distance():
+    np.testing.assert_allclose(change(four(), SHIFT, 1), [0.5, NAN, 0.1, np.sqrt(2)])
+
+
+def test_rows_compare_successful_with_failed_attacks():
+    found = {row.measure: row for row in rows(four())}
+    assert tuple(found) == tuple(MEASURES)
+    entropy = found["entropy"]
+    assert entropy.groups.first.value == pytest.approx(0.2)
+    assert entropy.groups.second.value == pytest.approx(-0.1)
+    assert entropy.groups.difference.value == pytest.approx(0.3)
+    assert entropy.lost == (1, 0)
+    assert found["components"].groups.difference.value == pytest.approx(1.5)
+    assert found[SHIFT].groups.difference.value == pytest.approx(0.4)
+    assert found["positive share"].groups.difference.value == 0.0
+
+
+def test_a_difference_that_is_there_has_an_interval_away_from_zero():
+    wrong = np.arange(200) % 2
+    noise = np.random.default_rng(0).normal(0, 0.05, 200)
+    entropy = np.stack([np.full(200, 0.5), 0.5 + 0.1 * wrong + noise], axis=1)
+    run = run_of(np.stack([np.zeros(200, int), wrong], axis=1), grad_cam__entropy=entropy)
+    low, high = rows(run)[0].groups.difference.interval
+    assert 0 < low < 0.1 < high
+
+
+def test_unknown_measures_are_refused():
+    with pytest.raises(ValueError, match="Known: entropy"):
+        change(four(), "sharpness", 1)

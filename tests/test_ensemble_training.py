@@ -1,0 +1,90 @@
+"""Ensemble adversarial training from a config: sources are loaded, checked, and left alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from aad_tf import EnsembleAdversarialModel, model_directory
+from aad_tf.configs import DefenseConfig, ExperimentConfig
+from aad_tf.model_directory import ModelDirectoryError, load_classifier
+from aad_tf.training import train
+
+PLAIN = ExperimentConfig(
+    dataset="digits", batch_size=300, epochs=1, checkpoint_steps=2, validation_examples=0
+)
+
+
+class KilledError(Exception):
+    """Stands for a kill: nothing of the run's own code gets to clean up."""
+
+
+class KillAt(keras.callbacks.Callback):
+    """Stops training dead after a number of steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if batch + 1 == self.steps:
+            raise KilledError
+
+
+def ensemble_config(*sources: Path, **changes: Any) -> ExperimentConfig:
+    defense = DefenseConfig(
+        "ensemble", "step_ll(epsilon=0.1)", sources=tuple(str(path) for path in sources)
+    )
+    return dataclasses.replace(PLAIN, defense=defense, seed=2, **changes)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("source")
+    train(PLAIN, directory)
+    return directory
+
+
+def test_sources_are_loaded_again_by_a_resumed_run_and_left_alone(
+    source: Path, tmp_path: Path
+) -> None:
+    network = (source / model_directory.NETWORK).read_bytes()
+    config = ensemble_config(source)
+    with pytest.raises(KilledError):
+        train(config, tmp_path, callbacks=(KillAt(3),))
+    model = train(config, tmp_path)
+    assert isinstance(model, EnsembleAdversarialModel)
+    assert int(model.optimizer.iterations) == 5
+    trained = load_classifier(source)[0].model.get_weights()
+    for one, other in zip(model.sources[0].model.get_weights(), trained, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (source / model_directory.NETWORK).read_bytes() == network
+    assert model_directory.read_config(tmp_path) == config
+
+
+def test_a_missing_source_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ModelDirectoryError, match="No model directory at .*absent"):
+        train(ensemble_config(tmp_path / "absent"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_source_of_another_data_set_is_refused(source: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    config = (source / model_directory.CONFIG).read_text()
+    (other / model_directory.CONFIG).write_text(config.replace('"digits"', '"mnist"'))
+    with pytest.raises(ModelDirectoryError, match="other, which was trained on 'mnist'; this run"):
+        train(ensemble_config(source, other), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unfinished_source_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        train(PLAIN, tmp_path / "source", callbacks=(KillAt(1),))
+    with pytest.raises(ModelDirectoryError, match="its training has not finished"):
+        train(ensemble_config(tmp_path / "source"), tmp_path / "run")
