@@ -74,20 +74,27 @@ def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
     options |= {"replace_clean": defense.replace_clean, "warmup_steps": defense.warmup_steps}
     if defense.kind == "adversarial":
         return AdversarialModel(classifier, attack=attack, **options)
-    _check_sources(config)
+    _check_trained_networks(config)
     sources = [model_directory.load_classifier(path)[0] for path in defense.sources]
     return EnsembleAdversarialModel(classifier, sources=sources, attack=attack, **options)
 
 
-def _check_sources(config: ExperimentConfig) -> None:
-    """Refuses source networks that are missing or of another data set."""
-    for path in config.defense.sources:
+def _check_trained_networks(config: ExperimentConfig) -> None:
+    """Refuses networks to start from or attack that are missing or of another data set."""
+    initial = (config.initial_weights,) if config.initial_weights else ()
+    for path in (*initial, *config.defense.sources):
         dataset = model_directory.read_config(path).dataset
         if dataset != config.dataset:
             raise model_directory.ModelDirectoryError(
-                f"defense.sources names {path}, which was trained on {dataset!r}; this run trains "
-                f"on {config.dataset!r}. Sources must tell the same classes apart."
+                f"The config names {path}, which was trained on {dataset!r}; this run trains on "
+                f"{config.dataset!r}. Networks to start from or to attack must tell the same "
+                f"classes apart."
             )
+    if initial and not model_directory.is_finished(config.initial_weights):
+        raise model_directory.ModelDirectoryError(
+            f"initial_weights names {config.initial_weights}, whose training has not finished. "
+            f"Run its train.main command again to resume it."
+        )
 
 
 def train(
@@ -122,7 +129,7 @@ def train(
     directory = Path(model_dir)
     dataset = data.info(config.dataset, data_dir)
     steps = _steps_per_epoch(config, dataset)
-    _check_sources(config)
+    _check_trained_networks(config)
     resumed = model_directory.claim(directory, config)
     with model_directory.locked(directory):
         if not resumed:

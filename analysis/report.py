@@ -12,29 +12,38 @@ from absl import app, flags
 
 from aad_tf.results import PathLike, write_atomically
 from analysis import ablations, plots, table_5, table_5_text
+from analysis.attention import findings, overview
+from analysis.attention.table import AttentionTable
 from analysis.table_5 import TITLES, Table5
 from analysis.tables import TextTable
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
-_RESULTS = flags.DEFINE_string("results_dir", "results", "Directory of runs and robustness.")
+_RESULTS = flags.DEFINE_string("results_dir", "results", "Directory of the records.")
 _README = flags.DEFINE_string("readme", "README.md", "File whose block of results is renewed.")
 
 
-def readme_block(results_dir: PathLike) -> str:
+def readme_block(results_dir: PathLike, attention: list[list[AttentionTable]] | None = None) -> str:
     """The text between the README's markers, as the records give it.
 
     Args:
-        results_dir: the directory that holds `runs` and `robustness`.
+        results_dir: the directory that holds `runs`, `robustness` and `attention`.
+        attention: what `overview.build` returns for it, if that is known already.
 
     Returns:
         Markdown, without the markers.
     """
+    if attention is None:
+        attention = overview.build(results_dir)
     tables = _tables(results_dir)
     parts = [_section(table) for table in tables if table.dataset != "digits"]
     if len(parts) < len(tables):
         link = "results/tables/table_5_digits.md"
         parts.append(f"The same defences on the embedded digits: [{link}]({link}).")
+    parts.append(overview.readme_section(attention))
+    if any(table.number == "1" for group in attention for table in group):
+        page_name = f"results/{findings.PAGE}"
+        parts.append(f"Matched comparisons, chance levels and plots: [{page_name}]({page_name}).")
     return "\n\n".join([table_5_text.READING, *parts])
 
 
@@ -83,8 +92,8 @@ def generate(results_dir: PathLike, readme: PathLike) -> list[Path]:
     """Writes all tables and plots, and renews the README's block; each file whole or not at all.
 
     Args:
-        results_dir: the directory that holds `runs` and `robustness`; `tables` and `figures` are
-            made in it.
+        results_dir: the directory that holds `runs`, `robustness` and `attention`; `tables` and
+            `figures` are made in it.
         readme: Markdown file with the markers.
 
     Returns:
@@ -95,27 +104,43 @@ def generate(results_dir: PathLike, readme: PathLike) -> list[Path]:
         OSError: a file cannot be written.
     """
     results, readme = Path(results_dir), Path(readme)
-    text = replace_block(readme.read_text(encoding="utf-8"), readme_block(results))
+    attention = overview.build(results)
+    block = readme_block(results, attention)
+    text = replace_block(readme.read_text(encoding="utf-8"), block)
     for name in ("tables", "figures"):
         (results / name).mkdir(parents=True, exist_ok=True)
     written = []
     for table in _tables(results):
-        stem = results / "tables" / f"table_5_{table.dataset}"
-        latex = table_5_text.accuracies(table).latex(
-            table_5_text.caption(table), f"tab:{stem.name}".replace("_", "-")
-        )
-        contents = {".md": page(table), ".csv": table_5_text.csv_of(table), ".tex": latex}
-        for suffix, content in contents.items():
-            written.append(_write(stem.with_suffix(suffix), content))
-        if table.has_runs:
-            plot = results / "figures" / f"{stem.name}.png"
-            plots.plot_table_5(table, plot)
-            written.append(plot)
+        written += _write_table_5(table, results)
+    for group in attention:
+        for made in group:
+            written += _write_formats(
+                results / "tables" / made.stem, made.page(), made.csv(), made.latex()
+            )
     ablation = ablations.build(results)
     if ablation is not None:
         path = results / "tables" / "ablation_losses_mnist.md"
         written.append(_write(path, ablations.page(ablation)))
-    return [*written, _write(readme, text)]
+    return [*written, *findings.generate(results), _write(readme, text)]
+
+
+def _write_table_5(table: Table5, results: Path) -> list[Path]:
+    stem = results / "tables" / f"table_5_{table.dataset}"
+    latex = table_5_text.accuracies(table).latex(
+        table_5_text.caption(table), f"tab:{stem.name}".replace("_", "-")
+    )
+    written = _write_formats(stem, page(table), table_5_text.csv_of(table), latex)
+    if table.has_runs:
+        plot = results / "figures" / f"{stem.name}.png"
+        plots.plot_table_5(table, plot)
+        written.append(plot)
+    return written
+
+
+def _write_formats(stem: Path, markdown: str, csv: str, latex: str) -> list[Path]:
+    contents = {".md": markdown, ".csv": csv, ".tex": latex}
+    # Not with_suffix: a network's name may hold a dot.
+    return [_write(stem.with_name(stem.name + end), text) for end, text in contents.items()]
 
 
 def _tables(results_dir: PathLike) -> list[Table5]:

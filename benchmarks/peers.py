@@ -21,6 +21,8 @@ DISTRIBUTIONS = {
     "cleverhans": "cleverhans",
     "art": "adversarial-robustness-toolbox",
     "tf_keras_vis": "tf-keras-vis",
+    "lime": "lime",
+    "skimage": "scikit-image",
     "psutil": "psutil",
 }
 
@@ -185,3 +187,47 @@ def grad_cam(network: keras.Model, layer: str) -> AttackFunction:
         )
 
     return run
+
+
+def lime(
+    predict: Callable[[np.ndarray], np.ndarray], num_samples: int, batch_size: int
+) -> Callable[..., np.ndarray]:
+    """LIME of the `lime` package for one class of one image, without its progress bar.
+
+    Returns:
+        A function of image, class, labels of superpixels and, optionally, on/off vectors to use in
+        place of random ones; it returns the weights of the superpixels.
+    """
+    from lime import lime_image
+
+    lime_image.tqdm = lambda rows: rows
+
+    def run(
+        image: np.ndarray, class_id: int, labels: np.ndarray, switches: np.ndarray | None = None
+    ) -> np.ndarray:
+        explainer = lime_image.LimeImageExplainer(feature_selection="none", random_state=0)
+        if switches is not None:
+            explainer.random_state = _GivenSwitches(switches)
+        found = explainer.explain_instance(
+            image,
+            predict,
+            labels=(class_id,),
+            top_labels=None,
+            num_samples=num_samples,
+            batch_size=batch_size,
+            segmentation_fn=lambda _: labels,
+            random_seed=0,
+        )
+        return np.array([weight for _, weight in sorted(found.local_exp[class_id])])
+
+    return run
+
+
+class _GivenSwitches:
+    """In place of a random generator: on/off vectors that are given."""
+
+    def __init__(self, switches: np.ndarray) -> None:
+        self._switches = switches
+
+    def randint(self, low: int, high: int, size: int) -> np.ndarray:
+        return self._switches.astype(int).reshape(size)

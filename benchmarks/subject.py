@@ -31,6 +31,7 @@ class Size:
         repetitions: timed rounds of short contenders (steps, attention maps).
         long_repetitions: timed rounds of long ones (whole attacks and evaluations).
         memory_steps: steps over which memory is watched.
+        lime_samples: images with hidden superpixels that LIME draws.
     """
 
     dataset: str
@@ -41,12 +42,13 @@ class Size:
     repetitions: int
     long_repetitions: int
     memory_steps: int
+    lime_samples: int
 
 
 SIZES = {
     # Shows that everything runs; its numbers mean nothing.
-    "small": Size("digits", 5, 10, 20, 3, 2, 1, 20),
-    "full": Size("mnist", 150, 100, 400, 40, 20, 3, 1000),
+    "small": Size("digits", 5, 10, 20, 3, 2, 1, 20, 40),
+    "full": Size("mnist", 150, 100, 400, 40, 20, 3, 1000, 1000),
 }
 
 

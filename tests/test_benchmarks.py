@@ -22,6 +22,7 @@ TARGETS = {
     "attack": ["at least 1", "at most 0.005"],
     "evaluation": ["at least 2", "at most 0.005"],
     "grad_cam": ["at least 3", "at most 1e-05"],
+    "lime": ["at least 10", "at most 0.001"],
     "traces": ["at most 1"],
     "memory": ["at most 10"] * 3,
 }
@@ -64,7 +65,7 @@ def test_each_benchmark_reports_its_fields(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["attack", "evaluation", "grad_cam"])
+@pytest.mark.parametrize("name", ["attack", "evaluation", "grad_cam", "lime"])
 def test_contenders_do_the_same_work(name: str, outcome: Callable[[str], dict[str, Any]]) -> None:
     assert outcome(name)["findings"][1]["met"]
 

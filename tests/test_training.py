@@ -239,3 +239,24 @@ class PoisonWeights(keras.callbacks.Callback):
 def test_training_stops_on_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="epoch 1, batch 2: .*loss is nan"):
         train(CONFIG, tmp_path, callbacks=(PoisonWeights(),))
+
+
+def test_training_starts_from_a_trained_network(uninterrupted: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        CONFIG, defense=DefenseConfig(), initial_weights=str(uninterrupted), learning_rate=1e-30
+    )
+    model = train(dataclasses.replace(config, epochs=1), tmp_path / "next")
+    for start, end in zip(weights_of(uninterrupted), model.network.get_weights(), strict=True):
+        np.testing.assert_allclose(start, end, atol=1e-6)
+
+
+def test_a_start_that_cannot_be_is_refused_before_anything_is_written(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    missing = dataclasses.replace(CONFIG, initial_weights=str(tmp_path / "missing"))
+    with pytest.raises(ModelDirectoryError, match="No model directory"):
+        train(missing, tmp_path / "run")
+    other = dataclasses.replace(CONFIG, model="cifarnet", initial_weights=str(uninterrupted))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ModelDirectoryError, match="cannot start a cifarnet"):
+        train(other, tmp_path / "other")

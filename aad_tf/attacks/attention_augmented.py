@@ -152,6 +152,9 @@ def a3(
     the attention map g(x_adv) of the image under attack. A positive sigma moves attention off
     its area while the label is attacked, a negative one keeps it there, 0 is `attack` itself.
 
+    The loss of `fgsm`, `ifgsm` and `pgd` is nearly flat where the network is sure of the label,
+    so there the attention term settles most signs at any sigma, and fewer images may be fooled.
+
     Args:
         attack: any gradient-sign attack: `step_ll`, `fgsm`, `ifgsm`, `iter_ll`, `pgd`.
         sigma: weight of the attention term; the paper takes 10.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -56,6 +57,12 @@ class Options:
             )
         for count in (*self.cells, *self.features):
             check_count(count, "numbers of cells and features")
+        try:
+            json.dumps(self.lime)
+        except TypeError as error:
+            raise TypeError(
+                f"lime options must be plain values, which go into the summary; got {self.lime}."
+            ) from error
 
 
 class Explainer:

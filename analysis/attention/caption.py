@@ -38,7 +38,8 @@ def facts(run: AttentionRun, name: str, round_number: int | None = None) -> tupl
 def network_fact(run: AttentionRun, name: str) -> str:
     """Which network, which layer."""
     model = run.summaries[0].get("description", {}).get("model", {})
-    kind = model.get("config", {}).get("model")
+    config = model.get("config", {})
+    kind = config.get("model") or model.get("network") or model.get("keras_model")
     height, width = run.study["grid"]
     return (
         f"Network: {name}{f' ({kind})' if kind else ''}, weights "
@@ -76,14 +77,14 @@ def attack_fact(study: Mapping[str, Any], round_number: int | None = None) -> st
     """
     attack = study["attack"]
     rounds = study["rounds"] if round_number is None else round_number
-    step = 255 * unit_step(attack)
     reach = total_epsilon(attack, rounds)
-    kept = "projected into that budget" if attack["projected"] else "steps add up unprojected"
+    kept = "projected into the budget" if attack["projected"] else "steps add up, no projection"
     start = ", from a random start" if attack.get("random_start") else ""
+    which = f"round {rounds} of {study['rounds']}" if round_number else f"{rounds} rounds"
     return (
-        f"Attack: {attack['attack']}, white box, l∞, {rounds} round{'s' if rounds > 1 else ''} of "
-        f"{step:.3g}/255 reach at most ε {reach:.4f} in [0, 1] = {255 * reach:.3g}/255, "
-        f"{kept}{start}; {aim(attack)}."
+        f"Attack: {attack['attack']}, white box, l∞; {which}, step size "
+        f"{255 * unit_step(attack):.3g}/255, total ε {reach:.4f} in [0, 1] = "
+        f"{255 * reach:.3g}/255 ({kept}{start}); {aim(attack)}."
     )
 
 

@@ -176,7 +176,7 @@ def drift_null(
         seed: of the choice of other images.
     """
     maps = run.maps(method)[run.right]
-    flat = maps.reshape(*maps.shape[:2], -1)
+    flat = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3])
     kept = first_ranks(flat) < cells
     pairs = list(_partners(len(flat), seed))
     rounds = []

@@ -91,7 +91,7 @@ def plot_success_by_iou(run: AttentionRun, path: PathLike, round_number: int = 1
     figure, panels = _figure(2)
     usable = np.flatnonzero(comparable(run))
     iou, success = run.iou_box()[:, 0], run.succeeded(round_number)
-    _deciles(panels[0], usable, iou, success, _SUCCEEDED, "all")
+    _deciles(panels[0], usable, iou, success, _OTHERS[1], "all images")
     order = usable[np.argsort(run.confidence[usable, 0], kind="stable")]
     styles = (_SUCCEEDED, _FAILED, _OTHERS[0])
     for name, style, third in zip(_THIRDS, styles, np.array_split(order, 3), strict=True):
@@ -202,7 +202,7 @@ def _line(panel: Axes, x: np.ndarray, estimates: list[Estimate], style: tuple, n
 
 
 def _figure(panels: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(4.2 * panels + 0.8, 3.9), layout="constrained")
+    figure = Figure(figsize=(4.2 * panels + 0.8, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
@@ -218,6 +218,7 @@ def _label(panel: Axes, title: str, x_label: str, y_label: str) -> None:
 def _save(figure: Figure, panels: list[Axes], path: PathLike) -> None:
     for panel in panels:
         if panel.get_legend_handles_labels()[1]:
-            panel.legend(fontsize=8, frameon=False)
+            legend = panel.legend(fontsize=9, frameon=False, handlelength=3.5, loc="upper center")
+            legend.set_bbox_to_anchor((0.5, -0.16))
     with write_atomically(Path(path)) as file:
         figure.savefig(file, format="png", dpi=110, metadata={"Software": None})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
+import functools
 import gzip
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,32 @@ FINGERPRINT_KEYS = ("weights", "bounds", "dataset")
 MEASURES = ("entropy", "components", "positive", "peak")
 AGREEMENTS = ("rank_correlation", "iou")
 
-# Takes a record to the values of one column; raises KeyError, TypeError or ValueError.
-Reader = Callable[[Mapping[str, Any]], Any]
+# Takes what some records hold under a column's keys to an array, or raises TypeError or ValueError.
+Converter = Callable[[list[Any]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where records keep a column, and how it becomes an array.
+
+    Attributes:
+        keys: that lead to it, the outermost first.
+        convert: makes an array of the values of any number of records.
+        may_lack: True if None may stand in place of the mapping that the last key is looked up in.
+    """
+
+    keys: tuple[str, ...]
+    convert: Converter
+    may_lack: bool = False
+
+    def value(self, record: Mapping[str, Any]) -> Any:
+        """What a record holds, not converted yet; raises KeyError or TypeError if it does not."""
+        value: Any = record
+        for key in self.keys:
+            if value is None and self.may_lack:
+                return None
+            value = value[key]
+        return value
 
 
 def read_attention_summary(path: PathLike) -> dict[str, Any]:
@@ -63,136 +89,111 @@ def read_columns(path: PathLike, study: Mapping[str, Any]) -> dict[str, np.ndarr
         FileNotFoundError: there is no such file.
         ValueError: a damaged line or one without a key; the message names file, line and key.
     """
-    readers = column_readers(study)
-    columns: dict[str, list[Any]] = {name: [] for name in readers}
+    columns = study_columns(study)
+    values: dict[str, list[Any]] = {name: [] for name in columns}
     for number, record in _lines(path):
-        for name, read in readers.items():
+        for name, column in columns.items():
             try:
-                columns[name].append(read(record))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{path}, line {number}: no valid {name} ({type(error).__name__}: {error})."
-                ) from error
-    if not columns["index"]:
+                values[name].append(column.value(record))
+            except (KeyError, TypeError, IndexError) as error:
+                raise ValueError(f"{path}, line {number}: no {name} ({error!r}).") from error
+    if not values["index"]:
         raise ValueError(f"{path} holds no records.")
-    return {name: _stack(values) for name, values in columns.items()}
+    return {name: _converted(path, name, columns[name].convert, values[name]) for name in columns}
 
 
-def column_readers(study: Mapping[str, Any]) -> dict[str, Reader]:
-    """How to read each column of the records of a study, by the column's name."""
-    rounds = int(study["rounds"])
-    readers: dict[str, Reader] = {
-        "index": lambda record: _integer(record["index"]),
-        "label": lambda record: _integer(record["label"]),
-        "boxes": lambda record: _boxes(record["boxes"]),
-        "box_area": lambda record: _numbers([record["box_area"]], 1)[0],
-        "prediction": _from("prediction", length=rounds + 1, convert=_integers),
-        "confidence": _from("confidence", length=rounds + 1),
-        "top_confidence": _from("top_confidence", length=rounds + 1),
+def study_columns(study: Mapping[str, Any]) -> dict[str, Column]:
+    """The columns of the records of a study, by name."""
+    places, methods = int(study["rounds"]) + 1, list(study["methods"])
+    numbers = functools.partial(_numbers, shape=(places,))
+    columns = {
+        "index": Column(("index",), functools.partial(_integers, shape=())),
+        "label": Column(("label",), functools.partial(_integers, shape=())),
+        "boxes": Column(("boxes",), _boxes),
+        "box_area": Column(("box_area",), functools.partial(_numbers, shape=())),
+        "prediction": Column(("prediction",), functools.partial(_integers, shape=(places,))),
+        "confidence": Column(("confidence",), numbers),
+        "top_confidence": Column(("top_confidence",), numbers),
     }
-    for method in study["methods"]:
-        readers |= _method_readers(method, study, rounds)
-    for name in _pairs(study["methods"]):
-        for measure in AGREEMENTS:
-            keys = ("agreement", name, measure)
-            readers["/".join(keys)] = _from(*keys, length=rounds + 1)
-    return readers
+    for method in methods:
+        for name, column in _method_columns(method, study, places).items():
+            keys = ("maps", method, *column.keys)
+            columns[f"{method}/{name}"] = Column(keys, column.convert, column.may_lack)
+    pairs = [f"{a}|{b}" for i, a in enumerate(methods) for b in methods[i + 1 :]]
+    for keys in (("agreement", pair, measure) for pair in pairs for measure in AGREEMENTS):
+        columns["/".join(keys)] = Column(keys, numbers)
+    return columns
 
 
-def _method_readers(method: str, study: Mapping[str, Any], rounds: int) -> dict[str, Reader]:
+def _method_columns(method: str, study: Mapping[str, Any], places: int) -> dict[str, Column]:
     lime = method == "lime"
     sizes = [str(size) for size in (study["features"] if lime else study["cells"])]
-    height, width = study["grid"]
-    readers: dict[str, Reader] = {}
-    for size in sizes if lime else ["equal_area"]:
-        readers[f"{method}/iou_box/{size}"] = _iou_box(method, size, rounds + 1)
-    for size in sizes:
-        readers[f"{method}/iou_clean/{size}"] = _from(
-            "maps", method, "iou_clean", size, length=rounds
-        )
+    numbers = functools.partial(_numbers, shape=(places,))
+    later = functools.partial(_numbers, shape=(places - 1,))
+    columns = {
+        f"iou_box/{size}": Column(("iou_box", size), numbers, may_lack=True)
+        for size in (sizes if lime else ["equal_area"])
+    }
+    columns |= {f"iou_clean/{size}": Column(("iou_clean", size), later) for size in sizes}
     for measure in (*MEASURES, *(("segments", "score") if lime else ())):
-        readers[f"{method}/{measure}"] = _from("maps", method, measure, length=rounds + 1)
-    readers[f"{method}/centroid"] = _from(
-        "maps", method, "centroid", length=rounds + 1, convert=_points
-    )
-    readers[f"{method}/map"] = _from(
-        "maps",
-        method,
-        "map",
-        length=rounds + 1,
-        convert=lambda value, length: _pictures(value, length, (height, width)),
-    )
-    return readers
+        columns[measure] = Column((measure,), numbers)
+    points = functools.partial(_numbers, shape=(places, 2))
+    pictures = functools.partial(_pictures, shape=(places, *study["grid"]))
+    return {**columns, "centroid": Column(("centroid",), points), "map": Column(("map",), pictures)}
 
 
-def _from(*keys: str, length: int, convert: Callable[[Any, int], Any] | None = None) -> Reader:
-    convert = convert or _numbers
-
-    def read(record: Mapping[str, Any]) -> Any:
-        value: Any = record
-        for key in keys:
-            value = value[key]
-        return convert(value, length)
-
-    return read
-
-
-def _iou_box(method: str, size: str, length: int) -> Reader:
-    def read(record: Mapping[str, Any]) -> np.ndarray:
-        value = record["maps"][method]["iou_box"]
-        if value is None:
-            return np.full(length, np.nan)
-        return _numbers(value[size], length)
-
-    return read
+def _converted(path: PathLike, name: str, convert: Converter, values: list[Any]) -> np.ndarray:
+    """All values at once; only if that fails, one by one to find the line."""
+    try:
+        return convert(values)
+    except (TypeError, ValueError) as error:
+        for number, value in enumerate(values, start=1):
+            try:
+                convert([value])
+            except (TypeError, ValueError) as found:
+                raise ValueError(f"{path}, line {number}: no valid {name} ({found}).") from found
+        raise ValueError(f"{path}: no valid {name} ({error}).") from error
 
 
-def _pairs(methods: list[str]) -> list[str]:
-    return [f"{a}|{b}" for i, a in enumerate(methods) for b in methods[i + 1 :]]
+def _numbers(values: list[Any], shape: tuple[int, ...]) -> np.ndarray:
+    """Floats; None becomes NaN, for a single number or in place of a whole list."""
+    if shape:
+        values = [np.full(shape, np.nan) if value is None else value for value in values]
+    return _of_shape(np.array(values, np.float64), shape)
 
 
-def _numbers(values: Any, length: int) -> np.ndarray:
-    """Floats; None becomes NaN, text and lists are refused."""
-    array = np.asarray([np.nan if v is None else v + 0.0 for v in values], np.float64)
-    return _of_length(array, length)
+def _integers(values: list[Any], shape: tuple[int, ...]) -> np.ndarray:
+    array = np.array(values)
+    if array.dtype.kind != "i":
+        raise TypeError(f"expected whole numbers, got {array.dtype.name}")
+    return _of_shape(array.astype(np.int64), shape)
 
 
-def _integers(values: Any, length: int) -> np.ndarray:
-    return _of_length(np.asarray([_integer(value) for value in values], np.int64), length)
+def _pictures(values: list[Sequence[str]], shape: tuple[int, ...]) -> np.ndarray:
+    places, size = shape[0], int(np.prod(shape[1:]))
+    maps = [binascii.a2b_base64(text) for texts in values for text in texts]
+    if {*map(len, values)} != {places} or {*map(len, maps)} != {size}:
+        raise ValueError(f"expected {places} maps of {size} cells")
+    return np.frombuffer(b"".join(maps), np.uint8).reshape(len(values), *shape)
 
 
-def _integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"expected a whole number, got {value!r}")
-    return value
-
-
-def _points(values: Any, length: int) -> np.ndarray:
-    points = [(np.nan, np.nan) if v is None else tuple(_numbers(v, 2)) for v in values]
-    return _of_length(np.asarray(points, np.float64), length)
-
-
-def _pictures(values: Any, length: int, size: tuple[int, int]) -> np.ndarray:
-    cells = [np.frombuffer(base64.b64decode(v, validate=True), np.uint8) for v in values]
-    return _of_length(np.stack([c.reshape(size) for c in cells]), length)
-
-
-def _boxes(values: Any) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(_numbers(box, 4).tolist()) for box in values)
-
-
-def _of_length(array: np.ndarray, length: int) -> np.ndarray:
-    if len(array) != length:
-        raise ValueError(f"expected {length} values, got {len(array)}")
+def _boxes(values: list[Any]) -> np.ndarray:
+    array = np.empty(len(values), object)
+    for place, boxes in enumerate(values):  # all at once, NumPy would look into the tuples
+        array[place] = tuple(tuple(map(float, _of_four(box))) for box in boxes)
     return array
 
 
-def _stack(values: list[Any]) -> np.ndarray:
-    if isinstance(values[0], tuple):  # boxes: as many as an image has
-        array = np.empty(len(values), object)
-        array[:] = values
-        return array
-    return np.asarray(values)
+def _of_four(box: Sequence[float]) -> Sequence[float]:
+    if len(box) != 4:
+        raise ValueError(f"expected boxes of 4 numbers, got {box}")
+    return box
+
+
+def _of_shape(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if array.shape[1:] != shape:
+        raise ValueError(f"expected shape {shape}, got {array.shape[1:]}")
+    return array
 
 
 def _lines(path: PathLike) -> Iterator[tuple[int, Mapping[str, Any]]]:

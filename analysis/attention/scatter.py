@@ -18,6 +18,7 @@ MEASURES = {
     "positive share": "positive",
     SHIFT: "centroid",
 }
+# Those that scattering makes larger.
 SCATTER_GROWS = ("entropy", "components", SHIFT)
 
 

@@ -73,8 +73,7 @@ class AttentionTable:
         parts = [
             f"# AAD Table {self.number}, {self.name}: {self.title}",
             "Made by `python -m analysis.report` from `results/attention`.",
-            " ".join(self.facts),
-            INTERVALS,
+            "\n".join(f"- {fact}" for fact in (*self.facts, INTERVALS)),
         ]
         for heading, text in self.texts:
             parts += ([f"## {heading}"] if heading else []) + [text.markdown()]

@@ -58,6 +58,12 @@ def chance_iou(kept: int, cells: int) -> float:
     )
 
 
+def main_cells(run: AttentionRun) -> int:
+    """The number of cells that Tables 4 and 9 keep: 10, or the first recorded."""
+    sizes = [int(size) for size in run.study["cells"]]
+    return MAIN_CELLS if MAIN_CELLS in sizes else sizes[0]
+
+
 def table_3(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
     """IoU of clean and adversarial attention areas after round 1, by number of cells kept.
 
@@ -95,7 +101,7 @@ def table_4(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
         network: name of the network.
     """
     method, sizes = gradient_method(run), [int(size) for size in run.study["cells"]]
-    main = MAIN_CELLS if MAIN_CELLS in sizes else sizes[0]
+    main = main_cells(run)
     draft = Draft("4", f"{dataset}_{network}", list(TABLE_4.notes))
     for number in range(1, run.rounds + 1):
         _add_round(draft, run, (method, number, main))

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 
 from aad_tf.attention import LimeExplanation, lime
 from aad_tf.attention.local_model import fit_local_model, sample_switches
+from aad_tf.attention.superpixels import mean_colors
 from aad_tf.classifier import Classifier
 
 layers = keras.layers
@@ -125,12 +126,19 @@ def test_gray_images_have_equal_weights():
     np.testing.assert_allclose(found.weights[0], expected.weights[0], atol=1e-6)
 
 
-def test_superpixels_rank_alike_on_samples_of_their_own(subject):
+@pytest.mark.parametrize("hide_color", [None, 0.5])
+def test_superpixels_rank_alike_on_samples_of_their_own(subject, hide_color):
     classifier, images, labels = subject
     for image, label in zip(images, labels, strict=True):
-        found = ours(classifier, image, label).weights[0]
-        expected = theirs(classifier, image, label).weights[0]
-        assert spearmanr(found, expected).statistic > 0.9
+        found = ours(classifier, image, label, hide_color=hide_color).weights[0]
+        expected = theirs(classifier, image, label, hide_color=hide_color).weights[0]
+        # Hiding blank paper behind its own colour changes nothing: such superpixels share rank 0,
+        # and noise alone orders them, between two seeds of one library as well.
+        hidden = mean_colors(image, SEGMENTS) if hide_color is None else hide_color
+        changed = np.abs(image - hidden).max(axis=-1) > 1e-6
+        matter = np.unique(SEGMENTS[changed])
+        assert len(matter) >= 9
+        assert spearmanr(found[matter], expected[matter]).statistic > 0.9
 
 
 @pytest.mark.parametrize("width", [0.1, 0.25, 2.0])

@@ -28,7 +28,7 @@ def network():
     """Fresh weights, batch statistics of random images."""
     keras.utils.set_random_seed(0)
     model = models.build("inception_v3", SHAPE, CLASSES)
-    settle(model)
+    settle(model, random_images(4, SHAPE, seed=3))
     return model
 
 
@@ -38,7 +38,7 @@ def application():
     model = keras.applications.InceptionV3(
         weights=None, input_shape=SHAPE, classes=CLASSES, classifier_activation=None
     )
-    settle(model)
+    settle(model, random_images(4, SHAPE, seed=3) * 2 - 1)
     return model
 
 
@@ -62,8 +62,8 @@ def saved(model, path: Path) -> str:
     return str(path)
 
 
-def settle(model) -> None:
-    """Takes the statistics of some images, without which fresh layers damp an image away."""
+def settle(model, images) -> None:
+    """Takes the statistics of images, without which fresh layers damp an image away."""
     generator = np.random.default_rng(2)
     normalizations = [
         layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)
@@ -71,7 +71,7 @@ def settle(model) -> None:
     for layer in normalizations:
         layer.momentum = 0.0
         layer.beta.assign(generator.normal(scale=0.1, size=layer.beta.shape))
-    model(random_images(4, SHAPE, seed=3), training=True)
+    model(images, training=True)
     for layer in normalizations:
         layer.momentum = 0.99
 

@@ -81,7 +81,7 @@ def simulated(
     iou = np.clip(0.5 + 0.1 * strength + 0.1 * noise, 0, 1)
     weight = 0.8 * noise if attention_matters else 0.0
     probability = 1 / (1 + np.exp(-(0.5 - 1.2 * strength - weight)))
-    wrong = generator.random((rounds, images)).cumprod(axis=0).T < probability[:, np.newaxis]
+    wrong = probability[:, np.newaxis] > generator.random((rounds, images)).cumprod(axis=0).T
     edges = generator.uniform(0.3, 0.9, images)
     return run_of(
         np.hstack([np.zeros((images, 1), int), wrong.astype(int)]),

@@ -7,6 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
+from aad_tf.attention import MatchingArea, attention_area
+from aad_tf.metrics import iou
+from aad_tf.ops import resize_maps
 from analysis.attention.null import box_null, drift_null, expected_random_iou, group_rows
 from analysis.attention.ranks import box_masks, first_ranks, iou_of_ranks, pixel_ranks
 from tests.analysis.attention.columns import run_of, simulated
@@ -42,6 +45,16 @@ def test_area_of_a_flat_map_is_its_first_pixels():
     boxes = np.zeros((1, 4096), bool)
     boxes[0, 1024:3072] = True  # half of it lies in the first 2048 pixels
     assert iou_of_ranks(ranks, boxes.sum(axis=1), boxes)[0] == pytest.approx(1 / 3)
+
+
+def test_areas_are_those_of_the_attention_pass():
+    generator = np.random.default_rng(0)
+    maps = generator.integers(0, 256, (6, 8, 8), dtype=np.uint8)
+    boxes = generator.random((6, 64, 64)) < generator.uniform(0.05, 0.9, (6, 1, 1))
+    areas = attention_area(resize_maps(maps.astype(np.float32), (64, 64)), MatchingArea(boxes))
+    flat = boxes.reshape(6, -1)
+    found = iou_of_ranks(pixel_ranks(maps, (64, 64)), flat.sum(axis=1), flat)
+    np.testing.assert_allclose(found, iou(areas, boxes), atol=1e-6)
 
 
 def test_boxes_are_united():

@@ -1,0 +1,67 @@
+"""Draws figures of [AAD] from attention records: examples chosen by a rule, never by hand.
+
+    python -m eval.attention_gallery --figure=1 --records=attention.jsonl.gz \
+        --model_dir=runs/tiny_imagenet_boxes_clean --output=aad_fig_1.png
+
+Figure 11 takes three files (the plain attack, A3 with sigma above and below 0), Figures 12 and 13
+two with a model directory each (plain network, adversarially trained one): repeat the flags.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from absl import app, flags, logging
+
+from aad_tf import galleries
+from aad_tf.logs import show_progress
+from aad_tf.results import check_writable
+from eval.gallery_inputs import open_sources
+
+_FIGURE = flags.DEFINE_enum(
+    "figure", None, [*map(str, galleries.GALLERIES)], "Which.", required=True
+)
+_RECORDS = flags.DEFINE_multi_string("records", None, "File of eval.attention.", required=True)
+_MODEL_DIR = flags.DEFINE_multi_string(
+    "model_dir",
+    [],
+    "Its network: a model directory or a Keras file; one for all files or one each.",
+)
+_NETWORK = flags.DEFINE_string("network", None, "Registered network, instead: inception_v3.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Of --network: imagenet, or a file.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default TFDS_DATA_DIR.")
+_ANNOTATIONS = flags.DEFINE_string("annotations", None, "imagenet2012: ILSVRC2012_bbox_val_v3.tgz.")
+_OUTPUT = flags.DEFINE_string("output", None, "PNG file to write, JSON beside it.", required=True)
+
+
+def _draw() -> None:
+    check_writable(_OUTPUT.value)
+    figure = int(_FIGURE.value)
+    gallery = galleries.gallery_of(figure, len(_RECORDS.value))
+    sources = open_sources(
+        [gallery.read(path) for path in _RECORDS.value],
+        _MODEL_DIR.value,
+        network=_NETWORK.value,
+        weights=_WEIGHTS.value,
+        data_dir=_DATA_DIR.value,
+        annotations=_ANNOTATIONS.value,
+    )
+    galleries.make_gallery(figure, sources, _OUTPUT.value)
+
+
+def main(argv: list[str]) -> None:
+    """Draws; a mistake of the user's ends in one line and exit code 2."""
+    show_progress()
+    try:
+        if len(argv) > 1:
+            raise ValueError(f"Unexpected arguments: {' '.join(argv[1:])}.")
+        _draw()
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        logging.debug("Details", exc_info=True)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"written: {_OUTPUT.value}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,198 @@
+"""Reading attention records: columns as written, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+
+import numpy as np
+import pytest
+
+from aad_tf.attacks import step_ll
+from analysis.attention.run import load_run
+
+BOTH = ("grad_cam", "lime")
+
+
+@pytest.fixture
+def two(write, record):
+    """Two images under two rounds, the second without a box."""
+    maps = np.arange(3 * 64, dtype=np.uint8).reshape(3, 8, 8)
+    records = [
+        record(4, [0, 0, 1], iou_clean=[0.25, 0.75], maps={"grad_cam": maps}, methods=BOTH),
+        record(9, [2, 0, 0], box=None, confidence=[0.1, 0.2, 0.3], methods=BOTH),
+    ]
+    return write("d_clean_test_step_ll", records)
+
+
+def damaged(path, change):
+    """The file with one line changed."""
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    lines[1] = change(lines[1])
+    path.write_bytes(gzip.compress(("\n".join(lines) + "\n").encode()))
+    return path
+
+
+def without(*keys):
+    """Takes a key, or a key inside others, out of a record."""
+
+    def change(line):
+        value = json.loads(line)
+        inner = value
+        for key in keys[:-1]:
+            inner = inner[key]
+        del inner[keys[-1]]
+        return json.dumps(value)
+
+    return change
+
+
+def replacing(key, value):
+    return lambda line: json.dumps({**json.loads(line), key: value})
+
+
+def test_columns_are_those_written(two):
+    run = load_run(two)
+    assert (len(run), run.rounds, run.methods) == (2, 2, BOTH)
+    assert run.index.tolist() == [4, 9]
+    assert run.split.tolist() == ["test", "test"]
+    assert run.right.tolist() == [True, False]
+    assert run.has_box.tolist() == [True, False]
+    assert run.box_area[0] == 0.25 and np.isnan(run.box_area[1])
+    assert run.boxes.tolist() == [((0.0, 0.0, 0.5, 0.5),), ()]
+    assert run.confidence[1].tolist() == [0.1, 0.2, 0.3]
+    assert run.iou_box()[0].tolist() == [0.5] * 3 and np.isnan(run.iou_box()[1]).all()
+    assert run.iou_box("lime", 8).shape == (2, 3)
+    assert run.iou_clean().tolist() == [[0.25, 0.75], [0.5, 0.5]]
+    assert run.maps()[0, 1, 0].tolist() == list(range(64, 72))
+    assert run.centroid().shape == (2, 3, 2)
+    assert run.measure("lime", "segments").tolist() == [[20.0] * 3] * 2
+    assert run.agreement("lime", "grad_cam", "iou").tolist() == [[0.5] * 3] * 2
+
+
+def test_success_counts_only_what_was_right_before(two):
+    run = load_run(two)
+    assert run.succeeded(1).tolist() == [False, False]
+    assert run.failed(1).tolist() == [True, False]
+    assert run.succeeded(2).tolist() == [True, False]
+    with pytest.raises(ValueError, match=r"round must be in \[1, 2\], got 3"):
+        run.succeeded(3)
+
+
+def test_boxes_stay_tuples_when_every_image_has_one(write, record):
+    run = load_run(write("d_clean_test_step_ll", [record(0, [0, 1]), record(1, [0, 1])]))
+    assert run.boxes.tolist() == [((0.0, 0.0, 0.5, 0.5),)] * 2
+
+
+def test_nulls_become_nan(write, record):
+    measured = {"grad_cam": {"entropy": [None, 0.5], "centroid": [[None, None], [0.25, 0.5]]}}
+    run = load_run(write("d_clean_test_step_ll", [record(0, [0, 1], measured=measured)]))
+    assert np.isnan(run.measure("grad_cam", "entropy")[0, 0])
+    assert np.isnan(run.centroid()[0, 0]).all()
+    assert run.centroid()[0, 1].tolist() == [0.25, 0.5]
+
+
+def test_select_keeps_every_column_aligned(two):
+    run = load_run(two).select(np.array([False, True]))
+    assert len(run) == 1
+    assert {len(column) for column in run.columns.values()} == {1}
+    assert run.index.tolist() == [9]
+
+
+def test_two_splits_are_read_as_one(two, write, record):
+    other = write("d_clean_validation_step_ll", [record(4, [0, 1, 1], methods=BOTH)],
+                  split="validation")  # fmt: skip
+    run = load_run(two, other)
+    assert run.split.tolist() == ["test", "test", "validation"]
+    assert run.index.tolist() == [4, 9, 4]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": "beef"}, r"another network.*weights is 'beef', not '0123'"),
+        ({"dataset": {"fingerprint": "1111"}}, r"another copy of the data.*'1111', not 'abcd'"),
+        ({"attack": step_ll(0.1, num_steps=2)}, r"another study.*attack is .*0\.1"),
+        ({"study": {"attention_layer": "last"}}, r"another network.*'last', not 'mixed'"),
+        ({"study": {"explained": "prediction"}}, r"another study.*explained is 'prediction'"),
+    ],
+)
+def test_records_that_do_not_belong_together_are_refused(two, write, record, options, message):
+    records = [record(0, [0, 1, 1], methods=BOTH)]
+    other = write("d_clean_validation_step_ll", records, split="validation", **options)
+    with pytest.raises(ValueError, match=message):
+        load_run(two, other)
+
+
+def test_an_image_that_comes_twice_is_refused(two, write, record):
+    other = write("d_clean_test_again", [record(4, [0, 1, 1], methods=BOTH)])
+    with pytest.raises(ValueError, match="An image comes twice"):
+        load_run(two, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda line: line[:-9], "at line 2"),
+        (lambda line: "[]", "at line 2"),
+        (without("confidence"), "line 2: no confidence"),
+        (without("maps", "grad_cam", "entropy"), "line 2: no grad_cam/entropy"),
+        (without("maps", "lime", "iou_clean", "8"), "line 2: no lime/iou_clean/8"),
+        (replacing("prediction", [0, 1]), r"line 2: no valid prediction .*\(3,\), got \(2,\)"),
+        (replacing("prediction", [0, 1.5, 1]), "line 2: no valid prediction .*whole numbers"),
+        (replacing("confidence", [0.1, "much", 0.2]), "line 2: no valid confidence"),
+        (replacing("boxes", [[0.0, 1.0]]), "line 2: no valid boxes .*4 numbers"),
+        (lambda line: line.replace('"map": ["A', '"map": ["', 1), "line 2: no valid grad_cam/map"),
+    ],
+)
+def test_a_damaged_line_is_refused_by_number(two, change, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        load_run(damaged(two, change))
+    assert two.name in str(refused.value)
+
+
+def test_a_file_that_was_cut_short_is_refused(two):
+    two.write_bytes(two.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=re.escape(two.name)):
+        load_run(two)
+
+
+def test_bytes_that_were_changed_are_refused(two):
+    content = bytearray(two.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    two.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=re.escape(two.name)):
+        load_run(two)
+
+
+def test_fewer_records_than_the_summary_counts_are_refused(two):
+    lines = gzip.decompress(two.read_bytes()).splitlines(keepends=True)
+    two.write_bytes(gzip.compress(lines[0]))
+    with pytest.raises(ValueError, match="holds 1 examples, its summary counts 2"):
+        load_run(two)
+
+
+def test_records_without_a_summary_are_refused(write, record):
+    path = write("d_clean_test_step_ll", [record(0, [0, 1])], keep_summary=False)
+    with pytest.raises(FileNotFoundError, match="d_clean_test_step_ll.summary.json must lie"):
+        load_run(path)
+
+
+def test_a_summary_of_another_kind_is_refused(two):
+    summary = two.with_name("d_clean_test_step_ll.summary.json")
+    contents = json.loads(summary.read_text())
+    del contents["study"]["cells"]
+    summary.write_text(json.dumps(contents))
+    with pytest.raises(ValueError, match="study: it lacks cells"):
+        load_run(two)
+    summary.write_text('{"attacks": []}')
+    with pytest.raises(ValueError, match="it has no 'study'"):
+        load_run(two)
+
+
+def test_what_was_not_recorded_is_named(two):
+    with pytest.raises(ValueError, match="No grad_cam/iou_clean/7 in the records; they hold"):
+        load_run(two).iou_clean(size=7)
+    with pytest.raises(ValueError, match="at least one file"):
+        load_run()

@@ -1,0 +1,203 @@
+"""Tables 1 to 4 of six images, every number by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from aad_tf.metrics import Interval
+from analysis.attention.claims import Claim, claims_table
+from analysis.attention.intervals import Estimate
+from analysis.attention.run import load_run
+from analysis.attention.tables_1_2 import table_1, table_2
+from analysis.attention.tables_3_4 import chance_iou, table_3, table_4
+
+HALF = "50.0 [15.0, 85.0]"  # Wilson of 2 in 4
+
+
+def moved(first, second):
+    """IoU with the clean map after both rounds, half as large at 5 cells."""
+    return {
+        "5": [first / 2, second / 2],
+        **dict.fromkeys(("10", "20", "30"), [first, second]),
+    }
+
+
+@pytest.fixture
+def images(record):
+    """Right and with a box: 0 to 3; 4 is wrong, 5 has no box."""
+    return [
+        record(0, [0, 1, 1], confidence=0.9, iou_box=0.4, iou_clean=moved(0.2, 0.1)),
+        record(1, [0, 1, 1], confidence=0.7, iou_box=0.6, iou_clean=moved(0.4, 0.3)),
+        record(2, [0, 0, 1], confidence=0.5, iou_box=0.45, iou_clean=moved(0.6, 0.5)),
+        record(3, [0, 0, 0], confidence=0.6, iou_box=0.8, iou_clean=moved(0.8, 0.7)),
+        record(4, [1, 1, 1], confidence=0.1, iou_box=0.0, iou_clean=moved(0.0, 0.0)),
+        record(5, [0, 1, 1], confidence=0.3, box=None, iou_clean=moved(0.3, 0.2)),
+    ]
+
+
+@pytest.fixture
+def run(write, images):
+    return load_run(write("d_clean_test_step_ll", images))
+
+
+def main_rows(table):
+    return table.texts[0][1].rows
+
+
+def csv_rows(table):
+    return list(csv.DictReader(io.StringIO(table.csv())))
+
+
+def test_table_1_by_hand(run):
+    table = table_1(run, "d", "clean")
+    # Succeeded: 0.4 and 0.6; failed: 0.45 and 0.8; a draw of two has its ends beyond 2.5 %.
+    assert main_rows(table) == (
+        *(("test", "ours", "4", HALF, "0.500 [0.400, 0.600]", HALF, "0.625 [0.450, 0.800]",
+           "-0.125 [-0.400, +0.150]"),),
+        ("ImageNet2012", "paper", "38,245", "74.1", "0.647", "25.9", "0.701", "-0.054"),
+    )  # fmt: skip
+    (claim,) = table.claims
+    assert (claim.verdict, claim.paper_text()) == ("undecided", "-0.054")
+
+
+def test_table_2_by_hand(run):
+    table = table_2(run, "d", "clean")
+    # Below 0.5: image 0 succeeded with confidence 0.9, image 2 failed with 0.5.
+    assert main_rows(table)[0] == (
+        *("test", "ours", "2 of 4", HALF),
+        *("50.0 [9.5, 90.5]", "0.900 [0.900, 0.900]"),
+        *("50.0 [9.5, 90.5]", "0.500 [0.500, 0.500]", "+0.400 [+0.400, +0.400]"),
+    )
+    assert main_rows(table)[1][2:4] == ("5,857 of 38,245", "15.3")
+    assert main_rows(table)[1][-1] == "+0.1003"
+    # Others: image 1 succeeded with 0.7, image 3 failed with 0.6.
+    others = table.texts[1][1].rows
+    assert others[0] == (
+        *("test", "ours", "2 / 2", "50.0 [9.5, 90.5]", "50.0 [9.5, 90.5]"),
+        *("+0.0 [-100.0, +100.0]", "0.700 [0.500, 0.900]", "0.650 [0.600, 0.700]"),
+        "+0.050 [-0.200, +0.300]",
+    )
+    # (0.741 * 38245 - 0.828 * 5857) / 32388 = 0.72527
+    assert others[1][2:6] == ("5,857 / 32,388", "82.8", "72.5", "+10.3")
+
+
+def test_table_3_by_hand(run):
+    table = table_3(run, "d", "clean")
+    rows = [row for row in main_rows(table) if row[1] == "ours"]
+    # Succeeded: 0.2, 0.4 and, without a box, 0.3; failed: 0.6, 0.8.
+    assert [row[3].split()[0] for row in rows] == ["0.150", "0.300", "0.300", "0.300"]
+    assert [row[4].split()[0] for row in rows] == ["0.350", "0.700", "0.700", "0.700"]
+    assert [row[5].split()[0] for row in rows] == ["-0.200", "-0.400", "-0.400", "-0.400"]
+    assert main_rows(table)[3] == ("", "paper", "", "0.490", "0.677", "-0.187")
+    assert [claim.headline for claim in table.claims] == [False, True, False, False]
+
+
+def test_table_4_by_hand(run):
+    table = table_4(run, "d", "clean")
+    ours = [row for row in main_rows(table) if row[1] == "ours"]
+    starts = [[cell.split()[0] for cell in row] for row in ours]
+    # Round 1: 0.2, 0.4, 0.3 against 0.6, 0.8. Round 2: 0.1, 0.3, 0.5, 0.2 against 0.7.
+    assert starts == [
+        ["1", "ours", "4/255", "60.0", "0.300", "40.0", "0.700", "-0.400", "0.460"],
+        ["2", "ours", "8/255", "80.0", "0.275", "20.0", "0.700", "-0.425", "0.360"],
+    ]
+    assert main_rows(table)[1][3:7] == ("74.1", "0.451", "17.2", "0.643")
+    claims = {claim.statement: claim for claim in table.claims}
+    gain = claims["success of the attack, round 2 - round 1"]
+    assert gain.ours_text().split()[0] == "+20.0" and gain.paper_text() == "+22.7"
+    fall = claims["IoU clean-adversarial, all right, round 2 - round 1"]
+    assert fall.ours_text() == "-0.100 [-0.100, -0.100]"
+    assert {row[1] for row in table.texts[1][1].rows} == {"5", "20", "30"}
+
+
+def test_csv_holds_every_number_with_the_papers(run):
+    rows = csv_rows(table_4(run, "d", "clean"))
+    cells = {(r["row"], r["quantity"], r["group"]): r for r in rows}
+    five = cells["round 2, 5 cells", "IoU", "succeeded"]
+    assert float(five["value"]) == pytest.approx(0.1375) and five["paper"] == ""
+    ten = cells["round 1, 10 cells", "IoU", "difference"]
+    assert (float(ten["value"]), float(ten["paper"])) == pytest.approx((-0.4, -0.192))
+    percent = cells["round 2", "percent", "failed"]
+    assert (float(percent["value"]), percent["count"], percent["paper"]) == (20.0, "5", "3.2")
+
+
+def test_caption_says_what_was_measured(run):
+    text = table_1(run, "d", "clean").page()
+    for part in (
+        "clean (inception_small), weights 0123, attention layer mixed (8 × 8 cells)",
+        "JPEG copy",
+        "test 6 images",
+        "Accuracy on clean images 83.3 %; the 5 images right of 6 are I_att. 1 of them have no box",
+        "l∞; round 1 of 2, step size 4/255, total ε 0.0157 in [0, 1] = 4/255",
+        "steps add up, no projection",
+        "the class the network finds least likely",
+        "Maps explain the true label.",
+    ):
+        assert part in text
+    assert "I\\_att" in table_1(run, "d", "clean").latex()
+    whole = table_4(run, "d", "clean").page()
+    assert "2 rounds, step size 4/255, total ε 0.0314 in [0, 1] = 8/255" in whole
+
+
+def test_two_splits_get_a_row_each_and_one_together(write, images, record):
+    test = write("d_clean_test_step_ll", images)
+    more = write("d_clean_validation_step_ll", [record(0, [0, 1, 1])], split="validation")
+    rows = main_rows(table_1(load_run(test, more), "d", "clean"))
+    assert [(row[0], row[2]) for row in rows] == [
+        *(("validation", "1"), ("test", "4"), ("both", "5"), ("ImageNet2012", "38,245")),
+    ]
+    assert rows[0][3] == "100.0 [20.7, 100.0]" and rows[0][-1] == "–"
+
+
+@pytest.mark.parametrize(("prediction", "missing"), [(1, "failed"), (0, "succeeded")])
+def test_an_empty_group_is_a_dash_and_a_note(write, record, prediction, missing):
+    records = [record(i, [0, prediction], iou_box=0.4) for i in range(3)]
+    run = load_run(write("d_clean_test_step_ll", records))
+    for make in (table_1, table_2, table_3, table_4):
+        table = make(run, "d", "clean")
+        assert main_rows(table)[0][-1 if make is not table_4 else 7] == "–"
+        assert any(f"no attack {missing}" in note for note in table.notes)
+        assert "nothing to compare" in table.page()
+        assert table.latex() and table.csv()
+
+
+def test_nothing_right_at_all_is_no_crash(write, record):
+    run = load_run(write("d_clean_test_step_ll", [record(0, [1, 1])]))
+    for make in (table_1, table_2, table_3, table_4):
+        assert "no image to compare" in make(run, "d", "clean").page()
+
+
+def test_chance_by_hand():
+    # Two cells of four, twice: both shared 1/6 (IoU 1), one 4/6 (IoU 1/3), none 1/6.
+    assert chance_iou(2, 4) == pytest.approx(1 / 6 + 4 / 6 / 3)
+    assert chance_iou(64, 64) == 1.0
+    with pytest.raises(ValueError, match="0 < kept <= cells"):
+        chance_iou(5, 4)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count", "direction", "verdict"),
+    [
+        (-0.3, -0.1, 10, -1, "confirmed"),
+        (-0.3, -0.1, 10, 1, "contradicted"),
+        (-0.3, 0.0, 10, -1, "undecided"),
+        (-0.3, -0.1, 9, -1, "undecided"),
+        (-0.3, -0.1, 10, 0, "below"),
+        (0.1, 0.3, 10, 0, "above"),
+    ],
+)
+def test_verdict_follows_the_rule(low, high, count, direction, verdict):
+    estimate = Estimate((low + high) / 2, Interval(low, high), count)
+    assert Claim("x", estimate, direction).verdict == verdict
+
+
+def test_claims_in_points_and_where_the_paper_prints_none():
+    estimate = Estimate(0.2, Interval(0.1, 0.3), 50)
+    rows = claims_table(
+        [("4", Claim("gain", estimate, 1, 0.227, percent=True)), ("9", Claim("x", estimate, -1))]
+    ).rows
+    assert rows[0] == ("4", "gain", "+20.0 [+10.0, +30.0]", "+22.7", "confirmed")
+    assert rows[1][2:] == ("+0.200 [+0.100, +0.300]", "below 0", "contradicted")
