@@ -7,6 +7,7 @@ from aad_tf.attacks.objectives import (
     ContextObjective,
     LogitsObjective,
     Objective,
+    TowardsFirstLeastLikely,
     TowardsLeastLikely,
 )
 from aad_tf.attacks.parsing import WRAPPERS, parse_attack
@@ -21,6 +22,7 @@ __all__ = [
     "GradientSignAttack",
     "LogitsObjective",
     "Objective",
+    "TowardsFirstLeastLikely",
     "TowardsLeastLikely",
     "a3",
     "fgsm",

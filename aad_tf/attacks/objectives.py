@@ -133,8 +133,44 @@ class TowardsLeastLikely:
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Values `[batch]` to descend; see `LogitsObjective`."""
         del labels
-        least_likely = tf.argmin(tf.stop_gradient(logits), axis=-1, output_type=tf.int32)
-        return attack_cross_entropy(logits, least_likely, self.label_smoothing)
+        return attack_cross_entropy(logits, least_likely(logits), self.label_smoothing)
+
+
+@dataclass(frozen=True)
+class TowardsFirstLeastLikely:
+    """Cross-entropy of the class that was least likely on the original image, in every round.
+
+    This is the target of Kurakin et al. (2017); `TowardsLeastLikely` chooses it anew.
+    """
+
+    label_smoothing: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return "towards_first_least_likely"
+
+    def context(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        """The least likely class of the original images, int32 `[batch]`."""
+        del labels
+        return (least_likely(classifier(images, training=False).logits),)
+
+    def __call__(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if not context:
+            raise ValueError(
+                f"{self.name} needs the original images: pass on what "
+                f"context(classifier, original_images, labels) returns for them."
+            )
+        logits = classifier(images, training=False).logits
+        return attack_cross_entropy(logits, context[0], self.label_smoothing), logits
+
+
+def least_likely(logits: tf.Tensor) -> tf.Tensor:
+    """The class with the lowest logit, int32 `[batch]`; ties go to the first."""
+    return tf.argmin(tf.stop_gradient(logits), axis=-1, output_type=tf.int32)
 
 
 def attack_cross_entropy(

@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aad_tf.attacks.gradient_sign import GradientSignAttack
-from aad_tf.attacks.objectives import AwayFromLabel, Objective, TowardsLeastLikely
+from aad_tf.attacks.objectives import (
+    AwayFromLabel,
+    Objective,
+    TowardsFirstLeastLikely,
+    TowardsLeastLikely,
+)
 from aad_tf.checks import check_count, check_epsilon
 
 
@@ -49,13 +54,17 @@ def ifgsm(epsilon: float, num_steps: int = 3, step_size: float | None = None) ->
     return _within_budget(AwayFromLabel(), epsilon, num_steps, step_size, "ifgsm")
 
 
-def step_ll(epsilon: float, num_steps: int = 1, label_smoothing: float = 0.0) -> GradientSignAttack:
+def step_ll(
+    epsilon: float, num_steps: int = 1, label_smoothing: float = 0.0, relabel: bool = True
+) -> GradientSignAttack:
     """Step towards the least likely class, [AAD Eq. 3]; rounds accumulate, as in the paper.
 
     Args:
         epsilon: size of every step, in [0, 1]; n rounds reach n times as far.
         num_steps: rounds; the paper trains on two.
         label_smoothing: of the cross-entropy that is descended (the authors' code: 0.1).
+        relabel: True goes towards the class that is least likely at the start of each round, as
+            the authors' code does; False towards that of the original image in every round.
 
     Returns:
         The attack.
@@ -64,9 +73,8 @@ def step_ll(epsilon: float, num_steps: int = 1, label_smoothing: float = 0.0) ->
         ValueError: epsilon outside [0, 1], or fewer than one step.
     """
     check_epsilon(epsilon)
-    return GradientSignAttack(
-        TowardsLeastLikely(label_smoothing), epsilon, num_steps, None, name="step_ll"
-    )
+    kind = TowardsLeastLikely if relabel else TowardsFirstLeastLikely
+    return GradientSignAttack(kind(label_smoothing), epsilon, num_steps, None, name="step_ll")
 
 
 def iter_ll(

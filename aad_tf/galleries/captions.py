@@ -11,7 +11,7 @@ from aad_tf.galleries.replay import Replayed
 from aad_tf.galleries.studies import Study
 
 RIGHT, WRONG = "black", "#B34700"
-_LETTERS = 15
+_LETTERS = 14
 _ATTACKS = {"step_ll": "StepLL", "fgsm": "FGSM", "ifgsm": "IFGSM", "iter_ll": "Iter-LL"}
 
 
@@ -100,5 +100,5 @@ def threat_model(study: Study, rounds: int) -> str:
 
 def wrapped(text: str, inches: float, points: float = 9.0) -> list[str]:
     """Text broken into lines that fit a width when set in DejaVu Sans."""
-    # A letter is some 0.53 of its size wide on average.
-    return textwrap.wrap(text, max(20, int(inches * 72 / (0.53 * points))))
+    # A letter is some 0.5 of its size wide on average.
+    return textwrap.wrap(text, max(20, int(inches * 72 / (0.5 * points))))

@@ -20,6 +20,8 @@ from aad_tf.provenance import provenance, provenance_path
 from aad_tf.results import PathLike, check_writable, write_json_atomically
 
 _DPI = 100
+# Of each colour channel; keeps files below some 300 kB.
+_LEVELS = 32
 # Margins and titles take up this much of the width, in inches.
 _MARGIN = 0.3
 
@@ -111,7 +113,7 @@ def make_gallery(number: int, sources: Sequence[Source], output: PathLike) -> di
         "records": [_records(source) for source in sources],
         "provenance": provenance(),
     }
-    save_png(figure, output)
+    save_png(figure, output, _LEVELS)
     write_json_atomically(output.with_suffix(".json"), content)
     return content
 

@@ -6,23 +6,40 @@ import io
 import os
 from pathlib import Path
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 
-def png_bytes(figure: Figure) -> bytes:
-    """A figure of `attention_grid` as the content of a PNG file."""
+def png_bytes(figure: Figure, levels: int | None = None) -> bytes:
+    """A figure of `attention_grid` as the content of a PNG file.
+
+    Args:
+        figure: what to draw.
+        levels: of each colour channel; 32 halve the size of a file of photographs unseen. None
+            keeps all 256.
+    """
     content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content)
+    canvas = FigureCanvasAgg(figure)
+    if levels is None:
+        canvas.print_png(content)
+        return content.getvalue()
+    canvas.draw()
+    colours = np.asarray(canvas.buffer_rgba())[..., :3] / 255
+    steps = levels - 1
+    rounded = (np.round(colours * steps) / steps * 255).round().astype(np.uint8)
+    imsave(content, rounded, format="png", dpi=figure.dpi, pil_kwargs={"optimize": True})
     return content.getvalue()
 
 
-def save_png(figure: Figure, path: str | os.PathLike[str]) -> Path:
+def save_png(figure: Figure, path: str | os.PathLike[str], levels: int | None = None) -> Path:
     """Writes a figure as a PNG file, complete or not at all.
 
     Args:
         figure: what to draw.
         path: file to write; its directory must exist.
+        levels: as for `png_bytes`.
 
     Returns:
         The path.
@@ -30,7 +47,7 @@ def save_png(figure: Figure, path: str | os.PathLike[str]) -> Path:
     Raises:
         OSError: the path cannot be written.
     """
-    return write_whole(png_bytes(figure), path)
+    return write_whole(png_bytes(figure, levels), path)
 
 
 def write_whole(content: bytes, path: str | os.PathLike[str]) -> Path:

@@ -128,7 +128,7 @@ class _Grid:
             picture = overlay(panel.image, panel.attention_map, bounds=bounds)
         axes.imshow(picture, interpolation="nearest")
         place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "top"}
-        axes.text(0.5, -0.02, panel.caption, fontsize=8, color=panel.caption_color, **place)
+        axes.text(0.5, -0.03, panel.caption, fontsize=8, color=panel.caption_color, **place)
 
     def write_titles(
         self, column_titles: Sequence[str], row_titles: Sequence[str], heading: Sequence[str]

@@ -138,8 +138,11 @@ def _method_columns(method: str, study: Mapping[str, Any], places: int) -> dict[
     for measure in (*MEASURES, *(("segments", "score") if lime else ())):
         columns[measure] = Column((measure,), numbers)
     points = functools.partial(_numbers, shape=(places, 2))
-    pictures = functools.partial(_pictures, shape=(places, *study["grid"]))
-    return {**columns, "centroid": Column(("centroid",), points), "map": Column(("map",), pictures)}
+    columns["centroid"] = Column(("centroid",), points)
+    if method in study.get("keep_maps", study["methods"]):
+        pictures = functools.partial(_pictures, shape=(places, *study["grid"]))
+        columns["map"] = Column(("map",), pictures)
+    return columns
 
 
 def _converted(path: PathLike, name: str, convert: Converter, values: list[Any]) -> np.ndarray:

@@ -201,10 +201,11 @@ def _chance(run: AttentionRun, size: int) -> float:
 def _zero_cells_notes(run: AttentionRun, method: str, sizes: list[int]) -> list[str]:
     """How many maps have fewer cells above zero than are kept."""
     height, width = run.study["grid"]
-    fewest = run.measure(method, "positive")[run.right, :2].min(axis=1, initial=1.0)
-    shares = [100 * float(np.mean(fewest * height * width < size - 0.5)) for size in sizes]
-    listed = ", ".join(f"{s} cells {p:.1f} %" for s, p in zip(sizes, shares, strict=True))
+    fewest = height * width * run.measure(method, "positive")[run.right, :2].min(axis=1)
+    if not len(fewest):
+        return []
+    shares = (f"{size} cells {100 * np.mean(fewest < size - 0.5):.1f} %" for size in sizes)
     return [
-        "Images right whose clean or adversarial map has fewer cells above zero than are kept "
-        f"(the rest of the area then is where the map before its ReLU is highest): {listed}."
-    ] if len(fewest) else []  # fmt: skip
+        f"Images right whose clean or adversarial map has fewer cells above zero than are kept "
+        f"(the rest of the area is where the map before its ReLU is highest): {', '.join(shares)}."
+    ]

@@ -85,9 +85,11 @@ def lime_fact(run: AttentionRun) -> str:
     options = run.study.get("lime") or {}
     listed = "".join(f", {name} {value}" for name, value in options.items())
     segments, score = (run.measure("lime", name)[run.right, 0] for name in ("segments", "score"))
+    most = max(map(int, run.study["features"]))
     if not len(segments):
         return f"LIME{listed}."
     return (
         f"LIME{listed}; on average {segments.mean():.1f} superpixels an image and a local R² of "
-        f"{np.nanmean(score):.2f} (clean images right)."
+        f"{np.nanmean(score):.2f} (clean images right); {100 * (segments <= most).mean():.1f} % have "
+        f"no more than {most} superpixels, so that all of the image is kept."
     )

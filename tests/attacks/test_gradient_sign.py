@@ -12,7 +12,12 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack, fgsm, ifgsm, iter_ll, parse_attack, pgd, step_ll
-from aad_tf.attacks.objectives import AwayFromLabel, TowardsLeastLikely, attack_cross_entropy
+from aad_tf.attacks.objectives import (
+    AwayFromLabel,
+    TowardsFirstLeastLikely,
+    TowardsLeastLikely,
+    attack_cross_entropy,
+)
 from aad_tf.attacks.steps import compiled_step
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
@@ -225,3 +230,26 @@ def test_the_networks_dtype_is_followed(dtype):
     attacked = pgd(0.1, 0.05, 6)(classifier, random_images(), [0, 1, 2, 0])
     assert attacked.dtype == ("float64" if dtype == "float64" else "float32")
     assert 0.05 < np.abs(attacked - random_images()).max() <= 0.1 + 1e-6
+
+
+@pytest.mark.parametrize(("bias", "anew"), [(0.0, 0.1), (0.8, 0.5)])
+def test_step_ll_may_keep_the_target_of_the_original_image(bias, anew):
+    """Logits m and bias - m. At m = 0.5 class 1 is the target, so the first round takes m to 0.3.
+
+    There class 1 is still behind without a bias; with 0.8 it leads, and class 0 is the new target.
+    """
+    classifier = Classifier.from_keras(linear_network([1.0, -1.0], [0.0, bias]))
+    images, labels = np.full((1, 2, 2, 1), 0.5, np.float32), [0]
+    for attack, last in ((step_ll(0.2, 2), anew), (step_ll(0.2, 2, relabel=False), 0.1)):
+        rounds = attack.rounds(classifier, images, labels).numpy()
+        expected = np.broadcast_to(np.reshape([0.3, last], (2, 1, 1, 1, 1)), rounds.shape)
+        np.testing.assert_allclose(rounds, expected, atol=1e-6)
+        seed = tf.constant([0, 0])
+        in_graph = attack.last_in_graph(classifier, tf.constant(images), tf.constant([0]), seed)
+        np.testing.assert_allclose(in_graph, rounds[-1], atol=1e-6)
+
+
+def test_the_first_target_needs_the_original_image():
+    classifier = Classifier.from_keras(linear_network([1.0, -1.0]))
+    with pytest.raises(ValueError, match="needs the original images"):
+        TowardsFirstLeastLikely()(classifier, tf.zeros([1, 2, 2, 1]), tf.constant([0]))

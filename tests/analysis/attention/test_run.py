@@ -93,6 +93,15 @@ def test_nulls_become_nan(write, record):
     assert run.centroid()[0, 1].tolist() == [0.25, 0.5]
 
 
+def test_maps_that_were_not_kept_are_not_asked_for(write, record):
+    one = record(0, [0, 1], methods=BOTH)
+    del one["maps"]["lime"]["map"]
+    run = load_run(write("d_clean_test_lime", [one], study={"keep_maps": ["grad_cam"]}))
+    assert run.maps("grad_cam").shape == (1, 2, 8, 8)
+    with pytest.raises(ValueError, match="No lime/map in the records"):
+        run.maps("lime")
+
+
 def test_select_keeps_every_column_aligned(two):
     run = load_run(two).select(np.array([False, True]))
     assert len(run) == 1

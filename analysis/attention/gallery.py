@@ -1,0 +1,130 @@
+"""The page of picture galleries, from the JSON files that lie beside the pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aad_tf.results import PathLike, write_atomically
+
+PAGE = "attention_gallery.md"
+KEYS = ("number", "title", "picture", "rule", "attacks", "groups", "records", "provenance")
+_INTRODUCTION = """# Attention under attack in pictures
+
+The picture figures of Wu et al. 2018 on our own network and data, drawn by
+`python -m eval.attention_gallery` from attention records. Rules choose the images, not people: the
+rule stands in every picture, and it prefers typical images to striking ones. A handful of images
+proves nothing; the tables over all images are in [tables](tables)."""
+_WHAT_TO_SEE = {
+    1: "The paper's reading: where the attack succeeds, the clean map (second column) covers the "
+    "object in part, and the attack moves and scatters it (third column); where it fails, the map "
+    "covers more of the object and stays.",
+    2: "The paper's reading: over the rounds the attention area shrinks and scatters.",
+    3: "The paper's reading: after three rounds adversarial images look very different. Compare "
+    "upper and middle row; the lower row shows what was added.",
+    9: "The paper's reading: as Figure 1, with the superpixels LIME finds most important.",
+    11: "The paper's reading: with the attention term (σ > 0) attention leaves the object round by "
+    "round. With σ < 0 the term holds attention in place while the label is attacked.",
+    12: "The paper's reading: where the defence succeeds, the map of the attacked image is nearer "
+    "the object under the trained network than under the plain one; where it fails, it is not.",
+    13: "As Figure 12, for adversarial training with StepLL alone.",
+}
+
+
+def generate(results_dir: PathLike) -> list[Path]:
+    """Writes the page of galleries, if there are any.
+
+    Args:
+        results_dir: the directory that holds `figures` with `aad_fig_<number>.png` and `.json`.
+
+    Returns:
+        The page, or nothing.
+
+    Raises:
+        FileNotFoundError: a JSON file whose picture is missing.
+        ValueError: a file that is no gallery's.
+        OSError: the page cannot be written.
+    """
+    results = Path(results_dir)
+    found = find_galleries(results)
+    if not found:
+        return []
+    path = results / PAGE
+    with write_atomically(path) as file:
+        file.write(page(found, results).encode())
+    return [path]
+
+
+def find_galleries(results_dir: PathLike) -> list[tuple[Path, dict[str, Any]]]:
+    """JSON files of galleries with their content, in the order of the paper's figures.
+
+    Raises:
+        FileNotFoundError: a picture is missing.
+        ValueError: a file that is no gallery's.
+    """
+    found = []
+    for path in sorted((Path(results_dir) / "figures").glob("aad_fig_*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON: {error}.") from error
+        missing = [key for key in KEYS if not isinstance(content, dict) or key not in content]
+        if missing:
+            raise ValueError(f"{path} is no gallery of eval.attention_gallery: no {missing[0]!r}.")
+        if not (path.parent / content["picture"]).is_file():
+            raise FileNotFoundError(
+                f"{path} belongs to {content['picture']}, which is not beside it. Draw it again "
+                f"with python -m eval.attention_gallery."
+            )
+        found.append((path, content))
+    return sorted(found, key=lambda entry: (entry[1]["number"], entry[0].name))
+
+
+def page(galleries: list[tuple[Path, dict[str, Any]]], results_dir: PathLike) -> str:
+    """The page in Markdown; links are relative to the directory of results.
+
+    Args:
+        galleries: of `find_galleries`.
+        results_dir: where the page is to lie.
+    """
+    parts = [_INTRODUCTION]
+    for path, content in galleries:
+        parts += _section(path.relative_to(results_dir).parent, content)
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(directory: Path, content: Mapping[str, Any]) -> list[str]:
+    title = f"AAD Fig. {content['number']}: {content['title']}"
+    picture = f"![{title}]({(directory / content['picture']).as_posix()})"
+    groups = "\n".join(_group_line(group) for group in content["groups"])
+    source = "; ".join(_record_line(record) for record in content["records"])
+    return [
+        f"## {title}",
+        picture,
+        _WHAT_TO_SEE.get(content["number"], ""),
+        content["rule"],
+        groups,
+        " ".join(content["attacks"]),
+        f"From {source}. Made by `{content['provenance']['command']}`.",
+    ]
+
+
+def _group_line(group: Mapping[str, Any]) -> str:
+    indices = ", ".join(
+        f"{example['index']} ({example['class']})" for example in group["examples"]
+    )
+    return (
+        f"- {group['name']}: {group['images']:,} images, {group['candidates']:,} within the rule, "
+        f"median {group['measure']} {group['median']:.3f}; shown: {indices}."
+    )
+
+
+def _record_line(record: Mapping[str, Any]) -> str:
+    data, counts = record["dataset"], record["counts"]
+    return (
+        f"`{Path(record['file']).name}` ({record['network']}, weights `{record['weights'][:12]}`; "
+        f"{data.get('name')}, {data.get('split')}: {counts['examples']:,} images, "
+        f"{counts['right']:,} right as they are)"
+    )

@@ -1,0 +1,72 @@
+"""Galleries of a random network on the embedded digits, with boxes made up for the tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf import Classifier, data
+from aad_tf.attacks import parse_attack
+from aad_tf.attention_study import Options, study_attention
+from aad_tf.galleries import Source
+from tests.networks import small_network
+
+SHAPE = (8, 8, 1)
+COUNT = 60
+OPTIONS = Options(cells=(5, 10, 20), features=(8,))
+DATASET = {"name": "made up", "split": "test", "fingerprint": "0123"}
+
+
+def images() -> np.ndarray:
+    batches = data.evaluation_batches("digits", "test", COUNT)
+    found, _ = next(iter(batches))
+    return tf.image.resize(found, SHAPE[:2]).numpy()
+
+
+def opened(start: int, stop: int, batch_size: int, seed: int = 0) -> tf.data.Dataset:
+    """Images with the labels a network gives most of them, and a box in three of four."""
+    pixels = images()
+    labels = network(seed).model.predict(pixels, verbose=0).argmax(-1).astype(np.int32)
+    labels[::5] = (labels[::5] + 1) % 3
+    boxes = np.tile(np.array([0.25, 0.125, 0.875, 0.75], np.float32), (COUNT, 1, 1))
+    kinds = labels[:, None].copy()
+    boxes[3::4], kinds[3::4] = -1, -1
+    examples = {"image": pixels, "label": labels, "boxes": boxes, "box_labels": kinds}
+    dataset = tf.data.Dataset.from_tensor_slices(examples)
+    return dataset.skip(start).take(stop - start).batch(batch_size)
+
+
+def network(seed: int = 0) -> Classifier:
+    return Classifier.from_keras(small_network(shape=SHAPE, seed=seed), "conv")
+
+
+@pytest.fixture(scope="session")
+def classifier() -> Classifier:
+    return network()
+
+
+def study(classifier, path, attack="step_ll(epsilon=0.02,num_steps=5)", options=OPTIONS):
+    """Records of the first network's images."""
+    study_attention(
+        classifier,
+        opened(0, COUNT, 20),
+        parse_attack(attack),
+        output=path,
+        batch_size=20,
+        options=options,
+        description={"dataset": DATASET},
+        class_names=("zero", "one, a digit", "two and a half dozen"),
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def records(classifier, tmp_path_factory):
+    return study(classifier, tmp_path_factory.mktemp("records") / "plain.jsonl.gz")
+
+
+def source(path, classifier, number=1, name="plain") -> Source:
+    from aad_tf.galleries import GALLERIES
+
+    return Source(GALLERIES[number].read(path), classifier, opened, name)
