@@ -14,6 +14,7 @@ import psutil
 import tensorflow as tf
 
 from aad_tf import attacks
+from aad_tf.attention_study import Options, study_attention
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import AADModel
 from aad_tf.evaluation import evaluate_robustness
@@ -68,6 +69,7 @@ def run(subject: Subject) -> Section:
         "AADModel.fit": _train,
         "PGD, one attack a step": _attack,
         "evaluate_robustness": _evaluate,
+        "study_attention": _study,
     }
     memories = {}
     for name, function in work.items():
@@ -121,6 +123,27 @@ def _attack(subject: Subject, steps: int, tick: Tick) -> None:
     for step in range(steps):
         attack(classifier, *subject.train_batch, seed=step).numpy()
         tick()
+
+
+def _study(subject: Subject, steps: int, tick: Tick) -> None:
+    """One study of so many batches, its records on disk."""
+    classifier = Classifier.from_keras(_tiny_network(subject))
+    images, labels = subject.train_batch
+    batch = {
+        "image": images,
+        "label": labels,
+        "boxes": tf.tile([[[0.0, 0.0, 0.5, 1.0]]], [len(labels), 1, 1]),
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        study_attention(
+            classifier,
+            tf.data.Dataset.from_tensors(batch).repeat(steps),
+            attacks.step_ll(0.01),
+            output=Path(directory) / "records.jsonl.gz",
+            batch_size=len(labels),
+            options=Options(cells=(2, 8)),
+            progress=lambda progress: tick(),
+        )
 
 
 def _evaluate(subject: Subject, steps: int, tick: Tick) -> None:

@@ -7,7 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aad_tf.provenance import provenance
-from benchmarks import attack, evaluation, grad_cam, lime, memory, peers, traces, training_step
+from benchmarks import (
+    attack,
+    attention_study,
+    evaluation,
+    grad_cam,
+    lime,
+    memory,
+    peers,
+    traces,
+    training_step,
+)
 from benchmarks.report import Section
 from benchmarks.subject import SIZES, Subject, prepare
 
@@ -16,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Subject], Section]] = {
     "attack": attack.run,
     "evaluation": evaluation.run,
     "grad_cam": grad_cam.run,
+    "attention_study": attention_study.run,
     "lime": lime.run,
     "traces": traces.run,
     "memory": memory.run,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping
 from typing import Any
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from aad_tf.galleries.replay import Replayed
 from aad_tf.galleries.studies import Study
@@ -99,6 +101,11 @@ def threat_model(study: Study, rounds: int) -> str:
 
 
 def wrapped(text: str, inches: float, points: float = 9.0) -> list[str]:
-    """Text broken into lines that fit a width when set in DejaVu Sans."""
-    # A letter is some 0.5 of its size wide on average.
-    return textwrap.wrap(text, max(20, int(inches * 72 / (0.5 * points))))
+    """Text broken into lines that fit a width when set in the default font."""
+    lines: list[str] = []
+    font = FontProperties(size=points)
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        fits = TextPath((0, 0), longer, prop=font).get_extents().width <= 72 * inches
+        lines[-1:] = [longer] if fits or not lines else [lines[-1], word]
+    return lines

@@ -15,15 +15,14 @@ from aad_tf.galleries import captions, layouts
 from aad_tf.galleries.replay import Source
 from aad_tf.galleries.sheet import SIDE, Group, Sheet
 from aad_tf.galleries.studies import Study, read_study
-from aad_tf.plots import attention_grid, save_png
+from aad_tf.plots import attention_grid, png_bytes, write_whole
 from aad_tf.provenance import provenance, provenance_path
 from aad_tf.results import PathLike, check_writable, write_json_atomically
 
 _DPI = 100
-# Of each colour channel; keeps files below some 300 kB.
-_LEVELS = 32
-# Margins and titles take up this much of the width, in inches.
-_MARGIN = 0.3
+# A repository shall not grow by pictures: as many levels a colour as keep a file below this.
+_LARGEST_FILE = 300_000
+_LEVELS = (64, 32, 24, 16)
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def make_gallery(number: int, sources: Sequence[Source], output: PathLike) -> di
         "records": [_records(source) for source in sources],
         "provenance": provenance(),
     }
-    save_png(figure, output, _LEVELS)
+    write_whole(_small_png(figure), output)
     write_json_atomically(output.with_suffix(".json"), content)
     return content
 
@@ -142,7 +141,7 @@ def _drawn(
         dict.fromkeys(captions.threat_model(source.study, sheet.rounds) for source in sources)
     )
     columns = len(sheet.column_titles)
-    width = columns * (SIDE / _DPI + 0.08) + (0.9 if sheet.row_titles else 0) - _MARGIN
+    width = columns * (SIDE / _DPI + 0.08) + (0.9 if sheet.row_titles else 0) - 0.1
     lines = [
         line
         for text in (*attacks, sheet.rule, sheet.legend)
@@ -158,6 +157,14 @@ def _drawn(
         dpi=_DPI,
     )
     return figure, attacks
+
+
+def _small_png(figure: Figure) -> bytes:
+    for levels in _LEVELS:
+        content = png_bytes(figure, levels)
+        if len(content) <= _LARGEST_FILE:
+            break
+    return content
 
 
 def _group(group: Group) -> dict[str, Any]:

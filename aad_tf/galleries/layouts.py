@@ -49,10 +49,11 @@ def attacked(sources: Sequence[Source], features: int | None = None) -> Sheet:
         group = choose(study, name, members, allowed, values, "IoU of box and map", _EXAMPLES)
         groups.append(group)
         examples.append([_before_and_after(image) for image in replayed(source, group, features)])
-    drawn = "map" if features is None else f"best {features} parts"
+    drawn = "map" if features is None else "LIME"
     rule = (
         f"Rule: of the images {_CONFIDENT}, those whose clean map's IoU with the box is nearest "
-        f"to the median of their group (attack succeeded or failed after round 1); {_TIES}."
+        f"to the median of their group (attack succeeded or failed after round 1: n images); "
+        f"{_TIES}."
     )
     legend = _MAPS if features is None else _lime_legend(features)
     columns = ["original", f"{drawn}, clean", f"{drawn}, attacked"]
@@ -71,8 +72,7 @@ def over_rounds(sources: Sequence[Source]) -> Sheet:
     measure = f"IoU of clean map and map after round {rounds}"
     group = choose(study, name, members, allowed, values, measure, _EXAMPLES)
     rows = [
-        [original_panel(image)]
-        + [map_panel(image, k, captions.overlap(image, k, box=False)) for k in range(rounds + 1)]
+        [original_panel(image), *_maps_of_rounds(image, rounds)]
         for image in replayed(source, group)
     ]
     columns = ["original", "clean", *(f"round {k}" for k in range(1, rounds + 1))]
@@ -124,8 +124,7 @@ def augmented(sources: Sequence[Source]) -> Sheet:
     rows, titles = [], []
     for versions in zip(*(replayed(source, group) for source in sources), strict=True):
         for image in versions:
-            maps = [map_panel(image, k, captions.overlap(image, k)) for k in range(rounds + 1)]
-            rows.append([original_panel(image), *maps])
+            rows.append([original_panel(image), *_maps_of_rounds(image, rounds)])
             attack = captions.attack_name(image.source.study.facts["attack"])
             titles.append(attack.replace(" + ", "\n+ ").replace(", ", "\n"))
     columns = ["original", "clean", *(f"round {k}" for k in range(1, rounds + 1))]
@@ -156,9 +155,9 @@ def defended(sources: Sequence[Source]) -> Sheet:
         examples.append([_two_networks(*pair) for pair in pairs])
     rule = (
         f"Rule: of the images that both networks get right, that the attack on the first network "
-        f"flips and {_CONFIDENT} by the first network, those whose map of the attacked image under "
+        f"flips and {_CONFIDENT} by the first, those whose map of the attacked image under "
         f"the second network has the IoU with the box nearest to the median of their group (attack "
-        f"on the second network failed or succeeded after round 1); {_TIES}."
+        f"on the second network failed or succeeded after round 1: n images); {_TIES}."
     )
     legend = f"Each network is attacked on its own. {_MAPS}{_BOX}"
     return _by_group(groups, examples, ["original", first.name, second.name], rule, legend)
@@ -194,6 +193,10 @@ def _before_and_after(image: Replayed) -> list[Panel]:
         original_panel(image),
         *(map_panel(image, k, captions.overlap(image, k)) for k in (0, 1)),
     ]
+
+
+def _maps_of_rounds(image: Replayed, rounds: int) -> list[Panel]:
+    return [map_panel(image, k, captions.overlap(image, k, box=False)) for k in range(rounds + 1)]
 
 
 def _two_networks(plain: Replayed, trained: Replayed) -> list[Panel]:

@@ -33,13 +33,12 @@ def png_bytes(figure: Figure, levels: int | None = None) -> bytes:
     return content.getvalue()
 
 
-def save_png(figure: Figure, path: str | os.PathLike[str], levels: int | None = None) -> Path:
+def save_png(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Writes a figure as a PNG file, complete or not at all.
 
     Args:
         figure: what to draw.
         path: file to write; its directory must exist.
-        levels: as for `png_bytes`.
 
     Returns:
         The path.
@@ -47,7 +46,7 @@ def save_png(figure: Figure, path: str | os.PathLike[str], levels: int | None = 
     Raises:
         OSError: the path cannot be written.
     """
-    return write_whole(png_bytes(figure, levels), path)
+    return write_whole(png_bytes(figure), path)
 
 
 def write_whole(content: bytes, path: str | os.PathLike[str]) -> Path:

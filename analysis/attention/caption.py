@@ -12,6 +12,9 @@ from analysis.attention.run import AttentionRun
 
 _AIMS = {
     "towards_least_likely": "towards the class the network finds least likely, anew each round",
+    "towards_first_least_likely": (
+        "towards the class least likely on the clean image, the same in every round"
+    ),
     "away_from_label": "away from the true label",
 }
 _METHODS = {"grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++", "lime": "LIME"}

@@ -17,6 +17,7 @@ from analysis.attention.run import WHOLE, AttentionRun, load_run
 # What the last part of a name stands for.
 ROLES = {
     "step_ll": "StepLL, for Tables 1 to 4 and 9",
+    "step_ll_kept_target": "StepLL towards the original image's least likely class in every round",
     "step_ll_a3_plus": "StepLL with A3, sigma above 0",
     "step_ll_a3_minus": "StepLL with A3, sigma below 0",
     "ifgsm": "FGSM in rounds",

@@ -112,9 +112,7 @@ def _section(directory: Path, content: Mapping[str, Any]) -> list[str]:
 
 
 def _group_line(group: Mapping[str, Any]) -> str:
-    indices = ", ".join(
-        f"{example['index']} ({example['class']})" for example in group["examples"]
-    )
+    indices = ", ".join(f"{example['index']} ({example['class']})" for example in group["examples"])
     return (
         f"- {group['name']}: {group['images']:,} images, {group['candidates']:,} within the rule, "
         f"median {group['measure']} {group['median']:.3f}; shown: {indices}."

@@ -63,6 +63,9 @@ def _of_network(found: NetworkFiles) -> list[AttentionTable]:
     if "step_ll" in runs:
         makers = (table_1, table_2, table_3, table_4)
         tables += [make(runs["step_ll"], *names) for make in makers]
+    kept = found.load("step_ll_kept_target")
+    if kept is not None:
+        tables.append(table_4(kept, *names, variant="kept_target"))
     explained = found.load("lime")
     if explained is not None:
         tables += [make(explained, *names) for make in (table_7, table_8)]

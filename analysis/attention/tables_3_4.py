@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -92,17 +93,19 @@ def table_3(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
     return draft.finish(title, facts(run, network, 1), heads)
 
 
-def table_4(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
+def table_4(run: AttentionRun, dataset: str, network: str, variant: str = "") -> AttentionTable:
     """Success of the attack and IoU of clean and adversarial areas after each round.
 
     Args:
         run: images under StepLL.
         dataset: name of the data, for files and headings.
         network: name of the network.
+        variant: of the attack, where it is not the paper's: part of the file's name and of the
+            statements.
     """
     method, sizes = gradient_method(run), [int(size) for size in run.study["cells"]]
     main = main_cells(run)
-    draft = Draft("4", f"{dataset}_{network}", list(TABLE_4.notes))
+    draft = Draft("4", "_".join(filter(None, (dataset, network, variant))), list(TABLE_4.notes))
     for number in range(1, run.rounds + 1):
         _add_round(draft, run, (method, number, main))
         if number > 1:
@@ -116,6 +119,9 @@ def table_4(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
         f"Success of the attack and IoU of the {method_name(method)} areas of clean and "
         f"adversarial image after each round, {main} cells (chance {_chance(run, main):.3f})"
     )
+    if variant:
+        named = f"{variant.replace('_', ' ')}: "
+        draft.claims = [replace(c, statement=named + c.statement) for c in draft.claims]
     other_heads = ("round", "cells", "chance", "succeeded", "failed", "difference")
     more = ("The same at other numbers of cells", other_heads)
     return draft.finish(title, facts(run, network), _HEADS, more)

@@ -88,8 +88,9 @@ def lime_fact(run: AttentionRun) -> str:
     most = max(map(int, run.study["features"]))
     if not len(segments):
         return f"LIME{listed}."
+    whole = 100 * float(np.mean(segments <= most))
     return (
         f"LIME{listed}; on average {segments.mean():.1f} superpixels an image and a local R² of "
-        f"{np.nanmean(score):.2f} (clean images right); {100 * (segments <= most).mean():.1f} % have "
-        f"no more than {most} superpixels, so that all of the image is kept."
+        f"{np.nanmean(score):.2f} (clean images right); {whole:.1f} % have no more than {most} "
+        f"superpixels, so that all of the image is kept."
     )
