@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.attacks.gradient_sign import GradientSignAttack
-from aad_tf.attacks.objectives import LogitsObjective
+from aad_tf.attacks.objectives import ContextObjective, LogitsObjective
 from aad_tf.attention.areas import MeanThreshold, TopCells, attention_area
 from aad_tf.attention.grad_cam import class_scores, grad_cam_map
 from aad_tf.classifier import Classifier
@@ -83,28 +83,36 @@ class AttentionAugmented:
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """Att(x) of the original images, `[batch, h, w]`, and the classes if they are predicted."""
+        """Att(x) of the original images, `[batch, h, w]`, and the classes if they are predicted.
+
+        What the loss itself needs of the original images comes last.
+        """
+        plain = self.objective
+        inner = (
+            plain.context(classifier, images, labels) if isinstance(plain, ContextObjective) else ()
+        )
         if self.sigma == 0:
-            return ()
+            return inner
         known = labels if self.explained == "label" else None
         logits, maps = self._logits_and_maps(classifier, images, known)
         area = attention_area(maps, self.threshold)
-        return (area,) if known is not None else (area, _predicted(logits))
+        return (area, *inner) if known is not None else (area, _predicted(logits), *inner)
 
     def __call__(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Values to descend and logits, from one forward pass; see `ContextObjective`."""
         if self.sigma == 0:
-            return self.objective(classifier, images, labels)
+            return self.objective(classifier, images, labels, *context)
         if not context:
             raise ValueError(
                 f"{self.name} compares with the original images: pass on what "
                 f"context(classifier, original_images, labels) returns for them."
             )
-        area, class_ids = (*context, labels)[:2]
+        own = 1 if self.explained == "label" else 2
+        area, class_ids = (*context[:own], labels)[:2]
         logits, maps = self._logits_and_maps(classifier, images, class_ids)
-        values = self.objective.from_logits(logits, labels)
+        values = self.objective.from_logits(logits, labels, *context[own:])
         deviation = _REDUCTIONS[self.reduction](tf.abs(area - maps), axis=(1, 2))
         return values - self.sigma * tf.cast(deviation, values.dtype), logits
 

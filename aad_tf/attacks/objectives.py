@@ -39,12 +39,13 @@ class Objective(Protocol):
 class LogitsObjective(Objective, Protocol):
     """An objective that is a function of the logits, so that others can share its forward pass."""
 
-    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
         """Values to descend.
 
         Args:
             logits: `[batch, classes]`.
             labels: int32 `[batch]`, true labels.
+            *context: for objectives that are a `ContextObjective` too, what `context` returned.
 
         Returns:
             `[batch]`, float32 or float64.
@@ -105,7 +106,7 @@ class AwayFromLabel:
         logits = classifier(images, training=False).logits
         return self.from_logits(logits, labels), logits
 
-    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
         """Values `[batch]` to descend; see `LogitsObjective`."""
         return -attack_cross_entropy(logits, labels, self.label_smoothing)
 
@@ -130,7 +131,7 @@ class TowardsLeastLikely:
         logits = classifier(images, training=False).logits
         return self.from_logits(logits, labels), logits
 
-    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
         """Values `[batch]` to descend; see `LogitsObjective`."""
         del labels
         return attack_cross_entropy(logits, least_likely(logits), self.label_smoothing)
@@ -159,13 +160,18 @@ class TowardsFirstLeastLikely:
     def __call__(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = classifier(images, training=False).logits
+        return self.from_logits(logits, labels, *context), logits
+
+    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
+        """Values `[batch]` to descend, given the context; see `LogitsObjective`."""
+        del labels
         if not context:
             raise ValueError(
                 f"{self.name} needs the original images: pass on what "
                 f"context(classifier, original_images, labels) returns for them."
             )
-        logits = classifier(images, training=False).logits
-        return attack_cross_entropy(logits, context[0], self.label_smoothing), logits
+        return attack_cross_entropy(logits, context[0], self.label_smoothing)
 
 
 def least_likely(logits: tf.Tensor) -> tf.Tensor:

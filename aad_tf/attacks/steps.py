@@ -104,10 +104,10 @@ def compiled_step(classifier: Classifier, objective: AnyObjective) -> Any:
                 classifier, objective, images, origin, labels, step_size, epsilon, context
             )
 
-        context_specs = _context_specs(classifier, objective)
+        specs = context_specs(classifier, objective)
         function = tf.function(
             step,
-            input_signature=[spec, spec, labels_spec, scalar, scalar, *context_specs],
+            input_signature=[spec, spec, labels_spec, scalar, scalar, *specs],
             autograph=False,
         )
         # Traced at once: TensorFlow takes first calls of many functions for retracing.
@@ -116,7 +116,8 @@ def compiled_step(classifier: Classifier, objective: AnyObjective) -> Any:
     return function
 
 
-def _context_specs(classifier: Classifier, objective: AnyObjective) -> list[tf.TensorSpec]:
+def context_specs(classifier: Classifier, objective: AnyObjective) -> list[tf.TensorSpec]:
+    """Signature of what the context of an objective holds; empty for objectives without one."""
     if not isinstance(objective, ContextObjective):
         return []
     function: Any = compiled_context(classifier, objective)

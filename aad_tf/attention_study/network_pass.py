@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.objectives import LogitsObjective
-from aad_tf.attacks.steps import compiled_context, compiled_step
+from aad_tf.attacks.steps import compiled_context, compiled_step, context_specs
 from aad_tf.attention import grad_cam_plus_plus_map, signed_grad_cam_map
 from aad_tf.attention.grad_cam import class_scores
 from aad_tf.classifier import Classifier
@@ -143,19 +143,18 @@ def compiled_explained_step(classifier: Classifier, objective: Any, explained: s
     """
     key = ("explained_step", objective, explained)
     if key not in classifier.compiled:
-        shared = isinstance(objective, LogitsObjective) and not hasattr(objective, "context")
-        make = _shared_step if shared else _separate_step
+        make = _shared_step if isinstance(objective, LogitsObjective) else _separate_step
         classifier.compiled[key] = make(classifier, objective, explained)
     return classifier.compiled[key]
 
 
 def _shared_step(classifier: Classifier, objective: Any, explained: str) -> Any:
-    def step(images, origin, labels, step_size, epsilon):
+    def step(images, origin, labels, step_size, epsilon, *context):
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(images)
             logits, features = classifier(images, training=False)
             scores = class_scores(logits, _class_ids(logits, labels, explained))
-            values = objective.from_logits(logits, labels)
+            values = objective.from_logits(logits, labels, *context)
         explanation = _explanation(logits, features, tape.gradient(scores, features), labels)
         moved = images - step_size * tf.sign(tape.gradient(values, images))
         return project_linf(moved, origin, epsilon, classifier.bounds), explanation
@@ -163,7 +162,10 @@ def _shared_step(classifier: Classifier, objective: Any, explained: str) -> Any:
     spec, scalar = classifier.image_spec, tf.TensorSpec((), classifier.dtype)
     return tf.function(
         step,
-        input_signature=[spec, spec, tf.TensorSpec((None,), tf.int32), scalar, scalar],
+        input_signature=[
+            *(spec, spec, tf.TensorSpec((None,), tf.int32), scalar, scalar),
+            *context_specs(classifier, objective),
+        ],
         autograph=False,
     )
 

@@ -106,6 +106,7 @@ def wrapped(text: str, inches: float, points: float = 9.0) -> list[str]:
     font = FontProperties(size=points)
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
-        fits = TextPath((0, 0), longer, prop=font).get_extents().width <= 72 * inches
+        # Letters on whole pixels take up to a tenth more than their outlines.
+        fits = TextPath((0, 0), longer, prop=font).get_extents().width <= 0.91 * 72 * inches
         lines[-1:] = [longer] if fits or not lines else [lines[-1], word]
     return lines

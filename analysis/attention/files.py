@@ -18,6 +18,8 @@ from analysis.attention.run import WHOLE, AttentionRun, load_run
 ROLES = {
     "step_ll": "StepLL, for Tables 1 to 4 and 9",
     "step_ll_kept_target": "StepLL towards the original image's least likely class in every round",
+    "step_ll_kept_target_a3_plus": "the same with A3, sigma above 0",
+    "step_ll_kept_target_a3_minus": "the same with A3, sigma below 0",
     "step_ll_a3_plus": "StepLL with A3, sigma above 0",
     "step_ll_a3_minus": "StepLL with A3, sigma below 0",
     "ifgsm": "FGSM in rounds",

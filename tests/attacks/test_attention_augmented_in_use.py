@@ -23,6 +23,12 @@ layers = keras.layers
 ATTACKS = {
     "fgsm": a3(fgsm(0.1), 10),
     "step_ll": a3(step_ll(0.05, num_steps=3), 10),
+    "first target": a3(step_ll(0.05, num_steps=3, relabel=False), 10),
+    "first target, predicted": a3(
+        step_ll(0.05, num_steps=3, relabel=False), -1.0, explained="prediction"
+    ),
+    "first target, no sigma": a3(step_ll(0.05, num_steps=3, relabel=False), 0.0),
+    "plain first target": step_ll(0.05, num_steps=3, relabel=False),
     "kept": a3(ifgsm(0.05, num_steps=3), -1.0),
     "predicted": a3(ifgsm(0.05, num_steps=3), 1.0, explained="prediction"),
     "pgd": a3(pgd(0.1, 0.04, num_steps=4, random_start=False), 1.0),

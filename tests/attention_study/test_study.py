@@ -214,7 +214,16 @@ def test_nan_weights_are_noticed(tmp_path):
         study(broken, tmp_path / "x.jsonl")
 
 
-@pytest.mark.parametrize("attack", [a3(ATTACK, 3.0), a3(ATTACK, -3.0), pgd(0.1, 0.05, 2)])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        a3(ATTACK, 3.0),
+        a3(ATTACK, -3.0),
+        pgd(0.1, 0.05, 2),
+        step_ll(0.05, 3, relabel=False),
+        a3(step_ll(0.05, 3, relabel=False), 3.0),
+    ],
+)
 def test_rounds_are_those_of_the_attack(tmp_path, attack):
     """A study that shares passes sees what the attack by itself makes."""
     classifier = Classifier.from_keras(small_network(shape=(8, 8, 1)))

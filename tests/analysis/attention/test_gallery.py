@@ -1,0 +1,80 @@
+"""The page of galleries from JSON files beside pictures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from analysis.attention import gallery
+
+CONTENT = {
+    "number": 2,
+    "title": "Attention over rounds",
+    "picture": "aad_fig_2.png",
+    "rule": "Rule: the nearest.",
+    "attacks": ["StepLL, one round of 4/255."],
+    "groups": [
+        {
+            "name": "right, then wrong",
+            "images": 1234,
+            "candidates": 7,
+            "measure": "IoU",
+            "median": 0.25,
+            "examples": [{"index": 17, "class": "koala"}, {"index": 3, "class": "lion"}],
+        }
+    ],
+    "records": [
+        {
+            "file": "results/attention/x.jsonl.gz",
+            "network": "plain network",
+            "weights": "0123456789abcdef",
+            "dataset": {"name": "tiny_imagenet_boxes", "split": "test"},
+            "counts": {"examples": 2000, "right": 1300},
+        }
+    ],
+    "provenance": {"command": "python -m eval.attention_gallery --figure=2"},
+}
+
+
+def write(results, name="aad_fig_2", picture=True, **changes):
+    figures = results / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    content = {**CONTENT, "picture": f"{name}.png", **changes}
+    (figures / f"{name}.json").write_text(json.dumps(content))
+    if picture:
+        (figures / f"{name}.png").write_bytes(b"png")
+
+
+def test_page_links_pictures_in_the_papers_order(tmp_path):
+    write(tmp_path, "aad_fig_11", number=11, title="A3")
+    write(tmp_path)
+    (path,) = gallery.generate(tmp_path)
+    assert path == tmp_path / "attention_gallery.md"
+    text = path.read_text()
+    assert "![AAD Fig. 2: Attention over rounds](figures/aad_fig_2.png)" in text
+    assert text.index("## AAD Fig. 2: Attention over rounds") < text.index("## AAD Fig. 11: A3")
+    assert "Rule: the nearest." in text and "StepLL, one round of 4/255." in text
+    assert (
+        "- right, then wrong: 1,234 images, 7 within the rule, median IoU 0.250; "
+        "shown: 17 (koala), 3 (lion)." in text
+    )
+    assert "`x.jsonl.gz` (plain network, weights `0123456789ab`; tiny_imagenet_boxes, test" in text
+    assert "`python -m eval.attention_gallery --figure=2`" in text
+
+
+def test_nothing_is_written_without_galleries(tmp_path):
+    assert gallery.generate(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_foreign_files_are_refused(tmp_path):
+    write(tmp_path, picture=False)
+    with pytest.raises(FileNotFoundError, match="aad_fig_2.png, which is not beside it"):
+        gallery.generate(tmp_path)
+    (tmp_path / "figures" / "aad_fig_2.json").write_text("{}")
+    with pytest.raises(ValueError, match="no gallery .* no 'number'"):
+        gallery.generate(tmp_path)
+    (tmp_path / "figures" / "aad_fig_2.json").write_text("{")
+    with pytest.raises(ValueError, match="is not JSON"):
+        gallery.generate(tmp_path)
