@@ -27,10 +27,10 @@ def short_name(name: str, letters: int = _LETTERS) -> str:
     name = name.split(",")[0].strip()
     if len(name) <= letters:
         return name
-    cut = name[: letters - 1]
-    if " " in cut[letters // 2 :]:
-        cut = cut.rsplit(" ", 1)[0]
-    return cut.rstrip() + "…"
+    # With the letter behind, a word that ends here counts as whole.
+    cut = name[:letters]
+    whole_words = cut.rfind(" ")
+    return (cut[:whole_words] if whole_words > letters // 2 else cut[:-1]).rstrip() + "…"
 
 
 def truth(image: Replayed) -> str:

@@ -141,6 +141,12 @@ def _details(
         found.append(("Logistic regression of success", _REGRESSION, regression))
     found += [
         ("IoU with the box within quintiles of confidence", "", sections.strata(run)),
+        (
+            "IoU with the box within quintiles of box area",
+            "Areas as large as a box that fills the picture overlap it whatever the network looks "
+            "at.",
+            sections.strata(run, "box area"),
+        ),
         ("First flips, round by round", "", sections.flips_by_round(run)),
         ("Labels flipped by IoU, all rounds", "", sections.flips_by_iou(run)),
         ("Scatter, round by round", "", sections.scattering(run)),

@@ -161,22 +161,28 @@ def compare(
 
 
 def stratify(
-    run: AttentionRun, values: np.ndarray, round_number: int = 1, *, strata: int = STRATA
+    run: AttentionRun,
+    values: np.ndarray,
+    round_number: int = 1,
+    *,
+    strata: int = STRATA,
+    by: np.ndarray | None = None,
 ) -> list[Stratum]:
-    """The difference of successful and failed attacks within quantiles of clean confidence.
+    """The difference of successful and failed attacks within quantiles of a covariate.
 
     Args:
         run: the records.
         values: the IoU, float `[n]`.
         round_number: round after which success is judged.
         strata: number of quantiles.
+        by: the covariate, float `[n]`; None takes the clean confidence.
 
     Returns:
-        Strata of ascending confidence, as equal in size as they can be.
+        Strata of ascending covariate, as equal in size as they can be.
     """
     usable = np.flatnonzero(comparable(run) & ~np.isnan(values))
-    confidence = run.confidence[:, 0]
-    order = usable[np.argsort(confidence[usable], kind="stable")]
+    covariate = run.confidence[:, 0] if by is None else by
+    order = usable[np.argsort(covariate[usable], kind="stable")]
     succeeded, failed = run.succeeded(round_number), run.failed(round_number)
     found = []
     for number, part in enumerate(np.array_split(order, strata)):
@@ -184,7 +190,7 @@ def stratify(
             groups = mean_difference(
                 values[part[succeeded[part]]], values[part[failed[part]]], seed=10 * number
             )
-            low, high = confidence[part[0]], confidence[part[-1]]
+            low, high = covariate[part[0]], covariate[part[-1]]
             rate = float(succeeded[part].mean())
             found.append(Stratum(low, high, rate, len(part), groups))
     return found

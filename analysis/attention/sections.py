@@ -77,8 +77,9 @@ def coefficients(run: AttentionRun) -> TextTable | None:
     return TextTable(heads, tuple(rows))
 
 
-def strata(run: AttentionRun) -> TextTable:
-    """IoU with the box by success, within quintiles of clean confidence."""
+def strata(run: AttentionRun, by: str = "confidence") -> TextTable:
+    """IoU with the box by success, within quintiles of clean confidence or of box area."""
+    covariate = run.confidence[:, 0] if by == "confidence" else run.box_area
     rows = tuple(
         (
             f"{part.low:.3f}–{part.high:.3f}",
@@ -86,9 +87,9 @@ def strata(run: AttentionRun) -> TextTable:
             f"{100 * part.success_rate:.1f}",
             *_texts(part.groups),
         )
-        for part in matched.stratify(run, run.iou_box()[:, 0])
+        for part in matched.stratify(run, run.iou_box()[:, 0], by=covariate)
     )
-    return TextTable(("confidence", "n", "succeeded %", *_GROUPS), rows)
+    return TextTable((by, "n", "succeeded %", *_GROUPS), rows)
 
 
 def flips_by_round(run: AttentionRun) -> TextTable:

@@ -11,6 +11,8 @@ from analysis.attention.run import AttentionRun
 from analysis.paper_values import TABLE_1, TABLE_3, TABLE_7, TABLE_8, PaperTable
 
 CELLS = 10
+# Where the box fills the picture, an area as large as it overlaps it wherever attention lies.
+SMALL_BOX = 0.5
 _EASY = "images whose attention misses the object are easier to attack"
 _MOVES = "successful attacks move attention further"
 _SCATTERS = "successful attacks scatter attention"
@@ -50,7 +52,24 @@ def of_boxes(run: AttentionRun, chance: null.BoxNull) -> list[Finding]:
         )
         words = ("lowers", "raises", "does not measurably change")
         found.append(of_number(adjusted.coefficients["IoU"], sentence, words, _EASY, -1))
-    return found + _over_chance(run, chance)
+    return [*found, *_small_boxes(run), *_over_chance(run, chance)]
+
+
+def _small_boxes(run: AttentionRun) -> list[Finding]:
+    """The same where the box leaves room to miss it."""
+    part = run.select(run.box_area < SMALL_BOX)
+    both = matched.compare(part, part.iou_box()[:, 0])
+    where = "clean attention overlaps the box {} where the attack succeeds"
+    small = f"boxes under {100 * SMALL_BOX:.0f} % of the picture (looked at after the whole)"
+    return [
+        of_groups(both.raw, f"At {small}, {where}", _OVERLAP, f"{_EASY} (Table 1)"),
+        of_groups(
+            both.matched,
+            f"At {small}, among pairs alike in confidence and box area, {where}",
+            _OVERLAP,
+            _EASY,
+        ),
+    ]
 
 
 def _over_chance(run: AttentionRun, chance: null.BoxNull) -> list[Finding]:
