@@ -9,12 +9,10 @@ An interrupted run of the same command is resumed. Parts run anywhere with --sha
 
 from __future__ import annotations
 
-import sys
-
-from absl import app, flags, logging
+from absl import app, flags
 
 from aad_tf import attention_study, data, evaluation, results
-from aad_tf.logs import show_progress
+from eval import running
 from eval.attention_inputs import open_attack, open_network, open_part
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory that train.main wrote.")
@@ -83,20 +81,11 @@ def _study() -> attention_study.StudyReport:
 
 def main(argv: list[str]) -> None:
     """Parses flags and studies; a mistake of the user's ends in one line and exit code 2."""
-    show_progress()
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"Unexpected arguments: {' '.join(argv[1:])}.")
-        report = _study()
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        logging.debug("Details", exc_info=True)
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        kept = evaluation.journal_path(_OUTPUT.value)
-        print(f"interrupted: run the same command again to resume from {kept}.", file=sys.stderr)
-        sys.exit(130)
-    print(attention_study.format_summary(report.summary))
+    running.run(
+        lambda: attention_study.format_summary(_study().summary),
+        argv[1:],
+        resumed_from=lambda: evaluation.journal_path(_OUTPUT.value),
+    )
 
 
 if __name__ == "__main__":

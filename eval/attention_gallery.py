@@ -9,13 +9,11 @@ two with a model directory each (plain network, adversarially trained one): repe
 
 from __future__ import annotations
 
-import sys
-
-from absl import app, flags, logging
+from absl import app, flags
 
 from aad_tf import galleries
-from aad_tf.logs import show_progress
 from aad_tf.results import check_writable
+from eval import running
 from eval.gallery_inputs import open_sources
 
 _FIGURE = flags.DEFINE_enum(
@@ -34,7 +32,7 @@ _ANNOTATIONS = flags.DEFINE_string("annotations", None, "imagenet2012: ILSVRC201
 _OUTPUT = flags.DEFINE_string("output", None, "PNG file to write, JSON beside it.", required=True)
 
 
-def _draw() -> None:
+def _draw() -> str:
     check_writable(_OUTPUT.value)
     figure = int(_FIGURE.value)
     gallery = galleries.gallery_of(figure, len(_RECORDS.value))
@@ -47,20 +45,12 @@ def _draw() -> None:
         annotations=_ANNOTATIONS.value,
     )
     galleries.make_gallery(figure, sources, _OUTPUT.value)
+    return f"written: {_OUTPUT.value}"
 
 
 def main(argv: list[str]) -> None:
     """Draws; a mistake of the user's ends in one line and exit code 2."""
-    show_progress()
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"Unexpected arguments: {' '.join(argv[1:])}.")
-        _draw()
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        logging.debug("Details", exc_info=True)
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    print(f"written: {_OUTPUT.value}")
+    running.run(_draw, argv[1:])
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@
 
 from __future__ import annotations
 
-import sys
-
-from absl import app, flags, logging
+from absl import app, flags
 
 from aad_tf import data, model_directory
 from aad_tf.attacks import parse_attack
-from aad_tf.logs import show_progress
 from aad_tf.pictures import compare_networks
 from aad_tf.plots import save_png
+from eval import running
 
 _MODELS = flags.DEFINE_list(
     "model_dirs", None, "Comma-separated title=model directory pairs.", required=True
@@ -26,7 +24,7 @@ _COUNT = flags.DEFINE_integer("count", 6, "How many images: the first ones of th
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default TFDS_DATA_DIR.")
 
 
-def draw() -> None:
+def draw() -> str:
     """Loads the networks, attacks the first images of their data set, writes the picture."""
     classifiers, datasets = {}, set()
     for pair in _MODELS.value or ():
@@ -43,20 +41,12 @@ def draw() -> None:
     images, labels = next(iter(batches))
     figure = compare_networks(classifiers, images, labels, parse_attack(_ATTACK.value))
     save_png(figure, str(_OUTPUT.value))
+    return f"written: {_OUTPUT.value}"
 
 
 def main(argv: list[str]) -> None:
     """Draws; a mistake of the user's ends in one line and exit code 2."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
-    show_progress()
-    try:
-        draw()
-    except (ValueError, OSError) as error:
-        logging.debug("Details", exc_info=True)
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    print(f"written: {_OUTPUT.value}")
+    running.run(draw, argv[1:])
 
 
 if __name__ == "__main__":

@@ -6,12 +6,10 @@ An interrupted run of the same command is resumed. An exported model is taken al
 
 from __future__ import annotations
 
-import sys
-
-from absl import app, flags, logging
+from absl import app, flags
 
 from aad_tf import data, evaluation, results
-from aad_tf.logs import show_progress
+from eval import running
 from eval.inputs import open_dataset, open_model
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory that train.main wrote.")
@@ -50,20 +48,11 @@ def _evaluate() -> evaluation.RobustnessReport:
 
 def main(argv: list[str]) -> None:
     """Parses flags and evaluates; a mistake of the user's ends in one line and exit code 2."""
-    show_progress()
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"Unexpected arguments: {' '.join(argv[1:])}.")
-        report = _evaluate()
-    except (ValueError, TypeError, OSError) as error:
-        logging.debug("Details", exc_info=True)
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        kept = evaluation.journal_path(_OUTPUT.value)
-        print(f"interrupted: run the same command again to resume from {kept}.", file=sys.stderr)
-        sys.exit(130)
-    print(evaluation.format_summary(report.summary))
+    running.run(
+        lambda: evaluation.format_summary(_evaluate().summary),
+        argv[1:],
+        resumed_from=lambda: evaluation.journal_path(_OUTPUT.value),
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Objects(NamedTuple):
     @property
     def known(self) -> np.ndarray:
         """Which examples have a box, bool `[batch]`."""
-        return self.masks.any((1, 2))
+        return np.asarray(self.masks.any((1, 2)))
 
     @property
     def area(self) -> np.ndarray:

@@ -112,4 +112,6 @@ def _plain(values: np.ndarray) -> Any:
     missing = np.isnan(rounded)
     if not missing.any():
         return rounded.tolist()
-    return np.where(missing, None, rounded.astype(object)).tolist()
+    entries = rounded.astype(object)
+    entries[missing] = None
+    return entries.tolist()

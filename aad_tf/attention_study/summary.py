@@ -61,7 +61,7 @@ def study_facts(
     classifier: Classifier,
     attack: GradientSignAttack,
     grid: tuple[int, int],
-    image_shape: Sequence[int],
+    image_shape: Sequence[int | None],
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What is done to each image, ready for JSON.

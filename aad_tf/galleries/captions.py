@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
 
 from aad_tf.galleries.replay import Replayed
 from aad_tf.galleries.studies import Study
@@ -100,13 +101,14 @@ def threat_model(study: Study, rounds: int) -> str:
     )
 
 
-def wrapped(text: str, inches: float, points: float = 9.0) -> list[str]:
-    """Text broken into lines that fit a width when set in the default font."""
+def wrapped(text: str, inches: float, dpi: float, points: float = 9.0) -> list[str]:
+    """Text broken into lines that fit a width when drawn in the default font."""
     lines: list[str] = []
+    # Measured as drawn: at this size letters stand on whole pixels.
+    renderer = FigureCanvasAgg(Figure(dpi=dpi)).get_renderer()
     font = FontProperties(size=points)
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
-        # Letters on whole pixels take up to a tenth more than their outlines.
-        fits = TextPath((0, 0), longer, prop=font).get_extents().width <= 0.91 * 72 * inches
-        lines[-1:] = [longer] if fits or not lines else [lines[-1], word]
+        width, _, _ = renderer.get_text_width_height_descent(longer, font, ismath=False)
+        lines[-1:] = [longer] if width <= inches * dpi or not lines else [lines[-1], word]
     return lines

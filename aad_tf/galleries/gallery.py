@@ -145,7 +145,7 @@ def _drawn(
     lines = [
         line
         for text in (*attacks, sheet.rule, sheet.legend)
-        for line in captions.wrapped(text, width)
+        for line in captions.wrapped(text, width, _DPI)
     ]
     figure = attention_grid(
         sheet.rows,

@@ -62,7 +62,7 @@ def test_difference_is_amplified_around_gray():
 def test_names_are_cut_at_words():
     assert captions.short_name("European fire salamander") == "European fire…"
     assert captions.short_name("goldfish, Carassius auratus") == "goldfish"
-    assert captions.short_name("abcdefghijklmnopqrst") == "abcdefghijklmn…"
+    assert captions.short_name("abcdefghijklmnopqrst") == "abcdefghijklm…"
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,11 @@ def test_names_are_cut_at_words():
 )
 def test_attack_names(text, name):
     assert captions.attack_name({"attack": text}) == name
+
+
+def test_text_is_broken_where_it_does_not_fit():
+    text = "some words that do not fit in two inches, " * 3
+    lines = captions.wrapped(text, 2.0, 100)
+    assert " ".join(lines) == text.strip()
+    assert len(lines) > 3
+    assert captions.wrapped("word", 0.01, 100) == ["word"]

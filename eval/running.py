@@ -1,0 +1,46 @@
+"""How every evaluation binary runs and ends: a mistake of the user's is one line, exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import logging
+
+from aad_tf.logs import show_progress
+
+_MISTAKES = (ValueError, TypeError, OSError, ImportError)
+
+
+def run(
+    action: Callable[[], str],
+    unexpected: Sequence[str] = (),
+    resumed_from: Callable[[], object] | None = None,
+) -> None:
+    """Runs a binary's work and prints what it says of it.
+
+    Args:
+        action: the work; returns the text to print.
+        unexpected: arguments that are no flags, which most binaries do not take.
+        resumed_from: where an interrupted run leaves what it will go on from; None for work that
+            starts over.
+
+    Raises:
+        SystemExit: code 2 after a mistake of the user's, 130 after Ctrl-C.
+    """
+    show_progress()
+    try:
+        if unexpected:
+            raise ValueError(f"Unexpected arguments: {' '.join(unexpected)}.")
+        text = action()
+    except _MISTAKES as error:
+        logging.debug("Details", exc_info=True)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        advice = ""
+        if resumed_from is not None:
+            advice = f": run the same command again to resume from {resumed_from()}"
+        print(f"interrupted{advice}.", file=sys.stderr)
+        sys.exit(130)
+    print(text)
