@@ -71,6 +71,15 @@ def provenance_path(path: str | os.PathLike[str]) -> str:
     return without_absolute_paths(os.fspath(path))
 
 
+def portable(values: Any) -> Any:
+    """Nested dicts, lists and texts, with absolute paths in texts shortened."""
+    if isinstance(values, dict):
+        return {key: portable(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [portable(value) for value in values]
+    return without_absolute_paths(values) if isinstance(values, str) else values
+
+
 def without_absolute_paths(argument: str) -> str:
     """An argument with absolute paths made relative, or cut to their last component."""
 

@@ -11,6 +11,7 @@ import gzip
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -115,7 +116,7 @@ def read_record_lines(path: PathLike, keys: Collection[str]) -> Iterator[dict[st
                 if not isinstance(record, dict) or not record.keys() >= set(keys):
                     raise ValueError(f"expected the keys {', '.join(keys)}")
                 yield record
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, zlib.error) as error:
             raise ValueError(
                 f"{path} is no file of records, or damaged, at line {number}: {error}."
             ) from error

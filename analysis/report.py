@@ -12,7 +12,7 @@ from absl import app, flags
 
 from aad_tf.results import PathLike, write_atomically
 from analysis import ablations, plots, table_5, table_5_text
-from analysis.attention import findings, overview
+from analysis.attention import findings, gallery, overview
 from analysis.attention.table import AttentionTable
 from analysis.table_5 import TITLES, Table5
 from analysis.tables import TextTable
@@ -121,7 +121,8 @@ def generate(results_dir: PathLike, readme: PathLike) -> list[Path]:
     if ablation is not None:
         path = results / "tables" / "ablation_losses_mnist.md"
         written.append(_write(path, ablations.page(ablation)))
-    return [*written, *findings.generate(results), _write(readme, text)]
+    written += [*findings.generate(results), *gallery.generate(results)]
+    return [*written, _write(readme, text)]
 
 
 def _write_table_5(table: Table5, results: Path) -> list[Path]:

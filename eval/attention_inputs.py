@@ -14,7 +14,7 @@ from aad_tf.attacks import GradientSignAttack, a3
 from aad_tf.attacks.parsing import parse_attack
 from aad_tf.attention_study import parse_shard, shard_range
 from aad_tf.classifier import Classifier
-from aad_tf.provenance import provenance_path
+from aad_tf.provenance import portable, provenance_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def open_network(
         classifier, config = model_directory.load_classifier(model_dir)
         values = configs.to_dict(config)
         del values["evaluation_attacks"]
-        description: dict[str, Any] = {"config": values}
+        description: dict[str, Any] = {"config": portable(values)}
         model = classifier.model
         layer = attention_layer or classifier.attention_layer
     elif keras_model:
@@ -137,7 +137,20 @@ def open_part(
         "source": info.source,
         "fingerprint": info.fingerprint,
     }
+    if annotations:
+        description["boxes"] = _coverage(split, annotations, data_dir)
     return BoxedPart(opened, first, stop - first, parsed, description, info.class_names)
+
+
+def _coverage(split: str, annotations: str, data_dir: str | None) -> dict[str, int]:
+    """How many images of a split the box archive speaks of; ImageNet2012 only."""
+    found = data.imagenet.coverage(split, annotations, data_dir)
+    if found.without_annotation == found.examples:
+        raise ValueError(
+            f"{annotations} has boxes for none of the {found.examples} images of split {split!r}. "
+            f"Is it the archive of another split?"
+        )
+    return found._asdict()
 
 
 def open_attack(

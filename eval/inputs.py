@@ -12,6 +12,7 @@ from aad_tf import configs, data, export, model_directory
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.parsing import parse_attack, split_attacks
 from aad_tf.classifier import Classifier
+from aad_tf.provenance import portable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ def open_model(
         raise ValueError("The model's config names no attacks: give --attacks.")
     values = configs.to_dict(config)
     del values["evaluation_attacks"]
-    return Subject(classifier, {"config": values}, dataset or config.dataset, chosen)
+    return Subject(classifier, {"config": portable(values)}, dataset or config.dataset, chosen)
 
 
 def open_dataset(

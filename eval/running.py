@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+import tensorflow as tf
 from absl import logging
 
 from aad_tf.logs import show_progress
 
-_MISTAKES = (ValueError, TypeError, OSError, ImportError)
+# What goes wrong while data are read reaches Python as an error of TensorFlow.
+_MISTAKES = (ValueError, TypeError, OSError, ImportError, tf.errors.OpError)
 
 
 def run(
@@ -35,7 +37,9 @@ def run(
         text = action()
     except _MISTAKES as error:
         logging.debug("Details", exc_info=True)
-        print(f"error: {error}", file=sys.stderr)
+        # TensorFlow appends which operation failed, line by line.
+        shown = error.message.splitlines()[0] if isinstance(error, tf.errors.OpError) else error
+        print(f"error: {shown}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         advice = ""

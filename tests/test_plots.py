@@ -82,6 +82,23 @@ def test_size_of_a_grid():
     assert pixels(png_bytes(titled)).shape == (round(50 * height), round(50 * width), 4)
 
 
+def test_size_of_a_grid_with_a_heading_and_columns_apart():
+    """Two lines of 0.18 with a gap of 0.08; 0.16 more between the second and the third column."""
+    figure = attention_grid([[Panel(IMAGE)] * 4], heading=["one", "two"], columns_together=2)
+    width, height = 0.08 + 4 * 1.48 + 0.16, 0.08 + 0.36 + 0.08 + 1.48
+    assert pixels(png_bytes(figure)).shape == (round(100 * height), round(100 * width), 4)
+
+
+def test_fewer_levels_make_smaller_files_of_nearly_the_same_colours():
+    noise = np.random.default_rng(0).uniform(size=(90, 90, 3))
+    figure = attention_grid([[Panel(noise, caption="noise")]])
+    whole, small = png_bytes(figure), png_bytes(figure, 16)
+    assert len(small) < 0.8 * len(whole)
+    difference = np.abs(pixels(whole)[..., :3] - pixels(small)[..., :3])
+    assert difference.max() <= 1 / 30 + 1 / 255
+    assert pixels(small)[0, 0, :3].tolist() == [1, 1, 1]
+
+
 def test_panels_show_their_pictures_where_they_belong():
     rows = [
         [Panel(np.full((2, 2, 3), [1.0, 0, 0])), Panel(np.full((2, 2, 3), [0, 1.0, 0]))],

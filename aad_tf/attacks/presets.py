@@ -78,14 +78,18 @@ def step_ll(
 
 
 def iter_ll(
-    epsilon: float, num_steps: int = 3, step_size: float | None = None
+    epsilon: float, num_steps: int = 3, step_size: float | None = None, relabel: bool = False
 ) -> GradientSignAttack:
-    """Iterative least-likely attack (Kurakin et al. 2017) within `epsilon`, [AAD Table 6].
+    """Iterative least-likely attack within `epsilon`, [AAD Table 6].
+
+    Kurakin et al. (2017) go towards the class that is least likely on the original image.
 
     Args:
         epsilon: l-inf budget in [0, 1].
         num_steps: rounds.
         step_size: size of a step; default `epsilon / num_steps`.
+        relabel: choose the target anew at the start of each round, as the AAD authors' StepLL
+            does; a round may then undo the one before.
 
     Returns:
         The attack.
@@ -93,7 +97,8 @@ def iter_ll(
     Raises:
         ValueError: a size outside [0, 1], or fewer than one step.
     """
-    return _within_budget(TowardsLeastLikely(), epsilon, num_steps, step_size, "iter_ll")
+    kind = TowardsLeastLikely if relabel else TowardsFirstLeastLikely
+    return _within_budget(kind(), epsilon, num_steps, step_size, "iter_ll")
 
 
 def _within_budget(

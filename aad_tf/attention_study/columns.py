@@ -74,15 +74,32 @@ def lime_columns(
         Columns by name.
     """
     columns = map_columns(signed)
-    columns["iou_box"], columns["iou_clean"] = {}, {}
+    columns["iou_box"] = {}
     inside = _flat(objects.masks)
     for count in features:
         kept = np.stack([_flat(found.top_features(count)) for found in explanations])
         columns["iou_box"][str(count)] = _where_known(areas.overlap(kept, inside), objects)
-        columns["iou_clean"][str(count)] = areas.overlap(kept[1:], kept[:1])
+    columns["iou_clean"] = lime_overlaps(explanations, features)
     columns["segments"] = np.stack([found.segment_counts for found in explanations])
     columns["score"] = np.stack([found.scores for found in explanations])
     return columns
+
+
+def lime_overlaps(explanations: Sequence[Any], features: Sequence[int]) -> dict[str, np.ndarray]:
+    """IoU of LIME's best superpixels with those of the first explanation.
+
+    Args:
+        explanations: a `LimeExplanation` of the batch for each round.
+        features: numbers of superpixels to keep.
+
+    Returns:
+        `[rounds - 1, batch]` by number of superpixels.
+    """
+    overlaps = {}
+    for count in features:
+        kept = np.stack([_flat(found.top_features(count)) for found in explanations])
+        overlaps[str(count)] = areas.overlap(kept[1:], kept[:1])
+    return overlaps
 
 
 def map_columns(signed: np.ndarray) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import inspect
 import itertools
 import json
 from dataclasses import asdict, dataclass, field
@@ -10,15 +12,24 @@ from typing import Any
 import numpy as np
 
 from aad_tf.attacks import GradientSignAttack
+from aad_tf.attention import lime
 from aad_tf.attention_study import columns
 from aad_tf.attention_study.inputs import Batch
-from aad_tf.attention_study.network_pass import EXPLAINED, Round, compiled_explanation, follow
+from aad_tf.attention_study.network_pass import (
+    EXPLAINED,
+    Explanation,
+    Round,
+    compiled_explanation,
+    follow,
+)
 from aad_tf.attention_study.records import batch_records
 from aad_tf.attention_study.summary import study_facts
 from aad_tf.checks import check_count, near_names
 from aad_tf.classifier import Classifier
 
 METHODS = ("grad_cam", "grad_cam_plus_plus", "lime")
+# Far from the seeds people choose, so that a repeat never shares samples with another study.
+_OTHER_SAMPLES = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ class Options:
     def __post_init__(self) -> None:
         if not self.methods:
             raise ValueError(f"Choose at least one of the methods {', '.join(METHODS)}.")
-        for method in self.methods:
+        for method in (*self.methods, *self.keep_maps):
             if method not in METHODS:
                 raise ValueError(f"Unknown method {method!r}." + near_names(method, METHODS))
         if self.explained not in EXPLAINED:
@@ -102,6 +113,8 @@ class Explainer:
                 f"must be smaller; got cells={options.cells}."
             )
         chosen = {key: _plain(value) for key, value in asdict(options).items()}
+        if "lime" in options.methods:
+            chosen["lime"] = _lime_facts(options.lime)
         self.facts = study_facts(
             classifier,
             attack,
@@ -131,7 +144,8 @@ class Explainer:
             name: np.stack([getattr(step.explanation, name) for step in rounds])
             for name in ("prediction", "confidence", "top_confidence")
         }
-        _refuse_non_finite(known["top_confidence"], batch.first_index)
+        for round_number, step in enumerate(rounds):
+            _refuse_non_finite(step.explanation, round_number, batch.first_index)
         known |= self._map_columns(batch, rounds)
         labels = batch.labels.numpy()
         return batch_records(batch.first_index, labels, batch.boxes, batch.objects.area, known)
@@ -144,6 +158,9 @@ class Explainer:
                 signed[method] = columns.lime_maps(found, self._grid)
                 measured[method] = columns.lime_columns(
                     found, signed[method], batch.objects, self.options.features
+                )
+                measured[method]["iou_repeat"] = columns.lime_overlaps(
+                    [found[0], self._again(batch, rounds[0])], self.options.features
                 )
                 continue
             signed[method] = np.stack([getattr(step.explanation, method) for step in rounds])
@@ -159,14 +176,17 @@ class Explainer:
         return {"maps": measured, "agreement": agreement}
 
     def _lime(self, batch: Batch, rounds: list[Round]) -> list[Any]:
-        # Deferred: it needs scikit-image, which only some users have.
-        from aad_tf.attention.lime import lime
-
         options = {"seed": self.options.seed, **self.options.lime}
         return [
             lime(self.classifier, step.images, self._class_ids(batch, step), **options)
             for step in rounds
         ]
+
+    def _again(self, batch: Batch, step: Round) -> Any:
+        """LIME with other samples: how far its areas agree with themselves."""
+        options = {"seed": self.options.seed, **self.options.lime}
+        options["seed"] += _OTHER_SAMPLES
+        return lime(self.classifier, step.images, self._class_ids(batch, step), **options)
 
     def _class_ids(self, batch: Batch, step: Round) -> Any:
         if self.options.explained == "label":
@@ -186,14 +206,27 @@ def _grid(classifier: Classifier) -> tuple[int, int]:
     return int(rows), int(columns_)
 
 
-def _refuse_non_finite(confidences: np.ndarray, first_index: int) -> None:
-    bad = ~np.isfinite(confidences)
-    if bad.any():
-        step, place = np.argwhere(bad)[0]
-        raise ValueError(
-            f"The network returned NaN or infinity for example {first_index + place} after round "
-            f"{step} of the attack. Are its weights sound?"
-        )
+def _refuse_non_finite(explanation: Explanation, round_number: int, first_index: int) -> None:
+    for values in explanation:
+        finite = np.isfinite(values).reshape(len(values), -1).all(1)
+        if not finite.all():
+            raise ValueError(
+                f"The network returned NaN or infinity for example "
+                f"{first_index + int(np.argmin(finite))} after round {round_number} of the attack. "
+                f"Are its weights sound?"
+            )
+
+
+def _lime_facts(options: dict[str, Any]) -> dict[str, Any]:
+    """All settings of LIME, defaults too, and the library that cuts its superpixels."""
+    parameters = inspect.signature(lime).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    unknown = sorted(set(options) - set(defaults))
+    if unknown:
+        raise ValueError(f"lime has no option {unknown[0]!r}." + near_names(unknown[0], defaults))
+    known = {**defaults, **options}
+    del known["seed"], known["batch_size"]
+    return {**known, "scikit_image": importlib.metadata.version("scikit-image")}
 
 
 def _plain(value: Any) -> Any:

@@ -20,8 +20,9 @@ Lists run over rounds: the clean image first, then the image after each round of
                      how scattered the map is, see `aad_tf.attention_study.scatter`; components
                      are those of the area above the map's mean, positive is the share of cells
                      above zero
-        segments, score
-                     of LIME: number of superpixels, R^2 of its local model
+        segments, score, iou_repeat
+                     of LIME: number of superpixels, R^2 of its local model, and IoU of the areas
+                     of the clean image explained twice, with other samples
     agreement        by pair of methods: rank correlation of cells, IoU of the 10 highest
 """
 

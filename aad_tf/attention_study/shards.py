@@ -84,6 +84,8 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
     check_writable(output)
     if len(paths) == 0:
         raise ValueError("There are no files of records to merge.")
+    if Path(output).resolve() in {Path(path).resolve() for path in paths}:
+        raise ValueError(f"{output} is one of the files to merge. Choose another output.")
     parts = sorted(((read_summary(path, "study"), Path(path)) for path in paths), key=_start)
     first, first_path = parts[0]
     for summary, path in parts[1:]:
@@ -96,13 +98,24 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
         "identity": {**first["identity"], "shard": None},
         "counts": counts.as_dict(),
         "accuracy": counts.accuracy(),
-        "seconds": round(sum(summary["seconds"] for summary, _ in parts), 2),
+        **_speed(parts),
         "range": [first["range"][0], parts[-1][0]["range"][1]],
         "shard": None,
         "provenance": {**provenance(), "shards": [part["provenance"] for part, _ in parts]},
     }
     write_json_atomically(summary_path(output), merged)
     return merged
+
+
+def _speed(parts: Sequence[tuple[dict[str, Any], Path]]) -> dict[str, Any]:
+    """Seconds of all parts together; the rate if no part was resumed, which hides some seconds."""
+    seconds = sum(summary["seconds"] for summary, _ in parts)
+    count = sum(summary["counts"]["examples"] for summary, _ in parts)
+    whole = seconds > 0 and not any(summary.get("resumed_at") for summary, _ in parts)
+    return {
+        "seconds": round(seconds, 2),
+        "examples_per_second": round(count / seconds, 2) if whole else None,
+    }
 
 
 def _start(part: tuple[dict[str, Any], Path]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,8 +108,9 @@ def study_attention(
     classifier = as_classifier(classifier)
     explainer = Explainer(classifier, attack, options or Options(), batch_size)
     source = BoxedSource(dataset, batch_size, first_index)
-    description = dict(description or {})
-    fingerprint = study_fingerprint(classifier, explainer.facts, description)
+    # As the summary will give it back.
+    description = json.loads(json.dumps(dict(description or {})))
+    fingerprint = study_fingerprint(classifier, attack, explainer.facts, description)
     place = {"first_index": first_index, "shard": list(shard) if shard else None}
     identity = {**fingerprint, **place, "first_example": source.first_example}
     if output.exists() and not journal_path(output).exists():
@@ -144,7 +146,7 @@ def _read_report(output: Path, identity: Mapping[str, Any]) -> StudyReport:
             f"output, or delete it to start over."
         )
     summary = read_summary(output, "study")
-    check_same_evaluation(output, summary["identity"], identity)
+    check_same_evaluation(output, summary.get("identity", {}), identity)
     return StudyReport(summary, output)
 
 

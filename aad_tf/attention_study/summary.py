@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -87,17 +88,23 @@ def study_facts(
 
 
 def study_fingerprint(
-    classifier: Classifier, study: Mapping[str, Any], description: Mapping[str, Any]
+    classifier: Classifier,
+    attack: GradientSignAttack,
+    study: Mapping[str, Any],
+    description: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What must be the same for records to belong together.
+    """What must be the same for records to belong together, as JSON gives it back.
 
     Returns:
-        `aad_tf` (version), `weights`, `bounds`, `dataset` (as described) and `study`.
+        `aad_tf` (version), `weights`, `bounds`, `objective` with all its options, `dataset` (as
+        described) and `study`.
     """
-    return {
+    facts = {
         "aad_tf": aad_tf.__version__,
         "weights": weights_fingerprint(classifier),
         "bounds": [float(bound) for bound in classifier.bounds],
+        "objective": repr(attack.objective),
         "dataset": description.get("dataset"),
         "study": dict(study),
     }
+    return json.loads(json.dumps(facts))

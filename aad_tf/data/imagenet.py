@@ -8,16 +8,18 @@ are joined by file name. Pictures are prepared as InceptionV3 is evaluated: the 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from aad_tf.data import tfds_source
 from aad_tf.data.description import DatasetInfo, DatasetNotFoundError
-from aad_tf.data.imagenet_boxes import read_boxes
+from aad_tf.data.imagenet_boxes import BoxIndex, read_boxes
 from aad_tf.data.imagenet_pictures import joined
 
 NAME = "imagenet2012"
@@ -112,7 +114,7 @@ def info(
             digest.update(f"{os.path.basename(path)} {os.path.getsize(path)}".encode())
     source = f"tfds {NAME}/{builder.info.version}"
     if annotations is not None:
-        index = read_boxes(annotations, names)
+        index = _boxes(annotations, names)
         digest.update(index.fingerprint.encode())
         source += f", boxes {index.source}"
     return DatasetInfo(
@@ -124,6 +126,19 @@ def info(
         source=source,
         fingerprint=digest.hexdigest()[:16],
     )
+
+
+def _boxes(annotations: PathLike, names: Sequence[str]) -> BoxIndex:
+    """`read_boxes`, once a process for the same archive."""
+    path = Path(annotations).expanduser()
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    return _boxes_of(os.fspath(path), changed, tuple(names))
+
+
+@functools.lru_cache(maxsize=2)
+def _boxes_of(path: str, changed: int, names: tuple[str, ...]) -> BoxIndex:
+    del changed  # Another time of change is another archive.
+    return read_boxes(path, names)
 
 
 def open_split(
@@ -146,7 +161,7 @@ def open_split(
         )
     builder = open_builder(data_dir)
     _check_split(split, builder)
-    return builder, joined(read_boxes(annotations, builder.info.features["label"].names))
+    return builder, joined(_boxes(annotations, builder.info.features["label"].names))
 
 
 def coverage(split: str, annotations: PathLike, data_dir: PathLike | None = None) -> BoxCoverage:
@@ -168,7 +183,7 @@ def coverage(split: str, annotations: PathLike, data_dir: PathLike | None = None
 
     builder = open_builder(data_dir)
     _check_split(split, builder)
-    index = read_boxes(annotations, builder.info.features["label"].names)
+    index = _boxes(annotations, builder.info.features["label"].names)
     row_of = {stem: row for row, stem in enumerate(index.stems)}
     partial = tfds.decode.PartialDecoding({"file_name": True, "label": True})
     examples = without_annotation = without_label_box = 0

@@ -78,6 +78,8 @@ def attack_name(attack: Mapping[str, Any]) -> str:
     sigma = re.match(r"a3\((.*),sigma=([-+.\de]+)", text)
     plain = (sigma.group(1) if sigma else text).split("(")[0]
     name = _ATTACKS.get(plain, plain)
+    if "relabel=False" in text:
+        name += " with a kept target"
     if not sigma:
         return name
     weight = f"{float(sigma.group(2)):+g}".replace("-", "−")

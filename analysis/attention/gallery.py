@@ -16,7 +16,8 @@ _INTRODUCTION = """# Attention under attack in pictures
 The picture figures of Wu et al. 2018 on our own network and data, drawn by
 `python -m eval.attention_gallery` from attention records. Rules choose the images, not people: the
 rule stands in every picture, and it prefers typical images to striking ones. A handful of images
-proves nothing; the tables over all images are in [tables](tables)."""
+proves nothing: medians of whole groups stand below each picture, and the tables over all images
+are in [tables](tables)."""
 _WHAT_TO_SEE = {
     1: "The paper's reading: where the attack succeeds, the clean map (second column) covers the "
     "object in part, and the attack moves and scatters it (third column); where it fails, the map "
@@ -26,7 +27,7 @@ _WHAT_TO_SEE = {
     "upper and middle row; the lower row shows what was added.",
     9: "The paper's reading: as Figure 1, with the superpixels LIME finds most important.",
     11: "The paper's reading: with the attention term (σ > 0) attention leaves the object round by "
-    "round. With σ < 0 the term holds attention in place while the label is attacked.",
+    "round. With σ < 0, which the paper does not try, the term is meant to hold attention in place.",
     12: "The paper's reading: where the defence succeeds, the map of the attacked image is nearer "
     "the object under the trained network than under the plain one; where it fails, it is not.",
     13: "As Figure 12, for adversarial training with StepLL alone.",

@@ -23,6 +23,7 @@ from aad_tf.attention_study import (
     shard_range,
     study_attention,
 )
+from aad_tf.attention_study.explain import Explainer
 from aad_tf.evaluation import journal_path
 from aad_tf.results import summary_path
 from tests.attention_study.conftest import BOX_LABELS, BOXES, LABELS, batches_of, mean_network
@@ -289,12 +290,61 @@ def test_lime_in_a_study(tmp_path):
         assert found["iou_box"]["2"][0] == pytest.approx(expected, abs=1e-4)
         assert len(found["iou_box"]["2"]) == 3 and len(found["iou_clean"]["2"]) == 2
         assert found["segments"][0] == direct.segment_counts[0]
+        assert set(found["iou_repeat"]) == {"2"} and 0 <= found["iou_repeat"]["2"][0] <= 1
         assert set(record["agreement"]) == {"grad_cam|lime"}
+
+
+def test_lime_settings_are_written_down_with_their_defaults(classifier):
+    pytest.importorskip("skimage")
+    options = dataclasses.replace(OPTIONS, methods=("lime",), lime={"num_samples": 60})
+    facts = Explainer(classifier, ATTACK, options, 2).facts["lime"]
+    assert facts["num_samples"] == 60
+    assert {"num_segments", "kernel_width", "segmentation", "hide_color"} < set(facts)
+    assert facts["scikit_image"].count(".") >= 1
+    with pytest.raises(ValueError, match="Did you mean 'num_samples'"):
+        Explainer(classifier, ATTACK, dataclasses.replace(options, lime={"samples": 60}), 2)
 
 
 def test_options_must_be_facts_to_write_down():
     with pytest.raises(TypeError, match="lime options must be plain values"):
         Options(lime={"segmentation": lambda image: image})
+    with pytest.raises(ValueError, match="Did you mean 'grad_cam'"):
+        Options(keep_maps=("gradcam",))
+
+
+def test_all_options_of_the_loss_tell_studies_apart(classifier, tmp_path):
+    output = tmp_path / "x.jsonl"
+    study(classifier, output)
+    smoothed = step_ll(0.05, 2, label_smoothing=0.1)
+    with pytest.raises(ValueError, match="differs in objective"):
+        study(classifier, output, attack=smoothed)
+
+
+def test_a_description_with_tuples_is_recognised(classifier, tmp_path):
+    output = tmp_path / "x.jsonl"
+    described = {"description": {"dataset": {"size": (4, 4)}}}
+    first = study(classifier, output, **described).summary
+    assert study(classifier, output, **described).summary == first
+
+
+def test_merging_onto_a_part_is_refused(classifier, tmp_path):
+    part = tmp_path / "part.jsonl"
+    study(classifier, part, shard=(1, 1))
+    before = part.read_bytes()
+    with pytest.raises(ValueError, match="one of the files to merge"):
+        merge_shards([part], part)
+    assert part.read_bytes() == before
+
+
+def test_damaged_records_are_refused(classifier, tmp_path):
+    part = tmp_path / "part.jsonl.gz"
+    study(classifier, part, shard=(1, 1))
+    whole = part.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:200] + bytes(40) + whole[240:]):
+        part.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is no file of records, or damaged"):
+            merge_shards([part], tmp_path / "merged.jsonl.gz")
+        assert not (tmp_path / "merged.jsonl.gz").exists()
 
 
 SCRIPT = """

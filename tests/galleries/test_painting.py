@@ -71,6 +71,7 @@ def test_names_are_cut_at_words():
         ("step_ll(epsilon=4/255,num_steps=5)", "StepLL"),
         ("a3(step_ll(epsilon=4/255,num_steps=3),sigma=10)", "StepLL + A3, σ +10"),
         ("a3(iter_ll(epsilon=4/255),sigma=-10)", "Iter-LL + A3, σ −10"),
+        ("step_ll(epsilon=4/255,num_steps=5,relabel=False)", "StepLL with a kept target"),
         ("pgd(epsilon=0.1)", "pgd"),
     ],
 )
