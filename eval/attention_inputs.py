@@ -130,7 +130,7 @@ def open_part(
             name, split, batch_size, data_dir, start, stop, image_size, annotations
         )
 
-    description = {
+    description: dict[str, Any] = {
         "name": name,
         "split": split,
         "limit": limit,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from inspect import signature
 
 import numpy as np
 import tensorflow as tf
 
+from aad_tf.attention_study.areas import overlap
 from aad_tf.attention_study.network_pass import Round, follow
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.galleries.studies import Study, check_network
@@ -78,22 +79,14 @@ def replay(source: Source, places: Sequence[int], features: int | None = None) -
     found: dict[int, Replayed] = {}
     for start, chosen in _by_batch(source.study, places):
         images, labels = _open(source, start)
-        facts = source.study.facts
-        rounds = list(
-            follow(
-                source.classifier,
-                source.study.attack(source.classifier),
-                images,
-                labels,
-                facts.get("explained", "label"),
-                facts.get("seed", 0),
-                start,
-            )
-        )
+        rounds = _passes(source, start, images, labels)
         for place in chosen:
             row = int(source.study.index[place]) - start
             _check(source.study, place, row, labels, rounds)
-            areas = None if features is None else _areas(source, rounds, row, labels, features)
+            areas = None
+            if features is not None:
+                areas = _areas(source, rounds, row, labels, features)
+                _check_areas(source.study, place, areas)
             found[place] = Replayed(
                 source,
                 place,
@@ -102,6 +95,12 @@ def replay(source: Source, places: Sequence[int], features: int | None = None) -
                 areas,
             )
     return [found[place] for place in places]
+
+
+def _passes(source: Source, start: int, images: tf.Tensor, labels: tf.Tensor) -> list[Round]:
+    facts, attack = source.study.facts, source.study.attack(source.classifier)
+    explained, seed = facts.get("explained", "label"), facts.get("seed", 0)
+    return list(follow(source.classifier, attack, images, labels, explained, seed, start))
 
 
 def _by_batch(study: Study, places: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
@@ -145,15 +144,34 @@ def _check(study: Study, place: int, row: int, labels: tf.Tensor, rounds: Sequen
 def _areas(
     source: Source, rounds: Sequence[Round], row: int, labels: tf.Tensor, features: int
 ) -> np.ndarray:
+    """LIME's best superpixels of an image, bool `[rounds + 1, H, W]`."""
     # Deferred: it needs scikit-image, which only some users have.
     from aad_tf.attention.lime import lime
 
     facts = source.study.facts
-    options: dict[str, Any] = {"seed": facts.get("seed", 0), **(facts.get("lime") or {})}
+    recorded = facts.get("lime") or {}
+    # The rest says what LIME was run with, such as the version of scikit-image.
+    options = {name: recorded[name] for name in signature(lime).parameters if name in recorded}
     by_label = facts.get("explained", "label") == "label"
     found = []
     for step in rounds:
         explained = int(labels[row] if by_label else step.explanation.prediction[row])
         image = step.images[row : row + 1]
-        found.append(lime(source.classifier, image, [explained], **options).top_features(features))
+        explanation = lime(
+            source.classifier, image, [explained], **{"seed": facts.get("seed", 0), **options}
+        )
+        found.append(explanation.top_features(features))
     return np.concatenate(found)
+
+
+def _check_areas(study: Study, place: int, areas: np.ndarray) -> None:
+    """Refuses superpixels that are not the recorded ones."""
+    flat = areas.reshape(len(areas), -1)
+    apart = np.abs(overlap(flat[1:], flat[:1]) - study.iou_clean[place]).max()
+    if apart > _TOLERANCE:
+        raise ValueError(
+            f"Image {study.index[place]}: LIME's areas overlap differently than {study.path} says, "
+            f"by {apart:.3f}. It was made with scikit-image "
+            f"{(study.facts.get('lime') or {}).get('scikit_image', '(version not recorded)')}; "
+            f"install that version, or make the records anew."
+        )

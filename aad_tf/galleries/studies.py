@@ -89,9 +89,12 @@ class Study:
         Raises:
             ValueError: its name is no call, or does not build what was recorded.
         """
-        recorded = self.facts["attack"]
+        recorded = dict(self.facts["attack"])
         attack = parse_attack(recorded["attack"])
         rebuilt = attack.threat_model(classifier.bounds)
+        # With all its options, where the records say them.
+        rebuilt["objective"] = repr(attack.objective)
+        recorded["objective"] = self.summary["fingerprint"].get("objective", rebuilt["objective"])
         different = [key for key in recorded if rebuilt.get(key) != recorded[key]]
         if different:
             key = different[0]

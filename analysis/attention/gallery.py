@@ -27,7 +27,7 @@ _WHAT_TO_SEE = {
     "upper and middle row; the lower row shows what was added.",
     9: "The paper's reading: as Figure 1, with the superpixels LIME finds most important.",
     11: "The paper's reading: with the attention term (σ > 0) attention leaves the object round by "
-    "round. With σ < 0, which the paper does not try, the term is meant to hold attention in place.",
+    "round. With σ < 0, which the paper does not try, it is meant to hold attention in place.",
     12: "The paper's reading: where the defence succeeds, the map of the attacked image is nearer "
     "the object under the trained network than under the plain one; where it fails, it is not.",
     13: "As Figure 12, for adversarial training with StepLL alone.",

@@ -97,6 +97,9 @@ def test_figure_9_redoes_lime(classifier, tmp_path):
         union = (clean | attacked).sum()
         overlap = (clean & attacked).sum() / union if union else 1.0
         assert overlap == pytest.approx(known.iou_clean[image.place, 0], abs=1e-3)
+    wrong = dataclasses.replace(known, iou_clean=known.iou_clean - 0.5)
+    with pytest.raises(ValueError, match="LIME's areas overlap differently .* with scikit-image"):
+        replay(dataclasses.replace(source(path, classifier, 9), study=wrong), [0], features=8)
     (tmp_path / "drawn").mkdir()
     content, _ = drawn(9, [source(path, classifier, 9)], tmp_path / "drawn")
     assert content["panels"] % 3 == 0
