@@ -12,10 +12,10 @@ from absl import app, flags
 
 from aad_tf.results import PathLike, write_atomically
 from analysis import ablations, plots, table_5, table_5_text
-from analysis.attention import findings, gallery, overview
+from analysis.attention import findings, gallery, networks, overview
 from analysis.attention.table import AttentionTable
 from analysis.table_5 import TITLES, Table5
-from analysis.tables import TextTable
+from analysis.tables import TextTable, csv_text
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -121,6 +121,7 @@ def generate(results_dir: PathLike, readme: PathLike) -> list[Path]:
     if ablation is not None:
         path = results / "tables" / "ablation_losses_mnist.md"
         written.append(_write(path, ablations.page(ablation)))
+    written += _write_networks(results)
     written += [*findings.generate(results), *gallery.generate(results)]
     return [*written, _write(readme, text)]
 
@@ -136,6 +137,16 @@ def _write_table_5(table: Table5, results: Path) -> list[Path]:
         plots.plot_table_5(table, plot)
         written.append(plot)
     return written
+
+
+def _write_networks(results: Path) -> list[Path]:
+    studied = networks.read(results)
+    if not studied:
+        return []
+    table = networks.accuracies(studied)
+    latex = table.latex("Accuracy in percent of the networks studied, white box", "tab:networks")
+    stem = results / "tables" / networks.STEM
+    return _write_formats(stem, networks.page(studied), csv_text(table.columns, table.rows), latex)
 
 
 def _write_formats(stem: Path, markdown: str, csv: str, latex: str) -> list[Path]:

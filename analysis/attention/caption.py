@@ -17,6 +17,16 @@ _AIMS = {
     ),
     "away_from_label": "away from the true label",
 }
+# What the splits of a data set are, where its own names do not say.
+_SPLITS = {
+    "tiny_imagenet_boxes": {
+        "train": "the stored training split without its validation part",
+        "validation": "held out of the stored training split",
+        "test": "the published validation split",
+    }
+}
+# The cells kept where a table keeps one number of them.
+MAIN_CELLS = 10
 _METHODS = {"grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++", "lime": "LIME"}
 _SPLIT_ORDER = ("train", "validation", "test")
 
@@ -52,11 +62,16 @@ def network_fact(run: AttentionRun, name: str) -> str:
 
 
 def data_fact(run: AttentionRun) -> str:
-    """Which copy of which data, and how many images of each split."""
+    """Which copy of which data, how many classes, how many images of each split."""
     data = run.fingerprint["dataset"] or {}
-    sizes = ", ".join(f"{name} {int(m.sum()):,} images" for name, m in single_splits(run))
+    known = _SPLITS.get(str(data.get("name")), {})
+    sizes = ", ".join(
+        f"{name} {int(m.sum()):,} images{f' ({known[name]})' if name in known else ''}"
+        for name, m in single_splits(run)
+    )
     source = f" ({data['source']})" if data.get("source") else ""
-    return f"Data: {data.get('name', 'unnamed')}{source}; {sizes}."
+    classes = f"{len(run.class_names)} classes"
+    return f"Data: {data.get('name', 'unnamed')}{source}, {classes}; {sizes}."
 
 
 def counts_fact(run: AttentionRun) -> str:
@@ -64,10 +79,15 @@ def counts_fact(run: AttentionRun) -> str:
     right, boxless = int(run.right.sum()), int((run.right & ~run.has_box).sum())
     parts = [f"{name} {100 * run.right[m].mean():.1f} %" for name, m in single_splits(run)]
     by_split = f" ({', '.join(parts)})" if len(parts) > 1 else ""
+    boxes = "All of them have a box of their class."
+    if boxless:
+        boxes = (
+            f"{boxless:,} of them have no box of their class and are left out where a box is "
+            f"needed."
+        )
     return (
         f"Accuracy on clean images {100 * right / max(len(run), 1):.1f} %{by_split}; the {right:,} "
-        f"images right of {len(run):,} are I_att. {boxless:,} of them have no box of their class "
-        f"and are left out where a box is needed."
+        f"images right of {len(run):,} are I_att. {boxes}"
     )
 
 
@@ -93,12 +113,15 @@ def attack_fact(study: Mapping[str, Any], round_number: int | None = None) -> st
 
 def aim(attack: Mapping[str, Any]) -> str:
     """What an attack descends and whose labels it uses, in words."""
+    plain, augmented = base_objective(attack), sigma(attack)
+    text = _AIMS.get(plain, plain)
+    return text if augmented is None else f"{text}, attention-augmented (A3) with σ {augmented:g}"
+
+
+def base_objective(attack: Mapping[str, Any]) -> str:
+    """The objective without A3, e.g. `away_from_label` of `a3(away_from_label, sigma=10)`."""
     objective = str(attack["objective"])
-    augmented = sigma(attack)
-    if augmented is None:
-        return _AIMS.get(objective, objective)
-    plain = objective.removeprefix("a3(").split(",")[0]
-    return f"{_AIMS.get(plain, plain)}, attention-augmented (A3) with σ {augmented:g}"
+    return objective if sigma(attack) is None else objective.removeprefix("a3(").split(",")[0]
 
 
 def sigma(attack: Mapping[str, Any]) -> float | None:
@@ -136,6 +159,12 @@ def gradient_method(run: AttentionRun) -> str:
     if not methods:
         raise ValueError("Tables 1 to 4 and 9 need Grad-CAM; the records hold LIME alone.")
     return "grad_cam" if "grad_cam" in methods else methods[0]
+
+
+def main_cells(run: AttentionRun) -> int:
+    """The number of cells that Tables 4 and 9 keep: 10, or the first recorded."""
+    sizes = [int(size) for size in run.study["cells"]]
+    return MAIN_CELLS if MAIN_CELLS in sizes else sizes[0]
 
 
 def single_splits(run: AttentionRun) -> list[tuple[str, np.ndarray]]:

@@ -15,9 +15,11 @@ SMALLEST_GROUP = 10
 READING = (
     "*Confirmed*: the 95 % interval of the difference lies on the paper's side of 0; "
     "*contradicted*: on the other side; *undecided*: it contains 0, or a group has fewer than "
-    f"{SMALLEST_GROUP} images. Where the paper makes no such statement the words are *above* and "
-    "*below* 0. Intervals are over images of one network, and each stands alone: they are not "
-    "widened for the number of comparisons."
+    f"{SMALLEST_GROUP} images. Where the interval does not hold the number that the paper prints, "
+    "the verdict says so: an undecided difference may be 0 but is not the paper's, a confirmed one "
+    "is smaller or larger than it. Where the paper says nothing the words are *above* and *below* "
+    "0. Intervals are over images of one network, each on its own: they are not widened for the "
+    "number of comparisons."
 )
 
 
@@ -53,6 +55,20 @@ class Claim:
             return ABOVE if value > 0 else BELOW
         return CONFIRMED if (value > 0) == (self.direction > 0) else CONTRADICTED
 
+    def verdict_text(self) -> str:
+        """The verdict, and how ours stands to the paper's number where they differ for certain."""
+        verdict, interval = self.verdict, self.difference.interval
+        if self.paper is None or interval is None or self.difference.count < SMALLEST_GROUP:
+            return verdict
+        if interval.low <= self.paper <= interval.high:
+            return verdict
+        if verdict == UNDECIDED:
+            return f"{verdict}; the paper's {self.paper_text()} lies outside"
+        if verdict == CONFIRMED and self.difference.value is not None:
+            size = "smaller" if abs(self.difference.value) < abs(self.paper) else "larger"
+            return f"{verdict}; {size} than the paper's"
+        return verdict
+
     def ours_text(self) -> str:
         """The difference with its interval; shares in points."""
         if self.percent:
@@ -73,7 +89,7 @@ def claims_table(claims: list[tuple[str, Claim]]) -> TextTable:
         claims: what stands in the first column, e.g. the number of the table, and the claim.
     """
     rows = tuple(
-        (name, claim.statement, claim.ours_text(), claim.paper_text(), claim.verdict)
+        (name, claim.statement, claim.ours_text(), claim.paper_text(), claim.verdict_text())
         for name, claim in claims
     )
     return TextTable(("AAD table", "compared", "ours", "paper", "verdict"), rows, left=2)

@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from aad_tf.results import PathLike
+from analysis.attention.caption import base_objective, sigma
+from analysis.attention.checks import check_same_network
 from analysis.attention.reading import read_attention_summary
 from analysis.attention.run import WHOLE, AttentionRun, load_run
 
@@ -27,6 +32,14 @@ ROLES = {
     "ifgsm_a3_minus": "FGSM in rounds with A3, sigma below 0",
     "lime": "StepLL with LIME's maps",
 }
+# What the plain attack of a role descends, by the role's name without its ending for A3.
+_OBJECTIVES = {
+    "step_ll": "towards_least_likely",
+    "step_ll_kept_target": "towards_first_least_likely",
+    "ifgsm": "away_from_label",
+    "lime": "towards_least_likely",
+}
+_SIGNS = {"_a3_plus": 1, "_a3_minus": -1}
 _SUFFIX = ".jsonl.gz"
 
 
@@ -70,23 +83,27 @@ def find_networks(results_dir: PathLike) -> list[NetworkFiles]:
 
     Raises:
         FileNotFoundError: records without a summary.
-        ValueError: a file whose name does not fit its summary, or a summary that is none.
+        ValueError: a file whose name does not fit its summary, a summary that is none, or files of
+            one name that hold records of different networks or data.
 
     Example:
         >>> [found.name for found in find_networks("results")]
         ['tiny_imagenet_boxes_clean', ...]
     """
     found: dict[tuple[str, str], dict[str, list[Path]]] = {}
+    seen: dict[tuple[str, str], tuple[Path, Mapping[str, Any]]] = {}
     for path in sorted((Path(results_dir) / "attention").glob(f"*{_SUFFIX}")):
-        dataset, network, role = _parts(path)
+        summary = read_attention_summary(path)
+        dataset, network, role = _parts(path, summary)
+        first, own = seen.setdefault((dataset, network), (path, summary))
+        check_same_network(own, summary, str(first), str(path))
         found.setdefault((dataset, network), {}).setdefault(role, []).append(path)
     networks = [NetworkFiles(*key, files) for key, files in found.items()]
     return sorted(networks, key=lambda n: (-sum(map(len, n.files.values())), n.name))
 
 
-def _parts(path: Path) -> tuple[str, str, str]:
+def _parts(path: Path, summary: Mapping[str, Any]) -> tuple[str, str, str]:
     """Data set, network and role in a file's name."""
-    summary = read_attention_summary(path)
     if summary.get("shard") is not None:
         raise ValueError(f"{path} is shard {summary['shard']} of a study; merge its shards first.")
     data = summary["fingerprint"]["dataset"] or {}
@@ -98,4 +115,18 @@ def _parts(path: Path) -> tuple[str, str, str]:
             f"{path} should be called {dataset or '<data set>'}_<network>_{split}_<attack>{_SUFFIX}"
             f", where <attack> is one of {', '.join(ROLES)}."
         )
+    _check_attack(path, role, summary["study"]["attack"])
     return dataset, network, role
+
+
+def _check_attack(path: Path, role: str, attack: Mapping[str, Any]) -> None:
+    """Refuses records of another attack than the file's name says."""
+    ending = next((end for end in _SIGNS if role.endswith(end)), "")
+    expected = _OBJECTIVES[role.removesuffix(ending)]
+    sign = int(np.sign(sigma(attack) or 0))
+    if base_objective(attack) != expected or sign != _SIGNS.get(ending, 0):
+        with_a3 = f"a3({expected}, sigma {'above' if ending == '_a3_plus' else 'below'} 0)"
+        raise ValueError(
+            f"{path} should hold {ROLES[role]}: expected the objective "
+            f"{with_a3 if ending else expected}, got {attack['objective']}."
+        )

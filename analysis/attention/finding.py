@@ -38,6 +38,11 @@ class Finding:
             return DASH
         return NOT_SEEN if self.claim.verdict == NO_COMPARISON else self.claim.verdict
 
+    def verdict_text(self) -> str:
+        """The verdict, with how ours stands to the paper's number."""
+        known = self.claim is not None and self.verdict != NOT_SEEN
+        return self.claim.verdict_text() if known and self.claim else self.verdict
+
 
 def of_number(
     estimate: Estimate,
@@ -46,6 +51,7 @@ def of_number(
     says: str,
     direction: int,
     paper: float | None = None,
+    counts: str = "",
 ) -> Finding:
     """A finding on one number.
 
@@ -56,12 +62,13 @@ def of_number(
         says: what the paper says.
         direction: the sign that the paper gives the number.
         paper: the paper's number, if it prints one.
+        counts: images behind it, where they are more than the estimate's count.
     """
     claim = Claim(says, estimate, direction, paper)
     if claim.verdict == NO_COMPARISON or estimate.value is None:
         return Finding(f"Nothing to compare: {sentence.format('…')}.", says, estimate, claim)
     place = 2 if claim.verdict == UNDECIDED else int(estimate.value > 0)
-    return Finding(f"{sentence.format(words[place])}.", says, estimate, claim)
+    return Finding(f"{sentence.format(words[place])}.", says, estimate, claim, counts)
 
 
 def of_groups(
@@ -97,7 +104,7 @@ def findings_table(found: Sequence[Finding], start: int = 1) -> TextTable:
             f.counts or f"{f.estimate.count:,}",
             f.says or DASH,
             DASH if f.claim is None else f.claim.paper_text(),
-            f.verdict,
+            f.verdict_text(),
         )
         for number, f in enumerate(found, start)
     )

@@ -1,8 +1,14 @@
-"""At which IoU with the clean attention do labels flip along an attack?"""
+"""At which IoU with the clean attention are labels wrong, and when do they flip first?
+
+An attack that chooses its target anew in each round brings many labels back. So the share of wrong
+labels looks at the label and the attention of one and the same round; only the first flips, round
+by round, look at what happened before.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +18,6 @@ from analysis.attention.comparing import drawn_estimate, mean_difference
 from analysis.attention.intervals import Estimate, Groups
 from analysis.attention.run import AttentionRun
 
-BINS = 10
 HALF = 0.5
 _RESAMPLES = 1000
 
@@ -36,18 +41,18 @@ class FlipRow:
 
 
 @dataclass(frozen=True)
-class FlippedShare:
-    """Images after any round whose IoU with the clean area lies in a bin.
+class WrongShare:
+    """Images whose clean and adversarial areas share so many cells.
 
     Attributes:
-        low: lower edge, included.
-        high: upper edge, left out (included in the last bin).
+        common: cells in both areas.
+        iou: IoU of the areas then.
         count: pairs of image and round.
-        share: of them whose label has flipped by then; its interval draws whole images.
+        share: of them whose label is wrong in that round; its interval draws whole images.
     """
 
-    low: float
-    high: float
+    common: int
+    iou: float
     count: int
     share: Estimate
 
@@ -79,101 +84,125 @@ def by_round(run: AttentionRun, method: str = "grad_cam", size: int | str = 10) 
     return rows
 
 
-def flipped_shares(
-    run: AttentionRun, method: str = "grad_cam", size: int | str = 10
-) -> list[FlippedShare]:
-    """Share of labels flipped by the IoU with the clean area, all rounds together.
+def attained(size: int) -> np.ndarray:
+    """The values that the IoU of two areas of `size` cells can take, for 0 to `size` in common.
+
+    Example:
+        >>> attained(2).round(3).tolist()
+        [0.0, 0.333, 1.0]
+    """
+    common = np.arange(size + 1)
+    return common / (2 * size - common)
+
+
+def wrong_shares(
+    run: AttentionRun,
+    rounds: Sequence[int] | None = None,
+    method: str = "grad_cam",
+    size: int = 10,
+) -> list[WrongShare]:
+    """Share of labels that are wrong in a round, by the IoU with the clean area in that round.
 
     Args:
         run: the records.
+        rounds: looked at, together; None for all.
         method: whose maps.
-        size: of the areas, as in the records.
+        size: cells of each area, as in the records.
 
     Returns:
-        The bins that hold anything, from low to high IoU.
+        One entry for each value of the IoU that was seen, from low to high.
     """
-    flipped, count = _counts(run, method, size)
+    wrong, count = _counts(run, rounds, method, size)
     if count.sum() == 0:
         return []
-    draws = _ratio(*(_resampled_sums(column) for column in (flipped, count)))
-    edges = np.linspace(0, 1, BINS + 1)
+    draws = _ratio(*(_resampled_sums(column) for column in (wrong, count)))
     found = []
     for place in np.flatnonzero(count.sum(axis=0)):
         pairs = int(count[:, place].sum())
-        share = drawn_estimate(flipped[:, place].sum() / pairs, draws[:, place], pairs)
-        found.append(FlippedShare(edges[place], edges[place + 1], pairs, share))
+        share = drawn_estimate(wrong[:, place].sum() / pairs, draws[:, place], pairs)
+        found.append(WrongShare(int(place), float(attained(size)[place]), pairs, share))
     return found
 
 
-def half_flipped(run: AttentionRun, method: str = "grad_cam", size: int | str = 10) -> Estimate:
-    """The IoU with the clean area at which half the labels have flipped.
+def half_wrong(
+    run: AttentionRun,
+    rounds: Sequence[int] | None = None,
+    method: str = "grad_cam",
+    size: int = 10,
+) -> Estimate:
+    """The IoU with the clean area at which half the labels are wrong in the same round.
 
-    Shares by bin are made to fall with the IoU (isotonic regression, weighted by count); where
-    they cross one half, the IoU is interpolated between the middles of the bins.
+    Shares are made to fall with the IoU (isotonic regression, weighted by count); where they cross
+    one half, the IoU is interpolated between the values that it can take.
 
     Args:
         run: the records.
+        rounds: looked at, together; None for all.
         method: whose maps.
-        size: of the areas, as in the records.
+        size: cells of each area, as in the records.
 
     Returns:
         No value if the shares do not cross one half; the interval draws whole images, and there
         is none if more than 2.5 % of the draws do not cross. The count is that of images.
     """
-    flipped, count = _counts(run, method, size)
-    value = crossing(flipped.sum(axis=0), count.sum(axis=0))
+    wrong, count = _counts(run, rounds, method, size)
+    places = attained(size)
+    value = crossing(places, wrong.sum(axis=0), count.sum(axis=0))
     if len(count) == 0:
         return Estimate(None, None, 0)
-    sums = (_resampled_sums(column) for column in (flipped, count))
-    draws = np.array([crossing(f, c) for f, c in zip(*sums, strict=True)])
+    sums = (_resampled_sums(column) for column in (wrong, count))
+    draws = np.array([crossing(places, w, c) for w, c in zip(*sums, strict=True)])
     return drawn_estimate(value, draws, len(count))
 
 
-def crossing(flipped: np.ndarray, count: np.ndarray, level: float = HALF) -> float:
+def crossing(places: np.ndarray, part: np.ndarray, count: np.ndarray, level: float = HALF) -> float:
     """Where a falling share crosses a level.
 
     Args:
-        flipped: `[bins]`, flips in bins of equal width over [0, 1].
-        count: `[bins]`, all there are.
+        places: `[values]`, ascending.
+        part: `[values]`, how many of `count` are meant.
+        count: `[values]`, all there are; values with none are left out.
         level: share in (0, 1).
 
     Returns:
-        The place in [0, 1], NaN if the share stays on one side.
+        A place between the first and the last, NaN if the share stays on one side.
 
     Example:
-        >>> crossing(np.array([10, 0]), np.array([10, 10]))  # middles of the bins: 0.25, 0.75
-        0.5
+        >>> crossing(np.array([0.2, 0.6]), np.array([10, 0]), np.array([10, 10])).__round__(3)
+        0.4
     """
     known = count > 0
     if not known.any():
         return math.nan
-    middles = ((np.arange(len(count)) + 0.5) / len(count))[known]
-    weights = count[known].astype(np.float64)
-    share = isotonic_regression(flipped[known] / weights, sample_weight=weights, increasing=False)
+    places, weights = places[known], count[known].astype(np.float64)
+    share = isotonic_regression(part[known] / weights, sample_weight=weights, increasing=False)
     if share[0] < level or share[-1] > level:
         return math.nan
-    # np.interp wants rising places; equal shares at the level give the middle of their stretch.
+    # Equal shares at the level give the middle of their stretch.
     at_level = np.flatnonzero(share == level)
     if len(at_level):
-        return float((middles[at_level[0]] + middles[at_level[-1]]) / 2)
+        return float((places[at_level[0]] + places[at_level[-1]]) / 2)
     above = int(np.flatnonzero(share > level)[-1])
     step = (share[above] - level) / (share[above] - share[above + 1])
-    return float(middles[above] + step * (middles[above + 1] - middles[above]))
+    return float(places[above] + step * (places[above + 1] - places[above]))
 
 
-def _counts(run: AttentionRun, method: str, size: int | str) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of image and round by bin, `[right images, bins]`: those flipped by then, and all."""
-    iou = run.iou_clean(method, size)[run.right]
-    flips = flip_rounds(run)[run.right, np.newaxis]
-    flipped = (flips > 0) & (flips <= np.arange(1, run.rounds + 1))
-    # IoU are fractions such as 3/10: rounding keeps them out of the bin below.
-    place = np.minimum(np.floor(np.round(np.nan_to_num(iou) * BINS, 9)).astype(int), BINS - 1)
-    inside = (place[..., np.newaxis] == np.arange(BINS)) & ~np.isnan(iou)[..., np.newaxis]
-    return (inside & flipped[..., np.newaxis]).sum(axis=1), inside.sum(axis=1)
+def _counts(
+    run: AttentionRun, rounds: Sequence[int] | None, method: str, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of image and round by cells in common, `[right images, size + 1]`: wrong ones, all."""
+    chosen = np.arange(run.rounds) if rounds is None else np.asarray(rounds, int) - 1
+    iou = run.iou_clean(method, size)[run.right][:, chosen]
+    wrong = (run.prediction[:, 1:] != run.label[:, np.newaxis])[run.right][:, chosen]
+    # IoU = k / (2 size - k) for k cells in common; records round it.
+    known = ~np.isnan(iou)
+    common = np.rint(2 * size * np.nan_to_num(iou) / (1 + np.nan_to_num(iou))).astype(int)
+    inside = (common[..., np.newaxis] == np.arange(size + 1)) & known[..., np.newaxis]
+    return (inside & wrong[..., np.newaxis]).sum(axis=1), inside.sum(axis=1)
 
 
 def _resampled_sums(counts: np.ndarray) -> np.ndarray:
-    """Sums of rows drawn with replacement, `[resamples, bins]`; the same rows at each call."""
+    """Sums of rows drawn with replacement, `[resamples, columns]`; the same rows at each call."""
     generator = np.random.default_rng(0)
     images = len(counts)
     sums = []

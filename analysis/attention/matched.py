@@ -20,6 +20,8 @@ from analysis.attention.intervals import Groups
 from analysis.attention.run import AttentionRun
 
 CALIPER = 0.2
+# Below it the paper calls the IoU with the box low [AAD Table 2].
+LOW_IOU = 0.5
 RULE = (
     "each image of the smaller group is paired with one of the larger on standardised logit of "
     "the clean confidence and box area, the closest pair first (ties by place in the records), "
@@ -32,10 +34,10 @@ _SMALLEST_PROBABILITY = 1e-6
 
 @dataclass(frozen=True)
 class MatchedComparison:
-    """Successful against failed attacks, all of them and matched.
+    """Two groups, e.g. successful and failed attacks, all of their images and matched.
 
     Attributes:
-        raw: successful (first) and failed (second), all images.
+        raw: first and second group, all images.
         matched: the same over pairs.
         unmatched: images of the smaller group without a partner.
         balance: by covariate, standardised mean difference before and after matching.
@@ -139,23 +141,60 @@ def compare(
     Returns:
         The comparison, over images with a box and a value.
     """
+    first, second = run.succeeded(round_number), run.failed(round_number)
+    return compare_groups(run, first, second, values, caliper=caliper)
+
+
+def compare_low(run: AttentionRun, round_number: int = 1) -> MatchedComparison:
+    """Share of successful attacks at an IoU with the box below `LOW_IOU`, and on other images.
+
+    Args:
+        run: the records.
+        round_number: round after which success is judged.
+
+    Returns:
+        Low IoU (first) against the others (second), raw and matched by `RULE`.
+    """
+    low = run.iou_box()[:, 0] < LOW_IOU
+    return compare_groups(run, low, ~low, run.succeeded(round_number).astype(np.float64))
+
+
+def compare_groups(
+    run: AttentionRun,
+    first: np.ndarray,
+    second: np.ndarray,
+    values: np.ndarray,
+    *,
+    caliper: float = CALIPER,
+) -> MatchedComparison:
+    """Values of one group of images less those of another, raw and matched by `RULE`.
+
+    Args:
+        run: the records.
+        first: bool `[n]`.
+        second: bool `[n]`, other images.
+        values: float `[n]`.
+        caliper: largest distance of a pair, in standard deviations.
+
+    Returns:
+        The comparison, over images right with a box and a value.
+    """
     usable = comparable(run) & ~np.isnan(values)
-    succeeded = np.flatnonzero(run.succeeded(round_number) & usable)
-    failed = np.flatnonzero(run.failed(round_number) & usable)
+    ours, others = np.flatnonzero(first & usable), np.flatnonzero(second & usable)
     places = covariates(run)
-    one, two = match_pairs(places[succeeded], places[failed], caliper)
-    pairs = succeeded[one], failed[two]
+    one, two = match_pairs(places[ours], places[others], caliper)
+    pairs = ours[one], others[two]
     balance = {
         name: (
-            standardized_difference(places[succeeded, axis], places[failed, axis]),
+            standardized_difference(places[ours, axis], places[others, axis]),
             standardized_difference(places[pairs[0], axis], places[pairs[1], axis]),
         )
         for axis, name in enumerate(COVARIATES)
     }
     return MatchedComparison(
-        mean_difference(values[succeeded], values[failed]),
+        mean_difference(values[ours], values[others]),
         paired_difference(values[pairs[0]], values[pairs[1]]),
-        min(len(failed), len(succeeded)) - len(one),
+        min(len(ours), len(others)) - len(one),
         balance,
     )
 

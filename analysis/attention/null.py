@@ -23,6 +23,8 @@ from analysis.attention.run import AttentionRun
 
 # Other images whose map is laid on each box.
 PARTNERS = 20
+# Names of chance levels.
+RANDOM, OTHERS, DISC = "random pixels", "other images", "centred disc"
 # Mean +- 12 standard deviations and 50 more: what is left out sums to less than 1e-12.
 _DEVIATIONS, _MARGIN = 12, 50
 
@@ -32,15 +34,14 @@ class BoxNull:
     """IoU with the box, measured and by chance, of clean images classified right with a box.
 
     Attributes:
-        chance: per image, float `[n]` (NaN for others), by name: `random pixels`, `other images`,
-            `centred disc`.
+        chance: per image, float `[n]` (NaN for others), by name: `RANDOM`, `OTHERS`, `DISC`.
         measured: float `[n]`.
     """
 
     chance: dict[str, np.ndarray]
     measured: np.ndarray
 
-    def excess(self, name: str = "other images") -> np.ndarray:
+    def excess(self, name: str = OTHERS) -> np.ndarray:
         """Measured minus chance, `[n]`."""
         return self.measured - self.chance[name]
 
@@ -117,8 +118,10 @@ def box_null(run: AttentionRun, method: str = "grad_cam", *, seed: int = 0) -> B
 
     Args:
         run: the records.
-        method: whose maps; their 8-bit copies in the records are resized to the picture (to 64
-            pixels along an edge if it is larger) as for the measured IoU.
+        method: whose maps; their copies in the records are resized to the picture (to 64 pixels
+            along an edge if it is larger). The copies are after the ReLU and have 8 bits: where a
+            box takes more pixels than are above 0 the rest are the first in reading order, while
+            the measured IoU goes on by the map before its ReLU.
         seed: of the choice of other images.
 
     Returns:
@@ -130,29 +133,30 @@ def box_null(run: AttentionRun, method: str = "grad_cam", *, seed: int = 0) -> B
     areas = boxes.sum(axis=1)
     usable, boxes, areas = (column[areas > 0] for column in (usable, boxes, areas))
     chance = {
-        "random pixels": _by_distinct(areas, lambda a: expected_random_iou(boxes.shape[1], a, a)),
-        "other images": np.zeros(len(usable)),
-        "centred disc": iou_of_ranks(centre_ranks(size)[np.newaxis], areas, boxes),
+        RANDOM: _by_distinct(areas, lambda a: expected_random_iou(boxes.shape[1], a, a)),
+        OTHERS: np.zeros(len(usable)),
+        DISC: iou_of_ranks(centre_ranks(size)[np.newaxis], areas, boxes),
     }
     ranks = pixel_ranks(run.maps(method)[usable, 0], size)
     shifts = list(_partners(len(usable), seed))
     for partner in shifts:
-        chance["other images"] += iou_of_ranks(ranks, areas, boxes, partner) / len(shifts)
+        chance[OTHERS] += iou_of_ranks(ranks, areas, boxes, partner) / len(shifts)
     if not shifts:
-        chance["other images"][:] = np.nan
+        chance[OTHERS][:] = np.nan
     measured = np.where(comparable(run), run.iou_box(method)[:, 0], np.nan)
     return BoxNull({name: _spread(v, usable, len(run)) for name, v in chance.items()}, measured)
 
 
 def group_rows(run: AttentionRun, null: BoxNull, round_number: int = 1) -> list[GroupRow]:
-    """Measured IoU, chance levels and excess over other images' maps, by success.
+    """Measured IoU, chance levels and excess over other images' maps and the disc, by success.
 
     Args:
         run: the records.
         null: from `box_null` of the same records.
         round_number: round after which success is judged.
     """
-    columns = {"measured": null.measured, **null.chance, "measured - other images": null.excess()}
+    columns = {"measured": null.measured, **null.chance}
+    columns |= {f"measured - {name}": null.excess(name) for name in (OTHERS, DISC)}
     failed, succeeded = run.failed(round_number), run.succeeded(round_number)
     return [
         GroupRow(name, mean_difference(column[succeeded], column[failed]))

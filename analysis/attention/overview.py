@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from aad_tf.results import PathLike
+from analysis.attention.aligned import ATTACKS
 from analysis.attention.claims import READING, claims_table
 from analysis.attention.files import NetworkFiles, find_networks
 from analysis.attention.table import AttentionTable
-from analysis.attention.table_9 import ATTACKS, table_9
+from analysis.attention.table_9 import table_9
 from analysis.attention.tables_1_2 import table_1, table_2
 from analysis.attention.tables_3_4 import table_3, table_4
 from analysis.attention.tables_7_8 import table_7, table_8
@@ -60,10 +61,10 @@ def _of_network(found: NetworkFiles) -> list[AttentionTable]:
     loaded = {role: found.load(role) for role in sorted(roles)}
     runs = {role: run for role, run in loaded.items() if run is not None}
     tables: list[AttentionTable] = []
+    kept = runs.get("step_ll_kept_target")
     if "step_ll" in runs:
-        makers = (table_1, table_2, table_3, table_4)
-        tables += [make(runs["step_ll"], *names) for make in makers]
-    kept = found.load("step_ll_kept_target")
+        tables += [make(runs["step_ll"], *names) for make in (table_1, table_2, table_3)]
+        tables.append(table_4(runs["step_ll"], *names, kept=kept))
     if kept is not None:
         tables.append(table_4(kept, *names, variant="kept_target"))
     explained = found.load("lime")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,8 @@ from matplotlib.figure import Figure
 
 from aad_tf.metrics import wilson_interval
 from aad_tf.results import PathLike, write_atomically
+from analysis.attention.aligned import ROUNDS, Aligned, Variant
+from analysis.attention.caption import gradient_method, main_cells
 from analysis.attention.comparing import mean_estimate
 from analysis.attention.intervals import Estimate
 from analysis.attention.matched import comparable
@@ -128,27 +129,33 @@ def plot_scatter(run: AttentionRun, path: PathLike) -> None:
     _save(figure, panels, path)
 
 
-def plot_augmented(runs: Mapping[str, AttentionRun], path: PathLike) -> None:
+def plot_augmented(found: Aligned, path: PathLike) -> None:
     """Accuracy against IoU of clean and adversarial maps, round by round, with and without A3.
 
     Args:
-        runs: by name, e.g. `StepLL` and `StepLL + A3, σ 10`; of the same images.
+        found: the attacks on the same images; one panel each.
         path: PNG file to write.
     """
-    figure, panels = _figure(1)
-    styles = (_SUCCEEDED, _FAILED, *_OTHERS)
-    for place, (name, run) in enumerate(runs.items()):
-        color, marker, line = styles[place % len(styles)]
-        right = run.right
-        kept = [100 * run.failed(k)[right].mean() for k in range(1, run.rounds + 1)]
-        iou = np.nanmean(run.iou_clean(size=CELLS)[right], axis=0)
-        panels[0].plot(iou, kept, color=color, marker=marker, ls=line, label=name)
-        for k, (x, y) in enumerate(zip(iou, kept, strict=True), start=1):
-            panels[0].annotate(str(k), (x, y), (4, 4), textcoords="offset points", fontsize=8)
-    x_label = f"mean IoU with the clean map, {CELLS} cells"
-    _label(panels[0], "numbers: round of the attack", x_label, "still classified right, %")
-    panels[0].set_ylim(bottom=0)
+    figure, panels = _figure(len(found.variants))
+    for panel, (name, group) in zip(panels, found.variants.items(), strict=True):
+        for variant, style in zip(group, (_OTHERS[1], _SUCCEEDED, _FAILED), strict=True):
+            if variant is not None:
+                _path_of_rounds(panel, variant, style)
+        x_label = f"mean IoU with the clean map, {main_cells(found.first)} cells"
+        _label(panel, f"{name}; numbers: round", x_label, "still classified right, %")
+        panel.set_xlim(0, 1)
+        panel.set_ylim(0, 100)
     _save(figure, panels, path)
+
+
+def _path_of_rounds(panel: Axes, variant: Variant, style: tuple) -> None:
+    color, marker, line = style
+    run, rounds = variant.run, range(1, ROUNDS + 1)
+    kept = [100 * float(run.failed(k).mean()) for k in rounds]
+    iou = run.iou_clean(gradient_method(run), main_cells(run))[:, :ROUNDS].mean(axis=0)
+    panel.plot(iou, kept, color=color, marker=marker, ls=line, label=variant.name)
+    for k, x, y in zip(rounds, iou, kept, strict=True):
+        panel.annotate(str(k), (x, y), (4, 4), textcoords="offset points", fontsize=8)
 
 
 def _groups(run: AttentionRun, round_number: int) -> list[tuple[np.ndarray, tuple, str]]:

@@ -57,11 +57,25 @@ def centre_ranks(size: tuple[int, int]) -> np.ndarray:
 def iou_of_ranks(
     ranks: np.ndarray, areas: np.ndarray, boxes: np.ndarray, partner: np.ndarray | None = None
 ) -> np.ndarray:
-    """IoU of each box with the highest pixels of a map at the box's area."""
+    """IoU of each box with the highest pixels of a map, as many as the box has.
+
+    Args:
+        ranks: `[boxes, pixels]` from `pixel_ranks`, or `[1, pixels]` for one map on every box; with
+            `partner` `[maps, pixels]`.
+        areas: int `[boxes]`, pixels of each box.
+        boxes: bool `[boxes, pixels]`.
+        partner: int `[boxes]`, whose map is laid on each box; None lays each on its own.
+
+    Returns:
+        float `[boxes]`; 0 for a box without pixels.
+    """
     found = np.zeros(len(boxes))
     for start in range(0, len(boxes), _IMAGES_AT_ONCE):
         part = slice(start, start + _IMAGES_AT_ONCE)
-        chosen = ranks if partner is None else ranks[partner[part]]
+        if partner is not None:
+            chosen = ranks[partner[part]]
+        else:
+            chosen = ranks if len(ranks) == 1 else ranks[part]
         both = ((chosen < areas[part, np.newaxis]) & boxes[part]).sum(axis=1)
         found[part] = both / np.maximum(2 * areas[part] - both, 1)
     return found

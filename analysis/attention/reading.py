@@ -7,7 +7,7 @@ import functools
 import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,13 @@ class Column:
         keys: that lead to it, the outermost first.
         convert: makes an array of the values of any number of records.
         may_lack: True if None may stand in place of the mapping that the last key is looked up in.
+        optional: True if files of an older format are without it; the first record decides.
     """
 
     keys: tuple[str, ...]
     convert: Converter
     may_lack: bool = False
+    optional: bool = False
 
     def value(self, record: Mapping[str, Any]) -> Any:
         """What a record holds, not converted yet; raises KeyError or TypeError if it does not."""
@@ -46,6 +48,14 @@ class Column:
                 return None
             value = value[key]
         return value
+
+    def held_by(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record has it."""
+        try:
+            self.value(record)
+        except (KeyError, TypeError, IndexError):
+            return False
+        return True
 
 
 def read_attention_summary(path: PathLike) -> dict[str, Any]:
@@ -90,8 +100,13 @@ def read_columns(path: PathLike, study: Mapping[str, Any]) -> dict[str, np.ndarr
         ValueError: a damaged line or one without a key; the message names file, line and key.
     """
     columns = study_columns(study)
-    values: dict[str, list[Any]] = {name: [] for name in columns}
+    values: dict[str, list[Any]] = {"index": []}
     for number, record in _lines(path):
+        if number == 1:
+            columns = {
+                name: c for name, c in columns.items() if not c.optional or c.held_by(record)
+            }
+            values = {name: [] for name in columns}
         for name, column in columns.items():
             try:
                 values[name].append(column.value(record))
@@ -118,7 +133,7 @@ def study_columns(study: Mapping[str, Any]) -> dict[str, Column]:
     for method in methods:
         for name, column in _method_columns(method, study, places).items():
             keys = ("maps", method, *column.keys)
-            columns[f"{method}/{name}"] = Column(keys, column.convert, column.may_lack)
+            columns[f"{method}/{name}"] = replace(column, keys=keys)
     pairs = [f"{a}|{b}" for i, a in enumerate(methods) for b in methods[i + 1 :]]
     for keys in (("agreement", pair, measure) for pair in pairs for measure in AGREEMENTS):
         columns["/".join(keys)] = Column(keys, numbers)
@@ -135,6 +150,12 @@ def _method_columns(method: str, study: Mapping[str, Any], places: int) -> dict[
         for size in (sizes if lime else ["equal_area"])
     }
     columns |= {f"iou_clean/{size}": Column(("iou_clean", size), later) for size in sizes}
+    if lime:
+        single = functools.partial(_numbers, shape=(1,))
+        columns |= {
+            f"iou_repeat/{size}": Column(("iou_repeat", size), single, optional=True)
+            for size in sizes
+        }
     for measure in (*MEASURES, *(("segments", "score") if lime else ())):
         columns[measure] = Column((measure,), numbers)
     points = functools.partial(_numbers, shape=(places, 2))

@@ -23,14 +23,27 @@ class Regression:
     """Log odds of a successful attack for one standard deviation more of each covariate.
 
     Attributes:
-        coefficients: by name: `IoU`, then `COVARIATES`.
+        coefficients: by name: `IoU`, then `COVARIATES`; their counts are the images of the smaller
+            group.
         alone: the coefficient of IoU without the others.
-        count: images.
+        succeeded: images whose attack succeeded.
+        failed: images whose attack failed.
     """
 
     coefficients: dict[str, Estimate]
     alone: Estimate
-    count: int
+    succeeded: int
+    failed: int
+
+    @property
+    def count(self) -> int:
+        """Images."""
+        return self.succeeded + self.failed
+
+    @property
+    def counts(self) -> str:
+        """Images, succeeded / failed."""
+        return f"{self.succeeded:,} / {self.failed:,}"
 
 
 def regress(run: AttentionRun, values: np.ndarray, round_number: int = 1) -> Regression | None:
@@ -38,7 +51,8 @@ def regress(run: AttentionRun, values: np.ndarray, round_number: int = 1) -> Reg
 
     Args:
         run: the records.
-        values: the IoU, float `[n]`.
+        values: the IoU, float `[n]`; or bool `[n]`, whether it is low, whose coefficient is then
+            that of being low rather than of one standard deviation.
         round_number: round after which success is judged.
 
     Returns:
@@ -49,18 +63,23 @@ def regress(run: AttentionRun, values: np.ndarray, round_number: int = 1) -> Reg
     success = run.succeeded(round_number)[usable]
     if min(success.sum(), (~success).sum()) < 2:
         return None
-    iou = values[usable, np.newaxis]
-    features = np.hstack([standardized(iou, iou), covariates(run)[usable]])
-    adjusted = _bootstrapped(features, success)
-    names = ("IoU", *COVARIATES)
+    iou, yes = values[usable, np.newaxis], int(success.sum())
+    smallest = min(yes, len(success) - yes)
+    if values.dtype == bool:
+        smallest = min(smallest, int(iou.sum()), int((~iou).sum()))
+    else:
+        iou = standardized(iou, iou)
+    features = np.hstack([iou, covariates(run)[usable]])
+    adjusted = _bootstrapped(features, success, smallest)
     return Regression(
-        dict(zip(names, adjusted, strict=True)),
-        _bootstrapped(features[:, :1], success)[0],
-        len(success),
+        dict(zip(("IoU", *COVARIATES), adjusted, strict=True)),
+        _bootstrapped(features[:, :1], success, smallest)[0],
+        yes,
+        len(success) - yes,
     )
 
 
-def _bootstrapped(features: np.ndarray, success: np.ndarray) -> list[Estimate]:
+def _bootstrapped(features: np.ndarray, success: np.ndarray, smallest: int) -> list[Estimate]:
     # Next to no penalty, but it keeps groups that can be told apart finite.
     model = LogisticRegression(C=_INVERSE_PENALTY, max_iter=1000, tol=1e-8)
     model.fit(features, success)
@@ -78,7 +97,7 @@ def _bootstrapped(features: np.ndarray, success: np.ndarray) -> list[Estimate]:
         draws.append(refit(features, success, counts, start)[:, 1:])
     columns = np.concatenate(draws).T
     return [
-        drawn_estimate(value, column, len(success))
+        drawn_estimate(value, column, smallest)
         for value, column in zip(start[1:], columns, strict=True)
     ]
 

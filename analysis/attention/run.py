@@ -118,6 +118,14 @@ class AttentionRun:
         """IoU of clean and adversarial attention area, [AAD Eq. 5]: `[n, rounds]`."""
         return self._column(method, "iou_clean", size)
 
+    def iou_repeat(self, size: int | str) -> np.ndarray | None:
+        """IoU of LIME's areas of one clean image explained twice with other samples: `[n]`.
+
+        None if the records are without it.
+        """
+        column = self.columns.get(f"lime/iou_repeat/{size}")
+        return None if column is None else column[:, 0]
+
     def measure(self, method: str, name: str) -> np.ndarray:
         """`entropy`, `components`, `positive` or `peak` of the maps: `[n, rounds + 1]`."""
         return self._column(method, name)
@@ -192,7 +200,9 @@ def load_run(*paths: PathLike) -> AttentionRun:
         split = (summary["fingerprint"]["dataset"] or {}).get("split") or WHOLE
         splits.append(np.full(len(columns["index"]), split))
         parts.append(columns)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    # Only files of an older format are without a column that others hold.
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
     run = AttentionRun(tuple(summaries), np.concatenate(splits), joined)
     if len(set(zip(run.split.tolist(), run.index.tolist(), strict=True))) < len(run):
         raise ValueError(f"An image comes twice in {', '.join(map(str, paths))}.")

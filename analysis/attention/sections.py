@@ -58,12 +58,29 @@ def balance(run: AttentionRun) -> TextTable:
     return TextTable((*heads, *gaps_heads), tuple(rows), left=2)
 
 
+def low_beside_others(run: AttentionRun) -> TextTable:
+    """Success of the attack on images of low IoU with the box and on others, all and matched."""
+    found = matched.compare_low(run)
+    rows = []
+    for label, groups, place in (("all", found.raw, 0), ("pairs", found.matched, 1)):
+        gaps = (_number(found.balance[key][place], 2) for key in matched.COVARIATES)
+        count = f"{groups.first.count:,} / {groups.second.count:,}"
+        left = f"{found.unmatched:,}" if place else DASH
+        rates = groups.first.percent(), groups.second.percent()
+        rows.append((label, count, left, *rates, groups.difference.percent(sign=True), *gaps))
+    heads = ("images", "n, low / others", "left over", "succeeded %, low", "succeeded %, others")
+    gaps_heads = tuple(f"gap in {name}" for name in matched.COVARIATES)
+    return TextTable((*heads, "low - others, points", *gaps_heads), tuple(rows))
+
+
 def coefficients(run: AttentionRun) -> TextTable | None:
     """Log odds of success for one standard deviation more; None without both outcomes."""
     rows = []
+    box = run.iou_box()[:, 0]
     columns = {
-        "with the box": run.iou_box()[:, 0],
-        f"with the clean attention, {CELLS} cells": run.iou_clean(size=CELLS)[:, 0],
+        "IoU with the box": box,
+        f"IoU with the box below {matched.LOW_IOU} (yes or no)": box < matched.LOW_IOU,
+        f"IoU with the clean attention, {CELLS} cells": run.iou_clean(size=CELLS)[:, 0],
     }
     for name, values in columns.items():
         found = regression.regress(run, values)
@@ -72,9 +89,9 @@ def coefficients(run: AttentionRun) -> TextTable | None:
         texts = [estimate.text(sign=True) for estimate in found.coefficients.values()]
         odds = found.coefficients["IoU"].value
         ratio = DASH if odds is None else f"{math.exp(odds):.2f}"
-        rows.append((name, f"{found.count:,}", found.alone.text(sign=True), *texts, ratio))
-    heads = ("IoU", "n", "IoU alone", "IoU", *matched.COVARIATES, "odds ratio of IoU")
-    return TextTable(heads, tuple(rows))
+        rows.append((name, found.counts, found.alone.text(sign=True), *texts, ratio))
+    heads = ("measure", "n", "measure alone", "measure", *matched.COVARIATES)
+    return TextTable((*heads, "odds ratio of the measure"), tuple(rows))
 
 
 def strata(run: AttentionRun, by: str = "confidence") -> TextTable:
@@ -102,14 +119,17 @@ def flips_by_round(run: AttentionRun) -> TextTable:
     return TextTable(heads, rows)
 
 
-def flips_by_iou(run: AttentionRun) -> TextTable:
-    """Share of labels flipped by IoU with the clean attention, over all rounds."""
-    rows = tuple(
-        (f"{part.low:.1f}–{part.high:.1f}", f"{part.count:,}", part.share.percent())
-        for part in flips.flipped_shares(run)
-    )
-    heads = (f"IoU with the clean attention, {CELLS} cells", "images x rounds", "flipped %")
-    return TextTable(heads, rows)
+def wrong_by_iou(run: AttentionRun) -> TextTable:
+    """Share of labels wrong by the IoU with the clean attention: all rounds, and round 1."""
+    first = {row.common: row for row in flips.wrong_shares(run, (1,), size=CELLS)}
+    rows = []
+    for row in flips.wrong_shares(run, size=CELLS):
+        one = first.get(row.common)
+        texts = (DASH, DASH) if one is None else (f"{one.count:,}", one.share.percent())
+        place = (f"{row.common} of {CELLS}", f"{row.iou:.3f}")
+        rows.append((*place, f"{row.count:,}", row.share.percent(), *texts))
+    heads = ("cells in common", "IoU", "images × rounds", "wrong %, all rounds")
+    return TextTable((*heads, "images, round 1", "wrong %, round 1"), tuple(rows))
 
 
 def scattering(run: AttentionRun) -> TextTable:

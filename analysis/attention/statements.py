@@ -1,94 +1,24 @@
-"""The findings of the attention study, made from the records of a run."""
+"""Findings on attention before and after an attack, its scatter, and other methods."""
 
 from __future__ import annotations
 
-from analysis.attention import agreement, flips, matched, null, regression, scatter
-from analysis.attention.caption import method_name
-from analysis.attention.claims import SMALLEST_GROUP
+from dataclasses import replace
+
+import numpy as np
+
+from analysis.attention import agreement, flips, matched, scatter
+from analysis.attention.caption import method_name, single_splits
+from analysis.attention.claims import SMALLEST_GROUP, Claim
 from analysis.attention.comparing import mean_difference, mean_estimate
 from analysis.attention.finding import Finding, of_groups, of_number
 from analysis.attention.run import AttentionRun
 from analysis.paper_values import TABLE_1, TABLE_3, TABLE_7, TABLE_8, PaperTable
 
 CELLS = 10
-# Where the box fills the picture, an area as large as it overlaps it wherever attention lies.
-SMALL_BOX = 0.5
-_EASY = "images whose attention misses the object are easier to attack"
-_MOVES = "successful attacks move attention further"
+EASY = "images whose attention misses the object are easier to attack"
+MOVES = "successful attacks move attention further"
 _SCATTERS = "successful attacks scatter attention"
-_OVERLAP = ("less", "more", "about as much")
-
-
-def of_boxes(run: AttentionRun, chance: null.BoxNull) -> list[Finding]:
-    """[AAD Table 1], and what is left of it with confidence, box size and chance held fixed.
-
-    Args:
-        run: the records.
-        chance: from `null.box_null` of the same records.
-    """
-    iou = run.iou_box()[:, 0]
-    both = matched.compare(run, iou)
-    opening = "clean attention overlaps the box {} where the attack succeeds"
-    found = [
-        of_groups(
-            both.raw,
-            opening[0].upper() + opening[1:],
-            _OVERLAP,
-            f"{_EASY} (Table 1)",
-            paper=_printed(TABLE_1, "all"),
-        ),
-        of_groups(
-            both.matched,
-            f"Among pairs alike in confidence and box area, {opening}",
-            _OVERLAP,
-            _EASY,
-        ),
-    ]
-    adjusted = regression.regress(run, iou)
-    if adjusted is not None:
-        sentence = (
-            "At fixed confidence and box area, one standard deviation more IoU {} the log odds "
-            "that the attack succeeds"
-        )
-        words = ("lowers", "raises", "does not measurably change")
-        found.append(of_number(adjusted.coefficients["IoU"], sentence, words, _EASY, -1))
-    return [*found, *_small_boxes(run), *_over_chance(run, chance)]
-
-
-def _small_boxes(run: AttentionRun) -> list[Finding]:
-    """The same where the box leaves room to miss it."""
-    part = run.select(run.box_area < SMALL_BOX)
-    both = matched.compare(part, part.iou_box()[:, 0])
-    where = "clean attention overlaps the box {} where the attack succeeds"
-    small = f"boxes under {100 * SMALL_BOX:.0f} % of the picture (looked at after the whole)"
-    return [
-        of_groups(both.raw, f"At {small}, {where}", _OVERLAP, f"{_EASY} (Table 1)"),
-        of_groups(
-            both.matched,
-            f"At {small}, among pairs alike in confidence and box area, {where}",
-            _OVERLAP,
-            _EASY,
-        ),
-    ]
-
-
-def _over_chance(run: AttentionRun, chance: null.BoxNull) -> list[Finding]:
-    rows = {row.name: row.groups for row in null.group_rows(run, chance)}
-    return [
-        of_number(
-            mean_estimate(chance.excess()[run.right]),
-            "Attention overlaps the box {} other images' attention would by chance",
-            ("less than", "more than", "about as much as"),
-            "attention of images classified right matches the object (Sec. 2.1)",
-            1,
-        ),
-        of_groups(
-            rows["measured - other images"],
-            "IoU above other images' attention on the same box is {} where the attack succeeds",
-            ("lower", "higher", "about the same"),
-            _EASY,
-        ),
-    ]
+OVERLAP = ("less", "more", "about as much")
 
 
 def of_drift(run: AttentionRun) -> list[Finding]:
@@ -101,14 +31,14 @@ def of_drift(run: AttentionRun) -> list[Finding]:
             mean_difference(iou[run.succeeded(1), 0], iou[run.failed(1), 0]),
             f"A {sentence}",
             words,
-            f"{_MOVES} (Table 3)",
-            paper=_printed(TABLE_3, str(CELLS)),
+            f"{MOVES} (Table 3)",
+            paper=printed_difference(TABLE_3, str(CELLS)),
         ),
         of_groups(
             matched.compare(run, iou[:, 0]).matched,
             f"Among pairs alike in confidence and box area, a {sentence}",
             words,
-            _MOVES,
+            MOVES,
         ),
     ]
     if run.rounds > 1:
@@ -125,21 +55,35 @@ def of_drift(run: AttentionRun) -> list[Finding]:
 
 
 def _flips(run: AttentionRun) -> list[Finding]:
-    found = [
-        of_groups(
-            row.groups,
-            f"Of images still right before round {row.round_number}, those it flips keep {{}} of "
-            f"the clean attention",
+    found = []
+    rows = [row for row in flips.by_round(run)[1:] if row.groups.difference.count >= SMALLEST_GROUP]
+    if rows:
+        verdicts = {row.round_number: Claim("", row.groups.difference, -1).verdict for row in rows}
+        first, *later = verdicts.items()
+        alike = [str(number) for number, verdict in later if verdict == first[1]]
+        other = [f"{number} ({verdict})" for number, verdict in later if verdict != first[1]]
+        also = f"; the same verdict in rounds {', '.join(alike)}" if alike else ""
+        also += f"; another in rounds {', '.join(other)}" if other else ""
+        one = of_groups(
+            rows[0].groups,
+            f"Of images still right before round {rows[0].round_number}, those it flips keep {{}} "
+            f"of the clean attention",
             ("less", "more", "measurably neither less nor more"),
             "rounds move attention until the label flips (Sec. 2.3)",
         )
-        for row in flips.by_round(run)[1:]
-        if row.groups.difference.count >= SMALLEST_GROUP
-    ]
-    half = flips.half_flipped(run)
+        found.append(replace(one, sentence=f"{one.sentence[:-1]}{also}."))
+    found.append(_half(run, None, f"over {run.rounds} rounds together" if run.rounds > 1 else ""))
+    return [*found, _half(run, (1,), "in round 1")] if run.rounds > 1 else found
+
+
+def _half(run: AttentionRun, rounds: tuple[int, ...] | None, when: str) -> Finding:
+    half = flips.half_wrong(run, rounds, size=CELLS)
     text = "no IoU that was seen" if half.value is None else f"an IoU of {half.value:.3f}"
-    sentence = f"Half the labels have flipped at {text} with the clean attention ({CELLS} cells)."
-    return [*found, Finding(sentence, "", half)]
+    ending = f", {when}" if when else ""
+    sentence = (
+        f"Half the labels are wrong at {text} with the clean attention ({CELLS} cells){ending}."
+    )
+    return Finding(sentence, "", half)
 
 
 def of_scatter(run: AttentionRun) -> list[Finding]:
@@ -171,26 +115,44 @@ def of_scatter(run: AttentionRun) -> list[Finding]:
 
 
 def of_methods(run: AttentionRun) -> list[Finding]:
-    """Whether each method of attention leads to the conclusions of Tables 1 and 3."""
+    """Whether each method of attention leads to the conclusions of Tables 1 and 3, or 7 and 8."""
     found = []
     for one in agreement.conclusions(run):
         lime, boxes = one.method == "lime", one.measure == "box"
         name = method_name(one.method) + (f", {one.size} superpixels" if lime else "")
-        table = TABLE_7 if boxes else TABLE_8
+        if boxes:
+            table, row = (TABLE_7, one.size) if lime else (TABLE_1, "all")
+        else:
+            table, row = (TABLE_8 if lime else TABLE_3), one.size
+        number = table.source.removeprefix("AAD ")
         what = "the box" if boxes else "the clean attention"
         found.append(
             of_groups(
                 one.groups,
                 f"By {name}, attention overlaps {what} {{}} where the attack succeeds",
-                _OVERLAP,
-                f"{_EASY} (Table 7)" if boxes else f"{_MOVES} (Table 8)",
-                paper=_printed(table, one.size) if lime else None,
+                OVERLAP,
+                f"{EASY if boxes else MOVES} ({number})",
+                paper=printed_difference(table, row),
             )
         )
     return found
 
 
-def _printed(table: PaperTable, row: str) -> float | None:
+def which_images(run: AttentionRun) -> str:
+    """Which images the methods were compared on."""
+    parts = []
+    for name, mask in single_splits(run):
+        index, count = run.index[mask], int(mask.sum())
+        first = "first " if (np.sort(index) == np.arange(count)).all() else ""
+        parts.append(f"the {first}{count:,} images of {name}")
+    rounds = "1 round" if run.rounds == 1 else f"{run.rounds} rounds"
+    return (
+        f"From a run of its own on {', '.join(parts)} and {rounds} of the attack; every method "
+        f"explains the same images, so these rows compare with each other, not with those above."
+    )
+
+
+def printed_difference(table: PaperTable, row: str) -> float | None:
     """Succeeded minus failed, as the paper prints them."""
     if row not in table.rows:
         return None

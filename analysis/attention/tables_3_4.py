@@ -10,8 +10,10 @@ import numpy as np
 
 from analysis.attention import intervals
 from analysis.attention.caption import (
+    MAIN_CELLS,
     facts,
     gradient_method,
+    main_cells,
     method_name,
     splits,
     total_epsilon,
@@ -25,11 +27,10 @@ from analysis.attention.halves import (
     printed_texts,
     with_difference,
 )
+from analysis.attention.kept_target import kept_target_notes
 from analysis.attention.run import AttentionRun
 from analysis.attention.table import AttentionTable, Cell, Draft
 from analysis.paper_values import TABLE_3, TABLE_4
-
-MAIN_CELLS = 10
 
 
 def chance_iou(kept: int, cells: int) -> float:
@@ -57,12 +58,6 @@ def chance_iou(kept: int, cells: int) -> float:
         / (2 * kept - both)
         for both in range(kept + 1)
     )
-
-
-def main_cells(run: AttentionRun) -> int:
-    """The number of cells that Tables 4 and 9 keep: 10, or the first recorded."""
-    sizes = [int(size) for size in run.study["cells"]]
-    return MAIN_CELLS if MAIN_CELLS in sizes else sizes[0]
 
 
 def table_3(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
@@ -93,7 +88,13 @@ def table_3(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
     return draft.finish(title, facts(run, network, 1), heads)
 
 
-def table_4(run: AttentionRun, dataset: str, network: str, variant: str = "") -> AttentionTable:
+def table_4(
+    run: AttentionRun,
+    dataset: str,
+    network: str,
+    variant: str = "",
+    kept: AttentionRun | None = None,
+) -> AttentionTable:
     """Success of the attack and IoU of clean and adversarial areas after each round.
 
     Args:
@@ -102,6 +103,7 @@ def table_4(run: AttentionRun, dataset: str, network: str, variant: str = "") ->
         network: name of the network.
         variant: of the attack, where it is not the paper's: part of the file's name and of the
             statements.
+        kept: the same attack with its target kept over rounds, to compare with where success falls.
     """
     method, sizes = gradient_method(run), [int(size) for size in run.study["cells"]]
     main = main_cells(run)
@@ -119,6 +121,8 @@ def table_4(run: AttentionRun, dataset: str, network: str, variant: str = "") ->
         f"Success of the attack and IoU of the {method_name(method)} areas of clean and "
         f"adversarial image after each round, {main} cells (chance {_chance(run, main):.3f})"
     )
+    if kept is not None:
+        draft.notes += kept_target_notes(run, kept, f"table_4_{dataset}_{network}_kept_target.md")
     if variant:
         named = f"{variant.replace('_', ' ')}: "
         draft.claims = [replace(c, statement=named + c.statement) for c in draft.claims]

@@ -47,6 +47,7 @@ def table_8(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
         lambda features: run.iou_clean("lime", features)[:, 0],
         run.right,
         "LIME, IoU clean-adversarial",
+        repeated=True,
     )
 
 
@@ -57,6 +58,7 @@ def _table(
     measure: Callable[[int], np.ndarray],
     usable: np.ndarray,
     what: str,
+    repeated: bool = False,
 ) -> AttentionTable:
     run, dataset, network = source
     draft = Draft(title[0], f"{dataset}_{network}", list(paper.notes))
@@ -71,6 +73,8 @@ def _table(
         draft.rows.append((f"{features}", "ours", counts, *found.means()))
         if printed is not None:
             draft.rows.append(("", "paper", "", *printed_means(printed)))
+        if repeated:
+            _add_repeat(draft, run, features)
         statement = f"{what} at {features} features, succeeded - failed"
         claim = Claim(statement, found.difference, -1, values[2], headline=features == 8)
         draft.claims.append(claim)
@@ -78,6 +82,30 @@ def _table(
     heads = ("features", "", "n, succeeded / failed", "succeeded", "failed", "difference")
     caption = (*facts(run, network, 1), lime_fact(run))
     return draft.finish(f"{title[1]}, by number of superpixels kept", caption, heads)
+
+
+def _add_repeat(draft: Draft, run: AttentionRun, features: int) -> None:
+    """What LIME's own samples make of a clean image explained twice: the floor of Table 8."""
+    repeat = run.iou_repeat(features)
+    if repeat is None:
+        return
+    moved = run.iou_clean("lime", features)[:, 0] - repeat
+    for split, inside in splits(run):  # the last is all images
+        masks = (run.succeeded(1) & inside, run.failed(1) & inside)
+        row, nothing = f"{features} features", (None, None, None)
+        found = halves(repeat, *masks)
+        draft.cells += found.mean_cells(split, row, "IoU, same image, other samples", nothing)
+        beyond = halves(moved, *masks)
+        draft.cells += beyond.mean_cells(split, row, "IoU, less that of the same image", nothing)
+    counts = f"{found.succeeded.count:,} / {found.failed.count:,}"
+    draft.rows.append(("", "same image, other samples", counts, *found.means()))
+    draft.notes.append(
+        f"Same image, other samples: the clean image explained twice by LIME, its own noise. At "
+        f"{features} features clean and adversarial areas overlap by "
+        f"{beyond.succeeded.text(sign=True)} against that where the attack succeeds and by "
+        f"{beyond.failed.text(sign=True)} where it fails (same images); an interval that holds 0 "
+        f"shows no movement beyond the noise."
+    )
 
 
 def lime_fact(run: AttentionRun) -> str:

@@ -104,10 +104,12 @@ def _summary(rounds: int, methods: Sequence[str]) -> dict[str, Any]:
     study = {
         "attack": {"attack": "step_ll", "epsilon_255": 4.0, "steps": rounds},
         "rounds": rounds,
+        "attention_layer": "mixed",
         "cells": [5, 10, 20, 30],
         "features": [8, 10],
         "grid": list(GRID),
         "image_shape": [64, 64, 3],
         "methods": list(methods),
     }
-    return {"study": study, "fingerprint": {"weights": "0123", "dataset": data}}
+    fingerprint = {"weights": "0123", "bounds": [0.0, 1.0], "dataset": data}
+    return {"study": study, "fingerprint": fingerprint, "class_names": ["cat", "dog"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aad_tf.attacks import a3, step_ll
+from aad_tf.attacks import a3, ifgsm, step_ll
 from aad_tf.results import summary_path
 from analysis import report
 from analysis.attention import overview
@@ -98,6 +98,40 @@ def test_committed_tables_are_what_the_records_generate():
     for table in (table for group in overview.build(REPOSITORY / "results") for table in group):
         page = (tables / f"{table.stem}.md").read_text(encoding="utf-8")
         assert page == table.page(), "run: make tables"
+
+
+@pytest.mark.parametrize("role", ["lime", "step_ll_a3_plus", "step_ll_kept_target"])
+def test_roles_of_one_network_share_its_weights(write, record, results, role):
+    plain = step_ll(4 / 255, num_steps=1)
+    kept = step_ll(4 / 255, num_steps=1, relabel=False)
+    attack = {"step_ll_a3_plus": a3(plain, 10), "step_ll_kept_target": kept}.get(role, plain)
+    write(f"{NAME}_test_step_ll", [record(0, [0, 1])])
+    write(f"{NAME}_test_{role}", [record(0, [0, 1])], attack=attack, weights="beef")
+    with pytest.raises(ValueError, match=r"holds records of another network than .*: weights is"):
+        find_networks(results)
+
+
+@pytest.mark.parametrize(
+    ("role", "attack", "message"),
+    [
+        ("step_ll", ifgsm(0.1), "expected the objective towards_least_likely, got away_from_label"),
+        ("step_ll", step_ll(0.1, relabel=False), "got towards_first_least_likely"),
+        ("step_ll_kept_target", step_ll(0.1), "the original image's .* got towards_least_likely"),
+        ("ifgsm", step_ll(0.1), "expected the objective away_from_label"),
+        (
+            "step_ll_a3_plus",
+            step_ll(0.1),
+            r"a3\(towards_least_likely, sigma above 0\), got towards",
+        ),
+        ("step_ll_a3_minus", a3(step_ll(0.1), 10), r"sigma below 0\), got a3\(towards_least"),
+        ("ifgsm_a3_plus", a3(step_ll(0.1), 10), r"expected the objective a3\(away_from_label"),
+        ("lime", a3(step_ll(0.1), 10), r"expected the objective towards_least_likely, got a3\("),
+    ],
+)
+def test_a_role_that_is_not_the_attacks_is_refused(write, record, results, role, attack, message):
+    write(f"{NAME}_test_{role}", [record(0, [0] * (attack.num_steps + 1))], attack=attack)
+    with pytest.raises(ValueError, match=message):
+        find_networks(results)
 
 
 def test_a_shard_is_refused(write, record, results):

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from analysis.attention.flips import (
+    attained,
     by_round,
     crossing,
     flip_rounds,
-    flipped_shares,
-    half_flipped,
+    half_wrong,
+    wrong_shares,
 )
 from tests.analysis.attention.columns import run_of
 
@@ -38,55 +39,83 @@ def test_rounds_compare_first_flips_with_images_not_flipped_yet():
     assert second.groups.difference.value == pytest.approx(0.3 - 0.7)
 
 
-def test_shares_by_bin():
-    shares = {round(bin_.low, 1): bin_ for bin_ in flipped_shares(five())}
-    # In round 2 the third image counts as flipped at 0.5; the fifth is not counted at all.
-    expected = {0.1: 1.0, 0.2: 1.0, 0.3: 1.0, 0.4: 1.0, 0.5: 1.0, 0.6: 0.0, 0.7: 0.0, 0.8: 0.0}
-    assert {low: bin_.share.value for low, bin_ in shares.items()} == expected
-    assert all(bin_.count == 1 for bin_ in shares.values())
+def test_attained_values_are_those_of_whole_cells_in_common():
+    np.testing.assert_allclose(attained(2), [0, 1 / 3, 1])
+    assert attained(10)[[5, 8]].tolist() == pytest.approx([1 / 3, 2 / 3])
 
 
-def test_half_have_flipped_between_the_last_flip_and_the_first_that_stays():
-    found = half_flipped(five())
-    assert found.value == pytest.approx((0.55 + 0.65) / 2)
-    assert found.count == 4
+# IoU of areas of ten cells with so many in common, rounded as records are.
+SHARED = {k: round(k / (20 - k), 4) for k in range(11)}
+
+
+def came_back():
+    """Right but in round 1; wrong in round 2 alone; never wrong; wrong when clean."""
+    iou = [[2, 8], [8, 4], [9, 9], [0, 0]]
+    return run_of(
+        [[0, 1, 0], [0, 0, 1], [0, 0, 0], [1, 1, 1]],
+        iou_clean=[[SHARED[k] for k in row] for row in iou],
+    )
+
+
+def test_a_label_that_came_back_counts_as_right():
+    shares = {row.common: (row.share.value, row.count) for row in wrong_shares(came_back())}
+    # At 8 of 10 the first image is right again and the second not wrong yet.
+    assert shares == {2: (1.0, 1), 4: (1.0, 1), 8: (0.0, 2), 9: (0.0, 2)}
+    assert [row.iou for row in wrong_shares(came_back())] == pytest.approx(
+        [2 / 18, 1 / 4, 2 / 3, 9 / 11]
+    )
+
+
+def test_one_round_alone():
+    shares = {row.common: row.share.value for row in wrong_shares(came_back(), (1,))}
+    assert shares == {2: 1.0, 8: 0.0, 9: 0.0}
+    assert half_wrong(came_back(), (1,)).value == pytest.approx((2 / 18 + 2 / 3) / 2)
+
+
+def test_half_are_wrong_between_attained_values():
+    found = half_wrong(came_back())
+    assert found.value == pytest.approx((1 / 4 + 2 / 3) / 2)
+    assert found.count == 3
 
 
 def test_crossing_is_interpolated():
     # Shares 0.75 at 0.25 and 0.25 at 0.75: one half lies in the middle.
-    assert crossing(np.array([3, 1]), np.array([4, 4])) == pytest.approx(0.5)
-    # Shares 1, 0.9, 0.1 at 1/6, 1/2, 5/6.
-    found = crossing(np.array([10, 9, 1]), np.array([10, 10, 10]))
-    assert found == pytest.approx(1 / 2 + 0.5 * (1 / 3))
+    assert crossing(np.array([0.25, 0.75]), np.array([3, 1]), np.array([4, 4])) == 0.5
+    # Shares 1, 0.9, 0.1 at uneven places.
+    places = np.array([0.0, 0.2, 1.0])
+    found = crossing(places, np.array([10, 9, 1]), np.array([10, 10, 10]))
+    assert found == pytest.approx(0.2 + 0.5 * 0.8)
 
 
-def test_crossing_lets_a_small_bin_out_of_order_weigh_little():
+def test_crossing_lets_a_small_count_out_of_order_weigh_little():
     # 1 of 1 at the top is pooled with 10 of 100 beneath it.
-    found = crossing(np.array([90, 10, 1]), np.array([100, 100, 1]))
+    places = np.array([0.0, 0.5, 1.0])
+    found = crossing(places, np.array([90, 10, 1]), np.array([100, 100, 1]))
     pooled = 11 / 101
-    expected = 1 / 6 + (0.9 - 0.5) / (0.9 - pooled) / 3
-    assert found == pytest.approx(expected)
+    assert found == pytest.approx((0.9 - 0.5) / (0.9 - pooled) / 2)
 
 
 def test_a_share_on_one_side_crosses_nowhere():
-    assert math.isnan(crossing(np.array([9, 8]), np.array([10, 10])))
-    assert math.isnan(crossing(np.array([1, 0]), np.array([10, 10])))
-    assert math.isnan(crossing(np.zeros(3), np.zeros(3)))
+    places = np.array([0.2, 0.6])
+    assert math.isnan(crossing(places, np.array([9, 8]), np.array([10, 10])))
+    assert math.isnan(crossing(places, np.array([1, 0]), np.array([10, 10])))
+    assert math.isnan(crossing(places, np.zeros(2), np.zeros(2)))
 
 
 def test_the_interval_covers_a_known_threshold():
-    # Labels flip below an IoU of 0.43, whatever the round.
+    # The share wrong falls in a straight line from 1 at IoU 0.1 to 0 at 0.9: half at 0.5.
     generator = np.random.default_rng(0)
-    iou = generator.random((500, 1))
-    wrong = np.hstack([np.zeros((500, 1), int), (iou < 0.43).astype(int)])
-    found = half_flipped(run_of(wrong, iou_clean=iou))
-    # Bins of a tenth blur it: within the bin from 0.4 to 0.5 a third has flipped.
-    assert found.interval.low < found.value < found.interval.high
-    assert found.value == pytest.approx(0.43, abs=0.03)
+    iou = attained(10)[generator.integers(0, 11, (4000, 1))]
+    wrong = generator.random((4000, 1)) < np.clip((0.9 - iou) / 0.8, 0, 1)
+    found = half_wrong(
+        run_of(np.hstack([np.zeros((4000, 1), int), wrong.astype(int)]), iou_clean=iou)
+    )
+    assert found.interval.low < 0.5 < found.interval.high
+    assert found.interval.high - found.interval.low < 0.1
 
 
 def test_no_image_right_gives_nothing():
     run = run_of([[1, 1]])
-    assert flipped_shares(run) == []
-    assert half_flipped(run).value is None
+    assert wrong_shares(run) == []
+    assert half_wrong(run).value is None
     assert by_round(run)[0].at_risk == 0

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from analysis.attention.matched import compare, covariates, logit, match_pairs, stratify
+from analysis.attention.matched import (
+    compare,
+    compare_low,
+    covariates,
+    logit,
+    match_pairs,
+    stratify,
+)
 from analysis.attention.regression import refit, regress
 from tests.analysis.attention.columns import run_of, simulated
 
@@ -104,6 +111,37 @@ def test_regression_alone_gives_the_log_odds_ratio():
     found = regress(run, iou)
     assert found.alone.value == pytest.approx(np.log((10 / 30) / (30 / 10)) / 2, abs=1e-3)
     assert found.count == 80
+    assert found.counts == "40 / 40"
+
+
+def test_the_smaller_group_counts_for_a_regression():
+    wrong = np.repeat([1, 0], [30, 4])
+    run = run_of(np.stack([np.zeros(34, int), wrong], axis=1), confidence=np.linspace(0.2, 0.9, 34))
+    found = regress(run, np.linspace(0, 1, 34))
+    assert (found.count, found.counts, found.alone.count) == (34, "30 / 4", 4)
+    low = regress(run, np.arange(34) % 17 == 0)
+    assert low.coefficients["IoU"].count == 2  # two low images, fewer than the four that failed
+
+
+def test_being_low_gives_the_log_odds_ratio():
+    # Successes 30 of 40 at low IoU, 10 of 40 at others: odds 3 against 1 / 3.
+    wrong = np.repeat([1, 0, 1, 0], [30, 10, 10, 30])
+    run = run_of(np.stack([np.zeros(80, int), wrong], axis=1))
+    found = regress(run, np.repeat([True, False], 40))
+    assert found.alone.value == pytest.approx(np.log(9), abs=1e-2)
+
+
+def test_low_iou_beside_others_by_hand():
+    # Low: 0, 1; others 2, 3 of the same confidence and 4 far from both; 5 is wrong when clean.
+    run = run_of(
+        [[0, 1], [0, 1], [0, 1], [0, 0], [0, 0], [1, 1]],
+        confidence=[0.2, 0.8, 0.2, 0.8, 0.999, 0.5],
+        iou_box=[0.4, 0.1, 0.5, 0.9, 0.7, 0.2],
+    )
+    found = compare_low(run)
+    assert found.raw.difference.value == pytest.approx(1 - 1 / 3)
+    assert found.matched.difference.value == pytest.approx((0 + 1) / 2)
+    assert (found.matched.first.count, found.unmatched) == (2, 0)
 
 
 def test_resamples_are_fitted_as_scikit_learn_fits_them():

@@ -57,6 +57,18 @@ def test_areas_are_those_of_the_attention_pass():
     np.testing.assert_allclose(found, iou(areas, boxes), atol=1e-6)
 
 
+def test_every_map_meets_its_own_box_however_many_there_are():
+    maps = np.zeros((600, 2, 2), np.uint8)
+    maps[:300, 0, 0], maps[300:, 1, 1] = 255, 255
+    boxes = np.zeros((600, 4), bool)
+    boxes[:, 0] = True
+    ranks = first_ranks(maps.reshape(600, 4))
+    found = iou_of_ranks(ranks, boxes.sum(axis=1), boxes)
+    assert found.tolist() == [1.0] * 300 + [0.0] * 300
+    swapped = iou_of_ranks(ranks, boxes.sum(axis=1), boxes, np.arange(600)[::-1])
+    assert swapped.tolist() == [0.0] * 300 + [1.0] * 300
+
+
 def test_boxes_are_united():
     run = run_of([[0, 0]])
     run.columns["boxes"][0] = ((0.0, 0.0, 0.5, 0.5), (0.25, 0.25, 0.75, 0.75))
@@ -111,6 +123,7 @@ def test_rows_by_success():
     rows = {row.name: row.groups for row in group_rows(run, box_null(run))}
     assert rows["measured"].difference.value == pytest.approx(-0.5)
     assert rows["measured - other images"].difference.value == pytest.approx(-0.5)
+    assert rows["measured - centred disc"].difference.value == pytest.approx(-0.5)
     assert rows["random pixels"].difference.value == 0.0
 
 

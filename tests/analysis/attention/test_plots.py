@@ -7,6 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from analysis.attention import plots
+from analysis.attention.aligned import Aligned, Variant, common_images
 from tests.analysis.attention.columns import run_of, simulated
 
 OF_ONE_RUN = (
@@ -36,8 +37,14 @@ def test_groups_without_images_are_left_out(plot, prediction, tmp_path):
     assert (tmp_path / "few.png").stat().st_size > 1000
 
 
-def test_augmented_attacks_share_a_plot(tmp_path):
-    runs = {"StepLL": simulated(60, rounds=3), "A3, σ 10": simulated(60, rounds=3, seed=1)}
-    plots.plot_augmented(runs, tmp_path / "both.png")
-    plots.plot_augmented({"StepLL": runs["StepLL"]}, tmp_path / "one.png")
-    assert (tmp_path / "both.png").read_bytes() != (tmp_path / "one.png").read_bytes()
+def test_augmented_attacks_have_a_panel_each(tmp_path):
+    plain, more = simulated(60, rounds=3), simulated(60, rounds=3, seed=1)
+    right, other = common_images([plain, more])
+    iou = right.iou_clean()[:, 2]
+    first = Variant("StepLL", right, right.failed(3), iou)
+    second = Variant("StepLL + A3 (σ 10)", other, other.failed(3), other.iou_clean()[:, 2])
+    plots.plot_augmented(Aligned({"StepLL": (first, second, None)}, plain), tmp_path / "a.png")
+    both = {"StepLL": (first, second, None), "FGSM": (first, None, second)}
+    plots.plot_augmented(Aligned(both, plain), tmp_path / "b.png")
+    narrow, wide = (imread(tmp_path / name).shape[1] for name in ("a.png", "b.png"))
+    assert wide > 1.5 * narrow

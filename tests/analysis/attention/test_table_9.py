@@ -6,6 +6,8 @@ import pytest
 
 from aad_tf.attacks import a3, ifgsm, step_ll
 from analysis.attention import detection
+from analysis.attention.aligned import align
+from analysis.attention.augmented import sentences
 from analysis.attention.run import load_run
 from analysis.attention.table_9 import table_9
 
@@ -15,7 +17,7 @@ PLUS, MINUS = a3(PLAIN, 10), a3(PLAIN, -10)
 
 @pytest.fixture
 def make(write, record):
-    """Records a run: outcome and IoU after round 3 of each image, image 4 being wrong."""
+    """Records a run: outcome and IoU after round 3 of each image, one more being wrong."""
 
     def write_run(role, attack, fooled, ious, **options):
         rounds = attack.num_steps
@@ -24,7 +26,7 @@ def make(write, record):
             record(i, [0, 0, 0, int(i in fooled)] + [0] * (rounds - 3),
                    iou_clean=[1.0, 1.0, iou, *after])
             for i, iou in enumerate(ious)
-        ] + [record(4, [1] * (rounds + 1), iou_clean=0.0)]  # fmt: skip
+        ] + [record(99, [1] * (rounds + 1), iou_clean=0.0)]  # fmt: skip
         return load_run(write(f"d_clean_test_{role}", records, attack=attack, **options))
 
     return write_run
@@ -42,16 +44,13 @@ def runs(make):
 
 def test_accuracy_and_iou_by_hand(runs):
     rows = table_9(runs, "d", "clean").texts[0][1].rows
-    assert [row[:3] for row in rows if row[1] == "ours"] == [
-        ("StepLL", "ours", "4"),
-        ("StepLL + A3 (σ 10)", "ours", "4"),
-        ("StepLL + A3 (σ -10)", "ours", "4"),
-    ]
+    ours = [row[0] for row in rows if row[1] == "ours"]
+    assert ours == ["StepLL", "StepLL + A3 (σ 10)", "StepLL + A3 (σ -10)"]
     plain, paper, plus, paper_plus, minus = rows
-    assert [cell.split()[0] for cell in plain[3:]] == ["50.0", "–", "0.500", "–"]
-    assert [cell.split()[0] for cell in plus[3:]] == ["25.0", "-25.0", "0.400", "-0.100"]
-    assert [cell.split()[0] for cell in minus[3:]] == ["75.0", "+25.0", "0.900", "+0.400"]
-    assert (paper[3], paper_plus[3:5]) == ("3.8", ("3.3", "-0.5"))
+    assert [cell.split()[0] for cell in plain[2:]] == ["50.0", "–", "0.500", "–"]
+    assert [cell.split()[0] for cell in plus[2:]] == ["25.0", "-25.0", "0.400", "-0.100"]
+    assert [cell.split()[0] for cell in minus[2:]] == ["75.0", "+25.0", "0.900", "+0.400"]
+    assert (paper[2], paper_plus[2:4]) == ("3.8", ("3.3", "-0.5"))
 
 
 def test_differences_are_paired(runs):
@@ -79,18 +78,19 @@ def test_drift_as_a_sign_of_success_by_hand(runs):
     assert detection.NOTE in table.notes
 
 
-def test_every_attack_is_described(runs):
+def test_caption_describes_the_images_compared_and_every_attack(runs):
     text = table_9(runs, "d", "clean").page()
-    assert text.count("Attack: ") == 3
-    assert text.count("3 of 4") + text.count("3 of 3") == 3
-    assert "attention-augmented (A3) with σ -10" in text
+    assert "test 5 images (the published validation split), which every attack was run on" in text
+    assert "the 4 of them that are right without attack (test 4; 80.0 %)" in text
+    assert text.count("Attack: ") == 1 and "round 3 of 4" in text
+    assert "The same attention-augmented (A3), σ 10 and -10." in text
     assert "total ε 0.0471 in [0, 1] = 12/255" in text
 
 
 def test_what_was_not_run_says_so(runs):
     del runs["step_ll_a3_plus"]
     rows = table_9(runs, "d", "clean").texts[0][1].rows
-    assert ("StepLL, A3, σ above 0", "not run", *["–"] * 5) in rows
+    assert ("StepLL, A3, σ above 0", "not run", *["–"] * 4) in rows
     assert not [row for row in rows if row[0].startswith("FGSM")]
 
 
@@ -104,10 +104,43 @@ def test_no_table_without_a_pair_or_three_rounds(runs, make, write, record):
 def test_only_images_of_all_runs_are_compared(runs, write, record):
     records = [record(i, [0, 0, 0, 0], iou_clean=0.5) for i in (1, 3)]
     fewer = load_run(write("d_clean_test_step_ll_a3_minus", records, attack=MINUS))
-    rows = table_9({**runs, "step_ll_a3_minus": fewer}, "d", "clean").texts[0][1].rows
-    assert {row[2] for row in rows if row[1] == "ours"} == {"2"}
+    table = table_9({**runs, "step_ll_a3_minus": fewer}, "d", "clean")
+    rows = table.texts[0][1].rows
     # Of images 1 and 3 the plain attack fools the first.
-    assert rows[0][3].startswith("50.0") and rows[0][5].startswith("0.600")
+    assert rows[0][2].startswith("50.0") and rows[0][4].startswith("0.600")
+    assert {cell.estimate.count for cell in table.cells if cell.quantity == "percent"} == {2}
+    assert "the 2 of them that are right without attack (test 2; 100.0 %)" in table.page()
+
+
+def test_headline_claims_come_first(runs):
+    headlines = [claim.headline for claim in table_9(runs, "d", "clean").claims]
+    assert headlines == sorted(headlines, reverse=True) and headlines[0] and not headlines[-1]
+
+
+def test_sentences_on_a3_by_hand(runs):
+    start, attacks, together = sentences(align(runs))
+    assert start.startswith("On the 4 images of test that every attack was run on, after 3 rounds")
+    assert attacks.startswith("- StepLL, σ 10: accuracy -25.0 [")
+    assert "IoU with the clean attention -0.100 [-0.100, -0.100]; σ -10: accuracy +25.0" in attacks
+    # Four images decide nothing.
+    assert together.count("does not measurably move under StepLL") == 2
+
+
+def test_scatter_that_weakens_an_attack_is_said(make):
+    runs = {}
+    plain = ifgsm(4 / 255, num_steps=3)
+    for name, attack, augmented, kept in (
+        ("step_ll", PLAIN, PLUS, 30),
+        ("ifgsm", plain, a3(plain, 10), 5),
+    ):
+        runs[name] = make(name, attack, set(range(20)), [0.6] * 40)
+        runs[f"{name}_a3_plus"] = make(f"{name}_a3_plus", augmented, set(range(kept)), [0.2] * 40)
+    together = sentences(align(runs))[-1]
+    assert together == (
+        "With σ above 0 attention moves further under every attack; the attack is stronger "
+        "under StepLL, and weaker under FGSM: scattering attention does not always make an attack "
+        "stronger."
+    )
 
 
 def test_no_image_in_common_is_refused(runs, write, record):
@@ -124,6 +157,9 @@ def test_no_image_in_common_is_refused(runs, write, record):
         (MINUS, {}, "has sigma -10.0; its file's name says sigma above 0"),
         (PLAIN, {}, "has sigma None; its file's name says sigma above 0"),
         (a3(step_ll(8 / 255, num_steps=3), 10), {}, "step_size .* cannot be compared"),
+        (a3(step_ll(4 / 255, num_steps=3, relabel=False), 10), {}, "objective towards_first_least"),
+        (PLUS, {"study": {"cells": [5, 20]}}, "No|cells"),
+        (PLUS, {"study": {"explained": "prediction"}}, "explained prediction, .* label"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_refused(runs, make, attack, options, message):
@@ -140,4 +176,4 @@ def test_a_projected_attack_is_compared_within_its_budget(make):
     }
     table = table_9(runs, "d", "clean")
     assert "total ε 0.0157 in [0, 1] = 4/255 (projected into the budget)" in table.page()
-    assert [row[3] for row in table.texts[0][1].rows if row[1] == "paper"] == ["13.6", "10.8"]
+    assert [row[2] for row in table.texts[0][1].rows if row[1] == "paper"] == ["13.6", "10.8"]

@@ -61,3 +61,54 @@ def test_caption_tells_how_lime_was_set_up(run):
     assert "LIME, num_samples 1000, num_segments 50, seed 0; on average 21.5 superpixels" in text
     assert "0.0 % have no more than 10 superpixels" in text
     assert "1 of them have no box" in text
+
+
+def test_lime_beside_itself_is_the_floor_of_table_8(write, record):
+    def image(index, prediction, clean, repeat):
+        lime = {
+            "iou_clean": {"8": [clean], "10": [clean]},
+            "iou_repeat": {"8": [repeat], "10": [repeat / 2]},
+        }
+        methods = ("grad_cam", "lime")
+        return record(index, prediction, methods=methods, measured={"lime": lime})
+
+    records = [image(0, [0, 1], 0.1, 0.5), image(1, [0, 1], 0.3, 0.7), image(2, [0, 0], 0.6, 0.6)]
+    run = load_run(write("d_clean_test_lime", records))
+    assert run.iou_repeat(8).tolist() == [0.5, 0.7, 0.6]
+    table = table_8(run, "d", "clean")
+    rows = [row for row in table.texts[0][1].rows if row[1] == "same image, other samples"]
+    assert [row[2] for row in rows] == ["2 / 1", "2 / 1"]
+    assert [cell.split()[0] for cell in rows[0][3:]] == ["0.600", "0.600", "+0.000"]
+    assert [cell.split()[0] for cell in rows[1][3:]] == ["0.300", "0.300", "+0.000"]
+    (note,) = [note for note in table.notes if "At 8 features" in note]
+    # Both successes lie 0.4 under their own repetition, the failure nowhere under it.
+    assert "-0.400 [-0.400, -0.400]" in note and "+0.000 [+0.000, +0.000]" in note
+    assert "same image" not in table_7(run, "d", "clean").page()
+    assert "same image, other samples" in table.csv()
+
+
+def test_records_without_a_repetition_are_read_and_shown_as_before(run):
+    assert run.iou_repeat(8) is None
+    assert "other samples" not in table_8(run, "d", "clean").page()
+
+
+def test_a_repetition_that_only_some_records_hold_is_damage(write, record):
+    methods = ("grad_cam", "lime")
+    repeat = {"lime": {"iou_repeat": {"8": [0.5], "10": [0.5]}}}
+    records = [
+        record(0, [0, 1], methods=methods, measured=repeat),
+        record(1, [0, 1], methods=methods),
+    ]
+    with pytest.raises(ValueError, match="line 2: no lime/iou_repeat/8"):
+        load_run(write("d_clean_test_lime", records))
+
+
+def test_two_splits_are_read_where_one_lacks_the_repetition(write, record):
+    methods = ("grad_cam", "lime")
+    repeat = {"lime": {"iou_repeat": {"8": [0.5], "10": [0.5]}}}
+    newer = write("d_clean_test_lime", [record(0, [0, 1], methods=methods, measured=repeat)])
+    older = write(
+        "d_clean_validation_lime", [record(0, [0, 1], methods=methods)], split="validation"
+    )
+    run = load_run(newer, older)
+    assert len(run) == 2 and run.iou_repeat(8) is None
