@@ -15,7 +15,7 @@ from aad_tf import data, models
 from aad_tf.attacks import GradientSignAttack, step_ll
 from aad_tf.attacks.steps import compiled_step
 from aad_tf.attention import grad_cam, grad_cam_plus_plus
-from aad_tf.attention_study import study_attention
+from aad_tf.attention_study import Options, study_attention
 from aad_tf.classifier import Classifier
 from benchmarks.report import Finding, Section, at_least, at_most, rows
 from benchmarks.subject import SEED, Subject
@@ -25,6 +25,8 @@ OURS = "aad_tf.attention_study.study_attention"
 PASSES = "the network passes alone"
 SEPARATE = "attack.rounds, predict, grad_cam, grad_cam_plus_plus"
 _ROUNDS = 3
+# Fit the 4x4 grid of the smaller images too.
+_CELLS = (5, 10)
 
 
 def run(subject: Subject) -> Section:
@@ -92,6 +94,7 @@ def _study(
             attack,
             output=Path(directory) / "records.jsonl.gz",
             batch_size=batch_size,
+            options=Options(cells=_CELLS),
         )
 
 

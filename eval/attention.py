@@ -33,6 +33,7 @@ _EPSILON = flags.DEFINE_string("epsilon", None, "Size of a named attack, e.g. 4/
 _ROUNDS = flags.DEFINE_integer("rounds", None, "Rounds of a named attack.", 1)
 _SIGMA = flags.DEFINE_float("sigma", None, "Adds A3's attention term, of either sign.")
 _METHODS = flags.DEFINE_list("methods", "grad_cam,grad_cam_plus_plus", "Also lime.")
+_CELLS = flags.DEFINE_list("cells", "5,10,20,30", "Sizes of areas compared with the clean map's.")
 _MAPS = flags.DEFINE_list("keep_maps", "grad_cam,lime", "Methods whose maps are recorded.")
 _LIME = flags.DEFINE_integer("lime_samples", 1000, "Perturbed images for each LIME map.", 2)
 _SEED = flags.DEFINE_integer("seed", 0, "Of random starts and LIME.")
@@ -58,6 +59,7 @@ def _study() -> attention_study.StudyReport:
     )
     options = attention_study.Options(
         methods=tuple(_METHODS.value),
+        cells=tuple(map(int, _CELLS.value)),
         keep_maps=tuple(_MAPS.value),
         seed=_SEED.value,
         lime={"num_samples": _LIME.value} if "lime" in _METHODS.value else {},

@@ -110,7 +110,8 @@ class Explainer:
         if max(options.cells) >= cells:
             raise ValueError(
                 f"The attention layer {classifier.attention_layer!r} has {cells} cells, so areas "
-                f"must be smaller; got cells={options.cells}."
+                f"must be smaller; got cells={options.cells}. Choose others: Options(cells=...), or "
+                f"--cells=... on the command line."
             )
         chosen = {key: _plain(value) for key, value in asdict(options).items()}
         if "lime" in options.methods:
