@@ -6,8 +6,9 @@ import importlib.metadata
 import inspect
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,6 +77,20 @@ class Options:
             ) from error
 
 
+class Passes(NamedTuple):
+    """What the network gave for a batch.
+
+    Attributes:
+        rounds: the batch at every point of the attack.
+        lime: a `LimeExplanation` for each round; empty without LIME.
+        lime_again: of the clean images, with other samples.
+    """
+
+    rounds: list[Round]
+    lime: Sequence[Any] = ()
+    lime_again: Any = None
+
+
 class Explainer:
     """Follows an attack on each batch and measures what it does to attention.
 
@@ -110,8 +125,8 @@ class Explainer:
         if max(options.cells) >= cells:
             raise ValueError(
                 f"The attention layer {classifier.attention_layer!r} has {cells} cells, so areas "
-                f"must be smaller; got cells={options.cells}. Choose others: Options(cells=...), or "
-                f"--cells=... on the command line."
+                f"must be smaller; got cells={options.cells}. Choose others: "
+                f"Options(cells=...), or --cells=... on the command line."
             )
         chosen = {key: _plain(value) for key, value in asdict(options).items()}
         if "lime" in options.methods:
@@ -124,12 +139,8 @@ class Explainer:
             {**chosen, "batch_size": batch_size},
         )
 
-    def records(self, batch: Batch) -> list[dict[str, Any]]:
-        """Records of a batch.
-
-        Raises:
-            ValueError: the network returned NaN or infinity.
-        """
+    def passes(self, batch: Batch) -> Passes:
+        """Runs the network on a batch, and does nothing else."""
         rounds = list(
             follow(
                 self.classifier,
@@ -141,27 +152,40 @@ class Explainer:
                 batch.first_index,
             )
         )
+        if "lime" not in self.options.methods:
+            return Passes(rounds)
+        return Passes(
+            rounds, [self._lime(batch, step) for step in rounds], self._again(batch, rounds[0])
+        )
+
+    def records(self, batch: Batch, passes: Passes) -> list[dict[str, Any]]:
+        """Measures what the network gave for a batch; pure NumPy.
+
+        Raises:
+            ValueError: the network returned NaN or infinity.
+        """
+        rounds = passes.rounds
         known: dict[str, Any] = {
             name: np.stack([getattr(step.explanation, name) for step in rounds])
             for name in ("prediction", "confidence", "top_confidence")
         }
         for round_number, step in enumerate(rounds):
             _refuse_non_finite(step.explanation, round_number, batch.first_index)
-        known |= self._map_columns(batch, rounds)
+        known |= self._map_columns(batch, passes)
         labels = batch.labels.numpy()
         return batch_records(batch.first_index, labels, batch.boxes, batch.objects.area, known)
 
-    def _map_columns(self, batch: Batch, rounds: list[Round]) -> dict[str, Any]:
+    def _map_columns(self, batch: Batch, passes: Passes) -> dict[str, Any]:
+        rounds, found = passes.rounds, passes.lime
         measured, signed = {}, {}
         for method in self.options.methods:
             if method == "lime":
-                found = self._lime(batch, rounds)
                 signed[method] = columns.lime_maps(found, self._grid)
                 measured[method] = columns.lime_columns(
                     found, signed[method], batch.objects, self.options.features
                 )
                 measured[method]["iou_repeat"] = columns.lime_overlaps(
-                    [found[0], self._again(batch, rounds[0])], self.options.features
+                    [found[0], passes.lime_again], self.options.features
                 )
                 continue
             signed[method] = np.stack([getattr(step.explanation, method) for step in rounds])
@@ -176,18 +200,14 @@ class Explainer:
         }
         return {"maps": measured, "agreement": agreement}
 
-    def _lime(self, batch: Batch, rounds: list[Round]) -> list[Any]:
+    def _lime(self, batch: Batch, step: Round, seed: int = 0) -> Any:
         options = {"seed": self.options.seed, **self.options.lime}
-        return [
-            lime(self.classifier, step.images, self._class_ids(batch, step), **options)
-            for step in rounds
-        ]
+        options["seed"] += seed
+        return lime(self.classifier, step.images, self._class_ids(batch, step), **options)
 
     def _again(self, batch: Batch, step: Round) -> Any:
         """LIME with other samples: how far its areas agree with themselves."""
-        options = {"seed": self.options.seed, **self.options.lime}
-        options["seed"] += _OTHER_SAMPLES
-        return lime(self.classifier, step.images, self._class_ids(batch, step), **options)
+        return self._lime(batch, step, seed=_OTHER_SAMPLES)
 
     def _class_ids(self, batch: Batch, step: Round) -> Any:
         if self.options.explained == "label":

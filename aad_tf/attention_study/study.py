@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,8 +171,7 @@ class _Run:
     def go(self, progress: Callable[[Progress], None] | None) -> None:
         """Studies the batches that are left."""
         began = time.monotonic()
-        for batch in self._source.batches(self._explainer.classifier, self._reused):
-            records = self._explainer.records(batch)
+        for records in self._measured():
             self._journal.append(records)
             self.counts.add(records)
             self._seconds = time.monotonic() - began
@@ -183,6 +183,18 @@ class _Run:
                 f"The data set ended after {self.counts.examples} examples; {self._total} were "
                 f"announced. Is the copy complete?"
             )
+
+    def _measured(self) -> Iterator[list[dict[str, Any]]]:
+        """Records batch by batch; one batch is measured while the network works on the next."""
+        waiting: Future[list[dict[str, Any]]] | None = None
+        with ThreadPoolExecutor(1, "measure") as measuring:
+            for batch in self._source.batches(self._explainer.classifier, self._reused):
+                passes = self._explainer.passes(batch)
+                if waiting is not None:
+                    yield waiting.result()
+                waiting = measuring.submit(self._explainer.records, batch, passes)
+            if waiting is not None:
+                yield waiting.result()
 
     def result(self) -> dict[str, Any]:
         """Counts and rates for the summary."""
