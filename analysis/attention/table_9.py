@@ -42,7 +42,7 @@ def table_9(runs: Mapping[str, AttentionRun], dataset: str, network: str) -> Att
     found = align(runs)
     if found is None:
         return None
-    draft = Draft("9", f"{dataset}_{network}", list(TABLE_9.notes))
+    draft = Draft("9", f"{dataset}_{network}", [*TABLE_9.notes, *_scale_notes(found)])
     for name, variants in found.variants.items():
         _add_attack(draft, name, variants)
         detection.add(draft, name, [(v.name, v.kept, v.iou) for v in variants if v is not None])
@@ -55,6 +55,23 @@ def table_9(runs: Mapping[str, AttentionRun], dataset: str, network: str) -> Att
     )
     more = ("Does attention drift tell which attacks fooled the network?", detection.HEADS)
     return draft.finish(title, _facts(found, network), (*_HEADS, "against plain"), more)
+
+
+def _scale_notes(found: Aligned) -> list[str]:
+    """How the attention term is scaled where it is not as printed, by the runs' own words."""
+    objectives = [
+        str(variant.run.study["attack"]["objective"])
+        for group in found.variants.values()
+        for variant in group[1:]
+        if variant is not None
+    ]
+    if all("reduction=sum" in text and "scale=none" in text for text in objectives):
+        return []
+    return [
+        "Eq. 10 sums |Att(x) - g(x)| over the cells, with g as it is. Unless an attack's name says "
+        "otherwise, g is divided by its maximum here and the sum by the number of cells: σ 10 "
+        "weighs the mean difference of a cell. The printed sum was not run on these images."
+    ]
 
 
 def _facts(found: Aligned, network: str) -> tuple[str, ...]:
