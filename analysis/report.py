@@ -44,6 +44,9 @@ def readme_block(results_dir: PathLike, attention: list[list[AttentionTable]] | 
     if any(table.number == "1" for group in attention for table in group):
         page_name = f"results/{findings.PAGE}"
         parts.append(f"Matched comparisons, chance levels and plots: [{page_name}]({page_name}).")
+    if networks.read(results_dir):
+        path = f"results/tables/{networks.STEM}.md"
+        parts.append(f"How these networks were trained, and their accuracies: [{path}]({path}).")
     return "\n\n".join([table_5_text.READING, *parts])
 
 

@@ -44,7 +44,13 @@ def readme_section(groups: list[list[AttentionTable]]) -> str:
     if not groups:
         return NOT_RUN
     tables, others = groups[0], groups[1:]
-    claims = [(_link(table), claim) for table in tables for claim in table.claims if claim.headline]
+    # What the paper speaks of; the tables have the rest.
+    claims = [
+        (_link(table), claim)
+        for table in tables
+        for claim in table.claims
+        if claim.headline and claim.direction
+    ]
     parts = [
         f"### Attention under attack, {tables[0].name}",
         " ".join(tables[0].facts),
