@@ -143,8 +143,11 @@ def plot_augmented(found: Aligned, path: PathLike) -> None:
                 _path_of_rounds(panel, variant, style)
         x_label = f"mean IoU with the clean map, {main_cells(found.first)} cells"
         _label(panel, f"{name}; numbers: round", x_label, "still classified right, %")
-        panel.set_xlim(0, 1)
-        panel.set_ylim(0, 100)
+    # The same on all panels, and no wider than the points need: they lie close together.
+    right, top = (max(getattr(panel.dataLim, side) for panel in panels) for side in ("x1", "y1"))
+    for panel in panels:
+        panel.set_xlim(0, min(1.0, right + 0.05))
+        panel.set_ylim(0, min(100.0, top + 5))
     _save(figure, panels, path)
 
 
@@ -155,7 +158,8 @@ def _path_of_rounds(panel: Axes, variant: Variant, style: tuple) -> None:
     iou = run.iou_clean(gradient_method(run), main_cells(run))[:, :ROUNDS].mean(axis=0)
     panel.plot(iou, kept, color=color, marker=marker, ls=line, label=variant.name)
     for k, x, y in zip(rounds, iou, kept, strict=True):
-        panel.annotate(str(k), (x, y), (4, 4), textcoords="offset points", fontsize=8)
+        offset = {"textcoords": "offset points", "fontsize": 8, "color": color}
+        panel.annotate(str(k), (x, y), (5, 4), **offset)
 
 
 def _groups(run: AttentionRun, round_number: int) -> list[tuple[np.ndarray, tuple, str]]:
