@@ -20,7 +20,7 @@ from aad_tf.results import read_records, read_summary
 ROOT = Path(__file__).resolve().parents[2]
 ATTACKS = ("fgsm(epsilon=0.1)", "ifgsm(epsilon=0.1)")
 # Most digits withstand it, so it takes all its steps: long enough to be killed on the way.
-LONG = "--attacks=fgsm(epsilon=0.01); pgd(epsilon=0.01, step_size=0.002, num_steps=60, restarts=3)"
+LONG = "--attacks=fgsm(epsilon=0.01); pgd(epsilon=0.01, step_size=0.002, num_steps=300, restarts=3)"
 
 
 def command(*arguments: object) -> list[str]:
