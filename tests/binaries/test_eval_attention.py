@@ -119,7 +119,13 @@ def test_killed_and_resumed_it_writes_the_same_file(network: Path, tmp_path: Pat
     stops = ((40, signal.SIGKILL, -signal.SIGKILL), (300, signal.SIGINT, 130))
     for records, stop, code in stops:
         process = subprocess.Popen(
-            command(*flags), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            command(*flags),
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         wait_for_records(process, journal_path(output), records)
         process.send_signal(stop)

@@ -65,6 +65,8 @@ def stopped_after(records: int, stop: signal.Signals, output: Path, *flags: obje
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 200
     while process.poll() is None and time.monotonic() < deadline:
