@@ -6,9 +6,9 @@ import os
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from aad_tf.distribute import in_agreement, is_chief
 from aad_tf.logs import LOGGER
 
 
@@ -21,7 +21,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     Saved are weights, optimizer, dropout seeds, running metrics, and the position in the data.
     Files are written by `tf.train.CheckpointManager`, which replaces the newest pointer last, so
-    a kill at any moment leaves the previous checkpoint usable.
+    a kill at any moment leaves the previous checkpoint usable. Under a strategy of several workers
+    every one must have this callback: the first writes, and all read.
 
     Args:
         model: the compiled model.
@@ -48,11 +49,15 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         super().__init__()
         self._epoch = tf.Variable(0, dtype=tf.int64)
         self._step = tf.Variable(0, dtype=tf.int64)
-        model.optimizer.build(model.trainable_variables)
+        self._strategy = model.distribute_strategy
+        with self._strategy.scope():
+            model.optimizer.build(model.trainable_variables)
         self._metrics = [variable.value for variable in model.metrics_variables]
+        # Replicas hold different parts of a metric: what is saved is their sum.
+        self._sums = [tf.Variable(tf.zeros_like(metric)) for metric in self._metrics]
         state = [variable.value for variable in model.variables + model.optimizer.variables]
         checkpoint = tf.train.Checkpoint(
-            epoch=self._epoch, step=self._step, state=state, metrics=self._metrics
+            epoch=self._epoch, step=self._step, state=state, metrics=self._sums
         )
         self._checkpoint = checkpoint
         self._manager = tf.train.CheckpointManager(checkpoint, os.fspath(directory), keep)
@@ -61,7 +66,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._steps_per_epoch = steps_per_epoch
         self._first_step = 0
         self._last_saved = 0
-        self._restored_metrics: list[np.ndarray] | None = None
+        self._done = 0
+        self._restored = False
 
     def restore(self) -> tuple[int, int]:
         """Restores the newest checkpoint that can be read.
@@ -70,8 +76,19 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             Epoch and step within it to go on from; (0, 0) if there is no checkpoint.
 
         Raises:
-            CheckpointError: there are checkpoints, but none can be read.
+            CheckpointError: there are checkpoints, but none can be read, or workers read
+                different ones.
         """
+        position = self._newest()
+        if not in_agreement(self._strategy, position):
+            raise CheckpointError(
+                f"Workers read different checkpoints; this one was saved at epoch "
+                f"{position[0] + 1}, step {position[1]}. Is {self._manager.directory} the same "
+                f"directory on every machine?"
+            )
+        return position
+
+    def _newest(self) -> tuple[int, int]:
         failures = []
         for path in reversed(self._manager.checkpoints):
             try:
@@ -93,28 +110,45 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     def _position(self) -> tuple[int, int]:
         epoch, step = int(self._epoch), int(self._step)
-        self._first_step = self._last_saved = step
-        if step:
-            self._restored_metrics = [variable.numpy() for variable in self._metrics]
+        self._first_step = self._last_saved = self._done = step
+        self._restored = step > 0
         return epoch, step
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Puts back the running metrics of an epoch that was interrupted."""
         self._epoch.assign(epoch)
-        if self._restored_metrics is not None:
-            for variable, value in zip(self._metrics, self._restored_metrics, strict=True):
-                variable.assign(value)
-            self._restored_metrics = None
+        if self._restored:
+            self._strategy.run(tf.function(self._put_back))
+            self._restored = False
+
+    def _put_back(self) -> None:
+        """Gives the sums of metrics to the first replica and nothing to the others."""
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
+        for metric, total in zip(self._metrics, self._sums, strict=True):
+            metric.assign(tf.where(first, total, tf.zeros_like(total)))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves when the next multiple of `every` steps was reached."""
         done = self._first_step + batch + 1
+        self._done = done
         if done - self._last_saved >= self._every and done < self._steps_per_epoch:
             self._save(int(self._epoch), done)
 
+    def save_here(self) -> bool:
+        """Saves between two steps, if this is not the end of an epoch, which saves by itself.
+
+        Returns:
+            Whether everything up to here is saved.
+        """
+        if self._done >= self._steps_per_epoch:
+            return False
+        if self._done != self._last_saved:
+            self._save(int(self._epoch), self._done)
+        return True
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Saves the start of the next epoch."""
-        self._first_step = 0
+        self._first_step = self._done = 0
         self._save(epoch + 1, 0)
 
     def _save(self, epoch: int, step: int) -> None:
@@ -126,5 +160,9 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             )
         self._epoch.assign(epoch)
         self._step.assign(step)
-        self._manager.save()
+        # Reading a metric adds up its parts, which every worker takes part in.
+        for total, metric in zip(self._sums, self._metrics, strict=True):
+            total.assign(tf.convert_to_tensor(metric))
+        if is_chief(self._strategy):
+            self._manager.save()
         self._last_saved = step

@@ -99,6 +99,7 @@ class ExperimentConfig:
         reference: what it reproduces, e.g. `AAD Table 5, MNIST, row ...`.
         budget: hardware and hours it was measured to take, and what to expect.
         dataset: a name of `aad_tf.data.available()`.
+        image_size: side that images are resized to; 0 for that of the data.
         model: a name of `aad_tf.models.available()`.
         model_options: keyword arguments of the model's builder.
         attention_layer: layer to explain; empty to find it.
@@ -111,12 +112,15 @@ class ExperimentConfig:
         warmup_epochs: epochs over which a cosine schedule grows to `learning_rate`.
         decay_epochs: epochs between two steps of an exponential schedule.
         decay_rate: factor of such a step.
-        label_smoothing: of the cross-entropies of training, those of AAD left out.
+        label_smoothing: of the classification losses of training.
         augmentation: random changes of training images; a name of `aad_tf.data.AUGMENTATIONS`.
         initial_weights: model directory whose trained network training starts from; empty to
             start afresh.
-        batch_size: examples a step.
+        batch_size: examples a step, on all replicas together.
+        replica_batch_size: examples a step on each replica; 0 to divide `batch_size` among them.
+            If given, `batch_size` is what `learning_rate` is meant for; see `for_replicas`.
         epochs: passes over the training part.
+        train_examples: first so many training examples that an epoch has, for trials; 0 for all.
         precision: Keras dtype policy of the network.
         seed: seeds weights, order of examples, dropout and random starts.
         validation_examples: how many validation examples to watch each epoch; 0 for none.
@@ -145,7 +149,10 @@ class ExperimentConfig:
     augmentation: str = "none"
     initial_weights: str = ""
     batch_size: int = 100
+    replica_batch_size: int = 0
+    image_size: int = 0
     epochs: int = 5
+    train_examples: int = 0
     precision: str = "float32"
     seed: int = 0
     validation_examples: int = 1000
@@ -157,7 +164,14 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "checkpoint_steps", "steps_per_execution"):
             check_count(getattr(self, name), name)
-        for name in ("validation_examples", "seed", "warmup_epochs"):
+        for name in (
+            "validation_examples",
+            "train_examples",
+            "seed",
+            "warmup_epochs",
+            "replica_batch_size",
+            "image_size",
+        ):
             check_count(getattr(self, name), name, least=0)
         for name in ("learning_rate", "decay_epochs", "decay_rate"):
             if not getattr(self, name) > 0:
@@ -181,6 +195,46 @@ def _check_schedule(config: ExperimentConfig) -> None:
         raise ValueError(
             f"warmup_epochs must be less than epochs ({config.epochs}), got {config.warmup_epochs}."
         )
+
+
+def for_replicas(config: ExperimentConfig, replicas: int) -> ExperimentConfig:
+    """What a config comes to on so many replicas.
+
+    With `replica_batch_size` the global batch is that many examples on each replica, and the
+    learning rate is scaled by global batch / `batch_size` (Goyal et al. 2017). Without, the global
+    batch is `batch_size` and the learning rate stays, so the number of replicas changes nothing
+    but speed.
+
+    Args:
+        config: as asked for.
+        replicas: devices that train in step.
+
+    Returns:
+        The config with `batch_size` and `learning_rate` as they are trained with.
+
+    Raises:
+        ValueError: a global batch that does not divide among the replicas.
+
+    Example:
+        >>> preset = ExperimentConfig(batch_size=1600, replica_batch_size=32, learning_rate=0.045)
+        >>> for_replicas(preset, 50).learning_rate, for_replicas(preset, 2).learning_rate
+        (0.045, 0.0018)
+    """
+    check_count(replicas, "replicas")
+    if config.replica_batch_size:
+        batch_size = config.replica_batch_size * replicas
+        rate = config.learning_rate * batch_size / config.batch_size
+        return dataclasses.replace(
+            config, batch_size=batch_size, learning_rate=rate, replica_batch_size=0
+        )
+    if config.batch_size % replicas:
+        near = max(config.batch_size // replicas, 1)
+        raise ValueError(
+            f"batch_size {config.batch_size} does not divide among {replicas} replicas. Use "
+            f"--config.batch_size={near * replicas}, or --config.replica_batch_size={near} to "
+            f"scale the learning rate with the number of replicas."
+        )
+    return config
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:

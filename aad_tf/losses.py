@@ -15,13 +15,19 @@ from aad_tf.checks import near_names
 from aad_tf.ops import at_least_float32, safe_divide, safe_norm
 
 
-def soft_margin(labels: tf.Tensor, logits: tf.Tensor, reduction: str = "mean") -> tf.Tensor:
+def soft_margin(
+    labels: tf.Tensor,
+    logits: tf.Tensor,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> tf.Tensor:
     """Multi-label soft margin loss against the one-hot label, L_c of [AAD Eq. 9].
 
     Args:
         labels: int `[batch]`.
         logits: `[batch, classes]`.
         reduction: over classes, `"mean"` (the usual definition) or `"sum"`.
+        label_smoothing: part of the target that is spread evenly over all classes, in [0, 1).
 
     Returns:
         `[batch]`, non-negative.
@@ -37,6 +43,8 @@ def soft_margin(labels: tf.Tensor, logits: tf.Tensor, reduction: str = "mean") -
         raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}.")
     logits = at_least_float32(logits)
     targets = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    if label_smoothing:
+        targets = targets * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
     values = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
     reduce = tf.reduce_mean if reduction == "mean" else tf.reduce_sum
     return reduce(values, axis=-1)
@@ -91,9 +99,9 @@ def _example_axes(values: tf.Tensor) -> tuple[int, ...]:
     return tuple(range(1, values.shape.rank))
 
 
-CLASSIFICATIONS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
-    "soft_margin": soft_margin,
-    "soft_margin_sum": lambda labels, logits: soft_margin(labels, logits, "sum"),
+CLASSIFICATIONS: dict[str, Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]] = {
+    "soft_margin": lambda labels, logits, smooth: soft_margin(labels, logits, "mean", smooth),
+    "soft_margin_sum": lambda labels, logits, smooth: soft_margin(labels, logits, "sum", smooth),
     "cross_entropy": cross_entropy,
 }
 DISTANCES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
@@ -218,9 +226,11 @@ class AADLosses:
         """A copy with some parts exchanged."""
         return dataclasses.replace(self, **parts)
 
-    def classification_loss(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    def classification_loss(
+        self, labels: tf.Tensor, logits: tf.Tensor, label_smoothing: float = 0.0
+    ) -> tf.Tensor:
         """L_c, `[batch]`."""
-        return CLASSIFICATIONS[self.classification](labels, logits)
+        return CLASSIFICATIONS[self.classification](labels, logits, label_smoothing)
 
     def rectification_loss(self, logits: tf.Tensor, masked_logits: tf.Tensor) -> tf.Tensor:
         """One term of L_r, `[batch]`."""

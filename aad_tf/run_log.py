@@ -18,6 +18,8 @@ from aad_tf.logs import LOGGER
 from aad_tf.provenance import provenance
 from aad_tf.results import write_atomically, write_json_atomically
 
+PROGRESS_SECONDS = 30.0
+
 
 class EpochHistory(keras.callbacks.Callback):
     """Writes one row an epoch to a CSV file, replaced whole so that it is never cut short.
@@ -57,7 +59,7 @@ class ProgressLog(keras.callbacks.Callback):
         seconds: least time between two lines.
     """
 
-    def __init__(self, epochs: int, steps: int, seconds: float = 30.0) -> None:
+    def __init__(self, epochs: int, steps: int, seconds: float = PROGRESS_SECONDS) -> None:
         super().__init__()
         self.first_step = 0
         self._epochs, self._steps, self._seconds = epochs, steps, seconds
@@ -82,7 +84,7 @@ class ProgressLog(keras.callbacks.Callback):
             return
         self._last = now
         rate = self._done / max(now - self._began, 1e-9)
-        left = ((self._epochs - self._epoch) * self._steps - step) / max(rate, 1e-9)
+        left = (self._epochs - self._epoch) * self._steps - step
         values = " ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
         LOGGER.info(
             "epoch %d/%d step %d/%d %.2f steps/s ETA %s %s",
@@ -91,7 +93,7 @@ class ProgressLog(keras.callbacks.Callback):
             step,
             self._steps,
             rate,
-            _clock(left),
+            _clock(left / rate) if rate else "unknown",
             values,
         )
 
@@ -117,12 +119,15 @@ class RunRecord(keras.callbacks.Callback):
         path: the file; an earlier record of the same run is continued.
         config: what is trained.
         dataset: the copy of the data it is trained on.
+        replicas: devices that train in step, noted with each start.
 
     Raises:
         ValueError: the earlier part of the run was trained on another copy of the data.
     """
 
-    def __init__(self, path: Path, config: ExperimentConfig, dataset: DatasetInfo) -> None:
+    def __init__(
+        self, path: Path, config: ExperimentConfig, dataset: DatasetInfo, replicas: int = 1
+    ) -> None:
         super().__init__()
         self._path = path
         earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -136,7 +141,7 @@ class RunRecord(keras.callbacks.Callback):
             "state": "running",
             "preset": config.name,
             "dataset": copy,
-            "starts": [*earlier.get("starts", []), provenance()],
+            "starts": [*earlier.get("starts", []), {**provenance(), "replicas": replicas}],
             "seconds": earlier.get("seconds", 0.0),
         }
         self._began = time.monotonic()

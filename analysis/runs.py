@@ -120,13 +120,15 @@ def read_run(results_dir: PathLike, dataset: str, preset: str) -> Run | None:
         The run, or None if its network was not evaluated.
 
     Raises:
-        ValueError: a file that is no record of this project; the message names it.
+        ValueError: a file that is no record of this project, or a shard; the message names it.
     """
     name = f"{dataset}_{preset}"
     summary = Path(results_dir) / "robustness" / f"{name}.summary.json"
     if not summary.is_file():
         return None
     contents = read_summary(summary)
+    if contents.get("evaluated", {}).get("shard") is not None:
+        raise ValueError(f"{summary} is a shard of an evaluation; merge its shards first.")
     evaluated_on = _evaluated_data(contents).get("name", dataset)
     if evaluated_on != dataset:
         raise ValueError(f"{summary} was evaluated on {evaluated_on}, its name says {dataset}.")

@@ -3,8 +3,8 @@
     python -m eval.attention --model_dir=runs/tiny_imagenet_boxes_clean --attack=step_ll \
         --dataset=tiny_imagenet_boxes --epsilon=4/255 --rounds=3 --output=attention.jsonl.gz
 
-An interrupted run of the same command is resumed. Parts run anywhere with --shard=3/50, and
-`python -m eval.merge_attention` joins them.
+An interrupted run of the same command is resumed. Parts run anywhere with --shard=3/50, or on the
+workers of a cluster with --shard=cluster, and `python -m eval.merge_attention` joins them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from absl import app, flags
 
 from aad_tf import attention_study, data, evaluation, results
-from eval import running
+from eval import running, sharding
 from eval.attention_inputs import open_attack, open_network, open_part
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory that train.main wrote.")
@@ -26,7 +26,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default 
 _ANNOTATIONS = flags.DEFINE_string("annotations", None, "imagenet2012: ILSVRC2012_bbox_val_v3.tgz.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Resize images to this side.", 1)
 _LIMIT = flags.DEFINE_integer("limit", None, "Only the first so many examples.", 1)
-_SHARD = flags.DEFINE_string("shard", None, "Only this part, e.g. 3/50.")
+_SHARD = flags.DEFINE_string("shard", None, sharding.HELP)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 50, "Images at a time.", 1)
 _ATTACK = flags.DEFINE_string("attack", "step_ll", "Name, or step_ll(epsilon=4/255, num_steps=3).")
 _EPSILON = flags.DEFINE_string("epsilon", None, "Size of a named attack, e.g. 4/255.")
@@ -41,7 +41,8 @@ _OUTPUT = flags.DEFINE_string("output", None, "File of records (.jsonl.gz).", re
 
 
 def _study() -> attention_study.StudyReport:
-    results.check_writable(_OUTPUT.value)
+    shard, output = sharding.own_part(_SHARD.value, _OUTPUT.value)
+    results.check_writable(output)
     attack = open_attack(_ATTACK.value, _EPSILON.value, _ROUNDS.value, _SIGMA.value)
     part = open_part(
         _DATASET.value,
@@ -51,7 +52,7 @@ def _study() -> attention_study.StudyReport:
         annotations=_ANNOTATIONS.value,
         image_size=_IMAGE_SIZE.value,
         limit=_LIMIT.value,
-        shard=_SHARD.value,
+        shard=shard,
     )
     info = data.boxed_info(_DATASET.value, _DATA_DIR.value, _ANNOTATIONS.value, _IMAGE_SIZE.value)
     classifier, model = open_network(
@@ -69,12 +70,12 @@ def _study() -> attention_study.StudyReport:
             classifier,
             part.opened,
             attack,
-            output=_OUTPUT.value,
+            output=output,
             batch_size=_BATCH_SIZE.value,
             options=options,
             first_index=part.first,
             num_examples=part.count,
-            shard=part.shard,
+            shard=shard,
             description={"model": model, "dataset": part.description},
             class_names=part.class_names,
             progress=line,
@@ -86,7 +87,9 @@ def main(argv: list[str]) -> None:
     running.run(
         lambda: attention_study.format_summary(_study().summary),
         argv[1:],
-        resumed_from=lambda: evaluation.journal_path(_OUTPUT.value),
+        resumed_from=lambda: evaluation.journal_path(
+            sharding.own_part(_SHARD.value, _OUTPUT.value)[1]
+        ),
     )
 
 

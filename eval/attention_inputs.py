@@ -12,8 +12,8 @@ import tensorflow as tf
 from aad_tf import configs, data, model_directory, models
 from aad_tf.attacks import GradientSignAttack, a3
 from aad_tf.attacks.parsing import parse_attack
-from aad_tf.attention_study import parse_shard, shard_range
 from aad_tf.classifier import Classifier
+from aad_tf.evaluation import shard_range
 from aad_tf.provenance import portable, provenance_path
 
 
@@ -25,7 +25,6 @@ class BoxedPart:
         opened: from the place of an example to batches from there on.
         first: place of the first example.
         count: number of examples.
-        shard: (number, count), or None for the whole.
         description: which copy and split it is, ready for JSON.
         class_names: one name a class.
     """
@@ -33,7 +32,6 @@ class BoxedPart:
     opened: Callable[[int], tf.data.Dataset]
     first: int
     count: int
-    shard: tuple[int, int] | None
     description: dict[str, Any]
     class_names: tuple[str, ...]
 
@@ -101,7 +99,7 @@ def open_part(
     annotations: str | None = None,
     image_size: int | None = None,
     limit: int | None = None,
-    shard: str | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> BoxedPart:
     """Opens a split of a data set, or a shard of it.
 
@@ -113,7 +111,7 @@ def open_part(
         annotations: box archive of imagenet2012.
         image_size: side that images are resized to.
         limit: only the first so many examples.
-        shard: "number/count", or None.
+        shard: (number, count) of a part of these, or None.
 
     Raises:
         ValueError: unknown names, missing data, a shard or count that cannot be.
@@ -122,8 +120,7 @@ def open_part(
     if split not in info.num_examples:
         raise ValueError(f"{name} has the splits {', '.join(info.num_examples)}, got {split!r}.")
     total = min(limit or info.num_examples[split], info.num_examples[split])
-    parsed = parse_shard(shard) if shard else None
-    first, stop = shard_range(total, batch_size, *parsed) if parsed else (0, total)
+    first, stop = shard_range(total, batch_size, *shard) if shard else (0, total)
 
     def opened(start: int) -> tf.data.Dataset:
         return data.boxed_batches(
@@ -139,7 +136,7 @@ def open_part(
     }
     if annotations:
         description["boxes"] = _coverage(split, annotations, data_dir)
-    return BoxedPart(opened, first, stop - first, parsed, description, info.class_names)
+    return BoxedPart(opened, first, stop - first, description, info.class_names)
 
 
 def _coverage(split: str, annotations: str, data_dir: str | None) -> dict[str, int]:

@@ -12,6 +12,7 @@ from aad_tf import configs, data, export, model_directory
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.parsing import parse_attack, split_attacks
 from aad_tf.classifier import Classifier
+from aad_tf.evaluation import shard_range
 from aad_tf.provenance import portable
 
 
@@ -38,12 +39,14 @@ class NamedDataset:
 
     Attributes:
         batches: (images, labels), in the same order every time.
-        description: which copy and part it is, ready for JSON.
+        description: which copy and split it is, ready for JSON.
+        first: place of the first example in the split.
         num_examples: its size.
     """
 
     batches: tf.data.Dataset
     description: dict[str, Any]
+    first: int
     num_examples: int
 
 
@@ -85,15 +88,33 @@ def open_model(
 
 
 def open_dataset(
-    name: str, split: str, batch_size: int, data_dir: str | None, limit: int | None
+    name: str,
+    split: str,
+    batch_size: int,
+    data_dir: str | None,
+    limit: int | None,
+    shard: tuple[int, int] | None = None,
 ) -> NamedDataset:
     """Opens part of a data set; see `aad_tf.data.evaluation_batches`.
 
+    Args:
+        name: a name of `aad_tf.data.available()`.
+        split: "train", "validation" or "test".
+        batch_size: examples a batch; shards are cut between batches.
+        data_dir: TFDS data directory.
+        limit: only the first so many examples.
+        shard: (number, count) of a part of these, or None.
+
     Raises:
-        ValueError: an unknown name, missing data, or a count below 1.
+        ValueError: an unknown name, missing data, a count below 1, or more shards than batches.
     """
     info = data.info(name, data_dir)
     batches = data.evaluation_batches(name, split, batch_size, data_dir, limit)
+    total = min(limit or info.num_examples[split], info.num_examples[split])
+    first, stop = shard_range(total, batch_size, *shard) if shard else (0, total)
+    if shard:
+        skipped = first // batch_size
+        batches = batches.skip(skipped).take(-(-stop // batch_size) - skipped)
     description = {
         "name": name,
         "split": split,
@@ -101,5 +122,4 @@ def open_dataset(
         "source": info.source,
         "fingerprint": info.fingerprint,
     }
-    count = info.num_examples[split]
-    return NamedDataset(batches, description, count if limit is None else min(limit, count))
+    return NamedDataset(batches, description, first, stop - first)

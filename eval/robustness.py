@@ -1,7 +1,9 @@
 """Accuracy under attack: python -m eval.robustness --model_dir=DIR --output=runs/model.jsonl.gz
 
 An interrupted run of the same command is resumed. An exported model is taken alike:
---saved_model=PATH --dataset=mnist --attacks="fgsm(epsilon=0.1);pgd(...)".
+--saved_model=PATH --dataset=mnist --attacks="fgsm(epsilon=0.1);pgd(...)". Parts run anywhere with
+--shard=3/50, or on the workers of a cluster with --shard=cluster, and `python -m
+eval.merge_robustness` joins them.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from absl import app, flags
 
 from aad_tf import data, evaluation, results
-from eval import running
+from eval import running, sharding
 from eval.inputs import open_dataset, open_model
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory that train.main wrote.")
@@ -19,6 +21,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "File of records (.jsonl.gz).", re
 _DATASET = flags.DEFINE_enum("dataset", None, data.available(), "Default: that of training.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Part of the data.")
 _LIMIT = flags.DEFINE_integer("limit", None, "Only the first so many examples.")
+_SHARD = flags.DEFINE_string("shard", None, sharding.HELP)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "Images under attack at a time.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of random starts.")
 _SUCCESS = flags.DEFINE_enum("success", "any_iterate", evaluation.SUCCESS_RULES, "What counts.")
@@ -26,10 +29,11 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default 
 
 
 def _evaluate() -> evaluation.RobustnessReport:
-    results.check_writable(_OUTPUT.value)
+    shard, output = sharding.own_part(_SHARD.value, _OUTPUT.value)
+    results.check_writable(output)
     model = open_model(_MODEL_DIR.value, _SAVED_MODEL.value, _DATASET.value, _ATTACKS.value)
     dataset = open_dataset(
-        model.dataset, _SPLIT.value, _BATCH_SIZE.value, _DATA_DIR.value, _LIMIT.value
+        model.dataset, _SPLIT.value, _BATCH_SIZE.value, _DATA_DIR.value, _LIMIT.value, shard
     )
     with evaluation.ProgressLine() as line:
         return evaluation.evaluate_robustness(
@@ -39,9 +43,11 @@ def _evaluate() -> evaluation.RobustnessReport:
             batch_size=_BATCH_SIZE.value,
             seed=_SEED.value,
             success=_SUCCESS.value,
-            output=_OUTPUT.value,
+            output=output,
             description={"model": model.description, "dataset": dataset.description},
+            first_index=dataset.first,
             num_examples=dataset.num_examples,
+            shard=shard,
             progress=line,
         )
 
@@ -51,7 +57,9 @@ def main(argv: list[str]) -> None:
     running.run(
         lambda: evaluation.format_summary(_evaluate().summary),
         argv[1:],
-        resumed_from=lambda: evaluation.journal_path(_OUTPUT.value),
+        resumed_from=lambda: evaluation.journal_path(
+            sharding.own_part(_SHARD.value, _OUTPUT.value)[1]
+        ),
     )
 
 

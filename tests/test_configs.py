@@ -30,6 +30,7 @@ def test_an_unknown_key_lists_the_near_ones() -> None:
     ("values", "message"),
     [
         ({"epochs": 0}, "epochs must be at least 1"),
+        ({"train_examples": -1}, "train_examples must be at least 0"),
         ({"batch_size": -5}, "batch_size must be at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"precision": "bfloat16"}, "Did you mean.*'mixed_bfloat16'"),

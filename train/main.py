@@ -1,18 +1,21 @@
 """Trains one preset and exports it.
 
 python -m train.main --config=train/configs/mnist.py:aad_step_ll --model_dir=DIR
+
+On many machines each runs the same command with --strategy=multi_worker; see train/launch.
 """
 
 from __future__ import annotations
 
-import sys
-
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from aad_tf import configs
+from aad_tf.distribute import STRATEGIES
 from aad_tf.logs import show_progress
-from aad_tf.training import train
+from aad_tf.run_log import PROGRESS_SECONDS
+from aad_tf.training import train_with, worker
+from train import running
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -24,26 +27,40 @@ _MODEL_DIR = flags.DEFINE_string(
     "model_dir", None, "Where everything about the run is kept.", required=True
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default TFDS_DATA_DIR.")
+_STRATEGY = flags.DEFINE_enum(
+    "strategy", "none", STRATEGIES, "One device, all of this machine, or many workers."
+)
+_JOIN = flags.DEFINE_float(
+    "join_timeout", worker.JOIN_TIMEOUT, "Seconds to wait for other workers to start.", 1.0
+)
+_LOST = flags.DEFINE_float(
+    "lost_after", worker.LOST_AFTER, "Seconds of silence after which a worker is lost.", 1.0
+)
+_PROGRESS = flags.DEFINE_float(
+    "progress_seconds", PROGRESS_SECONDS, "Least time between lines of progress; 0: each step.", 0.0
+)
+
+
+def _train() -> None:
+    train_with(
+        _STRATEGY.value,
+        configs.from_dict(_CONFIG.value.to_dict()),
+        str(_MODEL_DIR.value),
+        data_dir=_DATA_DIR.value,
+        progress_seconds=_PROGRESS.value,
+        join_timeout=_JOIN.value,
+        lost_after=_LOST.value,
+    )
 
 
 def main(argv: list[str]) -> None:
-    """Parses flags and trains; a mistake of the user's ends in one line and exit code 2."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
+    """Trains; a mistake of the user's ends in one line and exit code 2."""
+    del argv
     show_progress()
-    try:
-        config = configs.from_dict(_CONFIG.value.to_dict())
-        train(config, str(_MODEL_DIR.value), data_dir=_DATA_DIR.value)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        logging.debug("Details", exc_info=True)
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to resume.", file=sys.stderr)
-        sys.exit(130)
+    running.run(_train)
     print(f"finished: {_MODEL_DIR.value}")
 
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    app.run(main)
+    app.run(main, flags_parser=running.parse)

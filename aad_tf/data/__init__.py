@@ -8,11 +8,13 @@ from aad_tf.data.box_adapters import from_tuples, with_keras_cv
 from aad_tf.data.boxed import boxed_available, boxed_batches, boxed_info
 from aad_tf.data.boxes import canonical_boxes, check_boxes, object_masks
 from aad_tf.data.description import DatasetInfo, DatasetNotFoundError
+from aad_tf.data.sharing import ReplicaShare, steps_per_epoch
 
 __all__ = [
     "AUGMENTATIONS",
     "DatasetInfo",
     "DatasetNotFoundError",
+    "ReplicaShare",
     "available",
     "boxed_available",
     "boxed_batches",
@@ -24,6 +26,7 @@ __all__ = [
     "info",
     "load",
     "object_masks",
+    "steps_per_epoch",
     "training_batches",
     "with_keras_cv",
 ]

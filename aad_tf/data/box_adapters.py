@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.data import batches
+from aad_tf.data.arguments import check_at_least
 from aad_tf.data.boxed import Example, ImageSize, in_batches, sides, unit_range
 from aad_tf.data.boxes import CANONICAL, canonical_boxes, check_boxes
 
@@ -58,10 +58,10 @@ def from_tuples(
         ...     lambda e: (e["image"], e["labels"][0], e["objects"]["bbox"], e["objects"]["label"]))
         >>> batches = aad_tf.data.from_tuples(mine, batch_size=16, image_size=224)
     """
-    batches._check_at_least("batch_size", batch_size, 1)
-    batches._check_at_least("start", start, 0)
+    check_at_least("batch_size", batch_size, 1)
+    check_at_least("start", start, 0)
     if stop is not None:
-        batches._check_at_least("stop", stop, start)
+        check_at_least("stop", stop, start)
     size = sides(image_size)
     _check_specs(dataset.element_spec, size)
 

@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from aad_tf.data import batches, digits, imagenet, imagenet_pictures, tfds_source
+from aad_tf.data.arguments import check_at_least, check_choice
 from aad_tf.data.boxes import PADDING
 from aad_tf.data.description import SPLITS, DatasetInfo
 
@@ -110,10 +111,10 @@ def boxed_batches(
         TensorShape([100, 1, 4])
     """
     _check_request(name, annotations)
-    batches._check_at_least("batch_size", batch_size, 1)
+    check_at_least("batch_size", batch_size, 1)
     size = sides(image_size)
     if name == "digits":
-        batches._check_choice("split", split, SPLITS)
+        check_choice("split", split, SPLITS)
         return in_batches(_digits(split, start, stop), batch_size, size)
     if name == imagenet.NAME:
         builder, convert = imagenet.open_split(split, data_dir, annotations)
@@ -148,9 +149,9 @@ def unit_range(image: tf.Tensor) -> tf.Tensor:
 
 def span(start: int, stop: int | None, count: int) -> tuple[int, int]:
     """Returns [start, stop) within `count` examples, or says what is wrong with it."""
-    batches._check_at_least("start", start, 0)
+    check_at_least("start", start, 0)
     if stop is not None:
-        batches._check_at_least("stop", stop, start)
+        check_at_least("stop", stop, start)
     if start > count:
         raise ValueError(f"start is {start}, but the split has {count} examples.")
     return start, count if stop is None else min(stop, count)
@@ -159,7 +160,7 @@ def span(start: int, stop: int | None, count: int) -> tuple[int, int]:
 def _small(
     name: str, split: str, data_dir: PathLike | None, start: int, stop: int | None
 ) -> tf.data.Dataset:
-    batches._check_choice("split", split, SPLITS)
+    check_choice("split", split, SPLITS)
     builder = tfds_source._builder(name, data_dir)
     counts = tfds_source._split_counts(name, builder)
     first, end = span(start, stop, counts[split])
@@ -206,7 +207,7 @@ def _digits(split: str, start: int, stop: int | None) -> tf.data.Dataset:
 
 
 def _check_request(name: str, annotations: PathLike | None) -> None:
-    batches._check_choice("data set", name, boxed_available())
+    check_choice("data set", name, boxed_available())
     if annotations is not None and name != imagenet.NAME:
         raise ValueError(
             f"annotations belong to {imagenet.NAME!r} alone; {name!r} keeps the boxes it has "
@@ -222,5 +223,5 @@ def sides(image_size: ImageSize) -> tuple[int, int] | None:
     if len(both) != 2:
         raise ValueError(f"image_size must be one number or (height, width), got {image_size!r}.")
     for side in both:
-        batches._check_at_least("image_size", side, 1)
+        check_at_least("image_size", side, 1)
     return both[0], both[1]

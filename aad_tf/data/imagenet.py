@@ -66,8 +66,9 @@ def open_builder(data_dir: PathLike | None = None) -> Any:
         directory = tfds_source._copy_directory(NAME, data_dir)
     except DatasetNotFoundError as error:
         raise DatasetNotFoundError(
-            f"{error} ImageNet must first be downloaded by hand: put ILSVRC2012_img_val.tar from "
-            "image-net.org into <data_dir>/downloads/manual."
+            f"{error} ImageNet must first be downloaded by hand: put ILSVRC2012_img_val.tar (to "
+            "train, ILSVRC2012_img_train.tar too) from image-net.org into "
+            "<data_dir>/downloads/manual."
         ) from error
     # Read from files alone: a builder made by name would ask the network for metadata.
     builder = tfds.builder_from_directory(os.fspath(directory))

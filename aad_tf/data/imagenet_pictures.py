@@ -70,6 +70,20 @@ def _same_shape(stem: tf.Tensor, image: tf.Tensor, annotated: tf.Tensor) -> list
     return [] if check is None else [check]
 
 
+def central_window(size: tf.Tensor) -> tf.Tensor:
+    """Returns the central 87.5% of each side.
+
+    Args:
+        size: int32 `[2]`: height and width in pixels.
+
+    Returns:
+        int32 `[4]`: top, left, height and width in pixels.
+    """
+    sides = tf.cast(size, tf.float32)
+    offset = tf.cast((sides - sides * CENTRAL_FRACTION) / 2.0, tf.int32)
+    return tf.concat([offset, size - 2 * offset], axis=0)
+
+
 def central_crop(example: Example, image_size: tuple[int, int]) -> Example:
     """Prepares a picture as InceptionV3 is evaluated; boxes follow.
 
@@ -86,10 +100,9 @@ def central_crop(example: Example, image_size: tuple[int, int]) -> Example:
         TensorShape([299, 299, 3])
     """
     size = tf.shape(example["image"])[:2]
-    sides = tf.cast(size, tf.float32)
-    offset = tf.cast((sides - sides * CENTRAL_FRACTION) / 2.0, tf.int32)
-    kept = size - 2 * offset
-    image = tf.image.crop_to_bounding_box(example["image"], offset[0], offset[1], kept[0], kept[1])
+    window = central_window(size)
+    offset, kept = window[:2], window[2:]
+    image = tf.image.crop_to_bounding_box(example["image"], *tf.unstack(window))
     # tf.tile makes (height, width) fit (ymin, xmin, ymax, xmax).
     whole, first, length = (
         tf.tile(tf.cast(value, tf.float32), [2]) for value in (size, offset, kept)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -14,6 +13,7 @@ from aad_tf.attention.areas import mask_out
 from aad_tf.attention.grad_cam import class_scores
 from aad_tf.classifier import Classifier
 from aad_tf.defenses.base import DefenseModel
+from aad_tf.defenses.statistics import kept_statistics
 from aad_tf.losses import AADLosses, unit_sum
 from aad_tf.ops import resize_maps, spatial_size
 
@@ -121,10 +121,10 @@ class AADModel(DefenseModel):
         masked = mask_out(batch, maps, self.parts.threshold)
         with kept_statistics(self.network, training):
             masked_logits = self.classifier(masked, training=training).logits
+        smoothing = self.label_smoothing if training else 0.0
+        classification = self.parts.classification_loss(tiled, logits, smoothing)
         terms = {
-            "classification_loss": _sum_of_versions(
-                self.parts.classification_loss(tiled, logits), versions
-            ),
+            "classification_loss": _sum_of_versions(classification, versions),
             "rectification_loss": _sum_of_versions(
                 self.parts.rectification_loss(logits, masked_logits), versions
             ),
@@ -160,22 +160,3 @@ class AADModel(DefenseModel):
 
 def _sum_of_versions(values: tf.Tensor, versions: int) -> tf.Tensor:
     return tf.add_n(tf.split(values, versions))
-
-
-@contextlib.contextmanager
-def kept_statistics(network: keras.Model, training: bool) -> Iterator[None]:
-    """Undoes changes to moving statistics made inside the context.
-
-    Masked images are no images of the data set, so BatchNormalization must not learn their
-    statistics for use at inference.
-    """
-    statistics = [
-        variable
-        for layer in network._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization)
-        for variable in layer.non_trainable_variables
-    ]
-    before = [tf.identity(variable) for variable in statistics] if training else []
-    yield
-    for variable, value in zip(statistics, before, strict=False):
-        variable.assign(value)

@@ -15,14 +15,26 @@ from aad_tf.checks import (
     check_label_rank,
 )
 from aad_tf.classifier import Classifier
+from aad_tf.defenses.statistics import moving_statistics
+from aad_tf.distribute import (
+    MultiWorkerFit,
+    mean_over_replicas,
+    own_randomness,
+    own_seed,
+    share_of_examples,
+)
 from aad_tf.types import Bounds
 
 
-class DefenseModel(keras.Model):
+class DefenseModel(MultiWorkerFit, keras.Model):
     """A Keras model that trains another one; `compile`, `fit`, `evaluate`, `predict` as usual.
 
     Subclasses implement `training_losses`. Calling the model returns the logits of the network,
     which keeps its identity: train the defence, then use or save the network.
+
+    Under a strategy of `tf.distribute` the loss is the mean over the global batch, whatever part
+    of it each replica holds; dropout and random starts differ between replicas, and moving
+    statistics, which each replica takes of its own part, are averaged at each step.
 
     Args:
         network: any Keras classifier of `[batch, H, W, C]` images; a final softmax is bypassed.
@@ -31,7 +43,7 @@ class DefenseModel(keras.Model):
         seed: seeds the random starts of attacks in training.
         warmup_steps: adversarial perturbations grow linearly to their full size over so many
             updates. PGD training can stay at chance for long without it.
-        label_smoothing: of the cross-entropies of training (not those of AAD), in [0, 1).
+        label_smoothing: of the classification losses of training, in [0, 1).
 
     Raises:
         TypeError, ValueError: as `Classifier.from_keras`; a negative number of steps.
@@ -99,6 +111,12 @@ class DefenseModel(keras.Model):
                 self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # The network is built already, and the optimizer by make_train_function.
+        metrics = self._compile_metrics
+        if metrics is not None and not metrics.built:
+            super()._maybe_symbolic_build(iterator, data_batch)
+
     def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
         """Saves the network, as a file that loads without this package.
 
@@ -132,11 +150,14 @@ class DefenseModel(keras.Model):
         return None
 
     def attack_seed(self) -> tf.Tensor:
-        """int32 `[2]`: the seed and the number of updates, so that training resumes exactly."""
+        """int32 `[2]`: of the seed and the number of updates, so that training resumes exactly.
+
+        Each replica has its own.
+        """
         # A model that was not compiled has no such attribute.
         optimizer = getattr(self, "optimizer", None)
         step = 0 if optimizer is None else optimizer.iterations
-        return tf.stack([tf.constant(self.seed, tf.int32), tf.cast(step, tf.int32)])
+        return own_seed(tf.stack([tf.constant(self.seed, tf.int32), tf.cast(step, tf.int32)]))
 
     def warmed_up(self, images: tf.Tensor, adversarial: Any) -> Any:
         """Adversarial images with the part of their perturbation that is due at this update.
@@ -172,16 +193,18 @@ class DefenseModel(keras.Model):
     def _update(
         self, images: tf.Tensor, labels: tf.Tensor, weights: Any, adversarial: Any
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        with tf.GradientTape() as tape:
+        share = share_of_examples(tf.shape(images)[0], self.classifier.dtype)
+        with tf.GradientTape() as tape, own_randomness(self.network):
             losses, logits = self.training_losses(images, labels, adversarial, training=True)
             total = self._total(losses["loss"], weights)
-            scaled = self.optimizer.scale_loss(total)
+            scaled = self.optimizer.scale_loss(total * share)
         variables = self.trainable_variables
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        mean_over_replicas(moving_statistics(self.network))
         return total, losses, logits
 
     def _total(self, values: tf.Tensor, weights: Any) -> tf.Tensor:
-        """What is minimized: the mean over the batch, and the network's own regularization."""
+        """What is minimized: the mean over the local batch, and the network's regularization."""
         total = _weighted_mean(values, weights)
         for extra in self.losses:
             total += tf.cast(tf.reduce_sum(extra), total.dtype)

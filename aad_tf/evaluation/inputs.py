@@ -60,8 +60,10 @@ class Batches:
         dataset: `tf.data.Dataset` of batches, or a pair of arrays.
         batch_size: to cut arrays by.
         num_examples: size of the data set if the caller knows it.
+        first_index: place of the first example; of a part of a data set, where it begins.
 
     Attributes:
+        first_index: as given.
         num_examples: size of the data set, or None if not known.
         counted: size of the data set as arrays or a known cardinality tell it, or None.
         first_example: hash of the first image and label.
@@ -72,9 +74,15 @@ class Batches:
     """
 
     def __init__(
-        self, classifier: Classifier, dataset: Any, batch_size: int, num_examples: int | None
+        self,
+        classifier: Classifier,
+        dataset: Any,
+        batch_size: int,
+        num_examples: int | None,
+        first_index: int = 0,
     ) -> None:
         self._classifier = classifier
+        self.first_index = first_index
         if isinstance(dataset, tf.data.Dataset):
             _check_dataset(dataset)
             self.counted = _cardinality(dataset)
@@ -96,7 +104,7 @@ class Batches:
         self.first_example = array_fingerprint([part[:1] for part in self._first])
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        start = 0
+        start = self.first_index
         images, labels = self._first
         while True:
             yield start, images, labels

@@ -17,8 +17,8 @@ from aad_tf.results import RECORD_KEYS
 class MemoryLedger:
     """Keeps records in memory, for evaluations that write no file."""
 
-    def __init__(self, attacks: Sequence[str]) -> None:
-        self.tally = Tally(attacks)
+    def __init__(self, attacks: Sequence[str], first_index: int = 0) -> None:
+        self.tally = Tally(attacks, first_index)
         self._records: list[dict[str, Any]] = []
 
     def append(self, records: Iterable[dict[str, Any]]) -> None:
@@ -43,6 +43,7 @@ class JournalLedger:
         output: where sorted records will go; the journal is `<output>.partial`.
         attacks: names of the attacks.
         fingerprint: what is evaluated, as JSON can hold it.
+        first_index: place of the first example in the data set.
 
     Raises:
         ValueError: the journal belongs to another evaluation, is damaged, or in use.
@@ -50,10 +51,14 @@ class JournalLedger:
     """
 
     def __init__(
-        self, output: Path, attacks: Sequence[str], fingerprint: Mapping[str, Any]
+        self,
+        output: Path,
+        attacks: Sequence[str],
+        fingerprint: Mapping[str, Any],
+        first_index: int = 0,
     ) -> None:
         self.output = output
-        self.tally = Tally(attacks)
+        self.tally = Tally(attacks, first_index)
         self._journal = Journal(journal_path(output), fingerprint, _is_record)
         self.path = self._journal.path
         try:

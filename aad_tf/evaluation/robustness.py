@@ -16,8 +16,14 @@ from aad_tf.evaluation import inputs
 from aad_tf.evaluation.journal import check_same_evaluation, journal_path
 from aad_tf.evaluation.ledger import JournalLedger, MemoryLedger
 from aad_tf.evaluation.progress import Progress
+from aad_tf.evaluation.shards import shard_facts
 from aad_tf.evaluation.stream import AttackStream
-from aad_tf.evaluation.summary import SUCCESS_RULES, masking_warnings, summarize_attack
+from aad_tf.evaluation.summary import (
+    SUCCESS_RULES,
+    comparisons,
+    masking_warnings,
+    summarize_attack,
+)
 from aad_tf.provenance import provenance
 from aad_tf.results import (
     PathLike,
@@ -69,7 +75,9 @@ def evaluate_robustness(
     success: str = "any_iterate",
     output: PathLike | None = None,
     description: Mapping[str, Any] | None = None,
+    first_index: int = 0,
     num_examples: int | None = None,
+    shard: tuple[int, int] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> RobustnessReport:
     """Measures accuracy under attacks, white box, over a whole data set.
@@ -93,7 +101,10 @@ def evaluate_robustness(
             An interrupted run continues from `<output>.partial`, a finished one is read back.
         description: further facts on model and data, ready for JSON; part of the summary, and
             an interrupted run continues only under the same.
-        num_examples: size of the data set if known, to tell the remaining time.
+        first_index: place of the first example in its data set, which seeds its random start; of
+            a shard, where it begins (see `shard_range`).
+        num_examples: number of examples if known, to tell the remaining time.
+        shard: (number, count) if this is one of several parts, to be merged by `merge_shards`.
         progress: called with a `Progress` after each step.
 
     Returns:
@@ -102,7 +113,7 @@ def evaluate_robustness(
     Raises:
         TypeError: arguments of other types, images that are not floating point.
         ValueError: no attacks or equal names, an empty data set, images or labels out of range,
-            or an output that belongs to another evaluation.
+            a shard that does not exist, or an output that belongs to another evaluation.
         OSError: the output cannot be written.
 
     Example:
@@ -118,19 +129,31 @@ def evaluate_robustness(
     if output is not None:
         check_writable(output)
     classifier = inputs.as_classifier(classifier)
-    batches = inputs.Batches(classifier, dataset, batch_size, num_examples)
+    place = shard_facts(first_index, shard)
+    batches = inputs.Batches(classifier, dataset, batch_size, num_examples, first_index)
     evaluated = inputs.fingerprint(classifier, batches, attacks, description)
-    evaluated |= {"seed": seed, "success": success}
+    evaluated |= {"seed": seed, "success": success, **place}
     if output is not None and output.exists() and not journal_path(output).exists():
         return _read_report(output, evaluated, batches)
-    names = [attack.name for attack in attacks]
-    ledger = JournalLedger(output, names, evaluated) if output else MemoryLedger(names)
+    ledger = _open_ledger(output, attacks, evaluated, first_index)
     try:
         stream = AttackStream(classifier, attacks, ledger, batch_size, seed, success)
         stream.run(batches, progress)
         return _finish(stream, ledger, evaluated)
     finally:
         ledger.close()
+
+
+def _open_ledger(
+    output: Path | None,
+    attacks: Sequence[GradientSignAttack],
+    evaluated: Mapping[str, Any],
+    first_index: int,
+) -> MemoryLedger | JournalLedger:
+    names = [attack.name for attack in attacks]
+    if output is None:
+        return MemoryLedger(names, first_index)
+    return JournalLedger(output, names, evaluated, first_index)
 
 
 def _read_report(
@@ -165,6 +188,9 @@ def _finish(
         "evaluated": dict(evaluated),
         "provenance": provenance(),
     }
+    if "shard" in evaluated:
+        # Parts are joined where only names of attacks are known.
+        summary["comparisons"] = comparisons(stream.attacks)
     if isinstance(ledger, MemoryLedger):
         return RobustnessReport(summary, None, tuple(ledger.sorted_records()))
     ledger.write_sorted()

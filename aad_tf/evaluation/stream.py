@@ -68,7 +68,7 @@ class AttackStream:
 
         seen = 0
         for start, images, labels in batches:
-            seen = start + len(labels)
+            seen = start - batches.first_index + len(labels)
             self._add(start, images, labels)
             for pool in self._pools:
                 self._work(pool, report, drain=False)

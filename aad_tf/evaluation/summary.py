@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,14 +42,22 @@ def summarize_attack(
     Returns:
         Entries that `json` can write. `interval` is Wilson's of the robust accuracy.
     """
-    outcomes = tally.outcomes(attack.name)
+    threat_model = {**attack.threat_model(bounds), "success": success}
+    return attack_entry(attack.name, tally, threat_model, timing)
+
+
+def attack_entry(
+    name: str, tally: Tally, threat_model: Mapping[str, Any], timing: Mapping[str, float]
+) -> dict[str, Any]:
+    """The entry of one attack in a summary, from its name and threat model alone."""
+    outcomes = tally.outcomes(name)
     count = len(outcomes)
     robust, fooled, mistakes = (
         int(np.count_nonzero(outcomes == kind)) for kind in (ROBUST, FOOLED, CLEAN_MISTAKE)
     )
     interval = wilson_interval(robust, count)
     return {
-        "attack": attack.name,
+        "attack": name,
         "robust_accuracy": robust / count,
         "clean_accuracy": (count - mistakes) / count,
         "count": count,
@@ -56,7 +65,7 @@ def summarize_attack(
         "fooled": fooled,
         "clean_mistakes": mistakes,
         "interval": {"method": "wilson", "confidence": 0.95, **interval._asdict()},
-        "threat_model": {**attack.threat_model(bounds), "success": success},
+        "threat_model": dict(threat_model),
         **timing,
     }
 
@@ -75,12 +84,32 @@ def masking_warnings(attacks: Sequence[GradientSignAttack], tally: Tally) -> lis
     Returns:
         Warnings, empty if nothing looks wrong.
     """
+    budgets = {attack.name: attack.total_epsilon for attack in attacks}
+    return warnings_by_name(budgets, comparisons(attacks), tally)
+
+
+def comparisons(attacks: Sequence[GradientSignAttack]) -> list[list[str]]:
+    """Which attacks should leave no more accuracy than others: [stronger, weaker, why], by name."""
+    pairs = itertools.product(attacks, repeat=2)
+    reasons = ((one, other, _why_stronger(one, other)) for one, other in pairs)
+    return [[one.name, other.name, reason] for one, other, reason in reasons if reason]
+
+
+def warnings_by_name(
+    budgets: Mapping[str, float], compared: Sequence[Sequence[str]], tally: Tally
+) -> list[str]:
+    """What `masking_warnings` says, from names alone.
+
+    Args:
+        budgets: from the name of each attack to its largest perturbation.
+        compared: as `comparisons` gives it.
+        tally: outcomes of all examples under each attack.
+    """
     warnings = []
-    for stronger in attacks:
-        warnings += _unmoved_warning(stronger, tally)
-        for weaker in attacks:
-            reason = _why_stronger(stronger, weaker)
-            if reason:
+    for name, budget in budgets.items():
+        warnings += _unmoved_warning(name, tally) if budget > 0 else []
+        for stronger, weaker, reason in compared:
+            if stronger == name:
                 warnings += _comparison_warning(stronger, weaker, reason, tally)
     return warnings
 
@@ -105,6 +134,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+    if shard := summary.get("evaluated", {}).get("shard"):
+        lines.append(f"Only shard {shard[0]}/{shard[1]} of the examples.")
     lines.append(f"White box, l-inf, true labels; {summary['success_rule']}.")
     return "\n".join(lines + [f"Warning: {warning}" for warning in summary["warnings"]])
 
@@ -131,31 +162,29 @@ def _untargeted(attack: GradientSignAttack) -> Any:
     return attack.objective if attack.objective.name == "away_from_label" else None
 
 
-def _comparison_warning(
-    stronger: GradientSignAttack, weaker: GradientSignAttack, reason: str, tally: Tally
-) -> list[str]:
-    spared = tally.outcomes(stronger.name) == ROBUST
-    spared_by_weaker = tally.outcomes(weaker.name) == ROBUST
+def _comparison_warning(stronger: str, weaker: str, reason: str, tally: Tally) -> list[str]:
+    spared = tally.outcomes(stronger) == ROBUST
+    spared_by_weaker = tally.outcomes(weaker) == ROBUST
     only_weaker_fools = int(np.count_nonzero(spared & ~spared_by_weaker))
     only_stronger_fools = int(np.count_nonzero(~spared & spared_by_weaker))
     difference = only_weaker_fools - only_stronger_fools
     if difference <= _SIGNIFICANT * math.sqrt(only_weaker_fools + only_stronger_fools):
         return []
     return [
-        f"{stronger.name} {reason} yet leaves more accuracy ({spared.mean():.1%}) than "
-        f"{weaker.name} ({spared_by_weaker.mean():.1%}). Gradients may be masked: the network is "
+        f"{stronger} {reason} yet leaves more accuracy ({spared.mean():.1%}) than "
+        f"{weaker} ({spared_by_weaker.mean():.1%}). Gradients may be masked: the network is "
         f"likely less robust than these numbers say. Try attacks with random starts, more steps, "
         f"transfer from another network, or none of its gradients at all."
     ]
 
 
-def _unmoved_warning(attack: GradientSignAttack, tally: Tally) -> list[str]:
-    unmoved = tally.unmoved(attack.name)
-    if attack.total_epsilon == 0 or unmoved == 0:
+def _unmoved_warning(attack: str, tally: Tally) -> list[str]:
+    unmoved = tally.unmoved(attack)
+    if unmoved == 0:
         return []
-    robust = np.count_nonzero(tally.outcomes(attack.name) == ROBUST)
+    robust = np.count_nonzero(tally.outcomes(attack) == ROBUST)
     return [
-        f"{attack.name} left {unmoved} of the {robust} images that withstood it exactly as they "
+        f"{attack} left {unmoved} of the {robust} images that withstood it exactly as they "
         f"were: their gradient is zero, as with saturated losses or flat activations, or leads "
         f"nowhere. They count as robust but were not really attacked."
     ]

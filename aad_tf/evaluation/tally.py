@@ -44,27 +44,41 @@ def make_record(
 class Tally:
     """What is known of each (attack, example), one byte each.
 
+    Args:
+        attacks: names of the attacks.
+        first_index: place of the first example; of a part of a data set, where it begins.
+
     Attributes:
         attacks: names of the attacks.
     """
 
-    def __init__(self, attacks: Sequence[str]) -> None:
+    def __init__(self, attacks: Sequence[str], first_index: int = 0) -> None:
         self.attacks = tuple(attacks)
+        self._first_index = first_index
         self._outcomes = {attack: bytearray() for attack in attacks}
         self._unmoved = dict.fromkeys(attacks, 0)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Takes note of a record."""
+        """Takes note of a record.
+
+        Raises:
+            ValueError: its example lies before the first one.
+        """
         outcomes = self._outcomes[record["attack"]]
-        index = record["index"]
-        if index >= len(outcomes):
-            outcomes.extend(bytes(index + 1 - len(outcomes)))
+        place = record["index"] - self._first_index
+        if place < 0:
+            raise ValueError(
+                f"Example {record['index']} lies before example {self._first_index}, the first "
+                f"one of this part. Delete its records to start over."
+            )
+        if place >= len(outcomes):
+            outcomes.extend(bytes(place + 1 - len(outcomes)))
         robust_or_fooled = FOOLED if record["success"] else ROBUST
-        outcomes[index] = CLEAN_MISTAKE if record["clean_mistake"] else robust_or_fooled
+        outcomes[place] = CLEAN_MISTAKE if record["clean_mistake"] else robust_or_fooled
         self._unmoved[record["attack"]] += not record["success"] and record["linf"] == 0
 
     def outcomes(self, attack: str) -> np.ndarray:
-        """MISSING, ROBUST, FOOLED or CLEAN_MISTAKE of each example, uint8."""
+        """MISSING, ROBUST, FOOLED or CLEAN_MISTAKE of each example from the first one, uint8."""
         return np.frombuffer(bytes(self._outcomes[attack]), np.uint8)
 
     def unmoved(self, attack: str) -> int:
@@ -73,7 +87,8 @@ class Tally:
 
     def missing(self, attack: str, start: int, count: int) -> np.ndarray:
         """Which of `count` examples from `start` on have no outcome yet, bool `[count]`."""
-        known = self._outcomes[attack][start : start + count]
+        place = start - self._first_index
+        known = self._outcomes[attack][place : place + count]
         return np.frombuffer(bytes(known.ljust(count, bytes([MISSING]))), np.uint8) == MISSING
 
     def __len__(self) -> int:

@@ -85,6 +85,16 @@ def test_records_of_another_data_set_are_refused(results, record):
         table_5.build(results, "mnist")
 
 
+def test_a_shard_is_refused(results, record):
+    record("mnist_clean", {FGSM: "++"})
+    path = results / "robustness" / "mnist_clean.summary.json"
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary["evaluated"]["shard"] = [1, 2]
+    path.write_text(json.dumps(summary))
+    with pytest.raises(ValueError, match="is a shard of an evaluation; merge its shards first"):
+        table_5.build(results, "mnist")
+
+
 def test_a_broken_config_is_named(results, record):
     record("mnist_clean", {FGSM: "++"}, training={"config.json": {}})
     (results / "runs" / "mnist_clean" / "config.json").write_text("{")

@@ -93,12 +93,14 @@ def test_records_and_summary(whole: Path) -> None:
 
 
 def test_shards_run_apart_and_merge_into_the_same_file(
-    network: Path, whole: Path, tmp_path: Path
+    network: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = []
-    for number in (1, 2):
-        parts.append(tmp_path / f"part{number}.jsonl.gz")
-        flags = (*FLAGS, f"--shard={number}/2", f"--output={parts[-1]}")
+    parts = [tmp_path / "by_hand.jsonl.gz", tmp_path / "part.2-of-2.jsonl.gz"]
+    cluster = {"worker": ["host0:2222", "host1:2222"]}
+    worker = {"cluster": cluster, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(worker))
+    for shard, output in (("1/2", parts[0]), ("cluster", tmp_path / "part.jsonl.gz")):
+        flags = (*FLAGS, f"--shard={shard}", f"--output={output}")
         done = run(f"--keras_model={network}", *flags)
         assert done.returncode == 0, done.stderr
     merged = tmp_path / "merged.jsonl.gz"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from aad_tf import configs, data, export, model_directory
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import journal_path
 from aad_tf.results import read_records, read_summary
+from tests.binaries.many_runs import run_many
 
 ROOT = Path(__file__).resolve().parents[2]
 ATTACKS = ("fgsm(epsilon=0.1)", "ifgsm(epsilon=0.1)")
@@ -23,13 +25,13 @@ ATTACKS = ("fgsm(epsilon=0.1)", "ifgsm(epsilon=0.1)")
 LONG = "--attacks=fgsm(epsilon=0.01); pgd(epsilon=0.01, step_size=0.002, num_steps=300, restarts=3)"
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "eval.robustness", *map(str, arguments)]
+def command(*arguments: object, module: str = "eval.robustness") -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, **options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=280
+        command(*arguments, **options), cwd=ROOT, capture_output=True, text=True, timeout=280
     )
 
 
@@ -144,34 +146,41 @@ def test_a_run_stopped_twice_ends_like_an_uninterrupted_one(model_dir, tmp_path)
     assert 0 < attacked <= 120 - kept
 
 
+def test_shards_run_apart_and_merge_into_the_same_file(model_dir, tmp_path):
+    whole, part, merged = (tmp_path / f"{name}.jsonl.gz" for name in ("whole", "part", "merged"))
+    parts = [tmp_path / f"part.{number}-of-3.jsonl.gz" for number in (1, 2, 3)]
+    flags = [f"--model_dir={model_dir}", "--limit=90", "--batch_size=20", "--seed=2"]
+    flags += [f"--attacks={ATTACKS[0]};pgd(epsilon=0.1, step_size=0.05, num_steps=2, restarts=2)"]
+    commands = [
+        [*flags, f"--output={whole}"],
+        [*flags, f"--output={parts[0]}", "--shard=1/3"],
+        [*flags, f"--output={part}", "--shard=cluster"],
+        [*flags, f"--output={parts[2]}", "--shard=3/3"],
+        [*flags, f"--output={part}", "--shard=cluster", "--limit=40"],
+    ]
+    cluster = {"cluster": {"worker": [f"host{n}:2222" for n in range(3)]}}
+    task = {"task": {"type": "worker", "index": 1}}
+    runs = run_many("eval.robustness", commands, {"TF_CONFIG": json.dumps(cluster | task)})
+    assert [each.code for each in runs] == [0, 0, 0, 0, 2], runs
+    # Two of five batches, under two attacks.
+    assert "80/80 (100%)" in runs[2].errors and "Only shard 2/3" in runs[2].output
+    assert "40 examples in batches of 20 make 2 shards at most, got 3" in runs[4].errors
+    assert not part.exists()
+    done = run(f"--output={merged}", *parts, module="eval.merge_robustness")
+    assert done.returncode == 0, done.stderr
+    assert merged.read_bytes() == whole.read_bytes()
+    # The table of one pass, but for its seconds.
+    tables = [re.sub(r"[\d.]+ s$", "", text, flags=re.M) for text in (done.stdout, runs[0].output)]
+    assert tables[0].split() == tables[1].split()
+    assert read_summary(merged)["evaluated"] == read_summary(whole)["evaluated"]
+
+
 def test_a_mistake_ends_in_one_clear_line(tmp_path):
     done = run(f"--output={tmp_path}/r.jsonl", f"--model_dir={tmp_path}/none")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: No model directory at")
     assert "Traceback" not in done.stderr
     assert not done.stdout and not list(tmp_path.iterdir())
-
-
-# One process for all: starting TensorFlow takes longer than finding out what is wrong.
-MANY_RUNS = """
-import contextlib, io, json, sys
-from absl import flags
-from eval import robustness
-found = []
-for arguments in json.load(sys.stdin):
-    flags.FLAGS.unparse_flags()
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    errors = io.StringIO()
-    with contextlib.redirect_stderr(errors):
-        try:
-            robustness.main(flags.FLAGS(["robustness", *arguments]))
-            code = 0
-        except SystemExit as exit:
-            code = exit.code
-    found.append([code, errors.getvalue()])
-print("found:" + json.dumps(found))
-"""
 
 
 def test_mistakes_of_every_kind_have_a_clear_message(model_dir, tmp_path):
@@ -187,20 +196,13 @@ def test_mistakes_of_every_kind_have_a_clear_message(model_dir, tmp_path):
         ([f"--saved_model={model_dir}/saved_model"], "give --dataset and --attacks too"),
         ([f"--saved_model={tmp_path}", "--dataset=digits", "--attacks=fgsm(0.1)"], "no SavedModel"),
         ([], "Give either --model_dir or --saved_model"),
+        ([model, "--shard=4/3"], "number/count, from 1/50 to 50/50; got '4/3'"),
+        ([model, "--shard=1/5"], "make 4 shards at most, got 5"),
         ([model, "more"], "Unexpected arguments: more"),
     ]
     given = [[f"--output={tmp_path}/r.jsonl", *arguments] for arguments, _ in cases]
-    done = subprocess.run(
-        [sys.executable, "-c", MANY_RUNS],
-        input=json.dumps(given),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("found:")]
-    for (code, errors), (_, message) in zip(json.loads(line[6:]), cases, strict=True):
-        assert code == 2 and errors.startswith("error: ") and message in errors, errors
+    for run_, (_, message) in zip(run_many("eval.robustness", given), cases, strict=True):
+        errors = run_.errors
+        assert run_.code == 2 and errors.startswith("error: ") and message in errors, errors
         assert errors.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from tests.data.imagenet_copies import write_numbered
+
 CopyWriter = Callable[..., Path]
 
 
@@ -63,3 +65,9 @@ def writable_copy(small_copy, tmp_path) -> Path:
     """The same in a directory of its own, for tests that damage it."""
     shutil.copytree(small_copy, tmp_path / "copy")
     return tmp_path / "copy"
+
+
+@pytest.fixture(scope="session")
+def numbered_imagenet(tmp_path_factory) -> Path:
+    """An ImageNet of 36 training pictures, 3 of them held back, and 7 published for validation."""
+    return write_numbered(tmp_path_factory.mktemp("imagenet"), train=36, test=7)

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from aad_tf import data
 from aad_tf.data import imagenet
 from aad_tf.data.imagenet_boxes import parse_annotation, read_boxes
 from aad_tf.data.imagenet_pictures import central_crop
+from tests.data.imagenet_copies import jpeg, write_imagenet
 
 WNIDS = ["n01440764", "n01751748", "n02256656", "n03000684"]
 OBJECT = """\t<object>
@@ -96,33 +96,12 @@ def pack(path, files):
 
 
 def write_images(root, names=WNIDS):
-    """Writes the pictures as `tfds build imagenet2012` does, JPEGs with their file names."""
-    directory = root / "imagenet2012" / "5.1.0"
-    directory.mkdir(parents=True)
-    identity = tfds.core.dataset_info.DatasetIdentity(
-        name="imagenet2012",
-        version=tfds.core.Version("5.1.0"),
-        data_dir=str(directory),
-        module_name="tensorflow_datasets.datasets.imagenet2012.imagenet2012_dataset_builder",
-    )
-    features = tfds.features.FeaturesDict(
-        {
-            "image": tfds.features.Image(encoding_format="jpeg"),
-            "label": tfds.features.ClassLabel(names=names),
-            "file_name": tfds.features.Text(),
-        }
-    )
-    info = tfds.core.DatasetInfo(
-        builder=identity, features=features, supervised_keys=("image", "label")
-    )
-    writer = tfds.core.SequentialWriter(info, max_examples_per_shard=3)
-    writer.initialize_splits(["validation"])
-    for place, (label, _, _) in PICTURES.items():
-        jpeg = io.BytesIO(tf.io.encode_jpeg(drawn(place), quality=95).numpy())
-        example = {"image": jpeg, "label": label, "file_name": f"{stem(place)}.JPEG"}
-        writer.add_examples({"validation": [example]})
-    writer.close_all()
-    return root
+    """Writes the pictures as a validation split alone."""
+    pictures = [
+        (jpeg(drawn(place)), label, f"{stem(place)}.JPEG")
+        for place, (label, _, _) in PICTURES.items()
+    ]
+    return write_imagenet(root, {"validation": pictures}, names)
 
 
 @pytest.fixture(scope="module")

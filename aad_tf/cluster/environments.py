@@ -1,0 +1,134 @@
+"""What launchers leave in a worker's environment about its cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from aad_tf.cluster import slurm
+from aad_tf.cluster.description import Cluster, ClusterError
+
+_EXAMPLE = (
+    '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, '
+    '"task": {"type": "worker", "index": 0}}'
+)
+_KUBERNETES = ("JOB_COMPLETION_INDEX", "AAD_TF_WORKERS", "AAD_TF_HOSTS")
+
+
+def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
+    """The cluster this process was started in.
+
+    Looks, in this order, for TF_CONFIG (set by hand, by `train.local_cluster` or by Kubeflow's
+    training operator), for a Kubernetes indexed Job (JOB_COMPLETION_INDEX, which Kubernetes sets,
+    with AAD_TF_WORKERS, the number of workers, and AAD_TF_HOSTS, their address with `{index}` for
+    the number, e.g. `train-{index}.train:2222`), and for a Slurm job step.
+
+    Args:
+        environment: the environment variables.
+
+    Raises:
+        ClusterError: there is none of them, or what there is is malformed.
+
+    Example:
+        >>> find_cluster({"TF_CONFIG": '{"cluster": {"worker": ["10.0.0.1:2222"]}, '
+        ...                            '"task": {"type": "worker", "index": 0}}'}).size
+        1
+    """
+    if environment.get("TF_CONFIG", "").strip():
+        return _from_tf_config(environment["TF_CONFIG"])
+    if any(name in environment for name in _KUBERNETES):
+        return _from_kubernetes(environment)
+    if slurm.is_present(environment):
+        return slurm.find(environment)
+    raise ClusterError(
+        "No cluster was found: looked for TF_CONFIG, a Kubernetes indexed Job "
+        f"({', '.join(_KUBERNETES)}) and a Slurm job step (SLURM_PROCID, SLURM_STEP_NODELIST). On "
+        "one machine start all workers with python -m train.local_cluster --workers=2 -- ...; on "
+        f"many, set on each TF_CONFIG='{_EXAMPLE}' with its own index, or start with srun."
+    )
+
+
+def _from_tf_config(text: str) -> Cluster:
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(f"it is not JSON ({error})") from error
+    jobs = _field(config, "cluster", dict, "TF_CONFIG")
+    jobs = {name: addresses for name, addresses in jobs.items() if addresses}
+    others = sorted(set(jobs) - {"chief", "worker"})
+    if others:
+        raise ClusterError(
+            f"TF_CONFIG lists the job(s) {', '.join(others)}. Synchronous training has workers "
+            f"only: list them as 'worker', worker 0 perhaps as 'chief', and nothing else."
+        )
+    for name, addresses in jobs.items():
+        if not isinstance(addresses, list) or not all(isinstance(a, str) for a in addresses):
+            raise _malformed(f"the job {name!r} is not a list of addresses")
+    chiefs, workers = jobs.get("chief", []), jobs.get("worker", [])
+    if len(chiefs) > 1:
+        raise ClusterError(
+            f"TF_CONFIG lists {len(chiefs)} chiefs; one is worker 0, the others are workers."
+        )
+    addresses = tuple(chiefs + workers)
+    return Cluster(addresses, _task_index(config, len(chiefs)), "TF_CONFIG")
+
+
+def _task_index(config: dict[str, Any], num_chiefs: int) -> int:
+    """Which worker the task of TF_CONFIG is, the chief counted as worker 0."""
+    task = _field(config, "task", dict, "TF_CONFIG")
+    kind = _field(task, "type", str, "the task of TF_CONFIG")
+    index = task.get("index")
+    if isinstance(index, str) and index.isascii() and index.isdigit():
+        index = int(index)
+    if not isinstance(index, int) or isinstance(index, bool):
+        raise _malformed(f"the task's index is {index!r}, not a whole number")
+    if kind == "worker":
+        return index if index < 0 else index + num_chiefs
+    if kind == "chief" and num_chiefs and index == 0:
+        return 0
+    if kind == "chief":
+        raise _malformed(f"the task is chief {index}, which the cluster does not list")
+    raise ClusterError(
+        f"TF_CONFIG makes this process a task of type {kind!r}. Synchronous training has workers "
+        f"only ('worker' or 'chief'); evaluate with eval.robustness after training."
+    )
+
+
+def _field(config: Any, name: str, kind: type, where: str) -> Any:
+    if not isinstance(config, dict) or not isinstance(config.get(name), kind):
+        raise _malformed(f"{where} needs {name!r}")
+    return config[name]
+
+
+def _malformed(problem: str) -> ClusterError:
+    return ClusterError(f"TF_CONFIG is malformed: {problem}. Expected, for example, {_EXAMPLE}.")
+
+
+def _from_kubernetes(environment: Mapping[str, str]) -> Cluster:
+    missing = [name for name in _KUBERNETES if not environment.get(name, "").strip()]
+    if missing:
+        raise ClusterError(
+            f"{', '.join(n for n in _KUBERNETES if n not in missing) or 'An empty variable'} "
+            f"announces a Kubernetes indexed Job, but {', '.join(missing)} is missing. "
+            "JOB_COMPLETION_INDEX comes from a Job with completionMode: Indexed; set "
+            "AAD_TF_WORKERS to its number of completions and AAD_TF_HOSTS to the workers' address "
+            "with {index} for the number, e.g. train-{index}.train:2222."
+        )
+    index, count = (_number(environment, name) for name in _KUBERNETES[:2])
+    pattern = environment["AAD_TF_HOSTS"].strip()
+    if "{index}" not in pattern:
+        raise ClusterError(
+            f"AAD_TF_HOSTS is {pattern!r}; it must hold {{index}}, which is replaced by each "
+            "worker's number, e.g. train-{index}.train:2222."
+        )
+    addresses = tuple(pattern.replace("{index}", str(worker)) for worker in range(count))
+    return Cluster(addresses, index, "the Kubernetes Job (AAD_TF_WORKERS, AAD_TF_HOSTS)")
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    text = environment[name].strip()
+    if not (text.isascii() and text.isdigit()):
+        raise ClusterError(f"{name} is {text!r}; expected a whole number.")
+    return int(text)

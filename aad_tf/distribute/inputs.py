@@ -1,0 +1,45 @@
+"""Data sets that feed every replica its own part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from aad_tf.data import ReplicaShare
+
+
+def distributed(
+    strategy: tf.distribute.Strategy,
+    batches: Callable[[ReplicaShare], tf.data.Dataset],
+    endless: bool = False,
+) -> Any:
+    """Makes the input pipelines of this process.
+
+    Args:
+        strategy: of training.
+        batches: from a share to a data set with one element for each replica it feeds, in order,
+            such as `aad_tf.data.training_batches` makes them.
+        endless: the data set never ends, which spares workers agreeing on it at each step.
+
+    Returns:
+        What `fit` takes: a plain data set with one replica, else a distributed one.
+
+    Example:
+        >>> distributed(strategy, lambda share: training_batches("mnist", 64, 0, share=share))
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return batches(ReplicaShare())
+
+    def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        total = context.num_replicas_in_sync
+        local = total // context.num_input_pipelines
+        dataset = batches(ReplicaShare(context.input_pipeline_id * local, local, total))
+        if endless:
+            dataset = dataset.apply(
+                tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)
+            )
+        return dataset
+
+    return strategy.distribute_datasets_from_function(pipeline)

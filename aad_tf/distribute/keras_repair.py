@@ -1,0 +1,94 @@
+"""What Keras 3 lacks for `fit` under MultiWorkerMirroredStrategy, as a mixin.
+
+Upstream: https://github.com/keras-team/keras/issues/20585. Two places of Keras's TensorFlow
+trainer fail there: the symbolic build reduces a batch that lies on several workers to one tensor,
+and logs, which are scalars, are reduced along an axis they do not have. tests/distribute tells
+when a Keras without either fault is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from aad_tf.distribute.replicas import is_multi_worker
+
+Logs = dict[str, Any]
+
+
+class MultiWorkerFit:
+    """Mixin for a `keras.Model` that is trained by `fit` under MultiWorkerMirroredStrategy.
+
+    Logs become means over all replicas and are the same on every worker; all of them travel in
+    one all-reduce a step. Under other strategies, and without one, Keras's own code runs.
+
+    Example:
+        >>> class Model(MultiWorkerFit, keras.Model): ...
+        >>> with tf.distribute.MultiWorkerMirroredStrategy().scope():
+        ...     model = Model(inputs, outputs)
+        ...     model.compile("sgd", loss="mse")
+        >>> model.fit(dataset)
+    """
+
+    distribute_strategy: tf.distribute.Strategy
+    asked_to_stop = False
+    _stop_flag: tf.Variable | None = None
+
+    def ask_to_stop(self) -> None:
+        """Asks every worker to stop after one more step; see `asked_to_stop`.
+
+        `asked_to_stop` becomes True on all workers behind the same step, the next one that every
+        worker takes part in, so that they can save and end together.
+        """
+        if is_multi_worker(self.distribute_strategy):
+            self._flag().assign(1.0)
+        else:
+            self.asked_to_stop = True
+
+    def _flag(self) -> tf.Variable:
+        """Whether this worker asks to stop; travels with the logs, for no all-reduce of its own."""
+        if self._stop_flag is None:
+            with tf.init_scope(), tf.device("CPU:0"):
+                self._stop_flag = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        return self._stop_flag
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        strategy = self.distribute_strategy
+        if not is_multi_worker(strategy):
+            super()._maybe_symbolic_build(iterator, data_batch)  # type: ignore[misc]
+            return
+        if data_batch is None:
+            data_batch = next(next(iter(iterator))[-1])
+        # Only shapes matter, so one replica's part of the batch will do.
+        local = keras.tree.map_structure(
+            lambda value: strategy.experimental_local_results(value)[0], data_batch
+        )
+        with strategy.scope():
+            self._symbolic_build(data_batch=local)  # type: ignore[attr-defined]
+
+    def _make_function(self, step_function: Callable[[Any], Logs]) -> Callable[[Any], Logs]:
+        if not is_multi_worker(self.distribute_strategy):
+            return super()._make_function(step_function)  # type: ignore[misc]
+        names: list[str] = []
+        flag = self._flag()
+
+        def packed(data: Any) -> tf.Tensor:
+            logs = step_function(data)
+            names[:] = sorted(logs)
+            # Logs are means over the examples that a replica has seen; parts may differ in size.
+            seen = tf.cast(self._loss_tracker.count, tf.float64)  # type: ignore[attr-defined]
+            values = [tf.cast(logs[name], tf.float64) * seen for name in names]
+            # Keras takes the mean over axis 0 of all replicas.
+            return tf.stack([*values, seen, flag])[tf.newaxis]
+
+        function = super()._make_function(packed)  # type: ignore[misc]
+
+        def unpacked(iterator: Any) -> Logs:
+            *values, seen, asked = function(iterator).numpy()
+            self.asked_to_stop = asked > 0
+            return dict(zip(names, values / seen, strict=True))
+
+        return unpacked

@@ -1,0 +1,123 @@
+"""What a training step does differently when it runs on several replicas at once.
+
+Each function is called in a training step, by every replica. With one replica they change nothing
+and cost nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import keras
+import tensorflow as tf
+
+# Sets the dropout streams of replicas apart; a large odd number, so that neighbouring seeds of
+# neighbouring runs do not meet.
+_SEED_STRIDE = 1_000_003
+# Keras has no public way to the seed generators of a model.
+_SEED_STATE = "seed_generator_state"
+
+
+def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
+    """Whether a strategy trains with several processes."""
+    return (
+        isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        and strategy.extended._in_multi_worker_mode()
+    )
+
+
+def replicas_in_sync() -> int:
+    """Number of replicas of the strategy in scope; 1 without a strategy."""
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def _one_of_several() -> tf.distribute.ReplicaContext | None:
+    """The replica that runs this code; None if it is the only one, or if no replica does."""
+    return tf.distribute.get_replica_context() if replicas_in_sync() > 1 else None
+
+
+def _number(replica: tf.distribute.ReplicaContext) -> tf.Tensor:
+    return tf.cast(replica.replica_id_in_sync_group, tf.int32)
+
+
+def share_of_examples(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
+    """The part of the global batch that this replica holds.
+
+    The optimizer adds up the gradients of all replicas, so a loss that is a mean over the local
+    batch becomes the mean over the global one when multiplied by this share, also where batches of
+    replicas differ in size. This is the one place where losses are scaled.
+
+    Args:
+        local: int32 scalar, examples of this replica.
+        dtype: of the loss.
+
+    Returns:
+        A scalar in [0, 1]; all replicas' shares add up to 1.
+
+    Example:
+        >>> share_of_examples(tf.constant(32), tf.float32)  # one of two equal replicas
+        0.5
+    """
+    replica = _one_of_several()
+    if replica is None:
+        return 1.0
+    local = tf.cast(local, dtype)
+    return local / replica.all_reduce(tf.distribute.ReduceOp.SUM, local)
+
+
+def mean_over_replicas(variables: Sequence[keras.Variable]) -> None:
+    """Sets variables that each replica changed by itself to their mean over replicas.
+
+    Keras 3 leaves the moving statistics of BatchNormalization to each replica, so that workers
+    drift apart and the saved network has those of one of them. One all-reduce serves all.
+
+    Args:
+        variables: those of one replica; the same ones, in the same order, on every replica.
+    """
+    replica = _one_of_several()
+    if replica is None or not variables:
+        return
+    # A variable's value as read lies on no device, which a collective needs to know.
+    values = [tf.identity(variable) for variable in variables]
+    means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+    for variable, mean in zip(variables, means, strict=True):
+        variable.assign(mean)
+
+
+def own_seed(seed: tf.Tensor) -> tf.Tensor:
+    """A seed of this replica's own, made of one that all replicas share.
+
+    Args:
+        seed: int32 or int64 `[2]`.
+
+    Returns:
+        The seed itself with one replica, else one that differs between replicas.
+    """
+    replica = _one_of_several()
+    if replica is None:
+        return seed
+    return tf.random.experimental.stateless_fold_in(seed, _number(replica))
+
+
+@contextlib.contextmanager
+def own_randomness(network: keras.Model) -> Iterator[None]:
+    """Lets dropout draw other masks on each replica while the context is open.
+
+    The seeds of Keras's layers are mirrored: without this, every replica drops the same units.
+    They are put back on leaving, advanced by what was drawn, and stay the same everywhere.
+
+    Args:
+        network: whose layers draw random numbers.
+    """
+    states = [v for v in network.non_trainable_variables if v.name == _SEED_STATE]
+    replica = _one_of_several()
+    if replica is None:
+        yield
+        return
+    shift = tf.stack([_number(replica) * _SEED_STRIDE, 0])
+    for state in states:
+        state.assign_add(tf.cast(shift, state.dtype))
+    yield
+    for state in states:
+        state.assign_sub(tf.cast(shift, state.dtype))

@@ -1,0 +1,121 @@
+"""The way of the parts of an evaluation back into one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from aad_tf.evaluation.journal import record_line, write_record_lines
+from aad_tf.evaluation.shards import Part, merged_provenance, read_parts, shard_facts
+from aad_tf.evaluation.summary import attack_entry, warnings_by_name
+from aad_tf.evaluation.tally import Tally
+from aad_tf.results import (
+    PathLike,
+    read_records,
+    read_summary,
+    summary_path,
+    write_json_atomically,
+)
+
+# What differs between parts of the same evaluation.
+_OWN = ("first_example", "num_examples", "first_index", "shard")
+
+
+def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
+    """Joins the records of all parts of an evaluation; the same file as that of one pass.
+
+    The same but for float rounding: which images share a call of the network differs at the edges
+    of parts, as it does between batch sizes.
+
+    Args:
+        paths: files of records that `evaluate_robustness` wrote with a `shard`, in any order.
+        output: file to write, compressed if it ends with ".gz"; its summary goes beside it.
+
+    Returns:
+        The summary: that of one pass, with the seconds of all parts together.
+
+    Raises:
+        ValueError: parts of different evaluations, parts that are missing or overlap, damaged
+            files.
+        OSError: a file cannot be read or written.
+
+    Example:
+        >>> merge_shards(["part1.jsonl.gz", "part2.jsonl.gz"], "whole.jsonl.gz")["warnings"]
+        []
+    """
+    parts = read_parts(paths, output, _read_part, "evaluation")
+    entries = parts[0].summary["attacks"]
+    tally = Tally([entry["attack"] for entry in entries], parts[0].first)
+    write_record_lines(output, _tallied_lines(parts, tally))
+    budgets = {entry["attack"]: entry["threat_model"]["epsilon"] for entry in entries}
+    merged = {
+        "attacks": [
+            attack_entry(entry["attack"], tally, entry["threat_model"], _timing(parts, number))
+            for number, entry in enumerate(entries)
+        ],
+        "success_rule": parts[0].summary["success_rule"],
+        "warnings": warnings_by_name(budgets, parts[0].summary["comparisons"], tally),
+        "evaluated": _evaluated(parts),
+        "provenance": merged_provenance(parts),
+    }
+    write_json_atomically(summary_path(output), merged)
+    return merged
+
+
+def _read_part(path: PathLike) -> Part:
+    summary = read_summary(path)
+    evaluated = summary.get("evaluated", {})
+    identity = {key: value for key, value in evaluated.items() if key not in _OWN}
+    first = evaluated.get("first_index", 0)
+    stop = first + summary["attacks"][0]["count"]
+    return Part(Path(path), summary, evaluated.get("shard"), first, stop, identity)
+
+
+def _tallied_lines(parts: Sequence[Part], tally: Tally) -> Iterator[bytes]:
+    """Lines by attack, then example. Parts are read once an attack: memory and open files stay."""
+    for number, attack in enumerate(tally.attacks):
+        for part in parts:
+            examples = part.stop - part.first
+            records = itertools.islice(read_records(part.path), number * examples, None)
+            for index in range(part.first, part.stop):
+                record = _expected(part, next(records, None), attack, index)
+                tally.add(record)
+                yield record_line(record)
+            if attack == tally.attacks[-1] and next(records, None) is not None:
+                raise ValueError(f"{part.path} holds more records than its summary says.")
+
+
+def _expected(part: Part, record: dict[str, Any] | None, attack: str, index: int) -> dict[str, Any]:
+    """The record, if it is the one that comes next."""
+    if record is not None and (record["attack"], record["index"]) == (attack, index):
+        return record
+    found = "the end" if record is None else f"{record['index']} under {record['attack']}"
+    raise ValueError(
+        f"{part.path} does not hold what its summary says: expected example {index} under "
+        f"{attack}, found {found}."
+    )
+
+
+def _timing(parts: Sequence[Part], number: int) -> dict[str, float]:
+    """Seconds and images of all parts together, as each part's last run counted both."""
+    entries = [part.summary["attacks"][number] for part in parts]
+    seconds = sum(entry["seconds"] for entry in entries)
+    attacked = sum(entry["images_attacked"] for entry in entries)
+    return {
+        "seconds": round(seconds, 3),
+        "images_attacked": attacked,
+        "images_per_second": round(attacked / seconds, 3) if seconds else 0.0,
+    }
+
+
+def _evaluated(parts: Sequence[Part]) -> dict[str, Any]:
+    """What one pass would have written down, so that the same command recognises the result."""
+    first = parts[0].summary["evaluated"]
+    counts = [part.summary["evaluated"]["num_examples"] for part in parts]
+    whole = {
+        **{key: value for key, value in first.items() if key not in ("first_index", "shard")},
+        "num_examples": None if None in counts else sum(counts),
+    }
+    return {**whole, **shard_facts(parts[0].first, None)}

@@ -1,0 +1,165 @@
+"""Parts of a data set that are evaluated anywhere, and what must hold for them to be joined."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aad_tf.checks import check_count
+from aad_tf.evaluation.journal import check_same_evaluation
+from aad_tf.provenance import provenance
+from aad_tf.results import PathLike, check_writable, summary_path
+
+
+@dataclass(frozen=True)
+class Part:
+    """A finished part.
+
+    Attributes:
+        path: its file of records.
+        summary: what lies beside it.
+        shard: (number, count), or None if it is no part but the whole.
+        first: place of its first example in the data set.
+        stop: the place behind its last one.
+        identity: what must be the same in all parts.
+    """
+
+    path: Path
+    summary: dict[str, Any]
+    shard: Sequence[int] | None
+    first: int
+    stop: int
+    identity: Mapping[str, Any]
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Reads "3/50", the third of fifty parts.
+
+    Raises:
+        ValueError: not of that form, or a part that does not exist.
+
+    Example:
+        >>> parse_shard("3/50")
+        (3, 50)
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    number, count = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise ValueError(f"A shard is given as number/count, from 1/50 to 50/50; got {text!r}.")
+    return number, count
+
+
+def shard_range(num_examples: int, batch_size: int, number: int, count: int) -> tuple[int, int]:
+    """The examples of a part: whole batches, so that parts and one pass see the same batches.
+
+    Args:
+        num_examples: size of the data set.
+        batch_size: examples in a batch.
+        number: which part, from 1.
+        count: how many parts.
+
+    Returns:
+        First example, and the one behind the last.
+
+    Raises:
+        ValueError: more parts than batches.
+
+    Example:
+        >>> shard_range(1000, 100, 2, 3)
+        (300, 600)
+    """
+    batches = -(-num_examples // batch_size)
+    if count > batches:
+        raise ValueError(
+            f"{num_examples} examples in batches of {batch_size} make {batches} shards at most, "
+            f"got {count}. Lower the batch size or the number of shards."
+        )
+    first, last = (batches * edge // count * batch_size for edge in (number - 1, number))
+    return first, min(last, num_examples)
+
+
+def shard_output(output: PathLike, shard: tuple[int, int]) -> Path:
+    """The file of one part where several would have the same name.
+
+    Example:
+        >>> shard_output("x.jsonl.gz", (3, 50))
+        PosixPath('x.3-of-50.jsonl.gz')
+    """
+    output = Path(output)
+    stem = summary_path(output).name.removesuffix(".summary.json")
+    number, count = shard
+    return output.with_name(f"{stem}.{number}-of-{count}{output.name.removeprefix(stem)}")
+
+
+def shard_facts(first_index: int, shard: tuple[int, int] | None) -> dict[str, Any]:
+    """Which part of a data set is meant, ready for JSON; nothing if it is the whole.
+
+    Raises:
+        TypeError: not integers.
+        ValueError: a negative place, a part that does not exist.
+    """
+    check_count(first_index, "first_index", least=0)
+    facts: dict[str, Any] = {"first_index": int(first_index)} if first_index else {}
+    if shard is not None:
+        number, count = (check_count(each, "shard") for each in shard)
+        if number > count:
+            raise ValueError(f"shard must be (number, count), from 1 to count, got {shard!r}.")
+        facts["shard"] = [number, count]
+    return facts
+
+
+def read_parts(
+    paths: Sequence[PathLike], output: PathLike, read: Callable[[PathLike], Part], what: str
+) -> list[Part]:
+    """Reads the parts to be joined, by their place in the data set.
+
+    Args:
+        paths: files of records, in any order.
+        output: file to be written.
+        read: from a file of records to a part.
+        what: what is joined, for errors: "study" or "evaluation".
+
+    Raises:
+        ValueError: no files, parts of different evaluations, or parts that are missing or overlap.
+        OSError: a file cannot be read, or the output not be written.
+    """
+    check_writable(output)
+    if len(paths) == 0:
+        raise ValueError("There are no files of records to merge.")
+    if Path(output).resolve() in {Path(path).resolve() for path in paths}:
+        raise ValueError(f"{output} is one of the files to merge. Choose another output.")
+    parts = sorted((read(path) for path in paths), key=lambda part: part.first)
+    for part in parts[1:]:
+        check_same_evaluation(part.path, part.identity, parts[0].identity)
+    _check_complete(parts, what)
+    return parts
+
+
+def merged_provenance(parts: Sequence[Part]) -> dict[str, Any]:
+    """Where a merged file comes from: this run, and that of each part."""
+    return {**provenance(), "shards": [part.summary["provenance"] for part in parts]}
+
+
+def _check_complete(parts: Sequence[Part], what: str) -> None:
+    whole = next((part.path for part in parts if part.shard is None), None)
+    if whole is not None:
+        raise ValueError(f"{whole} is no shard but a whole {what}.")
+    shards = [tuple(part.shard or ()) for part in parts]
+    counts = {count for _, count in shards}
+    numbers = [number for number, _ in shards]
+    wanted = list(range(1, max(counts) + 1))
+    if len(counts) > 1 or sorted(numbers) != wanted:
+        raise ValueError(
+            f"Expected every shard of one division once, got "
+            f"{', '.join(f'{number}/{count}' for number, count in shards)}; missing: "
+            f"{', '.join(str(number) for number in wanted if number not in numbers) or 'none'}."
+        )
+    for before, after in zip(parts, parts[1:], strict=False):
+        if before.stop != after.first:
+            raise ValueError(
+                f"{after.path} begins at example {after.first}, the shard before it ends at "
+                f"{before.stop}. Were they made with the same batch size and data?"
+            )

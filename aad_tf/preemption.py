@@ -1,0 +1,75 @@
+"""Saving before the machine is taken away: a signal ends training between two steps."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from aad_tf.checkpoints import ResumableCheckpoint
+from aad_tf.logs import LOGGER
+
+
+class PreemptedError(RuntimeError):
+    """Training was asked to stop by a signal; everything is saved."""
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """Saves and stops training when the process, or that of any other worker, gets a signal.
+
+    Schedulers (Slurm, Kubernetes, cloud machines) send SIGTERM some time before they take a
+    machine away. All workers stop behind the same step. Must come behind the checkpoint in the
+    list of callbacks.
+
+    Args:
+        checkpoint: saves.
+
+    Example:
+        >>> stop = StopOnSignal(checkpoint)
+        >>> with stop.listening():
+        ...     model.fit(data, callbacks=[checkpoint, stop])
+    """
+
+    def __init__(self, checkpoint: ResumableCheckpoint) -> None:
+        super().__init__()
+        self._checkpoint = checkpoint
+        self._received = threading.Event()
+
+    @contextlib.contextmanager
+    def listening(self, number: int = signal.SIGTERM) -> Iterator[None]:
+        """Takes the signal while the context is open; of the main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(number, self._receive)
+        try:
+            yield
+        finally:
+            signal.signal(number, before)
+
+    def _receive(self, number: int, frame: Any) -> None:
+        del number, frame
+        self._received.set()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Tells the other workers of a signal."""
+        if self._received.is_set():
+            self.model.ask_to_stop()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Saves and stops, if any worker got a signal."""
+        if self.model.asked_to_stop and self._checkpoint.save_here():
+            self._stop()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stops behind the last step of an epoch, which the checkpoint has saved."""
+        if self.model.asked_to_stop:
+            self._stop()
+
+    def _stop(self) -> None:
+        LOGGER.info("A signal asks to stop: training is saved.")
+        raise PreemptedError("stopped by a signal; the same command goes on where it was saved.")

@@ -1,0 +1,112 @@
+"""The network of a config, wrapped in its defence and compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from aad_tf import model_directory
+from aad_tf.attacks import parse_attack
+from aad_tf.classifier import Classifier
+from aad_tf.configs import ExperimentConfig
+from aad_tf.data import DatasetInfo
+from aad_tf.defenses import (
+    AADModel,
+    AdversarialModel,
+    DefenseModel,
+    EnsembleAdversarialModel,
+    StandardModel,
+)
+from aad_tf.losses import AADLosses
+from aad_tf.optimizers import build_optimizer
+
+
+def build_defense(
+    config: ExperimentConfig, network: keras.Model, steps_per_epoch: int
+) -> DefenseModel:
+    """Wraps a network in the defence of a config and compiles it.
+
+    Args:
+        config: names defence, attack, losses and optimizer.
+        network: the network to train.
+        steps_per_epoch: updates an epoch, in which learning-rate schedules count.
+
+    Returns:
+        A compiled Keras model.
+
+    Raises:
+        ModelDirectoryError: a source network is missing, unfinished, or of another data set.
+    """
+    classifier = Classifier.from_keras(network, config.attention_layer or None)
+    model = _defended(config, classifier)
+    model.compile(
+        build_optimizer(config, steps_per_epoch),
+        steps_per_execution=config.steps_per_execution,
+        jit_compile=config.jit_compile,
+    )
+    return model
+
+
+def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
+    defense = config.defense
+    options: dict[str, Any] = {"seed": config.seed, "label_smoothing": config.label_smoothing}
+    if defense.kind == "none":
+        return StandardModel(classifier, **options)
+    attack = parse_attack(defense.attack)
+    if defense.kind == "aad":
+        return AADModel(
+            classifier,
+            attack=attack,
+            weights=defense.weights,
+            losses=AADLosses.preset(defense.losses).replace(**defense.loss_parts),
+            update_per_round=defense.update_per_round,
+            warmup_steps=defense.warmup_steps,
+            **options,
+        )
+    options |= {"replace_clean": defense.replace_clean, "warmup_steps": defense.warmup_steps}
+    if defense.kind == "adversarial":
+        return AdversarialModel(classifier, attack=attack, **options)
+    check_trained_networks(config)
+    sources = [model_directory.load_classifier(path)[0] for path in defense.sources]
+    return EnsembleAdversarialModel(classifier, sources=sources, attack=attack, **options)
+
+
+def build_model(config: ExperimentConfig, dataset: DatasetInfo, steps: int) -> DefenseModel:
+    """Builds the network of a config, with its initial weights, and its defence.
+
+    Args:
+        config: what is trained.
+        dataset: gives the shape of images and the number of classes.
+        steps: updates an epoch.
+
+    Raises:
+        ModelDirectoryError: as `build_defense`; initial weights of another architecture.
+    """
+    keras.utils.set_random_seed(config.seed)
+    network = model_directory.build_network(config, dataset.image_shape, dataset.num_classes)
+    if config.initial_weights:
+        model_directory.copy_weights(config.initial_weights, network)
+    return build_defense(config, network, steps)
+
+
+def check_trained_networks(config: ExperimentConfig) -> None:
+    """Refuses networks to start from or attack that are missing or of another data set.
+
+    Raises:
+        ModelDirectoryError: names the network.
+    """
+    initial = (config.initial_weights,) if config.initial_weights else ()
+    for path in (*initial, *config.defense.sources):
+        dataset = model_directory.read_config(path).dataset
+        if dataset != config.dataset:
+            raise model_directory.ModelDirectoryError(
+                f"The config names {path}, which was trained on {dataset!r}; this run trains on "
+                f"{config.dataset!r}. Networks to start from or to attack must tell the same "
+                f"classes apart."
+            )
+    if initial and not model_directory.is_finished(config.initial_weights):
+        raise model_directory.ModelDirectoryError(
+            f"initial_weights names {config.initial_weights}, whose training has not finished. "
+            f"Run its train.main command again to resume it."
+        )

@@ -1,0 +1,194 @@
+"""One process of a training run: alone, or a worker of a cluster that fails loudly together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import aad_tf
+from aad_tf import configs
+from aad_tf.cluster import Cluster, ClusterError, Control, WorkerLostError, find_cluster, join
+from aad_tf.configs import ExperimentConfig
+from aad_tf.defenses import DefenseModel
+from aad_tf.distribute import create_strategy, from_chief, in_agreement, is_chief
+from aad_tf.logs import LOGGER
+from aad_tf.preemption import PreemptedError
+from aad_tf.results import write_atomically
+from aad_tf.run_log import PROGRESS_SECONDS
+from aad_tf.training.run import train
+
+# What a process ends with that hangs after another worker was lost, as train/running.py has it.
+_LOST_WORKER = 75
+JOIN_TIMEOUT = 300.0
+LOST_AFTER = 60.0
+# How long TensorFlow may take to notice the loss itself before the process is ended.
+_GRACE = 15.0
+_SHARED_FILE = ".shared_by_all_workers"
+
+
+def train_with(
+    strategy: str,
+    config: ExperimentConfig,
+    model_dir: str | os.PathLike[str],
+    *,
+    data_dir: str | None = None,
+    callbacks: tuple[keras.callbacks.Callback, ...] = (),
+    progress_seconds: float = PROGRESS_SECONDS,
+    join_timeout: float = JOIN_TIMEOUT,
+    lost_after: float = LOST_AFTER,
+) -> DefenseModel:
+    """Trains a config under a strategy; must be the first thing a worker does with TensorFlow.
+
+    Before training, workers meet and compare configs and versions. While it goes on, the loss of a
+    worker is noticed at once if its process dies and after `lost_after` seconds if it hangs or the
+    network breaks; every other worker then ends with an error that names it, for the launcher to
+    start all of them again.
+
+    Args:
+        strategy: `"none"`, `"mirrored"` or `"multi_worker"`, which finds its cluster with
+            `aad_tf.cluster.find_cluster`.
+        config, model_dir, data_dir, callbacks, progress_seconds: as `train`.
+        join_timeout: seconds to wait for the other workers to start.
+        lost_after: seconds without a sign of life after which a worker is lost.
+
+    Returns:
+        The trained defence.
+
+    Raises:
+        ClusterError: no cluster, a worker that does not come, or one of another config, version
+            or model directory.
+        WorkerLostError: a worker was lost while training went on.
+        ValueError, FloatingPointError, PreemptedError: as `train`.
+
+    Example:
+        >>> train_with("mirrored", ExperimentConfig(dataset="digits"), "runs/digits")
+    """
+    arguments: dict[str, Any] = {
+        "data_dir": data_dir,
+        "callbacks": callbacks,
+        "progress_seconds": progress_seconds,
+    }
+    if strategy != "multi_worker":
+        return train(config, model_dir, strategy=create_strategy(strategy), **arguments)
+    cluster = find_cluster()
+    control = join(
+        cluster,
+        worker_card(config),
+        join_timeout=join_timeout,
+        lost_after=lost_after,
+        on_lost=_end_process,
+    )
+    with _watched(control, lost_after):
+        chosen = create_strategy(strategy, cluster)
+        _check_shared(chosen, cluster, Path(model_dir), min(join_timeout, 60.0))
+        return train(config, model_dir, strategy=chosen, **arguments)
+
+
+def worker_card(config: ExperimentConfig) -> dict[str, str]:
+    """What must be the same on every worker: versions, and each entry of the config.
+
+    Example:
+        >>> worker_card(ExperimentConfig())["config.batch_size"]
+        '100'
+    """
+    versions = {
+        "aad_tf": aad_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
+    return {**versions, **_flat(configs.to_dict(config), "config.")}
+
+
+def _flat(values: dict[str, Any], prefix: str) -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = repr(value)
+    return flat
+
+
+@contextlib.contextmanager
+def _watched(control: Control, lost_after: float) -> Iterator[None]:
+    """Tells the others how this worker ends, and says who was lost when TensorFlow fails."""
+    try:
+        yield
+    except (tf.errors.OpError, RuntimeError) as error:
+        if isinstance(error, PreemptedError):
+            control.leave()
+            raise
+        # Most errors of collectives come of a lost worker; which one, the control knows.
+        lost = control.wait_lost(lost_after + _GRACE) if _collective(error) else control.lost
+        if lost is None:
+            control.fail(_first_line(error))
+            raise
+        raise WorkerLostError(f"{lost} Start all workers again to resume.") from error
+    except BaseException as error:
+        control.fail(_first_line(error))
+        raise
+    control.leave()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _collective(error: Exception) -> bool:
+    """Whether an error may come of another worker's end."""
+    kinds = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.InternalError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.FailedPreconditionError,
+        tf.errors.UnknownError,
+    )
+    return isinstance(error, kinds)
+
+
+def _end_process(message: str) -> None:
+    """Ends a process that hangs in a collective because another worker was lost."""
+    time.sleep(_GRACE)
+    LOGGER.error("%s Start all workers again to resume.", message)
+    os._exit(_LOST_WORKER)
+
+
+def _check_shared(
+    strategy: tf.distribute.Strategy, cluster: Cluster, directory: Path, seconds: float
+) -> None:
+    """Makes sure that all workers see one model directory; what is new may take its time."""
+    path = directory / _SHARED_FILE
+    token = from_chief(strategy, secrets.randbits(62))
+    if is_chief(strategy):
+        directory.mkdir(parents=True, exist_ok=True)
+        with write_atomically(path) as file:
+            file.write(str(token).encode())
+    deadline = time.monotonic() + seconds
+    while not _holds(path, token):
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"{cluster.name(cluster.index)} does not see what {cluster.name(0)} writes into "
+                f"{directory}. Every worker needs the same --model_dir on storage that all "
+                f"machines share."
+            )
+        time.sleep(0.2)
+    in_agreement(strategy, [0])
+    if is_chief(strategy):
+        path.unlink()
+
+
+def _holds(path: Path, token: int) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == str(token)
+    except FileNotFoundError:
+        return False

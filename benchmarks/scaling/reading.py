@@ -1,0 +1,102 @@
+"""What raw measurements come to: times, efficiencies, shares, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.scaling import model
+from benchmarks.scaling.measuring import ALONE, APART, BOOKKEEPING, EXCHANGE, PAIR, WORKERS
+from benchmarks.scaling.model import GIGABIT, Network
+from benchmarks.timing import Timing
+
+LOOPBACK = "loopback, as measured"
+# A switched network adds about this to each hop.
+WIRE_SECONDS = 25e-6
+GIGABITS = (1, 10, 25, 100)
+# Other than gradients and moving statistics a step sends the number of examples, the count of
+# updates, and the logs: some ten numbers of up to eight bytes.
+_SHORT_MESSAGE = 8
+
+
+def timing(case: Mapping[str, Any], mode: str) -> Timing:
+    """Median step of each round, in a mode of `benchmarks.scaling.measuring`."""
+    rounds = case["rounds"][mode]
+    return Timing(
+        tuple(float(np.median(turn["seconds"])) for turn in rounds),
+        tuple(float(np.median(turn["cpu_seconds"])) for turn in rounds),
+    )
+
+
+def steps(case: Mapping[str, Any], mode: str) -> np.ndarray:
+    """Seconds of all steps of all rounds."""
+    return np.concatenate([turn["seconds"] for turn in case["rounds"][mode]])
+
+
+def exchange_shares(case: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Part of a two-worker step that is exchange, a value a round.
+
+    Returns:
+        The exchange alone, less what `fit` takes without it, over the step; and what the step takes
+        longer than that of two workers apart, over the step.
+    """
+    seconds = {mode: np.asarray(timing(case, mode).seconds) for mode in case["rounds"]}
+    alone = (seconds[EXCHANGE] - seconds[BOOKKEEPING]) / seconds[PAIR]
+    return alone, (seconds[PAIR] - seconds[APART]) / seconds[PAIR]
+
+
+def messages(entry: Mapping[str, Any], count: int) -> list[float]:
+    """Bytes of each all-reduce of a step.
+
+    Args:
+        entry: a case or the paper's setting.
+        count: all-reduces of a step.
+    """
+    long = [entry["gradient_bytes"], entry["statistics_bytes"]]
+    long = [size for size in long if size]
+    return [*long, *[_SHORT_MESSAGE] * (count - len(long))]
+
+
+def loopback(rows: Sequence[Mapping[str, Any]]) -> Network:
+    """The network fitted to measured all-reduces of two workers."""
+    return model.fit_network(
+        [row["bytes"] for row in rows], [np.median(row["seconds"]) for row in rows], WORKERS
+    )
+
+
+def networks(measured: Network) -> dict[str, Network]:
+    """The networks that the model is extended to; only the first was measured."""
+    return {
+        LOOPBACK: measured,
+        **{
+            f"{rate} Gbit/s": Network(rate * GIGABIT, measured.latency + WIRE_SECONDS)
+            for rate in GIGABITS
+        },
+    }
+
+
+def predicted(case: Mapping[str, Any], compute: float, network: Network) -> float:
+    """Seconds of a two-worker step by the model."""
+    sent = messages(case, case["collectives"]["training"])
+    return model.step_seconds(compute, sent, WORKERS, network)
+
+
+def predicted_exchange(case: Mapping[str, Any], network: Network) -> float:
+    """Seconds of the exchange alone by the model."""
+    return predicted(case, float(np.median(timing(case, BOOKKEEPING).seconds)), network)
+
+
+def median_alone(case: Mapping[str, Any]) -> float:
+    """Seconds of a step of one worker."""
+    return float(np.median(timing(case, ALONE).seconds))
+
+
+def paper_compute(paper: Mapping[str, Any]) -> float:
+    """Seconds of the paper's step on one core, extrapolated from smaller batches."""
+    rows = paper["steps"]
+    constant, slope = model.fit_compute(
+        [row["batch_size"] for row in rows], [np.median(row["seconds"]) for row in rows]
+    )
+    return constant + slope * paper["batch_size"]

@@ -1,0 +1,93 @@
+"""One run through everything that is measured; what fails is noted and the rest goes on."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+from aad_tf.provenance import provenance
+from benchmarks.scaling import measuring
+from benchmarks.scaling.cases import SIZES
+from benchmarks.scaling.crew import WorkerFailedError
+
+MESSAGES, PAPER = "messages", "paper"
+
+
+def parts(size: str) -> list[str]:
+    """Names of all that is measured, in order."""
+    return [*SIZES[size].cases, MESSAGES, PAPER]
+
+
+def run(
+    size: str,
+    seed: int,
+    say: measuring.Say,
+    save: Callable[[dict[str, Any]], Any],
+    only: Collection[str] = (),
+) -> dict[str, Any]:
+    """Measures everything.
+
+    Args:
+        size: one of `benchmarks.scaling.cases.SIZES`.
+        seed: of weights and images.
+        say: called with lines of progress.
+        save: called with the report so far after each part.
+        only: some of `parts`; empty for all.
+
+    Returns:
+        A report for `benchmarks.scaling.files.write`; its `raw` holds all measurements, and under
+        `failures` what each part that failed said.
+
+    Raises:
+        ValueError: the machine cannot run two workers on cores of their own.
+    """
+    measuring.worker_cores()
+    chosen = SIZES[size]
+    found = _frame(size, seed)
+    raw = found["raw"]
+    start = time.monotonic()
+    for name in only or parts(size):
+        say(f"{name} ... ({time.monotonic() - start:.0f} s so far)")
+        try:
+            if name == MESSAGES:
+                raw[MESSAGES] = measuring.measure_messages(chosen, say)
+            elif name == PAPER:
+                raw[PAPER] = measuring.measure_paper(chosen, seed, say)
+            else:
+                raw["cases"][name] = measuring.measure_case(chosen.cases[name], chosen, seed, say)
+        except WorkerFailedError as error:
+            raw["failures"][name] = str(error)
+            say(f"{name} failed: {error}")
+        found["load_average_after"] = _load_average()
+        found["settings"]["seconds in all"] = round(time.monotonic() - start)
+        save(found)
+    return found
+
+
+def _frame(size: str, seed: int) -> dict[str, Any]:
+    """A report without measurements."""
+    cores = measuring.worker_cores()
+    return {
+        "size": size,
+        "seed": seed,
+        "network": "those of the cases, from fresh weights, on random images",
+        "settings": {
+            "seed": seed,
+            "cores": " and ".join(map(str, cores)),
+            "threads of each process": "1 intra-op, 1 inter-op",
+            "rounds": SIZES[size].repetitions,
+        },
+        "benchmarks": {},
+        "peers": {},
+        "load_average": _load_average(),
+        "load_average_after": _load_average(),
+        "provenance": provenance(),
+        "raw": {"cases": {}, MESSAGES: [], PAPER: {}, "failures": {}},
+    }
+
+
+def _load_average() -> float:
+    """Programs that ran or waited to run in the last minute, these workers included."""
+    return round(os.getloadavg()[0], 2)

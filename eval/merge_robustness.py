@@ -1,0 +1,19 @@
+"""Joins shards of eval.robustness: python -m eval.merge_robustness --output=ALL PART PART ..."""
+
+from __future__ import annotations
+
+from absl import app, flags
+
+from aad_tf import evaluation
+from eval import running
+
+_OUTPUT = flags.DEFINE_string("output", None, "File of records (.jsonl.gz).", required=True)
+
+
+def main(argv: list[str]) -> None:
+    """Merges the files named; a mistake of the user's ends in one line and exit code 2."""
+    running.run(lambda: evaluation.format_summary(evaluation.merge_shards(argv[1:], _OUTPUT.value)))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,46 @@
+"""Which part of a data set an evaluation binary takes, and where its records go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aad_tf.cluster import ClusterError, find_cluster
+from aad_tf.evaluation import parse_shard, shard_output
+
+HELP = (
+    "Only this part, e.g. 3/50. With 'cluster' every worker of a cluster takes its own: the third "
+    "of fifty takes 3/50 and writes x.3-of-50.jsonl.gz where --output is x.jsonl.gz."
+)
+
+
+def own_part(shard: str | None, output: str) -> tuple[tuple[int, int] | None, Path]:
+    """Reads what the flags `--shard` and `--output` ask for.
+
+    Args:
+        shard: None for the whole, "3/50", or "cluster": the part of this worker's number, from a
+            file named by it, since all workers are started by the same command.
+        output: file of records.
+
+    Returns:
+        (number, count) or None, and the file to write.
+
+    Raises:
+        ValueError: a part that does not exist, or no cluster.
+
+    Example:
+        >>> own_part("3/50", "x.jsonl.gz")
+        ((3, 50), PosixPath('x.jsonl.gz'))
+    """
+    if shard is None:
+        return None, Path(output)
+    if shard != "cluster":
+        return parse_shard(shard), Path(output)
+    try:
+        cluster = find_cluster()
+    except ClusterError as error:
+        raise ValueError(
+            f"--shard=cluster takes the number of this worker in its cluster. {error} Or number "
+            f"the parts by hand: --shard=1/50."
+        ) from error
+    own = (cluster.index + 1, cluster.size)
+    return own, shard_output(output, own)

@@ -1,0 +1,114 @@
+"""Each launcher's variables give the workers' addresses, or an error that says what to do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from aad_tf.cluster import Cluster, ClusterError, find_cluster
+
+TWO = ["10.0.0.1:2222", "10.0.0.2:2222"]
+
+
+def tf_config(cluster: Any, kind: Any = "worker", index: Any = 0) -> dict[str, str]:
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})}
+
+
+def test_tf_config_with_workers() -> None:
+    cluster = find_cluster(tf_config({"worker": TWO}, index=1))
+    assert cluster == Cluster(tuple(TWO), 1, "TF_CONFIG")
+    assert (cluster.size, cluster.is_chief) == (2, False)
+    assert cluster.name(1) == "worker 1 (10.0.0.2:2222)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "expected"), [("chief", 0, 0), ("worker", 0, 1), ("worker", "1", 2)]
+)
+def test_the_chief_of_tf_config_is_worker_0(kind: str, index: Any, expected: int) -> None:
+    jobs = {"worker": TWO, "chief": ["boss:1"], "ps": []}
+    cluster = find_cluster(tf_config(jobs, kind, index))
+    assert cluster.addresses == ("boss:1", *TWO)
+    assert cluster.index == expected
+
+
+def test_tf_config_is_written_as_it_is_read() -> None:
+    cluster = Cluster(("boss:1", *TWO), 2, "TF_CONFIG")
+    assert find_cluster({"TF_CONFIG": cluster.tf_config()}) == cluster
+    assert json.loads(cluster.tf_config())["task"] == {"type": "worker", "index": 2}
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"TF_CONFIG": "{"}, "is malformed: it is not JSON"),
+        ({"TF_CONFIG": "[" * 100_000}, "is malformed: it is not JSON"),
+        ({"TF_CONFIG": "[]"}, "is malformed: TF_CONFIG needs 'cluster'"),
+        ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG needs 'task'"),
+        (tf_config({"worker": TWO}, None), "the task of TF_CONFIG needs 'type'"),
+        (tf_config({"worker": TWO}, index=None), "index is None, not a whole number"),
+        (tf_config({"worker": TWO}, index=True), "index is True, not a whole number"),
+        (tf_config({"worker": TWO}, index=2), r"worker 2, but lists 2 .* in \[0, 2\)"),
+        (tf_config({"worker": TWO, "chief": ["a:1"]}, index=-1), "this is worker -1"),
+        (tf_config({"worker": TWO}, "chief"), "chief 0, which the cluster does not list"),
+        (tf_config({"worker": TWO}, "evaluator"), "task of type 'evaluator'"),
+        (tf_config({"worker": TWO, "ps": ["a:1"]}), r"job\(s\) ps"),
+        (tf_config({"worker": TWO, "evaluator": ["a:1"]}), r"job\(s\) evaluator"),
+        (tf_config({"chief": TWO}), "lists 2 chiefs"),
+        (tf_config({"worker": {"1": "a:1"}}, index=1), "'worker' is not a list of addresses"),
+        (tf_config({"worker": []}), "lists no workers"),
+        (tf_config({"worker": ["a:1", "b:1", "a:1"]}), "lists a:1 more than once"),
+        (tf_config({"worker": ["10.0.0.1"]}), "expected host:port"),
+        (tf_config({"worker": ["10.0.0.1:0"]}), r"expected host:port with a port in \[1, 65535\]"),
+        (tf_config({"worker": ["10.0.0.1:70000"]}), "expected host:port"),
+        (tf_config({"worker": ["http://a:80"]}), "expected host:port"),
+        (tf_config({"worker": ["fe80::1:2222"]}), r"in brackets, as in \[fe80::1\]:2222"),
+        ({}, "(?s)No cluster was found.*TF_CONFIG.*Kubernetes.*Slurm.*train.local_cluster"),
+        ({"TF_CONFIG": " "}, "No cluster was found"),
+    ],
+)
+def test_what_is_wrong_with_tf_config_is_said(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(ClusterError, match=message):
+        find_cluster(environment)
+
+
+def test_ipv6_addresses_stand_in_brackets() -> None:
+    assert find_cluster(tf_config({"worker": ["[fe80::1]:2222"]})).size == 1
+
+
+KUBERNETES = {
+    "JOB_COMPLETION_INDEX": "2",
+    "AAD_TF_WORKERS": "3",
+    "AAD_TF_HOSTS": "train-{index}.train:2222",
+}
+
+
+def test_kubernetes_indexed_job() -> None:
+    cluster = find_cluster(KUBERNETES)
+    assert cluster.addresses == ("train-0.train:2222", "train-1.train:2222", "train-2.train:2222")
+    assert cluster.index == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"AAD_TF_WORKERS": ""}, "AAD_TF_WORKERS is missing"),
+        ({"JOB_COMPLETION_INDEX": ""}, "JOB_COMPLETION_INDEX is missing.*completionMode: Indexed"),
+        ({"AAD_TF_WORKERS": "three"}, "AAD_TF_WORKERS is 'three'; expected a whole number"),
+        ({"AAD_TF_WORKERS": "0"}, "lists no workers"),
+        ({"JOB_COMPLETION_INDEX": "3"}, "this is worker 3, but lists 3"),
+        ({"AAD_TF_HOSTS": "train:2222"}, r"must hold \{index\}"),
+        ({"AAD_TF_HOSTS": "train-{index}"}, "expected host:port"),
+    ],
+)
+def test_what_is_wrong_with_an_indexed_job_is_said(change: dict[str, str], message: str) -> None:
+    with pytest.raises(ClusterError, match=message):
+        find_cluster({**KUBERNETES, **change})
+
+
+def test_tf_config_comes_before_kubernetes_and_kubernetes_before_slurm() -> None:
+    slurm = {"SLURM_JOB_ID": "7"}
+    both = {**KUBERNETES, **slurm, **tf_config({"worker": TWO})}
+    assert find_cluster(both).source == "TF_CONFIG"
+    assert find_cluster({**KUBERNETES, **slurm}).source.startswith("the Kubernetes Job")

@@ -1,0 +1,157 @@
+"""ImageNet's splits for training: what they hold, how they are evaluated, what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf import data
+from aad_tf.data import ReplicaShare, imagenet
+from aad_tf.data.imagenet_pictures import central_crop
+from aad_tf.data.imagenet_training import HeldBack, StreamedImageNet
+from tests.data.imagenet_copies import gradient, jpeg, write_imagenet, write_numbered
+
+TRAIN, VALIDATION, TEST = 33, 3, 7
+
+
+def labels_of(elements):
+    return np.concatenate([labels for _, labels in elements]).tolist()
+
+
+# Description --------------------------------------------------------------------------------
+
+
+def test_info(numbered_imagenet):
+    info = data.info("imagenet2012", numbered_imagenet)
+    assert info.num_examples == {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+    assert (info.image_shape, info.class_names[1]) == ((299, 299, 3), "n00000001")
+    assert data.info("imagenet2012", numbered_imagenet, image_size=64).image_shape == (64, 64, 3)
+    boxed = data.boxed_info("imagenet2012", numbered_imagenet)
+    assert boxed.num_examples == {"train": TRAIN + VALIDATION, "validation": TEST}
+    assert (info.fingerprint, info.source) == (boxed.fingerprint, boxed.source)
+
+
+def test_at_most_so_many_are_held_back(numbered_imagenet):
+    source = StreamedImageNet(HeldBack(examples=2, one_in=3))
+    assert source.info(numbered_imagenet).num_examples == {
+        "train": 34,
+        "validation": 2,
+        "test": TEST,
+    }
+    # Of ImageNet's 1,281,167 pictures a tenth would be more than 10,000.
+    assert HeldBack() == (10_000, 10)
+
+
+# Evaluation ---------------------------------------------------------------------------------
+
+
+def evaluated(numbered_imagenet, split, **options):
+    options = {"image_size": 24, **options}
+    batches = data.evaluation_batches("imagenet2012", split, 4, numbered_imagenet, **options)
+    elements = [(x.numpy(), y.numpy()) for x, y in batches]
+    assert len(batches) == len(elements)
+    return elements
+
+
+def test_splits_in_stored_order(numbered_imagenet):
+    for split, places in (
+        ("train", range(TRAIN)),
+        ("validation", range(TRAIN, TRAIN + VALIDATION)),
+        ("test", range(TEST)),
+    ):
+        assert labels_of(evaluated(numbered_imagenet, split)) == list(places)
+    assert [len(labels) for _, labels in evaluated(numbered_imagenet, "test")] == [4, 3]
+    assert labels_of(evaluated(numbered_imagenet, "test", limit=5)) == list(range(5))
+
+
+def test_evaluation_is_of_the_central_crop(numbered_imagenet):
+    images = np.concatenate([x for x, _ in evaluated(numbered_imagenet, "test", image_size=0)])
+    assert images.shape == (TEST, 299, 299, 3)
+    stored = imagenet.open_builder(numbered_imagenet).as_dataset(split="validation")
+    for image, example in zip(images, stored, strict=True):
+        boxed = {
+            "image": tf.cast(example["image"], tf.float32) / 255.0,
+            "boxes": tf.zeros([0, 4]),
+            "box_labels": tf.zeros([0], tf.int32),
+        }
+        np.testing.assert_array_equal(image, central_crop(boxed, (299, 299))["image"])
+
+
+@pytest.mark.parametrize(("split", "total"), [("train", 2), ("test", 3), ("validation", 3)])
+def test_evaluation_is_shared(numbered_imagenet, split, total):
+    whole = evaluated(numbered_imagenet, split)
+    parts = [
+        evaluated(numbered_imagenet, split, share=ReplicaShare(r, 1, total)) for r in range(total)
+    ]
+    joined = [
+        [np.concatenate(one) for one in zip(*elements, strict=True)]
+        for elements in zip(*parts, strict=True)
+    ]
+    for place in (0, 1):
+        np.testing.assert_array_equal(
+            np.concatenate([element[place] for element in joined]),
+            np.concatenate([element[place] for element in whole]),
+        )
+    both = evaluated(numbered_imagenet, split, share=ReplicaShare(0, 2, total))
+    for found, expected in ((both[::2], parts[0]), (both[1::2], parts[1])):
+        assert labels_of(found) == labels_of(expected)
+        assert len(found) == len(expected)
+
+
+# What is wrong ------------------------------------------------------------------------------
+
+
+def test_missing_data_says_how(tmp_path):
+    for call in (
+        lambda: data.info("imagenet2012", tmp_path),
+        lambda: data.training_batches("imagenet2012", 4, 0, tmp_path),
+        lambda: data.evaluation_batches("imagenet2012", "test", 4, tmp_path),
+    ):
+        with pytest.raises(data.DatasetNotFoundError, match=r"train, ILSVRC2012_img_train\.tar"):
+            call()
+
+
+def test_a_copy_for_evaluation_alone(tmp_path):
+    picture = (jpeg(gradient(0)), 0, "0.JPEG")
+    write_imagenet(tmp_path, {"validation": [picture]}, ["n00000000"])
+    message = r"has no train images\. Put ILSVRC2012_img_train\.tar from image-net.org"
+    with pytest.raises(data.DatasetNotFoundError, match=message):
+        data.info("imagenet2012", tmp_path)
+
+
+def test_a_copy_too_small(tmp_path):
+    write_numbered(tmp_path, 9, 1)
+    with pytest.raises(ValueError, match="has 9 training images, too few to hold one in 10 back"):
+        data.info("imagenet2012", tmp_path)
+
+
+def test_a_copy_in_another_format(numbered_imagenet, tmp_path):
+    root = shutil.copytree(numbered_imagenet, tmp_path / "copy")
+    (metadata,) = root.glob("*/*/dataset_info.json")
+    content = json.loads(metadata.read_text())
+    content["fileFormat"] = "array_record"
+    for split in content["splits"]:
+        split["filepathTemplate"] = split["filepathTemplate"].replace("tfrecord", "array_record")
+    metadata.write_text(json.dumps(content))
+    for path in metadata.parent.glob("*.tfrecord*"):
+        path.rename(path.with_name(path.name.replace("tfrecord", "array_record")))
+    with pytest.raises(ValueError, match=re.escape("is stored as array_record, expected tfrecord")):
+        data.training_batches("imagenet2012", 4, 0, root)
+
+
+def test_bad_requests(numbered_imagenet):
+    def train(batch_size, replicas):
+        share = ReplicaShare(0, 1, replicas)
+        data.training_batches("imagenet2012", batch_size, 0, numbered_imagenet, share=share)
+
+    with pytest.raises(ValueError, match="Unknown split 'dev'"):
+        data.evaluation_batches("imagenet2012", "dev", 4, numbered_imagenet)
+    with pytest.raises(ValueError, match="3 cannot be cut into 4 slices"):
+        train(3, 4)
+    with pytest.raises(ValueError, match="33 examples are too few for 40 replicas"):
+        train(64, 40)

@@ -1,0 +1,235 @@
+"""Replicas share a stream: together they see what one alone would, bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aad_tf import data
+from aad_tf.data import ReplicaShare, steps_per_epoch
+from aad_tf.data.shared_epoch import replica_at, replica_parts
+from aad_tf.data.sharing import batch_bounds, slice_bounds
+
+# 1297 digits in batches of 433: 433, 433, 431.
+BATCH, STEPS = 433, 3
+
+
+def take(dataset, count):
+    return [(x.numpy(), y.numpy()) for x, y in itertools.islice(dataset, count)]
+
+
+def stream(count, batch_size=BATCH, **options):
+    return take(data.training_batches("digits", batch_size, 7, **options), count)
+
+
+def together(parts):
+    """What the replicas have, one after the other, by step."""
+    return [
+        tuple(np.concatenate(one) for one in zip(*elements, strict=True))
+        for elements in zip(*parts, strict=True)
+    ]
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        for values, expected_values in zip(one, other, strict=True):
+            np.testing.assert_array_equal(values, expected_values)
+
+
+# Numbers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("examples", "batch_size", "replicas", "steps"),
+    [
+        (1297, 500, 1, 3),
+        (1000, 500, 1, 2),
+        (3, 500, 1, 1),
+        (3, 500, 3, 1),
+        # One example is left over: it joins the batch before if there are two replicas.
+        (1001, 500, 1, 3),
+        (1001, 500, 2, 2),
+        (1002, 500, 2, 3),
+        (1002, 500, 3, 2),
+        (10, 4, 4, 2),
+        (5, 5, 5, 1),
+        (9, 5, 5, 1),
+    ],
+)
+def test_steps_by_hand(examples, batch_size, replicas, steps):
+    found = steps_per_epoch(examples, batch_size, replicas)
+    assert found == steps and type(found) is int
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 5), "num_examples must be an integer of at least 1, got 0"),
+        ((5, 0), "batch_size must be an integer of at least 1, got 0"),
+        ((5, 5, 0), "replicas must be an integer of at least 1, got 0"),
+        ((5, 2.0), "batch_size must be an integer of at least 1, got 2.0"),
+        ((10, 2, 3), "batch_size counts the examples of all replicas: 2 cannot be cut into 3"),
+        ((2, 5, 3), "2 examples are too few for 3 replicas"),
+    ],
+)
+def test_steps_that_cannot_be(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        steps_per_epoch(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((-1, 1, 1), "first must be an integer of at least 0, got -1"),
+        ((0, 0, 1), "count must be an integer of at least 1, got 0"),
+        ((0, 1, True), "total must be an integer of at least 1, got True"),
+        ((1, 2, 2), "must lie within its 2 replicas, got 2 from number 1 on"),
+    ],
+)
+def test_shares_that_cannot_be(values, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ReplicaShare(*values)
+
+
+@given(st.integers(0, 200), st.integers(1, 12))
+def test_slices_are_numpys(size, replicas):
+    expected = np.array_split(np.arange(size), replicas)
+    bounds = [slice_bounds(size, replica, replicas) for replica in range(replicas)]
+    assert [list(range(*one)) for one in bounds] == [part.tolist() for part in expected]
+    whole = tf.constant(size, tf.int64)
+    drawn = [slice_bounds(whole, tf.constant(r, tf.int64), replicas) for r in range(replicas)]
+    assert [(int(start), int(stop)) for start, stop in drawn] == bounds
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 6))
+def test_batches_parts_and_places_make_up_the_epoch(examples, batch_size, replicas):
+    batch_size, examples = batch_size + replicas, examples + replicas
+    steps = steps_per_epoch(examples, batch_size, replicas)
+    bounds = [batch_bounds(step, examples, batch_size, replicas) for step in range(steps)]
+    assert [place for one in bounds for place in range(*one)] == list(range(examples))
+    sizes = [stop - start for start, stop in bounds]
+    assert all(size >= replicas for size in sizes)
+    assert sizes[:-1] == [batch_size] * (steps - 1)
+    assert sizes[-1] < batch_size + replicas
+    drawn = batch_bounds(tf.constant(steps - 1, tf.int64), examples, batch_size, replicas)
+    assert tuple(map(int, drawn)) == bounds[-1]
+    places = np.arange(sizes[-1])
+    found = replica_at(tf.constant(places), tf.constant(sizes[-1], tf.int64), replicas)
+    expected = [
+        part.size * [number] for number, part in enumerate(np.array_split(places, replicas))
+    ]
+    assert found.numpy().tolist() == sum(expected, [])
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 6))
+def test_parts_hold_what_the_slices_take(examples, batch_size, replicas):
+    batch_size, examples = batch_size + replicas, examples + replicas
+    parts = [replica_parts(examples, batch_size, r, replicas) for r in range(replicas)]
+    for epoch in range(replicas):
+        now = sorted(part[epoch] for part in parts)
+        assert [place for one in now for place in range(*one)] == list(range(examples))
+    sizes = {stop - start for part in parts for start, stop in part}
+    if batch_size % replicas == 0:
+        assert sizes <= {examples // replicas, -(-examples // replicas)}
+
+
+def test_parts_move_on_with_the_epoch():
+    assert replica_parts(11, 4, 0, 2) == [(0, 6), (5, 11)]
+    assert replica_parts(11, 4, 1, 2) == [(6, 11), (0, 5)]
+    assert replica_parts(12, 3, 1, 3) == [(4, 8), (8, 12), (0, 4)]
+
+
+# Training -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop_flip", "inception"])
+def test_shares_together_are_the_whole_stream(augmentation):
+    options = {"augmentation": augmentation, "image_size": 20 if augmentation != "none" else 0}
+    whole = stream(STEPS + 1, **options)
+    assert [len(labels) for _, labels in whole] == [433, 433, 431, 433]
+    for total in (1, 2, 3):
+        parts = [
+            stream(STEPS + 1, share=ReplicaShare(replica, 1, total), **options)
+            for replica in range(total)
+        ]
+        assert_same(together(parts), whole)
+        sizes = [[len(labels) for _, labels in part[:3]] for part in parts]
+        expected = [[len(p) for p in np.array_split(np.arange(n), total)] for n in (433, 433, 431)]
+        assert sizes == np.transpose(expected).tolist()
+
+
+def test_a_worker_feeds_several_replicas_in_turn():
+    singles = [stream(4, share=ReplicaShare(replica, 1, 3)) for replica in range(3)]
+    both = stream(8, share=ReplicaShare(1, 2, 3))
+    assert_same(both[::2], singles[1])
+    assert_same(both[1::2], singles[2])
+
+
+def test_a_last_batch_too_small_joins_the_one_before():
+    # 1297 = 2 * 648 + 1.
+    whole = stream(6, batch_size=648, augmentation="flip")
+    parts = [
+        stream(4, batch_size=648, augmentation="flip", share=ReplicaShare(replica, 1, 2))
+        for replica in range(2)
+    ]
+    joined = together(parts)
+    assert [len(labels) for _, labels in joined] == [648, 649, 648, 649]
+    assert [len(labels) for _, labels in parts[0]] == [324, 325, 324, 325]
+    # Nothing but the joined batches is drawn anew, in this epoch and the next.
+    assert_same([joined[0], joined[2]], [whole[0], whole[3]])
+    for epoch in (0, 1):
+        labels = [np.concatenate([y for _, y in whole[3 * epoch + 1 : 3 * epoch + 3]])]
+        np.testing.assert_array_equal(joined[2 * epoch + 1][1], labels[0])
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(0, 1), (1, 0), (1, 2), (0, 4)])
+def test_shares_resume_anywhere(epoch, step):
+    options = {"augmentation": "crop_flip", "share": ReplicaShare(1, 2, 3)}
+    whole = stream(2 * 3 * STEPS, **options)
+    first = 2 * (epoch * STEPS + step)
+    later = stream(4, start_epoch=epoch, start_step=step, **options)
+    assert_same(later, whole[first : first + 4])
+
+
+def test_batches_that_cannot_be_shared():
+    with pytest.raises(ValueError, match="2 cannot be cut into 3 slices"):
+        stream(1, batch_size=2, share=ReplicaShare(0, 1, 3))
+    with pytest.raises(ValueError, match="1297 examples are too few for 1300 replicas"):
+        stream(1, batch_size=2000, share=ReplicaShare(0, 1, 1300))
+    with pytest.raises(ValueError, match="2 examples are too few for 3 replicas"):
+        data.evaluation_batches("digits", "test", 5, limit=2, share=ReplicaShare(0, 1, 3))
+
+
+# Evaluation ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("total", "limit"), [(1, None), (2, None), (3, None), (2, 201)])
+def test_evaluation_is_shared_alike(total, limit):
+    def batches(share):
+        return data.evaluation_batches("digits", "test", 100, limit=limit, share=share)
+
+    whole = take(batches(ReplicaShare()), 10)
+    parts = [take(batches(ReplicaShare(r, 1, total)), 10) for r in range(total)]
+    assert len({len(part) for part in parts}) == 1
+    assert {len(batches(ReplicaShare(r, 1, total))) for r in range(total)} == {len(parts[0])}
+    if limit:
+        # 100, 100 and 1: the last joins.
+        assert [len(labels) for _, labels in parts[0]] == [50, 51]
+        whole = [whole[0], tuple(np.concatenate(one) for one in zip(*whole[1:], strict=True))]
+    assert_same(together(parts), whole)
+
+
+def test_evaluation_of_several_replicas_at_once():
+    singles = [
+        take(data.evaluation_batches("digits", "test", 100, share=ReplicaShare(r, 1, 2)), 9)
+        for r in range(2)
+    ]
+    both = take(data.evaluation_batches("digits", "test", 100, share=ReplicaShare(0, 2, 2)), 9)
+    assert_same(both, [element for pair in zip(*singles, strict=True) for element in pair])

@@ -1,0 +1,97 @@
+"""What sets replicas apart, and what they agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf.distribute import (
+    create_strategy,
+    in_agreement,
+    is_chief,
+    is_multi_worker,
+    own_seed,
+    share_of_examples,
+)
+from tests.distribute.cases import Arrays
+from tests.distribute.conftest import Results
+
+
+def test_dropout_and_seeds_differ_between_replicas(
+    two_workers: Results, mirrored: Results, alone: Callable[[str], Arrays]
+) -> None:
+    for masks, seeds in (
+        ([found["masks"][0] for found in two_workers("randomness")], two_workers("randomness")),
+        (list(mirrored("randomness")[0]["masks"]), mirrored("randomness")),
+    ):
+        assert len(masks) == 2
+        # Independent masks of 1,000 units agree on about half of them.
+        assert 400 < (masks[0] == masks[1]).sum() < 600
+        distinct = {tuple(seed) for found in seeds for seed in found["seeds"]}
+        assert len(distinct) == 2
+    # The first replica drops what a single device drops.
+    single = alone("randomness")["masks"][0]
+    np.testing.assert_array_equal(two_workers("randomness")[0]["masks"][0], single)
+
+
+def test_seeds_go_on_alike_on_all_replicas(
+    two_workers: Results, mirrored: Results, alone: Callable[[str], Arrays]
+) -> None:
+    expected = alone("randomness")
+    for found in (*two_workers("randomness"), *mirrored("randomness")):
+        np.testing.assert_array_equal(found["state_before"], expected["state_before"])
+        np.testing.assert_array_equal(found["state_after"], expected["state_after"])
+    assert (expected["state_after"] != expected["state_before"]).any()
+
+
+def test_all_workers_stop_behind_the_step_in_which_one_asked(two_workers: Results) -> None:
+    for found in two_workers("stopping"):
+        np.testing.assert_array_equal(found["stopped_at"], [2])
+
+
+def test_one_process_stops_behind_the_step_in_which_it_asked(
+    alone: Callable[[str], Arrays],
+) -> None:
+    np.testing.assert_array_equal(alone("stopping")["stopped_at"], [2])
+
+
+def test_workers_know_whether_they_agree(two_workers: Results) -> None:
+    for found in two_workers("agreement"):
+        assert found["same"] and not found["different"]
+
+
+def test_alone_everything_is_as_without_strategies() -> None:
+    strategy = create_strategy("none")
+    assert strategy is tf.distribute.get_strategy()
+    assert is_chief(strategy) and not is_multi_worker(strategy)
+    assert in_agreement(strategy, [1])
+    assert share_of_examples(tf.constant(3), tf.float32) == 1.0
+    seed = tf.constant([1, 2])
+    assert own_seed(seed) is seed
+
+
+def test_strategies_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="Unknown strategy 'mirorred'.*mirrored"):
+        create_strategy("mirorred")
+    with pytest.raises(ValueError, match="needs a cluster"):
+        create_strategy("multi_worker")
+    if len(tf.config.list_logical_devices()) == 1:
+        with pytest.raises(ValueError, match="at least two devices, found 1 CPU"):
+            create_strategy("mirrored")
+
+
+@pytest.mark.parametrize(
+    ("part", "sign"), [("WithoutLogs", "reduction dimension"), ("WithoutBuild", "PerReplica")]
+)
+def test_keras_still_needs_the_repair(part: str, sign: str, cluster_directory: Path) -> None:
+    """Fails with a Keras that has mended https://github.com/keras-team/keras/issues/20585."""
+    for index in range(2):
+        fault = (cluster_directory / f"{part}.{index}.txt").read_text()
+        assert sign in fault, (
+            f"Keras trains without this part of aad_tf.distribute.MultiWorkerFit, or fails in "
+            f"another way ({fault[:200]!r}). If it trains, take that part out."
+        )

@@ -1,0 +1,65 @@
+"""One process of a distributed test: `python worker.py STRATEGY DIRECTORY`, one file a case."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aad_tf.cluster import find_cluster
+from aad_tf.distribute import MultiWorkerFit, create_strategy
+from tests.distribute import cases
+from tests.networks import small_network
+
+
+class WithoutLogs(MultiWorkerFit, keras.Model):
+    """Only the symbolic build is repaired."""
+
+    _make_function = keras.Model._make_function
+
+
+class WithoutBuild(MultiWorkerFit, keras.Model):
+    """Only the logs are repaired."""
+
+    _maybe_symbolic_build = keras.Model._maybe_symbolic_build
+
+
+def upstream(strategy: tf.distribute.Strategy, kind: type[keras.Model]) -> str:
+    """What is wrong with `fit` of a model of Keras's own, repaired in part; "" if nothing is."""
+    with strategy.scope():
+        network = small_network()
+        model = kind(network.inputs, network.outputs)
+        model.compile("sgd", "mse")
+    images = np.zeros((4, *cases.SHAPE), "float32")
+    try:
+        model.fit(images, np.zeros((4, 3), "float32"), batch_size=2, verbose=0)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def main(kind: str, directory: Path) -> None:
+    if kind == "mirrored":
+        processor = tf.config.list_physical_devices("CPU")[0]
+        devices = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(processor, devices)
+    cluster = find_cluster() if kind == "multi_worker" else None
+    strategy = create_strategy(kind, cluster)
+    index = cluster.index if cluster else 0
+    for name, case in cases.CASES.items():
+        np.savez(directory / f"{name}.{index}.npz", **case(strategy))
+    if cluster is not None:
+        for model in (WithoutLogs, WithoutBuild):
+            text = upstream(strategy, model)
+            (directory / f"{model.__name__}.{index}.txt").write_text(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,130 @@
+"""The Kubernetes manifests agree with themselves, with each other, and with what they start."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from aad_tf.cluster import find_cluster
+from aad_tf.cluster.door import PORT_VARIABLE, control_port
+from aad_tf.training.worker import LOST_WORKER_EXIT_CODE
+from tests.launch.running import ROOT
+from train.launch.processes import LOST_WORKER
+
+LAUNCH = ROOT / "train" / "launch"
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((LAUNCH / name).read_text(encoding="utf-8")))
+
+
+SERVICE, JOB = documents("kubernetes_job.yaml")
+(TFJOB,) = documents("kubeflow_tfjob.yaml")
+(CLAIM,) = documents("kubernetes_volume.yaml")
+WORKERS = TFJOB["spec"]["tfReplicaSpecs"]["Worker"]
+PODS = [JOB["spec"]["template"]["spec"], WORKERS["template"]["spec"]]
+CONTAINERS = [container for pod in PODS for container in pod["containers"]]
+both = pytest.mark.parametrize("container", CONTAINERS, ids=["job", "tfjob"])
+
+
+def flags_of(container: dict[str, Any]) -> dict[str, str]:
+    pairs = [argument.removeprefix("--").partition("=") for argument in container["args"]]
+    return {name: value for name, _, value in pairs}
+
+
+def test_a_pod_of_the_job_finds_its_cluster():
+    name, count = JOB["metadata"]["name"], JOB["spec"]["completions"]
+    assert JOB["spec"]["completionMode"] == "Indexed"
+    assert JOB["spec"]["parallelism"] == count
+    (container,) = PODS[0]["containers"]
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    for index in range(count):
+        cluster = find_cluster({**environment, "JOB_COMPLETION_INDEX": str(index)})
+        assert (cluster.size, cluster.index) == (count, index)
+        # Kubernetes calls the pods of an indexed Job so, within the Service's domain.
+        hosts = [f"{name}-{worker}.{SERVICE['metadata']['name']}" for worker in range(count)]
+        assert list(cluster.addresses) == [f"{host}:2222" for host in hosts]
+
+
+def test_the_service_leads_to_the_pods():
+    assert SERVICE["spec"]["clusterIP"] == "None"
+    assert SERVICE["spec"]["selector"] == {"job-name": JOB["metadata"]["name"]}
+    assert PODS[0]["subdomain"] == SERVICE["metadata"]["name"]
+    (container,) = PODS[0]["containers"]
+    published = {port["name"]: port["port"] for port in SERVICE["spec"]["ports"]}
+    assert published == {port["name"]: port["containerPort"] for port in container["ports"]}
+
+
+@both
+def test_ports_are_those_that_workers_use(container):
+    address, control = (port["containerPort"] for port in container["ports"])
+    config = (
+        f'{{"cluster": {{"worker": ["h:{address}"]}}, "task": {{"type": "worker", "index": 0}}}}'
+    )
+    assert control == control_port(find_cluster({"TF_CONFIG": config}), {})
+    assert PORT_VARIABLE not in {entry["name"] for entry in container.get("env", [])}
+
+
+@both
+def test_flags_are_those_of_the_program(container):
+    assert container["command"] == ["python", "-m", "train.main"]
+    source = (ROOT / "train" / "main.py").read_text(encoding="utf-8")
+    known = set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", source))
+    flags = flags_of(container)
+    assert set(flags) <= known
+    assert flags["strategy"] == "multi_worker"
+    path, preset = re.fullmatch(r"(\S+)\.py:(\w+)", flags["config"]).groups()
+    assert preset in importlib.import_module(path.replace("/", ".")).PRESETS
+    (mount,) = container["volumeMounts"]
+    for name in ("model_dir", "data_dir"):
+        assert flags[name].startswith(mount["mountPath"] + "/")
+    # Longer than Kubernetes may take before it starts a failed worker again.
+    assert float(flags["join_timeout"]) > 6 * 60
+
+
+@pytest.mark.parametrize("pod", PODS, ids=["job", "tfjob"])
+def test_workers_share_the_claim_and_have_time_to_save(pod):
+    (container,) = pod["containers"]
+    (volume,) = pod["volumes"]
+    assert container["volumeMounts"][0]["name"] == volume["name"]
+    assert volume["persistentVolumeClaim"]["claimName"] == CLAIM["metadata"]["name"]
+    assert CLAIM["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert pod["terminationGracePeriodSeconds"] >= 60
+
+
+def test_exit_codes_decide_about_restarts():
+    rules = JOB["spec"]["podFailurePolicy"]["rules"]
+    by_code = {
+        code: rule["action"]
+        for rule in rules
+        if "onExitCodes" in rule
+        for code in rule["onExitCodes"]["values"]
+    }
+    assert LOST_WORKER_EXIT_CODE == LOST_WORKER
+    assert by_code == {2: "FailJob", LOST_WORKER: "Ignore", 143: "Ignore"}
+    (container,) = PODS[0]["containers"]
+    named = {rule["onExitCodes"]["containerName"] for rule in rules if "onExitCodes" in rule}
+    assert named == {container["name"]}
+    # What Kubernetes demands beside a pod failure policy.
+    assert PODS[0]["restartPolicy"] == "Never"
+
+
+def test_the_operator_finds_its_container_and_port():
+    assert (TFJOB["apiVersion"], TFJOB["kind"]) == ("kubeflow.org/v1", "TFJob")
+    (container,) = PODS[1]["containers"]
+    assert container["name"] == "tensorflow"
+    assert container["ports"][0]["name"] == "tfjob-port"
+    assert WORKERS["restartPolicy"] == "OnFailure"
+    assert TFJOB["spec"]["runPolicy"]["backoffLimit"] == 20 * WORKERS["replicas"]
+
+
+def test_the_image_is_the_one_that_the_dockerfile_tells_to_build():
+    text = (LAUNCH / "Dockerfile").read_text(encoding="utf-8")
+    (tag,) = re.findall(r"--tag (\S+)", text)
+    assert {container["image"] for container in CONTAINERS} == {tag}
+    assert "-c constraints.txt" in text
+    assert 'ENTRYPOINT ["python", "-m", "train.main"]' in text

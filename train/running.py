@@ -1,0 +1,64 @@
+"""How training binaries end: in one line and with an exit code that launchers understand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import flags, logging
+
+from aad_tf.cluster import AbsentWorkerError, WorkerLostError
+from aad_tf.preemption import PreemptedError
+
+MISTAKE = 2
+# Starting all workers again may help.
+LOST_WORKER = 75
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Parses flags; a mistake in them ends like every other of the user's."""
+    try:
+        unexpected = flags.FLAGS(list(argv))[1:]
+    except flags.Error as error:
+        _fail(error)
+    if unexpected:
+        _fail(ValueError(f"Unexpected arguments: {' '.join(unexpected)}."))
+    return list(argv[:1])
+
+
+def run(action: Callable[[], object]) -> None:
+    """Runs a binary's work.
+
+    Args:
+        action: the work.
+
+    Raises:
+        SystemExit: code 2 after a mistake of the user's, 75 after another worker was lost or did
+            not come, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    try:
+        action()
+    except WorkerLostError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        # TensorFlow's own end would wait for the worker that is gone.
+        os._exit(LOST_WORKER)
+    except AbsentWorkerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(LOST_WORKER)
+    except PreemptedError as error:
+        print(error, file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        logging.debug("Details", exc_info=True)
+        _fail(error)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to resume.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def _fail(error: Exception) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(MISTAKE)
