@@ -14,7 +14,18 @@ Example:
 __version__ = "0.1.0"
 
 # isort: off
-from aad_tf import attacks, attention, callbacks, data, evaluation, export, losses, metrics, models
+from aad_tf import (
+    attacks,
+    attention,
+    callbacks,
+    data,
+    distribute,
+    evaluation,
+    export,
+    losses,
+    metrics,
+    models,
+)
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import (
     AADModel,
@@ -39,6 +50,7 @@ __all__ = [
     "attention",
     "callbacks",
     "data",
+    "distribute",
     "evaluate_robustness",
     "evaluation",
     "export",

@@ -79,14 +79,20 @@ def test_command_exists_with_its_flags(command):
         assert re.search(rf"^{command[1]}:", makefile, flags=re.MULTILINE)
         return
     assert command[:2] == ["python", "-m"]
-    spec = importlib.util.find_spec(command[2])
-    assert spec is not None and spec.origin is not None
-    source = Path(spec.origin).read_text(encoding="utf-8")
+    program = command[2]
     for argument in command[3:]:
-        if not argument.startswith("--"):
-            continue
-        flag = argument.removeprefix("--").split("=")[0].split(".")[0]
-        assert f'"{flag}"' in source, f"{command[2]} has no flag --{flag}"
+        if argument == "--":
+            # What follows goes on to the program that the launcher starts.
+            program = "train.main"
+        elif argument.startswith("--"):
+            flag = argument.removeprefix("--").split("=")[0].split(".")[0]
+            assert f'"{flag}"' in source_of(program), f"{program} has no flag --{flag}"
+
+
+def source_of(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)\s]+)\)", TEXT))))

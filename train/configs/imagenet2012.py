@@ -84,6 +84,7 @@ SMALL = dataclasses.replace(
     image_size=107,
     model_options={"dropout_rate": 0.2},
     attention_layer="mixed7",
+    learning_rate=0.045 * 16 / 1600,
     batch_size=16,
     replica_batch_size=0,
     epochs=1,
