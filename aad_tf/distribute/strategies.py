@@ -13,6 +13,9 @@ from aad_tf.cluster import Cluster
 from aad_tf.distribute.replicas import is_multi_worker
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
+# Gradients of InceptionV3 travelled about a fifth faster between two workers in packs of this size
+# than in one piece, and packs can leave before the last gradient is known.
+_BYTES_PER_PACK = 8 * 2**20
 
 
 def create_strategy(name: str, cluster: Cluster | None = None) -> tf.distribute.Strategy:
@@ -44,7 +47,8 @@ def create_strategy(name: str, cluster: Cluster | None = None) -> tf.distribute.
         raise ValueError("Strategy 'multi_worker' needs a cluster; see aad_tf.cluster.")
     # TensorFlow reads the cluster from here, whatever it was found by.
     os.environ["TF_CONFIG"] = cluster.tf_config()
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=_BYTES_PER_PACK)
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 
 def _mirrored() -> tf.distribute.Strategy:

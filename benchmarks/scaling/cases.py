@@ -72,6 +72,13 @@ INCEPTION_AAD = Case(
     _CLASSES,
     8,
 )
+INCEPTION_AAD_16 = Case(
+    "InceptionV3, AAD, as preset imagenet2012:small with twice the batch",
+    imagenet2012.SMALL,
+    (107, 107, 3),
+    _CLASSES,
+    16,
+)
 INCEPTION_PLAIN = Case(
     "InceptionV3 of the same preset, plain training",
     dataclasses.replace(imagenet2012.SMALL, defense=DefenseConfig()),
@@ -117,13 +124,14 @@ SIZES = {
     "full": Size(
         cases={
             "inception_v3_aad": INCEPTION_AAD,
+            "inception_v3_aad_16": INCEPTION_AAD_16,
             "inception_small_aad": SMALL_AAD,
             "inception_v3_plain": INCEPTION_PLAIN,
         },
-        repetitions=7,
+        repetitions=5,
         turn_seconds=5.0,
         least_steps=3,
-        message_bytes=(4, 2**12, 2**16, 2**18, *(count * _MEGABYTE for count in (1, 4, 16, 64))),
+        message_bytes=(4, 2**12, 2**16, 2**18, *(count * _MEGABYTE for count in (1, 4, 8))),
         message_rounds=5,
         paper=PAPER,
         paper_batches=(1, 2, 4),
