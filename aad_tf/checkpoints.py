@@ -110,6 +110,9 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     def _position(self) -> tuple[int, int]:
         epoch, step = int(self._epoch), int(self._step)
+        if step >= self._steps_per_epoch:
+            # Saved with more steps an epoch, by another number of replicas.
+            epoch, step = epoch + 1, 0
         self._first_step = self._last_saved = self._done = step
         self._restored = step > 0
         return epoch, step

@@ -7,9 +7,10 @@ import dataclasses
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import keras
 
@@ -109,21 +110,35 @@ def claim(model_dir: str | os.PathLike[str], config: ExperimentConfig) -> bool:
 
 
 @contextlib.contextmanager
-def locked(model_dir: str | os.PathLike[str]) -> Iterator[None]:
+def locked(model_dir: str | os.PathLike[str], patience: float = 0.0) -> Iterator[None]:
     """Keeps other processes from training in a directory while the context is open.
+
+    Args:
+        model_dir: an existing directory.
+        patience: seconds to wait for another process to end; a network file system may keep the
+            lock of a machine that was lost for a while.
 
     Raises:
         ModelDirectoryError: another process is training there.
     """
     with open(Path(model_dir) / ".lock", "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ModelDirectoryError(
-                f"Another process is training in {model_dir}. Wait for it, or give another "
-                f"--model_dir."
-            ) from error
+        deadline = time.monotonic() + patience
+        while not _got_lock(file):
+            if time.monotonic() >= deadline:
+                raise ModelDirectoryError(
+                    f"Another process is training in {model_dir}. Wait for it, or give another "
+                    f"--model_dir."
+                )
+            time.sleep(0.5)
         yield
+
+
+def _got_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_finished(model_dir: str | os.PathLike[str]) -> bool:

@@ -23,7 +23,7 @@ def build_optimizer(config: ExperimentConfig, steps_per_epoch: int) -> keras.opt
         A Keras optimizer; weight decay, if asked for, leaves out biases and normalization.
 
     Raises:
-        ValueError: an optimizer that Keras does not know, or options it does not have.
+        ValueError: an optimizer that Keras does not know, options it does not have, or use_ema.
 
     Example:
         >>> build_optimizer(ExperimentConfig(learning_rate_schedule="cosine"), 100)
@@ -37,6 +37,11 @@ def build_optimizer(config: ExperimentConfig, steps_per_epoch: int) -> keras.opt
             f"Cannot build optimizer {config.optimizer!r} with optimizer_options "
             f"{config.optimizer_options}: {error}"
         ) from error
+    if optimizer.use_ema:
+        raise ValueError(
+            "optimizer_options use_ema cannot be resumed exactly: Keras ends every fit by putting "
+            "the averages in place of the weights. Leave it out."
+        )
     if optimizer.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
     return optimizer

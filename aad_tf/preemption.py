@@ -18,6 +18,23 @@ class PreemptedError(RuntimeError):
     """Training was asked to stop by a signal; everything is saved."""
 
 
+class TerminatedError(RuntimeError):
+    """A signal asked to end outside of training: what was saved before is all there is."""
+
+
+def end_on_signal(number: int = signal.SIGTERM) -> None:
+    """Makes a signal raise `TerminatedError` in the main thread, for programs.
+
+    Without a handler the first process of a container never hears of SIGTERM.
+    """
+
+    def end(received: int, frame: Any) -> None:
+        del received, frame
+        raise TerminatedError("told to end; the same command goes on from the last checkpoint.")
+
+    signal.signal(number, end)
+
+
 class StopOnSignal(keras.callbacks.Callback):
     """Saves and stops training when the process, or that of any other worker, gets a signal.
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aad_tf.results import PathLike, read_summary
+from aad_tf.results import PathLike
+from analysis.runs import read_whole
 from analysis.tables import TextTable
 
 
@@ -20,10 +21,10 @@ def build(results_dir: PathLike) -> TextTable | None:
         Accuracies in percent with 95 % intervals; None if nothing was run.
 
     Raises:
-        ValueError: a file that is no summary, or summaries under different attacks.
+        ValueError: a file that is no summary, a shard's, or summaries under different attacks.
     """
     paths = sorted((Path(results_dir) / "ablations").glob("*.summary.json"))
-    summaries = [read_summary(path) for path in paths]
+    summaries = [read_whole(path) for path in paths]
     if not summaries:
         return None
     attacks = [[entry["attack"] for entry in summary["attacks"]] for summary in summaries]

@@ -126,9 +126,7 @@ def read_run(results_dir: PathLike, dataset: str, preset: str) -> Run | None:
     summary = Path(results_dir) / "robustness" / f"{name}.summary.json"
     if not summary.is_file():
         return None
-    contents = read_summary(summary)
-    if contents.get("evaluated", {}).get("shard") is not None:
-        raise ValueError(f"{summary} is a shard of an evaluation; merge its shards first.")
+    contents = read_whole(summary)
     evaluated_on = _evaluated_data(contents).get("name", dataset)
     if evaluated_on != dataset:
         raise ValueError(f"{summary} was evaluated on {evaluated_on}, its name says {dataset}.")
@@ -142,6 +140,19 @@ def read_run(results_dir: PathLike, dataset: str, preset: str) -> Run | None:
         training=_read_object(training / "run.json"),
         records=records if records.is_file() else None,
     )
+
+
+def read_whole(path: PathLike) -> dict[str, Any]:
+    """Reads the summary of an evaluation under attack.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no such summary, or that of a shard, whose numbers speak of a part only.
+    """
+    summary = read_summary(path)
+    if summary.get("evaluated", {}).get("shard") is not None:
+        raise ValueError(f"{path} is a shard of an evaluation; merge its shards first.")
+    return summary
 
 
 def read_runs(results_dir: PathLike, dataset: str, presets: Iterable[str]) -> dict[str, Run]:

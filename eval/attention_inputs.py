@@ -15,6 +15,7 @@ from aad_tf.attacks.parsing import parse_attack
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import shard_range
 from aad_tf.provenance import portable, provenance_path
+from eval.inputs import check_image_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +27,14 @@ class BoxedPart:
         first: place of the first example.
         count: number of examples.
         description: which copy and split it is, ready for JSON.
-        class_names: one name a class.
+        info: the data set, its images at the size they are given.
     """
 
     opened: Callable[[int], tf.data.Dataset]
     first: int
     count: int
     description: dict[str, Any]
-    class_names: tuple[str, ...]
+    info: data.DatasetInfo
 
 
 def open_network(
@@ -59,7 +60,7 @@ def open_network(
 
     Raises:
         ValueError: none or several networks asked for, one that is missing or cut short, or one
-            of another number of classes than the data.
+            for another number of classes or another size of images than the data have.
     """
     if sum(map(bool, (model_dir, keras_model, network))) != 1:
         raise ValueError("Give one of --model_dir, --keras_model and --network.")
@@ -87,6 +88,7 @@ def open_network(
             f"The network has {classifier.num_classes} classes, {info.name} has "
             f"{info.num_classes}. Do they belong together?"
         )
+    check_image_size(classifier, info)
     return classifier, description
 
 
@@ -136,7 +138,7 @@ def open_part(
     }
     if annotations:
         description["boxes"] = _coverage(split, annotations, data_dir)
-    return BoxedPart(opened, first, stop - first, description, info.class_names)
+    return BoxedPart(opened, first, stop - first, description, info)
 
 
 def _coverage(split: str, annotations: str, data_dir: str | None) -> dict[str, int]:

@@ -32,11 +32,13 @@ def draw() -> str:
         if not separator:
             raise ValueError(f"--model_dirs takes title=directory pairs, got {pair!r}.")
         classifiers[title], config = model_directory.load_classifier(directory)
-        datasets.add(config.dataset)
+        datasets.add((config.dataset, config.image_size))
     if len(datasets) != 1:
-        raise ValueError(f"The networks must share one data set, got {sorted(datasets)}.")
+        found = ", ".join(f"{name} ({size or 'own size'})" for name, size in sorted(datasets))
+        raise ValueError(f"The networks must share one data set and image size, got {found}.")
+    name, size = datasets.pop()
     batches = data.evaluation_batches(
-        datasets.pop(), _SPLIT.value, _COUNT.value, _DATA_DIR.value, limit=_COUNT.value
+        name, _SPLIT.value, _COUNT.value, _DATA_DIR.value, limit=_COUNT.value, image_size=size
     )
     images, labels = next(iter(batches))
     figure = compare_networks(classifiers, images, labels, parse_attack(_ATTACK.value))

@@ -20,6 +20,7 @@ _ATTACKS = flags.DEFINE_string("attacks", None, "Attacks, split by ';'; default:
 _OUTPUT = flags.DEFINE_string("output", None, "File of records (.jsonl.gz).", required=True)
 _DATASET = flags.DEFINE_enum("dataset", None, data.available(), "Default: that of training.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Part of the data.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", None, running.IMAGE_SIZE, 0)
 _LIMIT = flags.DEFINE_integer("limit", None, "Only the first so many examples.")
 _SHARD = flags.DEFINE_string("shard", None, sharding.HELP)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "Images under attack at a time.")
@@ -31,9 +32,11 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default 
 def _evaluate() -> evaluation.RobustnessReport:
     shard, output = sharding.own_part(_SHARD.value, _OUTPUT.value)
     results.check_writable(output)
-    model = open_model(_MODEL_DIR.value, _SAVED_MODEL.value, _DATASET.value, _ATTACKS.value)
+    model = open_model(
+        _MODEL_DIR.value, _SAVED_MODEL.value, _DATASET.value, _ATTACKS.value, _IMAGE_SIZE.value
+    )
     dataset = open_dataset(
-        model.dataset, _SPLIT.value, _BATCH_SIZE.value, _DATA_DIR.value, _LIMIT.value, shard
+        model, _SPLIT.value, _BATCH_SIZE.value, _DATA_DIR.value, _LIMIT.value, shard
     )
     with evaluation.ProgressLine() as line:
         return evaluation.evaluate_robustness(
@@ -57,9 +60,7 @@ def main(argv: list[str]) -> None:
     running.run(
         lambda: evaluation.format_summary(_evaluate().summary),
         argv[1:],
-        resumed_from=lambda: evaluation.journal_path(
-            sharding.own_part(_SHARD.value, _OUTPUT.value)[1]
-        ),
+        resumed_from=lambda: sharding.own_journal(_SHARD.value, _OUTPUT.value),
     )
 
 

@@ -10,6 +10,11 @@ from absl import logging
 
 from aad_tf.logs import show_progress
 
+# Help of a flag.
+IMAGE_SIZE = (
+    "Side that images are resized to, 0 for the data's own; default: that of the model directory's "
+    "config, of other models 0."
+)
 # What goes wrong while data are read reaches Python as an error of TensorFlow.
 _MISTAKES = (ValueError, TypeError, OSError, ImportError, tf.errors.OpError)
 

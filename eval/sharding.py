@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from aad_tf.cluster import ClusterError, find_cluster
-from aad_tf.evaluation import parse_shard, shard_output
+from aad_tf.evaluation import journal_path, parse_shard, shard_output
 
 HELP = (
     "Only this part, e.g. 3/50. With 'cluster' every worker of a cluster takes its own: the third "
@@ -44,3 +44,8 @@ def own_part(shard: str | None, output: str) -> tuple[tuple[int, int] | None, Pa
         ) from error
     own = (cluster.index + 1, cluster.size)
     return own, shard_output(output, own)
+
+
+def own_journal(shard: str | None, output: str) -> Path:
+    """The file from which an interrupted run goes on; arguments as for `own_part`."""
+    return journal_path(own_part(shard, output)[1])

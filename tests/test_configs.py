@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
 from aad_tf import configs
-from aad_tf.configs import DefenseConfig, ExperimentConfig
+from aad_tf.configs import DefenseConfig, ExperimentConfig, for_replicas
 
 
 def test_a_config_survives_json() -> None:
@@ -89,3 +90,26 @@ def test_an_unknown_preset_lists_the_near_ones() -> None:
 
     with pytest.raises(ValueError, match="Unknown preset 'aad_stepll'.*'aad_step_ll'"):
         mnist.get_config("aad_stepll")
+
+
+PAPER = ExperimentConfig(batch_size=1600, replica_batch_size=32, learning_rate=0.045)
+
+
+@pytest.mark.parametrize(("replicas", "batch_size", "rate"), [(50, 1600, 0.045), (2, 64, 0.0018)])
+def test_batch_and_learning_rate_follow_the_replicas(replicas, batch_size, rate):
+    found = for_replicas(PAPER, replicas)
+    assert (found.batch_size, found.replica_batch_size) == (batch_size, 0)
+    assert found.learning_rate == pytest.approx(rate)
+    # What a run was trained with is trained with again.
+    assert for_replicas(found, replicas) == found
+
+
+def test_a_global_batch_is_divided_and_changes_nothing():
+    config = ExperimentConfig(batch_size=100)
+    assert for_replicas(config, 4) == config
+    with pytest.raises(ValueError, match=r"batch_size 100 does not divide among 3 .*=99.*=33"):
+        for_replicas(config, 3)
+    with pytest.raises(ValueError, match="steps_per_execution=5 on 2 replicas"):
+        for_replicas(dataclasses.replace(config, steps_per_execution=5), 2)
+    with pytest.raises(ValueError, match="replicas"):
+        for_replicas(config, 0)

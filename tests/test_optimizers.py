@@ -75,3 +75,9 @@ def test_what_cannot_be_built():
         dataclasses.replace(BASE, learning_rate_schedule="cosin")
     with pytest.raises(ValueError, match="decay_rate must be above 0"):
         dataclasses.replace(BASE, decay_rate=0.0)
+
+
+def test_averaged_weights_are_refused_since_they_cannot_be_resumed():
+    config = dataclasses.replace(BASE, optimizer_options={"use_ema": True})
+    with pytest.raises(ValueError, match="use_ema cannot be resumed exactly"):
+        build_optimizer(config, 100)

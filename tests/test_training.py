@@ -17,7 +17,7 @@ from aad_tf import model_directory
 from aad_tf.checkpoints import CheckpointError, ResumableCheckpoint
 from aad_tf.configs import DefenseConfig, ExperimentConfig
 from aad_tf.model_directory import ModelDirectoryError, load_classifier
-from aad_tf.training import build_defense, train
+from aad_tf.training import build_defense, train, train_with
 
 CONFIG = ExperimentConfig(
     dataset="digits",
@@ -260,3 +260,37 @@ def test_a_start_that_cannot_be_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
     with pytest.raises(ModelDirectoryError, match="cannot start a cifarnet"):
         train(other, tmp_path / "other")
+
+
+def test_schedules_count_an_update_for_each_round() -> None:
+    config = dataclasses.replace(
+        CONFIG,
+        defense=DefenseConfig("aad", "step_ll(epsilon=0.1, num_steps=2)", update_per_round=True),
+        learning_rate_schedule="cosine",
+    )
+    network = model_directory.build_network(config, (28, 28, 1), 10)
+    schedule = build_defense(config, network, 50).optimizer._learning_rate
+    # 2 epochs of 50 batches of 2 updates.
+    assert float(schedule(100)) == pytest.approx(config.learning_rate / 2)
+    assert float(schedule(200)) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_checkpoint_behind_the_end_of_an_epoch_begins_the_next_one(tmp_path: Path) -> None:
+    """On more replicas an epoch may have a batch less, as a short last one joins another."""
+    model = build_defense(CONFIG, model_directory.build_network(CONFIG, (28, 28, 1), 10), 7)
+    longer = ResumableCheckpoint(model, tmp_path, every=6, steps_per_epoch=7)
+    longer.on_train_batch_end(5)
+    assert ResumableCheckpoint(model, tmp_path, 6, steps_per_epoch=7).restore() == (0, 6)
+    assert ResumableCheckpoint(model, tmp_path, 6, steps_per_epoch=6).restore() == (1, 0)
+
+
+def test_a_worker_started_behind_the_end_waits_for_nobody(
+    uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", "no cluster is looked for")
+    model = train_with("multi_worker", CONFIG, uninterrupted)
+    for found, expected in zip(model.network.get_weights(), weights_of(uninterrupted), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    other = dataclasses.replace(CONFIG, learning_rate=0.5)
+    with pytest.raises(ModelDirectoryError, match="learning_rate"):
+        train_with("multi_worker", other, uninterrupted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -11,11 +12,21 @@ from typing import NoReturn
 from absl import flags, logging
 
 from aad_tf.cluster import AbsentWorkerError, WorkerLostError
-from aad_tf.preemption import PreemptedError
+from aad_tf.preemption import PreemptedError, TerminatedError, end_on_signal
 
+FAILURE = 1
 MISTAKE = 2
 # Starting all workers again may help.
 LOST_WORKER = 75
+# Other errors of files and networks may pass, so another try may help.
+_MISTAKEN_FILES = (
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -37,8 +48,9 @@ def run(action: Callable[[], object]) -> None:
 
     Raises:
         SystemExit: code 2 after a mistake of the user's, 75 after another worker was lost or did
-            not come, 130 after Ctrl-C, 143 after SIGTERM.
+            not come, 130 after Ctrl-C, 143 after SIGTERM, 1 after a failure of files or networks.
     """
+    end_on_signal()
     try:
         action()
     except WorkerLostError as error:
@@ -48,12 +60,16 @@ def run(action: Callable[[], object]) -> None:
     except AbsentWorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(LOST_WORKER)
-    except PreemptedError as error:
+    except (PreemptedError, TerminatedError) as error:
         print(error, file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, FloatingPointError, *_MISTAKEN_FILES) as error:
         logging.debug("Details", exc_info=True)
         _fail(error)
+    except OSError as error:
+        logging.debug("Details", exc_info=True)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(MISTAKE if error.errno in _FULL else FAILURE)
     except KeyboardInterrupt:
         print("interrupted: run the same command again to resume.", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)

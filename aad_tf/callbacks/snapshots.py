@@ -18,6 +18,7 @@ from aad_tf.callbacks.base import ClassifierCallback, check_attack
 from aad_tf.callbacks.examples import check_batch, checked_arrays
 from aad_tf.checks import check_count
 from aad_tf.classifier import Classifier
+from aad_tf.distribute import is_chief
 from aad_tf.ops import at_least_float32
 from aad_tf.types import Bounds
 
@@ -103,7 +104,9 @@ class AttentionSnapshots(ClassifierCallback):
         return plots.attention_grid(rows, column_titles=titles, bounds=classifier.bounds)
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """Writes the picture of an epoch; adds nothing to the logs."""
+        """Writes the picture of an epoch, of several workers the chief's; adds no logs."""
+        if not is_chief(self.model.distribute_strategy):
+            return {}
         content = plots.png_bytes(self.draw(self.classifier))
         plots.write_whole(content, self._directory / f"attention_epoch_{epoch + 1:04d}.png")
         if self._writer is not None:

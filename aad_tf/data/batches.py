@@ -124,6 +124,7 @@ def evaluation_batches(
     *,
     image_size: int = 0,
     share: ReplicaShare = WHOLE,
+    start: int = 0,
 ) -> tf.data.Dataset:
     """Returns each example of a split once, in a fixed order, in batches.
 
@@ -136,6 +137,9 @@ def evaluation_batches(
         image_size: side that images are resized to, bilinearly; 0 is the data's own.
         share: replicas to feed, as for `training_batches`; every share has as many elements for
             each replica as another.
+        start: leave out so many examples at the beginning of the split; they are never decoded.
+            Batches are cut from there on. `limit` counts from the beginning of the split all the
+            same: the examples are those of the places `start` to `limit` - 1.
 
     Returns:
         A finite dataset of (images float32 [batch, height, width, channels] in
@@ -143,7 +147,7 @@ def evaluation_batches(
 
     Raises:
         ValueError: for an unknown name or split, a batch size or limit below 1 or below the
-            number of replicas, an image size that is none.
+            number of replicas, an image size that is none, a start that leaves nothing.
         DatasetNotFoundError: if the directory does not hold the data set.
 
     Example:
@@ -155,8 +159,9 @@ def evaluation_batches(
     check_at_least("batch_size", batch_size, 1)
     if limit is not None:
         check_at_least("limit", limit, 1)
+    check_at_least("start", start, 0)
     check_image_size(image_size)
-    request = EvaluationRequest(split, batch_size, limit, image_size, share)
+    request = EvaluationRequest(split, batch_size, limit, image_size, share, start)
     return source.evaluation(request, data_dir)
 
 

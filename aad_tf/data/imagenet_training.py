@@ -80,16 +80,17 @@ class StreamedImageNet:
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
         """Each example once, in the stored order; a worker decodes those of its slices alone."""
         builder = _open(data_dir)
-        stored, start, stop = self._ranges(builder)[request.split]
-        count = min(stop - start, request.limit or stop - start)
-        cut = SharedEpoch(count, request.batch_size, request.share)
+        stored, begin, end = self._ranges(builder)[request.split]
+        start, stop = request.span(end - begin)
+        cut = SharedEpoch(stop - start, request.batch_size, request.share)
         parse, side = parser(builder), _side(request.image_size)
 
         def example(element: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
             jpeg, label = parse(record)
             return element, central_picture(jpeg, side), label
 
-        records = stored_records(file_parts(builder, stored, start, start + count)).enumerate()
+        parts = file_parts(builder, stored, begin + start, begin + stop)
+        records = stored_records(parts).enumerate()
         placed = records.map(lambda place, record: (cut.element_at(place), record))
         own = placed.filter(lambda element, _: element >= 0)
         examples = own.map(example, tf.data.AUTOTUNE, deterministic=True)

@@ -37,11 +37,12 @@ class InMemory:
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
         """Each example once, in the stored order; slices are cut before images are touched."""
         images, labels = self.read(request.split, data_dir)
-        count = min(len(labels), request.limit or len(labels))
-        cut = SharedEpoch(count, request.batch_size, request.share)
+        start, stop = request.span(len(labels))
+        cut = SharedEpoch(stop - start, request.batch_size, request.share)
 
         def batch(element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            own = cut.slice_of(element).places
+            places = cut.slice_of(element).places
+            own = slice(start + places.start, start + places.stop)
             pictures, answers = _in_unit_range(images[own], labels[own])
             return resized(pictures, request.image_size), answers
 

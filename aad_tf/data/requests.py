@@ -20,6 +20,7 @@ class EvaluationRequest:
         limit: use only so many examples; None is all.
         image_size: side of the images; 0 is the data's own.
         share: the replicas fed.
+        start: the first of these examples that is given.
     """
 
     split: str
@@ -27,6 +28,24 @@ class EvaluationRequest:
     limit: int | None = None
     image_size: int = 0
     share: ReplicaShare = WHOLE
+    start: int = 0
+
+    def span(self, num_examples: int) -> tuple[int, int]:
+        """Returns [start, stop), the places of the examples given of a split.
+
+        Args:
+            num_examples: examples of the split.
+
+        Raises:
+            ValueError: nothing is left.
+        """
+        stop = min(num_examples, self.limit or num_examples)
+        if self.start >= stop:
+            raise ValueError(
+                f"start is {self.start}, but there are {stop} examples, the first of which has "
+                f"place 0: nothing would be left."
+            )
+        return self.start, stop
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from aad_tf.checks import (
     check_label_rank,
 )
 from aad_tf.classifier import Classifier
+from aad_tf.defenses.reductions import hits, weighted_mean
 from aad_tf.defenses.statistics import moving_statistics
+from aad_tf.defenses.updates import check_for_replicas, prepared_gradients
 from aad_tf.distribute import (
     MultiWorkerFit,
     mean_over_replicas,
@@ -90,7 +92,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         """As `keras.Model.compile`; the loss is the defence's own, XLA is off unless asked for.
 
         Raises:
-            ValueError: a loss was given.
+            ValueError: a loss was given; on several replicas also several steps an execution, or
+                float16 with clipped gradients.
         """
         if kwargs.get("loss") is not None or (len(args) > 1 and args[1] is not None):
             raise ValueError(
@@ -102,6 +105,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         if half and not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             # Keras looks at the dtype policy of the outer model only, which is float32.
             self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            check_for_replicas(self)
 
     def make_train_function(self, force: bool = False) -> Any:
         """Makes the compiled step; Keras calls it."""
@@ -199,13 +204,14 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             total = self._total(losses["loss"], weights)
             scaled = self.optimizer.scale_loss(total * share)
         variables = self.trainable_variables
-        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        gradients = prepared_gradients(self.optimizer, tape.gradient(scaled, variables))
+        self.optimizer.apply(gradients, variables)
         mean_over_replicas(moving_statistics(self.network))
         return total, losses, logits
 
     def _total(self, values: tf.Tensor, weights: Any) -> tf.Tensor:
         """What is minimized: the mean over the local batch, and the network's regularization."""
-        total = _weighted_mean(values, weights)
+        total = weighted_mean(values, weights)
         for extra in self.losses:
             total += tf.cast(tf.reduce_sum(extra), total.dtype)
         return total
@@ -236,20 +242,9 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         examples = tf.shape(images)[0]
         self._loss_tracker.update_state(total, sample_weight=examples)
         for name, tracker in self._trackers.items():
-            tracker.update_state(_weighted_mean(losses[name], weights), sample_weight=examples)
-        self.clean_accuracy.update_state(_hits(logits["clean"], labels), sample_weight=weights)
+            tracker.update_state(weighted_mean(losses[name], weights), sample_weight=examples)
+        self.clean_accuracy.update_state(hits(logits["clean"], labels), sample_weight=weights)
         if self.adversarial_accuracy is not None:
-            hits = _hits(logits["adversarial"], labels)
-            self.adversarial_accuracy.update_state(hits, sample_weight=weights)
+            right = hits(logits["adversarial"], labels)
+            self.adversarial_accuracy.update_state(right, sample_weight=weights)
         return self.compute_metrics(images, labels, logits["clean"], weights)
-
-
-def _weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:
-    """Mean over the batch of weighted values, as Keras reduces its own losses."""
-    if weights is not None:
-        values = values * tf.cast(tf.reshape(weights, tf.shape(values)), values.dtype)
-    return tf.reduce_mean(values)
-
-
-def _hits(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == labels, tf.float32)

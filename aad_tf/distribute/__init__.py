@@ -5,6 +5,9 @@ from __future__ import annotations
 from aad_tf.distribute.inputs import distributed
 from aad_tf.distribute.keras_repair import MultiWorkerFit
 from aad_tf.distribute.replicas import (
+    clipped_as_one,
+    clips,
+    finite_on_all,
     is_multi_worker,
     mean_over_replicas,
     own_randomness,
@@ -18,18 +21,23 @@ from aad_tf.distribute.strategies import (
     from_chief,
     in_agreement,
     is_chief,
+    numbers_of_chief,
 )
 
 __all__ = [
     "STRATEGIES",
     "MultiWorkerFit",
+    "clipped_as_one",
+    "clips",
     "create_strategy",
     "distributed",
+    "finite_on_all",
     "from_chief",
     "in_agreement",
     "is_chief",
     "is_multi_worker",
     "mean_over_replicas",
+    "numbers_of_chief",
     "own_randomness",
     "own_seed",
     "replicas_in_sync",

@@ -79,7 +79,9 @@ class MultiWorkerFit:
             logs = step_function(data)
             names[:] = sorted(logs)
             # Logs are means over the examples that a replica has seen; parts may differ in size.
-            seen = tf.cast(self._loss_tracker.count, tf.float64)  # type: ignore[attr-defined]
+            count = tf.cast(self._loss_tracker.count, tf.float64)  # type: ignore[attr-defined]
+            # A train_step of one's own need not keep the loss that counts them.
+            seen = tf.where(count > 0, count, tf.ones_like(count))
             values = [tf.cast(logs[name], tf.float64) * seen for name in names]
             # Keras takes the mean over axis 0 of all replicas.
             return tf.stack([*values, seen, flag])[tf.newaxis]

@@ -85,6 +85,61 @@ def mean_over_replicas(variables: Sequence[keras.Variable]) -> None:
         variable.assign(mean)
 
 
+def clips(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether an optimizer limits the size of gradients."""
+    limits = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
+    return any(limit for limit in limits)
+
+
+def clipped_as_one(
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor | None]
+) -> list[tf.Tensor | None]:
+    """Gradients for an optimizer to add up, clipped as one device would clip their sum.
+
+    Keras clips each replica's gradient before it adds them, which limits something else. An
+    optimizer that does not clip gets them as they are, for nothing more to be sent.
+
+    Args:
+        optimizer: applies the gradients next.
+        gradients: of this replica; None where a variable has none.
+
+    Returns:
+        As many gradients.
+    """
+    replica = _one_of_several()
+    if replica is None or not clips(optimizer):
+        return list(gradients)
+    there = [gradient for gradient in gradients if gradient is not None]
+    sums = iter(replica.all_reduce(tf.distribute.ReduceOp.SUM, there))
+    whole = [None if gradient is None else next(sums) for gradient in gradients]
+    # Equal parts of what is clipped already: the optimizer's own clipping finds nothing to do.
+    clipped = optimizer._clip_gradients(whole)
+    return [None if part is None else part / replicas_in_sync() for part in clipped]
+
+
+def finite_on_all(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """Gradients that are NaN on every replica as soon as one of them overflowed anywhere.
+
+    Keras's LossScaleOptimizer looks at each replica's gradients by itself. Where they differ, one
+    replica leaves out an update that others wait for.
+
+    Args:
+        gradients: of this replica; None where a variable has none.
+
+    Returns:
+        As many gradients; the same ones if all replicas' are finite.
+    """
+    replica = _one_of_several()
+    if replica is None:
+        return list(gradients)
+    there = [gradient for gradient in gradients if gradient is not None]
+    finite = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in there]
+    own = tf.cast(tf.reduce_all(finite), tf.float32)
+    number = replica.all_reduce(tf.distribute.ReduceOp.SUM, own)
+    spoilt = tf.where(number < replicas_in_sync(), float("nan"), 0.0)
+    return [None if part is None else part + tf.cast(spoilt, part.dtype) for part in gradients]
+
+
 def own_seed(seed: tf.Tensor) -> tf.Tensor:
     """A seed of this replica's own, made of one that all replicas share.
 

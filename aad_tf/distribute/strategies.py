@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,15 +9,15 @@ import tensorflow as tf
 
 from aad_tf.checks import near_names
 from aad_tf.cluster import Cluster
+from aad_tf.distribute.connecting import connected
 from aad_tf.distribute.replicas import is_multi_worker
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
-# Gradients of InceptionV3 travelled about a fifth faster between two workers in packs of this size
-# than in one piece, and packs can leave before the last gradient is known.
-_BYTES_PER_PACK = 8 * 2**20
 
 
-def create_strategy(name: str, cluster: Cluster | None = None) -> tf.distribute.Strategy:
+def create_strategy(
+    name: str, cluster: Cluster | None = None, connect_timeout: float = 30.0
+) -> tf.distribute.Strategy:
     """Creates the strategy that a network is built and trained under.
 
     Args:
@@ -26,12 +25,15 @@ def create_strategy(name: str, cluster: Cluster | None = None) -> tf.distribute.
             devices where there is no GPU. `"multi_worker"`: all workers of `cluster`.
         cluster: of `"multi_worker"`; every worker must create the strategy, before anything else
             of TensorFlow runs.
+        connect_timeout: seconds that TensorFlow may take to connect the workers; then the process
+            ends, naming those that cannot be reached.
 
     Returns:
         A strategy; TensorFlow's default one for `"none"`.
 
     Raises:
         ValueError: unknown name, no cluster, or a single device to mirror.
+        tf.errors.OpError: this worker's port is taken.
 
     Example:
         >>> with create_strategy("mirrored").scope():
@@ -45,10 +47,7 @@ def create_strategy(name: str, cluster: Cluster | None = None) -> tf.distribute.
         return _mirrored()
     if cluster is None:
         raise ValueError("Strategy 'multi_worker' needs a cluster; see aad_tf.cluster.")
-    # TensorFlow reads the cluster from here, whatever it was found by.
-    os.environ["TF_CONFIG"] = cluster.tf_config()
-    options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=_BYTES_PER_PACK)
-    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    return connected(cluster, connect_timeout)
 
 
 def _mirrored() -> tf.distribute.Strategy:
@@ -83,9 +82,26 @@ def from_chief(strategy: tf.distribute.Strategy, value: int) -> int:
     return int(_gathered(strategy, [value])[0, 0])
 
 
-def _gathered(strategy: tf.distribute.Strategy, values: Sequence[int]) -> np.ndarray:
-    """int64 `[replicas, values]`: what each replica holds."""
-    own = tf.constant([values], tf.int64)
+def numbers_of_chief(
+    strategy: tf.distribute.Strategy, values: dict[str, float]
+) -> dict[str, float]:
+    """The numbers that the chief measured, for all workers to decide alike.
+
+    Args:
+        strategy: of training.
+        values: the same names on every worker.
+    """
+    if not values or not is_multi_worker(strategy):
+        return values
+    first = _gathered(strategy, list(values.values()), tf.float64)[0]
+    return dict(zip(values, map(float, first), strict=True))
+
+
+def _gathered(
+    strategy: tf.distribute.Strategy, values: Sequence[float], dtype: tf.DType = tf.int64
+) -> np.ndarray:
+    """`[replicas, values]`: what each replica holds."""
+    own = tf.constant([values], dtype)
     if not is_multi_worker(strategy):
         return own.numpy()
     rows = strategy.run(_gather, args=(own,))

@@ -30,7 +30,7 @@ def build_defense(
     Args:
         config: names defence, attack, losses and optimizer.
         network: the network to train.
-        steps_per_epoch: updates an epoch, in which learning-rate schedules count.
+        steps_per_epoch: batches an epoch, from which learning-rate schedules count updates.
 
     Returns:
         A compiled Keras model.
@@ -40,8 +40,9 @@ def build_defense(
     """
     classifier = Classifier.from_keras(network, config.attention_layer or None)
     model = _defended(config, classifier)
+    rounds = model.attack.num_steps if isinstance(model, AADModel) and model.update_per_round else 1
     model.compile(
-        build_optimizer(config, steps_per_epoch),
+        build_optimizer(config, steps_per_epoch * rounds),
         steps_per_execution=config.steps_per_execution,
         jit_compile=config.jit_compile,
     )
@@ -78,7 +79,7 @@ def build_model(config: ExperimentConfig, dataset: DatasetInfo, steps: int) -> D
     Args:
         config: what is trained.
         dataset: gives the shape of images and the number of classes.
-        steps: updates an epoch.
+        steps: batches an epoch.
 
     Raises:
         ModelDirectoryError: as `build_defense`; initial weights of another architecture.

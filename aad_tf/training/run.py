@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -17,14 +14,15 @@ from aad_tf import configs, data, export, model_directory
 from aad_tf.callbacks import StopOnNonFiniteLoss
 from aad_tf.checkpoints import ResumableCheckpoint
 from aad_tf.configs import ExperimentConfig
-from aad_tf.data import DatasetInfo, ReplicaShare
 from aad_tf.defenses import DefenseModel
-from aad_tf.distribute import distributed, in_agreement, is_chief
+from aad_tf.distribute import in_agreement
 from aad_tf.logs import LOGGER
 from aad_tf.preemption import StopOnSignal
-from aad_tf.results import write_json_atomically
 from aad_tf.run_log import PROGRESS_SECONDS, EpochHistory, ProgressLog, RunRecord
 from aad_tf.training.building import build_defense, build_model, check_trained_networks
+from aad_tf.training.setting import Run
+
+Callbacks = Sequence[keras.callbacks.Callback] | Callable[[], Sequence[keras.callbacks.Callback]]
 
 
 def train(
@@ -32,7 +30,7 @@ def train(
     model_dir: str | os.PathLike[str],
     *,
     data_dir: str | None = None,
-    callbacks: tuple[keras.callbacks.Callback, ...] = (),
+    callbacks: Callbacks = (),
     progress_seconds: float = PROGRESS_SECONDS,
     strategy: tf.distribute.Strategy | None = None,
 ) -> DefenseModel:
@@ -45,7 +43,9 @@ def train(
         config: what to train.
         model_dir: where everything about the run is kept; see `aad_tf.model_directory`.
         data_dir: TFDS data directory; default `TFDS_DATA_DIR`.
-        callbacks: further Keras callbacks.
+        callbacks: further Keras callbacks, or a function that makes them, called when the strategy
+            is there; on several workers, callbacks that hold tensors need that. Every worker runs
+            them, and they must decide alike.
         progress_seconds: least time between two lines of progress; 0 for a line a step.
         strategy: of `aad_tf.distribute.create_strategy`; one device when None. Every worker calls
             this function with the same arguments; the chief alone writes.
@@ -63,117 +63,47 @@ def train(
         >>> train(ExperimentConfig(dataset="digits", epochs=1), "runs/digits")
     """
     strategy = strategy or tf.distribute.get_strategy()
+    follows = config.replica_batch_size > 0
     config = configs.for_replicas(config, strategy.num_replicas_in_sync)
     dataset = data.info(config.dataset, data_dir, config.image_size)
-    run = _Run(config, Path(model_dir), dataset, data_dir, strategy, progress_seconds)
+    run = Run(config, Path(model_dir), dataset, data_dir, strategy, progress_seconds, follows)
     steps = run.steps
     check_trained_networks(config)
     with run.claimed():
         if not run.is_finished():
-            return _train(run, callbacks)
+            return _train(run, callbacks() if callable(callbacks) else callbacks)
         LOGGER.info("%s is finished already.", run.directory)
         with strategy.scope():
             return build_defense(config, model_directory.load_network(run.directory), steps)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What a run is made of, and which of its files this process may write."""
+def finished(
+    config: ExperimentConfig, model_dir: str | os.PathLike[str], data_dir: str | None = None
+) -> DefenseModel | None:
+    """The trained defence of a run that reached its end, on whatever number of replicas.
 
-    config: ExperimentConfig
-    directory: Path
-    dataset: DatasetInfo
-    data_dir: str | None
-    strategy: tf.distribute.Strategy
-    progress_seconds: float
+    Args:
+        config, model_dir, data_dir: as `train`.
 
-    @property
-    def chief(self) -> bool:
-        return is_chief(self.strategy)
+    Returns:
+        As `train`; None if the run is not finished.
 
-    @property
-    def steps(self) -> int:
-        """Updates an epoch."""
-        config = self.config
-        present = self.dataset.num_examples["train"]
-        steps = data.steps_per_epoch(
-            min(present, config.train_examples or present),
-            config.batch_size,
-            self.strategy.num_replicas_in_sync,
-        )
-        if steps % config.steps_per_execution:
-            raise ValueError(
-                f"steps_per_execution must divide the {steps} steps of an epoch, got "
-                f"{config.steps_per_execution}."
-            )
-        return steps
-
-    @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Keeps other runs out of the directory while the context is open."""
-        if not self.chief:
-            yield
-            return
-        resumed = model_directory.claim(self.directory, self.config)
-        with model_directory.locked(self.directory):
-            if not resumed:
-                path = self.directory / model_directory.CONFIG
-                write_json_atomically(path, configs.to_dict(self.config))
-            yield
-
-    def is_finished(self) -> bool:
-        finished = model_directory.is_finished(self.directory)
-        copy = int(self.dataset.fingerprint, 16) >> 1
-        if not in_agreement(self.strategy, [finished, copy]):
-            raise ValueError(
-                f"Workers see different data or model directories; this one reads "
-                f"{self.dataset.source} (fingerprint {self.dataset.fingerprint}) and finds "
-                f"{self.directory} {'finished' if finished else 'unfinished'}. Every machine needs "
-                f"the same copy of the data and the same model directory."
-            )
-        return finished
-
-    def training_data(self, epoch: int, step: int) -> Any:
-        config = self.config
-        return self._distributed(
-            lambda share: data.training_batches(
-                config.dataset,
-                config.batch_size,
-                config.seed,
-                self.data_dir,
-                epoch,
-                step,
-                config.augmentation,
-                image_size=config.image_size,
-                share=share,
-                limit=config.train_examples or None,
-            ),
-            endless=True,
-        )
-
-    def validation_data(self) -> Any:
-        config = self.config
-        if not config.validation_examples:
-            return None
-        return self._distributed(
-            lambda share: data.evaluation_batches(
-                config.dataset,
-                "validation",
-                config.batch_size,
-                self.data_dir,
-                config.validation_examples,
-                image_size=config.image_size,
-                share=share,
-            )
-        )
-
-    def _distributed(
-        self, batches: Callable[[ReplicaShare], tf.data.Dataset], endless: bool = False
-    ) -> Any:
-        return distributed(self.strategy, batches, endless)
+    Raises:
+        ModelDirectoryError: the directory holds a run of another config.
+    """
+    if not model_directory.is_finished(model_dir):
+        return None
+    trained = model_directory.read_config(model_dir)
+    own = config.replica_batch_size
+    wanted = configs.for_replicas(config, max(trained.batch_size // own, 1)) if own else config
+    model_directory.claim(model_dir, wanted)
+    LOGGER.info("%s is finished already.", model_dir)
+    dataset = data.info(config.dataset, data_dir, config.image_size)
+    steps = -(-dataset.num_examples["train"] // wanted.batch_size)
+    return build_defense(wanted, model_directory.load_network(model_dir), steps)
 
 
-def _train(run: _Run, callbacks: tuple[keras.callbacks.Callback, ...]) -> DefenseModel:
+def _train(run: Run, callbacks: Sequence[keras.callbacks.Callback]) -> DefenseModel:
     config, directory, steps = run.config, run.directory, run.steps
     replicas = run.strategy.num_replicas_in_sync
     record = None
@@ -205,7 +135,7 @@ def _train(run: _Run, callbacks: tuple[keras.callbacks.Callback, ...]) -> Defens
 
 def _fit(
     model: DefenseModel,
-    run: _Run,
+    run: Run,
     position: tuple[int, int],
     callbacks: list[keras.callbacks.Callback],
 ) -> None:
@@ -230,7 +160,7 @@ def _fit(
         epoch, step = last_epoch, 0
 
 
-def _export(model: DefenseModel, run: _Run) -> None:
+def _export(model: DefenseModel, run: Run) -> None:
     path = run.directory / model_directory.NETWORK
     export.save_network(model.network, path)
     classifier = model.classifier

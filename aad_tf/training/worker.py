@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from aad_tf.logs import LOGGER
 from aad_tf.preemption import PreemptedError
 from aad_tf.results import write_atomically
 from aad_tf.run_log import PROGRESS_SECONDS
-from aad_tf.training.run import train
+from aad_tf.training.run import Callbacks, finished, train
 
 # What a process ends with that hangs after another worker was lost, as train/running.py has it.
 _LOST_WORKER = 75
@@ -31,6 +32,19 @@ JOIN_TIMEOUT = 300.0
 LOST_AFTER = 60.0
 # How long TensorFlow may take to notice the loss itself before the process is ended.
 _GRACE = 15.0
+# In which a worker's end is known if it came first.
+_MOMENT = 2.0
+_CONNECT_TIMEOUT = 30.0
+# Where in the graph it was, and how many errors came of it.
+_NOISE = (
+    "Graph execution error",
+    "Detected at node",
+    "File ",
+    "[[",
+    "Additional GRPC",
+    "0 successful",
+    "0 derived",
+)
 _SHARED_FILE = ".shared_by_all_workers"
 
 
@@ -40,7 +54,7 @@ def train_with(
     model_dir: str | os.PathLike[str],
     *,
     data_dir: str | None = None,
-    callbacks: tuple[keras.callbacks.Callback, ...] = (),
+    callbacks: Callbacks = (),
     progress_seconds: float = PROGRESS_SECONDS,
     join_timeout: float = JOIN_TIMEOUT,
     lost_after: float = LOST_AFTER,
@@ -78,7 +92,12 @@ def train_with(
     }
     if strategy != "multi_worker":
         return train(config, model_dir, strategy=create_strategy(strategy), **arguments)
+    # A worker that is started again behind the end of a run would wait for the others in vain.
+    trained = finished(config, model_dir, data_dir)
+    if trained is not None:
+        return trained
     cluster = find_cluster()
+    _check_own_port(cluster)
     control = join(
         cluster,
         worker_card(config),
@@ -86,10 +105,30 @@ def train_with(
         lost_after=lost_after,
         on_lost=_end_process,
     )
-    with _watched(control, lost_after):
-        chosen = create_strategy(strategy, cluster)
-        _check_shared(chosen, cluster, Path(model_dir), min(join_timeout, 60.0))
-        return train(config, model_dir, strategy=chosen, **arguments)
+    # Silence while TensorFlow connects must not be taken for a loss.
+    connecting = min(lost_after / 2, _CONNECT_TIMEOUT)
+    with _watched(control, _GRACE):
+        chosen = create_strategy(strategy, cluster, connecting)
+    with _watched(control, lost_after + _GRACE):
+        _check_shared(chosen, cluster, Path(model_dir), min(join_timeout, 120.0))
+        model = train(config, model_dir, strategy=chosen, **arguments)
+    control.leave()
+    return model
+
+
+def _check_own_port(cluster: Cluster) -> None:
+    """Refuses a port that something else holds, before other workers wait for this one."""
+    host, _, port = cluster.addresses[cluster.index].rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as own:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            own.bind(("", int(port)))
+        except OSError as error:
+            raise ClusterError(
+                f"Port {port} of {cluster.name(cluster.index)} cannot be used: {error.strerror}. "
+                f"Is an earlier run still there? Otherwise give this worker another port."
+            ) from error
 
 
 def worker_card(config: ExperimentConfig) -> dict[str, str]:
@@ -118,8 +157,13 @@ def _flat(values: dict[str, Any], prefix: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _watched(control: Control, lost_after: float) -> Iterator[None]:
-    """Tells the others how this worker ends, and says who was lost when TensorFlow fails."""
+def _watched(control: Control, patience: float) -> Iterator[None]:
+    """Tells the others of an error, and says who was lost when that made TensorFlow fail.
+
+    Args:
+        control: of this worker.
+        patience: seconds until a loss must have become known.
+    """
     try:
         yield
     except (tf.errors.OpError, RuntimeError) as error:
@@ -127,7 +171,7 @@ def _watched(control: Control, lost_after: float) -> Iterator[None]:
             control.leave()
             raise
         # Most errors of collectives come of a lost worker; which one, the control knows.
-        lost = control.wait_lost(lost_after + _GRACE) if _collective(error) else control.lost
+        lost = control.wait_lost(patience if _collective(error) else _MOMENT)
         if lost is None:
             control.fail(_first_line(error))
             raise
@@ -135,11 +179,15 @@ def _watched(control: Control, lost_after: float) -> Iterator[None]:
     except BaseException as error:
         control.fail(_first_line(error))
         raise
-    control.leave()
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What happened; errors of TensorFlow's graphs say it in their last lines."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, tf.errors.OpError):
+        told = [line for line in lines if not line.startswith(_NOISE)]
+        lines = told[-1:] or lines
+    return (lines or [type(error).__name__])[0][:500]
 
 
 def _collective(error: Exception) -> bool:
@@ -151,7 +199,6 @@ def _collective(error: Exception) -> bool:
         tf.errors.InternalError,
         tf.errors.DeadlineExceededError,
         tf.errors.FailedPreconditionError,
-        tf.errors.UnknownError,
     )
     return isinstance(error, kinds)
 
@@ -167,8 +214,9 @@ def _check_shared(
     strategy: tf.distribute.Strategy, cluster: Cluster, directory: Path, seconds: float
 ) -> None:
     """Makes sure that all workers see one model directory; what is new may take its time."""
-    path = directory / _SHARED_FILE
     token = from_chief(strategy, secrets.randbits(62))
+    # Another launch in the same directory has another file.
+    path = directory / f"{_SHARED_FILE}_{token}"
     if is_chief(strategy):
         directory.mkdir(parents=True, exist_ok=True)
         with write_atomically(path) as file:
@@ -184,7 +232,7 @@ def _check_shared(
         time.sleep(0.2)
     in_agreement(strategy, [0])
     if is_chief(strategy):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _holds(path: Path, token: int) -> bool:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from aad_tf.metrics import wilson_interval
-from aad_tf.results import PathLike, read_summary
+from aad_tf.results import PathLike
 from analysis.attention.files import find_networks
 from analysis.attention.intervals import DASH
+from analysis.runs import read_whole
 from analysis.tables import TextTable
 
 STEM = "attention_networks"
@@ -41,7 +42,7 @@ def read(results_dir: PathLike) -> list[StudiedNetwork]:
         results_dir: the directory that holds `attention`, `robustness` and `runs`.
 
     Raises:
-        ValueError: a file that is no record.
+        ValueError: a file that is no record, or that of a shard.
     """
     results, found = Path(results_dir), []
     for network in find_networks(results):
@@ -52,7 +53,7 @@ def read(results_dir: PathLike) -> list[StudiedNetwork]:
                 json.loads((training / f"{part}.json").read_text(encoding="utf-8"))
                 for part in ("config", "run")
             )
-            found.append(StudiedNetwork(network.name, read_summary(records), config, run))
+            found.append(StudiedNetwork(network.name, read_whole(records), config, run))
     return found
 
 

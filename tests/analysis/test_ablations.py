@@ -51,5 +51,17 @@ def test_different_attacks_do_not_share_a_table(tmp_path: Path) -> None:
         ablations.build(tmp_path)
 
 
+def test_a_shard_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "ablations"
+    directory.mkdir()
+    write(directory, "a", [8.0, 0.0, 0.0], 0.5, "fgsm(epsilon=0.15)")
+    path = directory / "a.summary.json"
+    summary = json.loads(path.read_text())
+    summary["evaluated"]["shard"] = [1, 2]
+    path.write_text(json.dumps(summary))
+    with pytest.raises(ValueError, match=r"a\.summary\.json is a shard of an evaluation; merge"):
+        ablations.build(tmp_path)
+
+
 def test_nothing_run_is_no_table(tmp_path: Path) -> None:
     assert ablations.build(tmp_path) is None

@@ -57,6 +57,23 @@ def test_limit_takes_the_first_examples(limit, sizes):
     np.testing.assert_array_equal(np.concatenate([y for _, y in limited]), every[:limit])
 
 
+@pytest.mark.parametrize(("start", "limit"), [(0, None), (100, None), (200, 330), (300, 1000)])
+def test_a_start_leaves_batches_out(start, limit):
+    whole = data.evaluation_batches("digits", "test", 100, limit=limit)
+    later = data.evaluation_batches("digits", "test", 100, limit=limit, start=start)
+    assert len(later) == len(whole) - start // 100
+    assert_same(take(later, 10), take(whole.skip(start // 100), 10))
+
+
+def test_a_start_within_a_batch_begins_a_new_one():
+    every = take(data.evaluation_batches("digits", "test", 360), 1)[0]
+    later = take(data.evaluation_batches("digits", "test", 100, start=30, limit=250), 10)
+    assert [len(labels) for _, labels in later] == [100, 100, 20]
+    for part in (0, 1):
+        found = np.concatenate([batch[part] for batch in later])
+        np.testing.assert_array_equal(found, every[part][30:250])
+
+
 def test_element_specs_leave_the_batch_open():
     for dataset in (stream(), data.evaluation_batches("digits", "test", 100)):
         images, labels = dataset.element_spec
@@ -135,6 +152,18 @@ def test_global_random_seed_does_not_matter():
         (
             lambda: data.evaluation_batches("digits", "test", 10, limit=0),
             "limit must be an integer of at least 1, got 0",
+        ),
+        (
+            lambda: data.evaluation_batches("digits", "test", 10, start=-1),
+            "start must be an integer of at least 0, got -1",
+        ),
+        (
+            lambda: data.evaluation_batches("digits", "test", 10, start=360),
+            "start is 360, but there are 360 examples",
+        ),
+        (
+            lambda: data.evaluation_batches("digits", "test", 10, limit=20, start=20),
+            "start is 20, but there are 20 examples",
         ),
     ],
 )

@@ -82,6 +82,40 @@ def test_evaluation_is_of_the_central_crop(numbered_imagenet):
         np.testing.assert_array_equal(image, central_crop(boxed, (299, 299))["image"])
 
 
+@pytest.mark.parametrize(
+    ("split", "start", "limit"),
+    [("train", 8, None), ("train", 32, None), ("test", 4, None), ("train", 4, 17)],
+)
+def test_a_start_leaves_batches_out(numbered_imagenet, split, start, limit):
+    whole = evaluated(numbered_imagenet, split, limit=limit)
+    later = evaluated(numbered_imagenet, split, limit=limit, start=start)
+    assert len(later) == len(whole) - start // 4
+    for found, expected in zip(later, whole[start // 4 :], strict=True):
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_starts_count_within_the_split(numbered_imagenet):
+    # The last three of the stored training pictures.
+    assert labels_of(evaluated(numbered_imagenet, "validation", start=1)) == [34, 35]
+    with pytest.raises(ValueError, match="start is 3, but there are 3 examples"):
+        evaluated(numbered_imagenet, "validation", start=3)
+
+
+def test_what_lies_before_the_start_is_not_decoded(tmp_path):
+    pictures = [(jpeg(gradient(place)), place, f"{place}.JPEG") for place in range(12)]
+    broken = [(pictures[1][0][:40], 1, "1.JPEG")]
+    names = [f"n{place:08d}" for place in range(12)]
+    stored = {"train": pictures, "validation": pictures[:1] + broken + pictures[2:]}
+    root = write_imagenet(tmp_path, stored, names)
+    # Place 2 is in the file of the broken picture, place 4 in the one after it.
+    for start in (4, 2):
+        later = evaluated(root, "test", start=start, limit=9)
+        assert labels_of(later) == list(range(start, 9))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        evaluated(root, "test")
+
+
 @pytest.mark.parametrize(("split", "total"), [("train", 2), ("test", 3), ("validation", 3)])
 def test_evaluation_is_shared(numbered_imagenet, split, total):
     whole = evaluated(numbered_imagenet, split)

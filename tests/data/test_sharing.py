@@ -210,10 +210,12 @@ def test_batches_that_cannot_be_shared():
 # Evaluation ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("total", "limit"), [(1, None), (2, None), (3, None), (2, 201)])
-def test_evaluation_is_shared_alike(total, limit):
+@pytest.mark.parametrize(
+    ("total", "limit", "start"), [(1, None, 0), (2, None, 0), (3, None, 100), (2, 201, 0)]
+)
+def test_evaluation_is_shared_alike(total, limit, start):
     def batches(share):
-        return data.evaluation_batches("digits", "test", 100, limit=limit, share=share)
+        return data.evaluation_batches("digits", "test", 100, limit=limit, share=share, start=start)
 
     whole = take(batches(ReplicaShare()), 10)
     parts = [take(batches(ReplicaShare(r, 1, total)), 10) for r in range(total)]

@@ -64,6 +64,26 @@ def test_workers_know_whether_they_agree(two_workers: Results) -> None:
         assert found["same"] and not found["different"]
 
 
+def test_an_overflow_on_one_replica_is_one_on_all(
+    two_workers: Results, mirrored: Results, alone: Callable[[str], Arrays]
+) -> None:
+    expected = alone("loss_scale")
+    for found in (*two_workers("loss_scale"), *mirrored("loss_scale"), expected):
+        # The update is left out, and the scale halved from its 2**15.
+        assert found["unchanged"].all() and found["finite"]
+        assert found["scale"] == 2**14
+
+
+def test_what_several_replicas_cannot_do_is_refused(
+    two_workers: Results, mirrored: Results, alone: Callable[[str], Arrays]
+) -> None:
+    for found in (*two_workers("refusals"), *mirrored("refusals")):
+        steps, clipping = found["said"]
+        assert "cannot run steps_per_execution=2" in steps
+        assert "cannot be clipped in float16" in clipping
+    assert list(alone("refusals")["said"]) == ["", ""]
+
+
 def test_alone_everything_is_as_without_strategies() -> None:
     strategy = create_strategy("none")
     assert strategy is tf.distribute.get_strategy()

@@ -61,6 +61,7 @@ def test_training_moves_the_weights(alone: Callable[[str], Arrays]) -> None:
         "statistics_of_one_step",
         "other_defenses",
         "keras_habits",
+        "clipped_and_weighted",
         "stopping",
     ],
 )
@@ -106,3 +107,24 @@ def test_arrays_compiled_metrics_and_predict_work_as_on_one_device(
         assert found["predicted"].shape == (40, 3)
         for name in ("top2", "loss", "predicted"):
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5)
+
+
+def test_clipping_penalties_and_sample_weights_are_those_of_one_device(
+    replicas: Results, alone: Callable[[str], Arrays]
+) -> None:
+    expected = alone("clipped_and_weighted")
+    for found in replicas("clipped_and_weighted"):
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_callbacks_see_the_same_and_one_process_writes(
+    two_workers: Results, alone: Callable[[str], Arrays]
+) -> None:
+    expected = alone("callbacks")
+    first, second = two_workers("callbacks")
+    assert {"val_robust_accuracy", "val_attention_iou"} <= set(expected)
+    for name in set(expected) - {"pictures"}:
+        np.testing.assert_array_equal(first[name], second[name])
+        np.testing.assert_allclose(first[name], expected[name], rtol=1e-4)
+    assert [int(found["pictures"]) for found in (first, second)] == [1, 0]

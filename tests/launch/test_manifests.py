@@ -11,8 +11,9 @@ import yaml
 
 from aad_tf.cluster import find_cluster
 from aad_tf.cluster.door import PORT_VARIABLE, control_port
-from aad_tf.training.worker import LOST_WORKER_EXIT_CODE
+from aad_tf.training import worker
 from tests.launch.running import ROOT
+from train import running
 from train.launch.processes import LOST_WORKER
 
 LAUNCH = ROOT / "train" / "launch"
@@ -86,6 +87,18 @@ def test_flags_are_those_of_the_program(container):
     assert float(flags["join_timeout"]) > 6 * 60
 
 
+@pytest.mark.parametrize("name", ["slurm.sh", "kubernetes_job.yaml", "kubeflow_tfjob.yaml"])
+def test_all_train_the_same_by_default_and_say_what_must_be_there(name):
+    text = (LAUNCH / name).read_text(encoding="utf-8")
+    config, preset = re.search(r"train/configs/(\w+)\.py:(\w+)", text).groups()
+    assert (config, preset) == ("imagenet2012", "aad_step_ll")
+    assert set(re.findall(r"runs/(\w+)", text)) == {f"{config}_{preset}"}
+    assert "tfds build imagenet2012" in text
+    (option,) = re.findall(r"--config\.model_options\.(\w+)=", text)
+    presets = importlib.import_module(f"train.configs.{config}").PRESETS
+    assert presets[preset].model_options[option] == "imagenet"
+
+
 @pytest.mark.parametrize("pod", PODS, ids=["job", "tfjob"])
 def test_workers_share_the_claim_and_have_time_to_save(pod):
     (container,) = pod["containers"]
@@ -104,7 +117,7 @@ def test_exit_codes_decide_about_restarts():
         if "onExitCodes" in rule
         for code in rule["onExitCodes"]["values"]
     }
-    assert LOST_WORKER_EXIT_CODE == LOST_WORKER
+    assert worker._LOST_WORKER == running.LOST_WORKER == LOST_WORKER
     assert by_code == {2: "FailJob", LOST_WORKER: "Ignore", 143: "Ignore"}
     (container,) = PODS[0]["containers"]
     named = {rule["onExitCodes"]["containerName"] for rule in rules if "onExitCodes" in rule}

@@ -6,6 +6,12 @@
 #
 # Edit the lines below, up to "Nothing to edit". Arguments go to train.main after its other flags.
 #
+# What has to be there before: ImageNet, prepared once with `tfds build imagenet2012` from
+# ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar in $TFDS_DATA_DIR/downloads/manual; and the
+# ImageNet weights of InceptionV3. Keras downloads these once a machine, into ~/.keras. Where nodes
+# have no network, either a node that has one fills a shared home (or KERAS_HOME), or a file is
+# named: sbatch train/launch/slurm.sh --config.model_options.weights=inception_v3.weights.h5
+#
 #SBATCH --job-name=aad_tf
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -22,11 +28,11 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 
-CONFIG="${CONFIG:-train/configs/mnist.py:aad_step_ll}"
-MODEL_DIR="${MODEL_DIR:-runs/mnist_aad_step_ll}" # on a file system that all nodes share
-DATA_DIR="${DATA_DIR:-${TFDS_DATA_DIR:-}}"       # readable on every node; empty: TFDS's own
-PYTHON="${PYTHON:-.venv/bin/python}"             # on every node, with this package installed
-MAX_RESTARTS="${MAX_RESTARTS:-20}"               # of a job that crashes again and again
+CONFIG="${CONFIG:-train/configs/imagenet2012.py:aad_step_ll}"
+MODEL_DIR="${MODEL_DIR:-runs/imagenet2012_aad_step_ll}" # on a file system that all nodes share
+DATA_DIR="${DATA_DIR:-${TFDS_DATA_DIR:-}}"              # readable on every node; empty: TFDS's own
+PYTHON="${PYTHON:-.venv/bin/python}"                    # on every node, with this package
+MAX_RESTARTS="${MAX_RESTARTS:-20}"                      # of a job that crashes again and again
 
 # Nothing to edit from here on.
 set -uo pipefail

@@ -1,0 +1,17 @@
+"""What a run is: frozen dataclasses that name every choice, and their way to and from JSON."""
+
+from aad_tf.configs.conversion import from_dict, to_dict
+from aad_tf.configs.defense import DEFENSES, DefenseConfig
+from aad_tf.configs.experiment import PRECISIONS, SCHEDULES, ExperimentConfig
+from aad_tf.configs.scaling import for_replicas
+
+__all__ = [
+    "DEFENSES",
+    "PRECISIONS",
+    "SCHEDULES",
+    "DefenseConfig",
+    "ExperimentConfig",
+    "for_replicas",
+    "from_dict",
+    "to_dict",
+]

@@ -1,0 +1,67 @@
+"""Configs to and from plain dicts, as JSON and flags hold them."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from aad_tf.checks import near_names
+from aad_tf.configs.experiment import ExperimentConfig
+
+
+def to_dict(config: ExperimentConfig) -> dict[str, Any]:
+    """The config as plain nested dicts, lists and numbers, ready for JSON or a ConfigDict."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
+    """Builds a config from nested mappings.
+
+    Args:
+        values: as `to_dict` returns; missing keys take their defaults.
+
+    Returns:
+        The config.
+
+    Raises:
+        ValueError: unknown keys (the message lists near ones), or values that cannot be.
+        TypeError: a value of another type.
+
+    Example:
+        >>> from_dict({"dataset": "digits", "epochs": 3}).epochs
+        3
+    """
+    return _build(ExperimentConfig, values, "")
+
+
+def _build(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(
+            f"Unknown config key {prefix + unknown[0]!r}." + near_names(unknown[0], hints)
+        )
+    return cls(**{key: _convert(hints[key], values[key], prefix + key) for key in values})
+
+
+def _convert(hint: Any, value: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, key + ".")
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        item = typing.get_args(hint)[0]
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"Config key {key!r} must be a sequence, got {value!r}.")
+        return tuple(_convert(item, entry, key) for entry in value)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"Config key {key!r} must be a mapping, got {value!r}.")
+        return dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, types.UnionType) or not isinstance(value, hint):
+        raise TypeError(f"Config key {key!r} must be {hint.__name__}, got {value!r}.")
+    return value

@@ -1,0 +1,85 @@
+"""How a network is defended while it trains, as a config names it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aad_tf.attacks import parse_attack
+from aad_tf.checks import check_count, near_names
+from aad_tf.losses import PRESETS as LOSS_PRESETS
+from aad_tf.losses import AADLosses
+
+DEFENSES = ("none", "adversarial", "ensemble", "aad")
+
+
+@dataclass(frozen=True)
+class DefenseConfig:
+    """How a network is defended while it trains.
+
+    Attributes:
+        kind: `"none"`, `"adversarial"`, `"ensemble"` or `"aad"`.
+        attack: the attack of training, as text (see `parse_attack`); empty for `"none"`.
+        replace_clean: adversarial training on attacked images alone (Madry et al. 2018).
+        weights: (alpha, beta, gamma) of [AAD Eq. 9].
+        losses: preset of the AAD losses.
+        loss_parts: parts of the preset to exchange, e.g. `{"rectification": "l2"}`.
+        update_per_round: one optimizer update a round of the attack.
+        warmup_steps: updates over which adversarial perturbations grow to their full size.
+        sources: model directories of the static networks of `"ensemble"`, trained on the same
+            data set.
+    """
+
+    kind: str = "none"
+    attack: str = ""
+    replace_clean: bool = False
+    weights: tuple[float, ...] = (8.0, 4.0, 1.0)
+    losses: str = "balanced"
+    loss_parts: dict[str, Any] = field(default_factory=dict)
+    update_per_round: bool = False
+    warmup_steps: int = 0
+    sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in DEFENSES:
+            raise ValueError(
+                f"Unknown defense.kind {self.kind!r}." + near_names(self.kind, DEFENSES)
+            )
+        check_count(self.warmup_steps, "defense.warmup_steps", least=0)
+        if self.update_per_round and self.kind != "aad":
+            raise ValueError(
+                f"defense.update_per_round has no effect with defense.kind {self.kind!r}; only "
+                f"'aad' trains on rounds."
+            )
+        if self.kind != "none":
+            parse_attack(self.attack)
+        _check_sources(self)
+        _check_loss_parts(self.loss_parts)
+        if self.losses not in LOSS_PRESETS:
+            raise ValueError(
+                f"Unknown defense.losses {self.losses!r}." + near_names(self.losses, LOSS_PRESETS)
+            )
+
+
+def _check_sources(defense: DefenseConfig) -> None:
+    if defense.kind == "ensemble" and not defense.sources:
+        raise ValueError(
+            "defense.kind 'ensemble' needs defense.sources: model directories of trained networks."
+        )
+    if defense.kind != "ensemble" and defense.sources:
+        raise ValueError(
+            f"defense.sources has no effect with defense.kind {defense.kind!r}; only 'ensemble' "
+            f"attacks other networks."
+        )
+
+
+def _check_loss_parts(parts: Mapping[str, Any]) -> None:
+    known = {part.name for part in dataclasses.fields(AADLosses)}
+    for name in parts:
+        if name not in known:
+            raise ValueError(
+                f"Unknown part {name!r} in defense.loss_parts." + near_names(name, known)
+            )
+    AADLosses().replace(**parts)

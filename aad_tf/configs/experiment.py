@@ -1,0 +1,126 @@
+"""ExperimentConfig: every choice of a training run and of how it is judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from aad_tf.attacks import parse_attack
+from aad_tf.checks import check_count, near_names
+from aad_tf.configs.defense import DefenseConfig
+from aad_tf.data import AUGMENTATIONS
+
+PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
+SCHEDULES = ("constant", "cosine", "exponential")
+_CHOICES = {
+    "precision": PRECISIONS,
+    "learning_rate_schedule": SCHEDULES,
+    "augmentation": AUGMENTATIONS,
+}
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One training run and how it is judged.
+
+    Attributes:
+        name: the preset's name.
+        reference: what it reproduces, e.g. `AAD Table 5, MNIST, row ...`.
+        budget: hardware and hours it was measured to take, and what to expect.
+        dataset: a name of `aad_tf.data.available()`.
+        image_size: side that images are resized to; 0 for that of the data.
+        model: a name of `aad_tf.models.available()`.
+        model_options: keyword arguments of the model's builder.
+        attention_layer: layer to explain; empty to find it.
+        defense: how the network is defended.
+        optimizer: a Keras optimizer's name.
+        optimizer_options: further arguments of the optimizer, e.g. `{"momentum": 0.9}`.
+        learning_rate: at its highest.
+        learning_rate_schedule: `"constant"`, `"cosine"` or `"exponential"`; see
+            `aad_tf.optimizers.learning_rate`.
+        warmup_epochs: epochs over which a cosine schedule grows to `learning_rate`.
+        decay_epochs: epochs between two steps of an exponential schedule.
+        decay_rate: factor of such a step.
+        label_smoothing: of the classification losses of training.
+        augmentation: random changes of training images; a name of `aad_tf.data.AUGMENTATIONS`.
+        initial_weights: model directory whose trained network training starts from; empty to
+            start afresh.
+        batch_size: examples a step, on all replicas together.
+        replica_batch_size: examples a step on each replica; 0 to divide `batch_size` among them.
+            If given, `batch_size` is what `learning_rate` is meant for; see `for_replicas`.
+        epochs: passes over the training part.
+        train_examples: first so many training examples that an epoch has, for trials; 0 for all.
+        precision: Keras dtype policy of the network.
+        seed: seeds weights, order of examples, dropout and random starts.
+        validation_examples: how many validation examples to watch each epoch; 0 for none.
+        checkpoint_steps: steps between checkpoints.
+        steps_per_execution: training steps a call of the compiled graph.
+        jit_compile: compile with XLA (of no help on CPUs).
+        evaluation_attacks: attacks of `eval.robustness`, as text.
+    """
+
+    name: str = "custom"
+    reference: str = ""
+    budget: str = ""
+    dataset: str = "digits"
+    model: str = "lenet"
+    model_options: dict[str, Any] = field(default_factory=dict)
+    attention_layer: str = ""
+    defense: DefenseConfig = DefenseConfig()
+    optimizer: str = "adam"
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    learning_rate: float = 1e-3
+    learning_rate_schedule: str = "constant"
+    warmup_epochs: int = 0
+    decay_epochs: float = 2.0
+    decay_rate: float = 0.94
+    label_smoothing: float = 0.0
+    augmentation: str = "none"
+    initial_weights: str = ""
+    batch_size: int = 100
+    replica_batch_size: int = 0
+    image_size: int = 0
+    epochs: int = 5
+    train_examples: int = 0
+    precision: str = "float32"
+    seed: int = 0
+    validation_examples: int = 1000
+    checkpoint_steps: int = 200
+    steps_per_execution: int = 1
+    jit_compile: bool = False
+    evaluation_attacks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "checkpoint_steps", "steps_per_execution"):
+            check_count(getattr(self, name), name)
+        for name in (
+            "validation_examples",
+            "train_examples",
+            "seed",
+            "warmup_epochs",
+            "replica_batch_size",
+            "image_size",
+        ):
+            check_count(getattr(self, name), name, least=0)
+        for name in ("learning_rate", "decay_epochs", "decay_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
+        for name, known in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"Unknown {name} {value!r}." + near_names(value, known))
+        _check_schedule(self)
+        for attack in self.evaluation_attacks:
+            parse_attack(attack)
+
+
+def _check_schedule(config: ExperimentConfig) -> None:
+    if config.warmup_epochs and config.learning_rate_schedule != "cosine":
+        raise ValueError(
+            f"warmup_epochs={config.warmup_epochs} has no effect with learning_rate_schedule="
+            f"{config.learning_rate_schedule!r}; only 'cosine' warms up."
+        )
+    if config.warmup_epochs >= config.epochs:
+        raise ValueError(
+            f"warmup_epochs must be less than epochs ({config.epochs}), got {config.warmup_epochs}."
+        )
