@@ -90,17 +90,23 @@ def test_command_exists_with_its_flags(command):
 
 
 def source_of(module: str) -> str:
+    """Of a program, and of the modules beside it that define flags for it."""
     spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin is not None
-    return Path(spec.origin).read_text(encoding="utf-8")
+    text = Path(spec.origin).read_text(encoding="utf-8")
+    for helper in re.findall(r"^from eval import .*\b(\w+_flags)\b", text, flags=re.MULTILINE):
+        text += source_of(f"eval.{helper}")
+    return text
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)\s]+)\)", TEXT))))
 def test_link_leads_somewhere(link):
     if link.startswith("https://"):
         return
-    if link.startswith("#"):
-        headings = re.findall(r"^#+ (.*)$", TEXT, flags=re.MULTILINE)
-        assert link[1:] in [heading.lower().replace(" ", "-") for heading in headings]
-        return
-    assert (REPOSITORY / link).is_file()
+    file, _, heading = link.partition("#")
+    if file:
+        assert (REPOSITORY / file).is_file()
+    if heading:
+        text = (REPOSITORY / file).read_text(encoding="utf-8") if file else TEXT
+        headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+        assert heading in [found.lower().replace(" ", "-") for found in headings]

@@ -115,7 +115,9 @@ def test_preset_can_be_chosen(preset):
 
 @pytest.mark.parametrize("command", sorted({*named("command"), *COMMAND.findall(TEXT)}))
 def test_command_is_a_program(command):
-    spec = importlib.util.find_spec(f"{command}.__main__" if command == "benchmarks" else command)
+    spec = importlib.util.find_spec(command)
+    if spec is not None and spec.submodule_search_locations is not None:
+        spec = importlib.util.find_spec(f"{command}.__main__")
     assert spec is not None and spec.origin is not None
     assert '__name__ == "__main__"' in Path(spec.origin).read_text(encoding="utf-8")
 

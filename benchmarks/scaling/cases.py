@@ -79,13 +79,6 @@ INCEPTION_AAD_16 = Case(
     _CLASSES,
     16,
 )
-INCEPTION_PLAIN = Case(
-    "InceptionV3 of the same preset, plain training",
-    dataclasses.replace(imagenet2012.SMALL, defense=DefenseConfig()),
-    (107, 107, 3),
-    _CLASSES,
-    8,
-)
 SMALL_AAD = Case(
     "inception_small, AAD, on the shape of tiny_imagenet_boxes",
     dataclasses.replace(tiny_imagenet_boxes.CLEAN, defense=_AAD_SMALL),
@@ -126,9 +119,8 @@ SIZES = {
             "inception_v3_aad": INCEPTION_AAD,
             "inception_v3_aad_16": INCEPTION_AAD_16,
             "inception_small_aad": SMALL_AAD,
-            "inception_v3_plain": INCEPTION_PLAIN,
         },
-        repetitions=5,
+        repetitions=3,
         turn_seconds=5.0,
         least_steps=3,
         message_bytes=(4, 2**12, 2**16, 2**18, *(count * _MEGABYTE for count in (1, 4, 8))),

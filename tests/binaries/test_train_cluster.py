@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -182,6 +183,34 @@ def test_a_worker_that_hangs_is_named_within_the_stated_time(
     assert time.monotonic() - stopped < 3 + 15 + 30
     assert pair[0].returncode == 75, output
     assert f"worker 1 ({where[1]}) was lost: nothing was heard of it for 3 seconds" in output
+
+
+def test_a_worker_that_dies_while_they_connect_is_named(tmp_path: Path) -> None:
+    """TensorFlow would wait for it, and hold Python's lock meanwhile."""
+    environments = cluster_environments(2)
+    connect = (
+        "import sys; from aad_tf.cluster import find_cluster; "
+        "from aad_tf.distribute import create_strategy; "
+        "create_strategy('multi_worker', find_cluster(), 3.0)"
+    )
+    alone = start([sys.executable, "-c", connect], environments[0])
+    began = time.monotonic()
+    output = output_of(alone)
+    assert time.monotonic() - began < 3 + 5 + 60
+    assert alone.returncode == 1, output
+    address = re.findall(r"127\.0\.0\.1:\d+", environments[0]["TF_CONFIG"])[1]
+    assert f"worker 1 ({address}) was lost while the workers connected" in output
+
+
+def test_a_port_that_is_taken_is_told(pair: list[Worker], tmp_path: Path) -> None:
+    environment = cluster_environments(2)[0]
+    address = re.findall(r"127\.0\.0\.1:(\d+)", environment["TF_CONFIG"])[0]
+    command = [sys.executable, "-m", "train.main", "--strategy=multi_worker", *FLAGS]
+    with socket.create_server(("127.0.0.1", int(address))):
+        pair.append(start([*command, f"--model_dir={tmp_path / 'run'}"], environment))
+        output = output_of(pair[0])
+    assert pair[0].returncode == 2, output
+    assert f"Port {address} of worker 0" in output and "another port" in output
 
 
 def test_flags_that_are_wrong_end_like_every_mistake() -> None:

@@ -31,10 +31,10 @@ for task in "${tasks[@]}"; do
 done
 exit "$highest"
 """
-# As scancel: the signal goes to all processes of the tasks, and not to the batch script.
+# As scancel where Slurm signals a task's first process only, and never the batch script.
 SCANCEL = """#!/usr/bin/env bash
 echo "$@" > scancel
-for task in $(< tasks); do kill -TERM -- "-$task"; done
+for task in $(< tasks); do kill -TERM "$task"; done
 """
 SCONTROL = """#!/usr/bin/env bash
 echo "$@" >> scontrol

@@ -62,10 +62,17 @@ if [[ -n "$DATA_DIR" ]]; then
 fi
 
 # srun ends with the highest code of all workers. A mistake of one makes the others end with higher
-# codes, so that worker ends with a code higher still. The trap lets a worker end by itself where
-# the shell around it gets its SIGTERM, too.
+# codes, so that worker ends with a code higher still, by the shell around it. Slurm may give its
+# signals to that shell alone, which hands them on.
 # shellcheck disable=SC2016 # expanded by the shell that each worker runs in
-worker='trap : TERM; mistake=$1 mark=$2; shift 2; "$@"; code=$?
+worker='mistake=$1 mark=$2 told=0 child=; shift 2
+        trap "told=\$((told + 1)); kill -TERM \$child 2>/dev/null" TERM
+        "$@" & child=$!
+        while true; do
+            before=$told
+            wait "$child"; code=$?
+            ((before == told)) && break
+        done
         [[ $code == "$mistake" ]] && exit "$mark"; exit "$code"'
 
 # SIGTERM to this script is scancel's, or that of a scheduler that requeues by itself. It is handed
