@@ -26,3 +26,13 @@ def require_dataset() -> Callable[[str], Path]:
         return Path(directory)
 
     return require
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out whole benchmarks, which take a minute each, unless they are asked for."""
+    if "whole_benchmark" in config.getoption("markexpr"):
+        return
+    skip = pytest.mark.skip(reason="a whole benchmark; run with -m whole_benchmark")
+    for item in items:
+        if item.get_closest_marker("whole_benchmark"):
+            item.add_marker(skip)

@@ -142,6 +142,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
 
 @needs_two_cores
 @pytest.mark.slow
+@pytest.mark.whole_benchmark
 @pytest.mark.distributed
 def test_small_run_measures_everything(outcome: tuple[Path, dict[str, Any]]) -> None:
     directory, found = outcome
@@ -170,6 +171,7 @@ def test_small_run_measures_everything(outcome: tuple[Path, dict[str, Any]]) -> 
 
 @needs_two_cores
 @pytest.mark.slow
+@pytest.mark.whole_benchmark
 @pytest.mark.distributed
 def test_report_is_made_anew_from_the_measurements(outcome: tuple[Path, dict[str, Any]]) -> None:
     directory, _ = outcome

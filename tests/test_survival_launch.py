@@ -162,6 +162,7 @@ def test_a_mistake_ends_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.whole_benchmark
 @pytest.mark.distributed
 def test_a_run_survives(tmp_path: Path) -> None:
     output = tmp_path / "found.json"

@@ -19,6 +19,7 @@ from train.launch.loopback import cluster_environments
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240
+pytestmark = pytest.mark.distributed
 FLAGS = [
     "--config=train/configs/digits.py:clean",
     "--config.epochs=6",
@@ -211,6 +212,18 @@ def test_a_port_that_is_taken_is_told(pair: list[Worker], tmp_path: Path) -> Non
         output = output_of(pair[0])
     assert pair[0].returncode == 2, output
     assert f"Port {address} of worker 0" in output and "another port" in output
+
+
+def test_sigterm_ends_a_worker_that_waits_for_the_others(
+    pair: list[Worker], tmp_path: Path
+) -> None:
+    start_pair(pair, [[f"--model_dir={tmp_path / 'run'}"]])
+    # Behind its imports it waits; where it has not got that far, the signal ends it all the same.
+    with pytest.raises(subprocess.TimeoutExpired):
+        pair[0].communicate(timeout=15)
+    pair[0].send_signal(signal.SIGTERM)
+    output = output_of(pair[0])
+    assert pair[0].returncode in (143, -signal.SIGTERM), output
 
 
 def test_flags_that_are_wrong_end_like_every_mistake() -> None:
