@@ -63,7 +63,7 @@ lock: $(VENV)/.created
 	$(RUN) -m pip install --quiet --disable-pip-version-check uv
 	@echo '# Pins for Python 3.10, 3.11 and 3.12, written by "make lock".' > constraints.txt.tmp
 	$(RUN) -m uv pip compile --quiet --universal --python-version 3.10 --all-extras --upgrade \
-		--no-header --no-annotate --no-emit-index-url setup.cfg >> constraints.txt.tmp
+		--no-header --no-annotate setup.cfg >> constraints.txt.tmp
 	mv constraints.txt.tmp constraints.txt
 
 clean:

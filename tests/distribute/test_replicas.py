@@ -104,6 +104,11 @@ def test_strategies_that_cannot_be_are_refused() -> None:
             create_strategy("mirrored")
 
 
+def test_a_model_of_ones_own_needs_the_mixin_alone(cluster_directory: Path) -> None:
+    for index in range(2):
+        assert (cluster_directory / f"Repaired.{index}.txt").read_text() == ""
+
+
 @pytest.mark.parametrize(
     ("part", "sign"), [("WithoutLogs", "reduction dimension"), ("WithoutBuild", "PerReplica")]
 )

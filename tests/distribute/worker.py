@@ -19,6 +19,10 @@ from tests.distribute import cases
 from tests.networks import small_network
 
 
+class Repaired(MultiWorkerFit, keras.Model):
+    """A user's own model with the mixin, and no more."""
+
+
 class WithoutLogs(MultiWorkerFit, keras.Model):
     """Only the symbolic build is repaired."""
 
@@ -56,7 +60,7 @@ def main(kind: str, directory: Path) -> None:
     for name, case in cases.CASES.items():
         np.savez(directory / f"{name}.{index}.npz", **case(strategy))
     if cluster is not None:
-        for model in (WithoutLogs, WithoutBuild):
+        for model in (Repaired, WithoutLogs, WithoutBuild):
             text = upstream(strategy, model)
             (directory / f"{model.__name__}.{index}.txt").write_text(text)
 
