@@ -73,7 +73,9 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         """Restores the newest checkpoint that can be read.
 
         Returns:
-            Epoch and step within it to go on from; (0, 0) if there is no checkpoint.
+            Epoch and step within it to go on from; (0, 0) if there is no checkpoint. A step that
+            equals `steps_per_epoch` leaves the end of the epoch to do, validation and callbacks:
+            `aad_tf.training.finish_epoch`.
 
         Raises:
             CheckpointError: there are checkpoints, but none can be read, or workers read
@@ -110,7 +112,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     def _position(self) -> tuple[int, int]:
         epoch, step = int(self._epoch), int(self._step)
-        if step >= self._steps_per_epoch:
+        if step > self._steps_per_epoch:
             # Saved with more steps an epoch, by another number of replicas.
             epoch, step = epoch + 1, 0
         self._first_step = self._last_saved = self._done = step
@@ -132,27 +134,31 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves when the next multiple of `every` steps was reached."""
-        done = self._first_step + batch + 1
-        self._done = done
-        if done - self._last_saved >= self._every and done < self._steps_per_epoch:
-            self._save(int(self._epoch), done)
-
-    def save_here(self) -> bool:
-        """Saves between two steps, if this is not the end of an epoch, which saves by itself.
-
-        Returns:
-            Whether everything up to here is saved.
-        """
-        if self._done >= self._steps_per_epoch:
-            return False
-        if self._done != self._last_saved:
+        self._done = self._first_step + batch + 1
+        if self._done == self._steps_per_epoch:
+            # Validation, which comes before the end of the epoch, uses the same metrics.
+            self._keep_metrics()
+        elif self._done - self._last_saved >= self._every:
+            self._keep_metrics()
             self._save(int(self._epoch), self._done)
-        return True
+
+    def save_here(self) -> None:
+        """Saves what is not saved yet: between two steps of training, or during validation."""
+        if self._done == self._last_saved:
+            return
+        if self._done < self._steps_per_epoch:
+            self._keep_metrics()
+        self._save(int(self._epoch), self._done)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Saves the start of the next epoch."""
         self._first_step = self._done = 0
         self._save(epoch + 1, 0)
+
+    def _keep_metrics(self) -> None:
+        # Reading a metric adds up its parts, which every worker takes part in.
+        for total, metric in zip(self._sums, self._metrics, strict=True):
+            total.assign(tf.convert_to_tensor(metric))
 
     def _save(self, epoch: int, step: int) -> None:
         # A loss speaks of the weights before its update, so a bad update shows here first.
@@ -163,9 +169,6 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             )
         self._epoch.assign(epoch)
         self._step.assign(step)
-        # Reading a metric adds up its parts, which every worker takes part in.
-        for total, metric in zip(self._sums, self._metrics, strict=True):
-            total.assign(tf.convert_to_tensor(metric))
         if is_chief(self._strategy):
             self._manager.save()
         self._last_saved = step

@@ -39,8 +39,8 @@ class StopOnSignal(keras.callbacks.Callback):
     """Saves and stops training when the process, or that of any other worker, gets a signal.
 
     Schedulers (Slurm, Kubernetes, cloud machines) send SIGTERM some time before they take a
-    machine away. All workers stop behind the same step. Must come behind the checkpoint in the
-    list of callbacks.
+    machine away. All workers stop behind the same step, be it of training or of validation, which
+    is done anew after a resume. Must come behind the checkpoint in the list of callbacks.
 
     Args:
         checkpoint: saves.
@@ -79,14 +79,18 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves and stops, if any worker got a signal."""
-        if self.model.asked_to_stop and self._checkpoint.save_here():
-            self._stop()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stops behind the last step of an epoch, which the checkpoint has saved."""
         if self.model.asked_to_stop:
             self._stop()
 
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Tells the other workers of a signal that came during validation."""
+        self.on_train_batch_begin(batch)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Saves what training came to and stops, if any worker got a signal."""
+        self.on_train_batch_end(batch)
+
     def _stop(self) -> None:
+        self._checkpoint.save_here()
         LOGGER.info("A signal asks to stop: training is saved.")
         raise PreemptedError("stopped by a signal; the same command goes on where it was saved.")

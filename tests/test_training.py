@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from aad_tf import model_directory
 from aad_tf.checkpoints import CheckpointError, ResumableCheckpoint
 from aad_tf.configs import DefenseConfig, ExperimentConfig
 from aad_tf.model_directory import ModelDirectoryError, load_classifier
+from aad_tf.preemption import PreemptedError
 from aad_tf.training import build_defense, train, train_with
 
 CONFIG = ExperimentConfig(
@@ -58,6 +60,11 @@ def history_of(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def assert_same_weights(directory: Path, expected: Path) -> None:
+    for found, wanted in zip(weights_of(directory), weights_of(expected), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("uninterrupted")
@@ -72,8 +79,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     with pytest.raises(KilledError):
         train(CONFIG, tmp_path, callbacks=(KillAt(steps),))
     train(CONFIG, tmp_path)
-    for resumed, expected in zip(weights_of(tmp_path), weights_of(uninterrupted), strict=True):
-        np.testing.assert_array_equal(resumed, expected)
+    assert_same_weights(tmp_path, uninterrupted)
     assert history_of(tmp_path) == history_of(uninterrupted)
 
 
@@ -82,6 +88,18 @@ def test_a_finished_run_is_not_trained_again(uninterrupted: Path) -> None:
     train(CONFIG, uninterrupted, callbacks=(KillAt(1),))
     for now, then in zip(weights_of(uninterrupted), before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+class CountSteps(keras.callbacks.Callback):
+    """Counts batches."""
+
+    training = validation = 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.training += 1
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.validation += 1
 
 
 class KillAfterEpoch(keras.callbacks.Callback):
@@ -97,10 +115,38 @@ def test_a_kill_between_the_last_step_and_the_end_of_its_epoch_is_no_loss(tmp_pa
         train(config, tmp_path / "killed", callbacks=(KillAfterEpoch(),))
     train(config, tmp_path / "killed")
     train(config, tmp_path / "whole")
-    for resumed, expected in zip(
-        weights_of(tmp_path / "killed"), weights_of(tmp_path / "whole"), strict=True
-    ):
-        np.testing.assert_array_equal(resumed, expected)
+    assert_same_weights(tmp_path / "killed", tmp_path / "whole")
+
+
+class Terminate(keras.callbacks.Callback):
+    """Sends SIGTERM to its own process at the last step of the first epoch, or in validation."""
+
+    def __init__(self, moment: str) -> None:
+        super().__init__()
+        self.moment = moment
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self.moment == "last step" and batch == STEPS - 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self.moment == "validation":
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("moment", ["last step", "validation"])
+def test_a_signal_at_the_end_of_an_epoch_loses_neither_step_nor_row(
+    uninterrupted: Path, tmp_path: Path, moment: str
+) -> None:
+    with pytest.raises(PreemptedError, match="stopped by a signal"):
+        train(CONFIG, tmp_path, callbacks=(Terminate(moment),))
+    assert not (tmp_path / model_directory.HISTORY).exists()
+    steps = CountSteps()
+    train(CONFIG, tmp_path, callbacks=(steps,))
+    assert (steps.training, steps.validation) == (STEPS, CONFIG.epochs)
+    assert_same_weights(tmp_path, uninterrupted)
+    expected = (uninterrupted / model_directory.HISTORY).read_text()
+    assert (tmp_path / model_directory.HISTORY).read_text() == expected
 
 
 def test_steps_per_execution_must_divide_the_epoch(tmp_path: Path) -> None:
@@ -174,8 +220,7 @@ def test_the_checkpoint_before_a_corrupt_one_is_used(
     )
     newest.write_bytes(newest.read_bytes()[:1000])
     train(CONFIG, tmp_path)
-    for resumed, expected in zip(weights_of(tmp_path), weights_of(uninterrupted), strict=True):
-        np.testing.assert_array_equal(resumed, expected)
+    assert_same_weights(tmp_path, uninterrupted)
 
 
 def test_checkpoints_that_are_all_corrupt_are_an_error(tmp_path: Path) -> None:
@@ -281,7 +326,9 @@ def test_a_checkpoint_behind_the_end_of_an_epoch_begins_the_next_one(tmp_path: P
     longer = ResumableCheckpoint(model, tmp_path, every=6, steps_per_epoch=7)
     longer.on_train_batch_end(5)
     assert ResumableCheckpoint(model, tmp_path, 6, steps_per_epoch=7).restore() == (0, 6)
-    assert ResumableCheckpoint(model, tmp_path, 6, steps_per_epoch=6).restore() == (1, 0)
+    # Of that epoch, validation and callbacks are left.
+    assert ResumableCheckpoint(model, tmp_path, 6, steps_per_epoch=6).restore() == (0, 6)
+    assert ResumableCheckpoint(model, tmp_path, 6, steps_per_epoch=5).restore() == (1, 0)
 
 
 def test_a_worker_started_behind_the_end_waits_for_nobody(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import in_agreement
 from aad_tf.logs import LOGGER
 from aad_tf.preemption import StopOnSignal
-from aad_tf.run_log import PROGRESS_SECONDS, EpochHistory, ProgressLog, RunRecord
+from aad_tf.run_log import PROGRESS_SECONDS, EpochHistory, RunRecord
 from aad_tf.training.building import build_defense, build_model, check_trained_networks
+from aad_tf.training.epochs import fit
 from aad_tf.training.setting import Run
 
 Callbacks = Sequence[keras.callbacks.Callback] | Callable[[], Sequence[keras.callbacks.Callback]]
@@ -124,40 +124,13 @@ def _train(run: Run, callbacks: Sequence[keras.callbacks.Callback]) -> DefenseMo
         watchers += [EpochHistory(directory / model_directory.HISTORY, first_epoch=epoch), record]
     stop = StopOnSignal(checkpoint)
     with stop.listening():
-        _fit(model, run, (epoch, step), [*watchers, checkpoint, stop])
+        fit(model, run, (epoch, step), [*watchers, checkpoint, stop])
     if record is not None:
         _export(model, run)
         record.finish()
     # Nobody leaves before the network is written.
     in_agreement(run.strategy, [0])
     return model
-
-
-def _fit(
-    model: DefenseModel,
-    run: Run,
-    position: tuple[int, int],
-    callbacks: list[keras.callbacks.Callback],
-) -> None:
-    """Fits from a position; an epoch begun earlier is finished by a shorter call of its own."""
-    epoch, step = position
-    epochs, steps = run.config.epochs, run.steps
-    validation = run.validation_data()
-    progress = ProgressLog(epochs, steps, run.progress_seconds)
-    while epoch < epochs:
-        last_epoch = epoch + 1 if step else epochs
-        progress.first_step = step
-        model.fit(
-            run.training_data(epoch, step),
-            initial_epoch=epoch,
-            epochs=last_epoch,
-            steps_per_epoch=steps - step,
-            validation_data=validation,
-            shuffle=False,
-            callbacks=[*callbacks, *([progress] if run.chief else [])],
-            verbose="auto" if run.chief and sys.stdout.isatty() else 0,
-        )
-        epoch, step = last_epoch, 0
 
 
 def _export(model: DefenseModel, run: Run) -> None:

@@ -59,6 +59,21 @@ def test_one_process_stops_behind_the_step_in_which_it_asked(
     np.testing.assert_array_equal(alone("stopping")["stopped_at"], [2])
 
 
+def test_a_signal_in_validation_ends_it_and_nothing_is_lost(
+    two_workers: Results, mirrored: Results, alone: Callable[[str], Arrays]
+) -> None:
+    for found in (
+        *two_workers("cut_in_validation"),
+        *mirrored("cut_in_validation"),
+        alone("cut_in_validation"),
+    ):
+        assert found["preempted"]
+        assert found["validated"] == 2  # Of five batches.
+        assert list(found["position"]) == [0, 4]
+        assert {"loss", "val_loss"} <= set(found["names"])
+        np.testing.assert_allclose(found["finished"], found["whole"], rtol=1e-6)
+
+
 def test_workers_know_whether_they_agree(two_workers: Results) -> None:
     for found in two_workers("agreement"):
         assert found["same"] and not found["different"]

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.distribute.cases import Arrays, examples
+from tests.distribute.cases import Arrays
+from tests.distribute.cases.common import examples
 from tests.distribute.conftest import Results
 
 ROUNDING = {"plain": 1e-5, "aad_first_steps": 1e-5, "aad_float64": 1e-9}
@@ -63,6 +64,7 @@ def test_training_moves_the_weights(alone: Callable[[str], Arrays]) -> None:
         "keras_habits",
         "clipped_and_weighted",
         "stopping",
+        "cut_in_validation",
     ],
 )
 def test_workers_hold_the_same_to_the_last_bit(case: str, two_workers: Results) -> None:

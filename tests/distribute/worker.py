@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from aad_tf.cluster import find_cluster
 from aad_tf.distribute import MultiWorkerFit, create_strategy
-from tests.distribute import cases
-from tests.networks import small_network
+from tests.distribute.cases import CASES
+from tests.networks import SHAPE, small_network
 
 
 class Repaired(MultiWorkerFit, keras.Model):
@@ -41,7 +41,7 @@ def upstream(strategy: tf.distribute.Strategy, kind: type[keras.Model]) -> str:
         network = small_network()
         model = kind(network.inputs, network.outputs)
         model.compile("sgd", "mse")
-    images = np.zeros((4, *cases.SHAPE), "float32")
+    images = np.zeros((4, *SHAPE), "float32")
     try:
         model.fit(images, np.zeros((4, 3), "float32"), batch_size=2, verbose=0)
     except Exception as error:
@@ -57,7 +57,7 @@ def main(kind: str, directory: Path) -> None:
     cluster = find_cluster() if kind == "multi_worker" else None
     strategy = create_strategy(kind, cluster)
     index = cluster.index if cluster else 0
-    for name, case in cases.CASES.items():
+    for name, case in CASES.items():
         np.savez(directory / f"{name}.{index}.npz", **case(strategy))
     if cluster is not None:
         for model in (Repaired, WithoutLogs, WithoutBuild):
