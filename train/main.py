@@ -11,11 +11,10 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from aad_tf import configs
-from aad_tf.distribute import STRATEGIES
 from aad_tf.logs import show_progress
 from aad_tf.run_log import PROGRESS_SECONDS
-from aad_tf.training import train_with, worker
-from train import running
+from aad_tf.training import train_with
+from train import running, strategy_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -27,29 +26,20 @@ _MODEL_DIR = flags.DEFINE_string(
     "model_dir", None, "Where everything about the run is kept.", required=True
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default TFDS_DATA_DIR.")
-_STRATEGY = flags.DEFINE_enum(
-    "strategy", "none", STRATEGIES, "One device, all of this machine, or many workers."
-)
-_JOIN = flags.DEFINE_float(
-    "join_timeout", worker.JOIN_TIMEOUT, "Seconds to wait for other workers to start.", 1.0
-)
-_LOST = flags.DEFINE_float(
-    "lost_after", worker.LOST_AFTER, "Seconds of silence after which a worker is lost.", 1.0
-)
 _PROGRESS = flags.DEFINE_float(
     "progress_seconds", PROGRESS_SECONDS, "Least time between lines of progress; 0: each step.", 0.0
 )
+flags.adopt_module_key_flags(strategy_flags)
 
 
 def _train() -> None:
     train_with(
-        _STRATEGY.value,
+        strategy_flags.strategy(),
         configs.from_dict(_CONFIG.value.to_dict()),
         str(_MODEL_DIR.value),
         data_dir=_DATA_DIR.value,
         progress_seconds=_PROGRESS.value,
-        join_timeout=_JOIN.value,
-        lost_after=_LOST.value,
+        **strategy_flags.arguments(),
     )
 
 

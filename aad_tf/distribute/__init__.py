@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aad_tf.distribute.connecting import PACK_MEGABYTES
 from aad_tf.distribute.inputs import distributed
 from aad_tf.distribute.keras_repair import MultiWorkerFit
 from aad_tf.distribute.replicas import (
@@ -25,6 +26,7 @@ from aad_tf.distribute.strategies import (
 )
 
 __all__ = [
+    "PACK_MEGABYTES",
     "STRATEGIES",
     "MultiWorkerFit",
     "clipped_as_one",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import math
 import os
 import subprocess
 import sys
@@ -17,27 +18,36 @@ from aad_tf.cluster import Cluster, probe
 
 # Gradients of InceptionV3 travelled about a fifth faster between two workers in packs of this size
 # than in one piece, and packs can leave before the last gradient is known.
-_BYTES_PER_PACK = 8 * 2**20
+PACK_MEGABYTES = 8.0
 # Of malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
 
-def connected(cluster: Cluster, seconds: float) -> tf.distribute.Strategy:
+def connected(
+    cluster: Cluster, seconds: float, pack_megabytes: float = PACK_MEGABYTES
+) -> tf.distribute.Strategy:
     """Creates the strategy of all workers of a cluster.
 
     Args:
         cluster: every worker calls this at about the same time.
         seconds: how long workers may take; then this process ends with code 1, naming those that
             cannot be reached.
+        pack_megabytes: gradients are exchanged in packs of about this size (2**20 bytes), the same
+            on every worker.
 
     Raises:
+        ValueError: packs of no size.
         tf.errors.OpError: this worker's port is taken.
         RuntimeError: something of TensorFlow ran before.
     """
+    if not pack_megabytes > 0.0:
+        raise ValueError(f"pack_megabytes must be positive, got {pack_megabytes}.")
     # TensorFlow reads the cluster from here, whatever it was found by.
     os.environ["TF_CONFIG"] = cluster.tf_config()
-    options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=_BYTES_PER_PACK)
+    options = tf.distribute.experimental.CommunicationOptions(
+        bytes_per_pack=math.ceil(pack_megabytes * 2**20)
+    )
     if not tf.config.list_physical_devices("GPU"):
         _keep_freed_memory()
     try:

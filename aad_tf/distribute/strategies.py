@@ -9,14 +9,17 @@ import tensorflow as tf
 
 from aad_tf.checks import near_names
 from aad_tf.cluster import Cluster
-from aad_tf.distribute.connecting import connected
+from aad_tf.distribute.connecting import PACK_MEGABYTES, connected
 from aad_tf.distribute.replicas import is_multi_worker
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
 
 
 def create_strategy(
-    name: str, cluster: Cluster | None = None, connect_timeout: float = 30.0
+    name: str,
+    cluster: Cluster | None = None,
+    connect_timeout: float = 30.0,
+    pack_megabytes: float = PACK_MEGABYTES,
 ) -> tf.distribute.Strategy:
     """Creates the strategy that a network is built and trained under.
 
@@ -27,12 +30,15 @@ def create_strategy(
             of TensorFlow runs.
         connect_timeout: seconds that TensorFlow may take to connect the workers; then the process
             ends, naming those that cannot be reached.
+        pack_megabytes: size of the packs in which workers exchange gradients, in 2**20 bytes, the
+            same on every worker. Each pack costs a round of all workers: with many of them, large
+            packs are faster.
 
     Returns:
         A strategy; TensorFlow's default one for `"none"`.
 
     Raises:
-        ValueError: unknown name, no cluster, or a single device to mirror.
+        ValueError: unknown name, no cluster, a single device to mirror, or packs of no size.
         tf.errors.OpError: this worker's port is taken.
 
     Example:
@@ -47,7 +53,7 @@ def create_strategy(
         return _mirrored()
     if cluster is None:
         raise ValueError("Strategy 'multi_worker' needs a cluster; see aad_tf.cluster.")
-    return connected(cluster, connect_timeout)
+    return connected(cluster, connect_timeout, pack_megabytes)
 
 
 def _mirrored() -> tf.distribute.Strategy:

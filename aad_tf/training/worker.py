@@ -11,19 +11,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-import aad_tf
-from aad_tf import configs
 from aad_tf.cluster import Cluster, ClusterError, Control, WorkerLostError, find_cluster, join
 from aad_tf.configs import ExperimentConfig
 from aad_tf.defenses import DefenseModel
-from aad_tf.distribute import create_strategy, from_chief, in_agreement, is_chief
+from aad_tf.distribute import (
+    PACK_MEGABYTES,
+    create_strategy,
+    from_chief,
+    in_agreement,
+    is_chief,
+)
 from aad_tf.logs import LOGGER
 from aad_tf.preemption import PreemptedError
 from aad_tf.results import write_atomically
 from aad_tf.run_log import PROGRESS_SECONDS
+from aad_tf.training.card import worker_card
 from aad_tf.training.run import Callbacks, finished, train
 
 # What a process ends with that hangs after another worker was lost, as train/running.py has it.
@@ -58,6 +62,7 @@ def train_with(
     progress_seconds: float = PROGRESS_SECONDS,
     join_timeout: float = JOIN_TIMEOUT,
     lost_after: float = LOST_AFTER,
+    pack_megabytes: float = PACK_MEGABYTES,
 ) -> DefenseModel:
     """Trains a config under a strategy; must be the first thing a worker does with TensorFlow.
 
@@ -72,6 +77,7 @@ def train_with(
         config, model_dir, data_dir, callbacks, progress_seconds: as `train`.
         join_timeout: seconds to wait for the other workers to start.
         lost_after: seconds without a sign of life after which a worker is lost.
+        pack_megabytes: as `aad_tf.distribute.create_strategy`.
 
     Returns:
         The trained defence.
@@ -100,7 +106,7 @@ def train_with(
     _check_own_port(cluster)
     control = join(
         cluster,
-        worker_card(config),
+        worker_card(config, pack_megabytes),
         join_timeout=join_timeout,
         lost_after=lost_after,
         on_lost=_end_process,
@@ -108,7 +114,7 @@ def train_with(
     # Silence while TensorFlow connects must not be taken for a loss.
     connecting = min(lost_after / 2, _CONNECT_TIMEOUT)
     with _watched(control, _GRACE):
-        chosen = create_strategy(strategy, cluster, connecting)
+        chosen = create_strategy(strategy, cluster, connecting, pack_megabytes)
     with _watched(control, lost_after + _GRACE):
         _check_shared(chosen, cluster, Path(model_dir), min(join_timeout, 120.0))
         model = train(config, model_dir, strategy=chosen, **arguments)
@@ -129,31 +135,6 @@ def _check_own_port(cluster: Cluster) -> None:
                 f"Port {port} of {cluster.name(cluster.index)} cannot be used: {error.strerror}. "
                 f"Is an earlier run still there? Otherwise give this worker another port."
             ) from error
-
-
-def worker_card(config: ExperimentConfig) -> dict[str, str]:
-    """What must be the same on every worker: versions, and each entry of the config.
-
-    Example:
-        >>> worker_card(ExperimentConfig())["config.batch_size"]
-        '100'
-    """
-    versions = {
-        "aad_tf": aad_tf.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-    }
-    return {**versions, **_flat(configs.to_dict(config), "config.")}
-
-
-def _flat(values: dict[str, Any], prefix: str) -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = repr(value)
-    return flat
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from aad_tf.cluster import Cluster
 from aad_tf.distribute import (
     create_strategy,
     in_agreement,
@@ -114,6 +115,9 @@ def test_strategies_that_cannot_be_are_refused() -> None:
         create_strategy("mirorred")
     with pytest.raises(ValueError, match="needs a cluster"):
         create_strategy("multi_worker")
+    pair = Cluster(("127.0.0.1:1", "127.0.0.1:2"), 0, "a test")
+    with pytest.raises(ValueError, match="pack_megabytes must be positive, got 0"):
+        create_strategy("multi_worker", pair, pack_megabytes=0)
     if len(tf.config.list_logical_devices()) == 1:
         with pytest.raises(ValueError, match="at least two devices, found 1 CPU"):
             create_strategy("mirrored")
