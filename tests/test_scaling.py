@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.hosts import reason_against
 from benchmarks.scaling import crew, measuring, model, reading
+from benchmarks.scaling.cable_section import cable_section
 from benchmarks.scaling.model import Network
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +23,13 @@ needs_two_cores = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
     reason="needs two cores to pin processes to",
 )
+
+
+def whole_benchmark(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test of real processes from end to end."""
+    for name in ("slow", "whole_benchmark", "distributed"):
+        test = getattr(pytest.mark, name)(test)
+    return needs_two_cores(test)
 
 
 @pytest.mark.parametrize(
@@ -87,20 +97,59 @@ def test_messages_are_the_long_ones_and_short_ones() -> None:
 
 
 def test_shares_of_exchange_by_hand() -> None:
-    seconds = {
-        measuring.ALONE: 7.0,
-        measuring.PAIR: 10.0,
-        measuring.APART: 8.0,
-        measuring.EXCHANGE: 1.5,
-        measuring.BOOKKEEPING: 0.5,
-    }
-    turns = {
+    rounds = turns(
+        **{
+            measuring.ALONE: 7.0,
+            measuring.PAIR: 10.0,
+            measuring.APART: 8.0,
+            measuring.EXCHANGE: 1.5,
+            measuring.BOOKKEEPING: 0.5,
+        }
+    )
+    alone, added = reading.exchange_shares({"rounds": rounds})
+    np.testing.assert_allclose(alone, [0.1, 0.1])
+    np.testing.assert_allclose(added, [0.2, 0.2])
+
+
+def turns(**seconds: float) -> dict[str, Any]:
+    """Two turns of three equal steps in each mode."""
+    return {
         mode: [{"seconds": [value] * 3, "cpu_seconds": [value] * 3}] * 2
         for mode, value in seconds.items()
     }
-    alone, added = reading.exchange_shares({"rounds": turns})
-    np.testing.assert_allclose(alone, [0.1, 0.1])
-    np.testing.assert_allclose(added, [0.2, 0.2])
+
+
+def test_a_cable_adds_to_the_time_of_each_byte_by_hand() -> None:
+    measured = Network(bandwidth=250e6, latency=1e-3)
+    assert reading.cable_network(measured, None) == measured
+    # 4 ns of the core and 8 ns of the cable.
+    wired = reading.cable_network(measured, 1.0)
+    assert wired.bandwidth == pytest.approx(1e9 / 12)
+    cable = {"rounds": turns(**{measuring.APART: 2.0, measuring.BOOKKEEPING: 0.5})}
+    case = {"gradient_bytes": 1e9, "statistics_bytes": 0, "collectives": {"training": 3}}
+    # Two rounds of half a gigabyte; two more messages of 8 bytes; a millisecond a hop.
+    added = 12.0 + 2 * 8 * 12e-9 + 3 * 2 * 1e-3
+    found = reading.predicted_over_cable(cable, case, wired)
+    assert found == pytest.approx((2.0 + added, 0.5 + added))
+
+
+def test_the_report_sets_cables_beside_the_model() -> None:
+    sent = {"gradient_bytes": 1e9, "statistics_bytes": 0, "collectives": {"training": 1}}
+    cable = {
+        "case": "lenet",
+        "gigabits": {"1 Gbit/s": 1.0},
+        "rounds": turns(**{measuring.APART: 2.0, measuring.BOOKKEEPING: 0.0}),
+        "rates": {"1 Gbit/s": {"rounds": turns(**{measuring.PAIR: 8.0, measuring.EXCHANGE: 6.0})}},
+    }
+    section = cable_section(cable, sent, Network(bandwidth=250e6, latency=0.0)).as_dict()
+    values = {finding["what"]: finding["value"] for finding in section["findings"]}
+    assert values == pytest.approx(
+        {
+            "1 Gbit/s: efficiency, two workers apart / two workers": 2 / 8,
+            "1 Gbit/s: predicted / measured, step": (2 + 12) / 8,
+            "1 Gbit/s: predicted / measured, exchange": 12 / 6,
+        }
+    )
 
 
 @needs_two_cores
@@ -140,10 +189,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     return directory, json.loads((directory / "scaling.json").read_text())
 
 
-@needs_two_cores
-@pytest.mark.slow
-@pytest.mark.whole_benchmark
-@pytest.mark.distributed
+@whole_benchmark
 def test_small_run_measures_everything(outcome: tuple[Path, dict[str, Any]]) -> None:
     directory, found = outcome
     assert sorted(path.name for path in directory.iterdir()) == [
@@ -157,11 +203,14 @@ def test_small_run_measures_everything(outcome: tuple[Path, dict[str, Any]]) -> 
     assert case["gradient_bytes"] == 4 * case["parameters"]
     # The step that only exchanges makes as many all-reduces as the one that trains.
     assert case["collectives"]["training"] == case["collectives"]["exchange"] >= 3
-    for turns in case["rounds"].values():
-        assert len(turns) == 2
-        assert all(min(turn["seconds"]) > 0 for turn in turns)
+    for each in case["rounds"].values():
+        assert len(each) == 2
+        assert all(min(turn["seconds"]) > 0 for turn in each)
     sections = found["benchmarks"]
-    assert set(sections) == {"weak_scaling", "all_reduce", "messages", "model", "many_workers"}
+    expected = {"weak_scaling", "all_reduce", "messages", "model", "cable", "many_workers"}
+    left_out = set(found["raw"]["left_out"])
+    assert left_out == ({"cable"} if reason_against() else set())
+    assert set(sections) == expected - left_out
     first, *_ = sections["weak_scaling"]["findings"]
     pairs = zip(case["rounds"]["one worker"], case["rounds"]["two workers"], strict=True)
     ratios = [np.median(one["seconds"]) / np.median(two["seconds"]) for one, two in pairs]
@@ -169,10 +218,7 @@ def test_small_run_measures_everything(outcome: tuple[Path, dict[str, Any]]) -> 
     assert first["target"] == "at least 0.9"
 
 
-@needs_two_cores
-@pytest.mark.slow
-@pytest.mark.whole_benchmark
-@pytest.mark.distributed
+@whole_benchmark
 def test_report_is_made_anew_from_the_measurements(outcome: tuple[Path, dict[str, Any]]) -> None:
     directory, _ = outcome
     text = (directory / "scaling.md").read_text()

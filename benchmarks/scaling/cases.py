@@ -48,6 +48,8 @@ class Size:
         least_steps: of a turn, at least.
         message_bytes: sizes of all-reduces that the model is fitted to.
         message_rounds: rounds through these sizes.
+        cable_gigabits: rates of the cable between two hosts that the model is checked on.
+        cable_case: the case that is trained there.
         paper: the case that is extended to many workers; its batch size is that of the paper.
         paper_batches: batch sizes whose steps are measured to extrapolate to it.
         answer_seconds: so long may a worker be silent.
@@ -59,6 +61,8 @@ class Size:
     least_steps: int
     message_bytes: tuple[int, ...]
     message_rounds: int
+    cable_gigabits: tuple[float, ...]
+    cable_case: str
     paper: Case
     paper_batches: tuple[int, ...]
     answer_seconds: float
@@ -110,6 +114,8 @@ SIZES = {
         least_steps=2,
         message_bytes=(4, 2**14, _MEGABYTE),
         message_rounds=2,
+        cable_gigabits=(0.1, 1.0),
+        cable_case="lenet_aad",
         paper=dataclasses.replace(LENET, batch_size=32),
         paper_batches=(2, 4),
         answer_seconds=60.0,
@@ -125,6 +131,8 @@ SIZES = {
         least_steps=3,
         message_bytes=(4, 2**12, 2**16, 2**18, *(count * _MEGABYTE for count in (1, 4, 8))),
         message_rounds=5,
+        cable_gigabits=(0.5, 1.0, 2.5),
+        cable_case="inception_v3_aad",
         paper=PAPER,
         paper_batches=(1, 2, 4),
         answer_seconds=400.0,

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hosts import Host
 from train.launch import child, loopback
 from train.launch.processes import Program
 
@@ -112,6 +113,19 @@ class WorkerProcess:
         self._popen.wait()
 
 
+def _moved(program: Program, hosts: Sequence[Host]) -> Program:
+    """A worker of a cluster on loopback, on its host."""
+    config = json.loads(program.environment["TF_CONFIG"])
+    addresses = config["cluster"]["worker"]
+    config["cluster"]["worker"] = [
+        f"{host.address}:{address.rpartition(':')[2]}"
+        for host, address in zip(hosts, addresses, strict=True)
+    ]
+    own = hosts[config["task"]["index"]]
+    environment = {**program.environment, "TF_CONFIG": json.dumps(config)}
+    return Program(program.name, own.command(program.command), environment, program.cores)
+
+
 def ask(workers: Sequence[WorkerProcess], order: str, **arguments: Any) -> list[dict[str, Any]]:
     """Gives all workers the same order at once and returns their answers.
 
@@ -132,18 +146,23 @@ def ask(workers: Sequence[WorkerProcess], order: str, **arguments: Any) -> list[
 
 
 @contextlib.contextmanager
-def crew(cores: Sequence[int], together: bool, answer_seconds: float) -> Iterator[Any]:
+def crew(
+    cores: Sequence[int], together: bool, answer_seconds: float, hosts: Sequence[Host] = ()
+) -> Iterator[Any]:
     """Runs a worker on each core while the context is open.
 
     Args:
         cores: one a worker.
         together: whether they make a cluster; else each is alone.
         answer_seconds: so long may a worker take to answer.
+        hosts: one a worker; none for all on loopback.
 
     Yields:
         The workers, in the order of cores.
     """
     programs = loopback.cluster(_COMMAND, [[core] for core in cores])
+    if hosts:
+        programs = [_moved(program, hosts) for program in programs]
     workers: list[WorkerProcess] = []
     try:
         for program in programs:

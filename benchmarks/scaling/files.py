@@ -55,5 +55,7 @@ def markdown(found: Mapping[str, Any], picture: Path | None) -> str:
         lines += [f"![All-reduces, two workers, many workers]({picture.as_posix()})", ""]
     for name, words in found["raw"]["failures"].items():
         lines += [f"**{name} failed and is missing:** {words.splitlines()[0]}", ""]
+    for name, words in found["raw"]["left_out"].items():
+        lines += [f"**{name} is left out:** {words}.", ""]
     lines += [f"Settings of all parts: {settings}."]
     return report.markdown(found).replace("# Benchmarks\n", "\n".join(lines) + "\n", 1)

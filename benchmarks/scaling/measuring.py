@@ -57,17 +57,17 @@ def measure_case(case: Case, size: Size, seed: int, say: Say) -> dict[str, Any]:
     with crew(cores, False, patience) as singles, crew(cores, True, patience) as pair:
         everybody = [*singles, *pair]
         say("  starting four processes and compiling")
-        described = ask(everybody, "prepare", **_description(case, seed))
+        described = ask(everybody, "prepare", **description(case, seed))
         for model in ("train", "exchange"):
             ask(everybody, "fit", model=model, steps=2, batch_size=case.batch_size)
         counts = [answer["counts"] for answer in ask(pair[:1], "collectives")][0]
-        turns = _Turns(case, singles, pair)
+        turns = Turns(case, singles, pair)
         steps = turns.calibrate(size)
         rounds: dict[str, list[Any]] = {name: [] for name in turns.modes}
         for repetition in range(size.repetitions):
             for name, mode in turns.modes.items():
                 rounds[name].append(mode(repetition, steps))
-            say(f"  round {repetition + 1} of {size.repetitions}: {_brief(rounds)}")
+            say(f"  round {repetition + 1} of {size.repetitions}: {brief(rounds)}")
     return {
         "title": case.title,
         "batch_size": case.batch_size,
@@ -80,7 +80,7 @@ def measure_case(case: Case, size: Size, seed: int, say: Say) -> dict[str, Any]:
     }
 
 
-def _description(case: Case, seed: int) -> dict[str, Any]:
+def description(case: Case, seed: int) -> dict[str, Any]:
     return {
         "config": configs.to_dict(case.config),
         "image_shape": case.image_shape,
@@ -89,7 +89,7 @@ def _description(case: Case, seed: int) -> dict[str, Any]:
     }
 
 
-class _Turns:
+class Turns:
     """Who works in which mode; alone, each core has every other round."""
 
     def __init__(self, case: Case, singles: list[WorkerProcess], pair: list[WorkerProcess]) -> None:
@@ -138,7 +138,7 @@ def step_times(marks: Sequence[tuple[Sequence[float], Sequence[float]]]) -> dict
     return {"seconds": seconds, "cpu_seconds": cpu_seconds}
 
 
-def _brief(rounds: dict[str, list[Any]]) -> str:
+def brief(rounds: dict[str, list[Any]]) -> str:
     medians = {name: np.median(turns[-1]["seconds"]) for name, turns in rounds.items()}
     return ", ".join(f"{name} {1000 * median:.3g} ms" for name, median in medians.items())
 
@@ -177,7 +177,7 @@ def measure_paper(size: Size, seed: int, say: Say) -> dict[str, Any]:
     found: dict[int, list[float]] = {batch: [] for batch in size.paper_batches}
     with crew(worker_cores()[:1], False, size.answer_seconds) as workers:
         say("  starting a process and compiling")
-        described = ask(workers, "prepare", **_description(case, seed))[0]
+        described = ask(workers, "prepare", **description(case, seed))[0]
         ask(workers, "fit", model="train", steps=1, batch_size=size.paper_batches[0])
         for _ in range(_PAPER_ROUNDS):
             for batch, seconds in found.items():

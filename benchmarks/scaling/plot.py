@@ -37,6 +37,9 @@ def draw(raw: Mapping[str, Any]) -> Figure:
     panels = figure.subplots(2, 2)
     _messages(panels[0, 0], raw, network)
     _two_workers(panels[0, 1], cases, network)
+    if raw["cable"]:
+        _cable(panels[0, 1], raw["cable"], cases, network)
+    _label_efficiencies(panels[0, 1])
     compute = reading.paper_compute(raw["paper"])
     sent = reading.messages(raw["paper"], all_reduces(cases))
     for panel, factor in zip(panels[1], (1, ACCELERATION), strict=True):
@@ -100,11 +103,28 @@ def _two_workers(panel: Axes, cases: Mapping[str, Any], network: Network) -> Non
             "D",
             color=_COLORS[1],
             mfc="none",
-            label="by the model, against one worker" if height == 0 else None,
+            label="by the model" if height == 0 else None,
         )
     panel.set_yticks(range(len(cases)), list(cases), fontsize=8)
     panel.set_ylim(len(cases) - 0.3, -0.6)
-    _label_efficiencies(panel)
+
+
+def _cable(
+    panel: Axes, cable: Mapping[str, Any], cases: Mapping[str, Any], network: Network
+) -> None:
+    """Rows below those of loopback, one a rate."""
+    case, apart = cases[cable["case"]], reading.timing(cable, APART)
+    names = [label.get_text() for label in panel.get_yticklabels()]
+    for height, (name, rate) in enumerate(cable["rates"].items(), len(names)):
+        found = ratio(apart, reading.timing(rate, PAIR))
+        spread = np.abs(np.reshape(found.quartiles, (2, 1)) - found.value)
+        panel.errorbar(found.value, height, xerr=spread, fmt="o", color=_COLORS[3], capsize=2)
+        wired = reading.cable_network(network, cable["gigabits"].get(name))
+        step, _ = reading.predicted_over_cable(cable, case, wired)
+        panel.plot(apart.median / step, height + 0.15, "D", color=_COLORS[1], mfc="none")
+        names.append(f"{cable['case']},\ncable, {name}")
+    panel.set_yticks(range(len(names)), names, fontsize=8)
+    panel.set_ylim(len(names) - 0.3, -0.6)
 
 
 def _label_efficiencies(panel: Axes) -> None:
@@ -112,7 +132,7 @@ def _label_efficiencies(panel: Axes) -> None:
     panel.set_xlim(0, max(1.1, panel.get_xlim()[1]))
     panel.set_xlabel("weak scaling efficiency of two workers")
     panel.set_title("Measured: steps of two workers on one machine", fontsize=10)
-    panel.legend(fontsize=7, loc="lower left")
+    panel.legend(fontsize=7, loc="upper left")
     panel.grid(axis="x", color="0.9")
 
 
@@ -126,4 +146,4 @@ def _many_workers(panel: Axes, compute: float, sent: list[float], network: Netwo
     panel.set(xlabel="workers", ylabel="weak scaling efficiency", ylim=(0, 1.05))
     panel.set_xlim(1, MANY[-1])
     panel.grid(color="0.9")
-    panel.legend(fontsize=7, loc="lower left")
+    panel.legend(fontsize=7)

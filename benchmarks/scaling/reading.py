@@ -88,6 +88,41 @@ def predicted_exchange(case: Mapping[str, Any], network: Network) -> float:
     return predicted(case, float(np.median(timing(case, BOOKKEEPING).seconds)), network)
 
 
+def cable_network(measured: Network, gigabits: float | None) -> Network:
+    """Two workers of one core with a cable between them.
+
+    Each byte is packed by the core, as over loopback, and then carried by the cable.
+
+    Args:
+        measured: over loopback.
+        gigabits: rate of the cable; None for one that takes no time.
+
+    Example:
+        >>> cable_network(Network(125e6, 1e-3), 1.0).bandwidth
+        62500000.0
+    """
+    if gigabits is None:
+        return measured
+    slowness = 1 / measured.bandwidth + 1 / (gigabits * GIGABIT)
+    return Network(1 / slowness, measured.latency)
+
+
+def predicted_over_cable(
+    cable: Mapping[str, Any], case: Mapping[str, Any], network: Network
+) -> tuple[float, float]:
+    """Seconds by the model of a step of two workers, and of the exchange alone.
+
+    Args:
+        cable: measurements of the modes that use no cable are taken from here.
+        case: what is sent.
+        network: between the workers.
+    """
+    apart, bookkeeping = (
+        float(np.median(timing(cable, mode).seconds)) for mode in (APART, BOOKKEEPING)
+    )
+    return predicted(case, apart, network), predicted(case, bookkeeping, network)
+
+
 def median_alone(case: Mapping[str, Any]) -> float:
     """Seconds of a step of one worker."""
     return float(np.median(timing(case, ALONE).seconds))

@@ -8,16 +8,18 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from aad_tf.provenance import provenance
+from benchmarks.hosts import reason_against
 from benchmarks.scaling import measuring
+from benchmarks.scaling.cable import measure_cable
 from benchmarks.scaling.cases import SIZES
 from benchmarks.scaling.crew import WorkerFailedError
 
-MESSAGES, PAPER = "messages", "paper"
+MESSAGES, CABLE, PAPER = "messages", "cable", "paper"
 
 
 def parts(size: str) -> list[str]:
     """Names of all that is measured, in order."""
-    return [*SIZES[size].cases, MESSAGES, PAPER]
+    return [*SIZES[size].cases, MESSAGES, CABLE, PAPER]
 
 
 def run(
@@ -38,21 +40,30 @@ def run(
 
     Returns:
         A report for `benchmarks.scaling.files.write`; its `raw` holds all measurements, and under
-        `failures` what each part that failed said.
+        `failures` what each part that failed said, and under `left_out` why this machine cannot
+        run a part.
 
     Raises:
-        ValueError: the machine cannot run two workers on cores of their own.
+        ValueError: the machine cannot run two workers on cores of their own, or not a part that
+            was asked for by name.
     """
     measuring.worker_cores()
+    without_cable = reason_against()
+    if CABLE in only and without_cable is not None:
+        raise ValueError(f"Part {CABLE!r} {without_cable}.")
     chosen = SIZES[size]
     found = _frame(size, seed)
     raw = found["raw"]
     start = time.monotonic()
-    for name in only or parts(size):
+    if not only and without_cable is not None:
+        raw["left_out"][CABLE] = without_cable
+    for name in only or [part for part in parts(size) if part not in raw["left_out"]]:
         say(f"{name} ... ({time.monotonic() - start:.0f} s so far)")
         try:
             if name == MESSAGES:
                 raw[MESSAGES] = measuring.measure_messages(chosen, say)
+            elif name == CABLE:
+                raw[CABLE] = measure_cable(chosen, seed, say)
             elif name == PAPER:
                 raw[PAPER] = measuring.measure_paper(chosen, seed, say)
             else:
@@ -84,7 +95,7 @@ def _frame(size: str, seed: int) -> dict[str, Any]:
         "load_average": _load_average(),
         "load_average_after": _load_average(),
         "provenance": provenance(),
-        "raw": {"cases": {}, MESSAGES: [], PAPER: {}, "failures": {}},
+        "raw": {"cases": {}, MESSAGES: [], CABLE: {}, PAPER: {}, "failures": {}, "left_out": {}},
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.report import Finding, Section, at_least
 from benchmarks.scaling import model, notes, reading
+from benchmarks.scaling.cable_section import cable_section
 from benchmarks.scaling.measuring import ALONE, APART, BOOKKEEPING, EXCHANGE, PAIR, WORKERS
 from benchmarks.scaling.model import Network
 from benchmarks.timing import Timing, quartiles, ratio
@@ -21,7 +22,7 @@ _MEGABYTE = 1e6
 
 def sections(raw: Mapping[str, Any]) -> dict[str, Section]:
     """All sections that the measurements suffice for, by name."""
-    cases, rows, paper = raw["cases"], raw["messages"], raw["paper"]
+    cases, rows, cable, paper = (raw[part] for part in ("cases", "messages", "cable", "paper"))
     found: dict[str, Section] = {}
     if cases:
         found["weak_scaling"] = _weak_scaling(cases)
@@ -31,6 +32,8 @@ def sections(raw: Mapping[str, Any]) -> dict[str, Section]:
         found["messages"] = _messages(rows, network)
         if cases:
             found["model"] = _model(cases, network)
+        if cable and cable["case"] in cases:
+            found["cable"] = cable_section(cable, cases[cable["case"]], network)
         if cases and paper:
             found["many_workers"] = _many_workers(paper, all_reduces(cases), network)
     return found

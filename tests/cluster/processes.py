@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hosts import Host
+
 SCRIPT = Path(__file__).with_name("worker.py")
 PATIENCE = 20.0
 
@@ -42,13 +44,16 @@ def addresses(size: int) -> list[str]:
 
 
 class Worker:
-    """One worker process."""
+    """One worker process, on this machine's own network or on a host of two."""
 
-    def __init__(self, addresses: list[str], index: int, **options: Any) -> None:
+    def __init__(
+        self, addresses: list[str], index: int, host: Host | None = None, **options: Any
+    ) -> None:
         given = {"addresses": addresses, "index": index, "join_timeout": PATIENCE, **options}
         environment = {n: v for n, v in os.environ.items() if n != "AAD_TF_CONTROL_PORT"}
+        command = [sys.executable, str(SCRIPT), json.dumps(given)]
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), json.dumps(given)],
+            command if host is None else host.command(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -116,8 +121,10 @@ class Team:
     def __init__(self) -> None:
         self._workers: list[Worker] = []
 
-    def start(self, addresses: list[str], index: int, **options: Any) -> Worker:
-        worker = Worker(addresses, index, **options)
+    def start(
+        self, addresses: list[str], index: int, host: Host | None = None, **options: Any
+    ) -> Worker:
+        worker = Worker(addresses, index, host, **options)
         self._workers.append(worker)
         return worker
 

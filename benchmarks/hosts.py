@@ -1,0 +1,130 @@
+"""Two hosts with a network between them, on one machine: Linux network namespaces.
+
+What crosses the network between them crosses a virtual cable whose rate can be limited and which
+can be cut, which loopback offers neither of. Needs the superuser, and `ip` and `tc` of iproute2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+_SUBNET = "10.97.{}.{}"
+_BURST_BYTES = 128 * 1024
+# Behind so much delay the cable drops packets, as a switch with full buffers does.
+_QUEUE = "50ms"
+
+
+class NoHostsError(ValueError):
+    """This machine or user cannot make network namespaces."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A network namespace.
+
+    Attributes:
+        name: of the namespace.
+        address: IPv4, reachable from the other host and from nowhere else.
+    """
+
+    name: str
+    address: str
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """The command that runs another one on this host, as the same process."""
+        return ["ip", "netns", "exec", self.name, *command]
+
+
+class Cable:
+    """What two hosts are connected by; full duplex."""
+
+    def __init__(self, hosts: tuple[Host, Host]) -> None:
+        self.hosts = hosts
+
+    def limit(self, gigabits: float | None) -> None:
+        """Sets the rate in each direction, in 1e9 bits a second; None for as fast as it goes."""
+        for host in self.hosts:
+            with contextlib.suppress(NoHostsError):  # There was no limit.
+                _run("tc", "-n", host.name, "qdisc", "del", "dev", _device(host), "root")
+            if gigabits is not None:
+                rate = f"{round(gigabits * 1e9)}bit"
+                _run(
+                    *("tc", "-n", host.name, "qdisc", "add", "dev", _device(host), "root"),
+                    *("tbf", "rate", rate, "burst", str(_BURST_BYTES), "latency", _QUEUE),
+                )
+
+    def cut(self) -> None:
+        """Takes the cable away: packets are lost from now on, and nobody is told."""
+        for host in self.hosts:
+            _run("ip", "-n", host.name, "link", "set", _device(host), "down")
+
+    def mend(self) -> None:
+        """Puts the cable back."""
+        for host in self.hosts:
+            _run("ip", "-n", host.name, "link", "set", _device(host), "up")
+
+
+def reason_against() -> str | None:
+    """Why hosts cannot be made here; None if they can."""
+    missing = [program for program in ("ip", "tc") if shutil.which(program) is None]
+    if missing:
+        return f"needs {' and '.join(missing)} of iproute2"
+    try:
+        with two_hosts() as cable:
+            cable.limit(1.0)
+    except NoHostsError as error:
+        return f"needs the right to make network namespaces ({error})"
+    return None
+
+
+@contextlib.contextmanager
+def two_hosts() -> Iterator[Cable]:
+    """Makes two hosts that reach each other, and takes them away again.
+
+    Yields:
+        The cable between them.
+
+    Raises:
+        NoHostsError: not on this machine, or not by this user.
+
+    Example:
+        >>> with two_hosts() as cable:
+        ...     cable.limit(1.0)
+        ...     subprocess.run(cable.hosts[0].command(["ip", "address"]))
+    """
+    number = os.getpid() % 250
+    hosts = tuple(Host(f"aad_tf_{os.getpid()}_{i}", _SUBNET.format(number, i + 1)) for i in (0, 1))
+    with contextlib.ExitStack() as made:
+        for host in hosts:
+            _run("ip", "netns", "add", host.name)
+            made.callback(_run, "ip", "netns", "del", host.name)
+        first, second = hosts
+        _run(
+            *("ip", "-n", first.name, "link", "add", _device(first), "type", "veth"),
+            *("peer", "name", _device(second), "netns", second.name),
+        )
+        for host in hosts:
+            address = f"{host.address}/24"
+            _run("ip", "-n", host.name, "address", "add", address, "dev", _device(host))
+            for device in ("lo", _device(host)):
+                _run("ip", "-n", host.name, "link", "set", device, "up")
+        yield Cable((first, second))
+
+
+def _device(host: Host) -> str:
+    """The host's end of the cable."""
+    return f"cable{host.name[-1]}"
+
+
+def _run(*command: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise NoHostsError(f"{command[0]} is not installed") from error
+    if done.returncode != 0:
+        raise NoHostsError(f"{' '.join(command)}: {done.stderr.strip()}")
