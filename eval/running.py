@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 from absl import logging
 
+from aad_tf.exits import end_quickly
 from aad_tf.logs import show_progress
 
 # Help of a flag.
@@ -36,6 +37,7 @@ def run(
         SystemExit: code 2 after a mistake of the user's, 130 after Ctrl-C.
     """
     show_progress()
+    end_quickly()
     try:
         if unexpected:
             raise ValueError(f"Unexpected arguments: {' '.join(unexpected)}.")

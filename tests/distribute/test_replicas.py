@@ -75,6 +75,19 @@ def test_a_signal_in_validation_ends_it_and_nothing_is_lost(
         np.testing.assert_allclose(found["finished"], found["whole"], rtol=1e-6)
 
 
+def test_workers_that_see_different_files_say_so(
+    two_workers: Results, alone: Callable[[str], Arrays]
+) -> None:
+    places = ("epoch 1, step 1", "epoch 1, step 0")
+    for found, place in zip(two_workers("disagreement"), places, strict=True):
+        checkpoint, copy = found["said"]
+        assert checkpoint.startswith("CheckpointError: Workers read different checkpoints")
+        assert place in checkpoint
+        assert copy.startswith("ValueError: Workers see different data")
+        assert str(found["copy"]) in copy
+    assert list(alone("disagreement")["said"]) == ["(0, 1)", "False"]
+
+
 def test_workers_know_whether_they_agree(two_workers: Results) -> None:
     for found in two_workers("agreement"):
         assert found["same"] and not found["different"]

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from aad_tf.cluster import find_cluster
 from aad_tf.distribute import MultiWorkerFit, create_strategy
+from aad_tf.exits import end_quickly
 from tests.distribute.cases import CASES
 from tests.networks import SHAPE, small_network
 
@@ -50,6 +51,7 @@ def upstream(strategy: tf.distribute.Strategy, kind: type[keras.Model]) -> str:
 
 
 def main(kind: str, directory: Path) -> None:
+    end_quickly()
     if kind == "mirrored":
         processor = tf.config.list_physical_devices("CPU")[0]
         devices = [tf.config.LogicalDeviceConfiguration()] * 2

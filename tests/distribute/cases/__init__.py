@@ -2,7 +2,7 @@
 
 from tests.distribute.cases import defenses, habits, updates
 from tests.distribute.cases.common import Arrays
-from tests.distribute.cases.interruption import cut_in_validation
+from tests.distribute.cases.interruption import cut_in_validation, disagreement
 
 CASES = {
     case.__name__: case
@@ -22,6 +22,7 @@ CASES = {
         habits.stopping,
         habits.agreement,
         cut_in_validation,
+        disagreement,
     )
 }
 

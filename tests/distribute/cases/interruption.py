@@ -1,8 +1,9 @@
-"""A signal to one worker while all of them validate."""
+"""What happens to one worker and concerns all: a signal, files that the others do not see."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import secrets
 import shutil
 import signal
@@ -15,11 +16,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from aad_tf import data
 from aad_tf.checkpoints import ResumableCheckpoint
+from aad_tf.configs import ExperimentConfig
 from aad_tf.defenses import DefenseModel, StandardModel
 from aad_tf.distribute import distributed, from_chief, in_agreement, is_chief
 from aad_tf.preemption import PreemptedError, StopOnSignal
 from aad_tf.training import finish_epoch
+from aad_tf.training.setting import Run
 from tests.distribute.cases.common import Arrays, Logs, dataset, in_first_of_several
 from tests.networks import small_network
 
@@ -60,19 +64,19 @@ def shared_directory(strategy: tf.distribute.Strategy) -> Iterator[Path]:
 
 def cut_in_validation(strategy: tf.distribute.Strategy) -> Arrays:
     """An epoch that was cut in validation and finished by another process, beside a whole one."""
-    data = distributed(strategy, lambda share: dataset(share).repeat(), endless=True)
+    batches = distributed(strategy, lambda share: dataset(share).repeat(), endless=True)
     finite = distributed(strategy, lambda share: dataset(share))
     settings = {"steps_per_epoch": STEPS, "validation_data": finite, "verbose": 0}
     with shared_directory(strategy) as directory:
         whole, cut, finished = Logs(), Terminated(not in_first_of_several(strategy)), Logs()
-        model_of(strategy, 1).fit(data, callbacks=[whole], **settings)
+        model_of(strategy, 1).fit(batches, callbacks=[whole], **settings)
         model = model_of(strategy, 1)
         checkpoint = ResumableCheckpoint(model, directory, 100, STEPS)
         stop = StopOnSignal(checkpoint)
         preempted = False
         try:
             with stop.listening():
-                model.fit(data, callbacks=[cut, checkpoint, stop], **settings)
+                model.fit(batches, callbacks=[cut, checkpoint, stop], **settings)
         except PreemptedError:
             preempted = True
         in_agreement(strategy, [0])
@@ -89,3 +93,23 @@ def cut_in_validation(strategy: tf.distribute.Strategy) -> Arrays:
         "whole": np.array([whole.epochs[0][name] for name in names]),
         "finished": np.array([finished.epochs[0][name] for name in names]),
     }
+
+
+def disagreement(strategy: tf.distribute.Strategy) -> Arrays:
+    """What each worker says when it alone sees a checkpoint, or another copy of the data."""
+    first = in_first_of_several(strategy)
+    said = []
+    with tempfile.TemporaryDirectory() as own:
+        model = model_of(strategy, 1)
+        checkpoint = ResumableCheckpoint(model, own, 1, STEPS)
+        checkpoint.on_train_batch_end(0)  # The chief alone writes, into its own directory.
+        found = data.info("digits")
+        copy = f"{int(found.fingerprint, 16) ^ (0 if first else 2):016x}"
+        facts = dataclasses.replace(found, fingerprint=copy)
+        run = Run(ExperimentConfig(), Path(own), facts, None, strategy, 0.0, False)
+        for look in (checkpoint.restore, run.is_finished):
+            try:
+                said.append(str(look()))
+            except ValueError as error:
+                said.append(f"{type(error).__name__}: {error}")
+    return {"said": np.array(said), "copy": np.array(copy)}
