@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shutil
 import subprocess
 import sys
@@ -127,3 +128,11 @@ def test_make_says_which_python_it_needs(tmp_path):
     assert "Python 3.10, 3.11 or 3.12" in result.stderr
     assert "make PYTHON=" in result.stderr
     assert not environment.exists()
+
+
+@pytest.mark.parametrize("document", ["README.md", "WORKSPACE.md", "CONTRIBUTING.md"])
+def test_files_that_documents_name_exist(document: str) -> None:
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:\w+/)[\w./-]+\.(?:py|md|sh|ya?ml|json|png))(?::\w+)?`", text))
+    assert named
+    assert not [name for name in sorted(named) if not (REPOSITORY / name).exists()]

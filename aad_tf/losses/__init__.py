@@ -1,0 +1,31 @@
+"""Losses of the AAD framework, [AAD Eqs. 7-9]; every function returns one value an example."""
+
+from aad_tf.losses.aad import PRESETS, AADLosses
+from aad_tf.losses.attention import MAPS, preservation, rectification, unit_sum
+from aad_tf.losses.classification import CLASSIFICATIONS, cross_entropy, soft_margin
+from aad_tf.losses.distances import (
+    DISTANCES,
+    absolute_mean,
+    l1_norm,
+    l2_norm,
+    squared_mean,
+    squared_sum,
+)
+
+__all__ = [
+    "CLASSIFICATIONS",
+    "DISTANCES",
+    "MAPS",
+    "PRESETS",
+    "AADLosses",
+    "absolute_mean",
+    "cross_entropy",
+    "l1_norm",
+    "l2_norm",
+    "preservation",
+    "rectification",
+    "soft_margin",
+    "squared_mean",
+    "squared_sum",
+    "unit_sum",
+]

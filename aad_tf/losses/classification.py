@@ -1,0 +1,71 @@
+"""Classification losses, [AAD Eq. 9]; every function returns one value an example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from aad_tf.ops import at_least_float32
+
+
+def soft_margin(
+    labels: tf.Tensor,
+    logits: tf.Tensor,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> tf.Tensor:
+    """Multi-label soft margin loss against the one-hot label, L_c of [AAD Eq. 9].
+
+    Args:
+        labels: int `[batch]`.
+        logits: `[batch, classes]`.
+        reduction: over classes, `"mean"` (the usual definition) or `"sum"`.
+        label_smoothing: part of the target that is spread evenly over all classes, in [0, 1).
+
+    Returns:
+        `[batch]`, non-negative.
+
+    Raises:
+        ValueError: unknown reduction.
+
+    Example:
+        >>> soft_margin(tf.constant([0]), tf.constant([[0.0, 0.0]])).numpy()  # log 2
+        array([0.6931472], dtype=float32)
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}.")
+    logits = at_least_float32(logits)
+    targets = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    if label_smoothing:
+        targets = targets * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
+    values = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
+    reduce = tf.reduce_mean if reduction == "mean" else tf.reduce_sum
+    return reduce(values, axis=-1)
+
+
+def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
+    """Softmax cross-entropy of the label, `[batch]`.
+
+    Args:
+        labels: int `[batch]`.
+        logits: `[batch, classes]`.
+        label_smoothing: part of the target that is spread evenly over all classes, in [0, 1)
+            (Szegedy et al. 2016: 0.1).
+
+    Returns:
+        `[batch]`, non-negative.
+    """
+    logits = at_least_float32(logits)
+    own = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if label_smoothing == 0.0:
+        return own
+    every = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
+    return (1.0 - label_smoothing) * own + label_smoothing * every
+
+
+CLASSIFICATIONS: dict[str, Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]] = {
+    "soft_margin": lambda labels, logits, smooth: soft_margin(labels, logits, "mean", smooth),
+    "soft_margin_sum": lambda labels, logits, smooth: soft_margin(labels, logits, "sum", smooth),
+    "cross_entropy": cross_entropy,
+}
