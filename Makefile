@@ -8,6 +8,8 @@
 VENV ?= .venv
 DEMO_OUTPUT ?= demo_output
 PYTEST_ARGS ?=
+# Test processes side by side; each takes about 3 GB.
+TEST_JOBS ?= 2
 
 PYTHON_CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.12 python3.11 python3.10 python3 python)
 # Run, not looked up: a version manager may put a python3.12 on PATH that only prints an error.
@@ -36,8 +38,11 @@ help:
 demo: $(VENV)/.installed
 	$(RUN) -m train.demo --output_dir="$(DEMO_OUTPUT)"
 
+# Most tests use one core most of the time; those of several processes have the machine to themselves.
+# 5 is pytest's code for no tests: PYTEST_ARGS may name none of one part.
 test: $(VENV)/.installed-test
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(RUN) -m pytest --part=side_by_side -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS) || test $$? = 5
+	$(RUN) -m pytest --part=alone $(PYTEST_ARGS) || test $$? = 5
 
 coverage: $(VENV)/.installed-test
 	$(RUN) -m pytest --cov --cov-report=term-missing $(PYTEST_ARGS)

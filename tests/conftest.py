@@ -28,7 +28,33 @@ def require_dataset() -> Callable[[str], Path]:
     return require
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--part",
+        choices=("all", "side_by_side", "alone"),
+        default="all",
+        help="side_by_side: tests that others may run beside; alone: tests of several processes, "
+        "which need the machine's cores for themselves; all: both, one after the other.",
+    )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _keep_part(config, items)
+    _skip_whole_benchmarks(config, items)
+
+
+def _keep_part(config: pytest.Config, items: list[pytest.Item]) -> None:
+    part = config.getoption("part")
+    if part == "all":
+        return
+    alone = [item.get_closest_marker("distributed") is not None for item in items]
+    kept = [here == (part == "alone") for here in alone]
+    left_out = [item for item, keep in zip(items, kept, strict=True) if not keep]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item, keep in zip(items, kept, strict=True) if keep]
+
+
+def _skip_whole_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out whole benchmarks, which take a minute each, unless they are asked for."""
     if "whole_benchmark" in config.getoption("markexpr"):
         return

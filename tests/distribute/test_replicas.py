@@ -21,6 +21,8 @@ from aad_tf.distribute import (
 from tests.distribute.cases import Arrays
 from tests.distribute.conftest import Results
 
+pytestmark = pytest.mark.distributed
+
 
 def test_dropout_and_seeds_differ_between_replicas(
     two_workers: Results, mirrored: Results, alone: Callable[[str], Arrays]

@@ -24,6 +24,7 @@ from train.launch.stopping import StopRequests
 
 SAVES = "on_sigterm(save_and_end); Path('ready').touch(); time.sleep(600)"
 IGNORES = "on_sigterm(lambda: None); Path('ready').touch()\nwhile True: time.sleep(600)"
+pytestmark = pytest.mark.distributed
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
