@@ -17,6 +17,7 @@ import keras
 from aad_tf import configs, models
 from aad_tf.classifier import Classifier
 from aad_tf.configs import ExperimentConfig
+from aad_tf.logs import LOGGER
 
 CONFIG = "config.json"
 RUN = "run.json"
@@ -122,15 +123,23 @@ def locked(model_dir: str | os.PathLike[str], patience: float = 0.0) -> Iterator
         ModelDirectoryError: another process is training there.
     """
     with open(Path(model_dir) / ".lock", "w", encoding="utf-8") as file:
-        deadline = time.monotonic() + patience
-        while not _got_lock(file):
-            if time.monotonic() >= deadline:
-                raise ModelDirectoryError(
-                    f"Another process is training in {model_dir}. Wait for it, or give another "
-                    f"--model_dir."
-                )
-            time.sleep(0.5)
+        if not _got_lock(file):
+            _wait_for_lock(file, model_dir, patience)
         yield
+
+
+def _wait_for_lock(file: IO[str], model_dir: str | os.PathLike[str], patience: float) -> None:
+    deadline = time.monotonic() + patience
+    if patience > 0.0:
+        LOGGER.info("Waiting up to %g s for a process that trains in %s.", patience, model_dir)
+    while not _got_lock(file):
+        left = deadline - time.monotonic()
+        if left <= 0.0:
+            raise ModelDirectoryError(
+                f"Another process is training in {model_dir}. Wait for it, or give another "
+                f"--model_dir."
+            )
+        time.sleep(min(0.5, left))
 
 
 def _got_lock(file: IO[str]) -> bool:

@@ -16,8 +16,8 @@ from aad_tf.data import DatasetInfo, ReplicaShare
 from aad_tf.distribute import distributed, in_agreement, is_chief, is_multi_worker
 from aad_tf.results import write_json_atomically
 
-# A lost machine's lock may outlive it on a network file system.
-_LOCK_PATIENCE = 60.0
+# A network file system keeps a lost machine's lock until its lease ends: 90 seconds, usually.
+_LOCK_PATIENCE = 150.0
 
 
 @dataclass(frozen=True)

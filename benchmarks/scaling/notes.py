@@ -50,5 +50,7 @@ def many_workers(batches: str, batch_size: int, acceleration: int) -> str:
         f"the loopback network. Assumed are: a worker {acceleration} times as fast as this core, "
         "for an accelerator; networks whose full rate a worker can use, which one core did not, "
         f"with {1e6 * WIRE_SECONDS:g} microseconds a hop on top of the latency of loopback; "
-        "workers that are equally fast and never wait for data; and that nothing overlaps."
+        "workers that are equally fast and never wait for data; and that nothing overlaps. One "
+        "pack is what `train.main --pack_megabytes=128` sends gradients in, modelled with the same "
+        "bandwidth."
     )

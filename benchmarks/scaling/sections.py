@@ -35,13 +35,13 @@ def sections(raw: Mapping[str, Any]) -> dict[str, Section]:
         if cable and cable["case"] in cases:
             found["cable"] = cable_section(cable, cases[cable["case"]], network)
         if cases and paper:
-            found["many_workers"] = _many_workers(paper, all_reduces(cases), network)
+            found["many_workers"] = _many_workers(paper, cases, network)
     return found
 
 
-def all_reduces(cases: Mapping[str, Any]) -> int:
-    """All-reduces of a step of training, the most of any case."""
-    return max(case["collectives"]["training"] for case in cases.values())
+def all_reduces(cases: Mapping[str, Any], least: bool = False) -> int:
+    """All-reduces of a step of training, the most of any case or the least."""
+    return (min if least else max)(case["collectives"]["training"] for case in cases.values())
 
 
 def _efficiencies(name: str, times: Mapping[str, Timing]) -> list[Finding]:
@@ -169,13 +169,22 @@ def _model(cases: Mapping[str, Any], network: Network) -> Section:
     )
 
 
-def _many_workers(paper: Mapping[str, Any], count: int, network: Network) -> Section:
-    compute, sent = reading.paper_compute(paper), reading.messages(paper, count)
+def _many_workers(paper: Mapping[str, Any], cases: Mapping[str, Any], network: Network) -> Section:
+    compute = reading.paper_compute(paper)
+    packs = reading.messages(paper, all_reduces(cases))
+    # Gradients of the smallest network fit into one pack.
+    one_pack = reading.messages(paper, all_reduces(cases, least=True))
+    fast = f"{ACCELERATION} times a core"
+    ways = (
+        ("a core", compute, packs),
+        (fast, compute / ACCELERATION, packs),
+        (f"{fast}, one pack", compute / ACCELERATION, one_pack),
+    )
     measurements, findings = {}, []
     for name, each in reading.networks(network).items():
-        for factor, what in ((1, "a core"), (ACCELERATION, f"{ACCELERATION} times a core")):
+        for what, seconds, sent in ways:
             row = {
-                f"{workers}_workers": model.efficiency(compute / factor, sent, workers, each)
+                f"{workers}_workers": model.efficiency(seconds, sent, workers, each)
                 for workers in MANY
             }
             measurements[f"{name}, {what}"] = row
@@ -191,6 +200,7 @@ def _many_workers(paper: Mapping[str, Any], count: int, network: Network) -> Sec
             "case": paper["title"],
             "batch a worker": paper["batch_size"],
             "gradients": f"{paper['gradient_bytes'] / _MEGABYTE:.1f} MB",
+            "all-reduces of a step": f"{len(packs)}, with gradients in one pack {len(one_pack)}",
             "step of one core": f"{compute:.3g} s (extrapolated)",
         },
         findings=findings,

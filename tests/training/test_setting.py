@@ -1,0 +1,72 @@
+"""A run's directory: who may train in it, with which config, and how long it is waited for."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from aad_tf import data, model_directory
+from aad_tf.configs import ExperimentConfig
+from aad_tf.model_directory import ModelDirectoryError
+from aad_tf.training.setting import Run
+
+CONFIG = ExperimentConfig(dataset="digits", replica_batch_size=100, batch_size=100)
+
+
+def run_of(config: ExperimentConfig, directory: Path) -> Run:
+    strategy = tf.distribute.get_strategy()
+    return Run(config, directory, data.info("digits"), None, strategy, 0.0, follows_replicas=True)
+
+
+def test_a_run_of_other_replicas_says_how_to_go_on(tmp_path: Path) -> None:
+    with run_of(CONFIG, tmp_path).claimed():
+        pass
+    twice = dataclasses.replace(CONFIG, batch_size=200, learning_rate=0.002)
+    with (
+        pytest.raises(ModelDirectoryError, match="batch_size") as caught,
+        run_of(twice, tmp_path).claimed(),
+    ):
+        pass
+    assert "follow the number of replicas, now 1: train on as many as before" in str(caught.value)
+
+
+def test_a_lock_that_is_released_in_time_is_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    released = threading.Event()
+
+    held = threading.Event()
+
+    def hold() -> None:
+        with model_directory.locked(tmp_path):
+            held.set()
+            released.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(30)
+    threading.Timer(0.3, released.set).start()
+    with (
+        caplog.at_level(logging.INFO, "aad_tf"),
+        model_directory.locked(tmp_path, patience=30.0),
+    ):
+        assert released.is_set()
+    holder.join()
+    assert f"Waiting up to 30 s for a process that trains in {tmp_path}" in caplog.text
+
+
+def test_a_lock_that_is_kept_is_an_error_after_the_patience(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with (
+        model_directory.locked(tmp_path),
+        pytest.raises(ModelDirectoryError, match="Another process is training"),
+        model_directory.locked(tmp_path, patience=0.2),
+    ):
+        pass
+    assert time.monotonic() - began > 0.2
