@@ -22,9 +22,9 @@ from aad_tf.evaluation import (
 )
 from aad_tf.evaluation.tally import Tally, make_record
 from aad_tf.results import read_summary
+from tests.evaluation.attacked_networks import gray_images, island_classifier
 from tests.evaluation.parts import ATTACKS, all_parts, evaluate_part
 from tests.networks import linear_network
-from tests.test_evaluation import gray_images, island_classifier
 
 # What a run without shard has always written down, and is recognised by.
 EVALUATED = ["aad_tf", "attacks", "bounds", "description", "first_example", "num_examples"]

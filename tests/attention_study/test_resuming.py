@@ -1,0 +1,111 @@
+"""A study that was interrupted writes the same bytes; records of another study are refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from aad_tf import Classifier
+from aad_tf.attacks import step_ll
+from aad_tf.evaluation import journal_path
+from aad_tf.results import summary_path
+from tests.attention_study.conftest import mean_network
+from tests.attention_study.studies import KilledError, kill_after, many, study
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_resumed_after_an_interruption_the_records_are_the_same_bytes(classifier, tmp_path, opened):
+    data = (lambda start: many(start=start)) if opened else many()
+    whole, cut = tmp_path / "whole.jsonl.gz", tmp_path / "cut.jsonl.gz"
+    study(classifier, whole, data, batch_size=4)
+    with pytest.raises(KilledError):
+        study(classifier, cut, data, batch_size=4, progress=kill_after(12))
+    assert not cut.exists()
+    # What a kill in the middle of a write leaves: a batch in part, and half a line.
+    journal = journal_path(cut)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 13
+    journal.write_bytes(b"".join(lines[:11]) + lines[11][:30])
+    seen = []
+    report = study(
+        classifier, cut, data, batch_size=4, progress=lambda state: seen.append(state.done)
+    )
+    assert cut.read_bytes() == whole.read_bytes()
+    assert seen[0] == 12  # Two batches of four were whole.
+    assert report.summary["resumed_at"] == 8
+    assert report.summary["counts"]["examples"] == 37
+    assert not journal.exists()
+
+
+def test_finished_study_is_read_back(classifier, tmp_path):
+    output = tmp_path / "x.jsonl"
+    first = study(classifier, output).summary
+    before = output.stat().st_mtime_ns
+    assert study(classifier, output).summary == first
+    assert output.stat().st_mtime_ns == before
+
+
+def test_records_of_another_network_are_refused(tmp_path):
+    output = tmp_path / "x.jsonl"
+    first, second = (Classifier.from_keras(mean_network(), "features") for _ in range(2))
+    with pytest.raises(KilledError):
+        study(first, output, progress=kill_after(2))
+    second.model.layers[-1].kernel.assign_add([[0.1, 0.0], [0.0, 0.0]])
+    with pytest.raises(ValueError, match="another evaluation, which differs in weights"):
+        study(second, output)
+    study(first, output)
+    with pytest.raises(ValueError, match="differs in weights"):
+        study(second, output)
+
+
+def test_all_options_of_the_loss_tell_studies_apart(classifier, tmp_path):
+    output = tmp_path / "x.jsonl"
+    study(classifier, output)
+    smoothed = step_ll(0.05, 2, label_smoothing=0.1)
+    with pytest.raises(ValueError, match="differs in objective"):
+        study(classifier, output, attack=smoothed)
+
+
+def test_a_description_with_tuples_is_recognised(classifier, tmp_path):
+    output = tmp_path / "x.jsonl"
+    described = {"description": {"dataset": {"size": (4, 4)}}}
+    first = study(classifier, output, **described).summary
+    assert study(classifier, output, **described).summary == first
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {root!r})
+from aad_tf import Classifier
+from aad_tf.attention_study import study_attention
+from tests.attention_study.conftest import mean_network
+from tests.attention_study.studies import ATTACK, OPTIONS, many
+classifier = Classifier.from_keras(mean_network(), "features")
+data = many(40_000, 50)
+study_attention(classifier, data, ATTACK, output={output!r}, batch_size=50, options=OPTIONS,
+                progress=lambda state: print(state.done, flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_killed_process_leaves_a_journal_that_goes_on(classifier, tmp_path):
+    output = tmp_path / "x.jsonl"
+    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    script = SCRIPT.format(root=root, output=os.fspath(output))
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if int(line) >= 150:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait(30)
+    assert process.returncode == -signal.SIGKILL and not output.exists()
+    # 40,000 examples would take long: the rest of this test needs the journal's first part only.
+    held = journal_path(output).read_bytes().splitlines()[1:151]
+    again = tmp_path / "again.jsonl"
+    study(classifier, again, many(40_000, 50).take(3), batch_size=50)
+    assert again.read_bytes().splitlines() == held
+    assert summary_path(again).exists()

@@ -1,0 +1,68 @@
+"""Shares of the terms in the gradient are those of gradients taken one by one."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf import attacks
+from aad_tf.callbacks import GradientShares
+from aad_tf.defenses import AADModel
+from tests.callbacks.small_fits import fit, plain, quadrants, small_network, standard
+
+
+def test_gradient_shares_agree_with_gradients_taken_one_by_one():
+    images, labels = quadrants(6)
+    network = small_network()
+    attack = attacks.step_ll(0.1, 2)
+    weights = (8.0, 4.0, 1.0)
+
+    def norm(one):
+        model = AADModel(network, attack=attack, weights=np.eye(3)[one] * weights)
+        adversarial = model.adversarial_images(tf.constant(images), tf.constant(labels, tf.int32))
+        with tf.GradientTape() as tape:
+            losses, _ = model.training_losses(
+                tf.constant(images), tf.constant(labels, tf.int32), adversarial, training=False
+            )
+            loss = tf.reduce_mean(losses["loss"])
+        gradients = tape.gradient(loss, network.trainable_variables)
+        return np.sqrt(sum(np.sum(np.square(gradient)) for gradient in gradients))
+
+    norms = np.array([norm(one) for one in range(3)])
+    model = AADModel(network, attack=attack, weights=weights)
+    model.compile(keras.optimizers.SGD(0.0))
+    callback = GradientShares(images, labels)
+    callback.set_model(model)
+    found = callback.measure(0)
+    np.testing.assert_allclose(list(found.values()), norms / norms.sum(), rtol=1e-4)
+    assert list(found) == [
+        "gradient_share_classification",
+        "gradient_share_rectification",
+        "gradient_share_preservation",
+    ]
+
+
+@pytest.mark.parametrize("update_per_round", [False, True])
+def test_gradient_shares_in_a_fit(update_per_round):
+    model = AADModel(
+        small_network(),
+        attack=attacks.step_ll(0.1, 2),
+        weights=(1, 1, 0),
+        update_per_round=update_per_round,
+    )
+    model.compile("adam")
+    callback = GradientShares(*quadrants(6))
+    history = fit(model, [callback], epochs=3)
+    terms = ("classification", "rectification", "preservation")
+    shares = np.array([history[f"gradient_share_{term}"] for term in terms])
+    np.testing.assert_allclose(shares.sum(axis=0), 1.0, atol=1e-6)
+    assert (shares[:2] > 0).all() and (shares[2] == 0).all()
+    assert callback._compiled[1].experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("make", [plain, standard])
+def test_gradient_shares_need_several_terms(make):
+    with pytest.raises(TypeError, match="GradientShares needs an AADModel.*Leave the callback out"):
+        fit(make(), [GradientShares(*quadrants(4))])

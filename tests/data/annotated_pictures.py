@@ -1,0 +1,95 @@
+"""Five pictures with white boxes, as ImageNet stores pictures and boxes."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import numpy as np
+
+from tests.data.imagenet_copies import jpeg, write_imagenet
+
+WNIDS = ["n01440764", "n01751748", "n02256656", "n03000684"]
+OBJECT = """\t<object>
+\t\t<name>{name}</name>
+\t\t<pose>Unspecified</pose>
+\t\t<truncated>0</truncated>
+\t\t<difficult>0</difficult>
+\t\t<bndbox>
+\t\t\t<xmin>{xmin}</xmin>
+\t\t\t<ymin>{ymin}</ymin>
+\t\t\t<xmax>{xmax}</xmax>
+\t\t\t<ymax>{ymax}</ymax>
+\t\t</bndbox>
+\t</object>
+"""
+# Place in the split: label, (height, width) stored, objects (class, xmin, ymin, xmax, ymax).
+PICTURES = {
+    1: (1, (375, 500), [(1, 111, 108, 441, 193)]),
+    2: (2, (333, 500), [(2, 250, 100, 500, 333), (2, 40, 60, 240, 300)]),
+    3: (0, (500, 375), [(0, 0, 0, 375, 500), (3, 30, 50, 60, 90)]),
+    # Annotated class other than the image's.
+    4: (3, (375, 500), [(1, 100, 100, 200, 200)]),
+    # Without an XML file.
+    5: (3, (240, 320), None),
+}
+
+
+def stem(place):
+    return f"ILSVRC2012_val_{place:08d}"
+
+
+def drawn(place):
+    """Black, and white within the boxes."""
+    _, size, objects = PICTURES[place]
+    image = np.zeros((*size, 3), np.uint8)
+    for _, xmin, ymin, xmax, ymax in objects or []:
+        image[ymin:ymax, xmin:xmax] = 255
+    return image
+
+
+def xml(place, size, objects, names=WNIDS):
+    parts = [
+        OBJECT.format(
+            name=names[label], xmin=corners[0], ymin=corners[1], xmax=corners[2], ymax=corners[3]
+        )
+        for label, *corners in objects
+    ]
+    height, width = size
+    return (
+        f"<annotation>\n\t<folder>val</folder>\n\t<filename>{stem(place)}</filename>\n"
+        "\t<source>\n\t\t<database>ILSVRC_2012</database>\n\t</source>\n"
+        f"\t<size>\n\t\t<width>{width}</width>\n\t\t<height>{height}</height>\n"
+        "\t\t<depth>3</depth>\n\t</size>\n\t<segmented>0</segmented>\n"
+        f"{''.join(parts)}</annotation>\n"
+    )
+
+
+def official():
+    return {
+        f"val/{stem(place)}.xml": xml(place, size, objects)
+        for place, (_, size, objects) in PICTURES.items()
+        if objects is not None
+    }
+
+
+def pack(path, files):
+    with tarfile.open(path, "w:gz") as archive:
+        directory = tarfile.TarInfo("val")
+        directory.type = tarfile.DIRTYPE
+        archive.addfile(directory)
+        for name, content in files.items():
+            encoded = content.encode()
+            member = tarfile.TarInfo(name)
+            member.size = len(encoded)
+            archive.addfile(member, io.BytesIO(encoded))
+    return path
+
+
+def write_images(root, names=WNIDS):
+    """Writes the pictures as a validation split alone."""
+    pictures = [
+        (jpeg(drawn(place)), label, f"{stem(place)}.JPEG")
+        for place, (label, _, _) in PICTURES.items()
+    ]
+    return write_imagenet(root, {"validation": pictures}, names)

@@ -1,0 +1,80 @@
+"""Outcomes hang on the success rule, restarts and the seed, and on no batch or other example."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf.evaluation import evaluate_robustness
+from tests.evaluation.attacked_networks import PRESETS, RESTARTED
+
+
+def outcomes(report) -> dict[tuple[str, int], dict]:
+    return {(record["attack"], record["index"]): record for record in report.records()}
+
+
+@pytest.mark.parametrize("name", [*sorted(PRESETS), "restarted"])
+def test_any_iterate_never_leaves_more_than_the_last_iterate(name, random_network, random_examples):
+    attack = {**PRESETS, "restarted": RESTARTED}[name]
+    worst, last = (
+        evaluate_robustness(random_network, random_examples, attack, success=rule)
+        for rule in ("any_iterate", "last_iterate")
+    )
+    fooled_last = {key for key, record in outcomes(last).items() if record["success"]}
+    fooled_ever = {key for key, record in outcomes(worst).items() if record["success"]}
+    assert fooled_last <= fooled_ever
+
+
+def test_restarts_only_add_fooled_examples(random_network, random_examples):
+    fooled = []
+    for restarts in (1, 2, 4):
+        attack = dataclasses.replace(RESTARTED, restarts=restarts)
+        report = evaluate_robustness(
+            random_network, random_examples, attack, success="last_iterate"
+        )
+        records = list(report.records())
+        fooled.append({record["index"] for record in records if record["success"]})
+        assert max(record["restart"] for record in records) == restarts - 1
+        survivors = [record for record in records if not record["success"]]
+        assert {record["restart"] for record in survivors} == {restarts - 1}
+    assert fooled[0] <= fooled[1] <= fooled[2]
+    assert fooled[0] != fooled[2]
+
+
+@pytest.mark.parametrize("success", ["any_iterate", "last_iterate"])
+def test_results_do_not_depend_on_batches(success, random_network, random_examples):
+    attacks = [PRESETS["ifgsm"], RESTARTED]
+    expected = None
+    for batch_size, cut in ((1, 60), (4, 17), (60, 1), (1000, 25)):
+        dataset = tf.data.Dataset.from_tensor_slices(random_examples).batch(cut)
+        report = evaluate_robustness(
+            random_network, dataset, attacks, batch_size=batch_size, success=success
+        )
+        records = list(report.records())
+        expected = records if expected is None else expected
+        assert records == expected
+
+
+def test_an_example_alone_fares_as_in_company(random_network, random_examples):
+    together = outcomes(evaluate_robustness(random_network, random_examples, RESTARTED))
+    first = evaluate_robustness(random_network, [part[:20] for part in random_examples], RESTARTED)
+    assert outcomes(first) == {key: r for key, r in together.items() if key[1] < 20}
+
+
+def test_other_seeds_start_elsewhere(random_network, random_examples):
+    reports = [
+        evaluate_robustness(random_network, random_examples, RESTARTED, seed=s) for s in (0, 0, 1)
+    ]
+    first, again, other = (list(report.records()) for report in reports)
+    assert first == again
+    assert first != other
+
+
+def test_weights_and_batch_statistics_stay_untouched(random_network, random_examples):
+    before = [np.array(value) for value in random_network.model.get_weights()]
+    evaluate_robustness(random_network, random_examples, [*PRESETS.values(), RESTARTED][:3])
+    for old, new in zip(before, random_network.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

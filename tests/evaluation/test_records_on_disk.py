@@ -1,0 +1,228 @@
+"""An interrupted run ends like an uninterrupted one; records of another run are left alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import keras
+import pytest
+import tensorflow as tf
+
+from aad_tf.classifier import Classifier
+from aad_tf.evaluation import Progress, evaluate_robustness, journal_path
+from aad_tf.results import read_records, read_summary
+from tests.evaluation.attacked_networks import PRESETS, RESTARTED
+
+
+def interrupt_after(done: int):
+    def progress(state: Progress) -> None:
+        if state.done >= done:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+ATTACKS = [PRESETS["ifgsm"], RESTARTED]
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz"])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    name, random_network, random_examples, tmp_path
+):
+    whole, cut = tmp_path / "whole" / name, tmp_path / "cut" / name
+    evaluate_robustness(random_network, random_examples, ATTACKS, batch_size=8, output=whole)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_robustness(
+            random_network,
+            random_examples,
+            ATTACKS,
+            batch_size=8,
+            output=cut,
+            progress=interrupt_after(50),
+        )
+    assert journal_path(cut).exists() and not cut.exists()
+    states: list[Progress] = []
+    report = evaluate_robustness(
+        random_network, random_examples, ATTACKS, batch_size=5, output=cut, progress=states.append
+    )
+    assert states[0].reused >= 50
+    assert states[-1][:2] == (120, 120)
+    assert cut.read_bytes() == whole.read_bytes()
+    assert not journal_path(cut).exists()
+    attacked = sum(entry["images_attacked"] for entry in report.summary["attacks"])
+    assert 0 < attacked <= 120 - states[0].reused
+    assert read_summary(cut) == report.summary
+    assert [entry["robust_accuracy"] for entry in report.summary["attacks"]] == [
+        entry["robust_accuracy"] for entry in read_summary(whole)["attacks"]
+    ]
+
+
+def test_records_on_disk_equal_records_in_memory_in_order(
+    random_network, random_examples, tmp_path
+):
+    in_memory = evaluate_robustness(random_network, random_examples, ATTACKS)
+    on_disk = evaluate_robustness(
+        random_network, random_examples, ATTACKS, output=tmp_path / "r.jsonl"
+    )
+    records = list(read_records(tmp_path / "r.jsonl"))
+    assert records == list(in_memory.records()) == list(on_disk.records())
+    order = [(["ifgsm", "pgd"].index(record["attack"]), record["index"]) for record in records]
+    assert order == sorted(order) and len(order) == 120
+
+
+def test_a_finished_run_is_read_back(random_network, random_examples, tmp_path):
+    path = tmp_path / "r.jsonl"
+    first = evaluate_robustness(random_network, random_examples, ATTACKS, output=path)
+    calls: list[Progress] = []
+    again = evaluate_robustness(
+        random_network, random_examples, ATTACKS, output=path, progress=calls.append
+    )
+    assert again.summary == first.summary and not calls
+    with pytest.raises(ValueError, match=r"another evaluation, which differs in seed \(0 there, 1"):
+        evaluate_robustness(random_network, random_examples, ATTACKS, output=path, seed=1)
+    (tmp_path / "r.summary.json").unlink()
+    with pytest.raises(FileExistsError, match="not its summary r.summary.json"):
+        evaluate_robustness(random_network, random_examples, ATTACKS, output=path)
+
+
+BATCHED = {
+    "arrays": lambda arrays: arrays,
+    "whole batches": lambda arrays: tf.data.Dataset.from_tensor_slices(arrays).batch(
+        5, drop_remainder=True
+    ),
+    "a short last batch": lambda arrays: tf.data.Dataset.from_tensor_slices(arrays).batch(100),
+}
+
+
+@pytest.mark.parametrize("kind", BATCHED)
+def test_a_longer_data_set_is_another_evaluation(kind, random_network, random_examples, tmp_path):
+    path, batched = tmp_path / "r.jsonl", BATCHED[kind]
+    attack = PRESETS["fgsm"]
+    first = batched(tuple(part[:5] for part in random_examples))
+    report = evaluate_robustness(random_network, first, attack, output=path)
+    assert report.summary["attacks"][0]["count"] == 5
+    again = evaluate_robustness(random_network, first, attack, output=path)
+    assert again.summary == report.summary
+    longer = batched(tuple(part[:20] for part in random_examples))
+    with pytest.raises(ValueError, match=r"differs in num_examples \(5 there, 20 asked for\)"):
+        evaluate_robustness(random_network, longer, attack, output=path)
+
+
+def test_a_summary_from_before_examples_were_counted_is_read(
+    random_network, random_examples, tmp_path
+):
+    path = tmp_path / "r.jsonl"
+    evaluate_robustness(random_network, random_examples, PRESETS["fgsm"], output=path)
+    summary = read_summary(path)
+    assert summary["evaluated"].pop("num_examples") == 60
+    (tmp_path / "r.summary.json").write_text(json.dumps(summary))
+    again = evaluate_robustness(random_network, random_examples, PRESETS["fgsm"], output=path)
+    assert again.summary == summary
+
+
+def interrupted(random_network, random_examples, output: Path) -> Path:
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_robustness(
+            random_network, random_examples, ATTACKS, output=output, progress=interrupt_after(40)
+        )
+    return journal_path(output)
+
+
+@pytest.mark.parametrize("kept", [0, 5, -1, -30])
+def test_a_line_cut_short_is_dropped(kept, random_network, random_examples, tmp_path):
+    journal = interrupted(random_network, random_examples, tmp_path / "r.jsonl")
+    content = journal.read_bytes()
+    journal.write_bytes(content[: kept or len(content) // 2])
+    report = evaluate_robustness(
+        random_network, random_examples, ATTACKS, output=tmp_path / "r.jsonl"
+    )
+    expected = evaluate_robustness(random_network, random_examples, ATTACKS)
+    assert list(report.records()) == list(expected.records())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, r"seed \(0 there, 1 asked for\)"),
+        ({"success": "last_iterate"}, "success"),
+        ({"description": {"dataset": "other"}}, r"description.dataset \(None there, 'other'"),
+        ({"attacks": [PRESETS["ifgsm"]]}, r"attacks.pgd"),
+        ({"dataset": "reversed"}, "first_example"),
+        ({"classifier": "other"}, "weights"),
+    ],
+)
+def test_a_journal_of_another_evaluation_is_refused(
+    changes, message, random_network, random_examples, tmp_path
+):
+    journal = interrupted(random_network, random_examples, tmp_path / "r.jsonl")
+    content = journal.read_bytes()
+    arguments = {
+        "classifier": random_network,
+        "dataset": random_examples,
+        "attacks": ATTACKS,
+        **changes,
+    }
+    if arguments["dataset"] == "reversed":
+        arguments["dataset"] = [part[::-1] for part in random_examples]
+    if arguments["classifier"] == "other":
+        other = keras.models.clone_model(random_network.model)
+        arguments["classifier"] = Classifier.from_keras(other)
+    with pytest.raises(ValueError, match=f"belongs to another evaluation, .*{message}"):
+        evaluate_robustness(**arguments, output=tmp_path / "r.jsonl")
+    assert journal.read_bytes() == content
+
+
+def test_foreign_and_damaged_journals_are_refused_and_kept(
+    random_network, random_examples, tmp_path
+):
+    output = tmp_path / "r.jsonl"
+    journal = journal_path(output)
+    for foreign in (b"notes of mine", b"notes\nof mine\n", b"[1]\n"):
+        journal.write_bytes(foreign)
+        with pytest.raises(ValueError, match="is not a journal"):
+            evaluate_robustness(random_network, random_examples, ATTACKS, output=output)
+        assert journal.read_bytes() == foreign
+    journal.unlink()
+    lines = (
+        interrupted(random_network, random_examples, output).read_bytes().splitlines(keepends=True)
+    )
+    for damage in (b"?\n", b'{"index": 1}\n'):
+        journal.write_bytes(b"".join([*lines[:3], damage, *lines[3:]]))
+        with pytest.raises(ValueError, match="damaged at byte"):
+            evaluate_robustness(random_network, random_examples, ATTACKS, output=output)
+
+
+def test_a_journal_in_use_is_refused(random_network, random_examples, tmp_path):
+    output = tmp_path / "r.jsonl"
+
+    def start_another(progress: Progress) -> None:
+        with pytest.raises(ValueError, match="Another process is writing"):
+            evaluate_robustness(random_network, random_examples, ATTACKS, output=output)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_robustness(
+            random_network, random_examples, ATTACKS, output=output, progress=start_another
+        )
+
+
+def test_a_data_set_that_shrank_is_noticed(random_network, random_examples, tmp_path):
+    output = tmp_path / "r.jsonl"
+    interrupted(random_network, random_examples, output)
+    with pytest.raises(ValueError, match=r"differs in num_examples \(60 there, 20 asked"):
+        evaluate_robustness(
+            random_network, [part[:20] for part in random_examples], ATTACKS, output=output
+        )
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(
+    random_network, random_examples, tmp_path
+):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Cannot write to"):
+        evaluate_robustness(
+            random_network, random_examples, ATTACKS, output=tmp_path / "file" / "r"
+        )
+    with pytest.raises(IsADirectoryError):
+        evaluate_robustness(random_network, random_examples, ATTACKS, output=tmp_path)

@@ -1,0 +1,67 @@
+"""Slots are filled again as images are fooled: one trace, few calls, little read ahead."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from aad_tf.attacks import pgd
+from aad_tf.attacks.steps import compiled_step
+from aad_tf.evaluation import Progress, evaluate_robustness
+from tests.evaluation.attacked_networks import PRESETS
+
+
+def test_one_trace_whatever_the_batch_sizes(random_network, random_examples):
+    attack = PRESETS["pgd"]
+    for batch_size in (1, 9, 60):
+        dataset = tf.data.Dataset.from_tensor_slices(random_examples).batch(batch_size + 3)
+        evaluate_robustness(random_network, dataset, attack, batch_size=batch_size)
+    step = compiled_step(random_network, attack.objective)
+    assert step.experimental_get_tracing_count() == 1
+    assert random_network.compiled["logits"].experimental_get_tracing_count() == 1
+
+
+def test_images_leave_once_fooled_so_a_weak_network_takes_few_calls(
+    random_network, random_examples
+):
+    calls: dict[str, int] = {"any_iterate": 0, "last_iterate": 0}
+    attack = pgd(0.5, step_size=0.05, num_steps=40)
+    for rule in calls:
+
+        def count(progress: Progress, rule: str = rule) -> None:
+            calls[rule] += 1
+
+        evaluate_robustness(
+            random_network, random_examples, attack, batch_size=10, success=rule, progress=count
+        )
+    # Six batches of ten, 40 steps each, and a call to judge them.
+    assert calls["last_iterate"] >= 6 * 40
+    assert calls["any_iterate"] < calls["last_iterate"] / 2
+
+
+def test_the_data_set_is_read_no_further_than_the_slots_need(random_network, random_examples):
+    images, labels = random_examples
+    read = 0
+
+    def generate():
+        nonlocal read
+        for start in range(0, 6000, 10):
+            read += 10
+            place = start % 60
+            yield images[place : place + 10], labels[place : place + 10]
+
+    signature = (tf.TensorSpec((None, 6, 6, 2), tf.float64), tf.TensorSpec((None,), tf.int32))
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature).take(40)
+    # tf.data would prefetch on its own otherwise, by as much as it likes.
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    options.autotune.enabled = False
+    dataset = dataset.with_options(options)
+    ahead = []
+
+    def watch(progress: Progress) -> None:
+        ahead.append(read - progress.done)
+
+    evaluate_robustness(random_network, dataset, PRESETS["ifgsm"], batch_size=20, progress=watch)
+    assert read == 400
+    # Twenty slots, the batch in hand, and one that tf.data may have prepared.
+    assert max(ahead) <= 20 + 10 + 10

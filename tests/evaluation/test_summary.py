@@ -1,0 +1,97 @@
+"""A summary tells threat models, intervals, origin and signs of masked gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf.attacks import fgsm, ifgsm, step_ll
+from aad_tf.classifier import Classifier
+from aad_tf.evaluation import evaluate_robustness, format_summary
+from tests.evaluation.attacked_networks import (
+    PRESETS,
+    brightness_classifier,
+    gray_images,
+    island_classifier,
+)
+
+
+def test_the_summary_carries_threat_model_interval_and_origin(random_network, random_examples):
+    attacks = [PRESETS["ifgsm"], PRESETS["step_ll"]]
+    summary = evaluate_robustness(random_network, random_examples, attacks, seed=4).summary
+    entry = summary["attacks"][0]
+    assert entry["threat_model"] == {**attacks[0].threat_model(), "success": "any_iterate"}
+    interval = entry["interval"]
+    assert interval["low"] < entry["robust_accuracy"] < interval["high"]
+    assert (interval["method"], interval["confidence"]) == ("wilson", 0.95)
+    assert entry["images_attacked"] == entry["robust"] + entry["fooled"]
+    assert entry["seconds"] > 0 and entry["images_per_second"] > 0
+    assert summary["evaluated"]["seed"] == 4
+    assert summary["provenance"]["versions"]["tensorflow"] == tf.__version__
+    assert json.loads(json.dumps(summary)) == summary
+
+
+def test_threat_models_follow_the_bounds():
+    # 0.15 of a range of width 2 is 0.075 of it; two rounds of 0.9 reach 1.8, not 1.
+    classifier = Classifier.from_keras(brightness_classifier().model, bounds=(-1.0, 1.0))
+    data = (gray_images([0.2, 0.8]), np.array([0, 1]))
+    attacks = [fgsm(0.15), step_ll(0.9, num_steps=2)]
+    one, two = evaluate_robustness(classifier, data, attacks).summary["attacks"]
+    assert one["threat_model"]["bounds"] == [-1.0, 1.0]
+    assert one["threat_model"]["epsilon"] == 0.15
+    assert one["threat_model"]["epsilon_255"] == pytest.approx(19.125)
+    assert two["threat_model"]["epsilon"] == pytest.approx(1.8)
+    assert two["threat_model"]["epsilon_255"] == pytest.approx(229.5)
+    usual = evaluate_robustness(brightness_classifier(), data, fgsm(0.15)).summary["attacks"][0]
+    assert "bounds" not in usual["threat_model"]
+    assert usual["threat_model"]["epsilon_255"] == pytest.approx(38.25)
+
+
+def test_unknown_attack_names_list_the_known(random_network, random_examples):
+    report = evaluate_robustness(random_network, random_examples, PRESETS["fgsm"])
+    with pytest.raises(ValueError, match="No attack is named 'FGSM'.* Known: fgsm."):
+        report.robust_accuracy("FGSM")
+
+
+def test_a_single_step_that_beats_many_is_reported_as_masking():
+    # Over the island, two steps under last_iterate return to where one step had fooled.
+    data = (gray_images([0.5] * 10), np.zeros(10, int))
+    attacks = [fgsm(0.12), ifgsm(0.15, num_steps=2, step_size=0.12)]
+    report = evaluate_robustness(island_classifier(), data, attacks, success="last_iterate")
+    warning = report.summary["warnings"][-1]
+    assert "ifgsm takes several steps within at least the same budget yet leaves more" in warning
+    assert "(100.0%) than fgsm (0.0%)" in warning
+    assert "Gradients may be masked" in warning
+
+
+def test_saturated_losses_are_reported_as_masking():
+    # A margin in the thousands: the softmax is exactly one, the gradient exactly zero.
+    data = (gray_images([0.2, 0.8]), np.array([0, 1]))
+    report = evaluate_robustness(brightness_classifier(scale=1e5), data, [fgsm(0.4)])
+    assert report.robust_accuracy("fgsm") == 1.0
+    (warning,) = report.summary["warnings"]
+    assert "fgsm left 2 of the 2 images that withstood it exactly as they were" in warning
+
+
+def test_an_honest_network_gets_no_warning():
+    levels = np.linspace(0.02, 0.98, 25)
+    data = (gray_images(levels), (levels > 0.5).astype(int))
+    attacks = [fgsm(0.1), ifgsm(0.1), ifgsm(0.2, num_steps=4), step_ll(0.1), PRESETS["pgd"]]
+    attacks[2] = dataclasses.replace(attacks[2], name="ifgsm wide")
+    assert evaluate_robustness(brightness_classifier(), data, attacks).summary["warnings"] == []
+
+
+def test_the_printed_table_holds_accuracies_and_warnings():
+    data = (gray_images([0.2, 0.4, 0.8, 0.9]), np.array([0, 0, 1, 0]))
+    summary = evaluate_robustness(brightness_classifier(), data, [fgsm(0.15)]).summary
+    summary["warnings"] = ["Look closer."]
+    head, row, rule, warning = format_summary(summary).splitlines()
+    assert head.split()[:4] == ["attack", "budget", "robust", "accuracy"]
+    assert row.split()[:3] == ["fgsm", "0.15", "50.00%"]
+    assert "75.00%" in row and row.index("50.00%") == head.index("robust")
+    assert rule.endswith("an example is fooled if any iterate (or random start) is misclassified.")
+    assert warning == "Warning: Look closer."

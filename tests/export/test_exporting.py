@@ -1,0 +1,96 @@
+"""An export takes the place of an earlier one wholly or not at all, and of nothing else."""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf import export
+from aad_tf.classifier import Classifier
+from aad_tf.defenses import StandardModel
+from aad_tf.export import files
+from tests.export.exported_networks import CLASSES, SHAPE, classifier_of, sequential, some_images
+
+layers = keras.layers
+
+
+def test_earlier_export_is_replaced(tmp_path):
+    path = tmp_path / "deep" / "model"
+    images = tf.constant(some_images())
+    for seed in (0, 1):
+        classifier = classifier_of(seed=seed)
+        assert export.export_saved_model(classifier, path) == path
+        found = export.load_classifier(path).predict_logits(images)
+        np.testing.assert_allclose(found, classifier.predict_logits(images), atol=1e-5)
+    assert os.listdir(path.parent) == ["model"]
+    assert path.stat().st_mode == path.parent.stat().st_mode
+
+
+def test_empty_directory_is_used_and_other_things_are_left_alone(tmp_path):
+    classifier = classifier_of()
+    (tmp_path / "empty").mkdir()
+    export.load_classifier(export.export_saved_model(classifier, tmp_path / "empty"))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").write_text("years of work")
+    (tmp_path / "file").write_text("content")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("notes", "file", "dangling"):
+        with pytest.raises(FileExistsError, match="no model exported by aad_tf"):
+            export.export_saved_model(classifier, tmp_path / name)
+    assert (tmp_path / "notes" / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / "file").read_text() == "content"
+    assert sorted(os.listdir(tmp_path)) == ["dangling", "empty", "file", "notes"]
+
+
+class Lookup(keras.layers.Layer):
+    """Reads a table that SavedModel knows nothing of, so that saving fails halfway."""
+
+    def call(self, inputs):
+        return inputs + tf.cast(_TABLE.lookup(tf.constant(1)), inputs.dtype)
+
+
+_TABLE = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([1], [2]), -1)
+
+
+def test_failed_export_leaves_the_earlier_one(tmp_path):
+    path = export.export_saved_model(classifier_of(), tmp_path / "model")
+    model = keras.Sequential(
+        [keras.Input(SHAPE), layers.Conv2D(2, 3), Lookup(), layers.Flatten(), layers.Dense(2)]
+    )
+    classifier = Classifier.from_keras(model)
+    with pytest.raises(AssertionError, match="untracked"):
+        export.export_saved_model(classifier, path)
+    assert export.load_classifier(path).num_classes == CLASSES
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_failed_exchange_puts_the_earlier_directory_back(tmp_path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "kept").touch()
+    with pytest.raises(FileNotFoundError):
+        files.replace_directory(tmp_path / "target", tmp_path / "absent", tmp_path / "aside")
+    assert os.listdir(tmp_path / "target") == ["kept"]
+
+
+def test_unwritable_path(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Cannot write to .*file.* choose another path"):
+        export.export_saved_model(classifier_of(), tmp_path / "file" / "model")
+    with pytest.raises(OSError, match="Cannot write to .*file.* choose another path"):
+        export.save_network(sequential(), tmp_path / "file" / "model.keras")
+
+
+@pytest.mark.parametrize("wrong", ["keras", "defence", "exported"])
+def test_only_a_classifier_is_exported(wrong, artefact, tmp_path):
+    given = {
+        "keras": sequential,
+        "defence": lambda: StandardModel(sequential()),
+        "exported": lambda: export.load_classifier(artefact("sequential")[1]),
+    }[wrong]()
+    with pytest.raises(TypeError, match="Classifier.from_keras"):
+        export.export_saved_model(given, tmp_path / "model")
+    assert os.listdir(tmp_path) == []

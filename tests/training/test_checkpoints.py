@@ -1,0 +1,59 @@
+"""Corrupt checkpoints are passed over; weights that are not finite are not saved; epochs end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aad_tf import model_directory
+from aad_tf.checkpoints import CheckpointError, ResumableCheckpoint
+from aad_tf.training import build_defense, train
+from tests.training.short_runs import CONFIG, STEPS, KillAt, KilledError, assert_same_weights
+
+
+def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(tmp_path: Path) -> None:
+    model = build_defense(CONFIG, model_directory.build_network(CONFIG, (28, 28, 1), 10), 13)
+    checkpoint = ResumableCheckpoint(model, tmp_path, every=1, steps_per_epoch=5)
+    checkpoint.on_train_batch_end(0)
+    variable = model.trainable_variables[0]
+    variable.assign(np.full(variable.shape, np.inf))
+    with pytest.raises(FloatingPointError, match="Weights became NaN or infinite in epoch 1"):
+        checkpoint.on_train_batch_end(1)
+    assert checkpoint.restore() == (0, 1)
+    assert np.isfinite(variable.numpy()).all()
+
+
+def test_the_checkpoint_before_a_corrupt_one_is_used(
+    uninterrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(KilledError):
+        train(CONFIG, tmp_path, callbacks=(KillAt(STEPS + 1),))
+    newest = max(
+        (tmp_path / model_directory.CHECKPOINTS).glob("*.data-*"),
+        key=lambda path: path.stat().st_mtime,
+    )
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train(CONFIG, tmp_path)
+    assert_same_weights(tmp_path, uninterrupted)
+
+
+def test_checkpoints_that_are_all_corrupt_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        train(CONFIG, tmp_path, callbacks=(KillAt(STEPS),))
+    for path in (tmp_path / model_directory.CHECKPOINTS).glob("*.data-*"):
+        path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="No checkpoint in .* can be read"):
+        train(CONFIG, tmp_path)
+
+
+def test_a_checkpoint_behind_the_end_of_an_epoch_begins_the_next_one(tmp_path: Path) -> None:
+    """On more replicas an epoch may have a batch less, as a short last one joins another."""
+    model = build_defense(CONFIG, model_directory.build_network(CONFIG, (28, 28, 1), 10), 7)
+    longer = ResumableCheckpoint(model, tmp_path, every=6, steps_per_epoch=7)
+    longer.on_train_batch_end(5)
+    assert ResumableCheckpoint(model, tmp_path, 6, steps_per_epoch=7).restore() == (0, 6)
+    # Of that epoch, validation and callbacks are left.
+    assert ResumableCheckpoint(model, tmp_path, 6, steps_per_epoch=6).restore() == (0, 6)
+    assert ResumableCheckpoint(model, tmp_path, 6, steps_per_epoch=5).restore() == (1, 0)
