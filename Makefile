@@ -39,10 +39,12 @@ demo: $(VENV)/.installed
 	$(RUN) -m train.demo --output_dir="$(DEMO_OUTPUT)"
 
 # Most tests use one core most of the time; those of several processes have the machine to themselves.
-# 5 is pytest's code for no tests: PYTEST_ARGS may name none of one part.
+# 5 is pytest's code for no tests: PYTEST_ARGS may name none of one part, but not of both.
 test: $(VENV)/.installed-test
-	$(RUN) -m pytest --part=side_by_side -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS) || test $$? = 5
-	$(RUN) -m pytest --part=alone $(PYTEST_ARGS) || test $$? = 5
+	@$(RUN) -m pytest --part=side_by_side -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS); \
+	first=$$?; test $$first = 0 || test $$first = 5 || exit $$first; \
+	$(RUN) -m pytest --part=alone $(PYTEST_ARGS); \
+	second=$$?; test $$second != 5 || exit $$first; exit $$second
 
 coverage: $(VENV)/.installed-test
 	$(RUN) -m pytest --cov --cov-report=term-missing $(PYTEST_ARGS)

@@ -28,13 +28,15 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         model: the compiled model.
         directory: where checkpoints go.
         every: steps between checkpoints; one is also saved after each epoch.
-        steps_per_epoch: steps of a whole epoch; its last step is saved by the end of the epoch,
-            which comes after validation.
+        steps_per_epoch: steps of a whole epoch.
         keep: how many checkpoints to keep.
 
     Example:
         >>> checkpoint = ResumableCheckpoint(model, "run/checkpoints", 200, steps_per_epoch=550)
         >>> epoch, step = checkpoint.restore()
+        >>> if step == 550:  # Killed in validation.
+        ...     finish_epoch(model, epoch, validation, [checkpoint])
+        ...     epoch, step = epoch + 1, 0
         >>> model.fit(data_from(epoch, step), callbacks=[checkpoint], initial_epoch=epoch, ...)
     """
 
@@ -67,7 +69,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._first_step = 0
         self._last_saved = 0
         self._done = 0
-        self._restored = False
+        self._restored = self._validating = False
 
     def restore(self) -> tuple[int, int]:
         """Restores the newest checkpoint that can be read.
@@ -111,10 +113,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         return 0, 0
 
     def _position(self) -> tuple[int, int]:
-        epoch, step = int(self._epoch), int(self._step)
-        if step > self._steps_per_epoch:
-            # Saved with more steps an epoch, by another number of replicas.
-            epoch, step = epoch + 1, 0
+        # Another number of replicas may have had a step more.
+        epoch, step = int(self._epoch), min(int(self._step), self._steps_per_epoch)
         self._first_step = self._last_saved = self._done = step
         self._restored = step > 0
         return epoch, step
@@ -135,18 +135,24 @@ class ResumableCheckpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves when the next multiple of `every` steps was reached."""
         self._done = self._first_step + batch + 1
-        if self._done == self._steps_per_epoch:
-            # Validation, which comes before the end of the epoch, uses the same metrics.
-            self._keep_metrics()
-        elif self._done - self._last_saved >= self._every:
+        if self._done - self._last_saved >= self._every:
             self._keep_metrics()
             self._save(int(self._epoch), self._done)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Keeps the running metrics of training: validation counts with the same ones."""
+        self._keep_metrics()
+        self._validating = True
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Notes that validation is over."""
+        self._validating = False
 
     def save_here(self) -> None:
         """Saves what is not saved yet: between two steps of training, or during validation."""
         if self._done == self._last_saved:
             return
-        if self._done < self._steps_per_epoch:
+        if not self._validating:
             self._keep_metrics()
         self._save(int(self._epoch), self._done)
 

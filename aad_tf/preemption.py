@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from aad_tf.checkpoints import ResumableCheckpoint
+from aad_tf.distribute import on_any_worker
 from aad_tf.logs import LOGGER
 
 
@@ -40,13 +41,15 @@ class StopOnSignal(keras.callbacks.Callback):
 
     Schedulers (Slurm, Kubernetes, cloud machines) send SIGTERM some time before they take a
     machine away. All workers stop behind the same step, be it of training or of validation, which
-    is done anew after a resume. Must come behind the checkpoint in the list of callbacks.
+    is done anew after a resume, or at the end of an epoch. A process alone stops behind the step
+    that is running, several workers behind the next one. Must come behind the checkpoint in the
+    list of callbacks.
 
     Args:
         checkpoint: saves.
 
     Example:
-        >>> stop = StopOnSignal(checkpoint)
+        >>> stop = StopOnSignal(checkpoint)  # ResumableCheckpoint says how to go on.
         >>> with stop.listening():
         ...     model.fit(data, callbacks=[checkpoint, stop])
     """
@@ -79,6 +82,7 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves and stops, if any worker got a signal."""
+        self.on_train_batch_begin(batch)
         if self.model.asked_to_stop:
             self._stop()
 
@@ -89,6 +93,11 @@ class StopOnSignal(keras.callbacks.Callback):
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves what training came to and stops, if any worker got a signal."""
         self.on_train_batch_end(batch)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stops behind an epoch, which the checkpoint has saved, if any worker got a signal."""
+        if on_any_worker(self.model.distribute_strategy, self._received.is_set()):
+            self._stop()
 
     def _stop(self) -> None:
         self._checkpoint.save_here()

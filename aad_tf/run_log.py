@@ -113,7 +113,8 @@ def _clock(seconds: float) -> str:
 class RunRecord(keras.callbacks.Callback):
     """run.json: what was run, on what, with which versions; one entry a start.
 
-    Seconds are added after each epoch, so a kill loses those of the epoch it interrupts only.
+    Seconds are added after each epoch and when a signal stops the run, so a kill loses those of the
+    epoch it interrupts only.
 
     Args:
         path: the file; an earlier record of the same run is continued.
@@ -149,6 +150,10 @@ class RunRecord(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Adds the time since the last epoch."""
+        self.add_time()
+
+    def add_time(self) -> None:
+        """Adds the time that is not counted yet."""
         now = time.monotonic()
         self._record["seconds"] += now - self._began
         self._began = now

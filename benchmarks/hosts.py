@@ -7,16 +7,22 @@ can be cut, which loopback offers neither of. Needs the superuser, and `ip` and 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 _SUBNET = "10.97.{}.{}"
 _BURST_BYTES = 128 * 1024
 # Behind so much delay the cable drops packets, as a switch with full buffers does.
 _QUEUE = "50ms"
+_BUFFER_BYTES = 2**20
+_ANY_NAMESPACE = 0
 
 
 class NoHostsError(ValueError):
@@ -39,6 +45,19 @@ class Host:
         """The command that runs another one on this host, as the same process."""
         return ["ip", "netns", "exec", self.name, *command]
 
+    def socket(self) -> socket.socket:
+        """A TCP socket of this host, whichever one this process is on."""
+        # A thread may move to another network, and ends there.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(self._socket_there).result()
+
+    def _socket_there(self) -> socket.socket:
+        library = ctypes.CDLL(None, use_errno=True)
+        with open(f"/run/netns/{self.name}", encoding="ascii") as namespace:
+            if library.setns(namespace.fileno(), _ANY_NAMESPACE) != 0:
+                raise NoHostsError(f"setns: {os.strerror(ctypes.get_errno())}")
+        return socket.socket()
+
 
 class Cable:
     """What two hosts are connected by; full duplex."""
@@ -58,6 +77,16 @@ class Cable:
                     *("tbf", "rate", rate, "burst", str(_BURST_BYTES), "latency", _QUEUE),
                 )
 
+    def carried(self, count: int) -> float:
+        """Sends so many bytes from the second host to the first; returns bytes a second."""
+        first, second = self.hosts
+        with first.socket() as listener, second.socket() as sender:
+            listener.bind((first.address, 0))
+            listener.listen()
+            sender.connect(listener.getsockname())
+            with listener.accept()[0] as receiver:
+                return _sent_bytes_a_second(sender, receiver, count)
+
     def cut(self) -> None:
         """Takes the cable away: packets are lost from now on, and nobody is told."""
         for host in self.hosts:
@@ -67,6 +96,18 @@ class Cable:
         """Puts the cable back."""
         for host in self.hosts:
             _run("ip", "-n", host.name, "link", "set", _device(host), "up")
+
+
+def _sent_bytes_a_second(sender: socket.socket, receiver: socket.socket, count: int) -> float:
+    with ThreadPoolExecutor(1) as thread:
+        start = time.monotonic()
+        sending = thread.submit(sender.sendall, bytes(count))
+        received = 0
+        while received < count:
+            received += len(receiver.recv(_BUFFER_BYTES))
+        seconds = time.monotonic() - start
+        sending.result()
+    return count / seconds
 
 
 def reason_against() -> str | None:

@@ -138,6 +138,7 @@ def test_the_report_sets_cables_beside_the_model() -> None:
     cable = {
         "case": "lenet",
         "gigabits": {"1 Gbit/s": 1.0},
+        "carried_bytes_a_second": {"1 Gbit/s": 120e6},
         "rounds": turns(**{measuring.APART: 2.0, measuring.BOOKKEEPING: 0.0}),
         "rates": {"1 Gbit/s": {"rounds": turns(**{measuring.PAIR: 8.0, measuring.EXCHANGE: 6.0})}},
     }

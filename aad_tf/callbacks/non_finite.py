@@ -14,6 +14,9 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
     Raised before callbacks that stand behind this one see the batch, so a checkpoint does not
     replace good weights by broken ones. Losses are the logs whose name holds "loss".
 
+    Args:
+        first_step: batches of the first epoch that an earlier run has done, for the message.
+
     Raises:
         FloatingPointError: from `fit`; names epoch, batch and losses.
 
@@ -21,9 +24,10 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         >>> model.fit(images, labels, callbacks=[StopOnNonFiniteLoss()])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first_step: int = 0) -> None:
         super().__init__()
         self._epoch = 0
+        self._first_step = first_step
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Notes the epoch; Keras calls it."""
@@ -31,7 +35,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the losses; Keras calls it."""
-        place = f"batch {batch + 1}"
+        place = f"batch {self._first_step + batch + 1}"
         steps = getattr(self.model, "steps_per_execution", 1)
         if steps > 1:
             place += f" or one of the {steps - 1} before it (steps_per_execution={steps})"
@@ -39,6 +43,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the losses of validation too; Keras calls it."""
+        self._first_step = 0
         self._check(logs or {}, "at its end")
 
     def _check(self, logs: dict[str, Any], place: str) -> None:

@@ -23,6 +23,7 @@ from aad_tf.distribute.strategies import (
     in_agreement,
     is_chief,
     numbers_of_chief,
+    on_any_worker,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "is_multi_worker",
     "mean_over_replicas",
     "numbers_of_chief",
+    "on_any_worker",
     "own_randomness",
     "own_seed",
     "replicas_in_sync",

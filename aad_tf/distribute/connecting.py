@@ -41,13 +41,10 @@ def connected(
         tf.errors.OpError: this worker's port is taken.
         RuntimeError: something of TensorFlow ran before.
     """
-    if not pack_megabytes > 0.0:
-        raise ValueError(f"pack_megabytes must be positive, got {pack_megabytes}.")
+    size = pack_bytes(pack_megabytes)
     # TensorFlow reads the cluster from here, whatever it was found by.
     os.environ["TF_CONFIG"] = cluster.tf_config()
-    options = tf.distribute.experimental.CommunicationOptions(
-        bytes_per_pack=math.ceil(pack_megabytes * 2**20)
-    )
+    options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=size)
     if not tf.config.list_physical_devices("GPU"):
         _keep_freed_memory()
     try:
@@ -61,6 +58,17 @@ def connected(
             "data that hold tensors. Make them afterwards: train_with takes a function that makes "
             "callbacks."
         ) from error
+
+
+def pack_bytes(megabytes: float) -> int:
+    """Size of a pack in bytes.
+
+    Raises:
+        ValueError: it is not positive, or no finite number.
+    """
+    if not 0.0 < megabytes < math.inf:
+        raise ValueError(f"pack_megabytes must be positive and finite, got {megabytes}.")
+    return math.ceil(megabytes * 2**20)
 
 
 def _keep_freed_memory() -> None:

@@ -24,7 +24,9 @@ def distributed(
         endless: the data set never ends, which spares workers agreeing on it at each step.
 
     Returns:
-        What `fit` takes: a plain data set with one replica, else a distributed one.
+        What `fit` takes: a plain data set with one replica, else a distributed one. Where this
+        process feeds several replicas, give `fit` and `evaluate` the number of steps: Keras would
+        count an element for each replica.
 
     Example:
         >>> distributed(strategy, lambda share: training_batches("mnist", 64, 0, share=share))

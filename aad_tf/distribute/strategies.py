@@ -83,6 +83,16 @@ def in_agreement(strategy: tf.distribute.Strategy, values: Sequence[int]) -> boo
     return bool((rows == rows[0]).all())
 
 
+def on_any_worker(strategy: tf.distribute.Strategy, here: bool) -> bool:
+    """Whether something holds on any worker; every worker must ask, and waits for the others.
+
+    Args:
+        strategy: of training.
+        here: whether it holds on this worker.
+    """
+    return bool(_gathered(strategy, [int(here)]).any())
+
+
 def from_chief(strategy: tf.distribute.Strategy, value: int) -> int:
     """The number that the chief holds; every worker must ask, and waits for the others."""
     return int(_gathered(strategy, [value])[0, 0])

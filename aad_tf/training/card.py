@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import Any
-
-import keras
-import tensorflow as tf
 
 import aad_tf
 from aad_tf import configs
 from aad_tf.configs import ExperimentConfig
+from aad_tf.distribute.connecting import pack_bytes
+
+# What decides on data, gradients and how they travel.
+_COMPARED = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
 
 
 def worker_card(config: ExperimentConfig, pack_megabytes: float) -> dict[str, str]:
     """What must be the same on every worker: versions, packs, and each entry of the config.
 
+    Raises:
+        ValueError: packs of no size.
+
     Example:
         >>> worker_card(ExperimentConfig(), 8.0)["config.batch_size"]
         '100'
     """
-    versions = {
+    versions = {name: metadata.version(name) for name in _COMPARED}
+    packs = {"pack_megabytes": str(pack_bytes(pack_megabytes) / 2**20)}
+    return {
         "aad_tf": aad_tf.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
+        **versions,
+        **packs,
+        **_flat(configs.to_dict(config), "config."),
     }
-    entries = _flat(configs.to_dict(config), "config.")
-    return {**versions, "pack_megabytes": repr(float(pack_megabytes)), **entries}
 
 
 def _flat(values: dict[str, Any], prefix: str) -> dict[str, str]:

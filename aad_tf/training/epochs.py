@@ -32,7 +32,7 @@ def fit(
     progress = ProgressLog(epochs, steps, run.progress_seconds)
     callbacks = [*callbacks, *([progress] if run.chief else [])]
     if step == steps:
-        finish_epoch(model, epoch, validation, callbacks)
+        finish_epoch(model, epoch, validation, callbacks, run.validation_steps)
         epoch, step = epoch + 1, 0
     while epoch < epochs and not model.stop_training:
         last_epoch = epoch + 1 if step else epochs
@@ -43,6 +43,7 @@ def fit(
             epochs=last_epoch,
             steps_per_epoch=steps - step,
             validation_data=validation,
+            validation_steps=run.validation_steps,
             shuffle=False,
             callbacks=callbacks,
             verbose="auto" if run.chief and sys.stdout.isatty() else 0,
@@ -51,7 +52,11 @@ def fit(
 
 
 def finish_epoch(
-    model: keras.Model, epoch: int, validation: Any, callbacks: list[keras.callbacks.Callback]
+    model: DefenseModel,
+    epoch: int,
+    validation: Any,
+    callbacks: list[keras.callbacks.Callback],
+    validation_steps: int | None = None,
 ) -> None:
     """Does what is left of an epoch behind its last step, as `fit` would: validation, callbacks.
 
@@ -61,6 +66,7 @@ def finish_epoch(
         epoch: which one, counted from 0.
         validation: batches that can be evaluated; None for none.
         callbacks: those of `fit`.
+        validation_steps: batches to evaluate; None for all.
 
     Example:
         >>> epoch, step = checkpoint.restore()
@@ -76,7 +82,9 @@ def finish_epoch(
     with model.distribute_strategy.scope():
         logs = {name: float(value) for name, value in sorted(model.get_metrics_result().items())}
     if validation is not None:
-        found = model.evaluate(validation, verbose=0, callbacks=listed, return_dict=True)
+        found = model.evaluate(
+            validation, steps=validation_steps, verbose=0, callbacks=listed, return_dict=True
+        )
         logs |= {f"val_{name}": value for name, value in found.items()}
     listed.on_epoch_end(epoch, logs)
     listed.on_train_end(logs)

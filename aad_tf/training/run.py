@@ -16,7 +16,7 @@ from aad_tf.configs import ExperimentConfig
 from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import in_agreement
 from aad_tf.logs import LOGGER
-from aad_tf.preemption import StopOnSignal
+from aad_tf.preemption import PreemptedError, StopOnSignal
 from aad_tf.run_log import PROGRESS_SECONDS, EpochHistory, RunRecord
 from aad_tf.training.building import build_defense, build_model, check_trained_networks
 from aad_tf.training.epochs import fit
@@ -45,7 +45,8 @@ def train(
         data_dir: TFDS data directory; default `TFDS_DATA_DIR`.
         callbacks: further Keras callbacks, or a function that makes them, called when the strategy
             is there; on several workers, callbacks that hold tensors need that. Every worker runs
-            them, and they must decide alike.
+            them, and they must decide alike. Those that remember earlier epochs, such as
+            `EarlyStopping`, begin anew when a run is resumed.
         progress_seconds: least time between two lines of progress; 0 for a line a step.
         strategy: of `aad_tf.distribute.create_strategy`; one device when None. Every worker calls
             this function with the same arguments; the chief alone writes.
@@ -119,12 +120,17 @@ def _train(run: Run, callbacks: Sequence[keras.callbacks.Callback]) -> DefenseMo
     epoch, step = checkpoint.restore()
     if epoch or step:
         LOGGER.info("Resuming at epoch %d, step %d.", epoch + 1, step)
-    watchers = [StopOnNonFiniteLoss(), *callbacks]
+    watchers = [StopOnNonFiniteLoss(first_step=step), *callbacks]
     if record is not None:
         watchers += [EpochHistory(directory / model_directory.HISTORY, first_epoch=epoch), record]
     stop = StopOnSignal(checkpoint)
-    with stop.listening():
-        fit(model, run, (epoch, step), [*watchers, checkpoint, stop])
+    try:
+        with stop.listening():
+            fit(model, run, (epoch, step), [*watchers, checkpoint, stop])
+    except PreemptedError:
+        if record is not None:
+            record.add_time()
+        raise
     if record is not None:
         _export(model, run)
         record.finish()

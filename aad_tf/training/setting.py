@@ -109,6 +109,19 @@ class Run:
             endless=True,
         )
 
+    @property
+    def validation_steps(self) -> int | None:
+        """Batches of a validation; None without any.
+
+        Keras cannot tell: where a process feeds several replicas, data have an element for each.
+        """
+        limit = self.config.validation_examples
+        if not limit:
+            return None
+        examples = min(self.dataset.num_examples["validation"], limit)
+        replicas = self.strategy.num_replicas_in_sync
+        return data.steps_per_epoch(examples, self.config.batch_size, replicas)
+
     def validation_data(self) -> Any:
         config = self.config
         if not config.validation_examples:

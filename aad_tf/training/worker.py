@@ -6,8 +6,10 @@ import contextlib
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from aad_tf.distribute import (
     is_chief,
 )
 from aad_tf.logs import LOGGER
-from aad_tf.preemption import PreemptedError
+from aad_tf.preemption import PreemptedError, TerminatedError
 from aad_tf.results import write_atomically
 from aad_tf.run_log import PROGRESS_SECONDS
 from aad_tf.training.card import worker_card
@@ -104,22 +106,26 @@ def train_with(
         return trained
     cluster = find_cluster()
     _check_own_port(cluster)
+    over = threading.Event()
     control = join(
         cluster,
         worker_card(config, pack_megabytes),
         join_timeout=join_timeout,
         lost_after=lost_after,
-        on_lost=_end_process,
+        on_lost=partial(_end_process, over),
     )
     # Silence while TensorFlow connects must not be taken for a loss.
     connecting = min(lost_after / 2, _CONNECT_TIMEOUT)
-    with _watched(control, _GRACE):
-        chosen = create_strategy(strategy, cluster, connecting, pack_megabytes)
-    with _watched(control, lost_after + _GRACE):
-        _check_shared(chosen, cluster, Path(model_dir), min(join_timeout, 120.0))
-        model = train(config, model_dir, strategy=chosen, **arguments)
-    control.leave()
-    return model
+    try:
+        with _watched(control, _GRACE):
+            chosen = create_strategy(strategy, cluster, connecting, pack_megabytes)
+        with _watched(control, lost_after + _GRACE):
+            _check_shared(chosen, cluster, Path(model_dir), min(join_timeout, 120.0))
+            model = train(config, model_dir, strategy=chosen, **arguments)
+        control.leave()
+        return model
+    finally:
+        over.set()
 
 
 def _check_own_port(cluster: Cluster) -> None:
@@ -147,10 +153,13 @@ def _watched(control: Control, patience: float) -> Iterator[None]:
     """
     try:
         yield
+    except PreemptedError:
+        control.leave()
+        raise
+    except TerminatedError as error:
+        control.fail(_first_line(error))
+        raise
     except (tf.errors.OpError, RuntimeError) as error:
-        if isinstance(error, PreemptedError):
-            control.leave()
-            raise
         # Most errors of collectives come of a lost worker; which one, the control knows.
         lost = control.wait_lost(patience if _collective(error) else _MOMENT)
         if lost is None:
@@ -184,9 +193,10 @@ def _collective(error: Exception) -> bool:
     return isinstance(error, kinds)
 
 
-def _end_process(message: str) -> None:
+def _end_process(over: threading.Event, message: str) -> None:
     """Ends a process that hangs in a collective because another worker was lost."""
-    time.sleep(_GRACE)
+    if over.wait(_GRACE):
+        return
     LOGGER.error("%s Start all workers again to resume.", message)
     os._exit(_LOST_WORKER)
 

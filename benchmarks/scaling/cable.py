@@ -31,8 +31,8 @@ def measure_cable(size: Size, seed: int, say: Say) -> dict[str, Any]:
         say: called with lines of progress.
 
     Returns:
-        `case`; `rounds` of the modes that use no cable; and `rates`, for each the `rounds` of the
-        modes that do, as `measure_case` returns them.
+        `case`; `rounds` of the modes that use no cable; `rates`, for each the `rounds` of the modes
+        that do, as `measure_case` returns them; and what a plain connection carried at each.
 
     Raises:
         WorkerFailedError: a worker failed or hung.
@@ -54,6 +54,11 @@ def measure_cable(size: Size, seed: int, say: Say) -> dict[str, Any]:
             ask(everybody, "fit", model=model, steps=2, batch_size=case.batch_size)
         turns = Turns(case, singles, pair)
         steps = turns.calibrate(size)
+        carried = {}
+        for name, rate in rates.items():
+            cable.limit(rate)
+            carried[name] = cable.carried(size.cable_bytes)
+            say(f"  {name}: a plain connection carries {carried[name] / 1e6:.4g} MB/s")
         for repetition in range(size.repetitions):
             for mode, found in plain.items():
                 found.append(turns.modes[mode](repetition, steps))
@@ -66,6 +71,7 @@ def measure_cable(size: Size, seed: int, say: Say) -> dict[str, Any]:
     return {
         "case": size.cable_case,
         "gigabits": {name: rate for name, rate in rates.items() if rate is not None},
+        "carried_bytes_a_second": carried,
         "rounds": plain,
         "rates": {name: {"rounds": rounds} for name, rounds in wired.items()},
     }

@@ -41,6 +41,7 @@ def cable_section(cable: Mapping[str, Any], case: Mapping[str, Any], measured: N
             Finding(f"{name}: predicted / measured, exchange", predicted_exchange / exchange),
         ]
         measurements[name] = {
+            "carried_megabytes_a_second": cable["carried_bytes_a_second"][name] / 1e6,
             "measured_seconds": step,
             "predicted_seconds": predicted_step,
             "measured_exchange_seconds": exchange,

@@ -49,6 +49,7 @@ class Size:
         message_bytes: sizes of all-reduces that the model is fitted to.
         message_rounds: rounds through these sizes.
         cable_gigabits: rates of the cable between two hosts that the model is checked on.
+        cable_bytes: sent at each rate, to see that it is what it should be.
         cable_case: the case that is trained there.
         paper: the case that is extended to many workers; its batch size is that of the paper.
         paper_batches: batch sizes whose steps are measured to extrapolate to it.
@@ -62,6 +63,7 @@ class Size:
     message_bytes: tuple[int, ...]
     message_rounds: int
     cable_gigabits: tuple[float, ...]
+    cable_bytes: int
     cable_case: str
     paper: Case
     paper_batches: tuple[int, ...]
@@ -115,6 +117,7 @@ SIZES = {
         message_bytes=(4, 2**14, _MEGABYTE),
         message_rounds=2,
         cable_gigabits=(0.1, 1.0),
+        cable_bytes=1_000_000,
         cable_case="lenet_aad",
         paper=dataclasses.replace(LENET, batch_size=32),
         paper_batches=(2, 4),
@@ -132,6 +135,7 @@ SIZES = {
         message_bytes=(4, 2**12, 2**16, 2**18, *(count * _MEGABYTE for count in (1, 4, 8))),
         message_rounds=5,
         cable_gigabits=(0.5, 1.0, 2.5),
+        cable_bytes=100_000_000,
         cable_case="inception_v3_aad",
         paper=PAPER,
         paper_batches=(1, 2, 4),

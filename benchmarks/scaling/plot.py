@@ -37,7 +37,7 @@ def draw(raw: Mapping[str, Any]) -> Figure:
     panels = figure.subplots(2, 2)
     _messages(panels[0, 0], raw, network)
     _two_workers(panels[0, 1], cases, network)
-    if raw["cable"]:
+    if raw["cable"] and raw["cable"]["case"] in cases:
         _cable(panels[0, 1], raw["cable"], cases, network)
     _label_efficiencies(panels[0, 1])
     compute = reading.paper_compute(raw["paper"])

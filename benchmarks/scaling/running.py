@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from aad_tf.provenance import provenance
-from benchmarks.hosts import reason_against
+from benchmarks.hosts import NoHostsError, reason_against
 from benchmarks.scaling import measuring
 from benchmarks.scaling.cable import measure_cable
 from benchmarks.scaling.cases import SIZES
@@ -68,7 +68,7 @@ def run(
                 raw[PAPER] = measuring.measure_paper(chosen, seed, say)
             else:
                 raw["cases"][name] = measuring.measure_case(chosen.cases[name], chosen, seed, say)
-        except WorkerFailedError as error:
+        except (WorkerFailedError, NoHostsError) as error:
             raw["failures"][name] = str(error)
             say(f"{name} failed: {error}")
         found["load_average_after"] = _load_average()

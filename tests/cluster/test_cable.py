@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import socket
-import threading
 import time
 from collections.abc import Iterator
 
@@ -61,44 +58,7 @@ def test_a_cable_that_is_mended_in_time_loses_nobody(team: Team, cable: Cable) -
 
 
 def test_a_rate_is_kept(cable: Cable) -> None:
-    """Bytes through the cable, each way, take no less than the rate allows."""
+    """No more bytes a second than the rate allows: a busy machine may carry fewer."""
+    count, burst = 2_500_000, 2**17
     cable.limit(0.1)
-    count = 2_500_000
-    receiver, sender = (_socket_on(host.name) for host in cable.hosts)
-    with receiver, sender:
-        receiver.bind((cable.hosts[0].address, 0))
-        receiver.listen()
-        sender.connect(receiver.getsockname())
-        connection = receiver.accept()[0]
-        with connection:
-            for source, sink in ((sender, connection), (connection, sender)):
-                start = time.monotonic()
-                thread = threading.Thread(target=source.sendall, args=(bytes(count),))
-                thread.start()
-                received = 0
-                while received < count:
-                    received += len(sink.recv(2**20))
-                thread.join()
-                # A first burst of 128 KiB may pass at once.
-                assert time.monotonic() - start > (count - 2**17) / 12.5e6 * 0.95
-
-
-def _socket_on(host: str) -> socket.socket:
-    """A socket that belongs to a host, whichever this process runs on."""
-    made: list[socket.socket] = []
-
-    def make() -> None:
-        with open(f"/run/netns/{host}") as namespace:
-            _enter(namespace.fileno())
-        made.append(socket.socket())
-
-    # A thread may move to another network, and ends there.
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
-    return made[0]
-
-
-def _enter(descriptor: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).setns(descriptor, 0) != 0:
-        raise OSError(ctypes.get_errno(), "setns failed")
+    assert cable.carried(count) * (count - burst) / count < 12.5e6 * 1.05

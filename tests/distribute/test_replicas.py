@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,7 @@ def test_workers_that_see_different_files_say_so(
 def test_workers_know_whether_they_agree(two_workers: Results) -> None:
     for found in two_workers("agreement"):
         assert found["same"] and not found["different"]
+        assert found["any"] and not found["none"]
 
 
 def test_an_overflow_on_one_replica_is_one_on_all(
@@ -131,8 +133,9 @@ def test_strategies_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="needs a cluster"):
         create_strategy("multi_worker")
     pair = Cluster(("127.0.0.1:1", "127.0.0.1:2"), 0, "a test")
-    with pytest.raises(ValueError, match="pack_megabytes must be positive, got 0"):
-        create_strategy("multi_worker", pair, pack_megabytes=0)
+    for size in (0.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="pack_megabytes must be positive and finite"):
+            create_strategy("multi_worker", pair, pack_megabytes=size)
     if len(tf.config.list_logical_devices()) == 1:
         with pytest.raises(ValueError, match="at least two devices, found 1 CPU"):
             create_strategy("mirrored")

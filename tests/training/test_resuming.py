@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -45,22 +46,6 @@ def test_a_finished_run_is_not_trained_again(uninterrupted: Path) -> None:
         np.testing.assert_array_equal(now, then)
 
 
-class KillAfterEpoch(keras.callbacks.Callback):
-    """Stops training dead after validation, before the epoch is saved."""
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        raise KilledError
-
-
-def test_a_kill_between_the_last_step_and_the_end_of_its_epoch_is_no_loss(tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, checkpoint_steps=1, epochs=1)
-    with pytest.raises(KilledError):
-        train(config, tmp_path / "killed", callbacks=(KillAfterEpoch(),))
-    train(config, tmp_path / "killed")
-    train(config, tmp_path / "whole")
-    assert_same_weights(tmp_path / "killed", tmp_path / "whole")
-
-
 class CountSteps(keras.callbacks.Callback):
     """Counts batches."""
 
@@ -73,35 +58,97 @@ class CountSteps(keras.callbacks.Callback):
         self.validation += 1
 
 
-class Terminate(keras.callbacks.Callback):
-    """Sends SIGTERM to its own process at the last step of the first epoch, or in validation."""
+class KillAfterEpoch(keras.callbacks.Callback):
+    """Stops training dead after validation, before the epoch is saved."""
 
-    def __init__(self, moment: str) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        raise KilledError
+
+
+def test_a_kill_between_the_last_step_and_the_end_of_its_epoch_is_no_loss(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, checkpoint_steps=1, epochs=1)
+    with pytest.raises(KilledError):
+        train(config, tmp_path / "killed", callbacks=(KillAfterEpoch(),))
+    steps = CountSteps()
+    train(config, tmp_path / "killed", callbacks=(steps,))
+    assert steps.training == 0
+    train(config, tmp_path / "whole")
+    assert_same_weights(tmp_path / "killed", tmp_path / "whole")
+
+
+class Terminate(keras.callbacks.Callback):
+    """Sends SIGTERM to its own process at a moment of an epoch."""
+
+    def __init__(self, epoch: int, moment: str) -> None:
         super().__init__()
-        self.moment = moment
+        self._epoch, self._moment = epoch, moment
+        self._now = -1
+
+    def _at(self, moment: str) -> None:
+        if (self._epoch, self._moment) == (self._now, moment):
+            signal.raise_signal(signal.SIGTERM)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._now = epoch
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if self.moment == "last step" and batch == STEPS - 1:
-            signal.raise_signal(signal.SIGTERM)
+        self._at(f"begin of step {batch + 1}")
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._at(f"end of step {batch + 1}")
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if self.moment == "validation":
-            signal.raise_signal(signal.SIGTERM)
+        self._at("begin of validation")
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self._at("end of validation")
 
 
-@pytest.mark.parametrize("moment", ["last step", "validation"])
-def test_a_signal_at_the_end_of_an_epoch_loses_neither_step_nor_row(
-    uninterrupted: Path, tmp_path: Path, moment: str
+@pytest.mark.parametrize(
+    ("epoch", "moment", "rows", "training", "validation"),
+    [
+        (0, "end of step 3", 0, 7, 2),
+        (0, "begin of step 5", 0, 5, 2),
+        (0, "begin of validation", 0, 5, 2),
+        (0, "end of validation", 1, 5, 1),
+        (1, "begin of validation", 1, 0, 1),
+        (1, "end of validation", 2, 0, 0),
+    ],
+)
+def test_a_signal_loses_neither_step_nor_row(
+    uninterrupted: Path,
+    tmp_path: Path,
+    epoch: int,
+    moment: str,
+    rows: int,
+    training: int,
+    validation: int,
 ) -> None:
     with pytest.raises(PreemptedError, match="stopped by a signal"):
-        train(CONFIG, tmp_path, callbacks=(Terminate(moment),))
-    assert not (tmp_path / model_directory.HISTORY).exists()
+        train(CONFIG, tmp_path, callbacks=(Terminate(epoch, moment),))
+    path = tmp_path / model_directory.HISTORY
+    assert (len(history_of(tmp_path)) if path.exists() else 0) == rows
+    first = json.loads((tmp_path / model_directory.RUN).read_text())["seconds"]
+    assert first > 0
     steps = CountSteps()
     train(CONFIG, tmp_path, callbacks=(steps,))
-    assert (steps.training, steps.validation) == (STEPS, CONFIG.epochs)
+    # What is left of 2 epochs of 5 steps and a batch of validation.
+    assert (steps.training, steps.validation) == (training, validation)
     assert_same_weights(tmp_path, uninterrupted)
-    expected = (uninterrupted / model_directory.HISTORY).read_text()
-    assert (tmp_path / model_directory.HISTORY).read_text() == expected
+    assert path.read_text() == (uninterrupted / model_directory.HISTORY).read_text()
+
+
+def test_a_signal_at_the_last_step_of_an_epoch_without_validation(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(CONFIG, validation_examples=0)
+    with pytest.raises(PreemptedError):
+        train(config, tmp_path, callbacks=(Terminate(0, "begin of step 5"),))
+    steps = CountSteps()
+    train(config, tmp_path, callbacks=(steps,))
+    assert steps.training == STEPS
+    assert_same_weights(tmp_path, uninterrupted)
+    assert [row["epoch"] for row in history_of(tmp_path)] == ["1", "2"]
 
 
 def test_a_finished_run_needs_no_checkpoints(uninterrupted: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from aad_tf.attacks import fgsm
 from aad_tf.callbacks import AttentionIoU, AttentionSnapshots, RobustAccuracy
 from aad_tf.defenses import StandardModel
-from aad_tf.distribute import distributed, in_agreement, own_randomness, own_seed
+from aad_tf.distribute import distributed, in_agreement, on_any_worker, own_randomness, own_seed
 from tests.distribute.cases.common import Arrays, dataset, examples, in_first_of_several
 from tests.networks import small_network
 
@@ -100,4 +100,6 @@ def agreement(strategy: tf.distribute.Strategy) -> Arrays:
     return {
         "same": np.array(in_agreement(strategy, [7, 8])),
         "different": np.array(in_agreement(strategy, [7, own])),
+        "any": np.array(on_any_worker(strategy, own == 1)),
+        "none": np.array(on_any_worker(strategy, False)),
     }
