@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -35,10 +36,31 @@ def parse(argv: Sequence[str]) -> list[str]:
     try:
         unexpected = flags.FLAGS(list(argv))[1:]
     except flags.Error as error:
-        _fail(error)
+        _fail(_without_trace(error))
+    except AttributeError as error:
+        # What ml_collections makes of a key that a config does not have.
+        if not (error.args and isinstance(error.args[0], KeyError)):
+            raise
+        _fail(_unknown_key(error))
     if unexpected:
         _fail(ValueError(f"Unexpected arguments: {' '.join(unexpected)}."))
     return list(argv[:1])
+
+
+def _without_trace(error: flags.Error) -> Exception:
+    """A mistake in a preset's name without the trace that leads to it."""
+    *trace, last = str(error).rstrip().splitlines() or [""]
+    if trace and last.startswith("ValueError: "):
+        return ValueError(last.removeprefix("ValueError: "))
+    return error
+
+
+def _unknown_key(error: AttributeError) -> ValueError:
+    text = str(error)
+    if near := re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text):
+        return ValueError(f"Unknown config key {near[2]!r}. Did you mean {near[1]!r}?")
+    key = re.search(r"\w+", text)
+    return ValueError(f"Unknown config key {key[0] if key else text!r}.")
 
 
 def run(action: Callable[[], object]) -> None:
