@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
@@ -14,26 +13,11 @@ from aad_tf import EnsembleAdversarialModel, model_directory
 from aad_tf.configs import DefenseConfig, ExperimentConfig
 from aad_tf.model_directory import ModelDirectoryError, load_classifier
 from aad_tf.training import train
+from tests.training.short_runs import KillAt, KilledError
 
 PLAIN = ExperimentConfig(
     dataset="digits", batch_size=300, epochs=1, checkpoint_steps=2, validation_examples=0
 )
-
-
-class KilledError(Exception):
-    """Stands for a kill: nothing of the run's own code gets to clean up."""
-
-
-class KillAt(keras.callbacks.Callback):
-    """Stops training dead after a number of steps."""
-
-    def __init__(self, steps: int) -> None:
-        super().__init__()
-        self.steps = steps
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if batch + 1 == self.steps:
-            raise KilledError
 
 
 def ensemble_config(*sources: Path, **changes: Any) -> ExperimentConfig:
