@@ -30,6 +30,8 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         every: steps between checkpoints; one is also saved after each epoch.
         steps_per_epoch: steps of a whole epoch.
         keep: how many checkpoints to keep.
+        epochs: of the whole run. If given, a run that a callback ends early (`stop_training`) is
+            saved as one that has reached its end.
 
     Example:
         >>> checkpoint = ResumableCheckpoint(model, "run/checkpoints", 200, steps_per_epoch=550)
@@ -47,6 +49,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         every: int,
         steps_per_epoch: int,
         keep: int = 3,
+        epochs: int | None = None,
     ) -> None:
         super().__init__()
         self._epoch = tf.Variable(0, dtype=tf.int64)
@@ -64,6 +67,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._checkpoint = checkpoint
         self._manager = tf.train.CheckpointManager(checkpoint, os.fspath(directory), keep)
         self._weights = [variable.value for variable in model.trainable_variables]
+        self._epochs = epochs
         self._every = every
         self._steps_per_epoch = steps_per_epoch
         self._first_step = 0
@@ -117,6 +121,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         epoch, step = int(self._epoch), min(int(self._step), self._steps_per_epoch)
         self._first_step = self._last_saved = self._done = step
         self._restored = step > 0
+        self._validating = False
         return epoch, step
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -159,7 +164,10 @@ class ResumableCheckpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Saves the start of the next epoch."""
         self._first_step = self._done = 0
-        self._save(epoch + 1, 0)
+        following = epoch + 1
+        if self._epochs is not None and self.model.stop_training:
+            following = self._epochs
+        self._save(following, 0)
 
     def _keep_metrics(self) -> None:
         # Reading a metric adds up its parts, which every worker takes part in.

@@ -61,7 +61,12 @@ class StopOnSignal(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self, number: int = signal.SIGTERM) -> Iterator[None]:
-        """Takes the signal while the context is open; of the main thread only."""
+        """Takes the signal while the context is open; of the main thread only.
+
+        One that comes too late to stop training is sent again at the end, to whatever handles it
+        there.
+        """
+        self._received.clear()
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -70,6 +75,8 @@ class StopOnSignal(keras.callbacks.Callback):
             yield
         finally:
             signal.signal(number, before)
+        if self._received.is_set():
+            signal.raise_signal(number)
 
     def _receive(self, number: int, frame: Any) -> None:
         del number, frame
@@ -101,5 +108,6 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def _stop(self) -> None:
         self._checkpoint.save_here()
+        self.model.take_back_stop()
         LOGGER.info("A signal asks to stop: training is saved.")
         raise PreemptedError("stopped by a signal; the same command goes on where it was saved.")

@@ -55,6 +55,11 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def source_commit() -> str | None:
+    """The git commit this package is run from; None outside a repository of ours."""
+    return _git_state(Path(__file__).resolve().parent)[0]
+
+
 def command_line() -> str:
     """The command that started this process, quoted for a shell.
 

@@ -53,7 +53,7 @@ class Host:
 
     def _socket_there(self) -> socket.socket:
         library = ctypes.CDLL(None, use_errno=True)
-        with open(f"/run/netns/{self.name}", encoding="ascii") as namespace:
+        with open(f"/var/run/netns/{self.name}", encoding="ascii") as namespace:
             if library.setns(namespace.fileno(), _ANY_NAMESPACE) != 0:
                 raise NoHostsError(f"setns: {os.strerror(ctypes.get_errno())}")
         return socket.socket()
@@ -78,8 +78,19 @@ class Cable:
                 )
 
     def carried(self, count: int) -> float:
-        """Sends so many bytes from the second host to the first; returns bytes a second."""
+        """Sends so many bytes from the second host to the first; returns bytes a second.
+
+        Raises:
+            NoHostsError: they do not arrive.
+        """
         first, second = self.hosts
+        try:
+            return self._carried(first, second, count)
+        except OSError as error:
+            raise NoHostsError(f"the cable carries nothing: {error}") from error
+
+    @staticmethod
+    def _carried(first: Host, second: Host, count: int) -> float:
         with first.socket() as listener, second.socket() as sender:
             listener.bind((first.address, 0))
             listener.listen()

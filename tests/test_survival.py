@@ -140,13 +140,15 @@ def test_what_is_said_of_a_damaged_checkpoint() -> None:
         (STEP, False, True, "step 12 of epoch 2"),
         (STEP, True, True, "writing the checkpoint behind step 12 of epoch 2"),
         (STEP.replace("11/13", "13/13"), False, True, "validation of epoch 2"),
+        (STEP.replace("11/13", "13/13"), True, True, "writing the checkpoint behind epoch 2"),
+        (RESUMED.replace("step 8", "step 13"), False, True, "validation of epoch 2"),
         (DONE, False, True, "first step of epoch 3"),
         (DONE.replace("2/3", "3/3"), False, True, "export"),
     ],
 )
 def test_phases(line: str | None, writing: bool, joined: bool, expected: str) -> None:
     events = [event] if line and (event := parse(line)) else []
-    assert logs.phase(events, writing, joined) == expected
+    assert logs.phase(events, writing, joined, steps=13) == expected
 
 
 # Checkpoints --------------------------------------------------------------------------------

@@ -32,10 +32,19 @@ _PROGRESS = flags.DEFINE_float(
 flags.adopt_module_key_flags(strategy_flags)
 
 
+def _config() -> configs.ExperimentConfig:
+    try:
+        values = _CONFIG.value.to_dict()
+    except OSError as error:
+        # Without overrides a file is only missed here.
+        raise running.unreadable_config(error) from error
+    return configs.from_dict(values)
+
+
 def _train() -> None:
     train_with(
         strategy_flags.strategy(),
-        configs.from_dict(_CONFIG.value.to_dict()),
+        _config(),
         str(_MODEL_DIR.value),
         data_dir=_DATA_DIR.value,
         progress_seconds=_PROGRESS.value,

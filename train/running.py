@@ -37,11 +37,11 @@ def parse(argv: Sequence[str]) -> list[str]:
         unexpected = flags.FLAGS(list(argv))[1:]
     except flags.Error as error:
         _fail(_without_trace(error))
-    except AttributeError as error:
-        # What ml_collections makes of a key that a config does not have.
-        if not (error.args and isinstance(error.args[0], KeyError)):
-            raise
-        _fail(_unknown_key(error))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # What ml_collections makes of overrides that the config has no place for.
+        _fail(_impossible_override(error, argv))
+    except OSError as error:
+        _fail(unreadable_config(error))
     if unexpected:
         _fail(ValueError(f"Unexpected arguments: {' '.join(unexpected)}."))
     return list(argv[:1])
@@ -55,12 +55,17 @@ def _without_trace(error: flags.Error) -> Exception:
     return error
 
 
-def _unknown_key(error: AttributeError) -> ValueError:
-    text = str(error)
+def unreadable_config(error: OSError) -> ValueError:
+    """What ml_collections says of a config file that is not there, in one line."""
+    return ValueError(f"--config cannot be read: {str(error).splitlines()[-1].strip()}")
+
+
+def _impossible_override(error: Exception, argv: Sequence[str]) -> ValueError:
+    text = " ".join(str(error).split())
     if near := re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text):
         return ValueError(f"Unknown config key {near[2]!r}. Did you mean {near[1]!r}?")
-    key = re.search(r"\w+", text)
-    return ValueError(f"Unknown config key {key[0] if key else text!r}.")
+    overrides = ", ".join(word for word in argv if word.startswith("--config."))
+    return ValueError(f"The config has no place for {overrides or '--config'} ({text}).")
 
 
 def run(action: Callable[[], object]) -> None:

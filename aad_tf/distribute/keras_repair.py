@@ -48,6 +48,12 @@ class MultiWorkerFit:
         else:
             self.asked_to_stop = True
 
+    def take_back_stop(self) -> None:
+        """Makes `fit` possible again behind a stop; every worker does, and waits for nobody."""
+        self.asked_to_stop = False
+        if self._stop_flag is not None:
+            self._stop_flag.assign(0.0)
+
     def _flag(self) -> tf.Variable:
         """Whether this worker asks to stop; travels with the logs, for no all-reduce of its own."""
         if self._stop_flag is None:

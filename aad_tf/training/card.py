@@ -9,6 +9,7 @@ import aad_tf
 from aad_tf import configs
 from aad_tf.configs import ExperimentConfig
 from aad_tf.distribute.connecting import pack_bytes
+from aad_tf.provenance import source_commit
 
 # What decides on data, gradients and how they travel.
 _COMPARED = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
@@ -28,6 +29,7 @@ def worker_card(config: ExperimentConfig, pack_megabytes: float) -> dict[str, st
     packs = {"pack_megabytes": str(pack_bytes(pack_megabytes) / 2**20)}
     return {
         "aad_tf": aad_tf.__version__,
+        "commit of aad_tf": str(source_commit()),
         **versions,
         **packs,
         **_flat(configs.to_dict(config), "config."),

@@ -115,7 +115,11 @@ def _train(run: Run, callbacks: Sequence[keras.callbacks.Callback]) -> DefenseMo
     with run.strategy.scope():
         model = build_model(config, run.dataset, steps)
     checkpoint = ResumableCheckpoint(
-        model, directory / model_directory.CHECKPOINTS, config.checkpoint_steps, steps
+        model,
+        directory / model_directory.CHECKPOINTS,
+        config.checkpoint_steps,
+        steps,
+        epochs=config.epochs,
     )
     epoch, step = checkpoint.restore()
     if epoch or step:

@@ -123,7 +123,7 @@ class Killing:
             "worker": victim,
             "planned": {"position": self._kill.position, "part": round(self._kill.part, 3)},
             "seconds_after_launch": round(at, 2),
-            "phase": logs.phase(events, writing and victim == 0, joined),
+            "phase": logs.phase(events, writing and victim == 0, joined, self._course.steps),
             "found_done": logs.resumed_at(events, self._course),
             "steps_done": logs.reached(events, self._course),
             "survivors": survivors,

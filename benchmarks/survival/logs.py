@@ -153,20 +153,29 @@ def unreadable(text: str) -> str | None:
     return f"Checkpoint {found.group(1)}" if found else None
 
 
-def phase(events: Sequence[Event], writing: bool, joined: bool) -> str:
-    """What a launch was doing when it was cut short, in words."""
+def phase(events: Sequence[Event], writing: bool, joined: bool, steps: int) -> str:
+    """What a launch was doing when it was cut short, in words.
+
+    Args:
+        events: of the launch.
+        writing: whether a checkpoint was being written.
+        joined: whether the workers had met.
+        steps: of an epoch.
+    """
     if not joined:
         return "before the workers met"
     last = events[-1] if events else None
     if last is None:
         return "building the network"
-    if last.kind == "resumed":
-        return "compiling the first step"
     if last.kind == "epoch":
         over = last.epoch == last.of[0]
         return "export" if over else f"first step of epoch {last.epoch + 1}"
+    if last.step == steps:
+        return ("writing the checkpoint behind" if writing else "validation of") + (
+            f" epoch {last.epoch}"
+        )
+    if last.kind == "resumed":
+        return "compiling the first step"
     if writing:
         return f"writing the checkpoint behind step {last.step + 1} of epoch {last.epoch}"
-    if last.step == last.of[1]:
-        return f"validation of epoch {last.epoch}"
     return f"step {last.step + 1} of epoch {last.epoch}"

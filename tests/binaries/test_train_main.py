@@ -79,6 +79,16 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_weights(tmp_path: Path) 
         ),
         (["--config=train/configs/digits.py:clean", "--config.model=lenett"], "lenet"),
         (["--config=train/configs/digits.py:clean", "--config.dataset=digit"], "digits"),
+        (
+            ["--config=train/configs/digits.py:clean", "--config.defence.kind=aad"],
+            "'defence'. Did you mean 'defense'",
+        ),
+        (["--config=train/configs/digits.py:clean", "--config.epochs.x=1"], "--config.epochs.x"),
+        (["--config=train/configs/digit.py:clean"], "train/configs/digit.py"),
+        (
+            ["--config=train/configs/digit.py:clean", "--config.epochs=1"],
+            "train/configs/digit.py",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, flags: list[str], expected: str) -> None:

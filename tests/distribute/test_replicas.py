@@ -73,6 +73,7 @@ def test_a_signal_in_validation_ends_it_and_nothing_is_lost(
     ):
         assert found["preempted"]
         assert found["validated"] == 2  # Of five batches.
+        assert len(found["again"]) == 2
         assert list(found["position"]) == [0, 4]
         assert {"loss", "val_loss"} <= set(found["names"])
         np.testing.assert_allclose(found["finished"], found["whole"], rtol=1e-6)

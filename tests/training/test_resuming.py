@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from aad_tf import model_directory
 from aad_tf.model_directory import ModelDirectoryError
-from aad_tf.preemption import PreemptedError
+from aad_tf.preemption import PreemptedError, TerminatedError, end_on_signal
 from aad_tf.training import train, train_with
 from tests.training.short_runs import (
     CONFIG,
@@ -103,6 +104,9 @@ class Terminate(keras.callbacks.Callback):
     def on_test_end(self, logs: Any = None) -> None:
         self._at("end of validation")
 
+    def on_train_end(self, logs: Any = None) -> None:
+        self._at("end of training")
+
 
 @pytest.mark.parametrize(
     ("epoch", "moment", "rows", "training", "validation"),
@@ -136,6 +140,47 @@ def test_a_signal_loses_neither_step_nor_row(
     assert (steps.training, steps.validation) == (training, validation)
     assert_same_weights(tmp_path, uninterrupted)
     assert path.read_text() == (uninterrupted / model_directory.HISTORY).read_text()
+
+
+@pytest.fixture
+def terminable() -> Iterator[None]:
+    """SIGTERM ends this process as it ends a binary."""
+    before = signal.getsignal(signal.SIGTERM)
+    end_on_signal()
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_signal_behind_the_last_epoch_is_heeded_before_the_export(
+    uninterrupted: Path, tmp_path: Path, terminable: None
+) -> None:
+    with pytest.raises(TerminatedError):
+        train(CONFIG, tmp_path, callbacks=(Terminate(1, "end of training"),))
+    assert not (tmp_path / model_directory.NETWORK).exists()
+    steps = CountSteps()
+    train(CONFIG, tmp_path, callbacks=(steps,))
+    assert (steps.training, steps.validation) == (0, 0)
+    assert_same_weights(tmp_path, uninterrupted)
+
+
+class EndsEarly(keras.callbacks.Callback):
+    """Stops training behind its first epoch, and is killed before the export."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.stop_training = True
+
+    def on_train_end(self, logs: Any = None) -> None:
+        raise KilledError
+
+
+def test_a_run_that_was_ended_early_stays_so(tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        train(CONFIG, tmp_path, callbacks=(EndsEarly(),))
+    steps = CountSteps()
+    train(CONFIG, tmp_path, callbacks=(steps,))
+    assert steps.training == 0
+    assert [row["epoch"] for row in history_of(tmp_path)] == ["1"]
+    assert model_directory.is_finished(tmp_path)
 
 
 def test_a_signal_at_the_last_step_of_an_epoch_without_validation(

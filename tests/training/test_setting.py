@@ -7,12 +7,14 @@ import logging
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
 
 from aad_tf import data, model_directory
 from aad_tf.configs import ExperimentConfig
+from aad_tf.data import ReplicaShare
 from aad_tf.model_directory import ModelDirectoryError
 from aad_tf.training.setting import Run
 
@@ -34,6 +36,21 @@ def test_a_run_of_other_replicas_says_how_to_go_on(tmp_path: Path) -> None:
     ):
         pass
     assert "follow the number of replicas, now 1: train on as many as before" in str(caught.value)
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+@pytest.mark.parametrize("limit", [0, 40, 101, 140, 10_000])
+def test_validation_steps_are_those_of_the_data(tmp_path: Path, replicas: int, limit: int) -> None:
+    """Of 140 examples in batches of 100: one that is left joins the batch before if it must."""
+    config = dataclasses.replace(CONFIG, validation_examples=limit, replica_batch_size=0)
+    strategy = SimpleNamespace(num_replicas_in_sync=replicas)
+    run = Run(config, tmp_path, data.info("digits"), None, strategy, 0.0, follows_replicas=False)
+    if limit == 0:
+        assert run.validation_steps is None
+        return
+    share = ReplicaShare(0, replicas, replicas)
+    elements = data.evaluation_batches("digits", "validation", 100, limit=limit, share=share)
+    assert run.validation_steps == sum(1 for _ in elements) / replicas
 
 
 def test_a_lock_that_is_released_in_time_is_waited_for(
