@@ -73,8 +73,8 @@ def test_ports_are_those_that_workers_use(container):
 @both
 def test_flags_are_those_of_the_program(container):
     assert container["command"] == ["python", "-m", "train.main"]
-    source = (ROOT / "train" / "main.py").read_text(encoding="utf-8")
-    known = set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", source))
+    sources = [(ROOT / "train" / name).read_text() for name in ("main.py", "strategy_flags.py")]
+    known = set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", "".join(sources)))
     flags = flags_of(container)
     assert set(flags) <= known
     assert flags["strategy"] == "multi_worker"
