@@ -8,7 +8,7 @@
 VENV ?= .venv
 DEMO_OUTPUT ?= demo_output
 PYTEST_ARGS ?=
-# Test processes side by side; each takes about 3 GB.
+# Test processes side by side.
 TEST_JOBS ?= 2
 
 PYTHON_CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.12 python3.11 python3.10 python3 python)

@@ -22,6 +22,7 @@ _BURST_BYTES = 128 * 1024
 # Behind so much delay the cable drops packets, as a switch with full buffers does.
 _QUEUE = "50ms"
 _BUFFER_BYTES = 2**20
+_PATIENCE_SECONDS = 60.0
 _ANY_NAMESPACE = 0
 
 
@@ -56,7 +57,9 @@ class Host:
         with open(f"/var/run/netns/{self.name}", encoding="ascii") as namespace:
             if library.setns(namespace.fileno(), _ANY_NAMESPACE) != 0:
                 raise NoHostsError(f"setns: {os.strerror(ctypes.get_errno())}")
-        return socket.socket()
+        made = socket.socket()
+        made.settimeout(_PATIENCE_SECONDS)
+        return made
 
 
 class Cable:
@@ -64,11 +67,12 @@ class Cable:
 
     def __init__(self, hosts: tuple[Host, Host]) -> None:
         self.hosts = hosts
+        self._limited = False
 
     def limit(self, gigabits: float | None) -> None:
         """Sets the rate in each direction, in 1e9 bits a second; None for as fast as it goes."""
         for host in self.hosts:
-            with contextlib.suppress(NoHostsError):  # There was no limit.
+            if self._limited:
                 _run("tc", "-n", host.name, "qdisc", "del", "dev", _device(host), "root")
             if gigabits is not None:
                 rate = f"{round(gigabits * 1e9)}bit"
@@ -76,6 +80,7 @@ class Cable:
                     *("tc", "-n", host.name, "qdisc", "add", "dev", _device(host), "root"),
                     *("tbf", "rate", rate, "burst", str(_BURST_BYTES), "latency", _QUEUE),
                 )
+        self._limited = gigabits is not None
 
     def carried(self, count: int) -> float:
         """Sends so many bytes from the second host to the first; returns bytes a second.
@@ -96,6 +101,7 @@ class Cable:
             listener.listen()
             sender.connect(listener.getsockname())
             with listener.accept()[0] as receiver:
+                receiver.settimeout(_PATIENCE_SECONDS)
                 return _sent_bytes_a_second(sender, receiver, count)
 
     def cut(self) -> None:
@@ -115,7 +121,10 @@ def _sent_bytes_a_second(sender: socket.socket, receiver: socket.socket, count: 
         sending = thread.submit(sender.sendall, bytes(count))
         received = 0
         while received < count:
-            received += len(receiver.recv(_BUFFER_BYTES))
+            data = receiver.recv(_BUFFER_BYTES)
+            if not data:
+                raise ConnectionError("the connection closed before all had come")
+            received += len(data)
         seconds = time.monotonic() - start
         sending.result()
     return count / seconds
