@@ -8,18 +8,19 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from aad_tf.data import digits, imagenet, tfds_source
 from aad_tf.data.arguments import check_at_least, check_choice, check_image_size
 from aad_tf.data.augmentation import AUGMENTATIONS
 from aad_tf.data.description import SPLITS, DatasetInfo
-from aad_tf.data.imagenet_training import StreamedImageNet
-from aad_tf.data.in_memory import InMemory
-from aad_tf.data.requests import (
+from aad_tf.data.imagenet import source as imagenet
+from aad_tf.data.imagenet.training import StreamedImageNet
+from aad_tf.data.sharding.requests import (
     EvaluationRequest,
     PathLike,
     TrainingRequest,
 )
-from aad_tf.data.sharing import WHOLE, ReplicaShare
+from aad_tf.data.sharding.sharing import WHOLE, ReplicaShare
+from aad_tf.data.small import digits, tfds_source
+from aad_tf.data.small.in_memory import InMemory
 
 
 class Source(Protocol):
@@ -183,7 +184,7 @@ def training_batches(
     The order of an epoch is a permutation of the whole split that depends on `seed`
     and the epoch's number alone, so the stream from (epoch, step) equals the tail of
     an uninterrupted stream. A data set kept in memory has only its indices shuffled and costs
-    nothing to enter anywhere; "imagenet2012" is streamed, see `aad_tf.data.imagenet_training`.
+    nothing to enter anywhere; "imagenet2012" is streamed, see `aad_tf.data.imagenet.training`.
 
     With a share the stream holds, for every batch, one element for each replica fed, in order,
     as `tf.distribute.Strategy.distribute_datasets_from_function` expects. The elements of all

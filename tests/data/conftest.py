@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tests.data.annotated_pictures import official, pack, write_images
-from tests.data.imagenet_copies import write_numbered
+from tests.data.imagenet.annotated_pictures import official, pack, write_images
+from tests.data.imagenet.imagenet_copies import write_numbered
 
 CopyWriter = Callable[..., Path]
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf.data.augmentation import augmented
-from aad_tf.data.inception import inception_picture, random_window, saturated
+from aad_tf.data.augmentation import augmented, inception_picture, random_window, saturated
 
 
 def seed(number):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from aad_tf import data
 from aad_tf.data import ReplicaShare, steps_per_epoch
-from aad_tf.data.shared_epoch import replica_at, replica_parts
-from aad_tf.data.sharing import batch_bounds, slice_bounds
+from aad_tf.data.sharding.shared_epoch import replica_at, replica_parts
+from aad_tf.data.sharding.sharing import batch_bounds, slice_bounds
 
 # 1297 digits in batches of 433: 433, 433, 431.
 BATCH, STEPS = 433, 3

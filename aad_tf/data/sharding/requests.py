@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from aad_tf.data.sharing import WHOLE, ReplicaShare
+from aad_tf.data.sharding.sharing import WHOLE, ReplicaShare
 
 PathLike = str | os.PathLike[str]
 

@@ -25,14 +25,14 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.data import imagenet
 from aad_tf.data.description import DatasetInfo, DatasetNotFoundError
-from aad_tf.data.imagenet_decoding import central_picture, changed_picture, parser
-from aad_tf.data.replica_stream import ReplicaStream
-from aad_tf.data.requests import EvaluationRequest, PathLike, TrainingRequest
-from aad_tf.data.shared_epoch import SharedEpoch, replica_parts
-from aad_tf.data.sharing import ReplicaShare
-from aad_tf.data.streaming import alternating, file_parts, in_batches_of, stored_records
+from aad_tf.data.imagenet import source as imagenet
+from aad_tf.data.imagenet.decoding import central_picture, changed_picture, parser
+from aad_tf.data.sharding.replica_stream import ReplicaStream
+from aad_tf.data.sharding.requests import EvaluationRequest, PathLike, TrainingRequest
+from aad_tf.data.sharding.shared_epoch import SharedEpoch, replica_parts
+from aad_tf.data.sharding.sharing import ReplicaShare
+from aad_tf.data.sharding.streaming import alternating, file_parts, in_batches_of, stored_records
 
 
 class HeldBack(NamedTuple):

@@ -11,10 +11,11 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import data
-from aad_tf.data import ReplicaShare, imagenet
-from aad_tf.data.imagenet_pictures import central_crop
-from aad_tf.data.imagenet_training import HeldBack, StreamedImageNet
-from tests.data.imagenet_copies import gradient, jpeg, write_imagenet, write_numbered
+from aad_tf.data import ReplicaShare
+from aad_tf.data.imagenet import source as imagenet
+from aad_tf.data.imagenet.decoding import central_crop
+from aad_tf.data.imagenet.training import HeldBack, StreamedImageNet
+from tests.data.imagenet.imagenet_copies import gradient, jpeg, write_imagenet, write_numbered
 
 TRAIN, VALIDATION, TEST = 33, 3, 7
 

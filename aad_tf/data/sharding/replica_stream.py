@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from aad_tf.data.requests import TrainingRequest
-from aad_tf.data.shared_epoch import SharedEpoch, Slice
-from aad_tf.data.sharing import slice_bounds
-from aad_tf.data.streaming import FileParts, in_batches_of, shuffled_records
+from aad_tf.data.sharding.requests import TrainingRequest
+from aad_tf.data.sharding.shared_epoch import SharedEpoch, Slice
+from aad_tf.data.sharding.sharing import slice_bounds
+from aad_tf.data.sharding.streaming import FileParts, in_batches_of, shuffled_records
 
 # What random numbers are for; 1 is augmentation, in every source.
 _AUGMENTATION = 1
@@ -23,7 +23,7 @@ class ReplicaStream:
         request: what is asked for.
         cut: the epoch, shared so that it feeds this replica alone.
         parts: where its examples are in the epochs 0 .. replicas - 1, from which on they repeat;
-            see `aad_tf.data.shared_epoch.replica_parts`.
+            see `aad_tf.data.sharding.shared_epoch.replica_parts`.
         buffer_records: records mixed.
     """
 

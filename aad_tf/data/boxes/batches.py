@@ -10,10 +10,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.data import batches, digits, imagenet, imagenet_pictures, tfds_source
+from aad_tf.data import batches
 from aad_tf.data.arguments import check_at_least, check_choice
 from aad_tf.data.boxes import PADDING
 from aad_tf.data.description import SPLITS, DatasetInfo
+from aad_tf.data.imagenet import source as imagenet
+from aad_tf.data.imagenet.decoding import central_crop
+from aad_tf.data.small import digits, tfds_source
 
 PathLike = str | os.PathLike[str]
 Example = dict[str, tf.Tensor]
@@ -119,9 +122,7 @@ def boxed_batches(
     if name == imagenet.NAME:
         builder, convert = imagenet.open_split(split, data_dir, annotations)
         first, end = span(start, stop, builder.info.splits[split].num_examples)
-        prepare = functools.partial(
-            imagenet_pictures.central_crop, image_size=size or imagenet.IMAGE_SIZE
-        )
+        prepare = functools.partial(central_crop, image_size=size or imagenet.IMAGE_SIZE)
         examples = _streamed(builder, split, first, end).map(convert, tf.data.AUTOTUNE)
         return in_batches(examples.map(prepare, tf.data.AUTOTUNE), batch_size)
     return in_batches(_small(name, split, data_dir, start, stop), batch_size, size)

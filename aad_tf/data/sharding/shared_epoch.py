@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.data.sharing import ReplicaShare, batch_bounds, slice_bounds, steps_per_epoch
+from aad_tf.data.sharding.sharing import ReplicaShare, batch_bounds, slice_bounds, steps_per_epoch
 
 
 class Slice(NamedTuple):

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from aad_tf.data.augmentation import augmented, resized
 from aad_tf.data.description import DatasetInfo
-from aad_tf.data.requests import EvaluationRequest, PathLike, TrainingRequest
-from aad_tf.data.shared_epoch import SharedEpoch
+from aad_tf.data.sharding.requests import EvaluationRequest, PathLike, TrainingRequest
+from aad_tf.data.sharding.shared_epoch import SharedEpoch
 
 
 @dataclass(frozen=True)

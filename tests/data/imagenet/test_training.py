@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from aad_tf import data
 from aad_tf.data import ReplicaShare, steps_per_epoch
-from aad_tf.data.imagenet_training import StreamedImageNet
-from aad_tf.data.requests import TrainingRequest
-from tests.data.imagenet_copies import gradient, jpeg, write_imagenet
+from aad_tf.data.imagenet.training import StreamedImageNet
+from aad_tf.data.sharding.requests import TrainingRequest
+from tests.data.imagenet.imagenet_copies import gradient, jpeg, write_imagenet
 
 # 36 stored training pictures in files of three, of which the last 3 are for validation.
 TRAIN = 33

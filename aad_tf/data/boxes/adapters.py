@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.data.arguments import check_at_least
-from aad_tf.data.boxed import Example, ImageSize, in_batches, sides, unit_range
 from aad_tf.data.boxes import CANONICAL, canonical_boxes, check_boxes
+from aad_tf.data.boxes.batches import Example, ImageSize, in_batches, sides, unit_range
 
 _EXPECTED = (
     "Expected single examples (image [height, width, channels], label [], boxes [n, 4]) with, "

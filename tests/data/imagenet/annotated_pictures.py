@@ -7,7 +7,7 @@ import tarfile
 
 import numpy as np
 
-from tests.data.imagenet_copies import jpeg, write_imagenet
+from tests.data.imagenet.imagenet_copies import jpeg, write_imagenet
 
 WNIDS = ["n01440764", "n01751748", "n02256656", "n03000684"]
 OBJECT = """\t<object>

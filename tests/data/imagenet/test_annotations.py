@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from aad_tf import data
-from aad_tf.data.imagenet_boxes import parse_annotation, read_boxes
-from tests.data.annotated_pictures import WNIDS, pack, stem, xml
+from aad_tf.data.imagenet.boxes import parse_annotation, read_boxes
+from tests.data.imagenet.annotated_pictures import WNIDS, pack, stem, xml
 
 
 def test_an_official_file():

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.data import tfds_source
 from aad_tf.data.description import DatasetInfo, DatasetNotFoundError
-from aad_tf.data.imagenet_boxes import BoxIndex, read_boxes
-from aad_tf.data.imagenet_pictures import joined
+from aad_tf.data.imagenet.boxes import BoxIndex, read_boxes
+from aad_tf.data.imagenet.decoding import joined
+from aad_tf.data.small import tfds_source
 
 NAME = "imagenet2012"
 IMAGE_SIZE = (299, 299)

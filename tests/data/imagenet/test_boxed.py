@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import data
-from aad_tf.data import imagenet
-from aad_tf.data.imagenet_pictures import central_crop
-from tests.data.annotated_pictures import (
+from aad_tf.data.imagenet import source as imagenet
+from aad_tf.data.imagenet.decoding import central_crop
+from tests.data.imagenet.annotated_pictures import (
     PICTURES,
     WNIDS,
     drawn,

@@ -1,0 +1,1 @@
+"""Data sets small enough to be kept in memory."""
