@@ -162,7 +162,7 @@ def check_epsilon(value: float, name: str = "epsilon") -> float:
     return float(value)
 
 
-def check_count(value: int, name: str, *, least: int = 1) -> int:
+def check_count(value: int, name: str, least: int = 1) -> int:
     """Returns a whole number of at least `least`.
 
     Raises:
@@ -174,6 +174,26 @@ def check_count(value: int, name: str, *, least: int = 1) -> int:
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}.")
     return int(value)
+
+
+def check_choice(value: Any, choices: Any, name: str) -> Any:
+    """Returns a value that is one of the choices.
+
+    Args:
+        value: what was chosen.
+        choices: the known names.
+        name: what is chosen, in the words of the message.
+
+    Raises:
+        ValueError: any other value; lists the near and the known names.
+
+    Example:
+        >>> check_choice("tran", ("train", "test"), "split")
+        ValueError: Unknown split 'tran'. Did you mean 'train'? Known: test, train.
+    """
+    if value not in choices:
+        raise ValueError(f"Unknown {name} {value!r}.{near_names(str(value), choices)}")
+    return value
 
 
 def near_names(name: str, known: Any) -> str:

@@ -170,3 +170,12 @@ def test_symbolic_shapes_are_checked_as_far_as_known():
         trace((None, None, None, 3), (None,))
     with pytest.raises(ValueError, match="one-hot"):
         trace((None, *SHAPE), (None, 3))
+
+
+def test_a_choice_is_returned_or_the_near_names_are():
+    assert checks.check_choice("test", ("train", "test"), "split") == "test"
+    message = r"Unknown split 'tran'. Did you mean 'train'\? Known: test, train."
+    with pytest.raises(ValueError, match=message):
+        checks.check_choice("tran", ("train", "test"), "split")
+    with pytest.raises(ValueError, match="Unknown split None. Known: test, train."):
+        checks.check_choice(None, ("train", "test"), "split")
