@@ -11,9 +11,9 @@ import tensorflow as tf
 from aad_tf import configs, data, export, model_directory
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.parsing import parse_attack, split_attacks
+from aad_tf.checks import check_choice, check_count
 from aad_tf.classifier import Classifier
 from aad_tf.data import DatasetInfo
-from aad_tf.data.arguments import check_at_least, check_choice
 from aad_tf.evaluation import shard_range
 from aad_tf.provenance import portable
 
@@ -129,10 +129,10 @@ def open_dataset(
     name, size = subject.dataset, subject.image_size
     info = data.info(name, data_dir, size)
     check_image_size(subject.classifier, info)
-    check_choice("split", split, tuple(info.num_examples))
+    check_choice(split, tuple(info.num_examples), "split")
     present = info.num_examples[split]
-    check_at_least("batch_size", batch_size, 1)
-    check_at_least("limit", present if limit is None else limit, 1)
+    check_count(batch_size, "batch_size")
+    check_count(present if limit is None else limit, "limit")
     total = min(limit or present, present)
     first, stop = shard_range(total, batch_size, *shard) if shard else (0, total)
     batches = data.evaluation_batches(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aad_tf.data.augmentation import AUGMENTATIONS
 from aad_tf.data.batches import available, evaluation_batches, info, load, training_batches
-from aad_tf.data.boxes import canonical_boxes, check_boxes, object_masks
 from aad_tf.data.boxes.adapters import from_tuples, with_keras_cv
 from aad_tf.data.boxes.batches import boxed_available, boxed_batches, boxed_info
+from aad_tf.data.boxes.formats import canonical_boxes, check_boxes, object_masks
 from aad_tf.data.description import DatasetInfo, DatasetNotFoundError
 from aad_tf.data.sharding.sharing import ReplicaShare, steps_per_epoch
 

@@ -1,7 +1,7 @@
 """Random changes of training images that a resumed run repeats exactly.
 
 "inception" are the changes that InceptionV3 is trained with, as in the network's public training
-code in its fast form: a box of 8% to 100% of the picture's area whose sides have a ratio of 3/4
+code in its fast form: a box of 8% to 100% of the image's area whose sides have a ratio of 3/4
 to 4/3, resized bilinearly; mirrored half of the time; brightness changed by up to 32/255 and then,
 in colour, saturation by a factor of 0.5 to 1.5; values cut to [0, 1].
 """
@@ -13,7 +13,10 @@ from typing import Any
 
 import tensorflow as tf
 
-# Least part of the picture's area that a crop keeps, and the widest ratio of its sides.
+from aad_tf.checks import check_choice
+from aad_tf.data.images import resized
+
+# Least part of the image's area that a crop keeps, and the widest ratio of its sides.
 _LEAST_AREA = 0.5
 _WIDEST_RATIO = 4.0 / 3.0
 
@@ -33,7 +36,7 @@ def augmented(
     kind: str,
     seed: tf.Tensor,
     *,
-    image_size: int = 0,
+    size: tuple[int, int] | None = None,
     start: Any = 0,
     whole: Any = None,
 ) -> tf.Tensor:
@@ -48,8 +51,8 @@ def augmented(
             out and resizes a random half or more; "inception", the changes InceptionV3 is
             trained with (above).
         seed: int64 `[2]`; the same seed gives the same images.
-        image_size: side of the images returned; 0 keeps that of `images`.
-        start: place of the first of `images` in their batch.
+        size: (height, width) of the images returned; None keeps that of `images`.
+        start: index of the first of `images` in their batch.
         whole: number of images of their batch; None if `images` are all.
 
     Returns:
@@ -61,47 +64,41 @@ def augmented(
     Example:
         >>> augmented(images, "flip", tf.constant([0, 7], tf.int64))
     """
-    if kind not in AUGMENTATIONS:
-        raise ValueError(f"Unknown augmentation {kind!r}. Known: {', '.join(AUGMENTATIONS)}.")
+    check_choice(kind, AUGMENTATIONS, "augmentation")
     if kind == "none":
-        return resized(images, image_size)
+        return resized(images, size)
     count = tf.shape(images)[0]
     start = tf.cast(start, tf.int32)
     if kind == "inception":
-        return _each_as_inception(images, seed, start, image_size)
+        return _each_as_inception(images, seed, start, size)
     drawn = count if whole is None else tf.cast(whole, tf.int32)
-    own = slice(start, start + count)
+    local = slice(start, start + count)
     seeds = tf.random.experimental.stateless_split(seed, 4)
-    mirrored = (tf.random.stateless_uniform([drawn], seeds[0]) < 0.5)[own]
+    mirrored = (tf.random.stateless_uniform([drawn], seeds[0]) < 0.5)[local]
     if kind == "flip":
         flipped = tf.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
-        return resized(flipped, image_size)
-    boxes = tf.stack(_random_boxes(drawn, seeds[1:]), axis=1)[own]
+        return resized(flipped, size)
+    boxes = tf.stack(_random_boxes(drawn, seeds[1:]), axis=1)[local]
     # A box with its sides exchanged is read mirrored, so one operation crops, flips and resizes.
     boxes = tf.where(mirrored[:, None], tf.gather(boxes, [0, 3, 2, 1], axis=1), boxes)
-    size = [image_size, image_size] if image_size else tf.shape(images)[1:3]
-    return tf.image.crop_and_resize(images, boxes, tf.range(count), size)
-
-
-def resized(images: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Resizes images bilinearly to a square; a size of 0 leaves them as they are."""
-    return tf.image.resize(images, (image_size, image_size)) if image_size else images
+    box_size = tf.shape(images)[1:3] if size is None else size
+    return tf.image.crop_and_resize(images, boxes, tf.range(count), box_size)
 
 
 def _each_as_inception(
-    images: tf.Tensor, seed: tf.Tensor, start: tf.Tensor, image_size: int
+    images: tf.Tensor, seed: tf.Tensor, start: tf.Tensor, size: tuple[int, int] | None
 ) -> tf.Tensor:
-    """Every image with a seed of its own, made of its place in the batch."""
+    """Every image with its own seed, made of its index in the batch."""
+    size = size or tuple(images.shape[1:3])
 
     def change(example: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        image, place = example
-        key = tf.random.experimental.stateless_fold_in(seed, place)
-        return inception_picture(tf.shape(image), _cropping(image), key, size)
+        image, index = example
+        key = tf.random.experimental.stateless_fold_in(seed, index)
+        return inception_image(tf.shape(image), _cropping(image), key, size)
 
-    size = (image_size, image_size) if image_size else tuple(images.shape[1:3])
-    places = tf.cast(start + tf.range(tf.shape(images)[0]), seed.dtype)
+    indices = tf.cast(start + tf.range(tf.shape(images)[0]), seed.dtype)
     signature = tf.TensorSpec((*size, images.shape[3]), images.dtype)
-    return tf.map_fn(change, (images, places), fn_output_signature=signature)
+    return tf.map_fn(change, (images, indices), fn_output_signature=signature)
 
 
 def _cropping(image: tf.Tensor):
@@ -118,20 +115,20 @@ def _random_boxes(count: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
     root = tf.exp(0.5 * tf.random.stateless_uniform([count], seeds[1], -log_ratio, log_ratio))
     height = tf.minimum(tf.sqrt(area) * root, 1.0)
     width = tf.minimum(tf.sqrt(area) / root, 1.0)
-    place = tf.random.stateless_uniform([2, count], seeds[2])
-    top, left = place[0] * (1.0 - height), place[1] * (1.0 - width)
+    offset = tf.random.stateless_uniform([2, count], seeds[2])
+    top, left = offset[0] * (1.0 - height), offset[1] * (1.0 - width)
     return top, left, top + height, left + width
 
 
 def random_window(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draws a box; a picture that none fits into is kept whole.
+    """Draws a box; an image that none fits into is kept whole.
 
     Args:
         shape: int32 `[3]`: height, width, channels.
         seed: int `[2]`.
 
     Returns:
-        int32 `[4]`: top, left, height, width in pixels, all within the picture.
+        int32 `[4]`: top, left, height, width in pixels, all within the image.
     """
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
@@ -146,13 +143,13 @@ def random_window(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.concat([begin[:2], size[:2]], axis=0)
 
 
-def inception_picture(
+def inception_image(
     shape: tf.Tensor,
     crop: Callable[[tf.Tensor], tf.Tensor],
     seed: tf.Tensor,
     size: tuple[int, int],
 ) -> tf.Tensor:
-    """Changes one picture.
+    """Changes one image as "inception" does.
 
     Args:
         shape: int32 `[3]`: its height, width and channels.
@@ -170,7 +167,7 @@ def inception_picture(
     # A branch and tf.reverse take a tenth of the time of tf.where and a slice.
     image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
     image += tf.random.stateless_uniform([], seeds[2], -BRIGHTNESS, BRIGHTNESS)
-    # Gray pictures have no saturation.
+    # Gray images have no saturation.
     if image.shape[-1] == 3:
         factor = tf.random.stateless_uniform([], seeds[3], *SATURATION)
         image = saturated(image, factor)

@@ -8,25 +8,25 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from aad_tf.data.arguments import check_at_least, check_choice, check_image_size
+from aad_tf.checks import check_choice, check_count
 from aad_tf.data.augmentation import AUGMENTATIONS
-from aad_tf.data.description import SPLITS, DatasetInfo
+from aad_tf.data.description import SPLITS, DatasetInfo, PathLike
 from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.training import StreamedImageNet
-from aad_tf.data.sharding.requests import (
-    EvaluationRequest,
-    PathLike,
-    TrainingRequest,
-)
+from aad_tf.data.images import ImageSize, sides
+from aad_tf.data.sharding.requests import BoxedRequest, EvaluationRequest, TrainingRequest
 from aad_tf.data.sharding.sharing import WHOLE, ReplicaShare
 from aad_tf.data.small import digits, tfds_source
 from aad_tf.data.small.in_memory import InMemory
 
 
 class Source(Protocol):
-    """Where the examples of a data set come from; gets only what was checked."""
+    """Where the examples of a data set come from; gets only what was checked.
 
-    def info(self, data_dir: PathLike | None) -> DatasetInfo:
+    The names of splits mean the same in every method, with boxes or without.
+    """
+
+    def info(self, data_dir: PathLike | None, annotations: PathLike | None) -> DatasetInfo:
         """Describes the copy in a directory."""
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
@@ -38,13 +38,21 @@ class Source(Protocol):
     def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
         """Endless batches of the training split."""
 
+    def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
+        """Single examples as dictionaries with boxes, in the stored order."""
+
 
 _SOURCES: dict[str, Source] = {
-    "digits": InMemory(lambda _: digits.info(), lambda split, _: digits.examples(split)),
+    "digits": InMemory(
+        lambda _: digits.info(),
+        lambda split, _: digits.examples(split),
+        lambda request, _: digits.stored(request),
+    ),
     **{
         name: InMemory(
             functools.partial(tfds_source.info, name),
             functools.partial(tfds_source.examples, name),
+            functools.partial(tfds_source.stored, name),
         )
         for name in tfds_source.NAMES
     },
@@ -62,32 +70,40 @@ def available() -> tuple[str, ...]:
     return tuple(sorted(_SOURCES))
 
 
-def info(name: str, data_dir: PathLike | None = None, image_size: int = 0) -> DatasetInfo:
+def info(
+    name: str,
+    data_dir: PathLike | None = None,
+    image_size: ImageSize = 0,
+    annotations: PathLike | None = None,
+) -> DatasetInfo:
     """Describes a data set without decoding its images.
 
     Args:
         name: one of `available()`.
         data_dir: a TFDS data directory; None takes the environment variable
             TFDS_DATA_DIR, else "~/tensorflow_datasets". "digits" needs none.
-        image_size: side that images are resized to; 0 is the data's own.
+        image_size: height and width, or one number for both, that images are resized to; 0 or
+            None is the data's own.
+        annotations: the box archive of "imagenet2012", which the description then covers.
 
     Returns:
-        A `DatasetInfo`.
+        A `DatasetInfo`. A copy of "imagenet2012" may have the published validation images alone,
+        its split "test"; asking `num_examples` for another split then says how to get it.
 
     Raises:
-        ValueError: for an unknown name (the message lists the near ones), or an image size that
-            is none.
+        ValueError: for an unknown name (the message lists the near ones), an image size that is
+            none, annotations for a data set that keeps its own boxes or none.
         DatasetNotFoundError: if the directory does not hold the data set.
 
     Example:
         >>> aad_tf.data.info("digits").num_examples
         {'train': 1297, 'validation': 140, 'test': 360}
     """
-    check_image_size(image_size)
-    found = _source(name).info(data_dir)
-    if not image_size:
+    size, source = sides(image_size), source_of(name, annotations)
+    found = source.info(data_dir, annotations)
+    if size is None:
         return found
-    return dataclasses.replace(found, image_shape=(image_size, image_size, found.image_shape[2]))
+    return dataclasses.replace(found, image_shape=(*size, found.image_shape[2]))
 
 
 def load(name: str, split: str, data_dir: PathLike | None = None) -> tf.data.Dataset:
@@ -95,8 +111,10 @@ def load(name: str, split: str, data_dir: PathLike | None = None) -> tf.data.Dat
 
     Args:
         name: one of `available()`.
-        split: "train", "validation" or "test". The validation split is carved from
-            the published training split and shares no example with "train".
+        split: "train", "validation" or "test". "validation" is the end of the published
+            training split and shares no example with "train"; "test" is the published test
+            split or, of "tiny_imagenet_boxes" and "imagenet2012", whose published test images
+            have no labels, the published validation split.
         data_dir: as for `info`.
 
     Returns:
@@ -111,8 +129,8 @@ def load(name: str, split: str, data_dir: PathLike | None = None) -> tf.data.Dat
         >>> image.shape
         TensorShape([28, 28, 1])
     """
-    source = _source(name)
-    check_choice("split", split, SPLITS)
+    source = source_of(name)
+    check_choice(split, SPLITS, "split")
     return source.examples(split, data_dir)
 
 
@@ -123,7 +141,7 @@ def evaluation_batches(
     data_dir: PathLike | None = None,
     limit: int | None = None,
     *,
-    image_size: int = 0,
+    image_size: ImageSize = 0,
     share: ReplicaShare = WHOLE,
     start: int = 0,
 ) -> tf.data.Dataset:
@@ -132,21 +150,22 @@ def evaluation_batches(
     Args:
         name: one of `available()`.
         split: "train", "validation" or "test".
-        batch_size: examples a batch, at least 1. The last batch may be shorter.
+        batch_size: examples per batch, at least 1. The last batch may be shorter.
         data_dir: as for `info`.
         limit: use only the first `limit` examples; None, or more than there are, is all.
-        image_size: side that images are resized to, bilinearly; 0 is the data's own.
-        share: replicas to feed, as for `training_batches`; every share has as many elements for
-            each replica as another.
+        image_size: as for `info`; images are resized bilinearly.
+        share: replicas to feed, as for `training_batches`; every worker gets as many elements
+            per replica as another.
         start: leave out so many examples at the beginning of the split; they are never decoded.
             Batches are cut from there on. `limit` counts from the beginning of the split all the
-            same: the examples are those of the places `start` to `limit` - 1.
+            same: the examples have the indices `start` to `limit` - 1.
 
     Returns:
         A finite dataset of (images float32 [batch, height, width, channels] in
         [0, 1], labels int32 [batch]).
 
     Raises:
+        TypeError: a batch size, limit or start that is not an integer.
         ValueError: for an unknown name or split, a batch size or limit below 1 or below the
             number of replicas, an image size that is none, a start that leaves nothing.
         DatasetNotFoundError: if the directory does not hold the data set.
@@ -155,14 +174,13 @@ def evaluation_batches(
         >>> len(aad_tf.data.evaluation_batches("digits", "test", 100))
         4
     """
-    source = _source(name)
-    check_choice("split", split, SPLITS)
-    check_at_least("batch_size", batch_size, 1)
+    source = source_of(name)
+    check_choice(split, SPLITS, "split")
+    check_count(batch_size, "batch_size")
     if limit is not None:
-        check_at_least("limit", limit, 1)
-    check_at_least("start", start, 0)
-    check_image_size(image_size)
-    request = EvaluationRequest(split, batch_size, limit, image_size, share, start)
+        check_count(limit, "limit")
+    check_count(start, "start", 0)
+    request = EvaluationRequest(split, batch_size, limit, sides(image_size), share, start)
     return source.evaluation(request, data_dir)
 
 
@@ -175,7 +193,7 @@ def training_batches(
     start_step: int = 0,
     augmentation: str = "none",
     *,
-    image_size: int = 0,
+    image_size: ImageSize = 0,
     share: ReplicaShare = WHOLE,
     limit: int | None = None,
 ) -> tf.data.Dataset:
@@ -186,24 +204,29 @@ def training_batches(
     an uninterrupted stream. A data set kept in memory has only its indices shuffled and costs
     nothing to enter anywhere; "imagenet2012" is streamed, see `aad_tf.data.imagenet.training`.
 
-    With a share the stream holds, for every batch, one element for each replica fed, in order,
-    as `tf.distribute.Strategy.distribute_datasets_from_function` expects. The elements of all
-    replicas, put together, are the batch that one replica alone would get, bit for bit (of a
-    data set kept in memory); each worker touches only the images of its own replicas.
+    No iterator is saved: a checkpoint holds the epoch and the step
+    (`aad_tf.checkpoints.ResumableCheckpoint`), training hands them on as `start_epoch` and
+    `start_step`, `TrainingRequest.first_step` turns them into the first batch, and from there
+    `small.in_memory` or `sharding.replica_stream` continue.
+
+    With a `share` of several replicas the stream holds, for every batch, one element per replica
+    fed, in order, as `tf.distribute.Strategy.distribute_datasets_from_function` expects. The
+    elements of all replicas, put together, are the batch that one replica alone would get, bit for
+    bit (of a data set kept in memory); each worker touches only the images of its own replicas.
 
     Args:
         name: one of `available()`.
-        batch_size: examples a batch of all replicas together, at least 1. The last batch of an
+        batch_size: examples per batch of all replicas together, at least 1. The last batch of an
             epoch may be shorter; see `steps_per_epoch`.
         seed: integer from 0 to 2**63 - 1; other seeds give other orders.
         data_dir: as for `info`.
         start_epoch: first epoch, from 0.
         start_step: batches to leave out; a whole epoch's worth moves on to the next.
         augmentation: "none", "flip" (half of the images mirrored), "crop_flip" (a random half
-            or more of the picture besides) or "inception" (a random box of 8% or more, mirrored
+            or more of the image besides) or "inception" (a random box of 8% or more, mirrored
             or not, brightness and saturation changed); drawn from `seed` and the batch's number
             alone.
-        image_size: side that images are resized to, bilinearly; 0 is the data's own.
+        image_size: as for `info`; images are resized bilinearly.
         share: replicas to feed; by default one replica that gets whole batches.
         limit: an epoch has the first `limit` examples of the split only; None, or more than there
             are, is all.
@@ -213,6 +236,7 @@ def training_batches(
         [0, 1], labels int32 [batch]).
 
     Raises:
+        TypeError: a batch size, limit, seed or start that is not an integer.
         ValueError: for an unknown name or augmentation, a batch size or limit below 1 or below the
             number of replicas, fewer examples than replicas, a negative seed or start, an image
             size that is none.
@@ -222,21 +246,30 @@ def training_batches(
         >>> batches = aad_tf.data.training_batches("digits", batch_size=100, seed=1)
         >>> model.fit(batches, steps_per_epoch=13, epochs=5)
     """
-    source = _source(name)
-    check_at_least("batch_size", batch_size, 1)
-    check_at_least("seed", seed, 0)
-    check_at_least("start_epoch", start_epoch, 0)
-    check_at_least("start_step", start_step, 0)
-    check_choice("augmentation", augmentation, AUGMENTATIONS)
+    source = source_of(name)
+    check_count(batch_size, "batch_size")
+    check_count(seed, "seed", 0)
+    check_count(start_epoch, "start_epoch", 0)
+    check_count(start_step, "start_step", 0)
+    check_choice(augmentation, AUGMENTATIONS, "augmentation")
     if limit is not None:
-        check_at_least("limit", limit, 1)
-    check_image_size(image_size)
+        check_count(limit, "limit")
     request = TrainingRequest(
-        batch_size, seed, start_epoch, start_step, augmentation, image_size, share, limit
+        batch_size, seed, start_epoch, start_step, augmentation, sides(image_size), share, limit
     )
     return source.training(request, data_dir)
 
 
-def _source(name: str) -> Source:
-    check_choice("data set", name, available())
+def source_of(name: str, annotations: PathLike | None = None) -> Source:
+    """Returns where a data set comes from, for the streams of this package.
+
+    Raises:
+        ValueError: for an unknown name, or annotations for a data set that takes none.
+    """
+    check_choice(name, available(), "data set")
+    if annotations is not None and name != imagenet.NAME:
+        raise ValueError(
+            f"annotations belong to {imagenet.NAME!r} alone; {name!r} keeps the boxes it has "
+            "beside its images. Leave annotations out."
+        )
     return _SOURCES[name]

@@ -30,7 +30,7 @@ def test_inception_v3_on_imagenet_with_official_boxes(tmp_path: Path) -> None:
     weights = tmp_path / "inception.weights.h5"
     models.build("inception_v3", (299, 299, 3), len(WNIDS)).save_weights(weights)
     output = tmp_path / "out" / "photographs.jsonl.gz"
-    flags = ("--network=inception_v3", f"--weights={weights}", "--split=validation")
+    flags = ("--network=inception_v3", f"--weights={weights}", "--split=test")
     attack = ("--attack=step_ll", "--epsilon=4/255", "--rounds=1", "--batch_size=2")
     done = run(
         *flags, *attack, f"--data_dir={copy}", f"--annotations={boxes}", f"--output={output}"
@@ -62,7 +62,7 @@ def test_an_archive_of_other_pictures_is_refused(tmp_path: Path) -> None:
     copy = write_images(tmp_path / "data")
     other = {"val/elsewhere_00000001.xml": xml(1, (375, 500), [(1, 1, 1, 9, 9)])}
     boxes = pack(tmp_path / "other.tgz", other)
-    flags = ("--network=inception_v3", "--split=validation", f"--data_dir={copy}")
+    flags = ("--network=inception_v3", "--split=test", f"--data_dir={copy}")
     attack = ("--attack=fgsm", "--epsilon=4/255", f"--output={tmp_path / 'x.jsonl'}")
     done = run(*flags, *attack, f"--annotations={boxes}")
     assert done.returncode == 2

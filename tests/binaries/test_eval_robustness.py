@@ -192,7 +192,7 @@ def test_mistakes_of_every_kind_have_a_clear_message(model_dir, tmp_path):
         ([model, "--attacks=fgms(epsilon=0.1)"], "Did you mean 'fgsm'"),
         ([model, "--attacks=fgsm(epsilon=8)"], "Was 8/255 = 0.03137 meant?"),
         ([model, "--dataset=mnist", f"--data_dir={tmp_path}"], "Set TFDS_DATA_DIR"),
-        ([model, "--batch_size=0"], "batch_size must be an integer of at least 1"),
+        ([model, "--batch_size=0"], "batch_size must be at least 1"),
         ([f"--saved_model={model_dir}/saved_model"], "give --dataset and --attacks too"),
         ([f"--saved_model={tmp_path}", "--dataset=digits", "--attacks=fgsm(0.1)"], "no SavedModel"),
         ([], "Give either --model_dir or --saved_model"),

@@ -123,8 +123,8 @@ def test_shards_are_the_batches_of_the_whole(small, shard):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"limit": 0}, "limit must be an integer of at least 1, got 0"),
-        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+        ({"limit": 0}, "limit must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"split": "tests"}, "Unknown split 'tests'. Did you mean 'test'"),
     ],
 )

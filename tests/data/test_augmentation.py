@@ -72,7 +72,7 @@ def test_a_stream_that_starts_later_has_the_same_images():
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="Known: none, flip, crop_flip, inception"):
+    with pytest.raises(ValueError, match="Known: crop_flip, flip, inception, none"):
         augmented(tf.constant(ramps(1)), "rotate", seed())
     with pytest.raises(ValueError, match="Did you mean 'flip'"):
         data.training_batches("digits", 10, 0, augmentation="flipp")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf.data.augmentation import augmented, inception_picture, random_window, saturated
+from aad_tf.data.augmentation import augmented, inception_image, random_window, saturated
 
 
 def seed(number):
@@ -99,7 +99,7 @@ def test_half_of_the_pictures_are_mirrored():
 
 def test_values_stay_within_range():
     images = tf.random.stateless_uniform([40, 16, 16, 3], [5, 6])
-    found = augmented(images, "inception", seed(3), image_size=24).numpy()
+    found = augmented(images, "inception", seed(3), size=(24, 24)).numpy()
     assert found.shape == (40, 24, 24, 3) and found.dtype == np.float32
     assert found.min() == 0 and found.max() == 1
 
@@ -115,7 +115,7 @@ def test_a_slice_is_changed_as_in_its_batch():
 def test_seeds_repeat_and_differ():
     image = tf.random.stateless_uniform([30, 40, 3], [1, 2])
     first, again, other = (
-        inception_picture(tf.shape(image), cropping(image), seed(n), (16, 16)).numpy()
+        inception_image(tf.shape(image), cropping(image), seed(n), (16, 16)).numpy()
         for n in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.data.arguments import check_at_least
-from aad_tf.data.boxes import CANONICAL, canonical_boxes, check_boxes
-from aad_tf.data.boxes.batches import Example, ImageSize, in_batches, sides, unit_range
+from aad_tf.checks import check_count
+from aad_tf.data.boxes.batches import Example, in_batches
+from aad_tf.data.boxes.formats import CANONICAL, canonical_boxes, check_boxes
+from aad_tf.data.images import ImageSize, sides, unit_range
 
 _EXPECTED = (
     "Expected single examples (image [height, width, channels], label [], boxes [n, 4]) with, "
@@ -58,10 +59,10 @@ def from_tuples(
         ...     lambda e: (e["image"], e["labels"][0], e["objects"]["bbox"], e["objects"]["label"]))
         >>> batches = aad_tf.data.from_tuples(mine, batch_size=16, image_size=224)
     """
-    check_at_least("batch_size", batch_size, 1)
-    check_at_least("start", start, 0)
+    check_count(batch_size, "batch_size")
+    check_count(start, "start", 0)
     if stop is not None:
-        check_at_least("stop", stop, start)
+        check_count(stop, "stop", start)
     size = sides(image_size)
     _check_specs(dataset.element_spec, size)
 

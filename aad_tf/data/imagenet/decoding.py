@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.data.augmentation import augmented, inception_picture
+from aad_tf.data.augmentation import augmented, inception_image
 from aad_tf.data.imagenet.boxes import BoxIndex
 
 CENTRAL_FRACTION = 0.875
-# Scaling a photograph for its annotators rounds its sides; another shape is another picture.
+# Scaling a photograph for its annotators rounds its sides; another shape is another image.
 _ASPECT_TOLERANCE = 0.02
 
 Example = dict[str, tf.Tensor]
@@ -28,7 +28,7 @@ def joined(index: BoxIndex) -> Callable[[Example], Example]:
 
     It takes "image" uint8, "label" and "file_name", and gives "image" float32 in [0, 1],
     "label", "boxes" and "box_labels"; no boxes for an image without annotation. In a graph
-    it raises tf.errors.InvalidArgumentError for an annotation of a picture of another shape.
+    it raises tf.errors.InvalidArgumentError for an annotation of an image of another shape.
     """
     count = len(index.stems)
     with tf.device("CPU:0"):
@@ -60,7 +60,7 @@ def joined(index: BoxIndex) -> Callable[[Example], Example]:
 
 
 def _same_shape(stem: tf.Tensor, image: tf.Tensor, annotated: tf.Tensor) -> list[tf.Operation]:
-    """Refuses an annotation of a picture of another shape (not of another size)."""
+    """Refuses an annotation of an image of another shape (not of another size)."""
     stored = tf.shape(image)[:2]
     height, width = tf.unstack(tf.cast(stored, tf.float32))
     annotated_height, annotated_width = tf.unstack(tf.cast(annotated, tf.float32))
@@ -92,7 +92,7 @@ def central_window(size: tf.Tensor) -> tf.Tensor:
 
 
 def central_crop(example: Example, image_size: tuple[int, int]) -> Example:
-    """Prepares a picture as InceptionV3 is evaluated; boxes follow.
+    """Prepares an image as InceptionV3 is evaluated; boxes follow.
 
     Args:
         example: "image" float `[H, W, C]`, "boxes" `[n, 4]` canonical, "box_labels" `[n]`.
@@ -138,40 +138,39 @@ def parser(builder: Any) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     return parse
 
 
-def central_picture(jpeg: tf.Tensor, image_size: int) -> tf.Tensor:
+def central_image(jpeg: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """The central 87.5% of each side as `central_crop` gives it.
 
     Args:
         jpeg: scalar string, a JPEG file.
-        image_size: side of the result.
+        size: (height, width) of the result.
 
     Returns:
-        float32 `[image_size, image_size, 3]` in [0, 1].
+        float32 `[*size, 3]` in [0, 1].
     """
-    # Decoded whole: the edges of a part would differ a little from those of the picture's crop.
+    # Decoded whole: the edges of a part would differ a little from those of the image's crop.
     image = tf.cast(tf.image.decode_jpeg(jpeg, channels=3), tf.float32) / 255.0
     window = central_window(tf.shape(image)[:2])
     central = tf.image.crop_to_bounding_box(image, *tf.unstack(window))
-    return tf.image.resize(central, (image_size, image_size))
+    return tf.image.resize(central, size)
 
 
-def changed_picture(jpeg: tf.Tensor, kind: str, key: tf.Tensor, image_size: int) -> tf.Tensor:
-    """A picture for training.
+def changed_image(jpeg: tf.Tensor, kind: str, key: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """An image for training.
 
     Args:
         jpeg: scalar string, a JPEG file.
-        kind: one of `aad_tf.data.AUGMENTATIONS`; all but "inception" change the central picture.
-        key: int64 `[2]`; the same key gives the same picture.
-        image_size: side of the result.
+        kind: one of `aad_tf.data.AUGMENTATIONS`; all but "inception" change the central part.
+        key: int64 `[2]`; the same key gives the same image.
+        size: (height, width) of the result.
 
     Returns:
-        float32 `[image_size, image_size, 3]` in [0, 1].
+        float32 `[*size, 3]` in [0, 1].
     """
     if kind == "inception":
         shape = tf.image.extract_jpeg_shape(jpeg)
-        size = (image_size, image_size)
-        return inception_picture(shape, functools.partial(_decoded, jpeg), key, size)
-    return augmented(central_picture(jpeg, image_size)[None], kind, key)[0]
+        return inception_image(shape, functools.partial(_decoded, jpeg), key, size)
+    return augmented(central_image(jpeg, size)[None], kind, key)[0]
 
 
 def _decoded(jpeg: tf.Tensor, window: tf.Tensor) -> tf.Tensor:

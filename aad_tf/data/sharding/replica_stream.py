@@ -19,9 +19,12 @@ _ORDER = 2
 class ReplicaStream:
     """Batches of one replica, made of records in a random order.
 
+    It begins at `request.start_epoch` and `request.start_step`: the records that lie before in that
+    epoch are read again and dropped undecoded, earlier epochs are not read.
+
     Args:
         request: what is asked for.
-        cut: the epoch, shared so that it feeds this replica alone.
+        cut: the epoch, cut so that it feeds this replica alone.
         parts: where its examples are in the epochs 0 .. replicas - 1, from which on they repeat;
             see `aad_tf.data.sharding.shared_epoch.replica_parts`.
         buffer_records: records mixed.
@@ -55,14 +58,14 @@ class ReplicaStream:
         first_epoch, first_step = self._first
 
         def numbered(epoch: tf.Tensor) -> tf.data.Dataset:
-            """(Number of the batch, place in its slice, record) of an epoch."""
+            """(Number of the batch, index in its slice, record) of an epoch."""
             step = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
             skipped = step * self._usual_size
             records = self._records(epoch).skip(skipped).enumerate(skipped)
-            return records.map(lambda place, record: (*self._numbered(epoch, place), record))
+            return records.map(lambda index, record: (*self._numbered(epoch, index), record))
 
-        def made(number: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return number, *example(record, self._key(number, place))
+        def made(number: tf.Tensor, index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return number, *example(record, self._key(number, index))
 
         epochs = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(numbered)
         examples = epochs.map(made, tf.data.AUTOTUNE, deterministic=True)
@@ -75,18 +78,18 @@ class ReplicaStream:
         key = self._folded(_ORDER, epoch, tf.constant(self._cut.share.first, tf.int64))
         return shuffled_records(parts, key, self._buffer_records)
 
-    def _numbered(self, epoch: tf.Tensor, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The batch, counted from the first of the first epoch, and the place in its slice."""
-        step = tf.minimum(place // self._usual_size, self._cut.steps - 1)
-        return epoch * self._cut.steps + step, place - step * self._usual_size
+    def _numbered(self, epoch: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The batch, counted from the first of the first epoch, and the index in its slice."""
+        step = tf.minimum(index // self._usual_size, self._cut.steps - 1)
+        return epoch * self._cut.steps + step, index - step * self._usual_size
 
     def _slice(self, number: tf.Tensor) -> Slice:
         return self._cut.slice_of(number % self._cut.steps)
 
-    def _key(self, number: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    def _key(self, number: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
         part = self._slice(number)
         drawing = self._cut.drawing(number // self._cut.steps, part.step)
-        return self._folded(_AUGMENTATION, drawing, part.start + place)
+        return self._folded(_AUGMENTATION, drawing, part.start + index)
 
     def _folded(self, purpose: int, *numbers: tf.Tensor) -> tf.Tensor:
         key = tf.stack([self._seed, tf.constant(purpose, tf.int64)])

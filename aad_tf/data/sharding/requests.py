@@ -1,13 +1,47 @@
-"""What a stream is asked for."""
+"""What a stream is asked for, and the stored examples that answer it."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
+from aad_tf.checks import check_count
+from aad_tf.data.description import PathLike
 from aad_tf.data.sharding.sharing import WHOLE, ReplicaShare
 
-PathLike = str | os.PathLike[str]
+# (height, width) of the images given; None leaves them at the data's own size.
+Sides = tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class BoxedRequest:
+    """Which part of a split is wanted with boxes; see `aad_tf.data.boxed_batches`.
+
+    Attributes:
+        split: "train", "validation" or "test".
+        start: index of the first example.
+        stop: index after the last example; None is the end.
+        size: sides that the images will be resized to, for a source that crops them first.
+        annotations: the box archive of "imagenet2012".
+    """
+
+    split: str
+    start: int = 0
+    stop: int | None = None
+    size: Sides = None
+    annotations: PathLike | None = None
+
+    def span(self, num_examples: int) -> tuple[int, int]:
+        """Returns [start, stop) within a split of so many examples.
+
+        Raises:
+            TypeError, ValueError: not integers, reversed, or a start beyond the split.
+        """
+        check_count(self.start, "start", 0)
+        if self.stop is not None:
+            check_count(self.stop, "stop", self.start)
+        if self.start > num_examples:
+            raise ValueError(f"start is {self.start}, but the split has {num_examples} examples.")
+        return self.start, num_examples if self.stop is None else min(self.stop, num_examples)
 
 
 @dataclass(frozen=True)
@@ -16,22 +50,22 @@ class EvaluationRequest:
 
     Attributes:
         split: "train", "validation" or "test".
-        batch_size: examples a batch of all replicas.
+        batch_size: examples per batch of all replicas.
         limit: use only so many examples; None is all.
-        image_size: side of the images; 0 is the data's own.
+        size: sides of the images.
         share: the replicas fed.
-        start: the first of these examples that is given.
+        start: index of the first example that is given.
     """
 
     split: str
     batch_size: int
     limit: int | None = None
-    image_size: int = 0
+    size: Sides = None
     share: ReplicaShare = WHOLE
     start: int = 0
 
     def span(self, num_examples: int) -> tuple[int, int]:
-        """Returns [start, stop), the places of the examples given of a split.
+        """Returns [start, stop), the indices of the examples given of a split.
 
         Args:
             num_examples: examples of the split.
@@ -43,9 +77,34 @@ class EvaluationRequest:
         if self.start >= stop:
             raise ValueError(
                 f"start is {self.start}, but there are {stop} examples, the first of which has "
-                f"place 0: nothing would be left."
+                f"index 0: nothing would be left."
             )
         return self.start, stop
+
+
+@dataclass(frozen=True)
+class StoredRange:
+    """Examples that follow one another in a split as TFDS stores it.
+
+    Attributes:
+        split: TFDS's name of the stored split.
+        start: index of the first example there.
+        stop: index after the last.
+    """
+
+    split: str
+    start: int
+    stop: int
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples."""
+        return self.stop - self.start
+
+    def part(self, request: BoxedRequest | EvaluationRequest) -> StoredRange:
+        """What a request asks for of it; raises as its `span`."""
+        start, stop = request.span(self.num_examples)
+        return StoredRange(self.split, self.start + start, self.start + stop)
 
 
 @dataclass(frozen=True)
@@ -53,12 +112,12 @@ class TrainingRequest:
     """How to train; see `aad_tf.data.training_batches`.
 
     Attributes:
-        batch_size: examples a batch of all replicas.
+        batch_size: examples per batch of all replicas.
         seed: of orders and augmentation.
         start_epoch: first epoch.
         start_step: batches left out.
         augmentation: one of `aad_tf.data.AUGMENTATIONS`.
-        image_size: side of the images; 0 is the data's own.
+        size: sides of the images.
         share: the replicas fed.
         limit: use only so many examples; None is all.
     """
@@ -68,10 +127,14 @@ class TrainingRequest:
     start_epoch: int = 0
     start_step: int = 0
     augmentation: str = "none"
-    image_size: int = 0
+    size: Sides = None
     share: ReplicaShare = WHOLE
     limit: int | None = None
 
     def first_step(self, steps: int) -> tuple[int, int]:
-        """Returns the epoch and the step to begin at, given the steps of an epoch."""
+        """Returns the epoch and the step that a resumed stream begins at.
+
+        Args:
+            steps: batches of an epoch; `start_step` beyond them moves on to later epochs.
+        """
         return self.start_epoch + self.start_step // steps, self.start_step % steps

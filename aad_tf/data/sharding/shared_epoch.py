@@ -15,8 +15,8 @@ class Slice(NamedTuple):
 
     Attributes:
         step: number of the batch in its epoch.
-        batch_start: place of the batch's first example in the epoch.
-        start: place of the slice's first example in the batch.
+        batch_start: index of the batch's first example in the epoch.
+        start: index of the slice's first example in the batch.
         size: examples of the slice.
         batch_size: examples of the batch.
     """
@@ -28,19 +28,19 @@ class Slice(NamedTuple):
     batch_size: tf.Tensor
 
     @property
-    def places(self) -> slice:
-        """The places of the slice's examples in the epoch."""
+    def indices(self) -> slice:
+        """The indices of the slice's examples in the epoch."""
         start = self.batch_start + self.start
         return slice(start, start + self.size)
 
 
 @dataclass(frozen=True)
 class SharedEpoch:
-    """What a worker is given of an epoch; its elements are slices, by batch and then by replica.
+    """What a worker is given of an epoch: per-replica slices, by batch and then by replica.
 
     Attributes:
         num_examples: examples of the epoch.
-        batch_size: examples a batch of all replicas together.
+        batch_size: examples per batch of all replicas together.
         share: the replicas fed.
 
     Raises:
@@ -74,20 +74,20 @@ class SharedEpoch:
         start, stop = slice_bounds(end - first, replica, self.share.total)
         return Slice(step, first, start, stop - start, end - first)
 
-    def element_at(self, place: tf.Tensor) -> tf.Tensor:
+    def element_at(self, index: tf.Tensor) -> tf.Tensor:
         """The element in which an example (int64, from 0) is, or -1 if it is another worker's."""
-        step = tf.minimum(place // self.batch_size, self.steps - 1)
+        step = tf.minimum(index // self.batch_size, self.steps - 1)
         first, end = batch_bounds(step, self.num_examples, self.batch_size, self.share.total)
-        fed = replica_at(place - first, end - first, self.share.total) - self.share.first
-        own = (fed >= 0) & (fed < self.share.count)
-        return tf.where(own, step * self.share.count + fed, -1)
+        fed = replica_at(index - first, end - first, self.share.total) - self.share.first
+        local = (fed >= 0) & (fed < self.share.count)
+        return tf.where(local, step * self.share.count + fed, -1)
 
 
-def replica_at(place: tf.Tensor, size: tf.Tensor, replicas: int) -> tf.Tensor:
-    """Returns the replica in whose slice a place of a batch lies; undoes `slice_bounds`.
+def replica_at(index: tf.Tensor, size: tf.Tensor, replicas: int) -> tf.Tensor:
+    """Returns the replica in whose slice an example of a batch lies; undoes `slice_bounds`.
 
     Args:
-        place: int64, from 0 to `size` - 1.
+        index: int64 index within the batch, from 0 to `size` - 1.
         size: int64, examples of the batch, at least `replicas`.
         replicas: how many slices there are.
 
@@ -96,21 +96,21 @@ def replica_at(place: tf.Tensor, size: tf.Tensor, replicas: int) -> tf.Tensor:
     """
     smaller, larger_ones = size // replicas, size % replicas
     boundary = larger_ones * (smaller + 1)
-    beyond = larger_ones + (place - boundary) // smaller
-    return tf.where(place < boundary, place // (smaller + 1), beyond)
+    beyond = larger_ones + (index - boundary) // smaller
+    return tf.where(index < boundary, index // (smaller + 1), beyond)
 
 
 def replica_parts(
     num_examples: int, batch_size: int, replica: int, replicas: int
 ) -> list[tuple[int, int]]:
-    """Cuts an epoch into contiguous parts, one a replica, that move on with the epoch.
+    """Cuts an epoch into contiguous parts, one per replica, that move on with the epoch.
 
     A part has as many examples as the replica's slices of all batches: num_examples / replicas,
     rounded up or down, if the replicas divide the batch.
 
     Args:
         num_examples: examples of the split.
-        batch_size: examples a batch of all replicas together.
+        batch_size: examples per batch of all replicas together.
         replica: whose part is asked for.
         replicas: how many parts there are.
 

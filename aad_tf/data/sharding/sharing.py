@@ -1,4 +1,7 @@
-"""How replicas share a data set: one global batch, cut into a slice for each.
+"""How replicas share a data set: one global batch, cut into per-replica slices.
+
+A part of an evaluation that runs on its own is something else, a *shard*
+(`aad_tf.evaluation.shard_range`); shards are cut between batches, slices within one.
 
 A global batch of n examples is cut into contiguous slices whose sizes differ by at most one,
 larger first, as `numpy.array_split` cuts. An epoch's last batch may be short; if it has fewer
@@ -13,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.data.arguments import check_at_least
+from aad_tf.checks import check_count
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class ReplicaShare:
         total: replicas of all workers together.
 
     Raises:
-        ValueError: not integers, or replicas beyond the last.
+        TypeError: not integers.
+        ValueError: negative numbers, no replica fed, or replicas beyond the last.
 
     Example:
         >>> ReplicaShare(first=2, count=2, total=4)  # the second of two workers with two GPUs
@@ -38,11 +42,11 @@ class ReplicaShare:
 
     def __post_init__(self) -> None:
         for name, least in (("first", 0), ("count", 1), ("total", 1)):
-            check_at_least(name, getattr(self, name), least)
+            check_count(getattr(self, name), name, least)
         if self.first + self.count > self.total:
             raise ValueError(
-                f"A share must lie within its {self.total} replicas, got {self.count} from number "
-                f"{self.first} on (the first has number 0)."
+                f"The replicas fed must be among the {self.total} there are, got {self.count} from "
+                f"number {self.first} on (the first has number 0)."
             )
 
 
@@ -63,7 +67,8 @@ def steps_per_epoch(num_examples: int, batch_size: int, replicas: int = 1) -> in
         examples than there are replicas and joins the batch before.
 
     Raises:
-        ValueError: not integers of at least 1, fewer examples than replicas, or a batch that
+        TypeError: not integers.
+        ValueError: numbers below 1, fewer examples than replicas, or a batch that
             cannot give every replica an example.
 
     Example:
@@ -77,7 +82,7 @@ def steps_per_epoch(num_examples: int, batch_size: int, replicas: int = 1) -> in
         ("batch_size", batch_size),
         ("replicas", replicas),
     ):
-        check_at_least(name, value, 1)
+        check_count(value, name)
     if batch_size < replicas:
         raise ValueError(
             f"batch_size counts the examples of all replicas: {batch_size} cannot be cut into "

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from aad_tf.data.sharding.requests import StoredRange
+
 # Files read in turns, and how many records are taken of one before the next has its turn.
 _OPEN_FILES = 16
 _TURN = 4
@@ -26,14 +28,12 @@ class FileParts(NamedTuple):
     take: tf.Tensor
 
 
-def file_parts(builder: Any, stored: str, start: int, stop: int) -> FileParts:
-    """Returns where the examples [start, stop) of a stored split are.
+def file_parts(builder: Any, stored: StoredRange) -> FileParts:
+    """Returns the parts of files that stored examples are in.
 
     Args:
         builder: TFDS's builder of a copy in the tfrecord format.
-        stored: TFDS's name of the split.
-        start: first example.
-        stop: the position after the last example.
+        stored: the examples.
 
     Raises:
         ValueError: a copy in another file format.
@@ -44,7 +44,7 @@ def file_parts(builder: Any, stored: str, start: int, stop: int) -> FileParts:
             f"tfrecord. Prepare it with `tfds build {builder.name} --file_format=tfrecord "
             "--overwrite`."
         )
-    found = builder.info.splits[f"{stored}[{start}:{stop}]"].file_instructions
+    found = builder.info.splits[f"{stored.split}[{stored.start}:{stored.stop}]"].file_instructions
     return FileParts(
         tf.constant([str(part.filename) for part in found]),
         tf.constant([part.skip for part in found], tf.int64),

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.data.description import DatasetInfo
+from aad_tf.data.sharding.requests import BoxedRequest
 
 _COUNTS = {"train": 1297, "validation": 140, "test": 360}
 _SIZE = 28
@@ -23,8 +24,8 @@ def _originals() -> tuple[np.ndarray, np.ndarray]:
     return digits.images.astype(np.float32), digits.target.astype(np.int32)
 
 
-def _places(split: str) -> np.ndarray:
-    """Returns where in the original order the examples of a split stand."""
+def _indices(split: str) -> np.ndarray:
+    """Returns the indices of a split's examples in the original order."""
     # RandomState's stream is frozen by NumPy; that of default_rng may change.
     order = np.random.RandomState(0).permutation(sum(_COUNTS.values()))
     parts = np.split(order, np.cumsum(list(_COUNTS.values()))[:-1])
@@ -39,10 +40,19 @@ def examples(split: str) -> tuple[tf.Tensor, tf.Tensor]:
     that networks made for MNIST take the images.
     """
     images, labels = _originals()
-    places = _places(split)
+    indices = _indices(split)
     with tf.device("CPU:0"):
-        resized = tf.image.resize(images[places, :, :, None] / _BRIGHTEST, (_SIZE, _SIZE))
-        return resized, tf.constant(labels[places], tf.int32)
+        resized = tf.image.resize(images[indices, :, :, None] / _BRIGHTEST, (_SIZE, _SIZE))
+        return resized, tf.constant(labels[indices], tf.int32)
+
+
+def stored(request: BoxedRequest) -> tf.data.Dataset:
+    """Part of a split as dictionaries of "image" and "label"; there are no boxes."""
+    images, labels = examples(request.split)
+    first, end = request.span(len(labels))
+    return tf.data.Dataset.from_tensor_slices(
+        {"image": images[first:end], "label": labels[first:end]}
+    )
 
 
 def info() -> DatasetInfo:

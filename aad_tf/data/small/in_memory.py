@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.data.augmentation import augmented, resized
-from aad_tf.data.description import DatasetInfo
-from aad_tf.data.sharding.requests import EvaluationRequest, PathLike, TrainingRequest
+from aad_tf.data.augmentation import augmented
+from aad_tf.data.description import DatasetInfo, PathLike
+from aad_tf.data.images import resized, unit_range
+from aad_tf.data.sharding.requests import BoxedRequest, EvaluationRequest, TrainingRequest
 from aad_tf.data.sharding.shared_epoch import SharedEpoch
 
 
@@ -21,18 +23,21 @@ class InMemory:
         describe: gives the `DatasetInfo` of the copy in a directory.
         read: gives images [n, height, width, channels], uint8 or float32 in [0, 1], and int32
             labels [n] of a split of the copy in a directory.
+        stream: gives part of a split as dictionaries of "image", "label" and, where there are
+            boxes, "objects"; it begins anywhere without decoding what lies before.
     """
 
     describe: Callable[[PathLike | None], DatasetInfo]
     read: Callable[[str, PathLike | None], tuple[tf.Tensor, tf.Tensor]]
+    stream: Callable[[BoxedRequest, PathLike | None], tf.data.Dataset]
 
-    def info(self, data_dir: PathLike | None) -> DatasetInfo:
-        """Describes the copy in a directory."""
+    def info(self, data_dir: PathLike | None, annotations: PathLike | None) -> DatasetInfo:
+        """Describes the copy in a directory; boxes, where there are any, are stored in it."""
         return self.describe(data_dir)
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
         """Single examples in the stored order."""
-        return tf.data.Dataset.from_tensor_slices(self.read(split, data_dir)).map(_in_unit_range)
+        return tf.data.Dataset.from_tensor_slices(self.read(split, data_dir)).map(_example)
 
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
         """Each example once, in the stored order; slices are cut before images are touched."""
@@ -41,25 +46,29 @@ class InMemory:
         cut = SharedEpoch(stop - start, request.batch_size, request.share)
 
         def batch(element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            places = cut.slice_of(element).places
-            own = slice(start + places.start, start + places.stop)
-            pictures, answers = _in_unit_range(images[own], labels[own])
-            return resized(pictures, request.image_size), answers
+            found = cut.slice_of(element).indices
+            local = slice(start + found.start, start + found.stop)
+            return resized(unit_range(images[local]), request.size), labels[local]
 
         elements = tf.data.Dataset.range(cut.steps * request.share.count)
         return elements.map(batch).prefetch(tf.data.AUTOTUNE)
 
+    def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
+        """Single examples with the boxes stored beside them; none where none are stored."""
+        return self.stream(request, data_dir).map(_boxed, tf.data.AUTOTUNE)
+
     def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Endless batches; all shares draw one order and one set of random numbers."""
+        """Endless batches; all replicas draw one order and one set of random numbers."""
         images, labels = self.read("train", data_dir)
         seed = tf.constant(request.seed, tf.int64)
 
-        def gather(number: tf.Tensor, own: tf.Tensor, start: tf.Tensor, whole: tf.Tensor):
-            pictures, answers = _in_unit_range(tf.gather(images, own), tf.gather(labels, own))
+        def gather(number: tf.Tensor, indices: tf.Tensor, start: tf.Tensor, whole: tf.Tensor):
+            plain = unit_range(tf.gather(images, indices))
             key = tf.random.experimental.stateless_fold_in(tf.stack([seed, 1]), number)
-            size, kind = request.image_size, request.augmentation
-            changed = augmented(pictures, kind, key, image_size=size, start=start, whole=whole)
-            return changed, answers
+            changed = augmented(
+                plain, request.augmentation, key, size=request.size, start=start, whole=whole
+            )
+            return changed, tf.gather(labels, indices)
 
         count = min(len(labels), request.limit or len(labels))
         slices = _shuffled_slices(request, count, seed)
@@ -68,7 +77,7 @@ class InMemory:
 
 
 def _shuffled_slices(request: TrainingRequest, count: int, seed: tf.Tensor) -> tf.data.Dataset:
-    """(Number to draw from, examples, place of the first in its batch, the batch's size)."""
+    """(Number to draw from, indices of a slice, where it begins in its batch, the batch's size)."""
     cut = SharedEpoch(count, request.batch_size, request.share)
     first_epoch, first_step = request.first_step(cut.steps)
     fed = request.share.count
@@ -81,7 +90,7 @@ def _shuffled_slices(request: TrainingRequest, count: int, seed: tf.Tensor) -> t
         def chosen(element: tf.Tensor) -> tuple[tf.Tensor, ...]:
             part = cut.slice_of(element)
             drawing = cut.drawing(epoch, part.step)
-            return drawing, order[part.places], part.start, part.batch_size
+            return drawing, order[part.indices], part.start, part.batch_size
 
         step = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
         return tf.data.Dataset.range(step * fed, cut.steps * fed).map(chosen)
@@ -89,7 +98,17 @@ def _shuffled_slices(request: TrainingRequest, count: int, seed: tf.Tensor) -> t
     return tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(slices)
 
 
-def _in_unit_range(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    if images.dtype == tf.uint8:
-        images = tf.cast(images, tf.float32) / 255.0
-    return images, labels
+def _example(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return unit_range(image), label
+
+
+def _boxed(example: dict[str, Any]) -> dict[str, tf.Tensor]:
+    """Boxes stored beside an image are of its class."""
+    label = tf.cast(example["label"], tf.int32)
+    boxes = example["objects"]["bbox"] if "objects" in example else tf.zeros([0, 4])
+    return {
+        "image": unit_range(example["image"]),
+        "label": label,
+        "boxes": boxes,
+        "box_labels": tf.fill(tf.shape(boxes)[:1], label),
+    }

@@ -16,14 +16,15 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.data.description import DatasetInfo, DatasetNotFoundError
+from aad_tf.data.description import DatasetInfo, DatasetNotFoundError, PathLike
+from aad_tf.data.sharding.requests import BoxedRequest, StoredRange
 
 
 class Layout(NamedTuple):
     """How the stored splits of a data set become "train", "validation" and "test".
 
     Attributes:
-        validation_examples: how many of the last stored training examples are kept for validation.
+        validation_examples: how many of the last stored training examples are held out.
         test: stored split that is the test split; Tiny ImageNet's own test images have no labels,
             so its stored validation split serves.
     """
@@ -43,7 +44,7 @@ _JPEG_START = b"\xff\xd8"
 _DECODE_BATCH = 1000
 
 
-def data_directory(data_dir: str | os.PathLike[str] | None = None) -> Path:
+def data_directory(data_dir: PathLike | None = None) -> Path:
     """Returns the argument, else TFDS_DATA_DIR, else TFDS's default, as a path."""
     chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(chosen).expanduser()
@@ -53,7 +54,7 @@ def _version_key(directory: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in directory.name.split(".") if part.isdigit())
 
 
-def _copy_directory(name: str, data_dir: str | os.PathLike[str] | None) -> Path:
+def copy_directory(name: str, data_dir: PathLike | None) -> Path:
     """Returns the directory of the newest prepared version."""
     root = data_directory(data_dir)
     found = [path.parent for path in (root / name).glob("*/dataset_info.json")]
@@ -66,10 +67,10 @@ def _copy_directory(name: str, data_dir: str | os.PathLike[str] | None) -> Path:
     return max(found, key=_version_key)
 
 
-def _builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
+def _builder(name: str, data_dir: PathLike | None) -> Any:
     import tensorflow_datasets as tfds
 
-    directory = _copy_directory(name, data_dir)
+    directory = copy_directory(name, data_dir)
     # Read from files alone: a builder made by name would ask the network for metadata.
     builder = tfds.builder_from_directory(os.fspath(directory))
     for split in ("train", LAYOUTS[name].test):
@@ -84,33 +85,63 @@ def _builder(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
     return builder
 
 
-def _split_counts(name: str, builder: Any) -> dict[str, int]:
+def stored_ranges(name: str, builder: Any) -> dict[str, StoredRange]:
+    """Where "train", "validation" and "test" are in a copy.
+
+    Raises:
+        ValueError: if the copy holds too few examples to hold validation out of them.
+    """
     layout = LAYOUTS[name]
-    kept = layout.validation_examples
+    held_out = layout.validation_examples
     train = builder.info.splits["train"].num_examples
     test = builder.info.splits[layout.test].num_examples
-    if train <= kept or test < 1:
+    if train <= held_out or test < 1:
         raise ValueError(
             f"Data set {name!r} in {builder.data_path} is empty or cut short: expected more than "
-            f"{kept} training examples (the last {kept} are the validation split) and at least 1 "
-            f"test example, found {train} and {test}. Prepare it again with `tfds build {name} "
-            f"--overwrite`."
+            f"{held_out} training examples (the last {held_out} are the validation split) and at "
+            f"least 1 test example, found {train} and {test}. Prepare it again with `tfds build "
+            f"{name} --overwrite`."
         )
-    return {"train": train - kept, "validation": kept, "test": test}
-
-
-def stored_split(name: str, split: str, train_examples: int) -> str:
-    """TFDS's name of a split, given how many examples are left for training."""
-    stored = {
-        "train": f"train[:{train_examples}]",
-        "validation": f"train[{train_examples}:]",
-        "test": LAYOUTS[name].test,
+    return {
+        "train": StoredRange("train", 0, train - held_out),
+        "validation": StoredRange("train", train - held_out, train),
+        "test": StoredRange(layout.test, 0, test),
     }
-    return stored[split]
+
+
+def stored_examples(builder: Any, stored: StoredRange, decoders: Any = None) -> tf.data.Dataset:
+    """Streams stored examples in their order; what lies before them is not decoded."""
+    import tensorflow_datasets as tfds
+
+    # TFDS refuses an empty range, which a finished shard has.
+    empty = stored.start == stored.stop
+    split = tfds.core.ReadInstruction(
+        stored.split,
+        from_=0 if empty else stored.start,
+        to=1 if empty else stored.stop,
+        unit="abs",
+    )
+    dataset = builder.as_dataset(
+        split=split,
+        shuffle_files=False,
+        decoders=decoders,
+        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+    )
+    return dataset.take(0) if empty else dataset
+
+
+def stored(name: str, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
+    """Streams part of a split as it is stored: "image", "label" and, if there are, "objects".
+
+    Raises:
+        DatasetNotFoundError, ValueError: as `examples`, and a part that cannot be.
+    """
+    builder = _builder(name, data_dir)
+    return stored_examples(builder, stored_ranges(name, builder)[request.split].part(request))
 
 
 def examples(
-    name: str, split: str, data_dir: str | os.PathLike[str] | None = None
+    name: str, split: str, data_dir: PathLike | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns a split in stored order: uint8 images [n, h, w, c], int32 labels [n].
 
@@ -124,14 +155,8 @@ def examples(
 # Train and validation of two sets: what one process works with at a time.
 @functools.lru_cache(maxsize=4)
 def _decoded(name: str, split: str, data_dir: str) -> tuple[tf.Tensor, tf.Tensor]:
-    import tensorflow_datasets as tfds
-
     builder = _builder(name, data_dir)
-    dataset = builder.as_dataset(
-        split=stored_split(name, split, _split_counts(name, builder)["train"]),
-        shuffle_files=False,
-        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-    )
+    dataset = stored_examples(builder, stored_ranges(name, builder)[split])
     with tf.device("CPU:0"):
         try:
             batches = list(dataset.batch(_DECODE_BATCH))
@@ -166,14 +191,14 @@ def _fingerprint(builder: Any, test: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def info(name: str, data_dir: str | os.PathLike[str] | None = None) -> DatasetInfo:
+def info(name: str, data_dir: PathLike | None = None) -> DatasetInfo:
     """Describes the copy found, and says so if its images went through JPEG.
 
     The catalog's own files of MNIST, Fashion-MNIST and CIFAR-10 are exact; a JPEG copy is
     not, and results on it can only be compared with each other. Tiny ImageNet is JPEG by itself.
     """
     builder = _builder(name, data_dir)
-    counts = _split_counts(name, builder)
+    ranges = stored_ranges(name, builder)
     label = builder.info.features["label"]
     test = LAYOUTS[name].test
     exact_elsewhere = name != "tiny_imagenet_boxes"
@@ -185,7 +210,7 @@ def info(name: str, data_dir: str | os.PathLike[str] | None = None) -> DatasetIn
         image_shape=tuple(builder.info.features["image"].shape),
         num_classes=label.num_classes,
         class_names=tuple(names.get(name, name) for name in label.names),
-        num_examples=counts,
+        num_examples={split: found.num_examples for split, found in ranges.items()},
         source=f"tfds {name}/{builder.info.version}{lossy}",
         fingerprint=_fingerprint(builder, test),
     )

@@ -26,7 +26,7 @@ from tests.data.imagenet.annotated_pictures import (
 
 def stream(images, archive, batch_size=5, **options):
     return data.boxed_batches(
-        "imagenet2012", "validation", batch_size, images, annotations=archive, **options
+        "imagenet2012", "test", batch_size, images, annotations=archive, **options
     )
 
 
@@ -93,7 +93,7 @@ def test_boxes_outlive_the_names_they_were_made_from(images, archive):
 
 
 def test_coverage_counts_images_without_boxes(images, archive):
-    found = imagenet.coverage("validation", archive, images)
+    found = imagenet.coverage("test", archive, images)
     assert found == imagenet.BoxCoverage(
         examples=5, without_annotation=1, without_label_box=1, dropped_boxes=0
     )
@@ -101,7 +101,7 @@ def test_coverage_counts_images_without_boxes(images, archive):
 
 def test_info(images, archive, tmp_path):
     info = data.boxed_info("imagenet2012", images)
-    assert info.num_examples == {"validation": 5}
+    assert info.num_examples == {"test": 5}
     assert (info.num_classes, info.class_names) == (4, tuple(WNIDS))
     assert (info.image_shape, info.source) == ((299, 299, 3), "tfds imagenet2012/5.1.0")
     boxed = data.boxed_info("imagenet2012", images, annotations=archive, image_size=224)
@@ -145,8 +145,11 @@ def test_class_names_that_do_not_match(archive, tmp_path):
 def test_bad_requests(images, archive, tmp_path):
     with pytest.raises(ValueError, match="pass annotations=, the path of"):
         stream(images, None)
-    with pytest.raises(ValueError, match="Unknown split 'test' .* has: validation"):
-        data.boxed_batches("imagenet2012", "test", 1, images, annotations=archive)
+    with pytest.raises(ValueError, match="Unknown split 'val'"):
+        data.boxed_batches("imagenet2012", "val", 1, images, annotations=archive)
+    for split in ("train", "validation"):
+        with pytest.raises(data.DatasetNotFoundError, match="has no train images. Put ILSVRC2012"):
+            data.boxed_batches("imagenet2012", split, 1, images, annotations=archive)
     with pytest.raises(data.DatasetNotFoundError, match="put ILSVRC2012_img_val.tar"):
         stream(tmp_path, archive)
 

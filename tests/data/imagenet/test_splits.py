@@ -14,7 +14,9 @@ from aad_tf import data
 from aad_tf.data import ReplicaShare
 from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.decoding import central_crop
-from aad_tf.data.imagenet.training import HeldBack, StreamedImageNet
+from aad_tf.data.imagenet.source import HeldOut
+from aad_tf.data.imagenet.training import StreamedImageNet
+from tests.data.imagenet.annotated_pictures import pack, stem, xml
 from tests.data.imagenet.imagenet_copies import gradient, jpeg, write_imagenet, write_numbered
 
 TRAIN, VALIDATION, TEST = 33, 3, 7
@@ -32,20 +34,18 @@ def test_info(numbered_imagenet):
     assert info.num_examples == {"train": TRAIN, "validation": VALIDATION, "test": TEST}
     assert (info.image_shape, info.class_names[1]) == ((299, 299, 3), "n00000001")
     assert data.info("imagenet2012", numbered_imagenet, image_size=64).image_shape == (64, 64, 3)
-    boxed = data.boxed_info("imagenet2012", numbered_imagenet)
-    assert boxed.num_examples == {"train": TRAIN + VALIDATION, "validation": TEST}
-    assert (info.fingerprint, info.source) == (boxed.fingerprint, boxed.source)
+    assert data.boxed_info("imagenet2012", numbered_imagenet) == info
 
 
 def test_at_most_so_many_are_held_back(numbered_imagenet):
-    source = StreamedImageNet(HeldBack(examples=2, one_in=3))
+    source = StreamedImageNet(HeldOut(examples=2, one_in=3))
     assert source.info(numbered_imagenet).num_examples == {
         "train": 34,
         "validation": 2,
         "test": TEST,
     }
     # Of ImageNet's 1,281,167 pictures a tenth would be more than 10,000.
-    assert HeldBack() == (10_000, 10)
+    assert HeldOut() == (10_000, 10)
 
 
 # Evaluation ---------------------------------------------------------------------------------
@@ -81,6 +81,44 @@ def test_evaluation_is_of_the_central_crop(numbered_imagenet):
             "box_labels": tf.zeros([0], tf.int32),
         }
         np.testing.assert_array_equal(image, central_crop(boxed, (299, 299))["image"])
+
+
+@pytest.fixture(scope="module")
+def boxes_of_others(tmp_path_factory):
+    """Annotations of no picture of the numbered copy, named as those of training pictures are."""
+    files = {"n00000000/n00000000_1.xml": xml(1, (48, 64), [], names=["n00000000"])}
+    return pack(tmp_path_factory.mktemp("boxes") / "ILSVRC2012_bbox_train_v2.tgz", files)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_split_is_the_same_with_boxes_and_without(numbered_imagenet, boxes_of_others, split):
+    boxed = data.boxed_batches(
+        "imagenet2012", split, 4, numbered_imagenet, image_size=24, annotations=boxes_of_others
+    )
+    plain = evaluated(numbered_imagenet, split)
+    for (images, labels), batch in zip(plain, boxed, strict=True):
+        np.testing.assert_array_equal(batch["label"], labels)
+        np.testing.assert_array_equal(batch["image"], images)
+    later = data.boxed_batches(
+        "imagenet2012", split, 4, numbered_imagenet, 1, 3, 24, annotations=boxes_of_others
+    )
+    (batch,) = later
+    np.testing.assert_array_equal(batch["image"], np.concatenate([x for x, _ in plain])[1:3])
+    counted = imagenet.coverage(split, boxes_of_others, numbered_imagenet)
+    assert counted.examples == counted.without_annotation == sum(len(y) for _, y in plain)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_published_validation_boxes_belong_to_the_test_split(numbered_imagenet, tmp_path, split):
+    files = {f"val/{stem(1)}.xml": xml(1, (48, 64), [], names=["n00000000"])}
+    boxes = pack(tmp_path / "ILSVRC2012_bbox_val_v3.tgz", files)
+    message = "annotates the published validation images, which are split 'test'"
+    with pytest.raises(ValueError, match=message):
+        data.boxed_batches("imagenet2012", split, 4, numbered_imagenet, annotations=boxes)
+    with pytest.raises(ValueError, match=message):
+        imagenet.coverage(split, boxes, numbered_imagenet)
+    (batch,) = data.boxed_batches("imagenet2012", "test", 7, numbered_imagenet, annotations=boxes)
+    assert batch["label"].shape == (TEST,)
 
 
 @pytest.mark.parametrize(
@@ -154,9 +192,19 @@ def test_missing_data_says_how(tmp_path):
 def test_a_copy_for_evaluation_alone(tmp_path):
     picture = (jpeg(gradient(0)), 0, "0.JPEG")
     write_imagenet(tmp_path, {"validation": [picture]}, ["n00000000"])
-    message = r"has no train images\. Put ILSVRC2012_img_train\.tar from image-net.org"
-    with pytest.raises(data.DatasetNotFoundError, match=message):
-        data.info("imagenet2012", tmp_path)
+    info = data.info("imagenet2012", tmp_path)
+    assert info.num_examples == {"test": 1}
+    (batch,) = data.evaluation_batches("imagenet2012", "test", 4, tmp_path)
+    assert batch[1].shape == (1,)
+    for call in (
+        lambda: info.num_examples["train"],
+        lambda: data.training_batches("imagenet2012", 4, 0, tmp_path),
+        lambda: data.evaluation_batches("imagenet2012", "validation", 4, tmp_path),
+        lambda: data.load("imagenet2012", "train", tmp_path),
+    ):
+        message = r"has no train images\. Put ILSVRC2012_img_train\.tar from image-net.org"
+        with pytest.raises(data.DatasetNotFoundError, match=message):
+            call()
 
 
 def test_a_copy_too_small(tmp_path):

@@ -92,7 +92,7 @@ def test_seed_alone_decides(stream):
 def test_a_buffer_mixes_what_files_hold(numbered_imagenet):
     def order(buffer_records):
         source = StreamedImageNet(buffer_records=buffer_records)
-        request = TrainingRequest(TRAIN, 7, image_size=8)
+        request = TrainingRequest(TRAIN, 7, size=(8, 8))
         return next(iter(source.training(request, numbered_imagenet)))[1].numpy().tolist()
 
     unmixed, mixed = order(1), order(100)
