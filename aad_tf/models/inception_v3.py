@@ -12,13 +12,9 @@ import keras
 from aad_tf.logs import LOGGER
 from aad_tf.models.layers import network_dtypes
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
-from aad_tf.models.weights_files import (
-    IMAGENET_CLASSES,
-    assign_layers,
-    load_weights_file,
-    stored_layers_of,
-)
+from aad_tf.models.weights_files import load_weights_file
 
+IMAGENET_CLASSES = 1000
 _SMALLEST_IMAGE = 75
 _SIZE_REASON = "comes from Keras and its last reduction needs a grid of 3x3"
 _IMAGENET_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
@@ -46,9 +42,9 @@ def inception_v3(
         num_classes: number of classes, at least 2.
         weights: None for fresh weights, "imagenet" for those that Keras publishes (they are
             downloaded once), or the path of a `.weights.h5`, `.keras` or `.h5` file of this
-            network or of `keras.applications.InceptionV3`. Weights of 1000 classes loaded for
-            another `num_classes`, and files without a logits layer, give all but the logits
-            layer, which stays fresh.
+            network or of `keras.applications.InceptionV3`. Weights of another number of classes,
+            and files without a logits layer, give all but the logits layer, which stays fresh;
+            that is logged.
         dropout_rate: part of avg_pool that is dropped in training, in [0, 1). The paper
             keeps 0.8.
         dtype: "float32", "float64", a mixed policy such as "mixed_bfloat16", or
@@ -105,13 +101,26 @@ def _global_policy(policy: Any) -> Iterator[None]:
 
 def _load(model: keras.Model, weights: str) -> None:
     if weights == "imagenet":
-        whole = assign_layers(
-            model, stored_layers_of(_imagenet_network()), "ImageNet's InceptionV3", _LOGITS
-        )
+        whole = _copy_layers(_imagenet_network(), model)
     else:
         whole = load_weights_file(model, weights, _LOGITS)
     if not whole:
-        LOGGER.warning("Loaded %s into all layers but the logits, which start afresh.", weights)
+        LOGGER.warning(
+            "Loaded %s into all layers but the logits, which start afresh: it has none for %d "
+            "classes.",
+            weights,
+            model.output_shape[-1],
+        )
+
+
+def _copy_layers(source: keras.Model, target: keras.Model) -> bool:
+    """Copies weights layer by layer; returns whether the logits, for as many classes, were too."""
+    given, taken = ([layer for layer in each.layers if layer.weights] for each in (source, target))
+    same_classes = source.output_shape[-1] == target.output_shape[-1]
+    for old, new in zip(given, taken, strict=True):
+        if same_classes or new.name != _LOGITS:
+            new.set_weights(old.get_weights())
+    return same_classes
 
 
 def _imagenet_network() -> keras.Model:

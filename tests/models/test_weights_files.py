@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -61,14 +60,15 @@ def test_layers_without_weights_and_the_state_of_training_may_differ(tmp_path, n
     assert bytes_of(target.weights) == bytes_of(source.weights)
 
 
+@pytest.mark.parametrize("classes", [1000, 7])
 @pytest.mark.parametrize("name", FORMATS)
-def test_thousand_classes_leave_the_logits_of_another_number(tmp_path, name):
-    path = saved(network(classes=1000, seed=1), tmp_path / name)
-    source, target, fresh = network(1000, seed=1), network(seed=2), network(seed=2)
+def test_other_classes_leave_the_logits(tmp_path, name, classes):
+    path = saved(network(classes, seed=1), tmp_path / name)
+    source, target, fresh = network(classes, seed=1), network(seed=2), network(seed=2)
     assert not load_weights_file(target, path)
     assert bytes_of(target.weights[:-2]) == bytes_of(source.weights[:-2])
     assert bytes_of(target.weights[-2:]) == bytes_of(fresh.weights[-2:])
-    same = network(1000, seed=3)
+    same = network(classes, seed=3)
     assert load_weights_file(same, path)
     assert bytes_of(same.weights) == bytes_of(source.weights)
 
@@ -102,7 +102,6 @@ FOREIGN = {
     "another kind": lambda: keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(4, 1)]),
     "one more dense layer": lambda: network(extra=[layers.Dense(4)]),
     "wider layer": lambda: network(filters=(4, 6)),
-    "other classes": lambda: network(classes=7),
     "other channels": lambda: network(channels=1),
 }
 
@@ -113,35 +112,26 @@ def test_weights_of_another_network_are_refused(tmp_path, name, kind):
     target = network()
     before = bytes_of(target.weights)
     path = saved(FOREIGN[kind](), tmp_path / name)
-    with pytest.raises(ValueError, match="another network|do not fit|no weights|nested") as caught:
+    with pytest.raises(ValueError, match=f"{name} holds no weights for small, or"):
         load_weights_file(target, path)
-    assert name in str(caught.value)
     assert bytes_of(target.weights) == before
 
 
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("fewer layers", "another network than small: it has no weights for layer 'conv2d"),
-        ("more layers", "another network than small: it also holds weights of 'batch_norm"),
-        ("wider layer", r"takes .*\(1, 1, 4, 5\), \(5,\)\], but 'conv2d_1' there holds .* 4, 6\)"),
-        ("other classes", r"'logits' takes shapes \[\(4, 3\), \(3,\)\], but 'dense_1' there"),
-        ("nested", "nested layers .*Save the inner network alone"),
+        ("lenet", r"0 of the network's 6 layers found their weights; 'conv2d\S*' found none"),
+        (
+            "fewer layers",
+            r"3 of the network's 6 layers found their weights; 'conv2d_\d+' found none",
+        ),
+        ("more layers", "it has 19 arrays of weights, the network 14"),
+        ("wider layer", r"found none of the shapes \[\(1, 1, 4, 5\), \(5,\)\]"),
     ],
 )
 def test_messages_say_what_does_not_fit(tmp_path, kind, message):
     path = saved(FOREIGN[kind](), tmp_path / "network.weights.h5")
     with pytest.raises(ValueError, match=message):
-        load_weights_file(network(), path)
-
-
-def test_whole_numbers_are_refused(tmp_path):
-    path = saved(network(), tmp_path / "network.weights.h5")
-    with h5py.File(path, "a") as file:
-        shape = file["layers/dense/vars/1"].shape
-        del file["layers/dense/vars/1"]
-        file["layers/dense/vars/1"] = np.zeros(shape, np.int32)
-    with pytest.raises(ValueError, match="'dense' in .* have dtype int32"):
         load_weights_file(network(), path)
 
 
@@ -151,9 +141,9 @@ def test_files_that_are_missing_cut_short_or_something_else(tmp_path):
     whole = Path(saved(network(), tmp_path / "network.weights.h5")).read_bytes()
     for name, content in (("cut.weights.h5", whole[: len(whole) // 2]), ("text.h5", b"weights")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=f"{name} is no weights file of Keras or is cut short"):
+        with pytest.raises(ValueError, match=f"{name} holds no weights for small, or is cut short"):
             load_weights_file(network(), str(tmp_path / name))
     with zipfile.ZipFile(tmp_path / "archive.keras", "w") as archive:
         archive.writestr("config.json", "{}")
-    with pytest.raises(ValueError, match="archive without Keras weights"):
+    with pytest.raises(ValueError, match="archive.keras holds no weights .*model.weights.h5"):
         load_weights_file(network(), str(tmp_path / "archive.keras"))
