@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
 
 import keras
+
+from aad_tf.checks import check_choice, check_count, near_names
 
 Builder = Callable[..., keras.Model]
 
@@ -77,17 +78,14 @@ def build(name: str, input_shape: Sequence[int], num_classes: int, **options: An
     Raises:
         ValueError: for an unknown name (the message lists the near ones), or a
             shape or number of classes that the network cannot take.
-        TypeError: for an option that the network does not have.
+        TypeError: for an option that the network does not have, or a number of classes that is
+            no integer.
 
     Example:
         >>> aad_tf.models.build("lenet", (28, 28, 1), 10).output_shape
         (None, 10)
     """
-    if name not in _BUILDERS:
-        near = difflib.get_close_matches(str(name), available(), n=3)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(f"Unknown network {name!r}.{hint} Available: {', '.join(available())}.")
-    builder = _BUILDERS[name]
+    builder = _BUILDERS[check_choice(name, available(), "network")]
     _check_options(name, builder, options)
     return builder(input_shape, num_classes, **options)
 
@@ -130,13 +128,10 @@ def check_num_classes(network: str, num_classes: int) -> int:
     """Returns `num_classes` as an int.
 
     Raises:
-        ValueError: if it is not an integer of at least 2.
+        TypeError: not an integer.
+        ValueError: below 2.
     """
-    if not isinstance(num_classes, Integral) or isinstance(num_classes, bool) or num_classes < 2:
-        raise ValueError(
-            f"{network} expected num_classes to be an integer of at least 2, got {num_classes!r}."
-        )
-    return int(num_classes)
+    return check_count(num_classes, f"num_classes of {network}", 2)
 
 
 def _check_options(name: str, builder: Builder, options: dict[str, Any]) -> None:
@@ -146,8 +141,4 @@ def _check_options(name: str, builder: Builder, options: dict[str, Any]) -> None
     known = [key for key in parameters if key not in ("input_shape", "num_classes")]
     for key in options:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise TypeError(
-                f"{name} has no option {key!r}.{hint} Options: {', '.join(known) or 'none'}."
-            )
+            raise TypeError(f"{name} has no option {key!r}.{near_names(key, known)}")

@@ -173,7 +173,7 @@ def test_imagenet_weights_for_other_classes_leave_the_logits(full, tmp_path, cap
 def test_weights_of_another_network_are_refused(network, tmp_path):
     before = bytes_of(network.weights)
     path = saved(models.inception_small(), tmp_path / "small.weights.h5")
-    with pytest.raises(ValueError, match="small.weights.h5 .*(no weights for|takes shapes)"):
+    with pytest.raises(ValueError, match="small.weights.h5 holds no weights for inception_v3"):
         load_weights_file(network, path)
     assert bytes_of(network.weights) == before
 
@@ -199,7 +199,7 @@ def test_imagenet_weights_without_network(monkeypatch):
     [
         ((74, 299, 3), 10, "grid of 3x3: height and width must be at least 75, got 74x299"),
         ((299, 299), 10, "three positive integers"),
-        ((299, 299, 3), 1, "num_classes to be an integer of at least 2, got 1"),
+        ((299, 299, 3), 1, "num_classes of inception_v3 must be at least 2, got 1"),
     ],
 )
 def test_bad_arguments(shape, classes, message):
