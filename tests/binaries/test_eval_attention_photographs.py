@@ -1,4 +1,4 @@
-"""eval.attention on photo-sized pictures: ImageNet2012's own formats, InceptionV3, its 8x8 grid."""
+"""eval.attention on photo-sized images: ImageNet2012's own formats, InceptionV3, its 8x8 grid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from aad_tf import models
 from aad_tf.attention_study.records import KEYS
 from aad_tf.results import read_record_lines, read_summary
-from tests.data.imagenet.annotated_pictures import WNIDS, official, pack, write_images, xml
+from tests.data.imagenet.annotated_images import WNIDS, official, pack, write_images, xml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +58,7 @@ def test_inception_v3_on_imagenet_with_official_boxes(tmp_path: Path) -> None:
     }
 
 
-def test_an_archive_of_other_pictures_is_refused(tmp_path: Path) -> None:
+def test_an_archive_of_other_images_is_refused(tmp_path: Path) -> None:
     copy = write_images(tmp_path / "data")
     other = {"val/elsewhere_00000001.xml": xml(1, (375, 500), [(1, 1, 1, 9, 9)])}
     boxes = pack(tmp_path / "other.tgz", other)

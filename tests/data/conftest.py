@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tests.data.imagenet.annotated_pictures import official, pack, write_images
+from tests.data.imagenet.annotated_images import official, pack, write_images
 from tests.data.imagenet.imagenet_copies import write_numbered
 
 CopyWriter = Callable[..., Path]
@@ -70,17 +70,17 @@ def writable_copy(small_copy, tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def numbered_imagenet(tmp_path_factory) -> Path:
-    """An ImageNet of 36 training pictures, 3 of them held back, and 7 published for validation."""
+    """An ImageNet of 36 training images, 3 of them held back, and 7 published for validation."""
     return write_numbered(tmp_path_factory.mktemp("imagenet"), train=36, test=7)
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory) -> Path:
-    """A data directory of five ImageNet pictures for validation."""
+    """A data directory of five ImageNet images for validation."""
     return write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory) -> Path:
-    """The archive of XML boxes of those pictures."""
+    """The archive of XML boxes of those images."""
     return pack(tmp_path_factory.mktemp("archive") / "ILSVRC2012_bbox_val_v3.tgz", official())

@@ -35,7 +35,7 @@ def test_flip_mirrors_about_half_and_nothing_else():
     assert 70 <= mirrored.sum() <= 130
 
 
-def test_crops_keep_half_of_the_picture_or_more_and_stay_inside():
+def test_crops_keep_half_of_the_image_or_more_and_stay_inside():
     found = augmented(tf.constant(ramps()), "crop_flip", seed()).numpy()
     assert found.shape == (200, 16, 16, 3)
     assert found.min() >= 0 and found.max() <= 1

@@ -32,7 +32,7 @@ def windows():
     return drawn.numpy(), height, width
 
 
-def test_windows_lie_within_the_picture():
+def test_windows_lie_within_the_image():
     drawn, height, width = windows()
     tops, lefts, heights, widths = drawn.T
     assert drawn.min() >= 0 and min(heights.min(), widths.min()) > 0
@@ -51,7 +51,7 @@ def test_windows_have_the_areas_and_ratios_of_the_network():
     assert 0.74 <= ratio.min() < 0.80 and 1.25 < ratio.max() <= 1.345
 
 
-def test_a_picture_too_long_for_any_window_is_kept_whole():
+def test_an_image_too_long_for_any_window_is_kept_whole():
     assert random_window(tf.constant([10, 1000, 3]), seed(0)).numpy().tolist() == [0, 0, 10, 1000]
 
 
@@ -90,7 +90,7 @@ def test_saturation_goes_from_half_to_one_and_a_half():
     assert 0.5 - 1e-4 <= factors.min() < 0.55 and 1.45 < factors.max() <= 1.5 + 1e-4
 
 
-def test_half_of_the_pictures_are_mirrored():
+def test_half_of_the_images_are_mirrored():
     columns = tf.tile(tf.linspace(0.2, 0.8, 16)[None, None, :, None], [200, 16, 1, 1])
     found = augmented(columns, "inception", seed(2)).numpy()
     mirrored = found[:, 8, 0, 0] > found[:, 8, -1, 0]

@@ -73,7 +73,7 @@ def test_more_than_there_are_is_all():
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_streamed_examples_are_the_first_too(numbered_imagenet, replicas):
-    # The labels of this copy number its pictures.
+    # The labels of this copy number its images.
     steps = steps_per_epoch(13, 4, replicas)
     options = {"image_size": 24, "limit": 13}
     parts = []

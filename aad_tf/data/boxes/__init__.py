@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from aad_tf.data.boxes.formats import (
-    CANONICAL,
-    FORMATS,
-    PADDING,
-    canonical_boxes,
-    check_boxes,
-    object_masks,
-)
+from aad_tf.data.boxes.formats import PADDING, check_boxes, object_masks
 
-__all__ = ["CANONICAL", "FORMATS", "PADDING", "canonical_boxes", "check_boxes", "object_masks"]
+__all__ = ["PADDING", "check_boxes", "object_masks"]

@@ -1,23 +1,80 @@
-"""Any `tf.data` of images with boxes, and KerasCV's layers on such data."""
+"""KerasCV's box formats and layers, and any `tf.data` of images with boxes.
+
+This is the only place that uses KerasCV, and imports it when it is first needed.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.checks import check_count
+from aad_tf.checks import check_choice, check_count
 from aad_tf.data.boxes.batches import Example, in_batches
-from aad_tf.data.boxes.formats import CANONICAL, canonical_boxes, check_boxes
+from aad_tf.data.boxes.formats import CANONICAL, RANK, check_boxes
 from aad_tf.data.images import ImageSize, sides, unit_range
 
+FORMATS = (
+    "center_xywh",
+    "center_yxhw",
+    "rel_xywh",
+    "rel_xyxy",
+    "rel_yxyx",
+    "xywh",
+    "xyxy",
+    "yxyx",
+)
 _EXPECTED = (
-    "Expected single examples (image [height, width, channels], label [], boxes [n, 4]) with, "
-    "if boxes have classes of their own, box_labels [n] as fourth"
+    "Expected single examples (image [height, width, channels], label []) with, if there are "
+    "boxes, boxes [n, 4] as third and, if these have their own classes, box_labels [n] as fourth"
 )
 _RANGE_TOLERANCE = 1e-4
+
+
+def _bounding_box() -> Any:
+    # Deferred: KerasCV brings matplotlib and its whole model zoo along.
+    from keras_cv import bounding_box
+
+    return bounding_box
+
+
+def canonical_boxes(
+    boxes: Any, box_format: str, image_size: Sequence[Any] | None = None
+) -> tf.Tensor:
+    """Converts boxes of any KerasCV format; works in a `tf.data` graph too.
+
+    Args:
+        boxes: array-like `[n, 4]` or `[batch, n, 4]`, any number type, without padding.
+        box_format: one of `FORMATS`, in KerasCV's words: "xyxy" is (xmin, ymin, xmax,
+            ymax) in pixels from edge to edge, "rel_" means fractions of the image.
+        image_size: (height, width) of the image in pixels, as integers or scalar
+            tensors; formats in fractions need none.
+
+    Returns:
+        float32 of the same shape, (ymin, xmin, ymax, xmax) as fractions.
+
+    Raises:
+        ValueError: an unknown format, a wrong shape, pixels without `image_size`.
+
+    Example:
+        >>> canonical_boxes([[10, 20, 30, 40]], "xywh", image_size=(100, 200)).numpy()
+        array([[0.2 , 0.05, 0.6 , 0.2 ]], dtype=float32)
+    """
+    box_format = check_choice(str(box_format).lower(), FORMATS, "box format")
+    boxes = boxes if tf.is_tensor(boxes) else tf.convert_to_tensor(np.asarray(boxes))
+    if boxes.shape.rank not in (2, 3) or boxes.shape[-1] not in (4, None):
+        raise ValueError(RANK.format(boxes.shape))
+    if image_size is None and not box_format.startswith("rel_"):
+        raise ValueError(
+            f"Boxes in {box_format!r} are in pixels: pass image_size=(height, width) in pixels."
+        )
+    shape = None if image_size is None else (image_size[0], image_size[1], 3)
+    return _bounding_box().convert_format(
+        boxes, source=box_format, target=CANONICAL, image_shape=shape, dtype="float32"
+    )
 
 
 def from_tuples(
@@ -32,19 +89,19 @@ def from_tuples(
     """Brings any data set of images, labels and boxes into the form of `boxed_batches`.
 
     Args:
-        dataset: single examples (image, label, boxes) or (image, label, boxes, box_labels), not
-            in batches: images uint8 in 0..255 or floating point in [0, 1], `[height, width,
-            channels]`; labels integers; boxes `[n, 4]`, n as it comes; box_labels integers
-            `[n]`, from 0. Without box_labels every box is of the image's class.
-        batch_size: examples a batch, at least 1. The last batch may be shorter.
+        dataset: single examples (image, label), (image, label, boxes) or (image, label, boxes,
+            box_labels), not in batches: images uint8 in 0..255 or floating point in [0, 1],
+            `[height, width, channels]`; labels integers; boxes `[n, 4]`, n as it comes; box_labels
+            integers `[n]`, from 0. Without box_labels every box is of the image's class.
+        batch_size: examples per batch, at least 1. The last batch may be shorter.
         box_format: KerasCV's name of the boxes' format, for instance "xyxy" or "rel_yxyx";
             pixels are those of the image before it is resized.
         image_size: height and width (or one number) that images are resized to, bilinearly.
             Needed if they differ in size; boxes follow.
         start: examples to leave out at the beginning. They are still made: for a data set that
             is expensive to reach into, shard its files first.
-        stop: position after the last example; None is the end.
-        clip: cut boxes that reach outside the picture instead of refusing them.
+        stop: index after the last example; None is the end.
+        clip: cut boxes that reach outside the image instead of refusing them.
 
     Returns:
         A dataset of dicts as `boxed_batches` gives them.
@@ -66,15 +123,15 @@ def from_tuples(
     size = sides(image_size)
     _check_specs(dataset.element_spec, size)
 
-    def example(position: tf.Tensor, parts: tuple[tf.Tensor, ...]) -> Example:
-        return _example(position, parts, box_format, clip)
+    def example(index: tf.Tensor, parts: tuple[tf.Tensor, ...]) -> Example:
+        return _example(index, parts, box_format, clip)
 
     chosen = dataset.skip(start).take(-1 if stop is None else stop - start).enumerate(start)
     return in_batches(chosen.map(example, tf.data.AUTOTUNE), batch_size, size)
 
 
 def _check_specs(element_spec: Any, size: tuple[int, int] | None) -> None:
-    if not isinstance(element_spec, tuple) or len(element_spec) not in (3, 4):
+    if not isinstance(element_spec, tuple) or len(element_spec) not in (2, 3, 4):
         raise TypeError(f"{_EXPECTED}; got elements of {element_spec}. Map them to such tuples.")
     kinds = (("image", 3), ("label", 0), ("boxes", 2), ("box_labels", 1))
     for (name, rank), spec in zip(kinds, element_spec, strict=False):
@@ -99,24 +156,25 @@ def _check_specs(element_spec: Any, size: tuple[int, int] | None) -> None:
 
 
 def _example(
-    position: tf.Tensor, parts: tuple[tf.Tensor, ...], box_format: str, clip: bool
+    index: tf.Tensor, parts: tuple[tf.Tensor, ...], box_format: str, clip: bool
 ) -> Example:
-    image, label, boxes = unit_range(parts[0]), tf.cast(parts[1], tf.int32), parts[2]
+    image, label = unit_range(parts[0]), tf.cast(parts[1], tf.int32)
     shape = tf.shape(image)
-    boxes = canonical_boxes(boxes, box_format, (shape[0], shape[1]))
-    own = tf.fill(tf.shape(boxes)[:1], label)
-    box_labels = tf.cast(parts[3], tf.int32) if len(parts) == 4 else own
+    boxes = canonical_boxes(parts[2], box_format, shape[:2]) if parts[2:] else tf.zeros([0, 4])
+    box_labels = tf.fill(tf.shape(boxes)[:1], label)
+    if len(parts) == 4:
+        box_labels = tf.cast(parts[3], tf.int32)
 
     checked = functools.partial(_checked, clip)
-    boxes = tf.numpy_function(checked, [position, image, boxes, box_labels], tf.float32)
+    boxes = tf.numpy_function(checked, [index, image, boxes, box_labels], tf.float32)
     boxes = tf.ensure_shape(boxes, [None, 4])
     return {"image": image, "label": label, "boxes": boxes, "box_labels": box_labels}
 
 
 def _checked(
-    clip: bool, position: np.ndarray, image: np.ndarray, boxes: np.ndarray, box_labels: np.ndarray
+    clip: bool, index: np.ndarray, image: np.ndarray, boxes: np.ndarray, box_labels: np.ndarray
 ) -> np.ndarray:
-    where = f"Example {int(position)}"
+    where = f"Example {int(index)}"
     lowest, highest = (float(image.min()), float(image.max())) if image.size else (0.0, 0.0)
     # Written so that NaN fails too.
     if not (lowest >= -_RANGE_TOLERANCE and highest <= 1 + _RANGE_TOLERANCE):
@@ -128,15 +186,15 @@ def _checked(
         raise ValueError(f"{where} has {len(boxes)} boxes and {len(box_labels)} box_labels.")
     if (box_labels < 0).any():
         raise ValueError(f"{where}: box_labels must be class numbers from 0, got {box_labels}.")
-    return check_boxes(boxes, clip=clip, first_example=int(position))
+    return check_boxes(boxes, clip=clip, first_example=int(index))
 
 
 def with_keras_cv(dataset: tf.data.Dataset, layer: Any) -> tf.data.Dataset:
     """Applies a KerasCV layer to images and boxes together.
 
-    Layers that move the picture (RandomFlip, RandomRotation, Resizing, ...) move the boxes
+    Layers that move the image (RandomFlip, RandomRotation, Resizing, ...) move the boxes
     with it and leave out those that end up outside. Random layers draw from a state of
-    their own, in training mode: another iteration gives other pictures, and a resumed
+    their own, in training mode: another iteration gives other images, and a resumed
     stream does not continue the interrupted one. Measure on data without them.
 
     Args:
@@ -154,8 +212,6 @@ def with_keras_cv(dataset: tf.data.Dataset, layer: Any) -> tf.data.Dataset:
         >>> flip = keras_cv.layers.RandomFlip(bounding_box_format="rel_yxyx")
         >>> flipped = aad_tf.data.with_keras_cv(batches, flip)
     """
-    from keras_cv import bounding_box
-
     box_format = getattr(layer, "bounding_box_format", None)
     if box_format not in (None, CANONICAL):
         raise ValueError(
@@ -167,7 +223,7 @@ def with_keras_cv(dataset: tf.data.Dataset, layer: Any) -> tf.data.Dataset:
         boxes = {"boxes": example["boxes"], "classes": tf.cast(example["box_labels"], tf.float32)}
         inputs = {"images": example["image"], "bounding_boxes": boxes}
         outputs = layer(inputs, training=True)
-        moved = bounding_box.to_dense(outputs["bounding_boxes"])
+        moved = _bounding_box().to_dense(outputs["bounding_boxes"])
         return {
             **example,
             "image": tf.cast(outputs["images"], tf.float32),

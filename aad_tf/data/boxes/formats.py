@@ -1,83 +1,24 @@
-"""Bounding boxes: one canonical form, checks that name the culprit, and pixel masks.
+"""Bounding boxes: one canonical form, checks that name the bad box, and pixel masks.
 
 The canonical form is float32 `[n, 4]` of (ymin, xmin, ymax, xmax) as fractions of the
-picture, KerasCV's "rel_yxyx", with int32 class labels `[n]`. In a batch both are padded
+image, KerasCV's "rel_yxyx", with int32 class labels `[n]`. In a batch both are padded
 with -1, and a box whose label is negative is no box.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 CANONICAL = "rel_yxyx"
-FORMATS = (
-    "center_xywh",
-    "center_yxhw",
-    "rel_xywh",
-    "rel_xyxy",
-    "rel_yxyx",
-    "xywh",
-    "xyxy",
-    "yxyx",
-)
 PADDING = -1
-_RANK = "boxes must be [n, 4], or [batch, n, 4] padded with -1, got shape {}."
+RANK = "boxes must be [n, 4], or [batch, n, 4] padded with -1, got shape {}."
 # Fractions above this can only be pixels; boxes drawn carelessly past the edge stay below.
 _SURELY_PIXELS = 2.0
 # Edges this near (in pixels) to a pixel's centre lie on it: float32 fractions are no finer.
 _DECIMALS = 3
-
-
-def canonical_boxes(
-    boxes: Any, box_format: str, image_size: Sequence[Any] | None = None
-) -> tf.Tensor:
-    """Converts boxes of any KerasCV format; works in a `tf.data` graph too.
-
-    Args:
-        boxes: array-like `[n, 4]` or `[batch, n, 4]`, any number type, without padding.
-        box_format: one of `FORMATS`, in KerasCV's words: "xyxy" is (xmin, ymin, xmax,
-            ymax) in pixels from edge to edge, "rel_" means fractions of the picture.
-        image_size: (height, width) of the picture in pixels, as integers or scalar
-            tensors; formats in fractions need none.
-
-    Returns:
-        float32 of the same shape, (ymin, xmin, ymax, xmax) as fractions.
-
-    Raises:
-        ValueError: an unknown format, a wrong shape, pixels without `image_size`.
-
-    Example:
-        >>> canonical_boxes([[10, 20, 30, 40]], "xywh", image_size=(100, 200)).numpy()
-        array([[0.2 , 0.05, 0.6 , 0.2 ]], dtype=float32)
-    """
-    # Deferred: KerasCV brings matplotlib and its whole model zoo along.
-    from keras_cv import bounding_box
-
-    box_format = _checked_format(box_format)
-    boxes = boxes if tf.is_tensor(boxes) else tf.convert_to_tensor(np.asarray(boxes))
-    if boxes.shape.rank not in (2, 3) or boxes.shape[-1] not in (4, None):
-        raise ValueError(_RANK.format(boxes.shape))
-    if image_size is None and not box_format.startswith("rel_"):
-        raise ValueError(
-            f"Boxes in {box_format!r} are in pixels: pass image_size=(height, width) in pixels."
-        )
-    shape = None if image_size is None else (image_size[0], image_size[1], 3)
-    return bounding_box.convert_format(
-        boxes, source=box_format, target=CANONICAL, image_shape=shape, dtype="float32"
-    )
-
-
-def _checked_format(box_format: str) -> str:
-    if isinstance(box_format, str) and box_format.lower() in FORMATS:
-        return box_format.lower()
-    near = difflib.get_close_matches(str(box_format).lower(), FORMATS, n=2)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    raise ValueError(f"Unknown box format {box_format!r}.{hint} Known: {', '.join(FORMATS)}.")
 
 
 def check_boxes(
@@ -94,7 +35,7 @@ def check_boxes(
         boxes: array-like `[n, 4]` or `[batch, n, 4]`, (ymin, xmin, ymax, xmax) as fractions.
         box_labels: integers `[n]` or `[batch, n]`; boxes with a negative label are
             padding and not looked at. None: there is no padding.
-        clip: cut boxes at the picture's edges; a box wholly outside is still an error.
+        clip: cut boxes at the image's edges; a box wholly outside is still an error.
         tolerance: how far outside counts as rounding and is cut off without asking.
         first_example: number of the first example in messages, for batches of a stream.
 
@@ -103,7 +44,7 @@ def check_boxes(
 
     Raises:
         ValueError: a wrong shape, NaN or infinity, pixels instead of fractions, swapped
-            corners, a box outside the picture or without area; says which and what to do.
+            corners, a box outside the image or without area; says which and what to do.
 
     Example:
         >>> check_boxes([[0.1, 0.2, 1.1, 0.9]], clip=True)
@@ -111,13 +52,13 @@ def check_boxes(
     """
     array = np.asarray(boxes, dtype=np.float32)
     if array.ndim not in (2, 3) or array.shape[-1] != 4:
-        raise ValueError(_RANK.format(array.shape))
+        raise ValueError(RANK.format(array.shape))
     real = np.ones(array.shape[:-1], bool)
     if box_labels is not None:
         real = np.asarray(box_labels) >= 0
         if real.shape != array.shape[:-1]:
             raise ValueError(
-                f"box_labels must hold one label a box, {array.shape[:-1]}, got {real.shape}."
+                f"box_labels must hold one label per box, {array.shape[:-1]}, got {real.shape}."
             )
     _refuse_malformed(array, real, first_example)
     limit = np.inf if clip else tolerance
@@ -126,14 +67,14 @@ def check_boxes(
         real & (np.abs(clipped - array) > limit).any(-1),
         array,
         first_example,
-        "reaches outside the picture, whose fractions run from 0 to 1. Correct it, or pass "
-        "clip=True to cut boxes at the picture's edges",
+        "reaches outside the image, whose fractions run from 0 to 1. Correct it, or pass "
+        "clip=True to cut boxes at the image's edges",
     )
     _refuse(
         real & ((clipped[..., :2] >= clipped[..., 2:]).any(-1)),
         array,
         first_example,
-        "has no area within the picture. Remove it",
+        "has no area within the image. Remove it",
     )
     return np.where(real[..., None], clipped, array)
 
@@ -145,7 +86,7 @@ def _refuse_malformed(array: np.ndarray, real: np.ndarray, first_example: int) -
         real & (np.abs(array) > _SURELY_PIXELS).any(-1),
         array,
         first_example,
-        "seems to be in pixels where fractions of the picture are expected. Convert it with "
+        "seems to be in pixels where fractions of the image are expected. Convert it with "
         "canonical_boxes(boxes, box_format, image_size), or give its box_format",
     )
     _refuse(

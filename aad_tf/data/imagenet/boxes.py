@@ -4,9 +4,9 @@
 It is read once as a stream, nothing is unpacked, and about a megabyte of arrays is kept.
 
 Corners are read as edges, running from 0 to the width or height that the file itself
-states, and divided by it: annotators saw some pictures at another size than the stored
-one, so the stored picture's size would be the wrong divisor. Published boxes that reach
-outside are cut at the edge; those with swapped corners or no area within the picture, of
+states, and divided by it: annotators saw some images at another size than the stored
+one, so the stored image's size would be the wrong divisor. Published boxes that reach
+outside are cut at the edge; those with swapped corners or no area within the image, of
 which the archives hold a few, are left out and counted (`BoxIndex.dropped`).
 """
 
@@ -33,7 +33,7 @@ class Annotation(NamedTuple):
     """What one XML file says.
 
     Attributes:
-        size: (height, width) in pixels of the picture as it was annotated.
+        size: (height, width) in pixels of the image as it was annotated.
         boxes: float32 `[n, 4]`, (ymin, xmin, ymax, xmax) as fractions of that size,
             neither cut nor checked.
         names: WordNet id of each box's object.
@@ -54,7 +54,7 @@ class BoxIndex:
         boxes: float32 `[boxes, 4]`, canonical fractions within [0, 1].
         labels: int32 `[boxes]`.
         sizes: int32 `[files, 2]`, height and width as annotated.
-        dropped: published boxes left out because they hold nothing of the picture.
+        dropped: published boxes left out because they hold nothing of the image.
         source: name of the archive or directory.
         fingerprint: 16 hexadecimal digits of all of this.
     """

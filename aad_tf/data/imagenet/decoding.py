@@ -69,8 +69,8 @@ def _same_shape(stem: tf.Tensor, image: tf.Tensor, annotated: tf.Tensor) -> list
     rounding = tf.maximum(height, width)
     close = tf.abs(one - other) <= _ASPECT_TOLERANCE * tf.maximum(one, other) + rounding
     message = tf.strings.format(
-        "{}: the stored picture is {} (height, width) and its annotation {}; the annotations "
-        "belong to other pictures.",
+        "{}: the stored image is {} (height, width) and its annotation {}; the annotations "
+        "belong to other images.",
         (stem, stored, annotated),
     )
     check = tf.debugging.Assert(close | tf.reduce_all(annotated == 0), [message])

@@ -37,7 +37,7 @@ from aad_tf.data.description import (
 from aad_tf.data.imagenet.boxes import BoxIndex, read_boxes
 from aad_tf.data.imagenet.decoding import joined
 from aad_tf.data.sharding.requests import StoredRange
-from aad_tf.data.small.tfds_source import copy_directory, stored_examples
+from aad_tf.data.small.tfds_source import add_files, open_copy, stored_examples
 
 NAME = "imagenet2012"
 IMAGE_SIZE = (299, 299)
@@ -93,30 +93,18 @@ def open_builder(data_dir: PathLike | None = None) -> Any:
         DatasetNotFoundError: if it is missing or lacks files; says how to prepare it.
         ValueError: if it has other features than TFDS's `imagenet2012`.
     """
-    import tensorflow_datasets as tfds
-
     try:
-        directory = copy_directory(NAME, data_dir)
+        builder = open_copy(NAME, data_dir, _STORED, all_needed=False)
     except DatasetNotFoundError as error:
         raise DatasetNotFoundError(
             f"{error} ImageNet must first be downloaded by hand: put ILSVRC2012_img_val.tar (to "
             "train, ILSVRC2012_img_train.tar too) from image-net.org into "
             "<data_dir>/downloads/manual."
         ) from error
-    # Read from files alone: a builder made by name would ask the network for metadata.
-    builder = tfds.builder_from_directory(os.fspath(directory))
     lacking = [name for name in _FEATURES if name not in builder.info.features]
     if lacking:
         raise ValueError(
-            f"{directory} is not TFDS's {NAME}: it lacks the features {', '.join(lacking)}."
-        )
-    splits = builder.info.splits
-    files = [path for split in _STORED if split in splits for path in splits[split].filepaths]
-    missing = [os.fspath(path) for path in files if not os.path.exists(path)]
-    if missing or not files:
-        raise DatasetNotFoundError(
-            f"{NAME} in {directory} is incomplete: it lacks {', '.join(missing[:3]) or 'images'}. "
-            f"Prepare it again with `tfds build {NAME} --overwrite`."
+            f"{builder.data_path} is not TFDS's {NAME}: it lacks the features {', '.join(lacking)}."
         )
     return builder
 
@@ -190,9 +178,7 @@ def info(
     names = tuple(builder.info.features["label"].names)
     ranges = stored_ranges(builder, held_out)
     digest = hashlib.sha256("\n".join(names).encode())
-    for stored in _STORED:
-        for path in builder.info.splits[stored].filepaths if stored in builder.info.splits else ():
-            digest.update(f"{os.path.basename(path)} {os.path.getsize(path)}".encode())
+    add_files(digest, builder, _STORED)
     source = f"tfds {NAME}/{builder.info.version}"
     if annotations is not None:
         index = _boxes(annotations, names)

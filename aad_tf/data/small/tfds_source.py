@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,8 +55,22 @@ def _version_key(directory: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in directory.name.split(".") if part.isdigit())
 
 
-def copy_directory(name: str, data_dir: PathLike | None) -> Path:
-    """Returns the directory of the newest prepared version."""
+def open_copy(
+    name: str, data_dir: PathLike | None, splits: Sequence[str], *, all_needed: bool = True
+) -> Any:
+    """Opens the newest prepared version of a data set, without the network.
+
+    Args:
+        name: TFDS's name.
+        data_dir: as for `data_directory`.
+        splits: stored splits that are used; their files must be there.
+        all_needed: whether a copy without one of them is incomplete.
+
+    Raises:
+        DatasetNotFoundError: if it is missing or lacks files; says how to prepare it.
+    """
+    import tensorflow_datasets as tfds
+
     root = data_directory(data_dir)
     found = [path.parent for path in (root / name).glob("*/dataset_info.json")]
     if not found:
@@ -64,25 +79,30 @@ def copy_directory(name: str, data_dir: PathLike | None) -> Path:
             "dataset_info.json. Set TFDS_DATA_DIR (or pass data_dir) to a directory that holds "
             f"it, or prepare it with `tfds build {name} --data_dir={root}`."
         )
-    return max(found, key=_version_key)
+    directory = max(found, key=_version_key)
+    # Read from files alone: a builder made by name would ask the network for metadata.
+    builder = tfds.builder_from_directory(os.fspath(directory))
+    for split in splits:
+        paths = builder.info.splits[split].filepaths if split in builder.info.splits else []
+        missing = [os.fspath(path) for path in paths if not os.path.exists(path)]
+        if missing or (all_needed and not paths):
+            raise DatasetNotFoundError(
+                f"Data set {name!r} in {directory} is incomplete: split {split!r} lacks "
+                f"{', '.join(missing[:3]) or 'its files'}. Prepare it again with `tfds build "
+                f"{name} --overwrite --data_dir={root}`."
+            )
+    return builder
+
+
+def add_files(digest: Any, builder: Any, splits: Sequence[str]) -> None:
+    """Adds the names and sizes of the files of stored splits to a hash."""
+    for split in splits:
+        for path in builder.info.splits[split].filepaths if split in builder.info.splits else ():
+            digest.update(f"{os.path.basename(path)} {os.path.getsize(path)}".encode())
 
 
 def _builder(name: str, data_dir: PathLike | None) -> Any:
-    import tensorflow_datasets as tfds
-
-    directory = copy_directory(name, data_dir)
-    # Read from files alone: a builder made by name would ask the network for metadata.
-    builder = tfds.builder_from_directory(os.fspath(directory))
-    for split in ("train", LAYOUTS[name].test):
-        paths = builder.info.splits[split].filepaths if split in builder.info.splits else []
-        missing = [os.fspath(path) for path in paths if not os.path.exists(path)]
-        if missing or not paths:
-            raise DatasetNotFoundError(
-                f"Data set {name!r} in {directory} is incomplete: split {split!r} lacks "
-                f"{', '.join(missing) or 'its files'}. Prepare it again with `tfds build {name} "
-                f"--overwrite --data_dir={data_directory(data_dir)}`."
-            )
-    return builder
+    return open_copy(name, data_dir, ("train", LAYOUTS[name].test))
 
 
 def stored_ranges(name: str, builder: Any) -> dict[str, StoredRange]:
@@ -185,9 +205,7 @@ def _fingerprint(builder: Any, test: str) -> str:
     for metadata in ("dataset_info.json", "features.json"):
         content = json.loads((directory / metadata).read_text(encoding="utf-8"))
         digest.update(json.dumps(content, sort_keys=True).encode())
-    for split in ("train", test):
-        for path in builder.info.splits[split].filepaths:
-            digest.update(f"{os.path.basename(path)} {os.path.getsize(path)}".encode())
+    add_files(digest, builder, ("train", test))
     return digest.hexdigest()[:16]
 
 

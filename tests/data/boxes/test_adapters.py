@@ -46,6 +46,14 @@ def test_tuples_become_padded_batches():
     }
 
 
+def test_tuples_without_boxes_have_none():
+    labelled = tf.data.Dataset.from_tensors((IMAGE, 3))
+    (batch,) = data.from_tuples(labelled, 2)
+    np.testing.assert_allclose(batch["image"], np.full((1, 4, 8, 3), 0.2), rtol=0, atol=1e-7)
+    assert batch["label"] == [3]
+    assert batch["boxes"].shape == (1, 0, 4) and batch["box_labels"].shape == (1, 0)
+
+
 def spec_of(examples):
     return data.from_tuples(tuples(examples), 3).element_spec
 
@@ -59,7 +67,7 @@ def test_boxes_may_have_classes_of_their_own():
     np.testing.assert_array_equal(found[0], np.tile([True] * 4 + [False] * 4, (4, 1)))
 
 
-def test_pictures_of_any_size_are_resized_after_the_conversion():
+def test_images_of_any_size_are_resized_after_the_conversion():
     examples = [
         (np.zeros((4, 8, 3)), 0, [[0, 0, 4, 4]]),
         (np.zeros((16, 2, 3)), 0, [[0, 0, 2, 4]]),
@@ -118,7 +126,7 @@ def test_bad_examples_are_named(bad, options, message):
     ("spec", "error", "message"),
     [
         ({"image": IMAGE}, TypeError, "Map them to such tuples"),
-        ((IMAGE, 0), TypeError, "Expected single examples (image [height, width, channels]"),
+        ((IMAGE,), TypeError, "Expected single examples (image [height, width, channels]"),
         ((IMAGE[0], 0, [[0.0] * 4]), ValueError, "got image as TensorSpec(shape=(8, 3)"),
         ((IMAGE[None], 0, [[0.0] * 4]), ValueError, "Is it in batches? Call .unbatch()"),
         ((IMAGE, 0.5, [[0.0] * 4]), TypeError, "label must be an integer from 0, got float32"),
@@ -134,7 +142,7 @@ def test_elements_of_another_structure(spec, error, message):
 
 
 def half_and_half():
-    """Left half white, with the box of the white half; and a picture without boxes."""
+    """Left half white, with the box of the white half; and an image without boxes."""
     image = np.zeros((4, 8, 3), np.float32)
     image[:, :4] = 1
     examples = [(image, 3, [[0, 0, 1, 0.5], [0, 0, 1, 0.25]]), (image, 4, NO_BOXES)]

@@ -48,7 +48,7 @@ def write_boxes(root, train=TRAIN, undecodable=()) -> Path:
 
 
 def stored_example(place, undecodable=False):
-    image = io.BytesIO(b"no picture") if undecodable else np.full((8, 8, 3), place % 256, np.uint8)
+    image = io.BytesIO(b"no image") if undecodable else np.full((8, 8, 3), place % 256, np.uint8)
     box = tfds.features.BBox(*box_of(place).tolist())
     return {"image": image, "label": place % 3, "objects": [{"bbox": box}]}
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from aad_tf.data import canonical_boxes, check_boxes, object_masks
-from aad_tf.data.boxes import FORMATS
+from aad_tf.data.boxes.adapters import FORMATS
 
-# One box of a picture 100 high and 200 wide: rows 20 to 60, columns 10 to 40.
+# One box of an image 100 high and 200 wide: rows 20 to 60, columns 10 to 40.
 SAME_BOX = {
     "xyxy": [10, 20, 40, 60],
     "yxyx": [20, 10, 60, 40],
@@ -51,12 +54,37 @@ def test_one_box_in_every_format(box_format):
     assert canonical_boxes(np.zeros([0, 4], "float64"), box_format, (100, 200)).shape == (0, 4)
 
 
+@pytest.mark.parametrize("box_format", sorted(SAME_BOX))
+def test_conversions_are_those_of_keras(box_format):
+    boxes = np.random.default_rng(0).uniform(0, 1, (2, 5, 4)).astype(np.float32)
+    boxes *= 1 if box_format.startswith("rel_") else 100
+    theirs = keras.utils.bounding_boxes.convert_format(
+        boxes, box_format, "rel_yxyx", height=100, width=200
+    )
+    found = canonical_boxes(boxes, box_format, (100, 200))
+    np.testing.assert_array_equal(found, theirs)
+
+
+def test_one_module_uses_keras_cv_and_only_when_it_is_needed():
+    found = []
+    for path in (Path(__file__).resolve().parents[3] / "aad_tf").rglob("*.py"):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        names = [
+            (node.col_offset, getattr(node, "module", None) or node.names[0].name)
+            for node in ast.walk(module)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        found += [(path.name, column) for column, name in names if name.startswith("keras_cv")]
+    # One import, within a function.
+    assert found == [("adapters.py", 4)]
+
+
 def test_formats_in_fractions_need_no_size():
     found = canonical_boxes([SAME_BOX["rel_xywh"]], "REL_xyWH")
     np.testing.assert_allclose(found, [SAME_BOX["rel_yxyx"]], rtol=0, atol=1e-6)
 
 
-def test_conversion_in_a_data_pipeline_uses_each_pictures_size():
+def test_conversion_in_a_data_pipeline_uses_each_images_size():
     sizes = tf.data.Dataset.from_tensor_slices([[100, 200], [50, 400]])
     boxes = sizes.map(lambda size: canonical_boxes([[10, 20, 40, 60]], "xyxy", (size[0], size[1])))
     expected = [[[0.2, 0.05, 0.6, 0.2]], [[0.4, 0.025, 1.2, 0.1]]]
@@ -67,7 +95,7 @@ def test_conversion_in_a_data_pipeline_uses_each_pictures_size():
     ("arguments", "message"),
     [
         (([[0, 0, 1, 1]], "yxxy"), "Unknown box format 'yxxy'. Did you mean 'yxyx'"),
-        (([[0, 0, 1, 1]], None), "Unknown box format None"),
+        (([[0, 0, 1, 1]], None), "Unknown box format 'none'"),
         (([[0, 0, 1, 1]], "xyxy"), "in pixels: pass image_size=(height, width)"),
         (([0, 0, 1, 1], "rel_xyxy"), "boxes must be [n, 4]"),
         (([[0, 0, 1]], "rel_xyxy"), "got shape (1, 3)"),
@@ -84,11 +112,11 @@ GOOD = [0.1, 0.2, 0.5, 0.9]
 @pytest.mark.parametrize(
     ("bad", "complaint"),
     [
-        ([0.1, 0.2, 1.1, 0.9], "reaches outside the picture"),
+        ([0.1, 0.2, 1.1, 0.9], "reaches outside the image"),
         ([-0.1, 0.2, 0.3, 0.9], "pass clip=True"),
         ([0.5, 0.2, 0.1, 0.9], "has swapped corners: ymin must not exceed ymax"),
         ([0.1, 0.9, 0.5, 0.2], "nor xmin xmax. Is its box_format right?"),
-        ([0.1, 0.2, 0.1, 0.9], "has no area within the picture. Remove it."),
+        ([0.1, 0.2, 0.1, 0.9], "has no area within the image. Remove it."),
         ([0.1, 0.2, 0.5, 0.2], "has no area"),
         ([0.1, np.nan, 0.5, 0.9], "holds NaN or infinity"),
         ([0.1, 0.2, np.inf, 0.9], "holds NaN or infinity"),
@@ -121,7 +149,7 @@ def test_rounding_is_cut_and_more_is_cut_on_request():
 
 
 def test_clipping_does_not_hide_a_box_elsewhere():
-    with pytest.raises(ValueError, match="box 0: .* has no area within the picture"):
+    with pytest.raises(ValueError, match="box 0: .* has no area within the image"):
         check_boxes([[1.1, 0.2, 1.5, 0.9]], clip=True)
 
 
@@ -131,7 +159,7 @@ def test_clipping_does_not_hide_a_box_elsewhere():
         (GOOD, None, "got shape (4,)"),
         ([[0.1, 0.2, 0.3]], None, "got shape (1, 3)"),
         ([[[GOOD]]], None, "got shape (1, 1, 1, 4)"),
-        ([GOOD], [1, 2], "one label a box, (1,), got (2,)"),
+        ([GOOD], [1, 2], "one label per box, (1,), got (2,)"),
     ],
 )
 def test_wrong_shapes(boxes, labels, message):

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 # JPEG file, label, file name.
-Picture = tuple[bytes, int, str]
+Image = tuple[bytes, int, str]
 
 
 def jpeg(image: np.ndarray, quality: int = 95) -> bytes:
@@ -19,9 +19,9 @@ def jpeg(image: np.ndarray, quality: int = 95) -> bytes:
 
 
 def write_imagenet(
-    root: Path, pictures: Mapping[str, Sequence[Picture]], names: Sequence[str], in_a_file: int = 3
+    root: Path, images: Mapping[str, Sequence[Image]], names: Sequence[str], in_a_file: int = 3
 ) -> Path:
-    """Writes pictures by split as `tfds build imagenet2012` does, so many in a file."""
+    """Writes images by split as `tfds build imagenet2012` does, so many in a file."""
     directory = root / "imagenet2012" / "5.1.0"
     directory.mkdir(parents=True)
     identity = tfds.core.dataset_info.DatasetIdentity(
@@ -41,8 +41,8 @@ def write_imagenet(
         builder=identity, features=features, supervised_keys=("image", "label")
     )
     writer = tfds.core.SequentialWriter(info, max_examples_per_shard=in_a_file)
-    writer.initialize_splits(list(pictures))
-    for split, of_split in pictures.items():
+    writer.initialize_splits(list(images))
+    for split, of_split in images.items():
         for content, label, file_name in of_split:
             example = {"image": io.BytesIO(content), "label": label, "file_name": file_name}
             writer.add_examples({split: [example]})
@@ -51,7 +51,7 @@ def write_imagenet(
 
 
 def gradient(place: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """A smooth coloured picture that differs from place to place."""
+    """A smooth coloured image that differs from place to place."""
     rows, columns = np.meshgrid(*(np.linspace(0, 1, side) for side in size), indexing="ij")
     tint = 0.2 + 0.6 * ((place * 0.37) % 1)
     channels = [rows, columns, np.full(size, tint)]
@@ -59,13 +59,13 @@ def gradient(place: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
 
 
 def write_numbered(root: Path, train: int, test: int, in_a_file: int = 3) -> Path:
-    """Writes a copy in which every picture is of a class of its own: its place in its split."""
+    """Writes a copy in which every image is of a class of its own: its place in its split."""
     names = [f"n{number:08d}" for number in range(max(train, test))]
-    pictures = {
+    images = {
         split: [
             (jpeg(gradient(place, (48 + place % 5, 64 - place % 3))), place, f"{place}.JPEG")
             for place in range(count)
         ]
         for split, count in (("train", train), ("validation", test))
     }
-    return write_imagenet(root, pictures, names, in_a_file)
+    return write_imagenet(root, images, names, in_a_file)

@@ -10,7 +10,7 @@ import pytest
 
 from aad_tf import data
 from aad_tf.data.imagenet.boxes import parse_annotation, read_boxes
-from tests.data.imagenet.annotated_pictures import WNIDS, pack, stem, xml
+from tests.data.imagenet.annotated_images import WNIDS, pack, stem, xml
 
 
 def test_an_official_file():

@@ -1,4 +1,4 @@
-"""ImageNet's pictures come with the boxes of their objects; copies that do not fit are refused."""
+"""ImageNet's images come with the boxes of their objects; copies that do not fit are refused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import tensorflow as tf
 from aad_tf import data
 from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.decoding import central_crop
-from tests.data.imagenet.annotated_pictures import (
-    PICTURES,
+from tests.data.imagenet.annotated_images import (
+    IMAGES,
     WNIDS,
     drawn,
     official,
@@ -40,9 +40,9 @@ def test_batches(images, archive):
     # By hand: 375 rows lose int(375 / 16) = 23 on each side, 500 columns 31: 329 x 438 remain.
     first = [(108 - 23) / 329, (111 - 31) / 438, (193 - 23) / 329, (441 - 31) / 438]
     np.testing.assert_allclose(batch["boxes"][0, 0], first, rtol=0, atol=1e-6)
-    # 333 rows lose 20: the second picture's first box reaches the lower right corner.
+    # 333 rows lose 20: the second image's first box reaches the lower right corner.
     np.testing.assert_allclose(batch["boxes"][1, 0, 2:], [1, 1])
-    # The box of the whole picture is the whole crop.
+    # The box of the whole image is the whole crop.
     np.testing.assert_allclose(batch["boxes"][2, 0], [0, 0, 1, 1])
 
 
@@ -60,9 +60,9 @@ def test_boxes_lie_on_their_objects(images, archive):
 
 
 def test_crop_and_resize_equal_tensorflows_own(images):
-    picture = tf.cast(drawn(2), tf.float32) / 255
-    example = {"image": picture, "boxes": tf.zeros([0, 4]), "box_labels": tf.zeros([0], tf.int32)}
-    expected = tf.image.resize(tf.image.central_crop(picture, 0.875), (299, 299))
+    image = tf.cast(drawn(2), tf.float32) / 255
+    example = {"image": image, "boxes": tf.zeros([0, 4]), "box_labels": tf.zeros([0], tf.int32)}
+    expected = tf.image.resize(tf.image.central_crop(image, 0.875), (299, 299))
     np.testing.assert_array_equal(central_crop(example, (299, 299))["image"], expected)
 
 
@@ -116,7 +116,7 @@ def test_info(images, archive, tmp_path):
 
 def test_annotation_at_another_scale_is_used(images, archive, tmp_path):
     files = official()
-    label, _, objects = PICTURES[1]
+    label, _, objects = IMAGES[1]
     halved = [(name, *(corner / 2 for corner in corners)) for name, *corners in objects]
     files[f"val/{stem(1)}.xml"] = xml(1, (188, 250), halved)
     path = pack(tmp_path / "boxes.tgz", files)
@@ -130,7 +130,7 @@ def test_annotation_of_another_shape_is_refused(images, tmp_path):
     files = official()
     files[f"val/{stem(2)}.xml"] = xml(2, (500, 333), [])
     path = pack(tmp_path / "boxes.tgz", files)
-    message = rf"{stem(2)}.*\[333 500\].*\[500 333\].*belong to other pictures"
+    message = rf"{stem(2)}.*\[333 500\].*\[500 333\].*belong to other images"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         list(stream(images, path))
 
@@ -158,7 +158,9 @@ def test_copies_that_are_not_whole(archive, tmp_path):
     root = write_images(tmp_path)
     shard = sorted((root / "imagenet2012" / "5.1.0").glob("*.tfrecord*"))[1]
     shard.unlink()
-    with pytest.raises(data.DatasetNotFoundError, match=re.escape(f"it lacks {shard}")):
+    with pytest.raises(
+        data.DatasetNotFoundError, match=re.escape(f"split 'validation' lacks {shard}")
+    ):
         stream(root, archive)
 
 

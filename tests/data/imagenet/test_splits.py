@@ -16,7 +16,7 @@ from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.decoding import central_crop
 from aad_tf.data.imagenet.source import HeldOut
 from aad_tf.data.imagenet.training import StreamedImageNet
-from tests.data.imagenet.annotated_pictures import pack, stem, xml
+from tests.data.imagenet.annotated_images import pack, stem, xml
 from tests.data.imagenet.imagenet_copies import gradient, jpeg, write_imagenet, write_numbered
 
 TRAIN, VALIDATION, TEST = 33, 3, 7
@@ -44,7 +44,7 @@ def test_at_most_so_many_are_held_back(numbered_imagenet):
         "validation": 2,
         "test": TEST,
     }
-    # Of ImageNet's 1,281,167 pictures a tenth would be more than 10,000.
+    # Of ImageNet's 1,281,167 images a tenth would be more than 10,000.
     assert HeldOut() == (10_000, 10)
 
 
@@ -85,7 +85,7 @@ def test_evaluation_is_of_the_central_crop(numbered_imagenet):
 
 @pytest.fixture(scope="module")
 def boxes_of_others(tmp_path_factory):
-    """Annotations of no picture of the numbered copy, named as those of training pictures are."""
+    """Annotations of no image of the numbered copy, named as those of training images are."""
     files = {"n00000000/n00000000_1.xml": xml(1, (48, 64), [], names=["n00000000"])}
     return pack(tmp_path_factory.mktemp("boxes") / "ILSVRC2012_bbox_train_v2.tgz", files)
 
@@ -135,19 +135,19 @@ def test_a_start_leaves_batches_out(numbered_imagenet, split, start, limit):
 
 
 def test_starts_count_within_the_split(numbered_imagenet):
-    # The last three of the stored training pictures.
+    # The last three of the stored training images.
     assert labels_of(evaluated(numbered_imagenet, "validation", start=1)) == [34, 35]
     with pytest.raises(ValueError, match="start is 3, but there are 3 examples"):
         evaluated(numbered_imagenet, "validation", start=3)
 
 
 def test_what_lies_before_the_start_is_not_decoded(tmp_path):
-    pictures = [(jpeg(gradient(place)), place, f"{place}.JPEG") for place in range(12)]
-    broken = [(pictures[1][0][:40], 1, "1.JPEG")]
+    images = [(jpeg(gradient(place)), place, f"{place}.JPEG") for place in range(12)]
+    broken = [(images[1][0][:40], 1, "1.JPEG")]
     names = [f"n{place:08d}" for place in range(12)]
-    stored = {"train": pictures, "validation": pictures[:1] + broken + pictures[2:]}
+    stored = {"train": images, "validation": images[:1] + broken + images[2:]}
     root = write_imagenet(tmp_path, stored, names)
-    # Place 2 is in the file of the broken picture, place 4 in the one after it.
+    # Place 2 is in the file of the broken image, place 4 in the one after it.
     for start in (4, 2):
         later = evaluated(root, "test", start=start, limit=9)
         assert labels_of(later) == list(range(start, 9))
@@ -190,8 +190,8 @@ def test_missing_data_says_how(tmp_path):
 
 
 def test_a_copy_for_evaluation_alone(tmp_path):
-    picture = (jpeg(gradient(0)), 0, "0.JPEG")
-    write_imagenet(tmp_path, {"validation": [picture]}, ["n00000000"])
+    image = (jpeg(gradient(0)), 0, "0.JPEG")
+    write_imagenet(tmp_path, {"validation": [image]}, ["n00000000"])
     info = data.info("imagenet2012", tmp_path)
     assert info.num_examples == {"test": 1}
     (batch,) = data.evaluation_batches("imagenet2012", "test", 4, tmp_path)

@@ -15,7 +15,7 @@ from aad_tf.data.imagenet.training import StreamedImageNet
 from aad_tf.data.sharding.requests import TrainingRequest
 from tests.data.imagenet.imagenet_copies import gradient, jpeg, write_imagenet
 
-# 36 stored training pictures in files of three, of which the last 3 are for validation.
+# 36 stored training images in files of three, of which the last 3 are for validation.
 TRAIN = 33
 BATCH = 8
 SIZE = 24
@@ -97,7 +97,7 @@ def test_a_buffer_mixes_what_files_hold(numbered_imagenet):
 
     unmixed, mixed = order(1), order(100)
     assert sorted(unmixed) == sorted(mixed) == list(range(TRAIN))
-    # Without a buffer the pictures of a file still follow one another.
+    # Without a buffer the images of a file still follow one another.
     neighbours = [b - a for a, b in itertools.pairwise(unmixed)]
     assert neighbours.count(1) >= 20
     assert [b - a for a, b in itertools.pairwise(mixed)].count(1) < 8
@@ -128,11 +128,11 @@ def test_stream_resumes_anywhere(stream, epoch, step):
 def test_what_is_skipped_is_not_decoded(stream, numbered_imagenet, tmp_path):
     order = stream(5)
     broken = int(order[1][1][0])
-    pictures = [(jpeg(gradient(place)), place, f"{place}.JPEG") for place in range(36)]
-    pictures[broken] = (pictures[broken][0][:40], broken, "broken.JPEG")
+    images = [(jpeg(gradient(place)), place, f"{place}.JPEG") for place in range(36)]
+    images[broken] = (images[broken][0][:40], broken, "broken.JPEG")
     root = write_imagenet(
         tmp_path,
-        {"train": pictures, "validation": pictures[:1]},
+        {"train": images, "validation": images[:1]},
         data.info("imagenet2012", numbered_imagenet).class_names,
     )
     later = stream(2, root=root, start_step=2)
@@ -159,10 +159,10 @@ def test_a_worker_opens_the_files_of_its_part_alone(numbered_imagenet, tmp_path,
     assert sorted(found) == [list(range(17)), list(range(17, 33))][replica]
 
 
-# Pictures -----------------------------------------------------------------------------------
+# Images -----------------------------------------------------------------------------------
 
 
-def test_training_on_pictures_as_they_are_evaluated(stream, numbered_imagenet):
+def test_training_on_images_as_they_are_evaluated(stream, numbered_imagenet):
     held = dict(
         zip(range(TRAIN), data.load("imagenet2012", "train", numbered_imagenet), strict=True)
     )
@@ -183,7 +183,7 @@ def test_inception_crops_differ_from_epoch_to_epoch(stream):
         assert image.min() >= 0 and image.max() <= 1
 
 
-def test_every_augmentation_of_central_pictures(stream):
+def test_every_augmentation_of_central_images(stream):
     plain = dict(zip(*reversed(stream(1, image_size=24)[0]), strict=True))
     flipped = stream(1, image_size=24, augmentation="flip")[0]
     mirrored = [

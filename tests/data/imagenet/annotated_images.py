@@ -1,4 +1,4 @@
-"""Five pictures with white boxes, as ImageNet stores pictures and boxes."""
+"""Five images with white boxes, as ImageNet stores images and boxes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OBJECT = """\t<object>
 \t</object>
 """
 # Place in the split: label, (height, width) stored, objects (class, xmin, ymin, xmax, ymax).
-PICTURES = {
+IMAGES = {
     1: (1, (375, 500), [(1, 111, 108, 441, 193)]),
     2: (2, (333, 500), [(2, 250, 100, 500, 333), (2, 40, 60, 240, 300)]),
     3: (0, (500, 375), [(0, 0, 0, 375, 500), (3, 30, 50, 60, 90)]),
@@ -41,7 +41,7 @@ def stem(place):
 
 def drawn(place):
     """Black, and white within the boxes."""
-    _, size, objects = PICTURES[place]
+    _, size, objects = IMAGES[place]
     image = np.zeros((*size, 3), np.uint8)
     for _, xmin, ymin, xmax, ymax in objects or []:
         image[ymin:ymax, xmin:xmax] = 255
@@ -68,7 +68,7 @@ def xml(place, size, objects, names=WNIDS):
 def official():
     return {
         f"val/{stem(place)}.xml": xml(place, size, objects)
-        for place, (_, size, objects) in PICTURES.items()
+        for place, (_, size, objects) in IMAGES.items()
         if objects is not None
     }
 
@@ -87,9 +87,9 @@ def pack(path, files):
 
 
 def write_images(root, names=WNIDS):
-    """Writes the pictures as a validation split alone."""
-    pictures = [
+    """Writes the images as a validation split alone."""
+    images = [
         (jpeg(drawn(place)), label, f"{stem(place)}.JPEG")
-        for place, (label, _, _) in PICTURES.items()
+        for place, (label, _, _) in IMAGES.items()
     ]
-    return write_imagenet(root, {"validation": pictures}, names)
+    return write_imagenet(root, {"validation": images}, names)
