@@ -60,53 +60,38 @@ def check_boxes(
             raise ValueError(
                 f"box_labels must hold one label per box, {array.shape[:-1]}, got {real.shape}."
             )
-    _refuse_malformed(array, real, first_example)
-    limit = np.inf if clip else tolerance
     clipped = np.clip(array, 0.0, 1.0)
-    _refuse(
-        real & (np.abs(clipped - array) > limit).any(-1),
-        array,
-        first_example,
-        "reaches outside the image, whose fractions run from 0 to 1. Correct it, or pass "
-        "clip=True to cut boxes at the image's edges",
-    )
-    _refuse(
-        real & ((clipped[..., :2] >= clipped[..., 2:]).any(-1)),
-        array,
-        first_example,
-        "has no area within the image. Remove it",
-    )
+    outside = np.abs(clipped - array) > (np.inf if clip else tolerance)
+    for bad, complaint in (
+        (~np.isfinite(array).all(-1), "holds NaN or infinity. Repair or remove it."),
+        (
+            (np.abs(array) > _SURELY_PIXELS).any(-1),
+            "seems to be in pixels where fractions of the image are expected. Convert it with "
+            "canonical_boxes(boxes, box_format, image_size), or give its box_format.",
+        ),
+        (
+            (array[..., :2] > array[..., 2:]).any(-1),
+            "has swapped corners: ymin must not exceed ymax, nor xmin xmax. Is its box_format "
+            "right?",
+        ),
+        (
+            outside.any(-1),
+            "reaches outside the image, whose fractions run from 0 to 1. Correct it, or pass "
+            "clip=True to cut boxes at the image's edges.",
+        ),
+        (
+            (clipped[..., :2] >= clipped[..., 2:]).any(-1),
+            "has no area within the image. Remove it.",
+        ),
+    ):
+        if (real & bad).any():
+            *example, box = np.argwhere(real & bad)[0]
+            values = ", ".join(f"{value:g}" for value in array[(*example, box)])
+            raise ValueError(
+                f"Example {first_example + sum(example)}, box {box}: (ymin, xmin, ymax, xmax) = "
+                f"({values}) {complaint}"
+            )
     return np.where(real[..., None], clipped, array)
-
-
-def _refuse_malformed(array: np.ndarray, real: np.ndarray, first_example: int) -> None:
-    finite = np.isfinite(array).all(-1)
-    _refuse(real & ~finite, array, first_example, "holds NaN or infinity. Repair or remove it")
-    _refuse(
-        real & (np.abs(array) > _SURELY_PIXELS).any(-1),
-        array,
-        first_example,
-        "seems to be in pixels where fractions of the image are expected. Convert it with "
-        "canonical_boxes(boxes, box_format, image_size), or give its box_format",
-    )
-    _refuse(
-        real & (array[..., :2] > array[..., 2:]).any(-1),
-        array,
-        first_example,
-        "has swapped corners: ymin must not exceed ymax, nor xmin xmax. Is its box_format right?",
-    )
-
-
-def _refuse(bad: np.ndarray, boxes: np.ndarray, first_example: int, complaint: str) -> None:
-    if not bad.any():
-        return
-    place = np.argwhere(bad)[0]
-    values = ", ".join(f"{value:g}" for value in boxes[tuple(place)])
-    example = first_example + (int(place[0]) if len(place) == 2 else 0)
-    raise ValueError(
-        f"Example {example}, box {int(place[-1])}: (ymin, xmin, ymax, xmax) = ({values}) "
-        f"{complaint}{'' if complaint.endswith('?') else '.'}"
-    )
 
 
 def object_masks(

@@ -1,6 +1,6 @@
 """ImageNet's published bounding boxes: an archive of XML files in PASCAL VOC's form.
 
-`ILSVRC2012_bbox_val_v3.tgz` holds one file an image, `val/ILSVRC2012_val_00000001.xml`.
+`ILSVRC2012_bbox_val_v3.tgz` holds one file per image, `val/ILSVRC2012_val_00000001.xml`.
 It is read once as a stream, nothing is unpacked, and about a megabyte of arrays is kept.
 
 Corners are read as edges, running from 0 to the width or height that the file itself

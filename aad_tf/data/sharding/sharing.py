@@ -59,7 +59,7 @@ def steps_per_epoch(num_examples: int, batch_size: int, replicas: int = 1) -> in
 
     Args:
         num_examples: examples of the split.
-        batch_size: examples a batch of all replicas together.
+        batch_size: examples per batch of all replicas together.
         replicas: replicas that share each batch.
 
     Returns:
@@ -103,7 +103,7 @@ def batch_bounds(step: Any, num_examples: int, batch_size: int, replicas: int) -
     Args:
         step: number of the batch in its epoch, int or int64 tensor.
         num_examples: examples of the split.
-        batch_size: examples a batch of all replicas together.
+        batch_size: examples per batch of all replicas together.
         replicas: replicas that share each batch.
 
     Returns:
