@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 
 import numpy as np
@@ -112,6 +113,18 @@ def test_info(images, archive, tmp_path):
     fewer = pack(tmp_path / "ILSVRC2012_bbox_val_v3.tgz", files)
     other = data.boxed_info("imagenet2012", images, annotations=fewer)
     assert len({info.fingerprint, boxed.fingerprint, other.fingerprint}) == 3
+
+
+def test_a_replaced_archive_is_read_again(images, archive, tmp_path):
+    path = tmp_path / "boxes.tgz"
+    path.write_bytes(archive.read_bytes())
+    before = data.boxed_info("imagenet2012", images, annotations=path)
+    files = official()
+    del files[f"val/{stem(1)}.xml"]
+    pack(path, files)
+    os.utime(path, ns=(1, 1))
+    after = data.boxed_info("imagenet2012", images, annotations=path)
+    assert (before.source, before.fingerprint == after.fingerprint) == (after.source, False)
 
 
 def test_annotation_at_another_scale_is_used(images, archive, tmp_path):
