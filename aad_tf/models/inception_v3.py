@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 
-from aad_tf.logs import LOGGER
 from aad_tf.models.layers import network_dtypes
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
 from aad_tf.models.weights_files import (
@@ -18,6 +17,7 @@ from aad_tf.models.weights_files import (
     load_weights_file,
     stored_layers_of,
 )
+from aad_tf.utils.logging import LOGGER
 
 _SMALLEST_IMAGE = 75
 _SIZE_REASON = "comes from Keras and its last reduction needs a grid of 3x3"
