@@ -130,7 +130,8 @@ def test_small_run_measures_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "expected"), [("--output=benchmarks", "benchmarks is a directory"), ("--size=large", "--size=")]
+    ("flag", "expected"),
+    [("--output=benchmarks", "benchmarks is a directory"), ("--size=large", "--size=")],
 )
 def test_mistakes_are_named(tmp_path: Path, flag: str, expected: str) -> None:
     result = benchmark(tmp_path / "found.json", flag)

@@ -273,10 +273,7 @@ def many_workers(cases: Mapping[str, Mapping[str, Any]], measured: Network) -> S
     return Section(
         title=f"The model extended to {MANY[-1]} workers: efficiency",
         settings={"batch per worker": "as measured", "buckets": "of gradients, in 2**20 bytes"},
-        findings=[
-            Finding(f"efficiency of {MANY[-1]} workers, {name}", list(row.values())[-1])
-            for name, row in measurements.items()
-        ],
+        findings=[],
         measurements=measurements,
         notes=[
             "Modelled; no more than two workers were run. Measured are the step of one core and "

@@ -88,11 +88,11 @@ class Workers:
                 connection.send((order, arguments))
             while len(answers) < len(asked):
                 pending = [connection for connection in asked if connection not in answers]
-                ready = wait(pending, max(0.0, deadline - time.monotonic()))
+                ready: list[Any] = wait(pending, max(0.0, deadline - time.monotonic()))
                 if not ready:
                     raise WorkerFailedError(f"no answer in {self._answer_seconds:g} s to {order}")
                 for connection in ready:
-                    answers[connection], failure = connection.recv()  # type: ignore[union-attr]
+                    answers[connection], failure = connection.recv()
                     if failure:
                         raise WorkerFailedError(f"a worker failed:\n{failure}")
         except (EOFError, OSError) as error:
