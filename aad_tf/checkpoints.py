@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from aad_tf.distribute import in_agreement, is_chief
-from aad_tf.logs import LOGGER
+from aad_tf.utils.logging import LOGGER
 
 
 class CheckpointError(ValueError):

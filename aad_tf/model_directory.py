@@ -17,7 +17,7 @@ import keras
 from aad_tf import configs, models
 from aad_tf.classifier import Classifier
 from aad_tf.configs import ExperimentConfig
-from aad_tf.logs import LOGGER
+from aad_tf.utils.logging import LOGGER
 
 CONFIG = "config.json"
 RUN = "run.json"

@@ -12,7 +12,7 @@ import keras
 
 from aad_tf.checkpoints import ResumableCheckpoint
 from aad_tf.distribute import on_any_worker
-from aad_tf.logs import LOGGER
+from aad_tf.utils.logging import LOGGER
 
 
 class PreemptedError(RuntimeError):

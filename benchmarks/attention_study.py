@@ -36,7 +36,7 @@ def run(subject: Subject) -> Section:
     forward pass, on batches in memory.
     """
     info = _dataset_info()
-    # Enough images that opening the files, once a study, does not count for much.
+    # Enough images that opening the files, once per study, does not count for much.
     count, size = 3 * subject.size.images, subject.size.batch_size
     keras.utils.set_random_seed(SEED)
     network = models.build("inception_small", info.image_shape, info.num_classes)
@@ -73,7 +73,7 @@ def run(subject: Subject) -> Section:
         ],
         measurements=rows(timings),
         notes=[
-            "One forward pass a round serves predictions, both maps and the gradient of the attack."
+            "One forward pass per round serves predictions, both maps and the attack's gradient."
         ],
     )
 

@@ -48,7 +48,7 @@ def run(subject: Subject) -> Section:
         notes=[
             "Images leave the batch once they are misclassified and others take their place, so "
             "the gain is the greater the weaker the network is; on one that withstands the attack "
-            "there is none. It counts an image as fooled if any iterate fools the network; of the "
+            "there is none. It counts an image as misclassified if any iterate is; of the "
             "others' attacks the last image is judged.",
         ],
     )

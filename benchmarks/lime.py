@@ -130,7 +130,7 @@ def _probabilities(classifier: Classifier, images: np.ndarray) -> np.ndarray:
 
 
 def _photograph() -> np.ndarray:
-    """A face, float32 `[SIZE, SIZE, 3]`, from the pictures that scikit-image ships."""
+    """A face, float32 `[SIZE, SIZE, 3]`, from the images that scikit-image ships."""
     from skimage import data, transform
 
     face = data.astronaut()[:256, 100:356] / 255.0

@@ -67,7 +67,7 @@ def run(subject: Subject) -> Section:
     steps = subject.size.memory_steps
     work: dict[str, Callable[[Subject, int, Tick], None]] = {
         "AADModel.fit": _train,
-        "PGD, one attack a step": _attack,
+        "PGD, one attack per step": _attack,
         "evaluate_robustness": _evaluate,
         "study_attention": _study,
     }
@@ -149,7 +149,7 @@ def _study(subject: Subject, steps: int, tick: Tick) -> None:
 def _evaluate(subject: Subject, steps: int, tick: Tick) -> None:
     """One evaluation of at least as many calls of the network, its records on disk."""
     classifier = Classifier.from_keras(_tiny_network(subject))
-    # So weak that nearly every image takes all the steps: four calls a batch, mostly five.
+    # So weak that nearly every image takes all the steps: four calls per batch, mostly five.
     attack = attacks.pgd(0.001, 0.0005, 4)
     images, _ = subject.train_batch
     # The network's own predictions as labels, so that every image is attacked.

@@ -101,7 +101,7 @@ def _cleverhans(
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
 
-    # CleverHans compiles the gradient itself, once a model and shape of batch.
+    # CleverHans compiles the gradient itself, once per model and shape of batch.
     def run(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         return projected_gradient_descent(
             network,

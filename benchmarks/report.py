@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aad_tf.provenance import provenance
 from aad_tf.results import PathLike, write_atomically, write_json_atomically
 from benchmarks.timing import Ratio, Timing
 
@@ -48,7 +50,7 @@ class Finding:
     Attributes:
         what: a phrase that says what the number is.
         value: the number.
-        unit: "x" for ratios, "MB", "" for counts and shares.
+        unit: "x" for ratios, "MB", "" for counts and fractions.
         target: what it should be; None for numbers that only explain others.
         quartiles: spread over the repetitions, where there is one.
         cpu_value: the same ratio in CPU time, where there is one.
@@ -121,12 +123,50 @@ def rows(timings: Mapping[str, Timing], **columns: Mapping[str, Any]) -> dict[st
     }
 
 
+def origin(size: str, peers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Where numbers come from; to be taken before anything is measured.
+
+    Args:
+        size: how much is measured.
+        peers: versions of other libraries by name.
+    """
+    return {
+        "size": size,
+        "peers": dict(peers or {}),
+        "load_average": _load_average(),
+        "provenance": provenance(),
+    }
+
+
+def document(
+    origin: Mapping[str, Any], network: str, sections: Mapping[str, Section]
+) -> dict[str, Any]:
+    """A whole report, for `write` and `markdown`; to be made after all is measured.
+
+    Args:
+        origin: as the function of that name returned it.
+        network: what was measured.
+        sections: the outcome of each benchmark, by name.
+    """
+    return {
+        **origin,
+        "network": network,
+        "benchmarks": {name: section.as_dict() for name, section in sections.items()},
+        "load_average_after": _load_average(),
+    }
+
+
+def _load_average() -> float:
+    """Programs that ran or waited to run in the last minute: says how quiet the machine was."""
+    return round(os.getloadavg()[0], 2)
+
+
 def write(path: PathLike, report: Mapping[str, Any]) -> Path:
     """Writes a report as JSON, and as Markdown beside it; each is there whole or not at all.
 
     Args:
         path: JSON file to write or replace; its directory must exist.
-        report: as `benchmarks.suite.run` returns it.
+        report: as `document` returns it.
 
     Returns:
         Path of the Markdown file.
@@ -142,7 +182,7 @@ def write(path: PathLike, report: Mapping[str, Any]) -> Path:
 def markdown(report: Mapping[str, Any]) -> str:
     """The report as text: one table of findings, then the measurements behind them."""
     sections = report["benchmarks"]
-    lines = ["# Benchmarks", "", *_origin(report), "", *_findings_table(sections)]
+    lines = ["# Benchmarks", "", *_origin_lines(report), "", *_findings_table(sections)]
     for name, section in sections.items():
         settings = ", ".join(f"{key} {value}" for key, value in section["settings"].items())
         lines += ["", f"## {name}", "", section["title"] + ".", f"Settings: {settings}.", ""]
@@ -151,7 +191,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _origin(report: Mapping[str, Any]) -> list[str]:
+def _origin_lines(report: Mapping[str, Any]) -> list[str]:
     origin = report["provenance"]
     versions = {**origin["versions"], **report["peers"]}
     return [

@@ -25,11 +25,11 @@ class Size:
     Attributes:
         dataset: preferred data set; the embedded digits take its place where it is missing.
         training_steps: plain steps of training before anything is measured.
-        batch_size: images a batch, in training and attacks.
+        batch_size: images per batch, in training and attacks.
         images: test images that are attacked.
         attack_steps: steps of PGD.
-        repetitions: timed rounds of short contenders (steps, attention maps).
-        long_repetitions: timed rounds of long ones (whole attacks and evaluations).
+        repetitions: timed repetitions of short contenders (steps, attention maps).
+        long_repetitions: timed repetitions of long ones (whole attacks and evaluations).
         memory_steps: steps over which memory is watched.
         lime_samples: images with hidden superpixels that LIME draws.
     """
@@ -119,7 +119,7 @@ def _dataset_info(name: str) -> data.DatasetInfo:
 
 
 def shares_unlike(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Share of values of each array that differ from the reference by more than rounding."""
+    """Fraction of values of each array that differ from the reference by more than rounding."""
     return {
         name: float((np.abs(values - reference) > 1e-5).mean()) for name, values in others.items()
     }

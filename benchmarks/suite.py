@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aad_tf.provenance import provenance
 from benchmarks import (
     attack,
     attention_study,
@@ -15,6 +13,7 @@ from benchmarks import (
     lime,
     memory,
     peers,
+    report,
     traces,
     training_step,
 )
@@ -49,25 +48,11 @@ def run(
     Raises:
         PeersMissingError: a library to compare with is not installed.
     """
-    versions = peers.versions()
-    load = _load_average()
+    origin = report.origin(size, peers.versions())
     subject = prepare(SIZES[size])
     progress(f"network: {subject.source}")
     sections = {}
     for name in names:
         progress(f"{name} ...")
-        sections[name] = BENCHMARKS[name](subject).as_dict()
-    return {
-        "size": size,
-        "network": subject.source,
-        "benchmarks": sections,
-        "peers": versions,
-        "load_average": load,
-        "load_average_after": _load_average(),
-        "provenance": provenance(),
-    }
-
-
-def _load_average() -> float:
-    """Programs that ran or waited to run in the last minute: says how quiet the machine was."""
-    return round(os.getloadavg()[0], 2)
+        sections[name] = BENCHMARKS[name](subject)
+    return report.document(origin, subject.source, sections)

@@ -60,8 +60,8 @@ def interleaved(
 
     Args:
         contenders: what to time; a call must not return before its work is done.
-        repetitions: timed rounds, at least 1.
-        warm_up: rounds that are not timed.
+        repetitions: timed turns of each contender, at least 1.
+        warm_up: turns that are not timed.
 
     Returns:
         A `Timing` for each name.

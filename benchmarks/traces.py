@@ -60,7 +60,7 @@ def _of_training(subject: Subject, batches: list[tuple[Any, Any]]) -> dict[str, 
 
 
 def _count_traces(model: DefenseModel) -> Counter[str]:
-    """Counts runs of the Python code of the steps: compiled, it runs once a trace."""
+    """Counts runs of the Python code of the steps: compiled, it runs once per trace."""
     traces: Counter[str] = Counter()
 
     def counted(name: str) -> Any:

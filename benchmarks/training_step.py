@@ -62,9 +62,12 @@ def _findings(timings: dict[str, Timing], precision: str) -> list[Finding]:
         Finding.of_ratio(
             f"AAD step / StandardModel step, {precision}", ratio(timings[AAD], timings[STANDARD])
         ),
-        Finding(f"share of the attack in the AAD step, {precision}", timings[ATTACK].median / aad),
         Finding(
-            f"share of the forward losses in the AAD step, {precision}",
+            f"fraction of the AAD step that is the attack, {precision}",
+            timings[ATTACK].median / aad,
+        ),
+        Finding(
+            f"fraction of the AAD step that is the forward losses, {precision}",
             timings[LOSSES].median / aad,
         ),
     ]

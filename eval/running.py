@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 from absl import logging
 
-from aad_tf.exits import end_quickly
-from aad_tf.logs import show_progress
+from aad_tf.utils.logging import show_progress, skip_final_garbage_collection
 
 # Help of a flag.
 IMAGE_SIZE = (
@@ -37,7 +36,7 @@ def run(
         SystemExit: code 2 after a mistake of the user's, 130 after Ctrl-C.
     """
     show_progress()
-    end_quickly()
+    skip_final_garbage_collection()
     try:
         if unexpected:
             raise ValueError(f"Unexpected arguments: {' '.join(unexpected)}.")

@@ -128,15 +128,7 @@ def test_report_is_written_as_json_and_markdown(tmp_path: Path) -> None:
         measurements={"ours": {"median_seconds": 0.25, "quartiles_seconds": (0.2, 0.3)}},
         notes=["A note."],
     )
-    found = {
-        "size": "small",
-        "network": "none",
-        "benchmarks": {"nothing": section.as_dict()},
-        "peers": {"foolbox": "3"},
-        "load_average": 0.5,
-        "load_average_after": 0.75,
-        "provenance": suite.provenance(),
-    }
+    found = report.document(report.origin("small", {"foolbox": "3"}), "none", {"nothing": section})
     written = report.write(tmp_path / "latest.json", found)
     assert json.loads((tmp_path / "latest.json").read_text())["size"] == "small"
     assert sorted(path.name for path in written.parent.iterdir()) == ["latest.json", "latest.md"]

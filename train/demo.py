@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from aad_tf.demo import run_demo
-from aad_tf.logs import show_progress
+from aad_tf.utils.logging import show_progress
 
 _OUTPUT = flags.DEFINE_string("output_dir", "demo_output", "Where models and pictures go.")
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import NoReturn
 
 from absl import app, flags
 
-from train.launch import loopback, restarts
+from train.launch import local
 
 _WORKERS = flags.DEFINE_integer("workers", None, "How many.", lower_bound=1, required=True)
 _RESTARTS = flags.DEFINE_integer("restarts", 0, "Tries after a failure.", lower_bound=0)
@@ -36,27 +35,27 @@ def parse(argv: Sequence[str]) -> list[str]:
         if any(re.match("--?strategy(=|$)", flag) for flag in worker_flags):
             raise flags.Error("Leave out --strategy after --: here it is multi_worker.")
     except flags.Error as error:
-        fail(error)
+        _fail(error)
     return worker_flags
-
-
-def fail(error: Exception) -> NoReturn:
-    """Says in one line what is wrong and ends with code 2."""
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(restarts.MISTAKE)
 
 
 def main(worker_flags: list[str]) -> None:
     """Runs the workers and ends with 0, 1, 2, or 128 plus the signal that asked to stop."""
     command = [sys.executable, "-m", "train.main", "--strategy=multi_worker", *worker_flags]
+    workers = _WORKERS.value
     try:
-        shares = loopback.core_shares(_WORKERS.value, _PIN_CORES.value)
-        make = partial(loopback.cluster, command, shares)
-        sys.exit(restarts.run_again(make, _RESTARTS.value, _GRACE.value))
+        cores = local.split_cores(workers) if _PIN_CORES.value else [[]] * workers
+        sys.exit(local.run(command, cores, _RESTARTS.value, _GRACE.value))
     except ValueError as error:
-        fail(error)
+        _fail(error)
     except OSError as error:
         sys.exit(f"error: {error}")
+
+
+def _fail(error: Exception) -> NoReturn:
+    """Says in one line what is wrong and ends with code 2."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(local.MISTAKE)
 
 
 if __name__ == "__main__":

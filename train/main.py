@@ -11,9 +11,9 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from aad_tf import configs
-from aad_tf.logs import show_progress
 from aad_tf.run_log import PROGRESS_SECONDS
 from aad_tf.training import train_with
+from aad_tf.utils.logging import show_progress
 from train import running, strategy_flags
 
 _CONFIG = config_flags.DEFINE_config_file(

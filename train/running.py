@@ -13,8 +13,8 @@ from typing import NoReturn
 from absl import flags, logging
 
 from aad_tf.cluster import AbsentWorkerError, WorkerLostError
-from aad_tf.exits import end_quickly
 from aad_tf.preemption import PreemptedError, TerminatedError, end_on_signal
+from aad_tf.utils.logging import skip_final_garbage_collection
 
 FAILURE = 1
 MISTAKE = 2
@@ -79,7 +79,7 @@ def run(action: Callable[[], object]) -> None:
             not come, 130 after Ctrl-C, 143 after SIGTERM, 1 after a failure of files or networks.
     """
     end_on_signal()
-    end_quickly()
+    skip_final_garbage_collection()
     try:
         action()
     except WorkerLostError as error:

@@ -9,10 +9,10 @@ from typing import Any
 
 import keras
 
-from aad_tf.logs import LOGGER
 from aad_tf.models.layers import network_dtypes
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
 from aad_tf.models.weights_files import load_weights_file
+from aad_tf.utils.logging import LOGGER
 
 IMAGENET_CLASSES = 1000
 _SMALLEST_IMAGE = 75

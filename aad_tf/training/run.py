@@ -15,12 +15,12 @@ from aad_tf.checkpoints import ResumableCheckpoint
 from aad_tf.configs import ExperimentConfig
 from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import in_agreement
-from aad_tf.logs import LOGGER
 from aad_tf.preemption import PreemptedError, StopOnSignal
 from aad_tf.run_log import PROGRESS_SECONDS, EpochHistory, RunRecord
 from aad_tf.training.building import build_defense, build_model, check_trained_networks
 from aad_tf.training.epochs import fit
 from aad_tf.training.setting import Run
+from aad_tf.utils.logging import LOGGER
 
 Callbacks = Sequence[keras.callbacks.Callback] | Callable[[], Sequence[keras.callbacks.Callback]]
 

@@ -1,6 +1,6 @@
-"""How training scales from one worker to many: `python -m benchmarks.scaling`.
+"""What a second worker costs, measured, and what up to fifty would, modelled.
 
-One worker, two that exchange gradients and two that do not take turns, each process on a core of
-its own; a model of the time of a step is fitted to all-reduces of several sizes, checked against
-the two workers, over loopback and over cables of known rates, and extended to more of them.
+`python -m benchmarks.scaling`: one worker, two that train together and two that train apart take
+turns, each process on a core of its own. A network is fitted to all-reduces of several sizes, and
+the time of a step extended to more workers.
 """

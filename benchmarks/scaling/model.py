@@ -2,8 +2,8 @@
 
     t(N) = compute + sum over messages of [2 (N - 1) / N * bytes / bandwidth + 2 (N - 1) * latency]
 
-as a ring all-reduce has it: in 2 (N - 1) rounds each worker sends a part of `bytes / N`. Nothing
-overlaps, and all workers are equally fast. [AAD Sec. 4.1] trains on 50 workers in step.
+as a ring all-reduce has it: in 2 (N - 1) transfers each worker sends a part of `bytes / N`. Nothing
+overlaps, and all workers are equally fast. [AAD Sec. 4.1] trains on 50 synchronous workers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 GIGABIT = 1e9 / 8
+# Other than gradients and moving statistics a step sends the number of examples, the count of
+# updates and the logs: some ten numbers of up to eight bytes, in three messages.
+_SHORT_MESSAGES = [8.0] * 3
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ def all_reduce_seconds(message_bytes: float, workers: int, network: Network) -> 
         >>> all_reduce_seconds(1e9, 2, Network(bandwidth=1e9, latency=0.5))
         2.0
     """
-    rounds = 2 * (workers - 1)
-    return rounds * (message_bytes / workers / network.bandwidth + network.latency)
+    transfers = 2 * (workers - 1)
+    return transfers * (message_bytes / workers / network.bandwidth + network.latency)
 
 
 def step_seconds(
@@ -79,8 +82,8 @@ def fit_network(
         ValueError: times that do not grow with size.
     """
     sizes, times = np.asarray(message_bytes, np.float64), np.asarray(seconds, np.float64)
-    rounds = 2 * (workers - 1)
-    columns = np.stack([sizes * rounds / workers, np.full_like(sizes, rounds)], axis=1)
+    transfers = 2 * (workers - 1)
+    columns = np.stack([sizes * transfers / workers, np.full_like(sizes, transfers)], axis=1)
     # Nanoseconds a byte and tenths of a millisecond a hop, so that both unknowns are of a size.
     scales = np.array([1e-9, 1e-4])
     (slowness, latency), _ = nnls(columns * scales / times[:, np.newaxis], np.ones_like(times))
@@ -90,9 +93,19 @@ def fit_network(
     return Network(bandwidth=1 / slowness, latency=latency)
 
 
-def fit_compute(batch_sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
-    """A step's time as a line over the batch size: `(constant, seconds an example)`."""
-    batches, times = np.asarray(batch_sizes, np.float64), np.asarray(seconds, np.float64)
-    columns = np.stack([np.ones_like(batches), batches], axis=1) / times[:, np.newaxis]
-    (constant, slope), _ = nnls(columns, np.ones_like(times))
-    return float(constant), float(slope)
+def messages(gradient_bytes: float, statistics_bytes: float, bucket_bytes: float) -> list[float]:
+    """Bytes of each all-reduce of a training step.
+
+    Args:
+        gradient_bytes: of all gradients. They are sent in buckets, each closed as soon as it holds
+            `bucket_bytes` (`train.main --pack_megabytes`).
+        statistics_bytes: of the moving statistics of BatchNormalization; 0 without any.
+        bucket_bytes: size of a bucket.
+
+    Example:
+        >>> messages(20.0, 1.0, 10.0)
+        [10.0, 10.0, 1.0, 8.0, 8.0, 8.0]
+    """
+    buckets = max(1, int(gradient_bytes // bucket_bytes))
+    statistics = [statistics_bytes] if statistics_bytes else []
+    return [gradient_bytes / buckets] * buckets + statistics + _SHORT_MESSAGES

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train.launch.loopback import cluster_environments
+from train.launch.local import worker_environments
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240
@@ -135,7 +135,7 @@ def pair() -> Iterator[list[Worker]]:
 
 def start_pair(pair: list[Worker], own_flags: Sequence[Sequence[str]]) -> list[str]:
     """Starts a worker for each list of flags; returns their addresses."""
-    environments = cluster_environments(2)
+    environments = worker_environments([[], []])
     command = [sys.executable, "-m", "train.main", "--strategy=multi_worker", *FLAGS]
     for environment, flags in zip(environments, own_flags, strict=False):
         pair.append(start([*command, *flags], environment))
@@ -188,7 +188,7 @@ def test_a_worker_that_hangs_is_named_within_the_stated_time(
 
 def test_a_worker_that_dies_while_they_connect_is_named(tmp_path: Path) -> None:
     """TensorFlow would wait for it, and hold Python's lock meanwhile."""
-    environments = cluster_environments(2)
+    environments = worker_environments([[], []])
     connect = (
         "import sys; from aad_tf.cluster import find_cluster; "
         "from aad_tf.distribute import create_strategy; "
@@ -204,7 +204,7 @@ def test_a_worker_that_dies_while_they_connect_is_named(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken_is_told(pair: list[Worker], tmp_path: Path) -> None:
-    environment = cluster_environments(2)[0]
+    environment = worker_environments([[], []])[0]
     address = re.findall(r"127\.0\.0\.1:(\d+)", environment["TF_CONFIG"])[0]
     command = [sys.executable, "-m", "train.main", "--strategy=multi_worker", *FLAGS]
     with socket.create_server(("127.0.0.1", int(address))):
@@ -217,7 +217,7 @@ def test_a_port_that_is_taken_is_told(pair: list[Worker], tmp_path: Path) -> Non
 def test_sigterm_ends_a_worker_that_waits_for_the_others(
     pair: list[Worker], tmp_path: Path
 ) -> None:
-    environment = cluster_environments(2)[0]
+    environment = worker_environments([[], []])[0]
     command = [sys.executable, "-m", "train.main", "--strategy=multi_worker", *FLAGS]
     pair.append(start([*command, f"--model_dir={tmp_path / 'run'}"], environment))
     control = ("127.0.0.1", int(environment["AAD_TF_CONTROL_PORT"]))

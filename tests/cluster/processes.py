@@ -15,8 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.hosts import Host
-
 SCRIPT = Path(__file__).with_name("worker.py")
 PATIENCE = 20.0
 
@@ -44,16 +42,14 @@ def addresses(size: int) -> list[str]:
 
 
 class Worker:
-    """One worker process, on this machine's own network or on a host of two."""
+    """One worker process."""
 
-    def __init__(
-        self, addresses: list[str], index: int, host: Host | None = None, **options: Any
-    ) -> None:
+    def __init__(self, addresses: list[str], index: int, **options: Any) -> None:
         given = {"addresses": addresses, "index": index, "join_timeout": PATIENCE, **options}
         environment = {n: v for n, v in os.environ.items() if n != "AAD_TF_CONTROL_PORT"}
         command = [sys.executable, str(SCRIPT), json.dumps(given)]
         self.process = subprocess.Popen(
-            command if host is None else host.command(command),
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -121,10 +117,8 @@ class Team:
     def __init__(self) -> None:
         self._workers: list[Worker] = []
 
-    def start(
-        self, addresses: list[str], index: int, host: Host | None = None, **options: Any
-    ) -> Worker:
-        worker = Worker(addresses, index, host, **options)
+    def start(self, addresses: list[str], index: int, **options: Any) -> Worker:
+        worker = Worker(addresses, index, **options)
         self._workers.append(worker)
         return worker
 

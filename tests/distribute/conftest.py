@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.distribute.cases import CASES, Arrays
-from train.launch.loopback import cluster_environments
+from train.launch.local import worker_environments
 
 WORKER = Path(__file__).with_name("worker.py")
 SECONDS = 240
@@ -53,7 +53,7 @@ def reader(directory: Path, processes: int) -> Results:
 def cluster_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where two workers of one cluster left what they found."""
     directory = tmp_path_factory.mktemp("two_workers")
-    run_processes("multi_worker", directory, cluster_environments(2))
+    run_processes("multi_worker", directory, worker_environments([[], []]))
     return directory
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from aad_tf.cluster import find_cluster
 from aad_tf.distribute import MultiWorkerFit, create_strategy
-from aad_tf.exits import end_quickly
+from aad_tf.utils.logging import skip_final_garbage_collection
 from tests.distribute.cases import CASES
 from tests.networks import SHAPE, small_network
 
@@ -51,7 +51,7 @@ def upstream(strategy: tf.distribute.Strategy, kind: type[keras.Model]) -> str:
 
 
 def main(kind: str, directory: Path) -> None:
-    end_quickly()
+    skip_final_garbage_collection()
     if kind == "mirrored":
         processor = tf.config.list_physical_devices("CPU")[0]
         devices = [tf.config.LogicalDeviceConfiguration()] * 2

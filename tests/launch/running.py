@@ -1,12 +1,10 @@
-"""Starting the driver and looking at processes, for the tests of launching."""
+"""Starts programs and looks at processes, for the tests of launching."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,20 +28,6 @@ def start(command: list[str], directory: Path, **environment: str) -> subprocess
     )
 
 
-def start_driver(
-    directory: Path, *sources: str, restarts: int = 0, grace_seconds: float = SECONDS
-) -> subprocess.Popen[str]:
-    """Starts the driver on these programs."""
-    options = {"sources": sources, "restarts": restarts, "grace_seconds": grace_seconds}
-    command = [sys.executable, "-m", "tests.launch.driver", json.dumps(options)]
-    return start(command, directory)
-
-
-def run_driver(directory: Path, *sources: str, **options: float) -> tuple[int, str, str]:
-    """Runs the driver to its end; gives its exit code, standard output and standard error."""
-    return end_of(start_driver(directory, *sources, **options))  # type: ignore[arg-type]
-
-
 def end_of(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Waits for a process; gives its exit code, standard output and standard error."""
     try:
@@ -59,11 +43,3 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there and not a zombie that nobody has reaped (Linux)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

@@ -14,7 +14,7 @@ from aad_tf.cluster.door import PORT_VARIABLE, control_port
 from aad_tf.training import worker
 from tests.launch.running import ROOT
 from train import running
-from train.launch.processes import LOST_WORKER
+from train.launch.local import LOST_WORKER, MISTAKE
 
 LAUNCH = ROOT / "train" / "launch"
 
@@ -118,7 +118,8 @@ def test_exit_codes_decide_about_restarts():
         for code in rule["onExitCodes"]["values"]
     }
     assert worker._LOST_WORKER == running.LOST_WORKER == LOST_WORKER
-    assert by_code == {2: "FailJob", LOST_WORKER: "Ignore", 143: "Ignore"}
+    assert running.MISTAKE == MISTAKE
+    assert by_code == {MISTAKE: "FailJob", LOST_WORKER: "Ignore", 143: "Ignore"}
     (container,) = PODS[0]["containers"]
     named = {rule["onExitCodes"]["containerName"] for rule in rules if "onExitCodes" in rule}
     assert named == {container["name"]}

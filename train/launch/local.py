@@ -1,0 +1,370 @@
+"""Worker processes on this machine: started, named in the output, stopped together, started again.
+
+`train.local_cluster` is the program, `run` what it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from types import FrameType
+from typing import Any
+
+MISTAKE = 2
+"""A worker exits with this after a mistake of the user's: another try would end alike."""
+LOST_WORKER = 75
+"""A worker exits with this when it lost another one: the cause is to be looked for there."""
+UPDATE_SECONDS = 1.0
+"""A progress bar that rewrites its line is shown at most this often."""
+
+_HOST = "127.0.0.1"
+# Below the ports that Linux and macOS give to outgoing connections, which would otherwise take
+# one between its choice here and its use by a worker.
+_PORTS = range(15000, 32000)
+_ASKED_TO_END = (128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
+_CAUSE_SECONDS = 1.0
+_POLL_SECONDS = 0.05
+_DRAIN_SECONDS = 5.0
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of the loopback address that nobody listens on.
+
+    Raises:
+        OSError: there are not so many.
+    """
+    ports: list[int] = []
+    with contextlib.ExitStack() as held:
+        for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+            if len(ports) == count:
+                return ports
+            candidate = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            with contextlib.suppress(OSError):
+                candidate.bind((_HOST, port))
+                ports.append(port)
+    raise OSError(f"{count} free ports are needed on {_HOST}; {len(ports)} were found")
+
+
+def split_cores(workers: int) -> list[list[int]]:
+    """The cores this process may use, divided among workers; sizes differ by one at most.
+
+    Raises:
+        ValueError: there are fewer cores than workers, or the system cannot pin processes.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        raise ValueError("--pin_cores works on Linux only; leave it out.")
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < workers:
+        raise ValueError(
+            f"--pin_cores needs a core for each of the {workers} workers, and there are "
+            f"{len(cores)}; leave it out, or start fewer workers."
+        )
+    ends = [len(cores) * index // workers for index in range(workers + 1)]
+    return [cores[first:last] for first, last in zip(ends, ends[1:], strict=False)]
+
+
+def worker_environments(cores: Sequence[Sequence[int]]) -> list[dict[str, str]]:
+    """Environment variables, beside those of this process, of each worker of a new cluster.
+
+    Args:
+        cores: the processor cores of each worker, as from `split_cores`, so that TensorFlow starts
+            as many threads; an empty entry for all cores.
+
+    Returns:
+        TF_CONFIG with fresh ports and more, for each worker.
+    """
+    control, *ports = free_ports(len(cores) + 1)
+    cluster = {"worker": [f"{_HOST}:{port}" for port in ports]}
+    environments = []
+    for index, own in enumerate(cores):
+        task = {"type": "worker", "index": index}
+        environments.append(
+            {
+                "TF_CONFIG": json.dumps({"cluster": cluster, "task": task}),
+                "AAD_TF_CONTROL_PORT": str(control),
+                "PYTHONUNBUFFERED": "1",
+                # Has glibc keep what is freed. TensorFlow's server, unlike a process alone, takes
+                # each tensor on the CPU from malloc, which gets large ones from the kernel and
+                # gives them back every time: a quarter of a plain step of InceptionV3.
+                "MALLOC_MMAP_MAX_": "0",
+                "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+            }
+        )
+        if own:
+            environments[-1] |= dict.fromkeys(
+                ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), str(len(own))
+            )
+    return environments
+
+
+def _prepare(parent: int, cores: Sequence[int]) -> None:
+    """Runs in a new process before its program: its cores, and its end with its parent (Linux)."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # The parent ended before prctl.
+            os._exit(1)
+    if cores:
+        os.sched_setaffinity(0, cores)
+
+
+def run(
+    command: Sequence[str],
+    cores: Sequence[Sequence[int]],
+    restarts: int = 0,
+    grace_seconds: float = 60.0,
+) -> int:
+    """Runs a command once per worker; after a failure all of them again, up to `restarts` times.
+
+    When one worker fails, and on Ctrl-C, SIGTERM or SIGHUP, those that still run get SIGTERM and,
+    after `grace_seconds` or a second Ctrl-C, SIGKILL. There is no other try after a mistake of the
+    user's (code 2), after a worker that somebody asked to end (130, 143 or the signals themselves),
+    or after a request to stop. No process is left when this returns. Call it from the main thread.
+
+    Args:
+        command: program and arguments.
+        cores: the processor cores of each worker, as from `split_cores`; empty entries for any.
+        restarts: how many more tries there may be.
+        grace_seconds: time to save and end after SIGTERM.
+
+    Returns:
+        0 if all ended with 0; 128 plus the number of the signal that asked to stop (130 after
+        Ctrl-C, 143 after SIGTERM, 141 if the output cannot be written any more); 2 if a worker
+        ended with 2; else 1.
+
+    Raises:
+        OSError: a process cannot be started.
+    """
+    with _Output() as output:
+        for restart in range(restarts + 1):
+            if restart:
+                output.say(f"starting all again (restart {restart} of {restarts})")
+            codes, failed = _run_once(command, cores, output, grace_seconds)
+            if output.stopped_by or failed is None or MISTAKE in codes:
+                break
+            if codes[failed] in _ASKED_TO_END:
+                break
+    if all(code == 0 for code in codes):
+        return 0
+    if output.stopped_by:
+        return 128 + output.stopped_by
+    return MISTAKE if MISTAKE in codes else 1
+
+
+def _run_once(
+    command: Sequence[str], cores: Sequence[Sequence[int]], output: _Output, grace_seconds: float
+) -> tuple[list[int | None], int | None]:
+    """One try: the exit code of each worker, None if it ran until stopped; who failed first."""
+    workers: list[_Worker] = []
+    try:
+        for index, environment in enumerate(worker_environments(cores)):
+            workers.append(_Worker(index, command, environment, cores[index]))
+        # Threads come after all processes: a process should not be forked beside threads.
+        for worker in workers:
+            worker.show(output)
+        codes = _wait_for_end_or_failure(workers, output)
+        # Rather one that failed by itself than one that lost another worker.
+        failures = [index for index, code in enumerate(codes) if code]
+        failed = min(failures, key=lambda index: codes[index] == LOST_WORKER, default=None)
+        _say_why(workers, failed, output, grace_seconds)
+        for worker in workers:
+            if worker.code is None:
+                worker.process.terminate()
+        deadline = time.monotonic() + grace_seconds
+        while any(worker.poll() is None for worker in workers):
+            if output.stop_at_once or time.monotonic() >= deadline:
+                break
+            time.sleep(_POLL_SECONDS)
+        return codes, failed
+    finally:
+        for worker in workers:
+            worker.finish()
+
+
+def _wait_for_end_or_failure(workers: Sequence[_Worker], output: _Output) -> list[int | None]:
+    """Waits until all have ended, one failed and the cause is known, or a stop is asked for."""
+    deadline = float("inf")
+    while True:
+        codes = [worker.poll() for worker in workers]
+        if LOST_WORKER in codes:  # The lost one may not be seen to have ended yet.
+            deadline = min(deadline, time.monotonic() + _CAUSE_SECONDS)
+        is_cause_known = any(code not in (None, 0, LOST_WORKER) for code in codes)
+        if None not in codes or is_cause_known or output.stopped_by or time.monotonic() > deadline:
+            return codes
+        time.sleep(_POLL_SECONDS)
+
+
+def _say_why(
+    workers: Sequence[_Worker], failed: int | None, output: _Output, grace_seconds: float
+) -> None:
+    """Says why all are being stopped, below the last output of the one that failed."""
+    if output.stopped_by:
+        reason = signal.Signals(output.stopped_by).name
+    elif failed is not None:
+        workers[failed].finish()
+        code = workers[failed].code or 0
+        reason = f"{workers[failed].name} ended with code {code}"
+        if code < 0:
+            name = signal.strsignal(-code)
+            reason = f"{workers[failed].name} was killed by signal {-code} ({name})"
+        elif code == LOST_WORKER:
+            reason += " (it lost another worker: see its message)"
+    else:
+        return
+    if running := sum(worker.code is None for worker in workers):
+        reason += f"; {running} still running, to save and end within {grace_seconds:g} s"
+        reason += " (Ctrl-C again: at once)" if output.stopped_by else ""
+    output.say(reason)
+
+
+class _Worker:
+    """A running worker process.
+
+    Attributes:
+        code: its exit code, negative for the number of the signal that killed it; None before.
+    """
+
+    def __init__(
+        self, index: int, command: Sequence[str], environment: dict[str, str], cores: Sequence[int]
+    ) -> None:
+        self.name = f"worker {index}"
+        self.code: int | None = None
+        self.process = subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Out of reach of the terminal's Ctrl-C: it is to be asked to save instead.
+            start_new_session=True,
+            preexec_fn=partial(_prepare, os.getpid(), cores),
+        )
+        self._readers: list[threading.Thread] = []
+
+    def show(self, output: _Output) -> None:
+        """Copies its output line by line, its name before each line, in threads."""
+        for pipe, descriptor in ((self.process.stdout, 1), (self.process.stderr, 2)):
+            arguments = (pipe, descriptor, f"[{self.name}] ".encode())
+            self._readers.append(threading.Thread(target=output.copy, args=arguments, daemon=True))
+            self._readers[-1].start()
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+        if self.code is None and (code := self.process.poll()) is not None:
+            self.code = code
+            self._kill_session()  # At once: later its number may be that of another process.
+        return self.code
+
+    def finish(self) -> None:
+        """Kills it and what it started, if they are left; waits until its output is shown."""
+        if self.poll() is None:
+            self._kill_session()
+            self.process.wait()
+            self.poll()
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        for reader in self._readers:  # A process that left the session may hold the pipe open.
+            reader.join(max(0.0, deadline - time.monotonic()))
+
+    def _kill_session(self) -> None:
+        # macOS says PermissionError where only zombies are left.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+class _Output:
+    """Terminal of all workers, and the requests to stop that come from it, while it is a context.
+
+    A signal that was ignored before (as SIGINT is for a shell's background jobs, SIGHUP under
+    nohup) stays ignored.
+
+    Attributes:
+        stopped_by: number of the signal that asked to stop first, SIGPIPE if the output cannot be
+            written any more; 0 while none has.
+        stop_at_once: whether Ctrl-C asked again.
+    """
+
+    def __init__(self) -> None:
+        self.stopped_by = 0
+        self.stop_at_once = False
+        self._failed = False
+        self._lock = threading.Lock()
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> _Output:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None = None) -> None:
+        if not self.stopped_by:
+            self.stopped_by = number
+        elif number == signal.SIGINT:
+            self.stop_at_once = True
+
+    def say(self, text: str) -> None:
+        """Prints a line of the launcher itself."""
+        self._write(2, f"[launcher] {text}\n".encode())
+
+    def copy(self, pipe: Any, descriptor: int, prefix: bytes) -> None:
+        """Writes the lines of a pipe to a file descriptor until the pipe ends, and closes it."""
+        with pipe:
+            for line in lines_of(iter(partial(os.read, pipe.fileno(), 65536), b"")):
+                self._write(descriptor, prefix + line + b"\n")
+
+    def _write(self, descriptor: int, line: bytes) -> None:
+        try:
+            with self._lock:
+                while line:
+                    line = line[os.write(descriptor, line) :]
+        except OSError as error:
+            if not self._failed:
+                self._failed = True
+                self._stop(signal.SIGPIPE)
+                self.say(f"the output cannot be written: {error.strerror}")
+
+
+def lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    r"""Lines of a stream that comes in pieces, without their ends, as a terminal would leave them.
+
+    A line ends with "\n" or "\r\n". What ends with "\r" alone is an update of a line that will be
+    written over: it is yielded at most once every `UPDATE_SECONDS`, and its last state always.
+    """
+    rest, updated, due = b"", False, 0.0
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            visible = _last_visible(line)
+            if visible or not updated:
+                yield visible
+            updated = False
+        # A "\r" at the very end may yet turn out to be the first half of "\r\n".
+        updates, _, tail = rest[:-1].rpartition(b"\r")
+        visible = _last_visible(updates)
+        if visible and time.monotonic() >= due:
+            yield visible
+            rest = tail + rest[-1:]
+            updated, due = True, time.monotonic() + UPDATE_SECONDS
+    if visible := _last_visible(rest):
+        yield visible
+
+
+def _last_visible(line: bytes) -> bytes:
+    """The last state of a line that is not blank, or nothing."""
+    return next((state for state in reversed(line.split(b"\r")) if state.strip()), b"")
