@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from absl import app, flags
 
-from aad_tf import galleries
 from aad_tf.results import check_writable
-from eval import running
+from eval import galleries, running
 from eval.gallery_inputs import open_sources
 
 _FIGURE = flags.DEFINE_enum(

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from aad_tf import data
 from aad_tf.classifier import Classifier
-from aad_tf.galleries import Source, Study
 from eval.attention_inputs import open_network
+from eval.galleries import Source, Study
 
 
 def open_sources(

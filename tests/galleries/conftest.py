@@ -11,7 +11,7 @@ import tensorflow as tf
 from aad_tf import Classifier, data
 from aad_tf.attacks import parse_attack
 from aad_tf.attention_study import Options, study_attention
-from aad_tf.galleries import Source
+from eval.galleries import Source
 from tests.networks import small_network
 
 SHAPE = (8, 8, 1)
@@ -80,6 +80,6 @@ def records(classifier, tmp_path_factory):
 
 
 def source(path, classifier, number=1, name="plain") -> Source:
-    from aad_tf.galleries import GALLERIES
+    from eval.galleries import GALLERIES
 
     return Source(GALLERIES[number].read(path), classifier, opened, name)

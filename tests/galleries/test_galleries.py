@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from aad_tf.attention_study import Options
-from aad_tf.galleries import GALLERIES, Source, make_gallery, read_study
-from aad_tf.galleries.replay import replay
+from eval.galleries import GALLERIES, Source, make_gallery, read_study
+from eval.galleries.replay import replay
 from tests.galleries.conftest import COUNT, network, opened, source, study
 
 

@@ -6,8 +6,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from aad_tf.galleries import captions, painting
 from aad_tf.types import Bounds
+from eval.galleries import captions, painting
 
 GRAY = np.full((8, 8, 3), 0.5)
 

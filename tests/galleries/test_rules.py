@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from aad_tf.galleries.rules import middle_half, typical
+from eval.galleries.rules import middle_half, typical
 
 ALL = np.ones(6, bool)
 INDICES = np.array([10, 11, 12, 13, 14, 15])

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aad_tf.galleries import captions, painting
-from aad_tf.galleries.replay import Replayed, Source
-from aad_tf.galleries.rules import middle_half
-from aad_tf.galleries.sheet import (
+from aad_tf.plots import Panel
+from eval.galleries import captions, painting
+from eval.galleries.replay import Replayed, Source
+from eval.galleries.rules import middle_half
+from eval.galleries.sheet import (
     SIDE,
     Group,
     Sheet,
@@ -21,8 +22,7 @@ from aad_tf.galleries.sheet import (
     original_panel,
     replayed,
 )
-from aad_tf.galleries.studies import common_images
-from aad_tf.plots import Panel
+from eval.galleries.studies import common_images
 
 # Examples beside each other, and of each group.
 _ACROSS, _EXAMPLES = 2, 4

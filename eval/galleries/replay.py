@@ -12,7 +12,7 @@ import tensorflow as tf
 from aad_tf.attention_study.areas import overlap
 from aad_tf.attention_study.network_pass import Round, follow
 from aad_tf.classifier import Classifier, checked_inputs
-from aad_tf.galleries.studies import Study, check_network
+from eval.galleries.studies import Study, check_network
 
 # From the first example to the one behind the last to a data set of batches of that size.
 OpenBatches = Callable[[int, int, int], tf.data.Dataset]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aad_tf.galleries import captions, painting
-from aad_tf.galleries.replay import Replayed, Source, replay
-from aad_tf.galleries.rules import Choice, typical
-from aad_tf.galleries.studies import Study
 from aad_tf.plots import Panel
 from aad_tf.types import Bounds
+from eval.galleries import captions, painting
+from eval.galleries.replay import Replayed, Source, replay
+from eval.galleries.rules import Choice, typical
+from eval.galleries.studies import Study
 
 # Pixels of a panel's longer side; twice a photograph of 64 pixels.
 SIDE = 128

@@ -1,8 +1,8 @@
 """Picture galleries of attention under attack, whose examples rules choose from records."""
 
-from aad_tf.galleries.gallery import GALLERIES, Gallery, gallery_of, make_gallery
-from aad_tf.galleries.replay import Source
-from aad_tf.galleries.studies import Study, read_study
+from eval.galleries.gallery import GALLERIES, Gallery, gallery_of, make_gallery
+from eval.galleries.replay import Source
+from eval.galleries.studies import Study, read_study
 
 __all__ = [
     "GALLERIES",

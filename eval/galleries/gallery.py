@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from aad_tf.galleries import captions, layouts
-from aad_tf.galleries.replay import Source
-from aad_tf.galleries.sheet import SIDE, Group, Sheet
-from aad_tf.galleries.studies import Study, read_study
 from aad_tf.plots import attention_grid, png_bytes, write_whole
 from aad_tf.provenance import provenance, provenance_path
 from aad_tf.results import PathLike, check_writable, write_json_atomically
+from eval.galleries import captions, layouts
+from eval.galleries.replay import Source
+from eval.galleries.sheet import SIDE, Group, Sheet
+from eval.galleries.studies import Study, read_study
 
 _DPI = 100
 # A repository shall not grow by pictures: as many levels a colour as keep a file below this.

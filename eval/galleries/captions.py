@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from aad_tf.galleries.replay import Replayed
-from aad_tf.galleries.studies import Study
+from eval.galleries.replay import Replayed
+from eval.galleries.studies import Study
 
 RIGHT, WRONG = "black", "#B34700"
 _LETTERS = 14
