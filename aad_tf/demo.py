@@ -12,8 +12,7 @@ from aad_tf import data, evaluation, model_directory, training
 from aad_tf.attacks import GradientSignAttack, fgsm, ifgsm, pgd, step_ll
 from aad_tf.classifier import Classifier
 from aad_tf.configs import ExperimentConfig
-from aad_tf.pictures import compare_networks
-from aad_tf.plots import save_png
+from aad_tf.plots import compare_networks, save_png
 
 _PICTURED = 6
 

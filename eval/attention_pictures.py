@@ -10,8 +10,7 @@ from absl import app, flags
 
 from aad_tf import data, model_directory
 from aad_tf.attacks import parse_attack
-from aad_tf.pictures import compare_networks
-from aad_tf.plots import save_png
+from aad_tf.plots import compare_networks, save_png
 from eval import running
 
 _MODELS = flags.DEFINE_list(

@@ -6,10 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-
 from eval.galleries.replay import Replayed
 from eval.galleries.studies import Study
 
@@ -101,16 +97,3 @@ def threat_model(study: Study, rounds: int) -> str:
         f"{attack_name(attack)}, white box, l∞: {number} of {step:.3g}/255, "
         f"at most {reach:.3g}/255 from the original."
     )
-
-
-def wrapped(text: str, inches: float, dpi: float, points: float = 9.0) -> list[str]:
-    """Text broken into lines that fit a width when drawn in the default font."""
-    lines: list[str] = []
-    # Measured as drawn: at this size letters stand on whole pixels.
-    renderer = FigureCanvasAgg(Figure(dpi=dpi)).get_renderer()
-    font = FontProperties(size=points)
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        width, _, _ = renderer.get_text_width_height_descent(longer, font, ismath=False)
-        lines[-1:] = [longer] if width <= inches * dpi or not lines else [lines[-1], word]
-    return lines

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from aad_tf.plots import attention_grid, png_bytes, write_whole
+from aad_tf.plots import attention_grid, png_bytes
 from aad_tf.provenance import provenance, provenance_path
-from aad_tf.results import PathLike, check_writable, write_json_atomically
+from aad_tf.results import PathLike, check_writable, write_atomically, write_json_atomically
 from eval.galleries import captions, layouts
 from eval.galleries.replay import Source
 from eval.galleries.sheet import SIDE, Group, Sheet
@@ -112,7 +112,8 @@ def make_gallery(number: int, sources: Sequence[Source], output: PathLike) -> di
         "records": [_records(source) for source in sources],
         "provenance": provenance(),
     }
-    write_whole(_small_png(figure), output)
+    with write_atomically(output) as file:
+        file.write(_small_png(figure))
     write_json_atomically(output.with_suffix(".json"), content)
     return content
 
@@ -140,18 +141,11 @@ def _drawn(
     attacks = list(
         dict.fromkeys(captions.threat_model(source.study, sheet.rounds) for source in sources)
     )
-    columns = len(sheet.column_titles)
-    width = columns * (SIDE / _DPI + 0.08) + (0.9 if sheet.row_titles else 0) - 0.1
-    lines = [
-        line
-        for text in (*attacks, sheet.rule, sheet.legend)
-        for line in captions.wrapped(text, width, _DPI)
-    ]
     figure = attention_grid(
         sheet.rows,
         column_titles=sheet.column_titles,
         row_titles=sheet.row_titles,
-        heading=[f"AAD Fig. {number}: {gallery.title}", *lines],
+        heading=[f"AAD Fig. {number}: {gallery.title}", *attacks, sheet.rule, sheet.legend],
         columns_together=sheet.columns_together,
         panel_inches=SIDE / _DPI,
         dpi=_DPI,

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from aad_tf import plots
 from aad_tf.plots import Panel
-from eval.galleries import captions, painting
+from eval.galleries import captions
 from eval.galleries.replay import Replayed, Source
 from eval.galleries.rules import middle_half
 from eval.galleries.sheet import (
@@ -205,7 +206,7 @@ def _two_networks(plain: Replayed, trained: Replayed) -> list[Panel]:
 
 
 def _plain_panel(image: Replayed, round_number: int) -> Panel:
-    picture = painting.enlarged(image.images[round_number], SIDE, bounds_of(image))
+    picture = plots.enlarged(image.images[round_number], SIDE, bounds_of(image))
     color = captions.outcome_color(image, round_number)
     return Panel(picture, None, captions.outcome(image, round_number), color)
 
@@ -213,10 +214,10 @@ def _plain_panel(image: Replayed, round_number: int) -> Panel:
 def _difference_panel(image: Replayed, round_number: int, factor: float) -> Panel:
     original, adversarial = image.images[0], image.images[round_number]
     bounds = bounds_of(image)
-    picture = painting.difference(original, adversarial, factor, bounds)
+    picture = plots.difference(original, adversarial, factor, bounds)
     change = np.abs(adversarial - original) / (bounds.upper - bounds.lower) * 255
     caption = f"max {change.max():.1f}, mean {change.mean():.1f}"
-    return Panel(painting.enlarged(picture, SIDE), None, caption)
+    return Panel(plots.enlarged(picture, SIDE), None, caption)
 
 
 def _row_title(group: Group) -> str:

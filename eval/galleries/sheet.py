@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from aad_tf import plots
 from aad_tf.plots import Panel
 from aad_tf.types import Bounds
-from eval.galleries import captions, painting
+from eval.galleries import captions
 from eval.galleries.replay import Replayed, Source, replay
 from eval.galleries.rules import Choice, typical
 from eval.galleries.studies import Study
 
 # Pixels of a panel's longer side; twice a photograph of 64 pixels.
 SIDE = 128
+# Of rising lightness, told apart by the color-blind and in gray; the image shows through.
+_MAP_STYLE: dict[str, Any] = {"opacity": (0.35, 0.7), "colormap": "viridis", "gray": True}
 
 
 @dataclass(frozen=True)
@@ -107,19 +111,19 @@ def in_rows(examples: Sequence[list[Panel]], across: int) -> list[list[Panel]]:
 
 def original_panel(image: Replayed, with_box: bool = True) -> Panel:
     """The clean image with its boxes and true class."""
-    picture = painting.enlarged(image.images[0], SIDE, bounds_of(image))
+    picture = plots.enlarged(image.images[0], SIDE, bounds_of(image))
     if with_box:
-        picture = painting.with_boxes(picture, image.source.study.boxes[image.place])
+        picture = plots.with_boxes(picture, image.source.study.boxes[image.place])
     return Panel(picture, caption=captions.truth(image))
 
 
 def map_panel(image: Replayed, round_number: int, lines: Sequence[str] = ()) -> Panel:
     """The map, or LIME's area, after a round, over the image of that round."""
-    picture = painting.enlarged(image.images[round_number], SIDE, bounds_of(image))
+    picture = plots.enlarged(image.images[round_number], SIDE, bounds_of(image))
     if image.areas is None:
-        painted = painting.with_map(picture, image.maps[round_number])
+        painted = plots.overlay(picture, image.maps[round_number], **_MAP_STYLE)
     else:
-        painted = painting.with_area(picture, image.areas[round_number])
+        painted = plots.with_area(picture, image.areas[round_number])
     caption = "\n".join([captions.outcome(image, round_number), *lines])
     return Panel(painted, None, caption, captions.outcome_color(image, round_number))
 

@@ -45,13 +45,13 @@ def test_snapshot_captions_worked_by_hand(tmp_path):
         grey(0.9, 0.45), [1, 0], tmp_path, FGSM, class_names=("dark", "light")
     )
     assert captions_of(callback.draw(classifier)) == [
-        "true: light", f"light ({1 / (1 + np.exp(-4)):.2f})",
-        "", f"light ({1 / (1 + np.exp(-3)):.2f})",
-        "true: dark", f"dark ({1 / (1 + np.exp(-0.5)):.2f})",
-        "", f"light ({1 / (1 + np.exp(-0.5)):.2f})",
+        "true: light", f"light {1 / (1 + np.exp(-4)):.2f}",
+        "", f"light {1 / (1 + np.exp(-3)):.2f}",
+        "true: dark", f"dark {1 / (1 + np.exp(-0.5)):.2f}",
+        "", f"light {1 / (1 + np.exp(-0.5)):.2f}",
     ]  # fmt: skip
     numbers = AttentionSnapshots(grey(0.9), [1], tmp_path)
-    assert captions_of(numbers.draw(classifier)) == ["true: 1", "1 (0.98)"]
+    assert captions_of(numbers.draw(classifier)) == ["true: 1", "1 0.98"]
 
 
 def test_snapshots_for_tensorboard(tmp_path):
