@@ -13,7 +13,7 @@ from absl import app, flags
 
 from aad_tf.results import check_writable
 from eval import galleries, running
-from eval.gallery_inputs import open_sources
+from eval.galleries.inputs import open_sources
 
 _FIGURE = flags.DEFINE_enum(
     "figure", None, [*map(str, galleries.GALLERIES)], "Which.", required=True

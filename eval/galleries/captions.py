@@ -1,21 +1,21 @@
-"""Words under and above the pictures: classes, confidences, IoU, threat models."""
+"""Words under and above the images: classes, confidences, IoU, threat models."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Any
 
-from eval.galleries.replay import Replayed
+from aad_tf.attacks import AttentionAugmented, GradientSignAttack, preset_of
+from aad_tf.attacks.objectives import TowardsFirstLeastLikely
+from aad_tf.types import Bounds
 from eval.galleries.studies import Study
 
-RIGHT, WRONG = "black", "#B34700"
+CORRECT, MISCLASSIFIED = "black", "#B34700"
 _LETTERS = 14
 _ATTACKS = {"step_ll": "StepLL", "fgsm": "FGSM", "ifgsm": "IFGSM", "iter_ll": "Iter-LL"}
 
 
 def short_name(name: str, letters: int = _LETTERS) -> str:
-    """A class name that fits under a picture: its first synonym, cut at a word if it can be.
+    """A class name that fits under an image: its first synonym, cut at a word if it can be.
 
     Example:
         >>> short_name("European fire salamander")
@@ -30,68 +30,62 @@ def short_name(name: str, letters: int = _LETTERS) -> str:
     return (cut[:whole_words] if whole_words > letters // 2 else cut[:-1]).rstrip() + "…"
 
 
-def truth(image: Replayed) -> str:
+def truth(study: Study, row: int) -> str:
     """The true class in words."""
-    study = image.source.study
-    return short_name(study.class_name(int(study.label[image.place])), 20)
+    return short_name(study.class_name(int(study.records.label[row])), 20)
 
 
-def outcome(image: Replayed, round_number: int) -> str:
-    """Predicted class and its confidence after a round, marked right or wrong."""
-    study, place = image.source.study, image.place
-    predicted = int(study.prediction[place, round_number])
-    sign = "✓" if predicted == study.label[place] else "✗"
-    name = short_name(study.class_name(predicted))
-    return f"{sign} {name} {study.top_confidence[place, round_number]:.2f}"
+def outcome(study: Study, row: int, round_number: int) -> tuple[str, str]:
+    """Predicted class with its confidence after a round, and the colour of these words.
+
+    Both mark whether the prediction is correct.
+
+    Example:
+        >>> outcome(study, 0, 1)
+        ('✗ tarantula 0.17', '#B34700')
+    """
+    records = study.records
+    predicted = int(records.prediction[row, round_number])
+    is_correct = predicted == records.label[row]
+    name, confidence = study.class_name(predicted), records.top_confidence[row, round_number]
+    sign, color = ("✓", CORRECT) if is_correct else ("✗", MISCLASSIFIED)
+    return f"{sign} {short_name(name)} {confidence:.2f}", color
 
 
-def outcome_color(image: Replayed, round_number: int) -> str:
-    """Colour of the words under a picture: another one where the prediction is wrong."""
-    study = image.source.study
-    wrong = study.prediction[image.place, round_number] != study.label[image.place]
-    return WRONG if wrong else RIGHT
-
-
-def overlap(image: Replayed, round_number: int, box: bool = True, clean: bool = True) -> list[str]:
-    """IoU of the map after a round with the box, and with the clean map, one a line."""
-    study, place = image.source.study, image.place
-    lines = []
-    if box:
-        lines.append(f"IoU box {study.iou_box[place, round_number]:.2f}")
-    if clean and round_number > 0:
-        lines.append(f"IoU clean map {study.iou_clean[place, round_number - 1]:.2f}")
+def overlap(study: Study, row: int, round_number: int, box: bool = True) -> list[str]:
+    """IoU of the map after a round with the box, if asked for, and with the clean map, by line."""
+    lines = [f"IoU box {study.iou_box[row, round_number]:.2f}"] if box else []
+    if round_number > 0:
+        lines.append(f"IoU clean map {study.iou_clean[row, round_number - 1]:.2f}")
     return lines
 
 
-def attack_name(attack: Mapping[str, Any]) -> str:
-    """An attack of a threat model as readers know it.
+def attack_name(attack: GradientSignAttack) -> str:
+    """An attack as readers know it: its preset, whether its target is kept, the weight of A3.
 
     Example:
-        >>> attack_name({"attack": "a3(step_ll(epsilon=4/255,num_steps=3),sigma=-10)"})
+        >>> attack_name(a3(step_ll(4 / 255, num_steps=3), sigma=-10))
         'StepLL + A3, σ −10'
     """
-    text = str(attack["attack"])
-    sigma = re.match(r"a3\((.*),sigma=([-+.\de]+)", text)
-    plain = (sigma.group(1) if sigma else text).split("(")[0]
-    name = _ATTACKS.get(plain, plain)
-    if "relabel=False" in text:
+    preset = preset_of(attack) or attack.name
+    name = _ATTACKS.get(preset, preset)
+    objective: Any = attack.objective
+    augmented = isinstance(objective, AttentionAugmented)
+    plain = objective.objective if augmented else objective
+    # Iter-LL keeps its target by definition.
+    if preset == "step_ll" and isinstance(plain, TowardsFirstLeastLikely):
         name += " with a kept target"
-    if not sigma:
+    if not augmented:
         return name
-    weight = f"{float(sigma.group(2)):+g}".replace("-", "−")
+    weight = f"{objective.sigma:+g}".replace("-", "−")
     return f"{name} + A3, σ {weight}"
 
 
 def threat_model(study: Study, rounds: int) -> str:
     """The attack in a sentence: norm, size of a round, reach after the rounds shown."""
-    attack = study.facts["attack"]
-    low, high = attack.get("bounds", (0.0, 1.0))
-    step = 255 * attack["step_size"] / (high - low)
-    reach = rounds * step
-    if attack["projected"]:
-        reach = min(reach, attack["epsilon_255"])
-    if attack.get("random_start"):
-        reach = attack["epsilon_255"]
+    attack, bounds = study.attack, Bounds(*study.threat_model.get("bounds", (0.0, 1.0)))
+    step = 255 * attack.step_size / (bounds.upper - bounds.lower)
+    reach = 255 * attack.epsilon_after(rounds, bounds)
     number = "one round" if rounds == 1 else f"{rounds} rounds"
     return (
         f"{attack_name(attack)}, white box, l∞: {number} of {step:.3g}/255, "

@@ -1,77 +1,39 @@
-"""Draws a gallery and writes what it shows and how it was chosen beside it."""
+"""Draws a figure of [AAD] and writes what it shows and how it was chosen beside it."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from aad_tf.plots import attention_grid, png_bytes
+from aad_tf import plots
 from aad_tf.provenance import provenance, provenance_path
 from aad_tf.results import PathLike, check_writable, write_atomically, write_json_atomically
-from eval.galleries import captions, layouts
-from eval.galleries.replay import Source
-from eval.galleries.sheet import SIDE, Group, Sheet
-from eval.galleries.studies import Study, read_study
+from aad_tf.types import Bounds
+from eval.galleries import captions
+from eval.galleries.paper_figures import (
+    DIFFERENCE_FACTOR,
+    GALLERIES,
+    Cell,
+    Group,
+    Sheet,
+    gallery_of,
+)
+from eval.galleries.replay import Replayed, Source, replay
+from eval.galleries.studies import Study, common_images
 
+# Pixels of a panel's longer side; twice a photograph of 64 pixels.
+_SIDE = 128
 _DPI = 100
-# A repository shall not grow by pictures: as many levels a colour as keep a file below this.
+# Of rising lightness, told apart by the color-blind and in gray; the image shows through in gray.
+_MAP_STYLE: dict[str, Any] = {"opacity": (0.35, 0.7), "colormap": "viridis", "gray": True}
+# A repository shall not grow by figures: as many levels of a colour as keep a file below this.
 _LARGEST_FILE = 300_000
 _LEVELS = (64, 32, 24, 16)
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """A figure that can be drawn.
-
-    Attributes:
-        title: what it shows.
-        files: what files of records it takes, in their order.
-        layout: from the sources to the panels.
-        method: whose maps are drawn.
-        box_area: area compared with the box, as records name it.
-        cells: size of the areas compared with the clean map's.
-    """
-
-    title: str
-    files: tuple[str, ...]
-    layout: Callable[[Sequence[Source]], Sheet]
-    method: str = "grad_cam"
-    box_area: str = "equal_area"
-    cells: str = "10"
-
-    def read(self, path: PathLike) -> Study:
-        """Reads a file of records with the columns this figure needs."""
-        return read_study(path, self.method, self.box_area, self.cells)
-
-
-_FEATURES = 8
-_DEFENDED = ("the plain network", "the adversarially trained network")
-GALLERIES = {
-    1: Gallery("Attention before and after the attack", ("an attack",), layouts.attacked),
-    2: Gallery("Attention over the rounds of the attack", ("five rounds",), layouts.over_rounds),
-    3: Gallery("Images before and after three rounds", ("three rounds",), layouts.three_rounds),
-    9: Gallery(
-        "Attention by LIME before and after the attack",
-        ("LIME",),
-        functools.partial(layouts.attacked, features=_FEATURES),
-        "lime",
-        str(_FEATURES),
-        str(_FEATURES),
-    ),
-    11: Gallery(
-        "Attention over rounds, without and with the attention term of A3",
-        ("the plain attack", "A3 with positive sigma", "A3 with negative sigma"),
-        layouts.augmented,
-    ),
-    12: Gallery("Attention after ensemble adversarial training", _DEFENDED, layouts.defended),
-    13: Gallery("Attention after adversarial training with StepLL", _DEFENDED, layouts.defended),
-}
 
 
 def make_gallery(number: int, sources: Sequence[Source], output: PathLike) -> dict[str, Any]:
@@ -83,8 +45,7 @@ def make_gallery(number: int, sources: Sequence[Source], output: PathLike) -> di
         output: PNG file to write; a JSON file of the same name says what it shows.
 
     Returns:
-        What the JSON file holds: figure, title, rule, attacks, groups with the images chosen,
-        records, provenance.
+        What the JSON file holds: that of `described`, and `provenance`.
 
     Raises:
         ValueError: an unknown figure, another number of sources, records of another network, a
@@ -96,66 +57,125 @@ def make_gallery(number: int, sources: Sequence[Source], output: PathLike) -> di
     if output.suffix != ".png":
         raise ValueError(f"output must be a .png file, got {output}.")
     check_writable(output)
-    sheet = gallery.layout(sources)
-    figure, attacks = _drawn(number, gallery, sheet, sources)
-    content = {
-        "figure": f"AAD Fig. {number}",
-        "number": number,
-        "title": gallery.title,
-        "picture": output.name,
-        "rule": sheet.rule,
-        "legend": sheet.legend,
-        "attacks": attacks,
-        "rounds": sheet.rounds,
-        "panels": sum(map(len, sheet.rows)),
-        "groups": [_group(group) for group in sheet.groups],
-        "records": [_records(source) for source in sources],
-        "provenance": provenance(),
-    }
+    studies = common_images([source.study for source in sources])
+    sheet = gallery.sheet(studies)
+    sources = [
+        dataclasses.replace(source, study=study)
+        for source, study in zip(sources, studies, strict=True)
+    ]
+    content = {**described(number, sheet, studies, output.name), "provenance": provenance()}
+    figure = drawn(number, sheet, sources)
     with write_atomically(output) as file:
         file.write(_small_png(figure))
     write_json_atomically(output.with_suffix(".json"), content)
     return content
 
 
-def gallery_of(number: int, files: int) -> Gallery:
-    """The figure of a number, if it takes so many files of records.
+def described(number: int, sheet: Sheet, studies: Sequence[Study], png: str) -> dict[str, Any]:
+    """What a figure shows and how its examples were chosen, ready for JSON.
+
+    Args:
+        number: of the figure.
+        sheet: what is drawn.
+        studies: the records.
+        png: name of the file it is drawn to.
+
+    Returns:
+        Figure, number, title, picture, rule, legend, attacks, rounds, number of panels, groups
+        with the images chosen, records.
+    """
+    return {
+        "figure": f"AAD Fig. {number}",
+        "number": number,
+        "title": GALLERIES[number].title,
+        "picture": png,
+        "rule": sheet.rule,
+        "legend": sheet.legend,
+        "attacks": _attacks(sheet, studies),
+        "rounds": sheet.rounds,
+        "panels": sum(map(len, sheet.cells)),
+        "groups": [_group(group) for group in sheet.groups],
+        "records": [_records(study) for study in studies],
+    }
+
+
+def drawn(number: int, sheet: Sheet, sources: Sequence[Source]) -> Figure:
+    """Draws a figure; its axes are the cells of the sheet, row by row.
+
+    Args:
+        number: of the figure.
+        sheet: what is drawn.
+        sources: records with network and data, cut to the images of the sheet's studies.
 
     Raises:
-        ValueError: an unknown figure, or another number of files.
+        ValueError: a pass that differs from the records.
     """
-    if number not in GALLERIES:
-        raise ValueError(f"figure must be one of {', '.join(map(str, GALLERIES))}, got {number}.")
-    gallery = GALLERIES[number]
-    if files != len(gallery.files):
-        raise ValueError(
-            f"Figure {number} takes {len(gallery.files)} file(s) of records "
-            f"({'; '.join(gallery.files)}), got {files}."
+    cells = [cell for row in sheet.cells for cell in row]
+    replayed = [
+        replay(
+            source,
+            sorted({cell.row for cell in cells if cell.study == place}),
+            GALLERIES[number].features,
         )
-    return gallery
-
-
-def _drawn(
-    number: int, gallery: Gallery, sheet: Sheet, sources: Sequence[Source]
-) -> tuple[Figure, list[str]]:
-    attacks = list(
-        dict.fromkeys(captions.threat_model(source.study, sheet.rounds) for source in sources)
-    )
-    figure = attention_grid(
-        sheet.rows,
+        for place, source in enumerate(sources)
+    ]
+    attacks = _attacks(sheet, [source.study for source in sources])
+    return plots.attention_grid(
+        [
+            [panel(cell, replayed[cell.study][cell.row], sources[cell.study]) for cell in row]
+            for row in sheet.cells
+        ],
         column_titles=sheet.column_titles,
         row_titles=sheet.row_titles,
-        heading=[f"AAD Fig. {number}: {gallery.title}", *attacks, sheet.rule, sheet.legend],
+        heading=[
+            f"AAD Fig. {number}: {GALLERIES[number].title}",
+            *attacks,
+            sheet.rule,
+            sheet.legend,
+        ],
         columns_together=sheet.columns_together,
-        panel_inches=SIDE / _DPI,
+        panel_inches=_SIDE / _DPI,
         dpi=_DPI,
     )
-    return figure, attacks
+
+
+def panel(cell: Cell, image: Replayed, source: Source) -> plots.Panel:
+    """Draws a cell of a figure.
+
+    Args:
+        cell: what is drawn after which round.
+        image: the image through the rounds.
+        source: of the image; says its boxes and pixel range.
+    """
+    bounds, number = source.classifier.bounds, cell.round_number
+    if cell.kind == "difference":
+        return _difference(image, number, bounds)
+    colours = plots.enlarged(image.images[number], _SIDE, bounds)
+    if cell.kind == "original":
+        colours = plots.with_boxes(colours, source.study.records.boxes[cell.row])
+    elif cell.kind == "map" and image.areas is not None:
+        colours = plots.with_area(colours, image.areas[number])
+    elif cell.kind == "map":
+        colours = plots.overlay(colours, image.maps[number], **_MAP_STYLE)
+    return plots.Panel(colours, None, cell.caption, cell.color)
+
+
+def _difference(image: Replayed, round_number: int, bounds: Bounds) -> plots.Panel:
+    original, adversarial = image.images[0], image.images[round_number]
+    change = 255 * np.abs(adversarial - original) / (bounds.upper - bounds.lower)
+    amplified = plots.difference(original, adversarial, DIFFERENCE_FACTOR, bounds)
+    caption = f"max {change.max():.1f}, mean {change.mean():.1f}"
+    return plots.Panel(plots.enlarged(amplified, _SIDE), None, caption)
+
+
+def _attacks(sheet: Sheet, studies: Sequence[Study]) -> list[str]:
+    """Threat models in words, each once."""
+    return list(dict.fromkeys(captions.threat_model(study, sheet.rounds) for study in studies))
 
 
 def _small_png(figure: Figure) -> bytes:
     for levels in _LEVELS:
-        content = png_bytes(figure, levels)
+        content = plots.png_bytes(figure, levels)
         if len(content) <= _LARGEST_FILE:
             break
     return content
@@ -169,31 +189,31 @@ def _group(group: Group) -> dict[str, Any]:
         "candidates": choice.candidates,
         "measure": group.measure,
         "median": round(choice.median, 4),
-        "examples": [_example(study, int(place)) for place in choice.places],
+        "examples": [_example(study, int(row)) for row in choice.rows],
     }
 
 
-def _example(study: Study, place: int) -> dict[str, Any]:
-    label = int(study.label[place])
+def _example(study: Study, row: int) -> dict[str, Any]:
+    records = study.records
+    label = int(records.label[row])
     return {
-        "index": int(study.index[place]),
+        "index": int(records.index[row]),
         "label": label,
         "class": study.class_name(label),
-        "prediction": study.prediction[place].tolist(),
-        "top_confidence": study.top_confidence[place].tolist(),
-        "iou_box": [None if np.isnan(value) else value for value in study.iou_box[place].tolist()],
-        "iou_clean": study.iou_clean[place].tolist(),
+        "prediction": records.prediction[row].tolist(),
+        "top_confidence": records.top_confidence[row].tolist(),
+        "iou_box": [None if np.isnan(value) else value for value in study.iou_box[row].tolist()],
+        "iou_clean": study.iou_clean[row].tolist(),
     }
 
 
-def _records(source: Source) -> dict[str, Any]:
-    study = source.study
+def _records(study: Study) -> dict[str, Any]:
     return {
         "file": provenance_path(study.path),
-        "network": source.name,
-        "weights": study.summary["fingerprint"]["weights"],
-        "attention_layer": study.facts["attention_layer"],
+        "network": study.name,
+        "weights": study.records.fingerprint["weights"],
+        "attention_layer": study.records.study["attention_layer"],
         "dataset": dict(study.dataset),
-        "attack": study.facts["attack"],
+        "attack": study.threat_model,
         "counts": study.summary["counts"],
     }

@@ -14,7 +14,7 @@ from aad_tf import configs, data, export, model_directory
 from aad_tf.classifier import Classifier
 from aad_tf.results import read_records, read_summary
 from eval import galleries
-from eval.gallery_inputs import open_sources
+from eval.galleries.inputs import open_sources
 from eval.inputs import open_dataset, open_model
 from tests.binaries.many_runs import run_many
 

@@ -9,14 +9,16 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import Classifier, data
-from aad_tf.attacks import parse_attack
+from aad_tf.attacks import step_ll
 from aad_tf.attention_study import Options, study_attention
-from eval.galleries import Source
+from eval.galleries import GALLERIES, Source
 from tests.networks import small_network
 
 SHAPE = (8, 8, 1)
 COUNT = 60
 OPTIONS = Options(cells=(5, 10, 20), features=(8,))
+# Built in Python, so its name is no call.
+ATTACK = step_ll(0.05, num_steps=5)
 DATASET = {"name": "made up", "split": "test", "fingerprint": "0123"}
 
 
@@ -59,12 +61,12 @@ def classifier() -> Classifier:
     return network()
 
 
-def study(classifier, path, attack="step_ll(epsilon=0.05,num_steps=5)", options=OPTIONS):
+def study(classifier, path, attack=ATTACK, options=OPTIONS):
     """Records of the first network's images."""
     study_attention(
         classifier,
         opened(0, COUNT, 20),
-        parse_attack(attack),
+        attack,
         output=path,
         batch_size=20,
         options=options,
@@ -79,7 +81,5 @@ def records(classifier, tmp_path_factory):
     return study(classifier, tmp_path_factory.mktemp("records") / "plain.jsonl.gz")
 
 
-def source(path, classifier, number=1, name="plain") -> Source:
-    from eval.galleries import GALLERIES
-
-    return Source(GALLERIES[number].read(path), classifier, opened, name)
+def source(path, classifier, number=1) -> Source:
+    return Source(GALLERIES[number].read(path), classifier, opened)

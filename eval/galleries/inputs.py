@@ -1,7 +1,8 @@
-"""What `eval.attention_gallery` opens: the networks and the data that records are of."""
+"""Opens the networks and the data that records are of."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def open_sources(
     data_dir: str | None = None,
     annotations: str | None = None,
 ) -> list[Source]:
-    """Opens the network and the data of each study.
+    """Opens the network and the data of each study, and names the network for titles.
 
     Args:
         studies: records.
@@ -38,22 +39,26 @@ def open_sources(
         ValueError: another number of networks, a network that is missing, or of other weights
             than the records, or another copy of the data.
     """
-    places: list[str | None] = list(model_dirs) or [None]
-    if len(places) not in (1, len(studies)):
+    models: list[str | None] = list(model_dirs) or [None]
+    if len(models) not in (1, len(studies)):
         raise ValueError(
             f"Give one --model_dir for all records or one for each of the {len(studies)} files, "
-            f"got {len(places)}."
+            f"got {len(models)}."
         )
-    places = places * len(studies) if len(places) == 1 else places
-    opened: dict[Any, Classifier] = {}
+    models = models * len(studies) if len(models) == 1 else models
+    networks: dict[Any, Classifier] = {}
     sources = []
-    for study, place in zip(studies, places, strict=True):
+    for study, model in zip(studies, models, strict=True):
         info, size = _data_of(study, data_dir, annotations)
-        key = (place, study.facts["attention_layer"])
-        if key not in opened:
-            opened[key] = _network(place, network, weights, study, info)
-        batches = _opener(study, data_dir, annotations, size)
-        sources.append(Source(study, opened[key], batches, _name(study, place or network)))
+        layer = study.records.study["attention_layer"]
+        if (model, layer) not in networks:
+            is_file = model is not None and Path(model).is_file()
+            directory, file = (None, model) if is_file else (model, None)
+            opened = open_network(directory, file, network, weights, layer, info)
+            networks[model, layer] = opened[0]
+        opener = _opener(study, data_dir, annotations, size)
+        study = dataclasses.replace(study, name=_name(study, model or network))
+        sources.append(Source(study, networks[model, layer], opener))
     return sources
 
 
@@ -73,24 +78,11 @@ def _data_of(
             f"{study.path} is of another copy of {recorded['name']}: fingerprint "
             f"{recorded.get('fingerprint')}, found {info.fingerprint}."
         )
-    height, width, channels = study.facts["image_shape"]
+    height, width, channels = study.records.study["image_shape"]
     if (height, width) == tuple(info.image_shape[:2]):
         return info, None
     sized = data.boxed_info(recorded["name"], data_dir, annotations, (height, width))
     return sized, (height, width)
-
-
-def _network(
-    place: str | None,
-    network: str | None,
-    weights: str | None,
-    study: Study,
-    info: data.DatasetInfo,
-) -> Classifier:
-    is_file = place is not None and Path(place).is_file()
-    directory, file = (None, place) if is_file else (place, None)
-    layer = study.facts["attention_layer"]
-    return open_network(directory, file, network, weights, layer, info)[0]
 
 
 def _opener(
@@ -103,8 +95,8 @@ def _opener(
     return opened
 
 
-def _name(study: Study, place: str | None) -> str:
+def _name(study: Study, model: str | None) -> str:
     """A short name: of the config the network was trained with, or of its file."""
-    model = study.summary.get("description", {}).get("model", {})
-    name = model.get("config", {}).get("name") or Path(place or "network").stem
+    described = study.summary.get("description", {}).get("model", {})
+    name = described.get("config", {}).get("name") or Path(model or "network").stem
     return {"clean": "plain network", "step_ll": "StepLL-trained"}.get(name, f"{name}-trained")
