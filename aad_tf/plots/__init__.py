@@ -8,7 +8,6 @@ from aad_tf.plots.comparison import class_name, compare_networks, image_panels, 
 from aad_tf.plots.files import png_bytes, save_png
 from aad_tf.plots.grid import Panel, attention_grid
 from aad_tf.plots.images import (
-    difference,
     displayable,
     enlarged,
     overlay,
@@ -21,7 +20,6 @@ __all__ = [
     "attention_grid",
     "class_name",
     "compare_networks",
-    "difference",
     "displayable",
     "enlarged",
     "image_panels",

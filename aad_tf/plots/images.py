@@ -1,4 +1,4 @@
-"""Images as screens show them: attention maps and areas over them, boxes, differences, enlarged.
+"""Images as screens show them: attention maps and areas over them, boxes, enlarged.
 
 Pixels of small photographs stay squares when they are enlarged; maps, which have far fewer cells,
 are interpolated to the size of the image.
@@ -151,24 +151,6 @@ def with_boxes(colours: np.ndarray, boxes: Iterable[Sequence[float]]) -> np.ndar
                 painted[[first, last], start : end + 1] = colour
                 painted[first : last + 1, [start, end]] = colour
     return painted
-
-
-def difference(
-    original: np.ndarray, adversarial: np.ndarray, factor: float, bounds: Bounds = Bounds()
-) -> np.ndarray:
-    """An amplified difference of two images around mid gray.
-
-    Args:
-        original: `[H, W, C]` within `bounds`.
-        adversarial: of the same shape.
-        factor: how many times as large the difference is drawn.
-        bounds: pixel range, (lower, upper).
-
-    Returns:
-        `[H, W, C]` within [0, 1]; 0.5 where the images are equal.
-    """
-    lower, upper = bounds
-    return np.clip(0.5 + factor * (adversarial - original) / (upper - lower), 0.0, 1.0)
 
 
 def _gray(colours: np.ndarray) -> np.ndarray:

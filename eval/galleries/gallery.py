@@ -161,11 +161,12 @@ def panel(cell: Cell, image: Replayed, source: Source) -> plots.Panel:
 
 
 def _difference(image: Replayed, round_number: int, bounds: Bounds) -> plots.Panel:
-    original, adversarial = image.images[0], image.images[round_number]
-    change = 255 * np.abs(adversarial - original) / (bounds.upper - bounds.lower)
-    amplified = plots.difference(original, adversarial, DIFFERENCE_FACTOR, bounds)
-    caption = f"max {change.max():.1f}, mean {change.mean():.1f}"
-    return plots.Panel(plots.enlarged(amplified, _SIDE), None, caption)
+    """The amplified difference around mid gray."""
+    change = (image.images[round_number] - image.images[0]) / (bounds.upper - bounds.lower)
+    in_255ths = 255 * np.abs(change)
+    caption = f"max {in_255ths.max():.1f}, mean {in_255ths.mean():.1f}"
+    colours = plots.enlarged(0.5 + DIFFERENCE_FACTOR * change, _SIDE)
+    return plots.Panel(colours, None, caption)
 
 
 def _attacks(sheet: Sheet, studies: Sequence[Study]) -> list[str]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import tensorflow as tf
 
 from aad_tf import data
 from aad_tf.classifier import Classifier
-from eval.attention_inputs import open_network
-from eval.galleries import Source, Study
+from eval.attention_inputs import BoxedPart, open_network, open_part
+from eval.galleries.replay import Source
+from eval.galleries.studies import Study
 
 
 def open_sources(
@@ -46,26 +44,23 @@ def open_sources(
             f"got {len(models)}."
         )
     models = models * len(studies) if len(models) == 1 else models
-    networks: dict[Any, Classifier] = {}
+    networks: dict[tuple[str | None, str], Classifier] = {}
     sources = []
     for study, model in zip(studies, models, strict=True):
-        info, size = _data_of(study, data_dir, annotations)
+        part = _open_data(study, data_dir, annotations)
         layer = study.records.study["attention_layer"]
         if (model, layer) not in networks:
             is_file = model is not None and Path(model).is_file()
             directory, file = (None, model) if is_file else (model, None)
-            opened = open_network(directory, file, network, weights, layer, info)
+            opened = open_network(directory, file, network, weights, layer, part.info)
             networks[model, layer] = opened[0]
-        opener = _opener(study, data_dir, annotations, size)
         study = dataclasses.replace(study, name=_name(study, model or network))
-        sources.append(Source(study, networks[model, layer], opener))
+        sources.append(Source(study, networks[model, layer], part.opened))
     return sources
 
 
-def _data_of(
-    study: Study, data_dir: str | None, annotations: str | None
-) -> tuple[data.DatasetInfo, tuple[int, int] | None]:
-    """The data set of a study, and the size its images were brought to."""
+def _open_data(study: Study, data_dir: str | None, annotations: str | None) -> BoxedPart:
+    """The data of a study, at the size its images were brought to."""
     recorded = study.dataset
     if recorded.get("name") not in data.boxed_available():
         raise ValueError(
@@ -78,21 +73,16 @@ def _data_of(
             f"{study.path} is of another copy of {recorded['name']}: fingerprint "
             f"{recorded.get('fingerprint')}, found {info.fingerprint}."
         )
-    height, width, channels = study.records.study["image_shape"]
-    if (height, width) == tuple(info.image_shape[:2]):
-        return info, None
-    sized = data.boxed_info(recorded["name"], data_dir, annotations, (height, width))
-    return sized, (height, width)
-
-
-def _opener(
-    study: Study, data_dir: str | None, annotations: str | None, size: tuple[int, int] | None
-) -> Any:
-    def opened(start: int, stop: int, batch_size: int) -> tf.data.Dataset:
-        name, split = study.dataset["name"], study.dataset["split"]
-        return data.boxed_batches(name, split, batch_size, data_dir, start, stop, size, annotations)
-
-    return opened
+    height, width, _ = study.records.study["image_shape"]
+    return open_part(
+        recorded["name"],
+        recorded["split"],
+        study.records.study["batch_size"],
+        data_dir=data_dir,
+        annotations=annotations,
+        image_size=None if (height, width) == tuple(info.image_shape[:2]) else (height, width),
+        limit=study.summary["range"][1],
+    )
 
 
 def _name(study: Study, model: str | None) -> str:

@@ -14,8 +14,6 @@ from aad_tf.attention_study.network_pass import Round, follow
 from aad_tf.classifier import Classifier, checked_inputs
 from eval.galleries.studies import Study, check_network
 
-# From the first example to the one behind the last to a data set of batches of that size.
-OpenBatches = Callable[[int, int, int], tf.data.Dataset]
 # Rounding on other machines moves probabilities a little.
 _TOLERANCE = 0.02
 
@@ -27,7 +25,8 @@ class Source:
     Attributes:
         study: the records.
         classifier: the network they are of.
-        opened: opens the data set in batches.
+        opened: from the index of an example to the data set from there on, in batches as the
+            study's.
 
     Raises:
         ValueError: the records are of another network.
@@ -35,7 +34,7 @@ class Source:
 
     study: Study
     classifier: Classifier
-    opened: OpenBatches
+    opened: Callable[[int], tf.data.Dataset]
 
     def __post_init__(self) -> None:
         check_network(self.study, self.classifier)
@@ -80,7 +79,8 @@ def replay(source: Source, rows: Sequence[int], features: int | None = None) -> 
     # The first index of the batch that each image was studied in.
     starts = first + (records.index - first) // study["batch_size"] * study["batch_size"]
     for start in sorted({int(starts[row]) for row in rows}):
-        images, labels = _open(source, start)
+        batch = next(iter(source.opened(start)))
+        images, labels = checked_inputs(source.classifier, batch["image"], batch["label"])
         rounds = list(follow(source.classifier, attack, images, labels, explained, seed, start))
         for row in (int(row) for row in rows if starts[row] == start):
             position = int(records.index[row]) - start
@@ -95,12 +95,6 @@ def replay(source: Source, rows: Sequence[int], features: int | None = None) -> 
                 areas,
             )
     return found
-
-
-def _open(source: Source, start: int) -> tuple[tf.Tensor, tf.Tensor]:
-    size, stop = source.study.records.study["batch_size"], source.study.summary["range"][1]
-    batch = next(iter(source.opened(start, min(start + size, stop), size)))
-    return checked_inputs(source.classifier, batch["image"], batch["label"])
 
 
 def _check(

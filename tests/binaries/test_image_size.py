@@ -161,8 +161,8 @@ def test_attention_is_studied_and_shown_at_that_size(small, records):
     assert read_summary(records, "study")["study"]["image_shape"] == [SIZE, SIZE, 1]
     study = galleries.gallery_of(3, 1).read(records)
     (source,) = open_sources([study], [str(small)])
-    batch = next(iter(source.opened(0, 5, 5)))
-    assert batch["image"].shape == (5, SIZE, SIZE, 1)
+    batch = next(iter(source.opened(0)))
+    assert batch["image"].shape[1:] == (SIZE, SIZE, 1)
 
 
 def test_pictures_side_by_side_are_of_one_size(small, usual, tmp_path):

@@ -9,7 +9,6 @@ import pytest
 from aad_tf.plots import (
     Panel,
     attention_grid,
-    difference,
     displayable,
     enlarged,
     overlay,
@@ -86,7 +85,6 @@ def test_bounds_may_be_a_plain_pair():
     np.testing.assert_allclose(displayable(wide, (-1, 1)), displayable(IMAGE))
     np.testing.assert_allclose(overlay(wide, MAP, bounds=(-1, 1)), overlay(IMAGE, MAP))
     np.testing.assert_allclose(enlarged(wide, 12, (-1, 1)), enlarged(IMAGE, 12))
-    np.testing.assert_allclose(difference(IMAGE, IMAGE + 0.1, 2, (0, 1)), 0.7)
     figure = attention_grid([[Panel(wide, MAP)]], bounds=(-1, 1))
     np.testing.assert_allclose(figure.axes[0].images[0].get_array(), overlay(IMAGE, MAP))
 
@@ -118,10 +116,3 @@ def test_areas_keep_their_colour_and_the_rest_is_pale():
     assert painted[8, 14].tolist() == [0.8, 0.2, 0.2]
     assert np.ptp(painted[8, 0]) < 1e-9
     np.testing.assert_allclose(painted[8, 8:10], [AREA_EDGE] * 2)
-
-
-def test_difference_is_amplified_around_gray():
-    change = difference(np.zeros((1, 2, 1)), np.array([[[0.02], [-0.2]]]), 10)
-    np.testing.assert_allclose(change[0, :, 0], [0.7, 0.0])
-    wide = difference(np.zeros((1, 1, 1)), np.full((1, 1, 1), 0.2), 2, Bounds(-1, 1))
-    assert wide.item() == pytest.approx(0.7)
