@@ -24,7 +24,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default 
 
 
 def draw() -> str:
-    """Loads the networks, attacks the first images of their data set, writes the picture."""
+    """Loads the networks, attacks the first images of their data set, writes the figure."""
     classifiers, datasets = {}, set()
     for pair in _MODELS.value or ():
         title, separator, directory = pair.partition("=")

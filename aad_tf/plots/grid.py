@@ -22,8 +22,8 @@ _TITLE = 0.28
 _HEADING_LINE = 0.18
 _CAPTION_LINE = 0.17
 _ROW_TITLE = 0.9
-# Of the default font at 9 points, on the safe side.
-_LETTERS_PER_INCH = 13
+# Of English text in the default font at 9 points, on the safe side.
+_LETTERS_PER_INCH = 14.5
 
 
 @dataclass(frozen=True)
