@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from absl import app, flags
 
-from aad_tf import galleries
 from aad_tf.results import check_writable
-from eval import running
-from eval.gallery_inputs import open_sources
+from eval import galleries, running
+from eval.galleries.inputs import open_sources
 
 _FIGURE = flags.DEFINE_enum(
     "figure", None, [*map(str, galleries.GALLERIES)], "Which.", required=True

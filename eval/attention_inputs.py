@@ -99,7 +99,7 @@ def open_part(
     *,
     data_dir: str | None = None,
     annotations: str | None = None,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     limit: int | None = None,
     shard: tuple[int, int] | None = None,
 ) -> BoxedPart:
@@ -111,7 +111,7 @@ def open_part(
         batch_size: examples a batch; shards are cut between batches.
         data_dir: TFDS data directory.
         annotations: box archive of imagenet2012.
-        image_size: side that images are resized to.
+        image_size: side, or (height, width), that images are resized to.
         limit: only the first so many examples.
         shard: (number, count) of a part of these, or None.
 

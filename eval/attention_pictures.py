@@ -10,8 +10,7 @@ from absl import app, flags
 
 from aad_tf import data, model_directory
 from aad_tf.attacks import parse_attack
-from aad_tf.pictures import compare_networks
-from aad_tf.plots import save_png
+from aad_tf.plots import compare_networks, save_png
 from eval import running
 
 _MODELS = flags.DEFINE_list(
@@ -25,7 +24,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default 
 
 
 def draw() -> str:
-    """Loads the networks, attacks the first images of their data set, writes the picture."""
+    """Loads the networks, attacks the first images of their data set, writes the figure."""
     classifiers, datasets = {}, set()
     for pair in _MODELS.value or ():
         title, separator, directory = pair.partition("=")

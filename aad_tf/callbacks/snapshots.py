@@ -1,4 +1,4 @@
-"""Pictures of attention, epoch by epoch."""
+"""Figures of attention, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -7,26 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
 from aad_tf import plots
 from aad_tf.attacks import GradientSignAttack
-from aad_tf.attention import grad_cam
 from aad_tf.callbacks.base import ClassifierCallback, check_attack
 from aad_tf.callbacks.examples import check_batch, checked_arrays
 from aad_tf.checks import check_count
 from aad_tf.classifier import Classifier
 from aad_tf.distribute import is_chief
-from aad_tf.ops import at_least_float32
 from aad_tf.types import Bounds
 
 
 class AttentionSnapshots(ClassifierCallback):
     """Draws where the network looks after an epoch, on clean and on attacked images.
 
-    One row an image: the image, its attention map, the adversarial image, its attention map.
+    One row per image: the image, its attention map, the adversarial image, its attention map.
     Both maps explain the true label; beneath each stand the predicted class and its probability.
 
     Args:
@@ -36,9 +33,9 @@ class AttentionSnapshots(ClassifierCallback):
             made if it does not exist.
         attack: such as `aad_tf.attacks.fgsm(0.1)`; None draws clean images only.
         attention_layer: layer that maps explain; that of the defence, or found, when None.
-        every: epochs between two pictures.
-        max_images: rows of a picture.
-        log_dir: directory for TensorBoard event files with the same pictures, at the steps of
+        every: epochs between two figures.
+        max_images: rows of a figure.
+        log_dir: directory for TensorBoard event files with the same figures, at the steps of
             `keras.callbacks.TensorBoard`; None writes none.
         bounds: pixel range the network takes.
         class_names: names for captions; class numbers when None.
@@ -48,8 +45,8 @@ class AttentionSnapshots(ClassifierCallback):
         OSError: the directory cannot be made.
 
     Example:
-        >>> pictures = AttentionSnapshots(images, labels, "run/attention", aad_tf.attacks.fgsm(0.1))
-        >>> model.fit(train_images, train_labels, epochs=5, callbacks=[pictures])
+        >>> drawn = AttentionSnapshots(images, labels, "run/attention", aad_tf.attacks.fgsm(0.1))
+        >>> model.fit(train_images, train_labels, epochs=5, callbacks=[drawn])
     """
 
     def __init__(
@@ -92,26 +89,34 @@ class AttentionSnapshots(ClassifierCallback):
             )
 
     def draw(self, classifier: Classifier) -> Figure:
-        """The picture for a network, also outside of `fit`."""
+        """The figure for a network, also outside of `fit`."""
         images, labels = check_batch(classifier, self._images, self._labels)
-        rows = self._panels(classifier, images, labels, originals=True)
+        names = self._class_names
+        truth = [f"true: {plots.class_name(label, names)}" for label in labels.numpy()]
+        columns = [
+            plots.image_panels(images, truth),
+            plots.map_panels(classifier, images, labels, names),
+        ]
         titles = ["image", "attention"]
         if self._attack is not None:
             adversarial = self._attack(classifier, images, labels, seed=0)
-            attacked = self._panels(classifier, adversarial, labels, originals=False)
-            rows = [clean + other for clean, other in zip(rows, attacked, strict=True)]
+            columns += [
+                plots.image_panels(adversarial),
+                plots.map_panels(classifier, adversarial, labels, names),
+            ]
             titles += ["attacked", "attention"]
+        rows = list(zip(*columns, strict=True))
         return plots.attention_grid(rows, column_titles=titles, bounds=classifier.bounds)
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """Writes the picture of an epoch, of several workers the chief's; adds no logs."""
+        """Writes the figure of an epoch, of several workers the chief's; adds no logs."""
         if not is_chief(self.model.distribute_strategy):
             return {}
-        content = plots.png_bytes(self.draw(self.classifier))
-        plots.write_whole(content, self._directory / f"attention_epoch_{epoch + 1:04d}.png")
+        path = self._directory / f"attention_epoch_{epoch + 1:04d}.png"
+        plots.save_png(self.draw(self.classifier), path)
         if self._writer is not None:
             with self._writer.as_default(step=epoch):
-                _write_summary("attention", content)
+                _write_summary("attention", path.read_bytes())
             self._writer.flush()
         return {}
 
@@ -127,32 +132,9 @@ class AttentionSnapshots(ClassifierCallback):
             self._writer.close()
             self._writer = None
 
-    def _panels(
-        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, originals: bool
-    ) -> list[list[plots.Panel]]:
-        """For each image a panel of it and one of its map."""
-        maps = grad_cam(classifier, images, labels).numpy()
-        logits = at_least_float32(classifier.predict_logits(images))
-        probabilities = tf.nn.softmax(logits).numpy()
-        predicted = probabilities.argmax(axis=-1)
-        # Not every precision of a network exists in NumPy.
-        pictures = tf.cast(images, tf.float32).numpy()
-        return [
-            [
-                plots.Panel(picture, caption=f"true: {self._name(label)}" if originals else ""),
-                plots.Panel(picture, attention, f"{self._name(guess)} ({row[guess]:.2f})"),
-            ]
-            for picture, attention, guess, row, label in zip(
-                pictures, maps, predicted, probabilities, labels.numpy(), strict=True
-            )
-        ]
-
-    def _name(self, class_id: np.integer) -> str:
-        return str(class_id) if self._class_names is None else self._class_names[int(class_id)]
-
 
 def _write_summary(tag: str, png: bytes) -> None:
-    """Writes a picture as `tf.summary.image` does, which needs TensorBoard to be installed."""
+    """Writes an image as `tf.summary.image` does, which needs TensorBoard to be installed."""
     metadata = tf.compat.v1.SummaryMetadata()
     metadata.plugin_data.plugin_name = "images"
     height, width = tf.io.decode_png(png).shape[:2]

@@ -1,15 +1,32 @@
-"""Pictures of images and their attention maps, drawn without any global plotting state."""
+"""Draws images, attention maps over them, and grids of both, without any global plotting state.
 
-from aad_tf.plots.files import png_bytes, save_png, write_whole
+What is drawn comes from elsewhere: `aad_tf.attention` computes maps, `aad_tf.attention_study`
+measures them over a data set, `eval.galleries` draws the figures of the paper with this package.
+"""
+
+from aad_tf.plots.comparison import class_name, compare_networks, image_panels, map_panels
+from aad_tf.plots.files import png_bytes, save_png
 from aad_tf.plots.grid import Panel, attention_grid
-from aad_tf.plots.overlay import displayable, overlay
+from aad_tf.plots.images import (
+    displayable,
+    enlarged,
+    overlay,
+    with_area,
+    with_boxes,
+)
 
 __all__ = [
     "Panel",
     "attention_grid",
+    "class_name",
+    "compare_networks",
     "displayable",
+    "enlarged",
+    "image_panels",
+    "map_panels",
     "overlay",
     "png_bytes",
     "save_png",
-    "write_whole",
+    "with_area",
+    "with_boxes",
 ]

@@ -1,9 +1,8 @@
-"""Pictures as files that are whole or not there."""
+"""Figures as PNG files."""
 
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
+from aad_tf.results import PathLike, write_atomically
+
 
 def png_bytes(figure: Figure, levels: int | None = None) -> bytes:
-    """A figure of `attention_grid` as the content of a PNG file.
+    """A figure as the content of a PNG file.
 
     Args:
         figure: what to draw.
@@ -33,7 +34,7 @@ def png_bytes(figure: Figure, levels: int | None = None) -> bytes:
     return content.getvalue()
 
 
-def save_png(figure: Figure, path: str | os.PathLike[str]) -> Path:
+def save_png(figure: Figure, path: PathLike) -> Path:
     """Writes a figure as a PNG file, complete or not at all.
 
     Args:
@@ -46,16 +47,6 @@ def save_png(figure: Figure, path: str | os.PathLike[str]) -> Path:
     Raises:
         OSError: the path cannot be written.
     """
-    return write_whole(png_bytes(figure), path)
-
-
-def write_whole(content: bytes, path: str | os.PathLike[str]) -> Path:
-    """Writes a file that appears under its name only when it is complete."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    with write_atomically(path) as file:
+        file.write(png_bytes(figure))
+    return Path(path)

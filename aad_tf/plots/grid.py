@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aad_tf.plots.overlay import displayable, overlay
+from aad_tf.plots.images import displayable, overlay
 from aad_tf.types import Bounds
 
-# Inches.
+# Inches. Panels are placed by these and not by a layout engine of matplotlib, which would make them
+# a fraction of a pixel smaller and so resample the images in them.
 _GAP = 0.08
 _GROUP_GAP = 0.16
 _TITLE = 0.28
 _HEADING_LINE = 0.18
 _CAPTION_LINE = 0.17
 _ROW_TITLE = 0.9
+# Of English text in the default font at 9 points, on the safe side.
+_LETTERS_PER_INCH = 14.5
 
 
 @dataclass(frozen=True)
@@ -53,16 +58,16 @@ def attention_grid(
 
     Args:
         rows: panels, row by row; rows may differ in length.
-        column_titles: one a column, or none.
-        row_titles: one a row, to its left, or none.
-        heading: lines above everything, the first in bold; they are not wrapped.
+        column_titles: one per column, or none.
+        row_titles: one per row, to its left, or none.
+        heading: paragraphs above everything, wrapped to the width of the grid, the first in bold.
         columns_together: a wider gap stands after every so many columns; 0 for none.
-        bounds: pixel range of all images.
+        bounds: pixel range of all images, (lower, upper).
         panel_inches: width and height of a panel.
-        dpi: pixels an inch.
+        dpi: pixels per inch.
 
     Returns:
-        A figure of its own; no state is shared with pyplot.
+        A figure of its own; no state is shared with pyplot. Its axes are the panels, row by row.
 
     Raises:
         ValueError: no panels, or titles that do not match.
@@ -77,76 +82,57 @@ def attention_grid(
     for titles, count, what in ((column_titles, columns, "column"), (row_titles, len(rows), "row")):
         if titles and len(titles) != count:
             raise ValueError(f"{what}_titles must have {count} entries or none, got {len(titles)}.")
-    grid = _Grid(rows, panel_inches, columns_together, bool(row_titles))
-    grid.make_figure(len(heading), bool(column_titles), dpi)
-    for row, panels in enumerate(rows):
-        for column, panel in enumerate(panels):
-            grid.draw(row, column, panel, bounds)
-    grid.write_titles(column_titles, row_titles, heading)
-    return grid.figure
+
+    # Distances in inches from the upper left corner.
+    margin, numbers = _ROW_TITLE if row_titles else _GAP, np.arange(columns)
+    lefts = margin + numbers * (panel_inches + _GAP)
+    if columns_together:
+        lefts += numbers // columns_together * _GROUP_GAP
+    width = lefts[-1] + panel_inches + _GAP
+    lines = _wrapped(heading, width - 2 * _GAP)
+    headed = _GAP + _HEADING_LINE * len(lines) if lines else 0.0
+    heights = [panel_inches + _GAP + _CAPTION_LINE * _caption_lines(row) for row in rows]
+    tops = headed + (_TITLE if column_titles else _GAP) + np.cumsum([0.0, *heights])
+    height = tops[-1]
+    figure = Figure(figsize=(width, height), dpi=dpi)
+
+    def write(x: float, y: float, text: str, **style: Any) -> None:
+        style = {"ha": "center", "va": "center", "fontsize": 9, **style}
+        figure.text(x / width, 1 - y / height, text, **style)
+
+    size = panel_inches / width, panel_inches / height
+    for top, panels in zip(tops, rows, strict=False):
+        for left, panel in zip(lefts, panels, strict=False):
+            corner = left / width, 1 - (top + panel_inches) / height
+            _draw(figure.add_axes((*corner, *size)), panel, bounds)
+    for left, title in zip(lefts, column_titles, strict=False):
+        write(left + panel_inches / 2, tops[0] - _TITLE / 2, title)
+    for top, title in zip(tops, row_titles, strict=False):
+        write(margin / 2, top + panel_inches / 2, title)
+    for number, (line, weight) in enumerate(lines):
+        write(_GAP, _GAP + (number + 0.5) * _HEADING_LINE, line, ha="left", weight=weight)
+    return figure
 
 
-class _Grid:
-    """Where things stand in a figure, in inches from its lower left corner."""
-
-    figure: Figure
-
-    def __init__(
-        self,
-        rows: Sequence[Sequence[Panel]],
-        panel: float,
-        columns_together: int,
-        has_row_titles: bool,
-    ) -> None:
-        self.panel, self._together = panel, columns_together
-        self.left = _ROW_TITLE if has_row_titles else _GAP
-        lines = [max((_lines(cell.caption) for cell in row), default=0) for row in rows]
-        self._row_heights = [panel + _GAP + _CAPTION_LINE * count for count in lines]
-        self.width = self.left_of(max(map(len, rows)) - 1) + panel + _GAP
-
-    def make_figure(self, heading_lines: int, has_column_titles: bool, dpi: int) -> None:
-        self._headed = _GAP + _HEADING_LINE * heading_lines if heading_lines else 0.0
-        self.top = self._headed + (_TITLE if has_column_titles else _GAP)
-        self.height = self.top + sum(self._row_heights)
-        self.figure = Figure(figsize=(self.width, self.height), dpi=dpi)
-        FigureCanvasAgg(self.figure)
-
-    def left_of(self, column: int) -> float:
-        apart = column // self._together if self._together else 0
-        return self.left + column * (self.panel + _GAP) + apart * _GROUP_GAP
-
-    def bottom_of(self, row: int) -> float:
-        return self.height - self.top - sum(self._row_heights[:row]) - self.panel
-
-    def draw(self, row: int, column: int, panel: Panel, bounds: Bounds) -> None:
-        x, y = self.left_of(column) / self.width, self.bottom_of(row) / self.height
-        axes = self.figure.add_axes((x, y, self.panel / self.width, self.panel / self.height))
-        axes.set_axis_off()
-        if panel.attention_map is None:
-            picture = displayable(panel.image, bounds)
-        else:
-            picture = overlay(panel.image, panel.attention_map, bounds=bounds)
-        axes.imshow(picture, interpolation="nearest")
-        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "top"}
-        axes.text(0.5, -0.03, panel.caption, fontsize=8, color=panel.caption_color, **place)
-
-    def write_titles(
-        self, column_titles: Sequence[str], row_titles: Sequence[str], heading: Sequence[str]
-    ) -> None:
-        middle = self.panel / 2
-        for column, title in enumerate(column_titles):
-            self._write(self.left_of(column) + middle, self.height - self.top + _TITLE / 2, title)
-        for row, title in enumerate(row_titles):
-            self._write(self.left / 2, self.bottom_of(row) + middle, title)
-        for number, line in enumerate(heading):
-            y = self.height - _GAP - (number + 0.5) * _HEADING_LINE
-            style = {"ha": "left", "weight": "normal" if number else "bold"}
-            self._write(_GAP, y, line, **style)
-
-    def _write(self, x: float, y: float, text: str, **style: Any) -> None:
-        place = x / self.width, y / self.height
-        self.figure.text(*place, text, **{"ha": "center", "va": "center", "fontsize": 9, **style})
+def _draw(axes: Axes, panel: Panel, bounds: Bounds) -> None:
+    axes.set_axis_off()
+    if panel.attention_map is None:
+        colours = displayable(panel.image, bounds)
+    else:
+        colours = overlay(panel.image, panel.attention_map, bounds=bounds)
+    axes.imshow(colours, interpolation="nearest")
+    place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "top"}
+    axes.text(0.5, -0.03, panel.caption, fontsize=8, color=panel.caption_color, **place)
 
 
-def _lines(text: str) -> int:
-    return text.count("\n") + 1 if text else 0
+def _wrapped(paragraphs: Sequence[str], inches: float) -> list[tuple[str, str]]:
+    """Lines of that width with the weight of their font."""
+    return [
+        (line, "normal" if number else "bold")
+        for number, paragraph in enumerate(paragraphs)
+        for line in textwrap.wrap(paragraph, max(1, int(inches * _LETTERS_PER_INCH)))
+    ]
+
+
+def _caption_lines(row: Sequence[Panel]) -> int:
+    return max((len(panel.caption.splitlines()) for panel in row), default=0)

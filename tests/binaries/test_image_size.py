@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf import configs, data, export, galleries, model_directory
+from aad_tf import configs, data, export, model_directory
 from aad_tf.classifier import Classifier
 from aad_tf.results import read_records, read_summary
-from eval.gallery_inputs import open_sources
+from eval import galleries
+from eval.galleries.inputs import open_sources
 from eval.inputs import open_dataset, open_model
 from tests.binaries.many_runs import run_many
 
@@ -160,8 +161,8 @@ def test_attention_is_studied_and_shown_at_that_size(small, records):
     assert read_summary(records, "study")["study"]["image_shape"] == [SIZE, SIZE, 1]
     study = galleries.gallery_of(3, 1).read(records)
     (source,) = open_sources([study], [str(small)])
-    batch = next(iter(source.opened(0, 5, 5)))
-    assert batch["image"].shape == (5, SIZE, SIZE, 1)
+    batch = next(iter(source.opened(0)))
+    assert batch["image"].shape[1:] == (SIZE, SIZE, 1)
 
 
 def test_pictures_side_by_side_are_of_one_size(small, usual, tmp_path):

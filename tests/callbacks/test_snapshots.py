@@ -9,9 +9,19 @@ import matplotlib.image
 import numpy as np
 import tensorflow as tf
 
+from aad_tf.attention import grad_cam
 from aad_tf.callbacks import AttentionSnapshots
 from aad_tf.classifier import Classifier
-from tests.callbacks.small_fits import FGSM, brightness_network, fit, grey, plain, quadrants
+from aad_tf.plots import displayable, overlay
+from tests.callbacks.small_fits import (
+    FGSM,
+    brightness_network,
+    fit,
+    grey,
+    plain,
+    quadrants,
+    small_network,
+)
 
 
 def picture_size(path):
@@ -45,13 +55,27 @@ def test_snapshot_captions_worked_by_hand(tmp_path):
         grey(0.9, 0.45), [1, 0], tmp_path, FGSM, class_names=("dark", "light")
     )
     assert captions_of(callback.draw(classifier)) == [
-        "true: light", f"light ({1 / (1 + np.exp(-4)):.2f})",
-        "", f"light ({1 / (1 + np.exp(-3)):.2f})",
-        "true: dark", f"dark ({1 / (1 + np.exp(-0.5)):.2f})",
-        "", f"light ({1 / (1 + np.exp(-0.5)):.2f})",
+        "true: light", f"light {1 / (1 + np.exp(-4)):.2f}",
+        "", f"light {1 / (1 + np.exp(-3)):.2f}",
+        "true: dark", f"dark {1 / (1 + np.exp(-0.5)):.2f}",
+        "", f"light {1 / (1 + np.exp(-0.5)):.2f}",
     ]  # fmt: skip
     numbers = AttentionSnapshots(grey(0.9), [1], tmp_path)
-    assert captions_of(numbers.draw(classifier)) == ["true: 1", "1 (0.98)"]
+    assert captions_of(numbers.draw(classifier)) == ["true: 1", "1 0.98"]
+
+
+def test_each_panel_shows_its_own_image_and_map(tmp_path):
+    images, labels = quadrants(2)
+    classifier = Classifier.from_keras(small_network(), "first")
+    figure = AttentionSnapshots(images, labels, tmp_path, FGSM).draw(classifier)
+    shown = np.reshape([axes.images[0].get_array() for axes in figure.axes], (2, 4, 8, 8, 3))
+    attacked = FGSM(classifier, images, labels).numpy()
+    for first, batch in ((0, images), (2, attacked)):
+        maps = grad_cam(classifier, batch, labels).numpy()
+        for row, (image, attention) in enumerate(zip(batch, maps, strict=True)):
+            np.testing.assert_allclose(shown[row, first], displayable(image), atol=1e-6)
+            np.testing.assert_allclose(shown[row, first + 1], overlay(image, attention), atol=1e-5)
+    assert np.abs(shown[:, 2] - shown[:, 0]).max() > 0.05
 
 
 def test_snapshots_for_tensorboard(tmp_path):

@@ -9,14 +9,16 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import Classifier, data
-from aad_tf.attacks import parse_attack
+from aad_tf.attacks import step_ll
 from aad_tf.attention_study import Options, study_attention
-from aad_tf.galleries import Source
+from eval.galleries import GALLERIES, Source
 from tests.networks import small_network
 
 SHAPE = (8, 8, 1)
-COUNT = 60
+COUNT, BATCH = 60, 20
 OPTIONS = Options(cells=(5, 10, 20), features=(8,))
+# Built in Python, so its name is no call.
+ATTACK = step_ll(0.05, num_steps=5)
 DATASET = {"name": "made up", "split": "test", "fingerprint": "0123"}
 
 
@@ -35,15 +37,15 @@ def labels_of_a_network() -> np.ndarray:
     return labels
 
 
-def opened(start: int, stop: int, batch_size: int) -> tf.data.Dataset:
-    """Images with labels, and a box in three of four."""
+def opened(start: int = 0) -> tf.data.Dataset:
+    """Images with labels from an index on, and a box in three of four."""
     pixels, labels = images(), labels_of_a_network()
     boxes = np.tile(np.array([0.25, 0.125, 0.875, 0.75], np.float32), (COUNT, 1, 1))
     kinds = labels[:, None].copy()
     boxes[3::4], kinds[3::4] = -1, -1
     examples = {"image": pixels, "label": labels, "boxes": boxes, "box_labels": kinds}
     dataset = tf.data.Dataset.from_tensor_slices(examples)
-    return dataset.skip(start).take(stop - start).batch(batch_size)
+    return dataset.skip(start).batch(BATCH)
 
 
 def network(seed: int = 0) -> Classifier:
@@ -59,14 +61,14 @@ def classifier() -> Classifier:
     return network()
 
 
-def study(classifier, path, attack="step_ll(epsilon=0.05,num_steps=5)", options=OPTIONS):
+def study(classifier, path, attack=ATTACK, options=OPTIONS):
     """Records of the first network's images."""
     study_attention(
         classifier,
-        opened(0, COUNT, 20),
-        parse_attack(attack),
+        opened(),
+        attack,
         output=path,
-        batch_size=20,
+        batch_size=BATCH,
         options=options,
         description={"dataset": DATASET},
         class_names=("zero", "one, a digit", "two and a half dozen"),
@@ -79,7 +81,5 @@ def records(classifier, tmp_path_factory):
     return study(classifier, tmp_path_factory.mktemp("records") / "plain.jsonl.gz")
 
 
-def source(path, classifier, number=1, name="plain") -> Source:
-    from aad_tf.galleries import GALLERIES
-
-    return Source(GALLERIES[number].read(path), classifier, opened, name)
+def source(path, classifier, number=1) -> Source:
+    return Source(GALLERIES[number].read(path), classifier, opened)

@@ -6,22 +6,22 @@ import math
 
 import numpy as np
 
-from aad_tf.galleries.rules import middle_half, typical
+from eval.galleries.rules import middle_half, typical
 
 ALL = np.ones(6, bool)
 INDICES = np.array([10, 11, 12, 13, 14, 15])
 
 
-def test_nearest_to_the_median_one_a_class_ties_by_index():
+def test_nearest_to_the_median_one_per_class_ties_by_index():
     # Median 0.45; distances 0.35, 0.05, 0.05, 0.05, 0.05, 0.45.
     values = np.array([0.1, 0.4, 0.4, 0.5, 0.5, 0.9])
     labels = np.array([1, 2, 2, 3, 1, 4])
     choice = typical(ALL, ALL, values, labels, INDICES, 3)
-    assert choice.places.tolist() == [1, 3, 4]
+    assert choice.rows.tolist() == [1, 3, 4]
     assert (choice.group, choice.candidates) == (6, 6)
     assert choice.median == 0.45
     # Ties go by index, not by row; a class shows its nearest image only.
-    assert typical(ALL, ALL, values, labels, -INDICES, 9).places.tolist() == [4, 3, 2, 5]
+    assert typical(ALL, ALL, values, labels, -INDICES, 9).rows.tolist() == [4, 3, 2, 5]
 
 
 def test_the_median_is_the_groups_and_the_choice_among_the_allowed():
@@ -30,18 +30,18 @@ def test_the_median_is_the_groups_and_the_choice_among_the_allowed():
     allowed = np.array([True, False, False, True, True, True])
     choice = typical(group, allowed, values, np.arange(6), INDICES, 1)
     assert choice.median == 0.3
-    assert (choice.places.tolist(), choice.group, choice.candidates) == ([0], 5, 3)
+    assert (choice.rows.tolist(), choice.group, choice.candidates) == ([0], 5, 3)
 
 
 def test_images_without_a_value_are_not_in_the_group():
     values = np.array([math.nan, 0.2, math.nan, 0.4, 0.9, math.nan])
     choice = typical(ALL, ALL, values, np.zeros(6, int), INDICES, 5)
-    assert (choice.places.tolist(), choice.group, choice.median) == ([3], 3, 0.4)
+    assert (choice.rows.tolist(), choice.group, choice.median) == ([3], 3, 0.4)
 
 
-def test_an_empty_group_gives_no_places():
+def test_an_empty_group_gives_no_rows():
     choice = typical(~ALL, ALL, np.zeros(6), np.zeros(6, int), INDICES, 5)
-    assert len(choice.places) == 0
+    assert len(choice.rows) == 0
     assert math.isnan(choice.median)
 
 

@@ -11,13 +11,13 @@ class Choice(NamedTuple):
     """Examples that a rule chose.
 
     Attributes:
-        places: int `[chosen]`, rows of the study, the most typical first.
+        rows: int `[chosen]`, of the study, the most typical first.
         group: images in the group they stand for.
         candidates: images of it that could be chosen.
         median: of the group's values.
     """
 
-    places: np.ndarray
+    rows: np.ndarray
     group: int
     candidates: int
     median: float
@@ -31,7 +31,7 @@ def typical(
     indices: np.ndarray,
     count: int,
 ) -> Choice:
-    """Chooses the images nearest to their group's median, one a class.
+    """Chooses the images nearest to their group's median, one per class.
 
     Args:
         group: bool `[n]`, the images examples shall stand for.
@@ -42,11 +42,11 @@ def typical(
         count: how many at most; fewer where there are fewer classes.
 
     Returns:
-        The choice; without places where the group or what is allowed of it is empty.
+        The choice; without rows where the group or what is allowed of it is empty.
 
     Example:
         >>> values = np.array([0.1, 0.4, 0.5])
-        >>> typical(values > 0, values > 0, values, np.arange(3), np.arange(3), 1).places
+        >>> typical(values > 0, values > 0, values, np.arange(3), np.arange(3), 1).rows
         array([1])
     """
     group = group & ~np.isnan(values)

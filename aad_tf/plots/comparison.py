@@ -1,0 +1,106 @@
+"""Attention of networks on clean and attacked images, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.attention import grad_cam
+from aad_tf.classifier import Classifier
+from aad_tf.ops import at_least_float32
+from aad_tf.plots.grid import Panel, attention_grid
+
+
+def compare_networks(
+    classifiers: Mapping[str, Classifier],
+    images: Any,
+    labels: Any,
+    attack: GradientSignAttack,
+    *,
+    class_names: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Figure:
+    """Draws each network's attention before and after an attack on itself, [AAD Fig. 6].
+
+    One row per image: the image, then for each network the attention map of the true class, the
+    adversarial image and its attention map, with the predicted class and its confidence beneath.
+
+    Args:
+        classifiers: networks by the name that heads their columns, all of one pixel range.
+        images: float `[batch, H, W, C]` in the classifiers' bounds.
+        labels: int `[batch]`, true classes.
+        attack: run against every network on its own (white box).
+        class_names: names by label; numbers if None or empty.
+        seed: of random starts.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: no networks, or networks of different pixel ranges.
+
+    Example:
+        >>> figure = compare_networks({"plain": plain, "AAD": defended}, images, labels, fgsm(0.15))
+    """
+    ranges = {classifier.bounds for classifier in classifiers.values()}
+    if len(ranges) != 1:
+        raise ValueError(
+            f"classifiers must be one network or more, all of one pixel range, got "
+            f"{len(classifiers)} with the ranges {sorted(map(tuple, ranges))}."
+        )
+    columns, titles = [image_panels(images)], ["image"]
+    for name, classifier in classifiers.items():
+        adversarial = attack(classifier, images, labels, seed=seed)
+        columns += [
+            map_panels(classifier, images, labels, class_names),
+            image_panels(adversarial),
+            map_panels(classifier, adversarial, labels, class_names),
+        ]
+        titles += [f"{name}: clean", f"{name}: attacked", f"{name}: under attack"]
+    return attention_grid(
+        list(zip(*columns, strict=True)), column_titles=titles, bounds=ranges.pop()
+    )
+
+
+def image_panels(images: Any, captions: Sequence[str] | None = None) -> list[Panel]:
+    """One panel per image, in any precision.
+
+    Args:
+        images: `[batch, H, W, C]`.
+        captions: one per image, or none.
+    """
+    # Not every precision of a network exists in NumPy.
+    pixels = tf.cast(images, tf.float32).numpy()
+    texts = captions or [""] * len(pixels)
+    return [Panel(image, caption=text) for image, text in zip(pixels, texts, strict=True)]
+
+
+def map_panels(
+    classifier: Classifier, images: Any, labels: Any, class_names: Sequence[str] | None = None
+) -> list[Panel]:
+    """One panel per image: its Grad-CAM map over it, the prediction and its confidence beneath.
+
+    Args:
+        classifier: whose maps are drawn.
+        images: `[batch, H, W, C]` in the classifier's bounds.
+        labels: int `[batch]`, the classes that the maps explain.
+        class_names: names by label; numbers if None or empty.
+    """
+    images = tf.cast(images, classifier.dtype)
+    maps = grad_cam(classifier, images, labels).numpy()
+    logits = at_least_float32(classifier.predict_logits(images))
+    probabilities = tf.nn.softmax(logits).numpy()
+    captions = [f"{class_name(row.argmax(), class_names)} {row.max():.2f}" for row in probabilities]
+    return [
+        Panel(panel.image, attention_map, panel.caption)
+        for panel, attention_map in zip(image_panels(images, captions), maps, strict=True)
+    ]
+
+
+def class_name(label: Any, class_names: Sequence[str] | None) -> str:
+    """Name of a class, or its number if classes have no names."""
+    return class_names[int(label)] if class_names else str(label)

@@ -1,0 +1,167 @@
+"""Images as screens show them: attention maps and areas over them, boxes, enlarged.
+
+Pixels of small photographs stay squares when they are enlarged; maps, which have far fewer cells,
+are interpolated to the size of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import tensorflow as tf
+from scipy import ndimage
+
+from aad_tf.ops import resize_maps
+from aad_tf.types import Bounds
+
+# Of luminance in linear mixes of red, green and blue (Rec. 601).
+_LUMINANCE = (0.299, 0.587, 0.114)
+_BOX, _EDGE = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+AREA_EDGE = (0.94, 0.89, 0.26)
+
+
+def displayable(image: Any, bounds: Bounds = Bounds()) -> np.ndarray:
+    """An image as colours a screen shows.
+
+    Args:
+        image: `[H, W, C]` within `bounds`; values outside are clipped. Three channels are colours,
+            of any other number the mean is shown in gray.
+        bounds: pixel range, (lower, upper).
+
+    Returns:
+        float64 `[H, W, 3]` in [0, 1].
+
+    Raises:
+        ValueError: wrong rank.
+    """
+    image = np.asarray(image, np.float64)
+    if image.ndim != 3:
+        raise ValueError(f"image must have shape [height, width, channels], got {image.shape}.")
+    lower, upper = bounds
+    unit = np.clip((image - lower) / (upper - lower), 0.0, 1.0)
+    return unit if unit.shape[-1] == 3 else np.repeat(unit.mean(-1, keepdims=True), 3, axis=-1)
+
+
+def overlay(
+    image: Any,
+    attention_map: Any,
+    *,
+    bounds: Bounds = Bounds(),
+    opacity: float | tuple[float, float] = 0.55,
+    colormap: str = "turbo",
+    gray: bool = False,
+) -> np.ndarray:
+    """An attention map in colours over its image, as the figures of [AAD] show them.
+
+    Args:
+        image: `[H, W, C]` within `bounds`.
+        attention_map: `[h, w]`, non-negative and finite; resized to the image and scaled by its
+            highest value, so colours of different maps do not compare. Zeros stay zeros.
+        bounds: pixel range, (lower, upper).
+        opacity: weight of the map's colours, in [0, 1]; of a pair the first holds where the map is
+            0 and the second where it is highest, with a straight line between them.
+        colormap: name of a matplotlib colormap.
+        gray: whether the image is shown without its own colours.
+
+    Returns:
+        float64 `[H, W, 3]` in [0, 1].
+
+    Raises:
+        ValueError: wrong rank, NaN or infinity in the map, opacity out of range.
+
+    Example:
+        >>> colours = overlay(images[0], grad_cam(classifier, images, labels)[0])
+    """
+    colours = displayable(image, bounds)
+    attention = np.asarray(attention_map, np.float64)
+    if attention.ndim != 2:
+        raise ValueError(f"attention_map must have shape [h, w], got {attention.shape}.")
+    if not np.isfinite(attention).all():
+        raise ValueError(
+            "attention_map holds NaN or infinity, so the network's weights or the images do too."
+        )
+    lowest, highest = opacity if isinstance(opacity, tuple) else (opacity, opacity)
+    if not (0.0 <= lowest <= 1.0 and 0.0 <= highest <= 1.0):
+        raise ValueError(f"opacity must be in [0, 1], got {opacity}.")
+    peak = attention.max()
+    scaled = attention / peak if peak > 0 else np.zeros_like(attention)
+    level = np.clip(resize_maps(scaled[np.newaxis], colours.shape[:2]).numpy()[0], 0.0, 1.0)
+    weight = (lowest + (highest - lowest) * level)[..., np.newaxis]
+    below = _gray(colours) if gray else colours
+    return (1.0 - weight) * below + weight * matplotlib.colormaps[colormap](level)[..., :3]
+
+
+def enlarged(image: Any, side: int, bounds: Bounds = Bounds()) -> np.ndarray:
+    """An image as colours, its longer side of so many pixels.
+
+    Args:
+        image: `[H, W, C]` within `bounds`.
+        side: pixels.
+        bounds: pixel range, (lower, upper).
+
+    Returns:
+        float64 `[h, w, 3]` in [0, 1]: pixels repeated if it grows, averaged if it shrinks.
+    """
+    colours = displayable(image, bounds)
+    longer = max(colours.shape[:2])
+    height, width = (max(1, round(side * extent / longer)) for extent in colours.shape[:2])
+    if side >= longer:
+        return _repeated(colours, height, width)
+    return np.clip(tf.image.resize(colours, (height, width), antialias=True).numpy(), 0.0, 1.0)
+
+
+def with_area(colours: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """An image in colour inside an area, with the area's outline, and pale gray outside.
+
+    Args:
+        colours: `[h, w, 3]` in [0, 1].
+        area: bool `[H, W]`, of any size.
+
+    Returns:
+        float64 `[h, w, 3]` in [0, 1]; the outline is two pixels wide and inside the area.
+    """
+    inside = _repeated(area, *colours.shape[:2])
+    painted = np.where(inside[..., np.newaxis], colours, 0.35 * _gray(colours) + 0.55)
+    painted[inside & ~ndimage.binary_erosion(inside, iterations=2, border_value=1)] = AREA_EDGE
+    return painted
+
+
+def with_boxes(colours: np.ndarray, boxes: Iterable[Sequence[float]]) -> np.ndarray:
+    """An image with boxes drawn in white between black lines.
+
+    Args:
+        colours: `[h, w, 3]` in [0, 1].
+        boxes: (ymin, xmin, ymax, xmax), fractions of height and width.
+
+    Returns:
+        A copy `[h, w, 3]` with the boxes.
+    """
+    painted = colours.copy()
+    height, width = colours.shape[:2]
+    for ymin, xmin, ymax, xmax in boxes:
+        top, bottom = round(ymin * height), max(round(ymax * height) - 1, 0)
+        left, right = round(xmin * width), max(round(xmax * width) - 1, 0)
+        for inset, colour in ((0, _EDGE), (3, _EDGE), (1, _BOX), (2, _BOX)):
+            first, last = top + inset, bottom - inset
+            start, end = left + inset, right - inset
+            if first <= last and start <= end:
+                painted[[first, last], start : end + 1] = colour
+                painted[first : last + 1, [start, end]] = colour
+    return painted
+
+
+def _gray(colours: np.ndarray) -> np.ndarray:
+    """Luminance in all three channels."""
+    return np.repeat((colours @ np.array(_LUMINANCE))[..., np.newaxis], 3, axis=-1)
+
+
+def _repeated(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Nearest-neighbour resize of the first two axes."""
+    rows, columns = (
+        np.arange(target) * source // target
+        for target, source in zip((height, width), values.shape[:2], strict=True)
+    )
+    return values[rows][:, columns]

@@ -1,0 +1,93 @@
+"""Words under and above the images: classes, confidences, IoU, threat models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aad_tf.attacks import AttentionAugmented, GradientSignAttack, preset_of
+from aad_tf.attacks.objectives import TowardsFirstLeastLikely
+from aad_tf.types import Bounds
+from eval.galleries.studies import Study
+
+CORRECT, MISCLASSIFIED = "black", "#B34700"
+_LETTERS = 14
+_ATTACKS = {"step_ll": "StepLL", "fgsm": "FGSM", "ifgsm": "IFGSM", "iter_ll": "Iter-LL"}
+
+
+def short_name(name: str, letters: int = _LETTERS) -> str:
+    """A class name that fits under an image: its first synonym, cut at a word if it can be.
+
+    Example:
+        >>> short_name("European fire salamander")
+        'European fire…'
+    """
+    name = name.split(",")[0].strip()
+    if len(name) <= letters:
+        return name
+    # With the letter behind, a word that ends here counts as whole.
+    cut = name[:letters]
+    whole_words = cut.rfind(" ")
+    return (cut[:whole_words] if whole_words > letters // 2 else cut[:-1]).rstrip() + "…"
+
+
+def truth(study: Study, row: int) -> str:
+    """The true class in words."""
+    return short_name(study.class_name(int(study.records.label[row])), 20)
+
+
+def outcome(study: Study, row: int, round_number: int) -> tuple[str, str]:
+    """Predicted class with its confidence after a round, and the colour of these words.
+
+    Both mark whether the prediction is correct.
+
+    Example:
+        >>> outcome(study, 0, 1)
+        ('✗ tarantula 0.17', '#B34700')
+    """
+    records = study.records
+    predicted = int(records.prediction[row, round_number])
+    is_correct = predicted == records.label[row]
+    name, confidence = study.class_name(predicted), records.top_confidence[row, round_number]
+    sign, color = ("✓", CORRECT) if is_correct else ("✗", MISCLASSIFIED)
+    return f"{sign} {short_name(name)} {confidence:.2f}", color
+
+
+def overlap(study: Study, row: int, round_number: int, box: bool = True) -> list[str]:
+    """IoU of the map after a round with the box, if asked for, and with the clean map, by line."""
+    lines = [f"IoU box {study.iou_box[row, round_number]:.2f}"] if box else []
+    if round_number > 0:
+        lines.append(f"IoU clean map {study.iou_clean[row, round_number - 1]:.2f}")
+    return lines
+
+
+def attack_name(attack: GradientSignAttack) -> str:
+    """An attack as readers know it: its preset, whether its target is kept, the weight of A3.
+
+    Example:
+        >>> attack_name(a3(step_ll(4 / 255, num_steps=3), sigma=-10))
+        'StepLL + A3, σ −10'
+    """
+    preset = preset_of(attack) or attack.name
+    name = _ATTACKS.get(preset, preset)
+    objective: Any = attack.objective
+    augmented = isinstance(objective, AttentionAugmented)
+    plain = objective.objective if augmented else objective
+    # Iter-LL keeps its target by definition.
+    if preset == "step_ll" and isinstance(plain, TowardsFirstLeastLikely):
+        name += " with a kept target"
+    if not augmented:
+        return name
+    weight = f"{objective.sigma:+g}".replace("-", "−")
+    return f"{name} + A3, σ {weight}"
+
+
+def threat_model(study: Study, rounds: int) -> str:
+    """The attack in a sentence: norm, size of a round, reach after the rounds shown."""
+    attack, bounds = study.attack, Bounds(*study.threat_model.get("bounds", (0.0, 1.0)))
+    step = 255 * attack.step_size / (bounds.upper - bounds.lower)
+    reach = 255 * attack.epsilon_after(rounds, bounds)
+    number = "one round" if rounds == 1 else f"{rounds} rounds"
+    return (
+        f"{attack_name(attack)}, white box, l∞: {number} of {step:.3g}/255, "
+        f"at most {reach:.3g}/255 from the original."
+    )
