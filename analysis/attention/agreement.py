@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention.comparing import mean_difference, mean_estimate
 from analysis.attention.intervals import Estimate, Groups
 from analysis.attention.null import expected_random_iou
-from analysis.attention.run import AttentionRun
 
 # The IoU of the records' `agreement` is over so many of the highest cells.
 CELLS = 10
@@ -50,13 +50,13 @@ class Conclusion:
     groups: Groups
 
 
-def agreements(run: AttentionRun) -> list[Agreement]:
+def agreements(run: AttentionRecords) -> list[Agreement]:
     """Agreement of each two methods of the records, on clean images and after each round."""
     pairs = [(a, b) for i, a in enumerate(run.methods) for b in run.methods[i + 1 :]]
     found = []
     for first, second in pairs:
-        correlation = run.agreement(first, second, "rank_correlation")[run.right]
-        iou = run.agreement(first, second, "iou")[run.right]
+        correlation = run.agreement(first, second, "rank_correlation")[run.correct]
+        iou = run.agreement(first, second, "iou")[run.correct]
         found += [
             Agreement(
                 first,
@@ -70,14 +70,14 @@ def agreements(run: AttentionRun) -> list[Agreement]:
     return found
 
 
-def chance_iou(run: AttentionRun) -> float:
+def chance_iou(run: AttentionRecords) -> float:
     """IoU of ten cells and ten others drawn at random."""
     total = int(run.study["grid"][0] * run.study["grid"][1])
     count = min(CELLS, total)
     return expected_random_iou(total, count, count)
 
 
-def conclusions(run: AttentionRun, round_number: int = 1) -> list[Conclusion]:
+def conclusions(run: AttentionRecords, round_number: int = 1) -> list[Conclusion]:
     """What Tables 1 and 3 say by each method of the records.
 
     Args:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aad_tf.records.columns import AttentionRecords, check_same_network
 from analysis.attention import intervals
 from analysis.attention.caption import base_objective, gradient_method, main_cells, sigma
-from analysis.attention.checks import check_same_network
 from analysis.attention.intervals import Estimate
-from analysis.attention.run import AttentionRun
 
 ROUNDS = 3
 # The paper's name of each attack, and the roles of its runs without A3, and with sigma of +, -.
@@ -38,7 +37,7 @@ class Variant:
     """
 
     name: str
-    run: AttentionRun
+    run: AttentionRecords
     kept: np.ndarray
     iou: np.ndarray
 
@@ -59,15 +58,15 @@ class Aligned:
     """
 
     variants: Mapping[str, Sequence[Variant | None]]
-    shared: AttentionRun
+    shared: AttentionRecords
 
     @property
-    def first(self) -> AttentionRun:
+    def first(self) -> AttentionRecords:
         """The images compared, under the first attack."""
         return next(v.run for group in self.variants.values() for v in group if v is not None)
 
 
-def align(runs: Mapping[str, AttentionRun]) -> Aligned | None:
+def align(runs: Mapping[str, AttentionRecords]) -> Aligned | None:
     """The images that are right in every run, under every attack.
 
     Args:
@@ -99,7 +98,7 @@ def align(runs: Mapping[str, AttentionRun]) -> Aligned | None:
     return Aligned(variants, shared_images(everything))
 
 
-def common_images(runs: Sequence[AttentionRun]) -> list[AttentionRun]:
+def common_images(runs: Sequence[AttentionRecords]) -> list[AttentionRecords]:
     """The same images of every run, in the same order: right in all of them.
 
     Args:
@@ -109,7 +108,7 @@ def common_images(runs: Sequence[AttentionRun]) -> list[AttentionRun]:
         ValueError: another network, other data, other measures, or no image in common.
     """
     _check_comparable(runs)
-    places = [_places(run, run.right) for run in runs]
+    places = [_places(run, run.correct) for run in runs]
     keys = [key for key in places[0] if all(key in place for place in places[1:])]
     if not keys:
         raise ValueError("No image is right in all runs of Table 9: were they of other splits?")
@@ -119,26 +118,26 @@ def common_images(runs: Sequence[AttentionRun]) -> list[AttentionRun]:
     ]
 
 
-def shared_images(runs: Sequence[AttentionRun]) -> AttentionRun:
+def shared_images(runs: Sequence[AttentionRecords]) -> AttentionRecords:
     """The images of the first run that all others hold too, right or wrong."""
     places = [_places(run, np.ones(len(run), bool)) for run in runs]
     kept = [place for key, place in places[0].items() if all(key in p for p in places[1:])]
     return runs[0].select(np.asarray(kept, int))
 
 
-def _places(run: AttentionRun, mask: np.ndarray) -> dict[tuple[str, int], int]:
+def _places(run: AttentionRecords, mask: np.ndarray) -> dict[tuple[str, int], int]:
     keys = zip(run.split.tolist(), run.index.tolist(), strict=True)
     return {key: place for place, key in enumerate(keys) if mask[place]}
 
 
-def _variant(name: str, run: AttentionRun) -> Variant:
+def _variant(name: str, run: AttentionRecords) -> Variant:
     weight = sigma(run.study["attack"])
     full = name if weight is None else f"{name} + A3 (σ {weight:g})"
     iou = run.iou_clean(gradient_method(run), main_cells(run))[:, ROUNDS - 1]
     return Variant(full, run, run.failed(ROUNDS), iou)
 
 
-def _check_comparable(runs: Sequence[AttentionRun]) -> None:
+def _check_comparable(runs: Sequence[AttentionRecords]) -> None:
     """One network, one copy of the data, and maps and areas of one kind."""
     for run in runs[1:]:
         names = [str(r.study["attack"]["attack"]) for r in (runs[0], run)]
@@ -159,7 +158,7 @@ def _check_comparable(runs: Sequence[AttentionRun]) -> None:
                 )
 
 
-def _check_group(name: str, group: Sequence[AttentionRun | None]) -> None:
+def _check_group(name: str, group: Sequence[AttentionRecords | None]) -> None:
     """A3 must be compared with the same attack without it, and sigma be as its file says."""
     attacks = [None if run is None else run.study["attack"] for run in group]
     plain = attacks[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.attention.run import AttentionRun
+from aad_tf.records.columns import AttentionRecords
 
 _AIMS = {
     "towards_least_likely": "towards the class the network finds least likely, anew each round",
@@ -31,7 +31,7 @@ _METHODS = {"grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++", "lime": 
 _SPLIT_ORDER = ("train", "validation", "test")
 
 
-def facts(run: AttentionRun, name: str, round_number: int | None = None) -> tuple[str, ...]:
+def facts(run: AttentionRecords, name: str, round_number: int | None = None) -> tuple[str, ...]:
     """Sentences for a caption.
 
     Args:
@@ -48,7 +48,7 @@ def facts(run: AttentionRun, name: str, round_number: int | None = None) -> tupl
     )
 
 
-def network_fact(run: AttentionRun, name: str) -> str:
+def network_fact(run: AttentionRecords, name: str) -> str:
     """Which network, which layer."""
     model = run.summaries[0].get("description", {}).get("model", {})
     config = model.get("config", {})
@@ -61,7 +61,7 @@ def network_fact(run: AttentionRun, name: str) -> str:
     )
 
 
-def data_fact(run: AttentionRun) -> str:
+def data_fact(run: AttentionRecords) -> str:
     """Which copy of which data, how many classes, how many images of each split."""
     data = run.fingerprint["dataset"] or {}
     known = _SPLITS.get(str(data.get("name")), {})
@@ -74,10 +74,10 @@ def data_fact(run: AttentionRun) -> str:
     return f"Data: {data.get('name', 'unnamed')}{source}, {classes}; {sizes}."
 
 
-def counts_fact(run: AttentionRun) -> str:
+def counts_fact(run: AttentionRecords) -> str:
     """Accuracy on clean images, the size of I_att and how much of it has no box."""
-    right, boxless = int(run.right.sum()), int((run.right & ~run.has_box).sum())
-    parts = [f"{name} {100 * run.right[m].mean():.1f} %" for name, m in single_splits(run)]
+    right, boxless = int(run.correct.sum()), int((run.correct & ~run.has_box).sum())
+    parts = [f"{name} {100 * run.correct[m].mean():.1f} %" for name, m in single_splits(run)]
     by_split = f" ({', '.join(parts)})" if len(parts) > 1 else ""
     boxes = "All of them have a box of their class."
     if boxless:
@@ -149,7 +149,7 @@ def method_name(method: str) -> str:
     return _METHODS.get(method, method)
 
 
-def gradient_method(run: AttentionRun) -> str:
+def gradient_method(run: AttentionRecords) -> str:
     """Grad-CAM if it was recorded, else the first other method on the grid of the layer.
 
     Raises:
@@ -161,13 +161,13 @@ def gradient_method(run: AttentionRun) -> str:
     return "grad_cam" if "grad_cam" in methods else methods[0]
 
 
-def main_cells(run: AttentionRun) -> int:
+def main_cells(run: AttentionRecords) -> int:
     """The number of cells that Tables 4 and 9 keep: 10, or the first recorded."""
     sizes = [int(size) for size in run.study["cells"]]
     return MAIN_CELLS if MAIN_CELLS in sizes else sizes[0]
 
 
-def single_splits(run: AttentionRun) -> list[tuple[str, np.ndarray]]:
+def single_splits(run: AttentionRecords) -> list[tuple[str, np.ndarray]]:
     """Each split with the mask of its images, in the order train, validation, test, others."""
     names = sorted(
         set(run.split.tolist()),
@@ -176,7 +176,7 @@ def single_splits(run: AttentionRun) -> list[tuple[str, np.ndarray]]:
     return [(name, run.split == name) for name in names]
 
 
-def splits(run: AttentionRun) -> Iterator[tuple[str, np.ndarray]]:
+def splits(run: AttentionRecords) -> Iterator[tuple[str, np.ndarray]]:
     """Each split and, if there are several, all together, last."""
     single = single_splits(run)
     yield from single

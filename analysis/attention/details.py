@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention import null, sections
 from analysis.attention.matched import LOW_IOU, RULE
-from analysis.attention.run import AttentionRun
 from analysis.tables import TextTable
 
 _BY_CHANCE = (
@@ -33,10 +33,10 @@ _WRONG = (
 
 
 def details(
-    run: AttentionRun,
+    run: AttentionRecords,
     chance: null.BoxNull,
-    explained: AttentionRun | None,
-    networks: Sequence[tuple[str, AttentionRun]],
+    explained: AttentionRecords | None,
+    networks: Sequence[tuple[str, AttentionRecords]],
 ) -> list[tuple[str, str, TextTable]]:
     """Title, text (may be empty) and table of each.
 
@@ -55,14 +55,14 @@ def details(
         ("Scatter, round by round", "", sections.scattering(run)),
     ]
     if explained is not None:
-        text = f"Over {int(explained.right.sum()):,} images classified right."
+        text = f"Over {int(explained.correct.sum()):,} images classified right."
         found.append(("Agreement of methods", text, sections.agreement_of_methods(explained)))
     if len(networks) > 1:
         found.append(("Other networks, same attack", "", sections.networks(networks)))
     return found
 
 
-def _confounded(run: AttentionRun) -> list[tuple[str, str, TextTable]]:
+def _confounded(run: AttentionRecords) -> list[tuple[str, str, TextTable]]:
     """Confidence and box area held fixed: pairs, regression, strata."""
     low = f"Images of IoU < {LOW_IOU} with the box beside the others (Table 2), matched"
     by_area = sections.strata(run, "box area")

@@ -13,11 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from aad_tf.records.columns import (
+    AttentionRecords,
+    check_same_network,
+    read_attention_records,
+    read_attention_summary,
+    split_of,
+)
 from aad_tf.results import PathLike
 from analysis.attention.caption import base_objective, sigma
-from analysis.attention.checks import check_same_network
-from analysis.attention.reading import read_attention_summary
-from analysis.attention.run import WHOLE, AttentionRun, load_run
 
 # What the last part of a name stands for.
 ROLES = {
@@ -62,14 +66,14 @@ class NetworkFiles:
         """`<data set>_<network>`."""
         return f"{self.dataset}_{self.network}"
 
-    def load(self, role: str) -> AttentionRun | None:
+    def load(self, role: str) -> AttentionRecords | None:
         """All splits of a role as one run, or None if it was not run.
 
         Raises:
             ValueError: damaged files, or files that do not belong together.
         """
         paths = self.files.get(role)
-        return load_run(*paths) if paths else None
+        return read_attention_records(*paths) if paths else None
 
 
 def find_networks(results_dir: PathLike) -> list[NetworkFiles]:
@@ -107,7 +111,7 @@ def _parts(path: Path, summary: Mapping[str, Any]) -> tuple[str, str, str]:
     if summary.get("shard") is not None:
         raise ValueError(f"{path} is shard {summary['shard']} of a study; merge its shards first.")
     data = summary["fingerprint"]["dataset"] or {}
-    dataset, split = data.get("name", ""), data.get("split") or WHOLE
+    dataset, split = data.get("name", ""), split_of(summary)
     stem = path.name.removesuffix(_SUFFIX)
     network, _, role = stem.removeprefix(f"{dataset}_").partition(f"_{split}_")
     if not stem.startswith(f"{dataset}_") or not network or role not in ROLES:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aad_tf.records.columns import AttentionRecords
 from aad_tf.results import PathLike, write_atomically
 from analysis.attention import augmented, null, plots, statements, statements_boxes
 from analysis.attention.aligned import ATTACKS, Aligned, align
@@ -16,7 +17,6 @@ from analysis.attention.details import details
 from analysis.attention.files import NetworkFiles, find_networks
 from analysis.attention.finding import NOT_SEEN, Finding, findings_table
 from analysis.attention.intervals import DASH
-from analysis.attention.run import AttentionRun
 from analysis.findings import CONFIRMED, CONTRADICTED, UNDECIDED
 from analysis.tables import TextTable
 
@@ -29,7 +29,7 @@ LIMITS = (
     "round 1, unless a row says otherwise, and differences are succeeded minus failed; n counts "
     f"images, succeeded / failed. {READING} *{NOT_SEEN.capitalize()}*: there is nothing to compare."
 )
-_PLOTS: dict[str, tuple[str, Callable[[AttentionRun, PathLike], None]]] = {
+_PLOTS: dict[str, tuple[str, Callable[[AttentionRecords, PathLike], None]]] = {
     "iou_distributions": ("IoU by success", plots.plot_iou_distributions),
     "success_by_iou": ("Success by IoU, confidence fixed", plots.plot_success_by_iou),
     "iou_rounds": ("IoU over rounds, with chance", plots.plot_iou_rounds),
@@ -52,10 +52,10 @@ class Studied:
     """
 
     found: NetworkFiles
-    run: AttentionRun
-    explained: AttentionRun | None
+    run: AttentionRecords
+    explained: AttentionRecords | None
     a3: Aligned | None
-    networks: Sequence[tuple[str, AttentionRun]]
+    networks: Sequence[tuple[str, AttentionRecords]]
 
 
 def generate(results_dir: PathLike) -> list[Path]:
@@ -74,7 +74,7 @@ def generate(results_dir: PathLike) -> list[Path]:
     """
     results = Path(results_dir)
     loaded = [(found, found.load("step_ll")) for found in find_networks(results)]
-    runs = [(found, run) for found, run in loaded if run is not None and run.right.any()]
+    runs = [(found, run) for found, run in loaded if run is not None and run.correct.any()]
     if not runs:
         return []
     (results / "figures").mkdir(parents=True, exist_ok=True)

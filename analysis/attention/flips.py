@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.isotonic import isotonic_regression
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention.comparing import drawn_estimate, mean_difference
 from analysis.attention.intervals import Estimate, Groups
-from analysis.attention.run import AttentionRun
 
 HALF = 0.5
 _RESAMPLES = 1000
@@ -57,16 +57,18 @@ class WrongShare:
     share: Estimate
 
 
-def flip_rounds(run: AttentionRun) -> np.ndarray:
+def flip_rounds(run: AttentionRecords) -> np.ndarray:
     """The first round after which the label is wrong, int `[n]`; 0 if there is none.
 
     Images classified wrong when clean have none.
     """
     wrong = run.prediction[:, 1:] != run.label[:, np.newaxis]
-    return np.where(run.right & wrong.any(axis=1), wrong.argmax(axis=1) + 1, 0)
+    return np.where(run.correct & wrong.any(axis=1), wrong.argmax(axis=1) + 1, 0)
 
 
-def by_round(run: AttentionRun, method: str = "grad_cam", size: int | str = 10) -> list[FlipRow]:
+def by_round(
+    run: AttentionRecords, method: str = "grad_cam", size: int | str = 10
+) -> list[FlipRow]:
     """IoU at the round of the first flip, against images that have not flipped yet.
 
     Args:
@@ -78,7 +80,7 @@ def by_round(run: AttentionRun, method: str = "grad_cam", size: int | str = 10) 
     rows = []
     for k in range(1, run.rounds + 1):
         now = flips == k
-        later = run.right & ((flips == 0) | (flips > k))
+        later = run.correct & ((flips == 0) | (flips > k))
         groups = mean_difference(iou[now, k - 1], iou[later, k - 1], seed=10 * k)
         rows.append(FlipRow(k, int(now.sum() + later.sum()), int(now.sum()), groups))
     return rows
@@ -96,7 +98,7 @@ def attained(size: int) -> np.ndarray:
 
 
 def wrong_shares(
-    run: AttentionRun,
+    run: AttentionRecords,
     rounds: Sequence[int] | None = None,
     method: str = "grad_cam",
     size: int = 10,
@@ -125,7 +127,7 @@ def wrong_shares(
 
 
 def half_wrong(
-    run: AttentionRun,
+    run: AttentionRecords,
     rounds: Sequence[int] | None = None,
     method: str = "grad_cam",
     size: int = 10,
@@ -188,12 +190,12 @@ def crossing(places: np.ndarray, part: np.ndarray, count: np.ndarray, level: flo
 
 
 def _counts(
-    run: AttentionRun, rounds: Sequence[int] | None, method: str, size: int
+    run: AttentionRecords, rounds: Sequence[int] | None, method: str, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of image and round by cells in common, `[right images, size + 1]`: wrong ones, all."""
     chosen = np.arange(run.rounds) if rounds is None else np.asarray(rounds, int) - 1
-    iou = run.iou_clean(method, size)[run.right][:, chosen]
-    wrong = (run.prediction[:, 1:] != run.label[:, np.newaxis])[run.right][:, chosen]
+    iou = run.iou_clean(method, size)[run.correct][:, chosen]
+    wrong = (run.prediction[:, 1:] != run.label[:, np.newaxis])[run.correct][:, chosen]
     # IoU = k / (2 size - k) for k cells in common; records round it.
     known = ~np.isnan(iou)
     common = np.rint(2 * size * np.nan_to_num(iou) / (1 + np.nan_to_num(iou))).astype(int)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention import intervals
 from analysis.attention.aligned import common_images
 from analysis.attention.caption import single_splits
 from analysis.attention.intervals import Estimate
-from analysis.attention.run import AttentionRun
 
 
-def kept_target_notes(run: AttentionRun, kept: AttentionRun, link: str) -> list[str]:
+def kept_target_notes(run: AttentionRecords, kept: AttentionRecords, link: str) -> list[str]:
     """A note for each round in which success falls, beside what happens with the target kept.
 
     Args:
@@ -33,7 +33,7 @@ def kept_target_notes(run: AttentionRun, kept: AttentionRun, link: str) -> list[
     return [_note(ours, theirs, k, (splits, link)) for k in falls]
 
 
-def _note(ours: AttentionRun, theirs: AttentionRun, k: int, where: tuple[str, str]) -> str:
+def _note(ours: AttentionRecords, theirs: AttentionRecords, k: int, where: tuple[str, str]) -> str:
     splits, link = where
     (before, after), (kept_before, kept_after) = (
         [100 * run.succeeded(number).mean() for number in (k - 1, k)] for run in (ours, theirs)
@@ -52,9 +52,9 @@ def _note(ours: AttentionRun, theirs: AttentionRun, k: int, where: tuple[str, st
     )
 
 
-def _gain(run: AttentionRun, k: int) -> Estimate:
+def _gain(run: AttentionRecords, k: int) -> Estimate:
     """What round k adds to the share of successes."""
-    succeeded = (run.succeeded(number)[run.right].astype(np.float64) for number in (k, k - 1))
+    succeeded = (run.succeeded(number)[run.correct].astype(np.float64) for number in (k, k - 1))
     now, before = succeeded
     return intervals.mean(now - before)
 

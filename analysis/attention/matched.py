@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention.comparing import (
     mean_difference,
     paired_difference,
     standardized_difference,
 )
 from analysis.attention.intervals import Groups
-from analysis.attention.run import AttentionRun
 
 CALIPER = 0.2
 # Below it the paper calls the IoU with the box low [AAD Table 2].
@@ -74,7 +74,7 @@ def logit(probability: np.ndarray) -> np.ndarray:
     return np.log(clipped) - np.log1p(-clipped)
 
 
-def covariates(run: AttentionRun) -> np.ndarray:
+def covariates(run: AttentionRecords) -> np.ndarray:
     """Logit of the clean confidence and box area, `[n, 2]`, standardised over `comparable`."""
     values = np.stack([logit(run.confidence[:, 0]), run.box_area], axis=1)
     return standardized(values, values[comparable(run)])
@@ -88,9 +88,9 @@ def standardized(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return (values - reference.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
 
 
-def comparable(run: AttentionRun) -> np.ndarray:
+def comparable(run: AttentionRecords) -> np.ndarray:
     """bool `[n]`: classified right and with a box."""
-    return run.right & run.has_box
+    return run.correct & run.has_box
 
 
 def match_pairs(
@@ -128,7 +128,7 @@ def match_pairs(
 
 
 def compare(
-    run: AttentionRun, values: np.ndarray, round_number: int = 1, *, caliper: float = CALIPER
+    run: AttentionRecords, values: np.ndarray, round_number: int = 1, *, caliper: float = CALIPER
 ) -> MatchedComparison:
     """Values of successful minus failed attacks, raw and matched by `RULE`.
 
@@ -145,7 +145,7 @@ def compare(
     return compare_groups(run, first, second, values, caliper=caliper)
 
 
-def compare_low(run: AttentionRun, round_number: int = 1) -> MatchedComparison:
+def compare_low(run: AttentionRecords, round_number: int = 1) -> MatchedComparison:
     """Share of successful attacks at an IoU with the box below `LOW_IOU`, and on other images.
 
     Args:
@@ -160,7 +160,7 @@ def compare_low(run: AttentionRun, round_number: int = 1) -> MatchedComparison:
 
 
 def compare_groups(
-    run: AttentionRun,
+    run: AttentionRecords,
     first: np.ndarray,
     second: np.ndarray,
     values: np.ndarray,
@@ -200,7 +200,7 @@ def compare_groups(
 
 
 def stratify(
-    run: AttentionRun,
+    run: AttentionRecords,
     values: np.ndarray,
     round_number: int = 1,
     *,

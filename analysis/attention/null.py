@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention.comparing import mean_difference, mean_estimate
 from analysis.attention.intervals import Estimate, Groups
 from analysis.attention.matched import comparable
@@ -19,7 +20,6 @@ from analysis.attention.ranks import (
     iou_of_ranks,
     pixel_ranks,
 )
-from analysis.attention.run import AttentionRun
 
 # Other images whose map is laid on each box.
 PARTNERS = 20
@@ -113,7 +113,7 @@ def expected_random_iou(total: int, first: int, second: int) -> float:
     return float(np.sum(np.exp(log_probability) * overlap / (first + second - overlap)))
 
 
-def box_null(run: AttentionRun, method: str = "grad_cam", *, seed: int = 0) -> BoxNull:
+def box_null(run: AttentionRecords, method: str = "grad_cam", *, seed: int = 0) -> BoxNull:
     """Chance levels of the IoU with the box at equal area.
 
     Args:
@@ -147,7 +147,7 @@ def box_null(run: AttentionRun, method: str = "grad_cam", *, seed: int = 0) -> B
     return BoxNull({name: _spread(v, usable, len(run)) for name, v in chance.items()}, measured)
 
 
-def group_rows(run: AttentionRun, null: BoxNull, round_number: int = 1) -> list[GroupRow]:
+def group_rows(run: AttentionRecords, null: BoxNull, round_number: int = 1) -> list[GroupRow]:
     """Measured IoU, chance levels and excess over other images' maps and the disc, by success.
 
     Args:
@@ -165,7 +165,7 @@ def group_rows(run: AttentionRun, null: BoxNull, round_number: int = 1) -> list[
 
 
 def drift_null(
-    run: AttentionRun,
+    run: AttentionRecords,
     cells: int = 10,
     method: str = "grad_cam",
     *,
@@ -179,7 +179,7 @@ def drift_null(
         method: whose maps.
         seed: of the choice of other images.
     """
-    maps = run.maps(method)[run.right]
+    maps = run.maps(method)[run.correct]
     flat = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3])
     kept = first_ranks(flat) < cells
     pairs = list(_partners(len(flat), seed))

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from aad_tf.metrics import wilson_interval
+from aad_tf.records.columns import AttentionRecords
 from aad_tf.results import PathLike, write_atomically
 from analysis.attention.aligned import ROUNDS, Aligned, Variant
 from analysis.attention.caption import gradient_method, main_cells
@@ -17,7 +18,6 @@ from analysis.attention.comparing import mean_estimate
 from analysis.attention.intervals import Estimate
 from analysis.attention.matched import comparable
 from analysis.attention.null import drift_null
-from analysis.attention.run import AttentionRun
 from analysis.attention.scatter import SHIFT, change
 
 CELLS = 10
@@ -30,7 +30,7 @@ _THIRDS = ("low", "middle", "high")
 _MOST_VALUES = 25
 
 
-def plot_iou_distributions(run: AttentionRun, path: PathLike, round_number: int = 1) -> None:
+def plot_iou_distributions(run: AttentionRecords, path: PathLike, round_number: int = 1) -> None:
     """IoU with the box, and of clean and adversarial maps, by success; means with intervals.
 
     Args:
@@ -55,7 +55,7 @@ def plot_iou_distributions(run: AttentionRun, path: PathLike, round_number: int 
     _save(figure, panels, path)
 
 
-def plot_iou_rounds(run: AttentionRun, path: PathLike) -> None:
+def plot_iou_rounds(run: AttentionRecords, path: PathLike) -> None:
     """IoU of clean and adversarial maps over rounds by success, above its chance level.
 
     Args:
@@ -81,7 +81,7 @@ def plot_iou_rounds(run: AttentionRun, path: PathLike) -> None:
     _save(figure, panels, path)
 
 
-def plot_success_by_iou(run: AttentionRun, path: PathLike, round_number: int = 1) -> None:
+def plot_success_by_iou(run: AttentionRecords, path: PathLike, round_number: int = 1) -> None:
     """Share of successful attacks by decile of IoU with the box: all, and by thirds of confidence.
 
     Args:
@@ -106,7 +106,7 @@ def plot_success_by_iou(run: AttentionRun, path: PathLike, round_number: int = 1
     _save(figure, panels, path)
 
 
-def plot_scatter(run: AttentionRun, path: PathLike) -> None:
+def plot_scatter(run: AttentionRecords, path: PathLike) -> None:
     """How entropy and centroid of attention change over rounds, by success.
 
     Args:
@@ -162,7 +162,7 @@ def _path_of_rounds(panel: Axes, variant: Variant, style: tuple) -> None:
         panel.annotate(str(k), (x, y), (5, 4), **offset)
 
 
-def _groups(run: AttentionRun, round_number: int) -> list[tuple[np.ndarray, tuple, str]]:
+def _groups(run: AttentionRecords, round_number: int) -> list[tuple[np.ndarray, tuple, str]]:
     masks = run.succeeded(round_number), run.failed(round_number)
     return list(zip(masks, (_SUCCEEDED, _FAILED), _NAMES, strict=True))
 

@@ -6,20 +6,20 @@ import numpy as np
 
 from aad_tf.data.boxes import PADDING, object_masks
 from aad_tf.ops import resize_maps
-from analysis.attention.run import AttentionRun
+from aad_tf.records.columns import AttentionRecords
 
 _LARGEST_EDGE = 64
 _IMAGES_AT_ONCE = 512
 
 
-def canvas(run: AttentionRun) -> tuple[int, int]:
+def canvas(run: AttentionRecords) -> tuple[int, int]:
     """Height and width that maps and boxes are compared at: the picture's, or 64 at most."""
     height, width = run.study["image_shape"][:2]
     scale = min(1.0, _LARGEST_EDGE / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def box_masks(run: AttentionRun, places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def box_masks(run: AttentionRecords, places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Union of the boxes of the images at `places`, bool `[places, pixels]`."""
     boxes = run.boxes[places]
     padded = np.full((len(boxes), max(map(len, boxes), default=0), 4), float(PADDING))

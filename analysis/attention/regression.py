@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention.comparing import drawn_estimate
 from analysis.attention.intervals import Estimate
 from analysis.attention.matched import COVARIATES, comparable, covariates, standardized
-from analysis.attention.run import AttentionRun
 
 RESAMPLES = 1000
 _INVERSE_PENALTY = 1e4
@@ -46,7 +46,7 @@ class Regression:
         return f"{self.succeeded:,} / {self.failed:,}"
 
 
-def regress(run: AttentionRun, values: np.ndarray, round_number: int = 1) -> Regression | None:
+def regress(run: AttentionRecords, values: np.ndarray, round_number: int = 1) -> Regression | None:
     """Logistic regression of success on IoU, confidence and box area.
 
     Args:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention.comparing import mean_difference
 from analysis.attention.intervals import Groups
-from analysis.attention.run import AttentionRun
 
 SHIFT = "centroid shift"
 # By name: column of the records.
@@ -40,7 +40,7 @@ class ScatterRow:
 
 
 def change(
-    run: AttentionRun, measure: str, round_number: int, method: str = "grad_cam"
+    run: AttentionRecords, measure: str, round_number: int, method: str = "grad_cam"
 ) -> np.ndarray:
     """How a measure changes from the clean image to a round.
 
@@ -63,7 +63,7 @@ def change(
     return values[:, round_number] - values[:, 0]
 
 
-def rows(run: AttentionRun, method: str = "grad_cam") -> list[ScatterRow]:
+def rows(run: AttentionRecords, method: str = "grad_cam") -> list[ScatterRow]:
     """Every measure after every round, successful against failed attacks.
 
     Args:

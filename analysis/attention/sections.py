@@ -7,25 +7,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention import agreement, flips, matched, null, regression, scatter
 from analysis.attention.caption import method_name
 from analysis.attention.claims import Claim
 from analysis.attention.comparing import mean_difference
 from analysis.attention.intervals import DASH, Estimate, Groups
-from analysis.attention.run import AttentionRun
 from analysis.tables import TextTable
 
 CELLS = 10
 _GROUPS = ("succeeded", "failed", "difference")
 
 
-def chance_of_boxes(run: AttentionRun, chance: null.BoxNull) -> TextTable:
+def chance_of_boxes(run: AttentionRecords, chance: null.BoxNull) -> TextTable:
     """IoU with the box, measured and by chance, by success of round 1."""
     rows = tuple((row.name, *_texts(row.groups)) for row in null.group_rows(run, chance))
     return TextTable(("IoU with the box", *_GROUPS), rows)
 
 
-def chance_of_drift(run: AttentionRun) -> TextTable:
+def chance_of_drift(run: AttentionRecords) -> TextTable:
     """IoU of clean and adversarial maps over rounds, and by chance."""
     chance, iou = null.drift_null(run, CELLS), run.iou_clean(size=CELLS)
     rows = []
@@ -39,7 +39,7 @@ def chance_of_drift(run: AttentionRun) -> TextTable:
     return TextTable(heads, tuple(rows))
 
 
-def balance(run: AttentionRun) -> TextTable:
+def balance(run: AttentionRecords) -> TextTable:
     """What is compared, raw and matched, and how alike the groups are in what confounds."""
     rows = []
     columns = {
@@ -58,7 +58,7 @@ def balance(run: AttentionRun) -> TextTable:
     return TextTable((*heads, *gaps_heads), tuple(rows), left=2)
 
 
-def low_beside_others(run: AttentionRun) -> TextTable:
+def low_beside_others(run: AttentionRecords) -> TextTable:
     """Success of the attack on images of low IoU with the box and on others, all and matched."""
     found = matched.compare_low(run)
     rows = []
@@ -73,7 +73,7 @@ def low_beside_others(run: AttentionRun) -> TextTable:
     return TextTable((*heads, "low - others, points", *gaps_heads), tuple(rows))
 
 
-def coefficients(run: AttentionRun) -> TextTable | None:
+def coefficients(run: AttentionRecords) -> TextTable | None:
     """Log odds of success for one standard deviation more; None without both outcomes."""
     rows = []
     box = run.iou_box()[:, 0]
@@ -94,7 +94,7 @@ def coefficients(run: AttentionRun) -> TextTable | None:
     return TextTable((*heads, "odds ratio of the measure"), tuple(rows))
 
 
-def strata(run: AttentionRun, by: str = "confidence") -> TextTable:
+def strata(run: AttentionRecords, by: str = "confidence") -> TextTable:
     """IoU with the box by success, within quintiles of clean confidence or of box area."""
     covariate = run.confidence[:, 0] if by == "confidence" else run.box_area
     rows = tuple(
@@ -109,7 +109,7 @@ def strata(run: AttentionRun, by: str = "confidence") -> TextTable:
     return TextTable((by, "n", "succeeded %", *_GROUPS), rows)
 
 
-def flips_by_round(run: AttentionRun) -> TextTable:
+def flips_by_round(run: AttentionRecords) -> TextTable:
     """IoU at the first flip against images not flipped yet."""
     rows = tuple(
         (str(row.round_number), f"{row.at_risk:,}", f"{row.flipped:,}", *_texts(row.groups))
@@ -119,7 +119,7 @@ def flips_by_round(run: AttentionRun) -> TextTable:
     return TextTable(heads, rows)
 
 
-def wrong_by_iou(run: AttentionRun) -> TextTable:
+def wrong_by_iou(run: AttentionRecords) -> TextTable:
     """Share of labels wrong by the IoU with the clean attention: all rounds, and round 1."""
     first = {row.common: row for row in flips.wrong_shares(run, (1,), size=CELLS)}
     rows = []
@@ -132,7 +132,7 @@ def wrong_by_iou(run: AttentionRun) -> TextTable:
     return TextTable((*heads, "images, round 1", "wrong %, round 1"), tuple(rows))
 
 
-def scattering(run: AttentionRun) -> TextTable:
+def scattering(run: AttentionRecords) -> TextTable:
     """Change of the measures of scatter from the clean image to each round."""
     rows = tuple(
         (row.measure, str(row.round_number), *_texts(row.groups), f"{row.lost[0]} / {row.lost[1]}")
@@ -142,7 +142,7 @@ def scattering(run: AttentionRun) -> TextTable:
     return TextTable(heads, rows, left=1)
 
 
-def agreement_of_methods(run: AttentionRun) -> TextTable:
+def agreement_of_methods(run: AttentionRecords) -> TextTable:
     """How well each two methods agree, clean and attacked."""
     chance = f"{agreement.chance_iou(run):.3f}"
     rows = tuple(
@@ -160,7 +160,7 @@ def agreement_of_methods(run: AttentionRun) -> TextTable:
     return TextTable(heads, rows, left=2)
 
 
-def networks(runs: Sequence[tuple[str, AttentionRun]]) -> TextTable:
+def networks(runs: Sequence[tuple[str, AttentionRecords]]) -> TextTable:
     """Whether raw and matched differences hold for other networks under the same attack.
 
     Args:
@@ -168,7 +168,7 @@ def networks(runs: Sequence[tuple[str, AttentionRun]]) -> TextTable:
     """
     rows = []
     for name, run in runs:
-        right = run.right
+        right = run.correct
         rate = run.succeeded(1)[right].mean() if right.any() else math.nan
         shares = (_number(100 * right.mean(), 1), _number(100 * rate, 1))
         cells = []

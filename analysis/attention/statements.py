@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention import agreement, flips, matched, scatter
 from analysis.attention.caption import method_name, single_splits
 from analysis.attention.claims import SMALLEST_GROUP, Claim
 from analysis.attention.comparing import mean_difference, mean_estimate
 from analysis.attention.finding import Finding, of_groups, of_number
-from analysis.attention.run import AttentionRun
 from analysis.paper_values import TABLE_1, TABLE_3, TABLE_7, TABLE_8, PaperTable
 
 CELLS = 10
@@ -21,7 +21,7 @@ _SCATTERS = "successful attacks scatter attention"
 OVERLAP = ("less", "more", "about as much")
 
 
-def of_drift(run: AttentionRun) -> list[Finding]:
+def of_drift(run: AttentionRecords) -> list[Finding]:
     """[AAD Tables 3, 4], at fixed confidence too, and where labels flip."""
     iou = run.iou_clean(size=CELLS)
     sentence = "successful attack leaves {} of the clean attention in place"
@@ -44,7 +44,7 @@ def of_drift(run: AttentionRun) -> list[Finding]:
     if run.rounds > 1:
         found.append(
             of_number(
-                mean_estimate((iou[:, -1] - iou[:, 0])[run.right]),
+                mean_estimate((iou[:, -1] - iou[:, 0])[run.correct]),
                 f"From round 1 to {run.rounds} attention {{}} the clean attention",
                 ("drifts on from", "comes back to", "stays as far from"),
                 "more rounds move attention further (Table 4)",
@@ -54,7 +54,7 @@ def of_drift(run: AttentionRun) -> list[Finding]:
     return found + _flips(run)
 
 
-def _flips(run: AttentionRun) -> list[Finding]:
+def _flips(run: AttentionRecords) -> list[Finding]:
     found = []
     rows = [row for row in flips.by_round(run)[1:] if row.groups.difference.count >= SMALLEST_GROUP]
     if rows:
@@ -76,7 +76,7 @@ def _flips(run: AttentionRun) -> list[Finding]:
     return [*found, _half(run, (1,), "in round 1")] if run.rounds > 1 else found
 
 
-def _half(run: AttentionRun, rounds: tuple[int, ...] | None, when: str) -> Finding:
+def _half(run: AttentionRecords, rounds: tuple[int, ...] | None, when: str) -> Finding:
     half = flips.half_wrong(run, rounds, size=CELLS)
     text = "no IoU that was seen" if half.value is None else f"an IoU of {half.value:.3f}"
     ending = f", {when}" if when else ""
@@ -86,7 +86,7 @@ def _half(run: AttentionRun, rounds: tuple[int, ...] | None, when: str) -> Findi
     return Finding(sentence, "", half)
 
 
-def of_scatter(run: AttentionRun) -> list[Finding]:
+def of_scatter(run: AttentionRecords) -> list[Finding]:
     """Whether a successful attack scatters attention [AAD Sec. 2.2], after round 1."""
     rows = {row.measure: row for row in scatter.rows(run) if row.round_number == 1}
     own = scatter.change(run, "entropy", 1)[run.succeeded(1)]
@@ -114,7 +114,7 @@ def of_scatter(run: AttentionRun) -> list[Finding]:
     return found
 
 
-def of_methods(run: AttentionRun) -> list[Finding]:
+def of_methods(run: AttentionRecords) -> list[Finding]:
     """Whether each method of attention leads to the conclusions of Tables 1 and 3, or 7 and 8."""
     found = []
     for one in agreement.conclusions(run):
@@ -138,7 +138,7 @@ def of_methods(run: AttentionRun) -> list[Finding]:
     return found
 
 
-def which_images(run: AttentionRun) -> str:
+def which_images(run: AttentionRecords) -> str:
     """Which images the methods were compared on."""
     parts = []
     for name, mask in single_splits(run):

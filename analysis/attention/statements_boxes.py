@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention import matched, null, regression
 from analysis.attention.comparing import mean_estimate
 from analysis.attention.finding import Finding, of_groups, of_number
 from analysis.attention.intervals import Estimate
 from analysis.attention.matched import LOW_IOU
-from analysis.attention.run import AttentionRun
 from analysis.attention.statements import EASY, OVERLAP, printed_difference
 from analysis.attention.tables_1_2 import paper_rates
 from analysis.paper_values import TABLE_1
@@ -22,7 +22,7 @@ _OFTEN = ("less often", "more often", "measurably neither less nor more often")
 _ODDS = ("lowers", "raises", "does not measurably change")
 
 
-def introduction(run: AttentionRun, chance: null.BoxNull) -> str:
+def introduction(run: AttentionRecords, chance: null.BoxNull) -> str:
     """How much overlap the size of the boxes gives for nothing."""
     usable = matched.comparable(run)
     if not usable.any():
@@ -49,7 +49,7 @@ def introduction(run: AttentionRun, chance: null.BoxNull) -> str:
     return f"{joined}. An IoU with the box is to be read against these."
 
 
-def of_boxes(run: AttentionRun, chance: null.BoxNull) -> list[Finding]:
+def of_boxes(run: AttentionRecords, chance: null.BoxNull) -> list[Finding]:
     """[AAD Tables 1, 2], and what is left of them with confidence, box size, chance held fixed.
 
     Args:
@@ -65,12 +65,12 @@ def of_boxes(run: AttentionRun, chance: null.BoxNull) -> list[Finding]:
     ]
 
 
-def _over_chance(run: AttentionRun, chance: null.BoxNull) -> list[Finding]:
+def _over_chance(run: AttentionRecords, chance: null.BoxNull) -> list[Finding]:
     words = ("less than", "more than", "about as much as")
-    small = run.right & (run.box_area < SMALL_BOX)
+    small = run.correct & (run.box_area < SMALL_BOX)
     asked = (
-        (run.right, null.OTHERS, "Attention", "other images' attention would by chance"),
-        (run.right, null.DISC, "Attention", "a disc in the centre of the picture"),
+        (run.correct, null.OTHERS, "Attention", "other images' attention would by chance"),
+        (run.correct, null.DISC, "Attention", "a disc in the centre of the picture"),
         (small, null.OTHERS, f"At {_SMALL}, attention", "other images' attention would by chance"),
         (small, null.DISC, f"At {_SMALL}, attention", "a disc in the centre of the picture"),
     )
@@ -86,7 +86,7 @@ def _over_chance(run: AttentionRun, chance: null.BoxNull) -> list[Finding]:
     ]
 
 
-def _by_success(run: AttentionRun) -> list[Finding]:
+def _by_success(run: AttentionRecords) -> list[Finding]:
     iou = run.iou_box()[:, 0]
     both = matched.compare(run, iou)
     opening = "clean attention overlaps the box {} where the attack succeeds"
@@ -110,7 +110,7 @@ def _by_success(run: AttentionRun) -> list[Finding]:
     return found
 
 
-def _low_iou(run: AttentionRun) -> list[Finding]:
+def _low_iou(run: AttentionRecords) -> list[Finding]:
     """[AAD Table 2], raw, matched and adjusted."""
     both = matched.compare_low(run)
     opening = f"the attack succeeds {{}} on images of IoU < {LOW_IOU} than on the others"
@@ -136,7 +136,7 @@ def _low_iou(run: AttentionRun) -> list[Finding]:
     return found
 
 
-def _small_boxes(run: AttentionRun) -> list[Finding]:
+def _small_boxes(run: AttentionRecords) -> list[Finding]:
     """Table 1 where the box leaves room to miss it."""
     part = run.select(run.box_area < SMALL_BOX)
     both = matched.compare(part, part.iou_box()[:, 0])
@@ -153,7 +153,7 @@ def _small_boxes(run: AttentionRun) -> list[Finding]:
     ]
 
 
-def _excess_by_success(run: AttentionRun, chance: null.BoxNull) -> list[Finding]:
+def _excess_by_success(run: AttentionRecords, chance: null.BoxNull) -> list[Finding]:
     rows = {row.name: row.groups for row in null.group_rows(run, chance)}
     return [
         of_groups(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention import detection, intervals
 from analysis.attention.aligned import ROUNDS, Aligned, Variant, align
 from analysis.attention.caption import (
@@ -18,14 +19,15 @@ from analysis.attention.caption import (
 )
 from analysis.attention.claims import Claim
 from analysis.attention.intervals import DASH
-from analysis.attention.run import AttentionRun
 from analysis.attention.table import AttentionTable, Cell, Draft
 from analysis.paper_values import TABLE_9
 
 _HEADS = ("attack", "", "accuracy %", "against plain, points", "IoU clean-adversarial")
 
 
-def table_9(runs: Mapping[str, AttentionRun], dataset: str, network: str) -> AttentionTable | None:
+def table_9(
+    runs: Mapping[str, AttentionRecords], dataset: str, network: str
+) -> AttentionTable | None:
     """Accuracy on I_att after three rounds, and how far attention moved.
 
     Args:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention import intervals
 from analysis.attention.caption import facts, gradient_method, method_name, splits
 from analysis.attention.claims import Claim
 from analysis.attention.halves import empty_notes, halves, printed_texts
 from analysis.attention.matched import LOW_IOU, comparable, compare_low
-from analysis.attention.run import AttentionRun
 from analysis.attention.table import AttentionTable, Cell, Draft
 from analysis.paper_values import LOW_IOU_IMAGES, RIGHT_IMAGES, TABLE_1, TABLE_2
 
@@ -24,7 +24,7 @@ _DERIVED = (
 )
 
 
-def table_1(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
+def table_1(run: AttentionRecords, dataset: str, network: str) -> AttentionTable:
     """IoU of the clean image's attention area and its box at equal area, after round 1.
 
     Args:
@@ -53,7 +53,7 @@ def table_1(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
     return draft.finish(title, facts(run, network, 1), (*heads, "difference"))
 
 
-def table_2(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
+def table_2(run: AttentionRecords, dataset: str, network: str) -> AttentionTable:
     """Images whose IoU with the box is below 0.5: outcome of the attack, clean confidence.
 
     Args:
@@ -65,7 +65,7 @@ def table_2(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
     is_low = run.iou_box(method)[:, 0] < LOW_IOU  # False where there is no box
     draft = Draft("2", f"{dataset}_{network}", [*TABLE_2.notes, _DERIVED])
     for split, inside in splits(run):
-        usable = inside & run.has_box & run.right
+        usable = inside & run.has_box & run.correct
         _add_low(draft, run, split, usable & is_low, usable)
         _add_low_and_others(draft, run, split, usable & is_low, usable & ~is_low)
     _add_paper(draft)
@@ -88,7 +88,7 @@ def table_2(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
 
 
 def _add_low(
-    draft: Draft, run: AttentionRun, split: str, low: np.ndarray, usable: np.ndarray
+    draft: Draft, run: AttentionRecords, split: str, low: np.ndarray, usable: np.ndarray
 ) -> None:
     """The paper's Table 2: low-IoU images by outcome."""
     printed = TABLE_2.rows["IoU < 0.5"]
@@ -100,13 +100,13 @@ def _add_low(
     draft.cells.append(Cell(split, row, "percent", "of I_att", of_all, paper_share))
     draft.cells += found.cells(split, row, "confidence", printed)
     statement = f"confidence at IoU < {LOW_IOU}, succeeded - failed, {split}"
-    gap, last = printed[1] - printed[3], bool(usable.sum() == (run.right & run.has_box).sum())
+    gap, last = printed[1] - printed[3], bool(usable.sum() == (run.correct & run.has_box).sum())
     draft.claims.append(Claim(statement, found.difference, 1, gap, headline=last))
     draft.notes += empty_notes(found, f"{split}, {row}")
 
 
 def _add_low_and_others(
-    draft: Draft, run: AttentionRun, split: str, low: np.ndarray, others: np.ndarray
+    draft: Draft, run: AttentionRecords, split: str, low: np.ndarray, others: np.ndarray
 ) -> None:
     """The text's claims: low-IoU images are attacked more easily and have less confidence."""
     fooled = run.succeeded(1).astype(float)
@@ -123,7 +123,7 @@ def _add_low_and_others(
     sure_estimates = (sure.first, sure.second, sure.difference)
     for group, estimate in zip(_GROUPS, sure_estimates, strict=True):
         draft.cells.append(Cell(split, "low and others", "confidence", group, estimate))
-    last = bool(low.sum() + others.sum() == (run.right & run.has_box).sum())
+    last = bool(low.sum() + others.sum() == (run.correct & run.has_box).sum())
     statement = f"success of the attack, low IoU - others, {split}"
     draft.claims += [
         Claim(statement, gap, 1, paper[2] / 100, percent=True, headline=last),
@@ -131,7 +131,7 @@ def _add_low_and_others(
     ]
 
 
-def _confounded(run: AttentionRun, is_low: np.ndarray) -> list[str]:
+def _confounded(run: AttentionRecords, is_low: np.ndarray) -> list[str]:
     """What else sets low-IoU images apart, and what is left of Table 2 without it."""
     usable = comparable(run)
     if not ((usable & is_low).any() and (usable & ~is_low).any()):

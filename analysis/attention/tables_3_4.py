@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention import intervals
 from analysis.attention.caption import (
     MAIN_CELLS,
@@ -28,7 +29,6 @@ from analysis.attention.halves import (
     with_difference,
 )
 from analysis.attention.kept_target import kept_target_notes
-from analysis.attention.run import AttentionRun
 from analysis.attention.table import AttentionTable, Cell, Draft
 from analysis.paper_values import TABLE_3, TABLE_4
 
@@ -60,7 +60,7 @@ def chance_iou(kept: int, cells: int) -> float:
     )
 
 
-def table_3(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
+def table_3(run: AttentionRecords, dataset: str, network: str) -> AttentionTable:
     """IoU of clean and adversarial attention areas after round 1, by number of cells kept.
 
     Args:
@@ -89,11 +89,11 @@ def table_3(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
 
 
 def table_4(
-    run: AttentionRun,
+    run: AttentionRecords,
     dataset: str,
     network: str,
     variant: str = "",
-    kept: AttentionRun | None = None,
+    kept: AttentionRecords | None = None,
 ) -> AttentionTable:
     """Success of the attack and IoU of clean and adversarial areas after each round.
 
@@ -137,19 +137,19 @@ _HEADS = (
 )
 
 
-def _add_round(draft: Draft, run: AttentionRun, measured: tuple[str, int, int]) -> None:
+def _add_round(draft: Draft, run: AttentionRecords, measured: tuple[str, int, int]) -> None:
     """Both groups after a round, the paper's below."""
     method, number, size = measured
     printed = TABLE_4.rows.get(str(number))
     means = None if printed is None else printed[1::2]
     found = _by_split(draft, run, measured, with_difference(means))
     for split, inside in splits(run):
-        count = int((run.right & inside).sum())
+        count = int((run.correct & inside).sum())
         for place, (group, mask) in enumerate(_groups(run, number).items()):
             share = intervals.share(int((mask & inside).sum()), count)
             value = None if printed is None else printed[2 * place]
             draft.cells.append(Cell(split, f"round {number}", "percent", group, share, value))
-    everybody = intervals.mean(run.iou_clean(method, size)[run.right, number - 1])
+    everybody = intervals.mean(run.iou_clean(method, size)[run.correct, number - 1])
     reach = f"{255 * total_epsilon(run.study['attack'], number):.3g}/255"
     draft.rows.append((f"{number}", "ours", reach, *found.texts(), everybody.text()))
     if printed is not None:
@@ -161,7 +161,7 @@ def _add_round(draft: Draft, run: AttentionRun, measured: tuple[str, int, int]) 
 
 def _by_split(
     draft: Draft,
-    run: AttentionRun,
+    run: AttentionRecords,
     measured: tuple[str, int, int],
     printed: Sequence[float | None],
 ) -> Halves:
@@ -183,15 +183,15 @@ def _by_split(
     return found
 
 
-def _groups(run: AttentionRun, number: int) -> dict[str, np.ndarray]:
+def _groups(run: AttentionRecords, number: int) -> dict[str, np.ndarray]:
     return {"succeeded": run.succeeded(number), "failed": run.failed(number)}
 
 
-def _from_round_before(run: AttentionRun, method: str, number: int, size: int) -> list[Claim]:
+def _from_round_before(run: AttentionRecords, method: str, number: int, size: int) -> list[Claim]:
     """What a further round adds, on the same images."""
     rounds = f"round {number} - round {number - 1}"
-    fooled, before = (run.succeeded(k)[run.right].astype(float) for k in (number, number - 1))
-    values = run.iou_clean(method, size)[run.right]
+    fooled, before = (run.succeeded(k)[run.correct].astype(float) for k in (number, number - 1))
+    values = run.iou_clean(method, size)[run.correct]
     moved = intervals.mean(values[:, number - 1] - values[:, number - 2])
     gain, second = None, number == 2
     if str(number) in TABLE_4.rows:
@@ -203,15 +203,15 @@ def _from_round_before(run: AttentionRun, method: str, number: int, size: int) -
     ]
 
 
-def _chance(run: AttentionRun, size: int) -> float:
+def _chance(run: AttentionRecords, size: int) -> float:
     height, width = run.study["grid"]
     return chance_iou(size, height * width)
 
 
-def _zero_cells_notes(run: AttentionRun, method: str, sizes: list[int]) -> list[str]:
+def _zero_cells_notes(run: AttentionRecords, method: str, sizes: list[int]) -> list[str]:
     """How many maps have fewer cells above zero than are kept."""
     height, width = run.study["grid"]
-    fewest = height * width * run.measure(method, "positive")[run.right, :2].min(axis=1)
+    fewest = height * width * run.measure(method, "positive")[run.correct, :2].min(axis=1)
     if not len(fewest):
         return []
     shares = (f"{size} cells {100 * np.mean(fewest < size - 0.5):.1f} %" for size in sizes)

@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from aad_tf.records.columns import AttentionRecords
 from analysis.attention.caption import facts, splits
 from analysis.attention.claims import Claim
 from analysis.attention.halves import empty_notes, halves, printed_means, with_difference
-from analysis.attention.run import AttentionRun
 from analysis.attention.table import AttentionTable, Draft
 from analysis.paper_values import TABLE_7, TABLE_8, PaperTable
 
 
-def table_7(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
+def table_7(run: AttentionRecords, dataset: str, network: str) -> AttentionTable:
     """IoU of LIME's best superpixels of the clean image and the box.
 
     Args:
@@ -27,12 +27,12 @@ def table_7(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
         (run, dataset, network),
         TABLE_7,
         lambda features: run.iou_box("lime", features)[:, 0],
-        run.right & run.has_box,
+        run.correct & run.has_box,
         "LIME, IoU with the box",
     )
 
 
-def table_8(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
+def table_8(run: AttentionRecords, dataset: str, network: str) -> AttentionTable:
     """IoU of LIME's best superpixels of the clean and the adversarial image, after round 1.
 
     Args:
@@ -45,7 +45,7 @@ def table_8(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
         (run, dataset, network),
         TABLE_8,
         lambda features: run.iou_clean("lime", features)[:, 0],
-        run.right,
+        run.correct,
         "LIME, IoU clean-adversarial",
         repeated=True,
     )
@@ -53,7 +53,7 @@ def table_8(run: AttentionRun, dataset: str, network: str) -> AttentionTable:
 
 def _table(
     title: tuple[str, str],
-    source: tuple[AttentionRun, str, str],
+    source: tuple[AttentionRecords, str, str],
     paper: PaperTable,
     measure: Callable[[int], np.ndarray],
     usable: np.ndarray,
@@ -84,7 +84,7 @@ def _table(
     return draft.finish(f"{title[1]}, by number of superpixels kept", caption, heads)
 
 
-def _add_repeat(draft: Draft, run: AttentionRun, features: int) -> None:
+def _add_repeat(draft: Draft, run: AttentionRecords, features: int) -> None:
     """What LIME's own samples make of a clean image explained twice: the floor of Table 8."""
     repeat = run.iou_repeat(features)
     if repeat is None:
@@ -108,11 +108,11 @@ def _add_repeat(draft: Draft, run: AttentionRun, features: int) -> None:
     )
 
 
-def lime_fact(run: AttentionRun) -> str:
+def lime_fact(run: AttentionRecords) -> str:
     """How LIME was set up, and how well its local models fit."""
     options = run.study.get("lime") or {}
     listed = "".join(f", {name} {value}" for name, value in options.items())
-    segments, score = (run.measure("lime", name)[run.right, 0] for name in ("segments", "score"))
+    segments, score = (run.measure("lime", name)[run.correct, 0] for name in ("segments", "score"))
     most = max(map(int, run.study["features"]))
     if not len(segments):
         return f"LIME{listed}."

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.attention.run import AttentionRun
+from aad_tf.records.columns import AttentionRecords
 
 WHOLE, QUARTER = (0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.5, 0.5)
 GRID = (8, 8)
@@ -23,7 +23,7 @@ def run_of(
     maps: np.ndarray | None = None,
     methods: Sequence[str] = ("grad_cam",),
     **columns: Any,
-) -> AttentionRun:
+) -> AttentionRecords:
     """A run whose label is always 0.
 
     Args:
@@ -65,12 +65,12 @@ def run_of(
             for measure in ("rank_correlation", "iou"):
                 found[f"agreement/{method}|{other}/{measure}"] = np.full((n, places), 0.5)
     found |= {name.replace("__", "/"): np.asarray(value) for name, value in columns.items()}
-    return AttentionRun((_summary(places - 1, methods),), np.full(n, "test"), found)
+    return AttentionRecords((_summary(places - 1, methods),), np.full(n, "test"), found)
 
 
 def simulated(
     images: int = 3000, *, rounds: int = 1, attention_matters: bool = False, seed: int = 0
-) -> AttentionRun:
+) -> AttentionRecords:
     """Images whose IoU with the box, and with the clean map, rises with confidence.
 
     Attacks succeed by confidence alone, or also where the IoU is low; the same in each further

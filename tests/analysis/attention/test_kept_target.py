@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from aad_tf.attacks import step_ll
-from analysis.attention.run import load_run
+from aad_tf.records.columns import read_attention_records
 from analysis.attention.tables_3_4 import table_4
 
 
 def _rounds(write, record, stem, wrong_in_2, attack=None):
     """40 images, 30 fooled in round 1; the first `wrong_in_2` in round 2."""
     records = [record(i, [0, int(i < 30), int(i < wrong_in_2)]) for i in range(40)]
-    return load_run(write(stem, records, attack=attack))
+    return read_attention_records(write(stem, records, attack=attack))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from aad_tf.attacks import fgsm
 from analysis.attention import networks
-from tests.analysis.attention.conftest import make_record, write_records
+from tests.attention_records import make_record, write_records
 
 
 def on_record(results, name, robust=30, clean=80, count=100):

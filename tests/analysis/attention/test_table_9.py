@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from aad_tf.attacks import a3, ifgsm, step_ll
+from aad_tf.records.columns import read_attention_records
 from analysis.attention import detection
 from analysis.attention.aligned import align
 from analysis.attention.augmented import sentences
-from analysis.attention.run import load_run
 from analysis.attention.table_9 import table_9
 
 PLAIN = step_ll(4 / 255, num_steps=3)
@@ -27,7 +27,9 @@ def make(write, record):
                    iou_clean=[1.0, 1.0, iou, *after])
             for i, iou in enumerate(ious)
         ] + [record(99, [1] * (rounds + 1), iou_clean=0.0)]  # fmt: skip
-        return load_run(write(f"d_clean_test_{role}", records, attack=attack, **options))
+        return read_attention_records(
+            write(f"d_clean_test_{role}", records, attack=attack, **options)
+        )
 
     return write_run
 
@@ -97,13 +99,13 @@ def test_what_was_not_run_says_so(runs):
 def test_no_table_without_a_pair_or_three_rounds(runs, make, write, record):
     assert table_9({}, "d", "clean") is None
     assert table_9({"step_ll": runs["step_ll"]}, "d", "clean") is None
-    short = load_run(write("d_clean_test_step_ll", [record(0, [0, 1])]))
+    short = read_attention_records(write("d_clean_test_step_ll", [record(0, [0, 1])]))
     assert table_9({**runs, "step_ll": short}, "d", "clean") is None
 
 
 def test_only_images_of_all_runs_are_compared(runs, write, record):
     records = [record(i, [0, 0, 0, 0], iou_clean=0.5) for i in (1, 3)]
-    fewer = load_run(write("d_clean_test_step_ll_a3_minus", records, attack=MINUS))
+    fewer = read_attention_records(write("d_clean_test_step_ll_a3_minus", records, attack=MINUS))
     table = table_9({**runs, "step_ll_a3_minus": fewer}, "d", "clean")
     rows = table.texts[0][1].rows
     # Of images 1 and 3 the plain attack fools the first.
@@ -144,7 +146,9 @@ def test_scatter_that_weakens_an_attack_is_said(make):
 
 
 def test_no_image_in_common_is_refused(runs, write, record):
-    run = load_run(write("d_clean_test_step_ll_a3_minus", [record(77, [0] * 4)], attack=MINUS))
+    run = read_attention_records(
+        write("d_clean_test_step_ll_a3_minus", [record(77, [0] * 4)], attack=MINUS)
+    )
     with pytest.raises(ValueError, match="No image is right in all runs"):
         table_9({**runs, "step_ll_a3_minus": run}, "d", "clean")
 

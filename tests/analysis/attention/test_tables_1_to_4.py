@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from analysis.attention.run import load_run
+from aad_tf.records.columns import read_attention_records
 from analysis.attention.tables_1_2 import table_1, table_2
 from analysis.attention.tables_3_4 import chance_iou, table_3, table_4
 
@@ -37,7 +37,7 @@ def images(record):
 
 @pytest.fixture
 def run(write, images):
-    return load_run(write("d_clean_test_step_ll", images))
+    return read_attention_records(write("d_clean_test_step_ll", images))
 
 
 def main_rows(table):
@@ -85,7 +85,7 @@ def test_table_2_says_what_else_sets_low_iou_images_apart(write, record):
     small, large = (0.0, 0.0, 0.5, 0.5), (0.0, 0.0, 1.0, 0.5)
     records = [record(i, [0, 1], box=small, iou_box=0.3) for i in range(2)]
     records += [record(2 + i, [0, 0], box=(small, large)[i], iou_box=0.6) for i in range(2)]
-    table = table_2(load_run(write("d_clean_test_step_ll", records)), "d", "clean")
+    table = table_2(read_attention_records(write("d_clean_test_step_ll", records)), "d", "clean")
     (note,) = [note for note in table.notes if note.startswith("Boxes cover")]
     assert "Boxes cover 25 % of the picture on average at IoU < 0.5, 38 % on the others" in note
     # One other image alone has a box as small: it failed, its partner succeeded.
@@ -154,7 +154,7 @@ def test_caption_says_what_was_measured(run):
 def test_two_splits_get_a_row_each_and_one_together(write, images, record):
     test = write("d_clean_test_step_ll", images)
     more = write("d_clean_validation_step_ll", [record(0, [0, 1, 1])], split="validation")
-    rows = main_rows(table_1(load_run(test, more), "d", "clean"))
+    rows = main_rows(table_1(read_attention_records(test, more), "d", "clean"))
     assert [(row[0], row[2]) for row in rows] == [
         *(("validation", "1"), ("test", "4"), ("both", "5"), ("ImageNet2012", "38,245")),
     ]
@@ -164,7 +164,7 @@ def test_two_splits_get_a_row_each_and_one_together(write, images, record):
 @pytest.mark.parametrize(("prediction", "missing"), [(1, "failed"), (0, "succeeded")])
 def test_an_empty_group_is_a_dash_and_a_note(write, record, prediction, missing):
     records = [record(i, [0, prediction], iou_box=0.4) for i in range(3)]
-    run = load_run(write("d_clean_test_step_ll", records))
+    run = read_attention_records(write("d_clean_test_step_ll", records))
     for make in (table_1, table_2, table_3, table_4):
         table = make(run, "d", "clean")
         assert main_rows(table)[0][-1 if make is not table_4 else 7] == "–"
@@ -174,7 +174,7 @@ def test_an_empty_group_is_a_dash_and_a_note(write, record, prediction, missing)
 
 
 def test_nothing_right_at_all_is_no_crash(write, record):
-    run = load_run(write("d_clean_test_step_ll", [record(0, [1, 1])]))
+    run = read_attention_records(write("d_clean_test_step_ll", [record(0, [1, 1])]))
     for make in (table_1, table_2, table_3, table_4):
         assert "no image to compare" in make(run, "d", "clean").page()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.attention.run import load_run
+from aad_tf.records.columns import read_attention_records
 from analysis.attention.tables_7_8 import table_7, table_8
 
 
@@ -29,7 +29,7 @@ def run(write, record):
         image(2, [0, 0], 0.5, 0.6),
         image(3, [0, 0], 0.0, 0.8, box=None),
     ]
-    return load_run(write("d_clean_test_lime", records))
+    return read_attention_records(write("d_clean_test_lime", records))
 
 
 def test_table_7_by_hand(run):
@@ -73,7 +73,7 @@ def test_lime_beside_itself_is_the_floor_of_table_8(write, record):
         return record(index, prediction, methods=methods, measured={"lime": lime})
 
     records = [image(0, [0, 1], 0.1, 0.5), image(1, [0, 1], 0.3, 0.7), image(2, [0, 0], 0.6, 0.6)]
-    run = load_run(write("d_clean_test_lime", records))
+    run = read_attention_records(write("d_clean_test_lime", records))
     assert run.iou_repeat(8).tolist() == [0.5, 0.7, 0.6]
     table = table_8(run, "d", "clean")
     rows = [row for row in table.texts[0][1].rows if row[1] == "same image, other samples"]
@@ -100,7 +100,7 @@ def test_a_repetition_that_only_some_records_hold_is_damage(write, record):
         record(1, [0, 1], methods=methods),
     ]
     with pytest.raises(ValueError, match="line 2: no lime/iou_repeat/8"):
-        load_run(write("d_clean_test_lime", records))
+        read_attention_records(write("d_clean_test_lime", records))
 
 
 def test_two_splits_are_read_where_one_lacks_the_repetition(write, record):
@@ -110,5 +110,5 @@ def test_two_splits_are_read_where_one_lacks_the_repetition(write, record):
     older = write(
         "d_clean_validation_lime", [record(0, [0, 1], methods=methods)], split="validation"
     )
-    run = load_run(newer, older)
+    run = read_attention_records(newer, older)
     assert len(run) == 2 and run.iou_repeat(8) is None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aad_tf.attacks import step_ll
-from analysis.attention.run import load_run
+from aad_tf.records.columns import read_attention_records
 
 BOTH = ("grad_cam", "lime")
 
@@ -53,11 +53,11 @@ def replacing(key, value):
 
 
 def test_columns_are_those_written(two):
-    run = load_run(two)
+    run = read_attention_records(two)
     assert (len(run), run.rounds, run.methods) == (2, 2, BOTH)
     assert run.index.tolist() == [4, 9]
     assert run.split.tolist() == ["test", "test"]
-    assert run.right.tolist() == [True, False]
+    assert run.correct.tolist() == [True, False]
     assert run.has_box.tolist() == [True, False]
     assert run.box_area[0] == 0.25 and np.isnan(run.box_area[1])
     assert run.boxes.tolist() == [((0.0, 0.0, 0.5, 0.5),), ()]
@@ -72,7 +72,7 @@ def test_columns_are_those_written(two):
 
 
 def test_success_counts_only_what_was_right_before(two):
-    run = load_run(two)
+    run = read_attention_records(two)
     assert run.succeeded(1).tolist() == [False, False]
     assert run.failed(1).tolist() == [True, False]
     assert run.succeeded(2).tolist() == [True, False]
@@ -81,13 +81,17 @@ def test_success_counts_only_what_was_right_before(two):
 
 
 def test_boxes_stay_tuples_when_every_image_has_one(write, record):
-    run = load_run(write("d_clean_test_step_ll", [record(0, [0, 1]), record(1, [0, 1])]))
+    run = read_attention_records(
+        write("d_clean_test_step_ll", [record(0, [0, 1]), record(1, [0, 1])])
+    )
     assert run.boxes.tolist() == [((0.0, 0.0, 0.5, 0.5),)] * 2
 
 
 def test_nulls_become_nan(write, record):
     measured = {"grad_cam": {"entropy": [None, 0.5], "centroid": [[None, None], [0.25, 0.5]]}}
-    run = load_run(write("d_clean_test_step_ll", [record(0, [0, 1], measured=measured)]))
+    run = read_attention_records(
+        write("d_clean_test_step_ll", [record(0, [0, 1], measured=measured)])
+    )
     assert np.isnan(run.measure("grad_cam", "entropy")[0, 0])
     assert np.isnan(run.centroid()[0, 0]).all()
     assert run.centroid()[0, 1].tolist() == [0.25, 0.5]
@@ -96,14 +100,16 @@ def test_nulls_become_nan(write, record):
 def test_maps_that_were_not_kept_are_not_asked_for(write, record):
     one = record(0, [0, 1], methods=BOTH)
     del one["maps"]["lime"]["map"]
-    run = load_run(write("d_clean_test_lime", [one], study={"keep_maps": ["grad_cam"]}))
+    run = read_attention_records(
+        write("d_clean_test_lime", [one], study={"keep_maps": ["grad_cam"]})
+    )
     assert run.maps("grad_cam").shape == (1, 2, 8, 8)
     with pytest.raises(ValueError, match="No lime/map in the records"):
         run.maps("lime")
 
 
 def test_select_keeps_every_column_aligned(two):
-    run = load_run(two).select(np.array([False, True]))
+    run = read_attention_records(two).select(np.array([False, True]))
     assert len(run) == 1
     assert {len(column) for column in run.columns.values()} == {1}
     assert run.index.tolist() == [9]
@@ -112,7 +118,7 @@ def test_select_keeps_every_column_aligned(two):
 def test_two_splits_are_read_as_one(two, write, record):
     other = write("d_clean_validation_step_ll", [record(4, [0, 1, 1], methods=BOTH)],
                   split="validation")  # fmt: skip
-    run = load_run(two, other)
+    run = read_attention_records(two, other)
     assert run.split.tolist() == ["test", "test", "validation"]
     assert run.index.tolist() == [4, 9, 4]
 
@@ -131,13 +137,13 @@ def test_records_that_do_not_belong_together_are_refused(two, write, record, opt
     records = [record(0, [0, 1, 1], methods=BOTH)]
     other = write("d_clean_validation_step_ll", records, split="validation", **options)
     with pytest.raises(ValueError, match=message):
-        load_run(two, other)
+        read_attention_records(two, other)
 
 
 def test_an_image_that_comes_twice_is_refused(two, write, record):
     other = write("d_clean_test_again", [record(4, [0, 1, 1], methods=BOTH)])
     with pytest.raises(ValueError, match="An image comes twice"):
-        load_run(two, other)
+        read_attention_records(two, other)
 
 
 @pytest.mark.parametrize(
@@ -157,14 +163,14 @@ def test_an_image_that_comes_twice_is_refused(two, write, record):
 )
 def test_a_damaged_line_is_refused_by_number(two, change, message):
     with pytest.raises(ValueError, match=message) as refused:
-        load_run(damaged(two, change))
+        read_attention_records(damaged(two, change))
     assert two.name in str(refused.value)
 
 
 def test_a_file_that_was_cut_short_is_refused(two):
     two.write_bytes(two.read_bytes()[:-40])
     with pytest.raises(ValueError, match=re.escape(two.name)):
-        load_run(two)
+        read_attention_records(two)
 
 
 def test_bytes_that_were_changed_are_refused(two):
@@ -172,20 +178,20 @@ def test_bytes_that_were_changed_are_refused(two):
     content[len(content) // 2] ^= 0xFF
     two.write_bytes(bytes(content))
     with pytest.raises(ValueError, match=re.escape(two.name)):
-        load_run(two)
+        read_attention_records(two)
 
 
 def test_fewer_records_than_the_summary_counts_are_refused(two):
     lines = gzip.decompress(two.read_bytes()).splitlines(keepends=True)
     two.write_bytes(gzip.compress(lines[0]))
     with pytest.raises(ValueError, match="holds 1 examples, its summary counts 2"):
-        load_run(two)
+        read_attention_records(two)
 
 
 def test_records_without_a_summary_are_refused(write, record):
     path = write("d_clean_test_step_ll", [record(0, [0, 1])], keep_summary=False)
     with pytest.raises(FileNotFoundError, match="d_clean_test_step_ll.summary.json must lie"):
-        load_run(path)
+        read_attention_records(path)
 
 
 def test_a_summary_of_another_kind_is_refused(two):
@@ -194,14 +200,36 @@ def test_a_summary_of_another_kind_is_refused(two):
     del contents["study"]["cells"]
     summary.write_text(json.dumps(contents))
     with pytest.raises(ValueError, match="study: it lacks cells"):
-        load_run(two)
+        read_attention_records(two)
     summary.write_text('{"attacks": []}')
     with pytest.raises(ValueError, match="it has no 'study'"):
-        load_run(two)
+        read_attention_records(two)
 
 
 def test_what_was_not_recorded_is_named(two):
     with pytest.raises(ValueError, match="No grad_cam/iou_clean/7 in the records; they hold"):
-        load_run(two).iou_clean(size=7)
+        read_attention_records(two).iou_clean(size=7)
     with pytest.raises(ValueError, match="at least one file"):
-        load_run()
+        read_attention_records()
+
+
+def test_chosen_columns_alone_are_read(two):
+    run = read_attention_records(two, columns=("confidence", "grad_cam/iou_box/equal_area"))
+    assert list(run.columns) == [
+        *("index", "label", "prediction", "confidence", "grad_cam/iou_box/equal_area"),
+    ]
+    assert run.paths == (two,)
+    with pytest.raises(ValueError, match="No boxes in the records"):
+        run.boxes.tolist()
+    with pytest.raises(ValueError, match="no grad_cam/iou_clean/7 in this study; it has index"):
+        read_attention_records(two, columns=("grad_cam/iou_clean/7",))
+
+
+def test_shards_are_read_together_or_not_at_all(write, record):
+    shards = [write(f"part{i}", [record(i, [0, 1])]) for i in range(2)]
+    for number, path in enumerate(shards, start=1):
+        beside = path.with_name(f"part{number - 1}.summary.json")
+        beside.write_text(json.dumps({**json.loads(beside.read_text()), "shard": [number, 2]}))
+    assert read_attention_records(*shards).index.tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"hold shards \[2\] of the 2 of test. Give all of them"):
+        read_attention_records(shards[1])

@@ -1,0 +1,1 @@
+"""What every evaluation writes, and the one reader of it."""

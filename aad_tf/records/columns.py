@@ -1,0 +1,543 @@
+"""Reads the records of an attention study into NumPy columns; refuses what does not fit together.
+
+A study writes one JSON record per image (`aad_tf.attention_study.records` lists their keys) and a
+summary beside them. Here they become arrays whose first axis is the image:
+
+    >>> run = read_attention_records("clean_test_step_ll.jsonl.gz")
+    >>> run.iou_box()[run.succeeded(1), 0].mean()  # IoU with the box where round 1 succeeds
+"""
+
+from __future__ import annotations
+
+import binascii
+import functools
+import gzip
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aad_tf.results import PathLike, read_record_lines, read_summary, summary_path
+
+# The split of data that has none.
+WHOLE = "all"
+_SUMMARY_KEYS = ("study", "fingerprint", "class_names", "counts", "accuracy")
+_STUDY_KEYS = ("attack", "rounds", "attention_layer", "cells", "features", "grid", "methods")
+_FINGERPRINT_KEYS = ("weights", "bounds", "dataset")
+_MEASURES = ("entropy", "components", "positive", "peak")
+_AGREEMENTS = ("rank_correlation", "iou")
+# Read whatever is asked for: they tell images apart, and whether the file is whole.
+_ALWAYS = ("index", "label", "prediction")
+# What must agree for two files to be of one network and one copy of the data.
+_SAME_NETWORK = ("weights", "bounds")
+_SAME_DATA = ("name", "fingerprint")
+
+# Takes what some records hold under a column's keys to an array, or raises TypeError or ValueError.
+Converter = Callable[[list[Any]], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionRecords:
+    """Images of one network under one attack; the first axis of every array is the image.
+
+    The second axis runs over rounds: index 0 is the clean image, index k the image after round k.
+    Arrays that compare with the clean image begin at round 1.
+
+    Attributes:
+        summaries: one for each file read.
+        split: str `[n]`, split of each image.
+        columns: arrays by name, e.g. `grad_cam/iou_box/equal_area`: the records' keys joined by
+            "/". What is null in the records is NaN.
+        paths: the files read.
+    """
+
+    summaries: tuple[Mapping[str, Any], ...]
+    split: np.ndarray
+    columns: Mapping[str, np.ndarray]
+    paths: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    @property
+    def study(self) -> Mapping[str, Any]:
+        """What was measured: attack with threat model, rounds, cells, features, grid, methods."""
+        return self.summaries[0]["study"]
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Of the network, the data and the study, as in the first summary."""
+        return self.summaries[0]["fingerprint"]
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Name of each class."""
+        return self.summaries[0]["class_names"]
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of the attack."""
+        return int(self.study["rounds"])
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Methods whose maps were recorded, e.g. `grad_cam`."""
+        return tuple(self.study["methods"])
+
+    @property
+    def index(self) -> np.ndarray:
+        """int `[n]`, index of the image in its split."""
+        return self.columns["index"]
+
+    @property
+    def label(self) -> np.ndarray:
+        """int `[n]`, true class."""
+        return self.columns["label"]
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """object `[n]`: tuples of (ymin, xmin, ymax, xmax), fractions; of the label's class."""
+        return self._column("boxes")
+
+    @property
+    def box_area(self) -> np.ndarray:
+        """float `[n]`, fraction of the pixels inside the boxes' union; NaN without a box."""
+        return self._column("box_area")
+
+    @property
+    def has_box(self) -> np.ndarray:
+        """bool `[n]`."""
+        return ~np.isnan(self.box_area)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool `[n]`: the clean image is classified correctly, the set I_att of [AAD Sec. 2.1]."""
+        return self.prediction[:, 0] == self.label
+
+    @property
+    def prediction(self) -> np.ndarray:
+        """int `[n, rounds + 1]`, the class predicted."""
+        return self.columns["prediction"]
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """float `[n, rounds + 1]`, probability of the true class."""
+        return self._column("confidence")
+
+    @property
+    def top_confidence(self) -> np.ndarray:
+        """float `[n, rounds + 1]`, probability of the predicted class."""
+        return self._column("top_confidence")
+
+    def iou_box(self, method: str = "grad_cam", size: int | str = "equal_area") -> np.ndarray:
+        """IoU of attention area and box, [AAD Eq. 4]: `[n, rounds + 1]`, NaN without a box."""
+        return self._column(method, "iou_box", size)
+
+    def iou_clean(self, method: str = "grad_cam", size: int | str = 10) -> np.ndarray:
+        """IoU of clean and adversarial attention area, [AAD Eq. 5]: `[n, rounds]`."""
+        return self._column(method, "iou_clean", size)
+
+    def iou_repeat(self, size: int | str) -> np.ndarray | None:
+        """IoU of LIME's areas of one clean image explained twice with other samples: `[n]`.
+
+        None if the records are without it.
+        """
+        column = self.columns.get(f"lime/iou_repeat/{size}")
+        return None if column is None else column[:, 0]
+
+    def measure(self, method: str, name: str) -> np.ndarray:
+        """`entropy`, `components`, `positive` or `peak` of the maps: `[n, rounds + 1]`."""
+        return self._column(method, name)
+
+    def centroid(self, method: str = "grad_cam") -> np.ndarray:
+        """Centre of mass, (y, x) as fractions: `[n, rounds + 1, 2]`, NaN for a map of zeros."""
+        return self._column(method, "centroid")
+
+    def maps(self, method: str = "grad_cam") -> np.ndarray:
+        """uint8 `[n, rounds + 1, h, w]`, each scaled so that its largest value is 255."""
+        return self._column(method, "map")
+
+    def agreement(self, first: str, second: str, measure: str) -> np.ndarray:
+        """`rank_correlation` or `iou` of two methods' maps, in either order: `[n, rounds + 1]`."""
+        name = f"{first}|{second}"
+        if f"agreement/{name}/{measure}" not in self.columns:
+            name = f"{second}|{first}"
+        return self._column("agreement", name, measure)
+
+    def succeeded(self, round_number: int) -> np.ndarray:
+        """bool `[n]`: correct when clean and misclassified after this round, I_succeed.
+
+        Raises:
+            ValueError: the attack has no such round.
+        """
+        return self.correct & (self.prediction[:, self._round(round_number)] != self.label)
+
+    def failed(self, round_number: int) -> np.ndarray:
+        """bool `[n]`: classified correctly when clean and after this round, I_fail.
+
+        Raises:
+            ValueError: the attack has no such round.
+        """
+        return self.correct & (self.prediction[:, self._round(round_number)] == self.label)
+
+    def select(self, chosen: np.ndarray) -> AttentionRecords:
+        """The images that a mask `[n]`, or an array of indices into the first axis, chooses."""
+        columns = {name: column[chosen] for name, column in self.columns.items()}
+        return AttentionRecords(self.summaries, self.split[chosen], columns, self.paths)
+
+    def _column(self, *keys: int | str) -> np.ndarray:
+        name = "/".join(map(str, keys))
+        if name not in self.columns:
+            raise ValueError(f"No {name} in the records; they hold {', '.join(self.columns)}.")
+        return self.columns[name]
+
+    def _round(self, number: int) -> int:
+        if not 1 <= number <= self.rounds:
+            files = f" Read were {', '.join(map(str, self.paths))}." if self.paths else ""
+            raise ValueError(f"round must be in [1, {self.rounds}], got {number}.{files}")
+        return number
+
+
+def read_attention_records(
+    *paths: PathLike, columns: Collection[str] | None = None
+) -> AttentionRecords:
+    """Reads files of attention records, e.g. two splits or all shards of one, as one.
+
+    Args:
+        *paths: files of records, each with its summary beside it.
+        columns: names of the columns to read, see `AttentionRecords.columns`; None reads all.
+            `index`, `label` and `prediction` are always read.
+
+    Returns:
+        Their images, file after file.
+
+    Raises:
+        FileNotFoundError: a file or its summary is not there.
+        ValueError: a damaged file, files of different networks, data or studies, shards without
+            the others, an image that comes twice, fewer records than the summary counts, or a
+            column that the study has not.
+
+    Example:
+        >>> read_attention_records("a_test.jsonl.gz", "a_validation.jsonl.gz").rounds
+        5
+    """
+    if not paths:
+        raise ValueError("read_attention_records needs at least one file of records.")
+    summaries = [read_attention_summary(path) for path in paths]
+    splits, parts = [], []
+    for path, summary in zip(paths, summaries, strict=True):
+        check_same_network(summaries[0], summary, f"{paths[0]}", f"{path}")
+        _check_same_study(summaries[0], summary, f"{paths[0]}", f"{path}")
+        part = read_columns(path, summary["study"], columns)
+        _check_complete(part, summary, f"{path}")
+        splits.append(np.full(len(part["index"]), split_of(summary)))
+        parts.append(part)
+    _check_shards(paths, summaries)
+    # Only files of an older format are without a column that others hold.
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    run = AttentionRecords(
+        tuple(summaries), np.concatenate(splits), joined, tuple(map(Path, paths))
+    )
+    if len(set(zip(run.split.tolist(), run.index.tolist(), strict=True))) < len(run):
+        raise ValueError(f"An image comes twice in {', '.join(map(str, paths))}.")
+    return run
+
+
+def read_attention_summary(path: PathLike) -> dict[str, Any]:
+    """Reads the summary that lies beside a file of attention records.
+
+    Args:
+        path: the file of records; `x.jsonl.gz` has `x.summary.json`.
+
+    Returns:
+        The summary.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no summary of an attention study; the message names what is missing.
+    """
+    beside = summary_path(path)
+    if not beside.is_file():
+        raise FileNotFoundError(
+            f"{path} has no summary: {beside.name} must lie beside it. An unfinished study has "
+            f"none; run the same command of eval.attention again to finish it."
+        )
+    summary = read_summary(beside, "study")
+    _check_keys(summary, _SUMMARY_KEYS, f"{beside} is not the summary of an attention study")
+    _check_keys(summary["study"], _STUDY_KEYS, f"{beside}, study")
+    _check_keys(summary["fingerprint"], _FINGERPRINT_KEYS, f"{beside}, fingerprint")
+    return summary
+
+
+def split_of(summary: Mapping[str, Any]) -> str:
+    """The split that a summary's images are of, `WHOLE` if the data has none."""
+    return (summary["fingerprint"]["dataset"] or {}).get("split") or WHOLE
+
+
+def read_columns(
+    path: PathLike, study: Mapping[str, Any], names: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Reads a file of attention records into one array per column.
+
+    Args:
+        path: file of records, one JSON object per line, compressed if its name ends with ".gz".
+        study: the summary's study; it says which columns there are and how long they run.
+        names: the columns to read; None reads all.
+
+    Returns:
+        Arrays whose first axis is the image, by the names of `AttentionRecords.columns`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a damaged line or one without a key; the message names file, line and key.
+    """
+    columns = _study_columns(study)
+    if names is not None:
+        unknown = [name for name in names if name not in columns]
+        if unknown:
+            raise ValueError(f"{path}: no {unknown[0]} in this study; it has {', '.join(columns)}.")
+        columns = {name: columns[name] for name in columns if name in {*_ALWAYS, *names}}
+    values: dict[str, list[Any]] = {"index": []}
+    for number, record in _lines(path):
+        if number == 1:
+            columns = {
+                name: c for name, c in columns.items() if not c.optional or c.held_by(record)
+            }
+            values = {name: [] for name in columns}
+        for name, column in columns.items():
+            try:
+                values[name].append(column.value(record))
+            except (KeyError, TypeError, IndexError) as error:
+                raise ValueError(f"{path}, line {number}: no {name} ({error!r}).") from error
+    if not values["index"]:
+        raise ValueError(f"{path} holds no records.")
+    return {name: _converted(path, name, columns[name].convert, values[name]) for name in columns}
+
+
+def check_same_network(
+    first: Mapping[str, Any], second: Mapping[str, Any], name: str, other: str
+) -> None:
+    """Refuses summaries of different networks, or of different copies of the data.
+
+    Args:
+        first: a summary.
+        second: a summary.
+        name: what to call the first in the message.
+        other: what to call the second.
+
+    Raises:
+        ValueError: they differ; the message holds both fingerprints.
+    """
+    one, two = first["fingerprint"], second["fingerprint"]
+    pairs = [("network", key, one[key], two[key]) for key in _SAME_NETWORK]
+    layers = [summary["study"]["attention_layer"] for summary in (first, second)]
+    pairs.append(("network", "attention_layer", *layers))
+    data, copy = (fingerprint["dataset"] or {} for fingerprint in (one, two))
+    pairs += [("copy of the data", key, data.get(key), copy.get(key)) for key in _SAME_DATA]
+    for what, key, here, there in pairs:
+        if here != there:
+            raise ValueError(
+                f"{other} holds records of another {what} than {name}: {key} is {there!r}, not "
+                f"{here!r}. Compare records of one network on one copy of the data."
+            )
+
+
+def _check_same_study(
+    first: Mapping[str, Any], second: Mapping[str, Any], name: str, other: str
+) -> None:
+    """Refuses summaries of different studies: another attack, number of rounds, measure."""
+    one, two = first["study"], second["study"]
+    keys = [k for k in sorted({*one, *two} - {"batch_size"}) if one.get(k) != two.get(k)]
+    if keys:
+        raise ValueError(
+            f"{other} holds records of another study than {name}: "
+            + "; ".join(f"{key} is {two.get(key)!r}, not {one.get(key)!r}" for key in keys)
+            + ". Read them separately."
+        )
+
+
+def _check_complete(
+    columns: Mapping[str, np.ndarray], summary: Mapping[str, Any], name: str
+) -> None:
+    """Refuses records that are not those their summary counts."""
+    correct = int((columns["prediction"][:, 0] == columns["label"]).sum())
+    found = {"examples": len(columns["index"]), "right": correct}
+    for key, count in found.items():
+        expected = summary["counts"].get(key)
+        if expected != count:
+            raise ValueError(
+                f"{name} holds {count} {key}, its summary counts {expected}: records and summary "
+                f"are not of one study, or the file was cut short."
+            )
+
+
+def _check_shards(paths: Sequence[PathLike], summaries: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses shards of a study whose other shards are not given."""
+    shards: dict[tuple[str, int], set[int]] = {}
+    for summary in summaries:
+        if summary.get("shard") is not None:
+            number, count = summary["shard"]
+            shards.setdefault((split_of(summary), count), set()).add(number)
+    for (split, count), found in shards.items():
+        if len(found) != count:
+            raise ValueError(
+                f"{', '.join(map(str, paths))} hold shards {sorted(found)} of the {count} of "
+                f"{split}. Give all of them, or merge them first with eval.merge_attention."
+            )
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Where records keep a column, and how it becomes an array.
+
+    Attributes:
+        keys: that lead to it, the outermost first.
+        convert: makes an array of the values of any number of records.
+        may_lack: True if None may stand for the mapping that the last key is looked up in.
+        optional: True if files of an older format are without it; the first record decides.
+    """
+
+    keys: tuple[str, ...]
+    convert: Converter
+    may_lack: bool = False
+    optional: bool = False
+
+    def value(self, record: Mapping[str, Any]) -> Any:
+        """What a record holds, not converted yet; raises KeyError or TypeError if it does not."""
+        value: Any = record
+        for key in self.keys:
+            if value is None and self.may_lack:
+                return None
+            value = value[key]
+        return value
+
+    def held_by(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record has it."""
+        try:
+            self.value(record)
+        except (KeyError, TypeError, IndexError):
+            return False
+        return True
+
+
+def _study_columns(study: Mapping[str, Any]) -> dict[str, _Column]:
+    """The columns of the records of a study, by name."""
+    stages, methods = int(study["rounds"]) + 1, list(study["methods"])
+    single = functools.partial(_integers, shape=())
+    numbers = functools.partial(_numbers, shape=(stages,))
+    columns = {
+        "index": _Column(("index",), single),
+        "label": _Column(("label",), single),
+        "boxes": _Column(("boxes",), _boxes),
+        "box_area": _Column(("box_area",), functools.partial(_numbers, shape=())),
+        "prediction": _Column(("prediction",), functools.partial(_integers, shape=(stages,))),
+        "confidence": _Column(("confidence",), numbers),
+        "top_confidence": _Column(("top_confidence",), numbers),
+    }
+    for method in methods:
+        for name, column in _method_columns(method, study, stages).items():
+            keys = ("maps", method, *column.keys)
+            columns[f"{method}/{name}"] = replace(column, keys=keys)
+    pairs = [f"{a}|{b}" for i, a in enumerate(methods) for b in methods[i + 1 :]]
+    for keys in (("agreement", pair, measure) for pair in pairs for measure in _AGREEMENTS):
+        columns["/".join(keys)] = _Column(keys, numbers)
+    return columns
+
+
+def _method_columns(method: str, study: Mapping[str, Any], stages: int) -> dict[str, _Column]:
+    lime = method == "lime"
+    sizes = [str(size) for size in (study["features"] if lime else study["cells"])]
+    numbers = functools.partial(_numbers, shape=(stages,))
+    later = functools.partial(_numbers, shape=(stages - 1,))
+    columns = {
+        f"iou_box/{size}": _Column(("iou_box", size), numbers, may_lack=True)
+        for size in (sizes if lime else ["equal_area"])
+    }
+    columns |= {f"iou_clean/{size}": _Column(("iou_clean", size), later) for size in sizes}
+    if lime:
+        single = functools.partial(_numbers, shape=(1,))
+        columns |= {
+            f"iou_repeat/{size}": _Column(("iou_repeat", size), single, optional=True)
+            for size in sizes
+        }
+    for measure in (*_MEASURES, *(("segments", "score") if lime else ())):
+        columns[measure] = _Column((measure,), numbers)
+    points = functools.partial(_numbers, shape=(stages, 2))
+    columns["centroid"] = _Column(("centroid",), points)
+    if method in study.get("keep_maps", study["methods"]):
+        maps = functools.partial(_maps, shape=(stages, *study["grid"]))
+        columns["map"] = _Column(("map",), maps)
+    return columns
+
+
+def _converted(path: PathLike, name: str, convert: Converter, values: list[Any]) -> np.ndarray:
+    """All values at once; only if that fails, one by one to find the line."""
+    try:
+        return convert(values)
+    except (TypeError, ValueError) as error:
+        for number, value in enumerate(values, start=1):
+            try:
+                convert([value])
+            except (TypeError, ValueError) as found:
+                raise ValueError(f"{path}, line {number}: no valid {name} ({found}).") from found
+        raise ValueError(f"{path}: no valid {name} ({error}).") from error
+
+
+def _numbers(values: list[Any], shape: tuple[int, ...]) -> np.ndarray:
+    """Floats; None becomes NaN, for a single number or for a whole list."""
+    if shape:
+        values = [np.full(shape, np.nan) if value is None else value for value in values]
+    return _of_shape(np.array(values, np.float64), shape)
+
+
+def _integers(values: list[Any], shape: tuple[int, ...]) -> np.ndarray:
+    array = np.array(values)
+    if array.dtype.kind != "i":
+        raise TypeError(f"expected whole numbers, got {array.dtype.name}")
+    return _of_shape(array.astype(np.int64), shape)
+
+
+def _maps(values: list[Sequence[str]], shape: tuple[int, ...]) -> np.ndarray:
+    stages, size = shape[0], int(np.prod(shape[1:]))
+    maps = [binascii.a2b_base64(text) for texts in values for text in texts]
+    if {*map(len, values)} != {stages} or {*map(len, maps)} != {size}:
+        raise ValueError(f"expected {stages} maps of {size} cells")
+    return np.frombuffer(b"".join(maps), np.uint8).reshape(len(values), *shape)
+
+
+def _boxes(values: list[Any]) -> np.ndarray:
+    array = np.empty(len(values), object)
+    for image, boxes in enumerate(values):  # all at once, NumPy would look into the tuples
+        array[image] = tuple(tuple(map(float, _of_four(box))) for box in boxes)
+    return array
+
+
+def _of_four(box: Sequence[float]) -> Sequence[float]:
+    if len(box) != 4:
+        raise ValueError(f"expected boxes of 4 numbers, got {box}")
+    return box
+
+
+def _of_shape(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if array.shape[1:] != shape:
+        raise ValueError(f"expected shape {shape}, got {array.shape[1:]}")
+    return array
+
+
+def _lines(path: PathLike) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    number = 0
+    try:
+        for number, record in enumerate(read_record_lines(path, ("index",)), start=1):
+            yield number, record
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged after line {number}: {error}.") from error
+
+
+def _check_keys(value: Any, keys: tuple[str, ...], what: str) -> None:
+    missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+    if missing:
+        raise ValueError(f"{what}: it lacks {', '.join(missing)}.")
