@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from aad_tf.results import PathLike
-from analysis.runs import read_whole
-from analysis.tables import TextTable
+from analysis.records import Results, read_whole
+from analysis.tables import Table
 
 
-def build(results_dir: PathLike) -> TextTable | None:
+def build(results_dir: PathLike) -> Table | None:
     """A row for each summary in `results/ablations`, a column for each attack.
 
     Args:
@@ -31,10 +31,10 @@ def build(results_dir: PathLike) -> TextTable | None:
     if any(names != attacks[0] for names in attacks):
         raise ValueError("The summaries in ablations must share their attacks, in one order.")
     headings = ("weights α : β : γ", "losses", "epochs", "n", "clean", *attacks[0])
-    return TextTable(headings, tuple(_row(summary) for summary in summaries), left=2)
+    return Table(headings, [_row(summary) for summary in summaries], left=2)
 
 
-def page(table: TextTable) -> str:
+def page(table: Table) -> str:
     """The table as a Markdown page."""
     parts = [
         "# AAD with StepLL on MNIST: what each loss contributes",
@@ -57,3 +57,14 @@ def _row(summary: Mapping[str, Any]) -> tuple[str, ...]:
         cells.append(f"{100 * entry['robust_accuracy']:.1f} [{low:.1f}, {high:.1f}]")
     losses = config["defense"]["losses"]
     return (weights, losses, str(config["epochs"]), f"{first['count']:,}", *cells)
+
+
+def files(results: Results) -> dict[str, str | bytes]:
+    """The page, if any run is on record, by path in the results directory."""
+    table = build(results.root)
+    return {} if table is None else {"tables/ablation_losses_mnist.md": page(table)}
+
+
+def readme(results: Results) -> str:
+    """Nothing: the README speaks of the page in its own words."""
+    return ""

@@ -1,173 +1,109 @@
-"""What the paper's Table 5 says of its defences, confirmed or contradicted by the records."""
+"""What a paper says, confirmed or contradicted by records according to a stated rule."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aad_tf.metrics import Interval, wilson_interval
-from analysis.table_5 import Row, Table5
+from analysis.statistics import DASH, Estimate
+from analysis.tables import Table
 
 CONFIRMED, CONTRADICTED, UNDECIDED = "confirmed", "contradicted", "undecided"
 ABOVE, BELOW = "above", "below"
+NO_COMPARISON = "nothing to compare"
+# An interval from fewer images than this decides nothing.
+SMALLEST_GROUP = 10
 
-# (preset, preset it is compared with, columns by the paper's names)
-CLAIMS = (
-    ("aad_step_ll", "step_ll", ("FGSM", "IFGSM", "PGD30", "PGD100", "PGD5", "PGD20")),
-    ("aad_pgd", "madry", ("FGSM", "IFGSM", "PGD30", "PGD100", "PGD5", "PGD20")),
-    ("aad_pgd_short", "madry_short", ("FGSM", "IFGSM", "PGD30", "PGD100", "PGD5", "PGD20")),
+READING = (
+    "*Confirmed*: the 95 % interval of the difference lies on the paper's side of 0; "
+    "*contradicted*: on the other side; *undecided*: it contains 0, or a group has fewer than "
+    f"{SMALLEST_GROUP} images. Where the interval does not hold the number that the paper prints, "
+    "the verdict says so: an undecided difference may be 0 but is not the paper's, a confirmed one "
+    "is smaller or larger than it. Where the paper says nothing the words are *above* and *below* "
+    "0. Intervals are over images of one network, each on its own: they are not widened for the "
+    "number of comparisons."
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One comparison of two defences under one attack.
+    """One number and what the paper says of it.
 
     Attributes:
-        name: of the row.
-        other: name of the row it is compared with.
-        column: heading of the column.
-        difference: ours, in [-1, 1].
-        interval: its 95 % interval over the examples.
-        paired: True if the records pair the examples, False if only counts were there.
-        paper_difference: the paper's, in points, or None if it has no such cells.
+        statement: what is compared, e.g. `IoU with the box, succeeded - failed`, or a sentence.
+        estimate: ours; a difference unless `direction` is None.
+        direction: sign the paper gives it, 1 or -1; 0 where it says nothing; None for a number
+            that nothing is compared with.
+        paper: the paper's number in our unit, or None if it prints none.
+        percent: True for fractions, which are then shown in points.
+        headline: True for the few that the README shows.
+        says: the paper's words.
+        counts: images behind it, where they are more than the estimate's count.
     """
 
-    name: str
-    other: str
-    column: str
-    difference: float
-    interval: Interval
-    paired: bool
-    paper_difference: float | None
+    statement: str
+    estimate: Estimate
+    direction: int | None
+    paper: float | None = None
+    percent: bool = False
+    headline: bool = False
+    says: str = ""
+    counts: str = ""
+
+    @property
+    def side(self) -> str:
+        """`above` or `below` 0 where the interval lies there, `undecided`, or `NO_COMPARISON`."""
+        value, interval = self.estimate.value, self.estimate.interval
+        if value is None or interval is None:
+            return NO_COMPARISON
+        if interval.low <= 0 <= interval.high or self.estimate.count < SMALLEST_GROUP:
+            return UNDECIDED
+        return ABOVE if value > 0 else BELOW
 
     @property
     def verdict(self) -> str:
-        """On which side of 0 the interval lies: the paper's, the other, neither.
+        """The word that `READING` explains; a dash if nothing is compared."""
+        if self.direction is None:
+            return DASH
+        if self.side not in (ABOVE, BELOW) or self.direction == 0:
+            return self.side
+        return CONFIRMED if (self.side == ABOVE) == (self.direction > 0) else CONTRADICTED
 
-        Where the paper has no values, `above` or `below`.
-        """
-        if self.interval.low <= 0 <= self.interval.high:
-            return UNDECIDED
-        if not self.paper_difference:
-            return ABOVE if self.difference > 0 else BELOW
-        same_side = (self.difference > 0) == (self.paper_difference > 0)
-        return CONFIRMED if same_side else CONTRADICTED
+    def verdict_text(self) -> str:
+        """The verdict, and how ours stands to the paper's number where they differ for certain."""
+        verdict, value, interval = self.verdict, self.estimate.value, self.estimate.interval
+        if self.paper is None or value is None or interval is None:
+            return verdict
+        if self.estimate.count < SMALLEST_GROUP or interval.low <= self.paper <= interval.high:
+            return verdict
+        if verdict == UNDECIDED:
+            return f"{verdict}; the paper's {self.paper_text()} lies outside"
+        if verdict == CONFIRMED:
+            size = "smaller" if abs(value) < abs(self.paper) else "larger"
+            return f"{verdict}; {size} than the paper's"
+        return verdict
 
-    def sentence(self) -> str:
-        """The finding in one line, in points."""
-        low, high = (100 * bound for bound in self.interval)
-        text = f"{self.column}: {100 * self.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
-        if self.paper_difference is not None:
-            text += f", paper {self.paper_difference:+.1f}"
-        return f"{text}, {self.verdict}"
+    def ours_text(self) -> str:
+        """The number with its interval; fractions in points."""
+        if self.percent:
+            return self.estimate.percent(sign=True)
+        return self.estimate.text(sign=self.direction is not None)
 
-
-def findings(table: Table5) -> list[Finding]:
-    """All claims that the records of a table can speak to, in the order of `CLAIMS`.
-
-    Args:
-        table: of one data set.
-
-    Returns:
-        One finding for each pair of rows and each attack that both were run under.
-    """
-    found = []
-    for preset, other, columns in CLAIMS:
-        first, second = table.row(preset), table.row(other)
-        if first is None or second is None:
-            continue
-        for place, column in enumerate(table.columns):
-            if column.name in columns:
-                finding = _compare(first, second, place, column.heading)
-                found += [finding] if finding is not None else []
-    return found
+    def paper_text(self) -> str:
+        """The paper's number, or in which direction it says it lies, or a dash."""
+        if self.paper is not None:
+            return f"{100 * self.paper:+.1f}" if self.percent else f"{self.paper:+.3f}"
+        return {1: "above 0", -1: "below 0"}.get(self.direction or 0, DASH)
 
 
-def _compare(first: Row, second: Row, place: int, heading: str) -> Finding | None:
-    one, other = first.cells[place], second.cells[place]
-    if one.entry is None or other.entry is None or first.run is None or second.run is None:
-        return None
-    paper = None
-    if one.paper is not None and other.paper is not None:
-        paper = one.paper - other.paper
-    pairs = None
-    if first.run.records is not None and second.run.records is not None:
-        pairs = pair_counts(
-            first.run.robust[one.entry["attack"]], second.run.robust[other.entry["attack"]]
-        )
-    difference, interval = difference_interval(
-        (one.entry["robust"], one.entry["count"]),
-        (other.entry["robust"], other.entry["count"]),
-        pairs,
-    )
-    return Finding(first.name, second.name, heading, difference, interval, pairs is not None, paper)
-
-
-def pair_counts(first: dict[int, bool], second: dict[int, bool]) -> tuple[int, int, int, int]:
-    """How many examples both, only the first, only the second, and neither withstood.
+def findings_table(findings: Iterable[tuple[str, Finding]]) -> Table:
+    """Ours, the paper's and the verdict under each other.
 
     Args:
-        first: whether each example withstood, by its place in the data set.
-        second: the same of another network.
-
-    Raises:
-        ValueError: not the same examples.
+        findings: what stands in the first column, e.g. the number of the table, and the finding.
     """
-    if first.keys() != second.keys():
-        raise ValueError(
-            f"The two networks were not evaluated on the same examples ({len(first)} and "
-            f"{len(second)}). Evaluate both on the whole test set."
-        )
-    pairs = [(first[index], second[index]) for index in first]
-    return (
-        pairs.count((True, True)),
-        pairs.count((True, False)),
-        pairs.count((False, True)),
-        pairs.count((False, False)),
-    )
-
-
-def difference_interval(
-    first: tuple[int, int],
-    second: tuple[int, int],
-    pairs: tuple[int, int, int, int] | None = None,
-) -> tuple[float, Interval]:
-    """Difference of two proportions with Newcombe's score interval (1998), 95 %.
-
-    Args:
-        first: successes and trials.
-        second: successes and trials.
-        pairs: from `pair_counts` where both speak of the same examples; this narrows the
-            interval (Newcombe's method 10). None takes them as independent.
-
-    Returns:
-        The difference in [-1, 1], and its interval.
-
-    Example:
-        >>> difference_interval((56, 70), (48, 80))[1]  # independent; Newcombe: 0.0524, 0.3339
-        Interval(low=0.0524..., high=0.3338...)
-    """
-    share, other = first[0] / first[1], second[0] / second[1]
-    low, high = wilson_interval(*first)
-    other_low, other_high = wilson_interval(*second)
-    correlation = 0.0 if pairs is None else _correlation(*pairs)
-    difference = share - other
-    below = _spread(share - low, other_high - other, correlation)
-    above = _spread(high - share, other - other_low, correlation)
-    return difference, Interval(max(-1.0, difference - below), min(1.0, difference + above))
-
-
-def _spread(one: float, other: float, correlation: float) -> float:
-    return math.sqrt(max(0.0, one * one - 2 * correlation * one * other + other * other))
-
-
-def _correlation(both: int, first: int, second: int, neither: int) -> float:
-    """Newcombe's phi, with his continuity correction where it is positive."""
-    product = (both + first) * (second + neither) * (both + second) * (first + neither)
-    if product == 0:
-        return 0.0
-    excess = float(both * neither - first * second)
-    if excess > 0:
-        excess = max(excess - (both + first + second + neither) / 2, 0.0)
-    return excess / math.sqrt(product)
+    rows = [
+        (name, found.statement, found.ours_text(), found.paper_text(), found.verdict_text())
+        for name, found in findings
+    ]
+    return Table(("AAD table", "compared", "ours", "paper", "verdict"), rows, left=2)

@@ -1,74 +1,96 @@
-"""Plots of records beside the papers' values, drawn without a display."""
+"""Figures without a display, the same bytes each time."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from aad_tf.results import PathLike, write_atomically
-from analysis.table_5 import TITLES, Row, Table5
+from analysis.statistics import Estimate
 
 # Blue and orange of Okabe and Ito, told apart by the color-blind and, by shape, in gray.
 _OURS, _PAPER = "#0072B2", "#D55E00"
-_PANELS_A_LINE = 3
+_PANELS_PER_LINE = 3
 
 
-def plot_table_5(table: Table5, path: PathLike) -> None:
-    """Draws one panel a column of Table 5: ours as dots with intervals, the paper as diamonds.
+@dataclass(frozen=True)
+class Panel:
+    """One column of accuracies.
+
+    Attributes:
+        title: of the panel.
+        ours: measured, in [0, 1], one per row.
+        paper: printed, in percent, one per row; None where the paper has no value.
+    """
+
+    title: str
+    ours: Sequence[Estimate]
+    paper: Sequence[float | None]
+
+
+def empty_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches that needs no display."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    return file.getvalue()
+
+
+def accuracies(title: str, rows: Sequence[str], panels: Sequence[Panel]) -> Figure:
+    """Panels side by side: ours as dots with intervals, the paper's values as diamonds.
 
     Args:
-        table: of one data set.
-        path: PNG file to write; its directory must exist.
-
-    Raises:
-        OSError: the file cannot be written.
+        title: of the figure.
+        rows: names, from top to bottom.
+        panels: at least one.
     """
-    rows = table.rows
-    lines = -(-len(table.columns) // _PANELS_A_LINE)
-    figure = Figure(figsize=(11, lines * (0.9 + 0.32 * len(rows)) + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(lines, _PANELS_A_LINE, sharex=True, sharey=True, squeeze=False)
-    for panel in grid.flat[len(table.columns) :]:
-        panel.set_visible(False)
-    for place, column in enumerate(table.columns):
-        _panel(grid.flat[place], rows, place)
-        grid.flat[place].set_title(column.heading, fontsize=10)
-    for panel in grid[-1]:
-        panel.set_xlabel("accuracy, %")
-    figure.suptitle(f"AAD Table 5, {TITLES[table.dataset]}: accuracy under attack", fontsize=12)
+    lines = -(-len(panels) // _PANELS_PER_LINE)
+    figure = empty_figure(11, lines * (0.9 + 0.32 * len(rows)) + 0.6)
+    grid = figure.subplots(lines, _PANELS_PER_LINE, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        _draw(axes, rows, panel)
+    for axes in grid[-1]:
+        axes.set_xlabel("accuracy, %")
+    figure.suptitle(title, fontsize=12)
     handles = {}
-    for panel in grid.flat:
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+    for axes in grid.flat:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles[label] = handle
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2)
-    with write_atomically(Path(path)) as file:
-        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    return figure
 
 
-def _panel(panel: Axes, rows: tuple[Row, ...], place: int) -> None:
-    for height, row in enumerate(rows):
-        cell = row.cells[place]
-        if cell.paper is not None:
-            panel.plot(
-                cell.paper, height, "D", color=_PAPER, mfc="none", label="paper", clip_on=False
-            )
-        if cell.share is not None and cell.interval is not None:
-            share, low, high = (100 * number for number in (cell.share, *cell.interval))
-            panel.errorbar(
-                share,
+def _draw(axes: Axes, rows: Sequence[str], panel: Panel) -> None:
+    for height, (ours, paper) in enumerate(zip(panel.ours, panel.paper, strict=True)):
+        if paper is not None:
+            axes.plot(paper, height, "D", color=_PAPER, mfc="none", label="paper", clip_on=False)
+        if ours.value is not None and ours.interval is not None:
+            value, low, high = (100 * number for number in (ours.value, *ours.interval))
+            axes.errorbar(
+                value,
                 height,
-                xerr=[[max(0.0, share - low)], [max(0.0, high - share)]],
+                xerr=[[max(0.0, value - low)], [max(0.0, high - value)]],
                 fmt="o",
                 color=_OURS,
                 capsize=2,
                 label="ours, 95 % interval",
                 clip_on=False,
             )
-    panel.set_xlim(0, 100)
-    panel.set_ylim(len(rows) - 0.5, -0.5)
-    panel.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=8)
-    panel.grid(axis="x", color="0.9")
-    panel.spines[["top", "right"]].set_visible(False)
+    axes.set_title(panel.title, fontsize=10)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
+    axes.grid(axis="x", color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)

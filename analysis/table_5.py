@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aad_tf.attacks import parse_attack
-from aad_tf.metrics import Interval, wilson_interval
 from aad_tf.results import PathLike
-from analysis import paper_values
+from analysis import paper_values, plots
+from analysis.findings import Finding
 from analysis.paper_values import PaperTable
-from analysis.runs import Run, read_runs, same_attack
+from analysis.records import ResultRun, Results, read_runs, same_attack
+from analysis.statistics import (
+    DASH,
+    NOTHING,
+    Estimate,
+    difference_interval,
+    fraction,
+    pair_counts,
+)
+from analysis.tables import Table
 from train.configs import cifar10, digits, mnist
 from train.configs.presets import ROWS
 
 DATASETS = ("mnist", "cifar10", "digits")
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "scikit-learn digits"}
 NOT_RUN = "not run"
-
+READING = (
+    "Accuracy in percent on the test set, white box. *Ours* with its 95 % Wilson interval over the "
+    "n examples; *paper* is the printed value. Each row is one training run: intervals say nothing "
+    "of another seed."
+)
+COMPARING = (
+    "Differences in points, with Newcombe's 95 % interval over the same examples. *Confirmed*: the "
+    "interval lies on the paper's side of 0; *contradicted*: on the other; *undecided*: around 0."
+)
 _PRESETS = {"mnist": mnist.PRESETS, "cifar10": cifar10.PRESETS, "digits": digits.PRESETS}
 _ATTACKS = {"mnist": mnist.ATTACKS, "cifar10": cifar10.ATTACKS, "digits": digits.ATTACKS}
+_ITERATED = ("FGSM", "IFGSM", "PGD30", "PGD100", "PGD5", "PGD20")
+# (preset, preset it is compared with), under the attacks of `_ITERATED`.
+_COMPARED = (
+    ("aad_step_ll", "step_ll"),
+    ("aad_pgd", "madry"),
+    ("aad_pgd_short", "madry_short"),
+)
+_ATTACK_LABELS = {
+    "away_from_label": "true label",
+    "towards_least_likely": "the network's least likely class",
+}
+_SUCCESS_RULES = {
+    "any_iterate": "any iterate is misclassified",
+    "last_iterate": "the last iterate is misclassified",
+}
 
 
 @dataclass(frozen=True)
@@ -49,47 +81,37 @@ class Cell:
 
     Attributes:
         paper: the paper's value in percent, or None if it has none.
-        right: examples classified right, under attack if there is one; None if not run.
+        correct: examples classified correctly, under attack if there is one; None if not run.
         count: examples evaluated; None if not run.
         entry: the summary's entry of the attack, or None.
     """
 
     paper: float | None
-    right: int | None = None
+    correct: int | None = None
     count: int | None = None
     entry: Mapping[str, Any] | None = None
 
     @property
-    def share(self) -> float | None:
-        """Measured accuracy in [0, 1], or None if not run."""
-        return None if self.right is None or not self.count else self.right / self.count
-
-    @property
-    def interval(self) -> Interval | None:
-        """Its 95 % Wilson interval over the examples, or None if not run."""
-        if self.right is None or not self.count:
-            return None
-        return wilson_interval(self.right, self.count)
+    def accuracy(self) -> Estimate:
+        """Measured accuracy with its 95 % Wilson interval over the examples."""
+        return NOTHING if self.correct is None else fraction(self.correct, self.count or 0)
 
     def text(self) -> str:
         """`98.7 [98.5, 98.9]` in percent, or `not run`."""
-        share, interval = self.share, self.interval
-        if share is None or interval is None:
-            return NOT_RUN
-        return f"{100 * share:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+        return NOT_RUN if self.accuracy.value is None else self.accuracy.percent()
 
     def paper_text(self) -> str:
         """The paper's value, or a dash."""
-        return "–" if self.paper is None else f"{self.paper:.2f}"
+        return DASH if self.paper is None else f"{self.paper:.2f}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One defence: a preset, its run if there is one, and a cell a column."""
+    """One defence: a preset, its run if there is one, and a cell for each column."""
 
     preset: str
     name: str
-    run: Run | None
+    run: ResultRun | None
     cells: tuple[Cell, ...]
 
     @property
@@ -112,13 +134,14 @@ class Table5:
         """True if any row was run."""
         return any(row.run is not None for row in self.rows)
 
+    @property
+    def title(self) -> str:
+        """The data set as readers know it."""
+        return TITLES.get(self.dataset, self.dataset)
+
     def row(self, preset: str) -> Row | None:
         """The row of a preset, or None if it is not shown."""
         return next((row for row in self.rows if row.preset == preset), None)
-
-    def column(self, name: str) -> int:
-        """Place of a column by the paper's name of it."""
-        return [column.name for column in self.columns].index(name)
 
     def presets_not_run(self) -> list[str]:
         """Presets of this data set that no record speaks of."""
@@ -153,28 +176,53 @@ def build(results_dir: PathLike, dataset: str) -> Table5:
 
     Example:
         >>> build("results", "mnist").row("aad_step_ll").cells[0].text()
-        '99.0 [98.8, 99.2]'
+        '99.3 [99.1, 99.4]'
     """
     if dataset not in DATASETS:
         raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {dataset!r}.")
+    columns, paper = _columns(dataset)
+    runs = read_runs(results_dir, dataset, ROWS)
+    shown = _shown(runs, paper_values.TABLE_5["mnist" if paper is None else dataset])
+    rows = tuple(_row(preset, runs.get(preset), columns, paper) for preset in shown)
+    return Table5(dataset, columns, rows, () if paper is None else paper.notes)
+
+
+def of_run(run: ResultRun) -> Table5:
+    """The table of one run alone, with the paper's row of its preset if there is one.
+
+    Args:
+        run: e.g. from `records.read_own_run`.
+
+    Returns:
+        On a data set of `DATASETS` with its columns, else with the attacks that were run.
+    """
+    paper = None
+    if run.dataset in DATASETS:
+        columns, paper = _columns(run.dataset)
+    else:
+        attacks = (Column(entry["attack"], entry["threat_model"]) for entry in run.attacks)
+        columns = (Column("original", None), *attacks)
+    row = _row(run.preset, run, columns, paper)
+    return Table5(run.dataset, columns, (row,), () if paper is None else paper.notes)
+
+
+def _columns(dataset: str) -> tuple[tuple[Column, ...], PaperTable | None]:
+    """The paper's columns, and its values on that data set."""
     # Digits have MNIST's columns and no values in the paper.
     paper = paper_values.TABLE_5["mnist" if dataset == "digits" else dataset]
     attacks = [parse_attack(text).threat_model() for text in _ATTACKS[dataset]]
     columns = tuple(
         Column(name, model) for name, model in zip(paper.columns, [None, *attacks], strict=True)
     )
-    runs = read_runs(results_dir, dataset, ROWS)
-    printed = None if dataset == "digits" else paper
-    rows = tuple(_row(preset, runs, columns, printed) for preset in _shown(runs, paper))
-    return Table5(dataset, columns, rows, () if printed is None else printed.notes)
+    return columns, None if dataset == "digits" else paper
 
 
 def paper_row(preset: str) -> str:
-    """The paper's name of the row a preset reproduces or varies."""
-    return ROWS[preset].split(" (")[0]
+    """The paper's name of the row a preset reproduces or varies; that of others is their own."""
+    return ROWS.get(preset, preset).split(" (")[0]
 
 
-def _shown(runs: Mapping[str, Run], paper: PaperTable) -> list[str]:
+def _shown(runs: Mapping[str, ResultRun], paper: PaperTable) -> list[str]:
     """Presets that were run, and for a row of the paper without any its first preset."""
     covered = {paper_row(preset) for preset in runs}
     shown = []
@@ -189,12 +237,8 @@ def _shown(runs: Mapping[str, Run], paper: PaperTable) -> list[str]:
 
 
 def _row(
-    preset: str,
-    runs: Mapping[str, Run],
-    columns: tuple[Column, ...],
-    paper: PaperTable | None,
+    preset: str, run: ResultRun | None, columns: tuple[Column, ...], paper: PaperTable | None
 ) -> Row:
-    run = runs.get(preset)
     name = paper_row(preset)
     cells = []
     for column in columns:
@@ -203,19 +247,20 @@ def _row(
     return Row(preset, _title(preset, run), run, tuple(cells))
 
 
-def _title(preset: str, run: Run | None) -> str:
+def _title(preset: str, run: ResultRun | None) -> str:
     """The row's name, with what was reduced: part of the data, fewer epochs than the preset's."""
+    title = ROWS.get(preset, preset or "unnamed network")
     if run is None:
-        return ROWS[preset]
-    full = _PRESETS[run.dataset][preset].epochs
-    epochs = run.config.get("epochs", full)
+        return title
     notes = [run.part] if run.part else []
-    if epochs < full:
-        notes.append(f"{epochs} of {full} epochs")
-    return f"{ROWS[preset]} [{', '.join(notes)}]" if notes else ROWS[preset]
+    full = _PRESETS.get(run.dataset, {}).get(preset)
+    epochs = run.config.get("epochs")
+    if full is not None and epochs is not None and epochs < full.epochs:
+        notes.append(f"{epochs} of {full.epochs} epochs")
+    return f"{title} [{', '.join(notes)}]" if notes else title
 
 
-def _cell(run: Run | None, column: Column, paper: float | None) -> Cell:
+def _cell(run: ResultRun | None, column: Column, paper: float | None) -> Cell:
     if run is None or not run.attacks:
         return Cell(paper)
     if column.threat_model is None:
@@ -225,3 +270,355 @@ def _cell(run: Run | None, column: Column, paper: float | None) -> Cell:
     if entry is None:
         return Cell(paper)
     return Cell(paper, entry["robust"], entry["count"], entry)
+
+
+def accuracies(table: Table5) -> Table:
+    """Ours and the paper's values, one under the other, clean accuracy first."""
+    rows = []
+    for row in table.rows:
+        ours = [cell.text() for cell in row.cells]
+        rows.append((row.name, "ours", _examples(row.cells), *ours))
+        if row.in_paper:
+            rows.append(("", "paper", "", *(cell.paper_text() for cell in row.cells)))
+    headings = [column.heading for column in table.columns]
+    return Table(("defence", "", "n", *headings), rows, left=2)
+
+
+def _examples(cells: Iterable[Cell]) -> str:
+    counts = sorted({cell.count for cell in cells if cell.count})
+    return " to ".join(f"{count:,}" for count in counts) or DASH
+
+
+def threat_models(table: Table5) -> Table:
+    """What each column's attack may do; a further line where rows were attacked differently."""
+    rows = []
+    for number, column in enumerate(table.columns):
+        if column.threat_model is None:
+            continue
+        recorded: dict[str, list[str]] = {}
+        for row in table.rows:
+            entry = row.cells[number].entry
+            if entry is not None:
+                rule = entry["threat_model"].get("success", "")
+                recorded.setdefault(rule, []).append(row.preset)
+        for rule, presets in (recorded or {"": []}).items():
+            name = column.name if len(recorded) < 2 else f"{column.name} ({', '.join(presets)})"
+            fooled = _SUCCESS_RULES.get(rule, DASH)
+            rows.append((name, *_threat_cells(column.threat_model), fooled))
+    heads = ("attack", "norm", "ε in [0, 1]", "ε × 255", "steps × size", "start", "restarts")
+    return Table((*heads, "labels it uses", "fooled when"), rows, left=9)
+
+
+def _threat_cells(model: Mapping[str, Any]) -> tuple[str, ...]:
+    # Attacks of other kinds than gradient signs have no steps of one size, or no start.
+    steps, size = model.get("steps", DASH), model.get("step_size")
+    objective = model.get("objective", DASH)
+    return (
+        "l∞" if model.get("projected", True) else "l∞, rounds add up",
+        f"{model['epsilon']:.4g}",
+        f"{255 * model['epsilon']:.4g}",
+        str(steps) if size is None else f"{steps} × {size:.4g}",
+        "random" if model.get("random_start") else "clean image",
+        str(model.get("restarts", DASH)),
+        _ATTACK_LABELS.get(objective, objective),
+    )
+
+
+def training(table: Table5) -> Table | None:
+    """How the rows that were run were trained; None if none was."""
+    rows = [_training_cells(row.preset, row.run) for row in table.rows if row.run is not None]
+    heads = ("preset", "trained on", "epochs", "batch", "learning rate", "seed", "minutes")
+    return Table((*heads, "CPU cores", "data copy"), rows, left=2) if rows else None
+
+
+def _training_cells(preset: str, run: ResultRun) -> tuple[str, ...]:
+    config, record = run.config, run.training
+    starts = record.get("starts") or [{}]
+    minutes = f"{record['seconds'] / 60:.1f}" if "seconds" in record else DASH
+    if record and record.get("state") != "finished":
+        minutes += " (unfinished)"
+    data = record.get("dataset", {})
+    settings = (config.get(key, DASH) for key in ("epochs", "batch_size", "learning_rate", "seed"))
+    return (
+        preset,
+        trained_on(config.get("defense", {})),
+        *map(str, settings),
+        minutes,
+        str(starts[-1].get("cpu_cores") or DASH),
+        f"{data['source']} ({data['fingerprint']})" if data else DASH,
+    )
+
+
+def trained_on(defense: Mapping[str, Any]) -> str:
+    """A defence's config in words."""
+    kind, attack = defense.get("kind"), defense.get("attack", "")
+    if kind is None:
+        return DASH
+    if kind == "none":
+        return "clean images"
+    if kind == "adversarial":
+        clean = "in place of clean images" if defense.get("replace_clean") else "and clean images"
+        return f"{attack} {clean}"
+    if kind == "ensemble":
+        sources = ", ".join(defense.get("sources", ()))
+        return f"{attack} of itself and of {sources}, and clean images"
+    if kind == "aad":
+        weights = ":".join(f"{weight:g}" for weight in defense.get("weights", ()))
+        parts = "".join(f", {name} {part}" for name, part in defense["loss_parts"].items())
+        updates = ", one update a round" if defense.get("update_per_round") else ""
+        return f"AAD: {attack}, losses {defense['losses']}{parts}, {weights}{updates}"
+    return f"{kind}: {attack}" if attack else str(kind)
+
+
+def findings(table: Table5) -> list[tuple[str, Finding]]:
+    """What the paper says of its defences, for each pair of rows that records can speak to.
+
+    Args:
+        table: of one data set.
+
+    Returns:
+        Names of both rows, and a finding for each attack that both were run under.
+    """
+    found = []
+    for preset, other in _COMPARED:
+        first, second = table.row(preset), table.row(other)
+        if first is None or second is None:
+            continue
+        for number, column in enumerate(table.columns):
+            if column.name in _ITERATED:
+                finding = _compare(first, second, number, column.heading)
+                found += [(f"{first.name} against {second.name}", finding)] if finding else []
+    return found
+
+
+def _compare(first: Row, second: Row, number: int, heading: str) -> Finding | None:
+    one, other = first.cells[number], second.cells[number]
+    if one.entry is None or other.entry is None or first.run is None or second.run is None:
+        return None
+    paper = None
+    if one.paper is not None and other.paper is not None:
+        paper = (one.paper - other.paper) / 100
+    pairs = None
+    if first.run.records is not None and second.run.records is not None:
+        pairs = pair_counts(
+            first.run.robust[one.entry["attack"]], second.run.robust[other.entry["attack"]]
+        )
+    difference = difference_interval(
+        (one.entry["robust"], one.entry["count"]),
+        (other.entry["robust"], other.entry["count"]),
+        pairs,
+    )
+    direction = (paper is not None and paper > 0) - (paper is not None and paper < 0)
+    return Finding(heading, difference, direction, paper, percent=True)
+
+
+def finding_lines(table: Table5) -> list[str]:
+    """Findings as a Markdown list, one item for each pair of rows and within it for each attack."""
+    pairs: dict[str, list[str]] = {}
+    for rows, finding in findings(table):
+        printed = "" if finding.paper is None else f", paper {finding.paper_text()}"
+        line = f"  - {finding.statement}: {finding.ours_text()}{printed}, {finding.verdict}"
+        pairs.setdefault(rows, []).append(line)
+    if not pairs:
+        return ["Not decided yet: the rows to compare have not been run."]
+    return [line for rows, lines in pairs.items() for line in (f"- {rows}", *lines)]
+
+
+def warning_lines(table: Table5) -> list[str]:
+    """The evaluations' signs of gradient masking as a Markdown list."""
+    lines = [
+        f"- {row.name}: {warning}"
+        for row in table.rows
+        if row.run is not None
+        for warning in row.run.warnings
+    ]
+    if lines or not table.has_runs:
+        return lines
+    return ["The evaluations found none."]
+
+
+def further_attacks(table: Table5) -> Table | None:
+    """Recorded attacks beyond the paper's columns; None if there are none."""
+    rows = []
+    for row, entry in table.further_attacks():
+        cell = Cell(None, entry["robust"], entry["count"], entry)
+        model = entry["threat_model"]
+        fooled = _SUCCESS_RULES.get(model.get("success", ""), DASH)
+        names = (row.name, entry["attack"], f"{cell.count:,}", cell.text())
+        rows.append((*names, *_threat_cells(model)[:3], fooled))
+    heads = ("defence", "attack", "n", "accuracy", "norm", "ε in [0, 1]", "ε × 255", "fooled when")
+    return Table(heads, rows, left=2) if rows else None
+
+
+_SHARE_KEYS = ("ours_percent", "low_percent", "high_percent")
+_THREAT_KEYS = (
+    *("norm", "epsilon", "epsilon_255", "projected", "steps", "step_size"),
+    *("random_start", "restarts", "objective", "success"),
+)
+_CSV = (
+    *("dataset", "preset", "defence", "column", "attack", "status"),
+    *("paper_percent", *_SHARE_KEYS, "right", "count"),
+    *_THREAT_KEYS,
+    *("seed", "epochs", "training_seconds", "data_source", "data_fingerprint"),
+)
+
+
+def csv_of(table: Table5) -> str:
+    """One line per cell, threat model and training included."""
+    lines = []
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            values = _csv_values(table.dataset, row, column, cell)
+            lines.append([values.get(name) for name in _CSV])
+    return Table(_CSV, lines).csv()
+
+
+def _csv_values(dataset: str, row: Row, column: Column, cell: Cell) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "dataset": dataset,
+        "preset": row.preset,
+        "defence": row.name,
+        "column": column.name,
+        "paper_percent": cell.paper,
+        "right": cell.correct,
+        "count": cell.count,
+        "status": NOT_RUN if cell.correct is None else "run",
+        "attack": cell.entry["attack"] if cell.entry else None,
+    }
+    accuracy = cell.accuracy
+    if accuracy.value is not None and accuracy.interval is not None:
+        percents = (f"{100 * number:.4f}" for number in (accuracy.value, *accuracy.interval))
+        values |= dict(zip(_SHARE_KEYS, percents, strict=True))
+    model = cell.entry["threat_model"] if cell.entry else column.threat_model or {}
+    values |= {key: model.get(key) for key in _THREAT_KEYS}
+    if row.run is not None:
+        data = row.run.training.get("dataset", {})
+        values |= {key: row.run.config.get(key) for key in ("seed", "epochs")}
+        values["training_seconds"] = row.run.training.get("seconds")
+        values["data_source"] = data.get("source")
+        values["data_fingerprint"] = data.get("fingerprint")
+    return values
+
+
+def page(table: Table5) -> str:
+    """Table 5 of one data set with everything needed to read it, as a Markdown page."""
+    warnings = warning_lines(table)
+    parts = [
+        f"# AAD Table 5, {table.title}",
+        "Made by `python -m analysis.report` from `results/robustness` and `results/runs`.",
+        READING,
+        accuracies(table).markdown(),
+        *_not_run(table),
+        "## Signs of gradient masking",
+        "\n".join(warnings) or "Nothing has been run.",
+        "## Does AAD stand above adversarial training?",
+        COMPARING,
+        "\n".join(finding_lines(table)),
+        *_behind(table),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def own_page(table: Table5) -> str:
+    """The reader's own run beside the paper's row, as Markdown; `table` is from `of_run`."""
+    warnings = warning_lines(table)
+    beside = [] if any(row.in_paper for row in table.rows) else ["The paper has no such row."]
+    parts = [
+        f"# {table.rows[0].name} on {table.title}, beside AAD Table 5",
+        READING,
+        accuracies(table).markdown(),
+        *beside,
+        "## Signs of gradient masking",
+        "\n".join(warnings),
+        *_behind(table),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _behind(table: Table5) -> list[str]:
+    """Threat models, what else was run, training, notes."""
+    parts = [
+        "## Threat models",
+        threat_models(table).markdown(),
+        "Every attack reads the network's own gradients and starts from examples classified right.",
+    ]
+    further, trained = further_attacks(table), training(table)
+    if further is not None:
+        parts += ["## Further attacks", further.markdown()]
+    if trained is not None:
+        parts += ["## Training", trained.markdown()]
+    if table.notes:
+        parts += ["## Notes on the paper's values", "\n".join(f"- {n}" for n in table.notes)]
+    return parts
+
+
+def _not_run(table: Table5) -> list[str]:
+    presets = ", ".join(f"`{preset}`" for preset in table.presets_not_run())
+    return [f"Presets not run: {presets}."] if presets else []
+
+
+def tables(results: Results) -> list[Table5]:
+    """MNIST's table always, the others once something was run."""
+    built = [build(results.root, dataset) for dataset in DATASETS]
+    return [table for table in built if table.has_runs or table.dataset == "mnist"]
+
+
+def files(results: Results) -> dict[str, str | bytes]:
+    """Pages, CSV, LaTeX and plots of all data sets, by path in the results directory."""
+    made: dict[str, str | bytes] = {}
+    for table in results.once(tables):
+        name = f"table_5_{table.dataset}"
+        caption = (
+            f"Accuracy in percent under attack on {table.title}, ours with 95 % Wilson intervals "
+            f"over the test examples, and as printed in AAD Table 5."
+        )
+        made[f"tables/{name}.md"] = page(table)
+        made[f"tables/{name}.csv"] = csv_of(table)
+        label = f"tab:{name}".replace("_", "-")
+        made[f"tables/{name}.tex"] = accuracies(table).latex(caption, label)
+        if table.has_runs:
+            made[f"figures/{name}.png"] = plots.png(figure(table))
+    return made
+
+
+def figure(table: Table5) -> plots.Figure:
+    """One panel for each column: ours as dots with intervals, the paper's as diamonds."""
+    cells = [[row.cells[number] for row in table.rows] for number in range(len(table.columns))]
+    panels = [
+        plots.Panel(
+            column.heading,
+            [cell.accuracy for cell in column_cells],
+            [cell.paper for cell in column_cells],
+        )
+        for column, column_cells in zip(table.columns, cells, strict=True)
+    ]
+    title = f"AAD Table 5, {table.title}: accuracy under attack"
+    return plots.accuracies(title, [row.name for row in table.rows], panels)
+
+
+def readme(results: Results) -> str:
+    """The tables with warnings and findings, for the README's block."""
+    built = results.once(tables)
+    parts = [READING, *(_section(table) for table in built if table.dataset != "digits")]
+    if any(table.dataset == "digits" for table in built):
+        link = "results/tables/table_5_digits.md"
+        parts.append(f"The same defences on the embedded digits: [{link}]({link}).")
+    return "\n\n".join(parts)
+
+
+def _section(table: Table5) -> str:
+    warnings = warning_lines(table)
+    name = f"table_5_{table.dataset}"
+    parts = [
+        f"### {table.title}",
+        accuracies(table).markdown(),
+        *_not_run(table),
+        *(["Signs of gradient masking:", "\n".join(warnings)] if warnings else []),
+        f"Does AAD stand above adversarial training? {COMPARING}",
+        "\n".join(finding_lines(table)),
+        f"Threat models, training settings and times, and what the paper leaves open: "
+        f"[results/tables/{name}.md](results/tables/{name}.md).",
+    ]
+    if table.has_runs:
+        parts.append(f"![Accuracy under attack, ours and the paper's](results/figures/{name}.png)")
+    return "\n\n".join(parts)

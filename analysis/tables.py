@@ -1,8 +1,9 @@
-"""Tables of text as Markdown, CSV and LaTeX."""
+"""One table, written as Markdown, CSV, LaTeX and HTML."""
 
 from __future__ import annotations
 
 import csv
+import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,26 +29,32 @@ _LATEX = {
 
 
 @dataclass(frozen=True)
-class TextTable:
-    """A table whose cells are text.
+class Table:
+    """Headings and rows.
 
     Attributes:
         columns: headings.
-        rows: cells, as many in each row as there are headings.
+        rows: cells, as many in each row as there are headings: text, or numbers where only the
+            CSV is asked for; None is an empty cell.
         left: how many leading columns hold names; the others hold numbers and align right.
 
+    Raises:
+        ValueError: a row of another length.
+
     Example:
-        >>> print(TextTable(("a", "b"), (("x", "1"),)).markdown())
+        >>> print(Table(("a", "b"), [("x", "1")]).markdown())
         | a | b |
         |---|--:|
         | x | 1 |
     """
 
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
     left: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(self.columns))
+        object.__setattr__(self, "rows", tuple(tuple(row) for row in self.rows))
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"Row {row} has {len(row)} cells for {len(self.columns)} columns.")
@@ -55,8 +62,18 @@ class TextTable:
     def markdown(self) -> str:
         """GitHub's pipe table, without a line break at its end."""
         ruler = ["---" if i < self.left else "--:" for i in range(len(self.columns))]
-        lines = [_markdown_row(self.columns), f"|{'|'.join(ruler)}|"]
-        return "\n".join([*lines, *map(_markdown_row, self.rows)])
+        lines = [
+            " | ".join(_text(cell).replace("|", "\\|") for cell in row)
+            for row in (self.columns, *self.rows)
+        ]
+        head, *rest = (f"| {line} |" for line in lines)
+        return "\n".join([head, f"|{'|'.join(ruler)}|", *rest])
+
+    def csv(self) -> str:
+        """Headings and rows; None becomes an empty field."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
+        return text.getvalue()
 
     def latex(self, caption: str, label: str) -> str:
         """A `table` environment with booktabs rules.
@@ -66,6 +83,10 @@ class TextTable:
             label: name for `\\ref`.
         """
         alignment = "l" * self.left + "r" * (len(self.columns) - self.left)
+        head, *rows = (
+            " & ".join(escape_latex(_text(cell)) for cell in row) + r" \\"
+            for row in (self.columns, *self.rows)
+        )
         return "\n".join(
             [
                 "% Needs \\usepackage{booktabs}.",
@@ -75,9 +96,9 @@ class TextTable:
                 rf"\label{{{label}}}",
                 rf"\begin{{tabular}}{{{alignment}}}",
                 r"\toprule",
-                _latex_row(self.columns),
+                head,
                 r"\midrule",
-                *map(_latex_row, self.rows),
+                *rows,
                 r"\bottomrule",
                 r"\end{tabular}",
                 r"\end{table}",
@@ -85,19 +106,16 @@ class TextTable:
             ]
         )
 
-
-def csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows as CSV with a heading; None becomes an empty field.
-
-    Example:
-        >>> csv_text(["a", "b"], [[1, None]])
-        'a,b\\n1,\\n'
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
+    def html(self) -> str:
+        """A `<table>`; numbers align right."""
+        lines = ["<table>"]
+        for number, row in enumerate((self.columns, *self.rows)):
+            tag = "td" if number else "th"
+            styles = ["" if i < self.left else ' align="right"' for i in range(len(row))]
+            cells = zip(styles, row, strict=True)
+            line = "".join(f"<{tag}{style}>{html.escape(_text(c))}</{tag}>" for style, c in cells)
+            lines.append(f"<tr>{line}</tr>")
+        return "\n".join([*lines, "</table>"])
 
 
 def escape_latex(text: str) -> str:
@@ -105,9 +123,5 @@ def escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(map(escape_latex, cells)) + r" \\"
+def _text(cell: object) -> str:
+    return "" if cell is None else str(cell)

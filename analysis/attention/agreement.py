@@ -1,36 +1,13 @@
-"""Do Grad-CAM, Grad-CAM++ and LIME look at the same place, and lead to the same conclusions?"""
+"""Do Grad-CAM, Grad-CAM++ and LIME look at the same cells, and lead to the same conclusions?"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from aad_tf.records.columns import AttentionRecords
-from analysis.attention.comparing import mean_difference, mean_estimate
-from analysis.attention.intervals import Estimate, Groups
-from analysis.attention.null import expected_random_iou
-
-# The IoU of the records' `agreement` is over so many of the highest cells.
-CELLS = 10
-TITLES = {"grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++", "lime": "LIME"}
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How well the maps of two methods agree, over images classified right.
-
-    Attributes:
-        first: name of a method.
-        second: name of another.
-        stage: 0 for clean images, k after round k.
-        rank_correlation: Spearman's, over grid cells; maps without differences are left out.
-        iou: of the ten highest cells of both.
-    """
-
-    first: str
-    second: str
-    stage: int
-    rank_correlation: Estimate
-    iou: Estimate
+from analysis.attention.caption import TOP_CELLS, method_name
+from analysis.statistics import Groups, compare, expected_random_iou, mean
+from analysis.tables import Table
 
 
 @dataclass(frozen=True)
@@ -50,31 +27,28 @@ class Conclusion:
     groups: Groups
 
 
-def agreements(run: AttentionRecords) -> list[Agreement]:
-    """Agreement of each two methods of the records, on clean images and after each round."""
+def agreement_table(run: AttentionRecords) -> Table:
+    """Agreement of each two methods, on clean images and after each round, over I_att.
+
+    Maps without differences have no rank correlation and are left out of it.
+    """
+    height, width = run.study["grid"]
+    count = min(TOP_CELLS, height * width)
+    chance = f"{expected_random_iou(height * width, count, count):.3f}"
+    rows = []
     pairs = [(a, b) for i, a in enumerate(run.methods) for b in run.methods[i + 1 :]]
-    found = []
     for first, second in pairs:
         correlation = run.agreement(first, second, "rank_correlation")[run.correct]
         iou = run.agreement(first, second, "iou")[run.correct]
-        found += [
-            Agreement(
-                first,
-                second,
-                stage,
-                mean_estimate(correlation[:, stage]),
-                mean_estimate(iou[:, stage]),
-            )
-            for stage in range(run.rounds + 1)
-        ]
-    return found
-
-
-def chance_iou(run: AttentionRecords) -> float:
-    """IoU of ten cells and ten others drawn at random."""
-    total = int(run.study["grid"][0] * run.study["grid"][1])
-    count = min(CELLS, total)
-    return expected_random_iou(total, count, count)
+        names = f"{method_name(first)}, {method_name(second)}"
+        for stage in range(run.rounds + 1):
+            overlap = mean(iou[:, stage], skip_nan=True)
+            ranks = mean(correlation[:, stage], skip_nan=True)
+            image = f"round {stage}" if stage else "clean"
+            texts = (f"{overlap.count:,}", ranks.text(), overlap.text(), chance)
+            rows.append((names, image, *texts))
+    heads = ("methods", "image", "n", "rank correlation", "IoU, top 10 cells", "by chance")
+    return Table(heads, rows, left=2)
 
 
 def conclusions(run: AttentionRecords, round_number: int = 1) -> list[Conclusion]:
@@ -93,13 +67,13 @@ def conclusions(run: AttentionRecords, round_number: int = 1) -> list[Conclusion
     for method in run.methods:
         features = [str(count) for count in run.study["features"]]
         box_sizes = features if method == "lime" else ["equal_area"]
-        clean_sizes = features if method == "lime" else [str(CELLS)]
+        clean_sizes = features if method == "lime" else [str(TOP_CELLS)]
         columns = [("box", size, run.iou_box(method, size)[:, 0]) for size in box_sizes]
         columns += [
             ("clean", size, run.iou_clean(method, size)[:, round_number - 1])
             for size in clean_sizes
         ]
         for measure, size, values in columns:
-            groups = mean_difference(values[succeeded], values[failed])
+            groups = compare(values[succeeded], values[failed], skip_nan=True)
             found.append(Conclusion(method, measure, size, groups))
     return found

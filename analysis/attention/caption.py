@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from aad_tf.attacks import attack_from_record
 from aad_tf.records.columns import AttentionRecords
+from aad_tf.types import Bounds
+from analysis.records import objective_of
 
 _AIMS = {
     "towards_least_likely": "towards the class the network finds least likely, anew each round",
@@ -25,8 +27,8 @@ _SPLITS = {
         "test": "the published validation split",
     }
 }
-# The cells kept where a table keeps one number of them.
-MAIN_CELLS = 10
+# The highest cells that make an area, where one number of them is kept.
+TOP_CELLS = 10
 _METHODS = {"grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++", "lime": "LIME"}
 _SPLIT_ORDER = ("train", "validation", "test")
 
@@ -76,7 +78,7 @@ def data_fact(run: AttentionRecords) -> str:
 
 def counts_fact(run: AttentionRecords) -> str:
     """Accuracy on clean images, the size of I_att and how much of it has no box."""
-    right, boxless = int(run.correct.sum()), int((run.correct & ~run.has_box).sum())
+    correct, boxless = int(run.correct.sum()), int((run.correct & ~run.has_box).sum())
     parts = [f"{name} {100 * run.correct[m].mean():.1f} %" for name, m in single_splits(run)]
     by_split = f" ({', '.join(parts)})" if len(parts) > 1 else ""
     boxes = "All of them have a box of their class."
@@ -85,10 +87,9 @@ def counts_fact(run: AttentionRecords) -> str:
             f"{boxless:,} of them have no box of their class and are left out where a box is "
             f"needed."
         )
-    return (
-        f"Accuracy on clean images {100 * right / max(len(run), 1):.1f} %{by_split}; the {right:,} "
-        f"images right of {len(run):,} are I_att. {boxes}"
-    )
+    accuracy = f"{100 * correct / max(len(run), 1):.1f} %{by_split}"
+    attacked = f"the {correct:,} images right of {len(run):,} are I_att"
+    return f"Accuracy on clean images {accuracy}; {attacked}. {boxes}"
 
 
 def attack_fact(study: Mapping[str, Any], round_number: int | None = None) -> str:
@@ -104,44 +105,25 @@ def attack_fact(study: Mapping[str, Any], round_number: int | None = None) -> st
     kept = "projected into the budget" if attack["projected"] else "steps add up, no projection"
     start = ", from a random start" if attack.get("random_start") else ""
     which = f"round {rounds} of {study['rounds']}" if round_number else f"{rounds} rounds"
+    low, high = attack.get("bounds", (0.0, 1.0))
     return (
         f"Attack: {attack['attack']}, white box, l∞; {which}, step size "
-        f"{255 * unit_step(attack):.3g}/255, total ε {reach:.4f} in [0, 1] = "
+        f"{255 * attack['step_size'] / (high - low):.3g}/255, total ε {reach:.4f} in [0, 1] = "
         f"{255 * reach:.3g}/255 ({kept}{start}); {aim(attack)}."
     )
 
 
 def aim(attack: Mapping[str, Any]) -> str:
     """What an attack descends and whose labels it uses, in words."""
-    plain, augmented = base_objective(attack), sigma(attack)
-    text = _AIMS.get(plain, plain)
-    return text if augmented is None else f"{text}, attention-augmented (A3) with σ {augmented:g}"
-
-
-def base_objective(attack: Mapping[str, Any]) -> str:
-    """The objective without A3, e.g. `away_from_label` of `a3(away_from_label, sigma=10)`."""
-    objective = str(attack["objective"])
-    return objective if sigma(attack) is None else objective.removeprefix("a3(").split(",")[0]
-
-
-def sigma(attack: Mapping[str, Any]) -> float | None:
-    """Weight of the attention term of A3; None for a plain attack."""
-    match = re.search(r"^a3\(.*sigma=([-+.\de]+)", str(attack["objective"]))
-    return float(match.group(1)) if match else None
-
-
-def unit_step(attack: Mapping[str, Any]) -> float:
-    """Size of a step where images range over [0, 1]."""
-    low, high = attack.get("bounds", (0.0, 1.0))
-    return attack["step_size"] / (high - low)
+    objective, sigma = objective_of(attack)
+    text = _AIMS.get(objective, objective)
+    return text if sigma is None else f"{text}, attention-augmented (A3) with σ {sigma:g}"
 
 
 def total_epsilon(attack: Mapping[str, Any], rounds: int) -> float:
     """l-inf distance an attack may go in so many rounds, where images range over [0, 1]."""
-    budget = attack["epsilon_255"] / 255 if attack["projected"] else 1.0
-    if attack.get("random_start"):
-        return budget
-    return min(budget, rounds * unit_step(attack))
+    bounds = Bounds(*attack.get("bounds", (0.0, 1.0)))
+    return attack_from_record(attack).epsilon_after(rounds, bounds)
 
 
 def method_name(method: str) -> str:
@@ -164,7 +146,7 @@ def gradient_method(run: AttentionRecords) -> str:
 def main_cells(run: AttentionRecords) -> int:
     """The number of cells that Tables 4 and 9 keep: 10, or the first recorded."""
     sizes = [int(size) for size in run.study["cells"]]
-    return MAIN_CELLS if MAIN_CELLS in sizes else sizes[0]
+    return TOP_CELLS if TOP_CELLS in sizes else sizes[0]
 
 
 def single_splits(run: AttentionRecords) -> list[tuple[str, np.ndarray]]:

@@ -1,183 +1,531 @@
-"""One page of findings on attention under attack, made from the records."""
+"""One page of findings on attention under attack, made from the records.
+
+Its sentences are written by hand, about the network `WRITTEN_ABOUT`; numbers are filled in from the
+records. What a sentence claims, e.g. that a difference lies below 0, is checked against them, and
+`StaleSentenceError` names a sentence that they no longer support. Other networks get the same
+comparisons under plain names.
+"""
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from aad_tf.records.columns import AttentionRecords
-from aad_tf.results import PathLike, write_atomically
-from analysis.attention import augmented, null, plots, statements, statements_boxes
-from analysis.attention.aligned import ATTACKS, Aligned, align
-from analysis.attention.caption import facts
-from analysis.attention.claims import READING
-from analysis.attention.details import details
-from analysis.attention.files import NetworkFiles, find_networks
-from analysis.attention.finding import NOT_SEEN, Finding, findings_table
-from analysis.attention.intervals import DASH
-from analysis.findings import CONFIRMED, CONTRADICTED, UNDECIDED
-from analysis.tables import TextTable
+from analysis import plots
+from analysis.attention import agreement, chance_baselines, flips, matched, regression, scatter
+from analysis.attention import findings_prose as prose
+from analysis.attention import plots as attention_plots
+from analysis.attention.caption import TOP_CELLS, facts, method_name, single_splits
+from analysis.attention.chance_baselines import DISC, OTHERS, RANDOM, BoxChance
+from analysis.attention.matched import LOW_IOU, RULE, MatchedComparison
+from analysis.attention.regression import Regression
+from analysis.attention.table_9 import ROLES, ROUNDS, Aligned, align
+from analysis.attention.tables_1_2 import paper_rates
+from analysis.findings import (
+    CONFIRMED,
+    CONTRADICTED,
+    NO_COMPARISON,
+    SMALLEST_GROUP,
+    UNDECIDED,
+    Finding,
+)
+from analysis.paper_values import TABLE_1, TABLE_3, TABLE_7, TABLE_8, PaperTable
+from analysis.records import Network, Results
+from analysis.statistics import DASH, NOTHING, Estimate, Groups, compare, mean
+from analysis.tables import Table
 
 PAGE = "attention_findings.md"
-LIMITS = (
-    "How far this goes: one data set, one kind of network and one training seed; intervals speak "
-    "of further images, not of further networks. Attention and success are observed together: "
-    "matching on confidence and box area takes these two away as explanations, no others, so "
-    "nothing here shows that attention causes a label to flip or to stay. Success is judged after "
-    "round 1, unless a row says otherwise, and differences are succeeded minus failed; n counts "
-    f"images, succeeded / failed. {READING} *{NOT_SEEN.capitalize()}*: there is nothing to compare."
-)
-_PLOTS: dict[str, tuple[str, Callable[[AttentionRecords, PathLike], None]]] = {
-    "iou_distributions": ("IoU by success", plots.plot_iou_distributions),
-    "success_by_iou": ("Success by IoU, confidence fixed", plots.plot_success_by_iou),
-    "iou_rounds": ("IoU over rounds, with chance", plots.plot_iou_rounds),
-    "scatter": ("Scatter over rounds", plots.plot_scatter),
-}
 _SOURCE = re.compile(r" \(((?:Table|Sec\.) [\d.]+)\)$")
-_VERDICTS = (CONFIRMED, CONTRADICTED, UNDECIDED, NOT_SEEN)
 
 
-@dataclass(frozen=True)
+class StaleSentenceError(ValueError):
+    """A sentence of the page says what the records do not support."""
+
+
+@dataclass(frozen=True, eq=False)
 class Studied:
-    """What the page is made from.
+    """What the page is made from, and what is worked out of it once.
 
     Attributes:
         found: the network that the findings are about.
         run: its records under StepLL.
-        explained: its records with several methods of attention, or None.
-        a3: its attacks with and without A3, or None.
         networks: all networks studied under StepLL, by name.
     """
 
-    found: NetworkFiles
+    found: Network
     run: AttentionRecords
-    explained: AttentionRecords | None
-    a3: Aligned | None
     networks: Sequence[tuple[str, AttentionRecords]]
 
+    @property
+    def is_written_about(self) -> bool:
+        """Whether the sentences of this page speak of this network."""
+        return self.found.name == prose.WRITTEN_ABOUT
 
-def generate(results_dir: PathLike) -> list[Path]:
-    """Writes the page and its plots, each file whole or not at all.
+    @property
+    def explained(self) -> AttentionRecords | None:
+        """Its records with several methods of attention, or None."""
+        return self.found.load("lime")
+
+    @functools.cached_property
+    def a3(self) -> Aligned | None:
+        """Its attacks with and without A3, or None."""
+        return align(self.found.load_all(ROLES))
+
+    @functools.cached_property
+    def chance(self) -> BoxChance:
+        """Chance levels of the IoU with the box."""
+        return chance_baselines.box_chance(self.run)
+
+    @functools.cached_property
+    def matched(self) -> dict[str, MatchedComparison]:
+        """Successful and failed attacks, all and matched, by what is compared."""
+        columns = {
+            "IoU with the box": self.run.iou_box()[:, 0],
+            f"IoU with the clean attention, {TOP_CELLS} cells": self.run.iou_clean()[:, 0],
+        }
+        return {
+            name: matched.compare_outcomes(self.run, values) for name, values in columns.items()
+        }
+
+    @functools.cached_property
+    def low(self) -> MatchedComparison:
+        """Success on images of low IoU with the box and on others, all and matched."""
+        return matched.compare_low(self.run)
+
+    @functools.cached_property
+    def regressions(self) -> dict[str, Regression]:
+        """Regressions of success by measure; none without two images of both outcomes."""
+        box, clean = self.run.iou_box()[:, 0], self.run.iou_clean()[:, 0]
+        columns = {
+            "IoU with the box": box,
+            f"IoU with the box below {LOW_IOU} (yes or no)": box < LOW_IOU,
+            f"IoU with the clean attention, {TOP_CELLS} cells": clean,
+        }
+        found = {name: regression.regress(self.run, column) for name, column in columns.items()}
+        known = {name: one for name, one in found.items() if one is not None}
+        return known if len(known) == len(columns) else {}
+
+    def say(
+        self,
+        measure: str,
+        measured: Estimate | Groups,
+        says: str,
+        direction: int,
+        paper: float | None = None,
+        *,
+        counts: str = "",
+        **words: object,
+    ) -> Finding:
+        """A finding in the words of `SENTENCES`, if they are written about this network.
+
+        Args:
+            measure: a key of `SENTENCES`.
+            measured: the number, or two groups, whose difference it is and whose means are shown.
+            says: what the paper says.
+            direction: the sign that the paper gives the number.
+            paper: the paper's number, if it prints one.
+            counts: images behind it, where they are more than the estimate's count.
+            **words: what stands in braces in the sentence.
+
+        Raises:
+            StaleSentenceError: the records put the number elsewhere than the sentence does.
+        """
+        side, sentence = prose.SENTENCES[measure]
+        means = ""
+        if isinstance(measured, Groups):
+            number, first, second = measured.difference, measured.first, measured.second
+            if first.value is not None and second.value is not None:
+                means, counts = f": {first.value:.3f} against {second.value:.3f}", measured.counts
+        else:
+            number = measured
+        text = measure[0].upper() + measure[1:]
+        if self.is_written_about:
+            check_sentence(sentence, side, number)
+            text = sentence
+        text = f"{text.format(**words)}{means}."
+        return Finding(text, number, direction, paper, says=says, counts=counts)
+
+
+def check_sentence(sentence: str, side: str, estimate: Estimate) -> None:
+    """Fails where the records do not put a number where a sentence says it lies.
 
     Args:
-        results_dir: the directory that holds `attention`; `figures` is made in it.
-
-    Returns:
-        The files written; none if no network was studied under StepLL.
+        sentence: of the page.
+        side: `above` or `below` 0, or `undecided`.
+        estimate: what it speaks of.
 
     Raises:
-        FileNotFoundError: records without a summary.
-        ValueError: damaged records, or records that do not belong together.
-        OSError: a file cannot be written.
+        StaleSentenceError: the number lies elsewhere; the message holds sentence and number.
     """
-    results = Path(results_dir)
-    loaded = [(found, found.load("step_ll")) for found in find_networks(results)]
+    found = Finding("", estimate, 0).side
+    if found != side:
+        raise StaleSentenceError(
+            f"The records no longer support a sentence of {PAGE}: {sentence!r} says {side} (0), "
+            f"but {estimate.text(sign=True)} over {estimate.count} images is {found}. Rewrite the "
+            f"sentence, and the side it claims, in analysis/attention/findings_prose.py."
+        )
+
+
+def studied(results: Results) -> Studied | None:
+    """The network with most records under StepLL, or None if there is none."""
+    loaded = [(found, found.load("step_ll")) for found in results.networks]
     runs = [(found, run) for found, run in loaded if run is not None and run.correct.any()]
     if not runs:
-        return []
-    (results / "figures").mkdir(parents=True, exist_ok=True)
-    first, run = runs[0]
-    names = [(found.name, other) for found, other in runs]
-    studied = Studied(first, run, first.load("lime"), _augmented(first), names)
-    drawn = _draw(results / "figures", studied)
-    path = results / PAGE
-    with write_atomically(path) as file:
-        file.write(page(studied, drawn).encode())
-    return [path, *(results / "figures" / name for name in drawn)]
+        return None
+    return Studied(*runs[0], [(found.name, other) for found, other in runs])
 
 
-def page(studied: Studied, drawn: dict[str, str]) -> str:
+def readme(results: Results) -> str:
+    """A link to the page, if there is one."""
+    if results.once(studied) is None:
+        return ""
+    return f"Matched comparisons, chance levels and plots: [results/{PAGE}](results/{PAGE})."
+
+
+def files(results: Results) -> dict[str, str | bytes]:
+    """The page and its plots, by path in the results directory.
+
+    Raises:
+        StaleSentenceError: the records no longer support a sentence.
+    """
+    subject = results.once(studied)
+    if subject is None:
+        return {}
+    figures = {
+        "iou_distributions": ("IoU by success", attention_plots.iou_distributions),
+        "success_by_iou": ("Success by IoU, confidence fixed", attention_plots.success_by_iou),
+        "iou_rounds": ("IoU over rounds, with chance", attention_plots.iou_rounds),
+        "scatter": ("Scatter over rounds", attention_plots.scatter_over_rounds),
+    }
+    name = subject.found.name
+    drawn = {
+        f"attention_{stem}_{name}.png": (title, plots.png(draw(subject.run)))
+        for stem, (title, draw) in figures.items()
+    }
+    if subject.a3 is not None:
+        figure = attention_plots.augmented(subject.a3)
+        title = "Accuracy against IoU, with and without A3"
+        drawn[f"attention_a3_{name}.png"] = (title, plots.png(figure))
+    text = page(subject, {file: title for file, (title, _) in drawn.items()})
+    return {PAGE: text, **{f"figures/{file}": data for file, (_, data) in drawn.items()}}
+
+
+def page(subject: Studied, drawn: dict[str, str]) -> str:
     """The page as Markdown.
 
     Args:
-        studied: what it is made from.
+        subject: what it is made from.
         drawn: titles of the plots by file name.
     """
-    run = studied.run
-    chance = null.box_null(run)
-    blocks = _blocks(studied, chance)
+    blocks = _blocks(subject)
     parts = [
-        f"# Attention under attack: findings on {studied.found.name}",
+        f"# Attention under attack: findings on {subject.found.name}",
         "Made by `python -m analysis.report` from `results/attention`; the paper's tables, with "
         "their verdicts, stand in `results/tables`.",
-        " ".join(facts(run, studied.found.network)),
-        LIMITS,
+        " ".join(facts(subject.run, subject.found.network)),
+        prose.LIMITS,
         "## What the paper says, and which findings bear on it",
         summary([finding for _, _, block in blocks for finding in block]).markdown(),
     ]
     number = 1
     for title, text, block in blocks:
-        parts += [
-            f"## {title}",
-            *([text] if text else []),
-            findings_table(block, number).markdown(),
-        ]
+        parts += [f"## {title}", *([text] if text else []), _numbered(block, number).markdown()]
         number += len(block)
-    if studied.a3 is not None:
+    if subject.a3 is not None:
         parts += ["## Attacks augmented by attention (A3, Table 9)"]
-        parts += augmented.sentences(studied.a3)
+        parts += about_a3(subject.a3, subject.is_written_about)
     parts += ["## Plots"] if drawn else []
     parts += [f"![{title}](figures/{name})" for name, title in drawn.items()]
     parts += ["## The numbers behind"]
-    for title, text, table in details(run, chance, studied.explained, studied.networks):
+    for title, text, table in _behind(subject):
         parts += [f"### {title}", *([text] if text else []), table.markdown()]
     return "\n\n".join(parts) + "\n"
 
 
-def summary(found: Sequence[Finding]) -> TextTable:
+def summary(found: Sequence[Finding]) -> Table:
     """One row for each thing the paper says, with the numbers of the findings by verdict."""
     rows: dict[str, dict[str, list[str]]] = {}
     sources: dict[str, list[str]] = {}
     for number, finding in enumerate(found, 1):
-        if finding.claim is None:
-            continue
-        says = _SOURCE.sub("", finding.says)
-        rows.setdefault(says, {}).setdefault(finding.verdict, []).append(str(number))
-        sources.setdefault(says, []).extend(_SOURCE.findall(finding.says))
-    shown = [v for v in _VERDICTS if v != NOT_SEEN or any(v in row for row in rows.values())]
-    texts = (
+        if finding.direction is not None:
+            says = _SOURCE.sub("", finding.says)
+            rows.setdefault(says, {}).setdefault(finding.verdict, []).append(str(number))
+            sources.setdefault(says, []).extend(_SOURCE.findall(finding.says))
+    shown = [CONFIRMED, CONTRADICTED, UNDECIDED]
+    shown += [NO_COMPARISON] if any(NO_COMPARISON in row for row in rows.values()) else []
+    texts = [
         (
             says,
             ", ".join(dict.fromkeys(sources[says])) or DASH,
             *(", ".join(row.get(verdict, [])) or DASH for verdict in shown),
         )
         for says, row in rows.items()
-    )
-    return TextTable(("the paper says", "in", *shown), tuple(texts), left=2)
-
-
-def _blocks(studied: Studied, chance: null.BoxNull) -> list[tuple[str, str, list[Finding]]]:
-    """Sections of findings: title, introduction, findings."""
-    run = studied.run
-    about_boxes = statements_boxes.introduction(run, chance)
-    blocks = [
-        ("Attention and the object", about_boxes, statements_boxes.of_boxes(run, chance)),
-        ("Attention before and after the attack", "", statements.of_drift(run)),
-        ("Scatter", "", statements.of_scatter(run)),
     ]
-    if studied.explained is not None:
-        which = statements.which_images(studied.explained)
-        found = statements.of_methods(studied.explained)
+    return Table(("the paper says", "in", *shown), texts, left=2)
+
+
+def _numbered(found: Sequence[Finding], start: int) -> Table:
+    rows = [
+        (
+            str(number),
+            finding.statement,
+            finding.ours_text(),
+            finding.counts or f"{finding.estimate.count:,}",
+            finding.says or DASH,
+            finding.paper_text(),
+            finding.verdict_text(),
+        )
+        for number, finding in enumerate(found, start)
+    ]
+    heads = ("", "finding", "ours", "n", "the paper says", "paper", "verdict")
+    return Table(heads, rows, left=2)
+
+
+def _blocks(subject: Studied) -> list[tuple[str, str, list[Finding]]]:
+    """Sections of findings: title, introduction, findings."""
+    blocks = [
+        ("Attention and the object", introduction(subject), of_boxes(subject)),
+        ("Attention before and after the attack", "", of_drift(subject)),
+        ("Scatter", "", of_scatter(subject)),
+    ]
+    if subject.explained is not None:
+        which = which_images(subject.explained)
+        found = of_methods(subject, subject.explained)
         blocks.append(("Other methods of attention", which, found))
     return blocks
 
 
-def _augmented(found: NetworkFiles) -> Aligned | None:
-    roles = [role for group in ATTACKS.values() for role in group]
-    loaded = {role: found.load(role) for role in roles}
-    return align({role: run for role, run in loaded.items() if run is not None})
+def introduction(subject: Studied) -> str:
+    """How much overlap the size of the boxes gives for nothing."""
+    run, chance = subject.run, subject.chance
+    usable = matched.comparable(run)
+    small = usable & (run.box_area < prose.SMALL_BOX)
+    whose = {"The boxes": usable, f"The {int(small.sum()):,} {prose.SMALL}": small}
+    sentences = []
+    for what, mask in whose.items():
+        if mask.any():
+            columns = (chance.chance[RANDOM], chance.chance[DISC], chance.measured)
+            random, disc, ours = (f"{float(np.nanmean(column[mask])):.3f}" for column in columns)
+            area = 100 * float(run.box_area[mask].mean())
+            sentences.append(
+                f"{what} cover {area:.0f} % of a picture on average; as many pixels drawn at "
+                f"random reach an IoU of {random} with them, a disc in the centre {disc}, "
+                f"attention {ours}."
+            )
+    if not sentences:
+        return ""
+    return " ".join([*sentences, "An IoU with the box is to be read against these."])
 
 
-def _draw(directory: Path, studied: Studied) -> dict[str, str]:
-    drawn, name = {}, studied.found.name
-    for stem, (title, plot) in _PLOTS.items():
-        file = f"attention_{stem}_{name}.png"
-        plot(studied.run, directory / file)
-        drawn[file] = title
-    if studied.a3 is not None:
-        file = f"attention_a3_{name}.png"
-        plots.plot_augmented(studied.a3, directory / file)
-        drawn[file] = "Accuracy against IoU, with and without A3"
-    return drawn
+def of_boxes(subject: Studied) -> list[Finding]:
+    """[AAD Tables 1, 2], and what is left of them with confidence, box size, chance held fixed."""
+    say, run, chance = subject.say, subject.run, subject.chance
+    small = run.box_area < prose.SMALL_BOX
+    found = []
+    for mask, where in ((run.correct, ""), (run.correct & small, f", {prose.SMALL}")):
+        for name in (OTHERS, DISC):
+            excess = mean(chance.excess(name)[mask], skip_nan=True)
+            found.append(say(prose.OVER.format(name) + where, excess, prose.MATCHES, 1))
+    both, low = subject.matched["IoU with the box"], subject.low
+    printed = printed_difference(TABLE_1, "all")
+    found.append(say(prose.BOX, both.raw, f"{prose.EASY} (Table 1)", -1, printed))
+    found.append(say(f"{prose.BOX}, {prose.PAIRS}", both.matched, prose.EASY, -1))
+    box, is_low, *_ = (*subject.regressions.values(), None, None)
+    if box is not None:
+        found.append(say(prose.ODDS, box.coefficients["IoU"], prose.EASY, -1, counts=box.counts))
+    found.append(say(prose.LOW, low.raw, f"{prose.EASY} (Table 2)", 1, paper_rates()[2] / 100))
+    found.append(say(f"{prose.LOW}, {prose.PAIRS}", low.matched, prose.EASY, 1))
+    if is_low is not None:
+        found.append(
+            say(prose.LOW_ODDS, is_low.coefficients["IoU"], prose.EASY, 1, counts=is_low.counts)
+        )
+    part = run.select(small)
+    both = matched.compare_outcomes(part, part.iou_box()[:, 0])
+    found.append(say(f"{prose.BOX}, {prose.SMALL}", both.raw, f"{prose.EASY} (Table 1)", -1))
+    found.append(say(f"{prose.BOX}, {prose.SMALL}, {prose.PAIRS}", both.matched, prose.EASY, -1))
+    found.append(say(prose.EXCESS, chance.by_success(run)[f"measured - {OTHERS}"], prose.EASY, -1))
+    return found
+
+
+def of_drift(subject: Studied) -> list[Finding]:
+    """[AAD Tables 3, 4], at fixed confidence too, and where labels flip."""
+    say, run, iou = subject.say, subject.run, subject.run.iou_clean(size=TOP_CELLS)
+    both = subject.matched[f"IoU with the clean attention, {TOP_CELLS} cells"]
+    raw = compare(iou[run.succeeded(1), 0], iou[run.failed(1), 0], skip_nan=True)
+    printed = printed_difference(TABLE_3, str(TOP_CELLS))
+    found = [
+        say(prose.CLEAN, raw, f"{prose.MOVES} (Table 3)", -1, printed),
+        say(f"{prose.CLEAN}, {prose.PAIRS}", both.matched, prose.MOVES, -1),
+    ]
+    if run.rounds > 1:
+        later = mean((iou[:, -1] - iou[:, 0])[run.correct], skip_nan=True)
+        found.append(say(prose.LATER, later, prose.ROUNDS, -1, rounds=run.rounds))
+    return [*found, *_first_flips(subject), *_half_misclassified(run)]
+
+
+def _first_flips(subject: Studied) -> list[Finding]:
+    """Whether labels flip where attention has moved; the first later round with enough flips."""
+    rows = {row.round_number: row.groups for row in flips.by_round(subject.run)[1:]}
+    rows = {k: groups for k, groups in rows.items() if groups.difference.count >= SMALLEST_GROUP}
+    if not rows:
+        return []
+    first, *later = rows
+    found = subject.say(prose.FLIPPED, rows[first], prose.FLIPS, -1, first=first)
+    if subject.is_written_about and later:
+        also = prose.FLIPS_ALSO.format(later=", ".join(map(str, later)))
+        for k in later:
+            check_sentence(also, prose.SENTENCES[prose.FLIPPED][0], rows[k].difference)
+        found = replace(found, statement=f"{found.statement[:-1]}{also}.")
+    return [found]
+
+
+def _half_misclassified(run: AttentionRecords) -> list[Finding]:
+    together = f", over {run.rounds} rounds together" if run.rounds > 1 else ""
+    looked_at: list[tuple[tuple[int, ...] | None, str]] = [(None, together)]
+    looked_at += [((1,), ", in round 1")] if run.rounds > 1 else []
+    found = []
+    for rounds, when in looked_at:
+        half = flips.half_misclassified(run, rounds)
+        at = "no IoU that was seen" if half.value is None else f"an IoU of {half.value:.3f}"
+        sentence = (
+            f"Half the labels are wrong at {at} with the clean attention ({TOP_CELLS} cells){when}."
+        )
+        found.append(Finding(sentence, half, None))
+    return found
+
+
+def of_scatter(subject: Studied) -> list[Finding]:
+    """Whether a successful attack scatters attention [AAD Sec. 2.2], after round 1."""
+    own = scatter.change(subject.run, "entropy", 1)[subject.run.succeeded(1)]
+    loses = mean(own, skip_nan=True)
+    found = [subject.say(prose.ENTROPY, loses, f"{prose.SCATTERS} (Sec. 2.2)", 1)]
+    for measure in scatter.MEASURES:
+        shrinks = measure == "positive share"
+        groups, _ = scatter.by_success(subject.run, measure, 1)
+        says, direction = (prose.SHRINKS, -1) if shrinks else (prose.SCATTERS, 1)
+        found.append(subject.say(prose.CHANGE.format(measure), groups, says, direction))
+    return found
+
+
+def of_methods(subject: Studied, run: AttentionRecords) -> list[Finding]:
+    """Whether each method of attention leads to the conclusions of Tables 1 and 3, or 7 and 8."""
+    found = []
+    for one in agreement.conclusions(run):
+        lime, box = one.method == "lime", one.measure == "box"
+        name = method_name(one.method) + (f", {one.size} superpixels" if lime else "")
+        table = (TABLE_7 if lime else TABLE_1) if box else (TABLE_8 if lime else TABLE_3)
+        printed = printed_difference(table, "all" if box and not lime else one.size)
+        says = f"{prose.EASY if box else prose.MOVES} ({table.source.removeprefix('AAD ')})"
+        measure = f"{{method}}: {prose.BOX if box else prose.CLEAN}"
+        found.append(subject.say(measure, one.groups, says, -1, printed, method=name))
+    return found
+
+
+def which_images(run: AttentionRecords) -> str:
+    """Which images the methods were compared on."""
+    parts = []
+    for name, mask in single_splits(run):
+        index, count = run.index[mask], int(mask.sum())
+        first = "first " if (np.sort(index) == np.arange(count)).all() else ""
+        parts.append(f"the {first}{count:,} images of {name}")
+    rounds = "1 round" if run.rounds == 1 else f"{run.rounds} rounds"
+    return (
+        f"From a run of its own on {', '.join(parts)} and {rounds} of the attack; every method "
+        f"explains the same images, so these rows compare with each other, not with those above."
+    )
+
+
+def printed_difference(table: PaperTable, row: str) -> float | None:
+    """Succeeded minus failed, as the paper prints them."""
+    if row not in table.rows:
+        return None
+    return table.value(row, "succeeded IoU") - table.value(row, "failed IoU")
+
+
+def about_a3(found: Aligned, is_written_about: bool) -> list[str]:
+    """What A3 does to each attack; the numbers are those of [AAD Table 9].
+
+    Args:
+        found: the attacks with and without A3.
+        is_written_about: True adds the sentences written about this network.
+
+    Returns:
+        An introduction, a list with one item per attack, and the sentences.
+
+    Raises:
+        StaleSentenceError: the records no longer support a sentence.
+    """
+    names = " and ".join(name for name, _ in single_splits(found.first))
+    start = (
+        f"On the {len(found.first):,} images of {names} that every attack was run on, after "
+        f"{ROUNDS} rounds, against the same attack without A3:"
+    )
+    lines, sentences = [], []
+    gaps: dict[tuple[int, str], tuple[Estimate, Estimate]] = {}
+    for name, (plain, *others) in found.variants.items():
+        parts = []
+        for number, variant in enumerate(others, start=1):
+            if variant is not None and plain is not None:
+                points, moved = gaps[number, name] = variant.against(plain)
+                parts.append(
+                    f"σ {variant.sigma:g}: accuracy {points.percent(sign=True)} points, IoU with "
+                    f"the clean attention {moved.text(sign=True)}"
+                )
+        title = f"{name.replace(', ', ' (')})" if ", " in name else name
+        lines.append(f"- {title}, {'; '.join(parts)}.")
+    if is_written_about:
+        for number, (sentence, moves, strength) in prose.A3_SENTENCES.items():
+            for name, side in strength.items():
+                points, moved = gaps.get((number, name), (NOTHING, NOTHING))
+                check_sentence(sentence, moves, moved)
+                check_sentence(sentence, side, points)
+            sentences.append(sentence)
+    return [start, "\n".join(lines), *([" ".join(sentences)] if sentences else [])]
+
+
+def _behind(subject: Studied) -> list[tuple[str, str, Table]]:
+    """The tables behind the findings: title, text (may be empty) and table of each."""
+    run, explained = subject.run, subject.explained
+    low = f"Images of IoU < {LOW_IOU} with the box beside the others (Table 2), matched"
+    balance = matched.balance_table(subject.matched)
+    found = [
+        (
+            "IoU with the box by chance",
+            prose.BY_CHANCE,
+            chance_baselines.boxes_table(run, subject.chance),
+        ),
+        (
+            "IoU of clean and adversarial attention by chance",
+            "",
+            chance_baselines.drift_table(run),
+        ),
+        ("Matched on confidence and box area", f"Rule: {RULE}. {prose.GAPS}", balance),
+        (low, "By the same rule.", matched.low_table(subject.low)),
+    ]
+    if subject.regressions:
+        coefficients = regression.coefficients_table(subject.regressions)
+        found.append(("Logistic regression of success", prose.REGRESSION, coefficients))
+    by_area = matched.strata_table(run, "box area")
+    found += [
+        ("IoU with the box within quintiles of confidence", "", matched.strata_table(run)),
+        ("IoU with the box within quintiles of box area", prose.BOX_AREA, by_area),
+        ("First flips, round by round", prose.FIRST_FLIPS, flips.flips_table(run)),
+        (
+            "Wrong labels by IoU with the clean attention",
+            prose.WRONG,
+            flips.misclassified_table(run),
+        ),
+        ("Scatter, round by round", "", scatter.scatter_table(run)),
+    ]
+    if explained is not None:
+        text = f"Over {int(explained.correct.sum()):,} images classified right."
+        found.append(("Agreement of methods", text, agreement.agreement_table(explained)))
+    if len(subject.networks) > 1:
+        table = matched.networks_table(subject.networks)
+        found.append(("Other networks, same attack", "", table))
+    return found

@@ -1,8 +1,8 @@
-"""At which IoU with the clean attention are labels wrong, and when do they flip first?
+"""At which IoU with the clean attention are images misclassified, and when do labels flip first?
 
-An attack that chooses its target anew in each round brings many labels back. So the share of wrong
-labels looks at the label and the attention of one and the same round; only the first flips, round
-by round, look at what happened before.
+An attack that chooses its target again in each round brings many labels back. So the fraction of
+misclassified images looks at the label and the attention of one and the same round; only the first
+flips, round by round, look at what happened before.
 """
 
 from __future__ import annotations
@@ -15,11 +15,19 @@ import numpy as np
 from sklearn.isotonic import isotonic_regression
 
 from aad_tf.records.columns import AttentionRecords
-from analysis.attention.comparing import drawn_estimate, mean_difference
-from analysis.attention.intervals import Estimate, Groups
+from analysis.attention.caption import TOP_CELLS
+from analysis.statistics import (
+    DASH,
+    Estimate,
+    Groups,
+    compare,
+    estimate,
+    multiplicities,
+    resample,
+)
+from analysis.tables import Table
 
 HALF = 0.5
-_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -40,34 +48,17 @@ class FlipRow:
     groups: Groups
 
 
-@dataclass(frozen=True)
-class WrongShare:
-    """Images whose clean and adversarial areas share so many cells.
-
-    Attributes:
-        common: cells in both areas.
-        iou: IoU of the areas then.
-        count: pairs of image and round.
-        share: of them whose label is wrong in that round; its interval draws whole images.
-    """
-
-    common: int
-    iou: float
-    count: int
-    share: Estimate
-
-
 def flip_rounds(run: AttentionRecords) -> np.ndarray:
-    """The first round after which the label is wrong, int `[n]`; 0 if there is none.
+    """The first round after which an image is misclassified, int `[n]`; 0 if there is none.
 
-    Images classified wrong when clean have none.
+    Images misclassified when clean have none.
     """
-    wrong = run.prediction[:, 1:] != run.label[:, np.newaxis]
-    return np.where(run.correct & wrong.any(axis=1), wrong.argmax(axis=1) + 1, 0)
+    flipped = run.prediction[:, 1:] != run.label[:, np.newaxis]
+    return np.where(run.correct & flipped.any(axis=1), flipped.argmax(axis=1) + 1, 0)
 
 
 def by_round(
-    run: AttentionRecords, method: str = "grad_cam", size: int | str = 10
+    run: AttentionRecords, method: str = "grad_cam", size: int | str = TOP_CELLS
 ) -> list[FlipRow]:
     """IoU at the round of the first flip, against images that have not flipped yet.
 
@@ -81,7 +72,7 @@ def by_round(
     for k in range(1, run.rounds + 1):
         now = flips == k
         later = run.correct & ((flips == 0) | (flips > k))
-        groups = mean_difference(iou[now, k - 1], iou[later, k - 1], seed=10 * k)
+        groups = compare(iou[now, k - 1], iou[later, k - 1], seed=10 * k, skip_nan=True)
         rows.append(FlipRow(k, int(now.sum() + later.sum()), int(now.sum()), groups))
     return rows
 
@@ -97,13 +88,13 @@ def attained(size: int) -> np.ndarray:
     return common / (2 * size - common)
 
 
-def wrong_shares(
+def misclassified_fractions(
     run: AttentionRecords,
     rounds: Sequence[int] | None = None,
     method: str = "grad_cam",
-    size: int = 10,
-) -> list[WrongShare]:
-    """Share of labels that are wrong in a round, by the IoU with the clean area in that round.
+    size: int = TOP_CELLS,
+) -> dict[int, Estimate]:
+    """Fraction of images misclassified in a round, by the cells shared with the clean area then.
 
     Args:
         run: the records.
@@ -112,30 +103,30 @@ def wrong_shares(
         size: cells of each area, as in the records.
 
     Returns:
-        One entry for each value of the IoU that was seen, from low to high.
+        By number of cells in both areas, for each that was seen, the fewest first. Counts are
+        pairs of image and round; intervals draw whole images.
     """
-    wrong, count = _counts(run, rounds, method, size)
+    flipped, count = _counts(run, rounds, method, size)
     if count.sum() == 0:
-        return []
-    draws = _ratio(*(_resampled_sums(column) for column in (wrong, count)))
-    found = []
-    for place in np.flatnonzero(count.sum(axis=0)):
-        pairs = int(count[:, place].sum())
-        share = drawn_estimate(wrong[:, place].sum() / pairs, draws[:, place], pairs)
-        found.append(WrongShare(int(place), float(attained(size)[place]), pairs, share))
+        return {}
+    draws = _ratio(*(_resampled_sums(column) for column in (flipped, count)))
+    found = {}
+    for common in np.flatnonzero(count.sum(axis=0)).tolist():
+        pairs = int(count[:, common].sum())
+        found[common] = estimate(flipped[:, common].sum() / pairs, draws[:, common], pairs)
     return found
 
 
-def half_wrong(
+def half_misclassified(
     run: AttentionRecords,
     rounds: Sequence[int] | None = None,
     method: str = "grad_cam",
-    size: int = 10,
+    size: int = TOP_CELLS,
 ) -> Estimate:
-    """The IoU with the clean area at which half the labels are wrong in the same round.
+    """The IoU with the clean area at which half the images are misclassified in the same round.
 
-    Shares are made to fall with the IoU (isotonic regression, weighted by count); where they cross
-    one half, the IoU is interpolated between the values that it can take.
+    Fractions are made to fall with the IoU (isotonic regression, weighted by count); where they
+    cross one half, the IoU is interpolated between the values that it can take.
 
     Args:
         run: the records.
@@ -144,30 +135,30 @@ def half_wrong(
         size: cells of each area, as in the records.
 
     Returns:
-        No value if the shares do not cross one half; the interval draws whole images, and there
+        No value if the fractions do not cross one half; the interval draws whole images, and there
         is none if more than 2.5 % of the draws do not cross. The count is that of images.
     """
-    wrong, count = _counts(run, rounds, method, size)
-    places = attained(size)
-    value = crossing(places, wrong.sum(axis=0), count.sum(axis=0))
+    flipped, count = _counts(run, rounds, method, size)
+    ious = attained(size)
+    value = crossing(ious, flipped.sum(axis=0), count.sum(axis=0))
     if len(count) == 0:
         return Estimate(None, None, 0)
-    sums = (_resampled_sums(column) for column in (wrong, count))
-    draws = np.array([crossing(places, w, c) for w, c in zip(*sums, strict=True)])
-    return drawn_estimate(value, draws, len(count))
+    sums = (_resampled_sums(column) for column in (flipped, count))
+    draws = np.array([crossing(ious, w, c) for w, c in zip(*sums, strict=True)])
+    return estimate(value, draws, len(count))
 
 
-def crossing(places: np.ndarray, part: np.ndarray, count: np.ndarray, level: float = HALF) -> float:
-    """Where a falling share crosses a level.
+def crossing(ious: np.ndarray, part: np.ndarray, count: np.ndarray, level: float = HALF) -> float:
+    """Where a falling fraction crosses a level.
 
     Args:
-        places: `[values]`, ascending.
+        ious: `[values]`, ascending.
         part: `[values]`, how many of `count` are meant.
         count: `[values]`, all there are; values with none are left out.
-        level: share in (0, 1).
+        level: in (0, 1).
 
     Returns:
-        A place between the first and the last, NaN if the share stays on one side.
+        An IoU between the first and the last, NaN if the fraction stays on one side.
 
     Example:
         >>> crossing(np.array([0.2, 0.6]), np.array([10, 0]), np.array([10, 10])).__round__(3)
@@ -176,43 +167,64 @@ def crossing(places: np.ndarray, part: np.ndarray, count: np.ndarray, level: flo
     known = count > 0
     if not known.any():
         return math.nan
-    places, weights = places[known], count[known].astype(np.float64)
-    share = isotonic_regression(part[known] / weights, sample_weight=weights, increasing=False)
-    if share[0] < level or share[-1] > level:
+    ious, weights = ious[known], count[known].astype(np.float64)
+    rate = isotonic_regression(part[known] / weights, sample_weight=weights, increasing=False)
+    if rate[0] < level or rate[-1] > level:
         return math.nan
-    # Equal shares at the level give the middle of their stretch.
-    at_level = np.flatnonzero(share == level)
+    # Equal fractions at the level give the middle of their stretch.
+    at_level = np.flatnonzero(rate == level)
     if len(at_level):
-        return float((places[at_level[0]] + places[at_level[-1]]) / 2)
-    above = int(np.flatnonzero(share > level)[-1])
-    step = (share[above] - level) / (share[above] - share[above + 1])
-    return float(places[above] + step * (places[above + 1] - places[above]))
+        return float((ious[at_level[0]] + ious[at_level[-1]]) / 2)
+    above = int(np.flatnonzero(rate > level)[-1])
+    step = (rate[above] - level) / (rate[above] - rate[above + 1])
+    return float(ious[above] + step * (ious[above + 1] - ious[above]))
 
 
 def _counts(
     run: AttentionRecords, rounds: Sequence[int] | None, method: str, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of image and round by cells in common, `[right images, size + 1]`: wrong ones, all."""
+    """Pairs of image and round by cells in common, `[images, size + 1]`: misclassified, all."""
     chosen = np.arange(run.rounds) if rounds is None else np.asarray(rounds, int) - 1
     iou = run.iou_clean(method, size)[run.correct][:, chosen]
-    wrong = (run.prediction[:, 1:] != run.label[:, np.newaxis])[run.correct][:, chosen]
+    flipped = (run.prediction[:, 1:] != run.label[:, np.newaxis])[run.correct][:, chosen]
     # IoU = k / (2 size - k) for k cells in common; records round it.
     known = ~np.isnan(iou)
     common = np.rint(2 * size * np.nan_to_num(iou) / (1 + np.nan_to_num(iou))).astype(int)
     inside = (common[..., np.newaxis] == np.arange(size + 1)) & known[..., np.newaxis]
-    return (inside & wrong[..., np.newaxis]).sum(axis=1), inside.sum(axis=1)
+    return (inside & flipped[..., np.newaxis]).sum(axis=1), inside.sum(axis=1)
 
 
 def _resampled_sums(counts: np.ndarray) -> np.ndarray:
     """Sums of rows drawn with replacement, `[resamples, columns]`; the same rows at each call."""
-    generator = np.random.default_rng(0)
-    images = len(counts)
-    sums = []
-    for _ in range(_RESAMPLES):
-        weights = np.bincount(generator.integers(images, size=images), minlength=images)
-        sums.append(weights @ counts)
-    return np.array(sums)
+
+    def sums(drawn: np.ndarray, axis: int) -> np.ndarray:
+        return (multiplicities(drawn, len(counts)) @ counts).T
+
+    return resample([np.arange(len(counts), dtype=np.float64)], sums).T
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def flips_table(run: AttentionRecords) -> Table:
+    """IoU at the first flip against images not flipped yet."""
+    rows = [
+        (str(row.round_number), f"{row.at_risk:,}", f"{row.flipped:,}", *row.groups.texts())
+        for row in by_round(run)
+    ]
+    heads = ("round", "still right before", "flip in it", "IoU, flip", "IoU, do not", "difference")
+    return Table(heads, rows)
+
+
+def misclassified_table(run: AttentionRecords) -> Table:
+    """Fraction misclassified by the IoU with the clean attention: all rounds, and round 1."""
+    first = misclassified_fractions(run, (1,))
+    rows = []
+    for common, found in misclassified_fractions(run).items():
+        one = first.get(common)
+        texts = (DASH, DASH) if one is None else (f"{one.count:,}", one.percent())
+        iou = f"{attained(TOP_CELLS)[common]:.3f}"
+        rows.append((f"{common} of {TOP_CELLS}", iou, f"{found.count:,}", found.percent(), *texts))
+    heads = ("cells in common", "IoU", "images × rounds", "wrong %, all rounds")
+    return Table((*heads, "images, round 1", "wrong %, round 1"), rows)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aad_tf.results import PathLike, write_atomically
+from aad_tf.results import PathLike
+from analysis.records import Results
 
 PAGE = "attention_gallery.md"
 KEYS = ("number", "title", "picture", "rule", "attacks", "groups", "records", "provenance")
@@ -34,28 +35,20 @@ _WHAT_TO_SEE = {
 }
 
 
-def generate(results_dir: PathLike) -> list[Path]:
-    """Writes the page of galleries, if there are any.
-
-    Args:
-        results_dir: the directory that holds `figures` with `aad_fig_<number>.png` and `.json`.
-
-    Returns:
-        The page, or nothing.
+def files(results: Results) -> dict[str, str | bytes]:
+    """The page of galleries, if there are any, by path in the results directory.
 
     Raises:
-        FileNotFoundError: a JSON file whose picture is missing.
+        FileNotFoundError: a JSON file whose image is missing.
         ValueError: a file that is no gallery's.
-        OSError: the page cannot be written.
     """
-    results = Path(results_dir)
-    found = find_galleries(results)
-    if not found:
-        return []
-    path = results / PAGE
-    with write_atomically(path) as file:
-        file.write(page(found, results).encode())
-    return [path]
+    found = find_galleries(results.root)
+    return {PAGE: page(found, results.root)} if found else {}
+
+
+def readme(results: Results) -> str:
+    """Nothing: the README links the page by hand."""
+    return ""
 
 
 def find_galleries(results_dir: PathLike) -> list[tuple[Path, dict[str, Any]]]:

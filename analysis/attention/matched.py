@@ -6,18 +6,23 @@ attention. Two views here hold them fixed, matched pairs and strata; `regression
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from aad_tf.records.columns import AttentionRecords
-from analysis.attention.comparing import (
-    mean_difference,
+from analysis.attention.caption import TOP_CELLS
+from analysis.findings import Finding
+from analysis.statistics import (
+    DASH,
+    Groups,
+    compare,
     paired_difference,
     standardized_difference,
 )
-from analysis.attention.intervals import Groups
+from analysis.tables import Table
 
 CALIPER = 0.2
 # Below it the paper calls the IoU with the box low [AAD Table 2].
@@ -56,7 +61,7 @@ class Stratum:
     Attributes:
         low: least confidence in it.
         high: highest confidence in it.
-        success_rate: share of successful attacks.
+        success_rate: fraction of successful attacks.
         count: images.
         groups: IoU of successful (first) and failed attacks.
     """
@@ -89,7 +94,7 @@ def standardized(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def comparable(run: AttentionRecords) -> np.ndarray:
-    """bool `[n]`: classified right and with a box."""
+    """bool `[n]`: classified correctly and with a box."""
     return run.correct & run.has_box
 
 
@@ -104,7 +109,7 @@ def match_pairs(
         caliper: largest Euclidean distance of a pair.
 
     Returns:
-        Places in `first` and in `second`, `[pairs]` each, ascending in the first.
+        Indices into `first` and into `second`, `[pairs]` each, ascending in the first.
 
     Example:
         >>> match_pairs(np.array([[0.0], [1.0]]), np.array([[0.9], [0.1], [5.0]]))
@@ -113,9 +118,9 @@ def match_pairs(
     if len(first) == 0 or len(second) == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     neighbours = NearestNeighbors(radius=caliper).fit(second)
-    distances, places = neighbours.radius_neighbors(first)
-    one = np.repeat(np.arange(len(first)), [len(near) for near in places])
-    two, far = np.concatenate(places).astype(np.int64), np.concatenate(distances)
+    distances, indices = neighbours.radius_neighbors(first)
+    one = np.repeat(np.arange(len(first)), [len(near) for near in indices])
+    two, far = np.concatenate(indices).astype(np.int64), np.concatenate(distances)
     taken_one, taken_two = np.zeros(len(first), bool), np.zeros(len(second), bool)
     pairs = []
     order = np.lexsort((two, one, far))
@@ -127,7 +132,7 @@ def match_pairs(
     return found[:, 0], found[:, 1]
 
 
-def compare(
+def compare_outcomes(
     run: AttentionRecords, values: np.ndarray, round_number: int = 1, *, caliper: float = CALIPER
 ) -> MatchedComparison:
     """Values of successful minus failed attacks, raw and matched by `RULE`.
@@ -146,7 +151,7 @@ def compare(
 
 
 def compare_low(run: AttentionRecords, round_number: int = 1) -> MatchedComparison:
-    """Share of successful attacks at an IoU with the box below `LOW_IOU`, and on other images.
+    """Fraction of successful attacks at an IoU with the box below `LOW_IOU`, and on other images.
 
     Args:
         run: the records.
@@ -177,22 +182,22 @@ def compare_groups(
         caliper: largest distance of a pair, in standard deviations.
 
     Returns:
-        The comparison, over images right with a box and a value.
+        The comparison, over images classified correctly with a box and a value.
     """
     usable = comparable(run) & ~np.isnan(values)
     ours, others = np.flatnonzero(first & usable), np.flatnonzero(second & usable)
-    places = covariates(run)
-    one, two = match_pairs(places[ours], places[others], caliper)
+    points = covariates(run)
+    one, two = match_pairs(points[ours], points[others], caliper)
     pairs = ours[one], others[two]
     balance = {
         name: (
-            standardized_difference(places[ours, axis], places[others, axis]),
-            standardized_difference(places[pairs[0], axis], places[pairs[1], axis]),
+            standardized_difference(points[ours, axis], points[others, axis]),
+            standardized_difference(points[pairs[0], axis], points[pairs[1], axis]),
         )
         for axis, name in enumerate(COVARIATES)
     }
     return MatchedComparison(
-        mean_difference(values[ours], values[others]),
+        compare(values[ours], values[others], skip_nan=True),
         paired_difference(values[pairs[0]], values[pairs[1]]),
         min(len(ours), len(others)) - len(one),
         balance,
@@ -226,10 +231,96 @@ def stratify(
     found = []
     for number, part in enumerate(np.array_split(order, strata)):
         if len(part):
-            groups = mean_difference(
-                values[part[succeeded[part]]], values[part[failed[part]]], seed=10 * number
+            groups = compare(
+                values[part[succeeded[part]]],
+                values[part[failed[part]]],
+                seed=10 * number,
+                skip_nan=True,
             )
             low, high = covariate[part[0]], covariate[part[-1]]
             rate = float(succeeded[part].mean())
             found.append(Stratum(low, high, rate, len(part), groups))
     return found
+
+
+def balance_table(columns: dict[str, MatchedComparison]) -> Table:
+    """What is compared, raw and matched, and how alike the groups are in what confounds.
+
+    Args:
+        columns: from `compare_outcomes`, by name of the measure.
+    """
+    rows = [
+        (name, label, groups.counts, left, *groups.texts(), *gaps)
+        for name, found in columns.items()
+        for label, groups, left, gaps in _all_and_pairs(found)
+    ]
+    heads = ("measure", "images", "n", "left over", "succeeded", "failed", "difference")
+    return Table((*heads, *_GAPS), rows, left=2)
+
+
+def low_table(found: MatchedComparison) -> Table:
+    """Success of the attack on images of low IoU with the box and on others, all and matched."""
+    rows = []
+    for label, groups, left, gaps in _all_and_pairs(found):
+        rates = groups.first.percent(), groups.second.percent()
+        points = groups.difference.percent(sign=True)
+        rows.append((label, groups.counts, left, *rates, points, *gaps))
+    heads = ("images", "n, low / others", "left over", "succeeded %, low", "succeeded %, others")
+    return Table((*heads, "low - others, points", *_GAPS), rows)
+
+
+_GAPS = tuple(f"gap in {name}" for name in COVARIATES)
+
+
+def _all_and_pairs(
+    found: MatchedComparison,
+) -> list[tuple[str, Groups, str, tuple[str, ...]]]:
+    """Label, groups, images left over and gaps of the covariates, of all images and of pairs."""
+    gaps = [
+        tuple(
+            DASH if np.isnan(found.balance[name][stage]) else f"{found.balance[name][stage]:.2f}"
+            for name in COVARIATES
+        )
+        for stage in (0, 1)
+    ]
+    return [
+        ("all", found.raw, DASH, gaps[0]),
+        ("pairs", found.matched, f"{found.unmatched:,}", gaps[1]),
+    ]
+
+
+def strata_table(run: AttentionRecords, by: str = "confidence") -> Table:
+    """IoU with the box by success, within quintiles of clean confidence or of box area."""
+    covariate = run.confidence[:, 0] if by == "confidence" else run.box_area
+    rows = [
+        (
+            f"{part.low:.3f}–{part.high:.3f}",
+            f"{part.count:,}",
+            f"{100 * part.success_rate:.1f}",
+            *part.groups.texts(),
+        )
+        for part in stratify(run, run.iou_box()[:, 0], by=covariate)
+    ]
+    return Table((by, "n", "succeeded %", "succeeded", "failed", "difference"), rows)
+
+
+def networks_table(runs: Sequence[tuple[str, AttentionRecords]]) -> Table:
+    """Whether raw and matched differences hold for other networks under the same attack.
+
+    Args:
+        runs: names and records.
+    """
+    rows = []
+    for name, run in runs:
+        correct, succeeded = run.correct, run.succeeded(1)
+        rate = f"{100 * succeeded[correct].mean():.1f}" if correct.any() else DASH
+        cells = []
+        for values in (run.iou_box()[:, 0], run.iou_clean(size=TOP_CELLS)[:, 0]):
+            found = compare_outcomes(run, values)
+            for groups in (found.raw, found.matched):
+                verdict = Finding("", groups.difference, -1).verdict
+                cells.append(f"{groups.difference.text(sign=True)} {verdict}")
+        rows.append((name, f"{100 * correct.mean():.1f}", rate, *cells))
+    heads = ("network", "clean accuracy %", "succeeded %")
+    measures = ("IoU with box, all", "pairs", "IoU with clean attention, all", "pairs")
+    return Table((*heads, *measures), rows)

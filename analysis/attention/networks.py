@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from aad_tf.metrics import wilson_interval
-from aad_tf.results import PathLike
-from analysis.attention.files import find_networks
-from analysis.attention.intervals import DASH
-from analysis.runs import read_whole
-from analysis.tables import TextTable
+from analysis.records import Results, read_whole
+from analysis.statistics import DASH
+from analysis.tables import Table
 
 STEM = "attention_networks"
 
@@ -35,19 +32,19 @@ class StudiedNetwork:
     run: dict[str, Any]
 
 
-def read(results_dir: PathLike) -> list[StudiedNetwork]:
+def read(results: Results) -> list[StudiedNetwork]:
     """The studied networks whose training and robustness are on record too.
 
     Args:
-        results_dir: the directory that holds `attention`, `robustness` and `runs`.
+        results: with `attention`, `robustness` and `runs`.
 
     Raises:
         ValueError: a file that is no record, or that of a shard.
     """
-    results, found = Path(results_dir), []
-    for network in find_networks(results):
-        records = results / "robustness" / f"{network.name}.summary.json"
-        training = results / "runs" / network.name
+    found = []
+    for network in results.networks:
+        records = results.root / "robustness" / f"{network.name}.summary.json"
+        training = results.root / "runs" / network.name
         if records.is_file() and (training / "run.json").is_file():
             config, run = (
                 json.loads((training / f"{part}.json").read_text(encoding="utf-8"))
@@ -57,7 +54,7 @@ def read(results_dir: PathLike) -> list[StudiedNetwork]:
     return found
 
 
-def accuracies(networks: Sequence[StudiedNetwork]) -> TextTable:
+def accuracies(networks: Sequence[StudiedNetwork]) -> Table:
     """Accuracy as they are and under each attack, in percent with Wilson's 95 % interval."""
     attacks = _attack_names(networks)
     rows = []
@@ -70,10 +67,10 @@ def accuracies(networks: Sequence[StudiedNetwork]) -> TextTable:
             entry = entries.get(attack)
             cells.append(DASH if entry is None else _percent(entry["robust"], entry["count"]))
         rows.append((network.name, f"{first['count']:,}", *cells))
-    return TextTable(("network", "n", "clean", *attacks), tuple(rows))
+    return Table(("network", "n", "clean", *attacks), rows)
 
 
-def threat_models(networks: Sequence[StudiedNetwork]) -> TextTable:
+def threat_models(networks: Sequence[StudiedNetwork]) -> Table:
     """What each column speaks of."""
     models = {
         entry["attack"]: entry["threat_model"]
@@ -94,10 +91,10 @@ def threat_models(networks: Sequence[StudiedNetwork]) -> TextTable:
         for name, model in models.items()
     )
     heads = ("attack", "norm", "ε in [0, 1]", "ε", "steps", "restarts", "loss", "fooled at")
-    return TextTable(heads, rows, left=2)
+    return Table(heads, rows, left=2)
 
 
-def training(networks: Sequence[StudiedNetwork]) -> TextTable:
+def training(networks: Sequence[StudiedNetwork]) -> Table:
     """How the networks were trained."""
     rows = tuple(
         (
@@ -113,7 +110,7 @@ def training(networks: Sequence[StudiedNetwork]) -> TextTable:
         for network in networks
     )
     heads = ("network", "model", "attack in training", "defence", "started from", "epochs", "seed")
-    return TextTable((*heads, "minutes"), rows, left=5)
+    return Table((*heads, "minutes"), rows, left=5)
 
 
 def page(networks: Sequence[StudiedNetwork]) -> str:
@@ -140,5 +137,24 @@ def _attack_names(networks: Sequence[StudiedNetwork]) -> list[str]:
 
 
 def _percent(hits: int, count: int) -> str:
-    low, high = wilson_interval(hits, count)
-    return f"{100 * hits / count:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    low, high = (100 * bound for bound in wilson_interval(hits, count))
+    return f"{100 * hits / count:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def files(results: Results) -> dict[str, str | bytes]:
+    """The page, CSV and LaTeX, by path in the results directory."""
+    studied = results.once(read)
+    if not studied:
+        return {}
+    table = accuracies(studied)
+    latex = table.latex("Accuracy in percent of the networks studied, white box", "tab:networks")
+    stem = f"tables/{STEM}"
+    return {f"{stem}.md": page(studied), f"{stem}.csv": table.csv(), f"{stem}.tex": latex}
+
+
+def readme(results: Results) -> str:
+    """A link to the page, if there is one."""
+    if not results.once(read):
+        return ""
+    path = f"results/tables/{STEM}.md"
+    return f"How these networks were trained, and their accuracies: [{path}]({path})."

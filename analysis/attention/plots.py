@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from aad_tf.metrics import wilson_interval
 from aad_tf.records.columns import AttentionRecords
-from aad_tf.results import PathLike, write_atomically
-from analysis.attention.aligned import ROUNDS, Aligned, Variant
-from analysis.attention.caption import gradient_method, main_cells
-from analysis.attention.comparing import mean_estimate
-from analysis.attention.intervals import Estimate
+from analysis.attention.caption import TOP_CELLS, gradient_method, main_cells
+from analysis.attention.chance_baselines import drift_chance
 from analysis.attention.matched import comparable
-from analysis.attention.null import drift_null
 from analysis.attention.scatter import SHIFT, change
+from analysis.attention.table_9 import ROUNDS, Aligned, Variant
+from analysis.plots import empty_figure
+from analysis.statistics import Estimate, mean
 
-CELLS = 10
 # Vermilion, blue, green, black of Okabe and Ito; shapes and dashes tell them apart in gray.
 _SUCCEEDED, _FAILED = ("#D55E00", "s", "-"), ("#0072B2", "o", "--")
 _OTHERS = (("#009E73", "^", "-."), ("#000000", "D", ":"), ("#CC79A7", "v", (0, (5, 1))))
@@ -30,20 +25,16 @@ _THIRDS = ("low", "middle", "high")
 _MOST_VALUES = 25
 
 
-def plot_iou_distributions(run: AttentionRecords, path: PathLike, round_number: int = 1) -> None:
+def iou_distributions(run: AttentionRecords, round_number: int = 1) -> Figure:
     """IoU with the box, and of clean and adversarial maps, by success; means with intervals.
 
     Args:
         run: the records.
-        path: PNG file to write; its directory must exist.
         round_number: round after which success is judged.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     figure, panels = _figure(2)
-    columns = (run.iou_box()[:, 0], run.iou_clean(size=CELLS)[:, round_number - 1])
-    titles = ("clean attention and box", f"attention before and after, {CELLS} cells")
+    columns = (run.iou_box()[:, 0], run.iou_clean(size=TOP_CELLS)[:, round_number - 1])
+    titles = ("clean attention and box", f"attention before and after, {TOP_CELLS} cells")
     for panel, values, title in zip(panels, columns, titles, strict=True):
         for group, style, name in _groups(run, round_number):
             known = values[group & ~np.isnan(values)]
@@ -52,41 +43,41 @@ def plot_iou_distributions(run: AttentionRecords, path: PathLike, round_number: 
         _label(panel, title, "IoU", "share of images, %")
         panel.set_xlim(0, 1)
         panel.set_ylim(bottom=0)
-    _save(figure, panels, path)
+    return _with_legends(figure, panels)
 
 
-def plot_iou_rounds(run: AttentionRecords, path: PathLike) -> None:
+def iou_rounds(run: AttentionRecords) -> Figure:
     """IoU of clean and adversarial maps over rounds by success, above its chance level.
 
     Args:
         run: the records.
-        path: PNG file to write.
     """
     figure, panels = _figure(1)
-    iou = run.iou_clean(size=CELLS)
+    iou = run.iou_clean(size=TOP_CELLS)
     rounds = np.arange(1, run.rounds + 1)
-    for place in range(2):
-        chosen = [_groups(run, int(k))[place] for k in rounds]
-        estimates = [mean_estimate(iou[c[0], k - 1]) for k, c in zip(rounds, chosen, strict=True)]
-        _line(panels[0], rounds + 0.04 * (2 * place - 1), estimates, chosen[0][1], _NAMES[place])
-    chance = drift_null(run, CELLS)
+    for group in range(2):
+        chosen = [_groups(run, int(k))[group] for k in rounds]
+        estimates = [
+            mean(iou[c[0], k - 1], skip_nan=True) for k, c in zip(rounds, chosen, strict=True)
+        ]
+        _line(panels[0], rounds + 0.04 * (2 * group - 1), estimates, chosen[0][1], _NAMES[group])
+    chance = drift_chance(run, TOP_CELLS)
     others = [np.nan if e.value is None else e.value for e in chance.rounds]
     panels[0].plot(rounds, others, ":", color="0.3", label="chance: other images' maps")
     panels[0].axhline(
         chance.random_cells, ls=(0, (1, 4)), color="0.3", label="chance: random cells"
     )
-    _label(panels[0], "", "round of the attack", f"IoU with the clean map, {CELLS} cells")
+    _label(panels[0], "", "round of the attack", f"IoU with the clean map, {TOP_CELLS} cells")
     panels[0].set_xticks(rounds)
     panels[0].set_ylim(0, 1)
-    _save(figure, panels, path)
+    return _with_legends(figure, panels)
 
 
-def plot_success_by_iou(run: AttentionRecords, path: PathLike, round_number: int = 1) -> None:
+def success_by_iou(run: AttentionRecords, round_number: int = 1) -> Figure:
     """Share of successful attacks by decile of IoU with the box: all, and by thirds of confidence.
 
     Args:
         run: the records.
-        path: PNG file to write.
         round_number: round after which success is judged.
     """
     figure, panels = _figure(2)
@@ -103,38 +94,36 @@ def plot_success_by_iou(run: AttentionRecords, path: PathLike, round_number: int
     for panel, title in zip(panels, ("all images", "confidence held fixed"), strict=True):
         _label(panel, title, "IoU with the box, deciles", "attacks that succeed, %")
         panel.set_ylim(0, 100)
-    _save(figure, panels, path)
+    return _with_legends(figure, panels)
 
 
-def plot_scatter(run: AttentionRecords, path: PathLike) -> None:
+def scatter_over_rounds(run: AttentionRecords) -> Figure:
     """How entropy and centroid of attention change over rounds, by success.
 
     Args:
         run: the records.
-        path: PNG file to write.
     """
     figure, panels = _figure(2)
     rounds = np.arange(1, run.rounds + 1)
     labels = ("change of entropy since clean", "shift of the centroid, fractions")
     for panel, measure, label in zip(panels, ("entropy", SHIFT), labels, strict=True):
-        for place, style in enumerate((_SUCCEEDED, _FAILED)):
+        for group, style in enumerate((_SUCCEEDED, _FAILED)):
             estimates = [
-                mean_estimate(change(run, measure, int(k))[_groups(run, int(k))[place][0]])
+                mean(change(run, measure, int(k))[_groups(run, int(k))[group][0]], skip_nan=True)
                 for k in rounds
             ]
-            _line(panel, rounds + 0.04 * (2 * place - 1), estimates, style, _NAMES[place])
+            _line(panel, rounds + 0.04 * (2 * group - 1), estimates, style, _NAMES[group])
         panel.axhline(0, color="0.6", lw=0.8)
         _label(panel, measure, "round of the attack", label)
         panel.set_xticks(rounds)
-    _save(figure, panels, path)
+    return _with_legends(figure, panels)
 
 
-def plot_augmented(found: Aligned, path: PathLike) -> None:
+def augmented(found: Aligned) -> Figure:
     """Accuracy against IoU of clean and adversarial maps, round by round, with and without A3.
 
     Args:
         found: the attacks on the same images; one panel each.
-        path: PNG file to write.
     """
     figure, panels = _figure(len(found.variants))
     for panel, (name, group) in zip(panels, found.variants.items(), strict=True):
@@ -148,7 +137,7 @@ def plot_augmented(found: Aligned, path: PathLike) -> None:
     for panel in panels:
         panel.set_xlim(0, min(1.0, right + 0.05))
         panel.set_ylim(0, min(100.0, top + 5))
-    _save(figure, panels, path)
+    return _with_legends(figure, panels)
 
 
 def _path_of_rounds(panel: Axes, variant: Variant, style: tuple) -> None:
@@ -173,23 +162,23 @@ def _distribution(
     color, marker, line = style
     values = np.unique(np.round(every[~np.isnan(every)], 6))
     if len(values) <= _MOST_VALUES:
-        shares = 100 * (np.round(known, 6)[:, np.newaxis] == values).mean(axis=0)
-        panel.plot(values, shares, color=color, marker=marker, ls=line, ms=4)
+        fractions = 100 * (np.round(known, 6)[:, np.newaxis] == values).mean(axis=0)
+        panel.plot(values, fractions, color=color, marker=marker, ls=line, ms=4)
     else:
         weights = np.full(len(known), 100 / len(known))
         edges = np.linspace(0, 1, 21).tolist()
         panel.hist(known, edges, weights=weights, histtype="step", color=color, ls=line, lw=1.5)
-    mean = mean_estimate(known)
-    panel.axvline(known.mean(), color=color, ls=line, lw=1, label=f"{name}, mean {mean.text(2)}")
-    if mean.interval is not None:
-        panel.axvspan(*mean.interval, color=color, alpha=0.2, lw=0)
+    average = mean(known, skip_nan=True)
+    panel.axvline(known.mean(), color=color, ls=line, lw=1, label=f"{name}, mean {average.text(2)}")
+    if average.interval is not None:
+        panel.axvspan(*average.interval, color=color, alpha=0.2, lw=0)
 
 
 def _deciles(
-    panel: Axes, places: np.ndarray, iou: np.ndarray, success: np.ndarray, style: tuple, name: str
+    panel: Axes, images: np.ndarray, iou: np.ndarray, success: np.ndarray, style: tuple, name: str
 ) -> None:
     color, marker, line = style
-    parts = np.array_split(places[np.argsort(iou[places], kind="stable")], 10)
+    parts = np.array_split(images[np.argsort(iou[images], kind="stable")], 10)
     parts = [part for part in parts if len(part)]
     middles = [float(np.median(iou[part])) for part in parts]
     rates = np.array([100 * success[part].mean() for part in parts])
@@ -205,16 +194,13 @@ def _line(panel: Axes, x: np.ndarray, estimates: list[Estimate], style: tuple, n
     known = [(a, e.value, e.interval) for a, e in zip(x, estimates, strict=True) if e.interval]
     if not known:
         return
-    places, values, bounds = (np.array(column) for column in zip(*known, strict=True))
+    x, values, bounds = (np.array(column) for column in zip(*known, strict=True))
     spread = np.abs(bounds.T - values)
-    panel.errorbar(
-        places, values, spread, color=color, marker=marker, ls=line, capsize=3, label=name
-    )
+    panel.errorbar(x, values, spread, color=color, marker=marker, ls=line, capsize=3, label=name)
 
 
 def _figure(panels: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(4.2 * panels + 0.8, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(4.2 * panels + 0.8, 4.6)
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
@@ -226,10 +212,9 @@ def _label(panel: Axes, title: str, x_label: str, y_label: str) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _save(figure: Figure, panels: list[Axes], path: PathLike) -> None:
+def _with_legends(figure: Figure, panels: list[Axes]) -> Figure:
     for panel in panels:
         if panel.get_legend_handles_labels()[1]:
             legend = panel.legend(fontsize=9, frameon=False, handlelength=3.5, loc="upper center")
             legend.set_bbox_to_anchor((0.5, -0.16))
-    with write_atomically(Path(path)) as file:
-        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    return figure

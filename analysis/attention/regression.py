@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from aad_tf.records.columns import AttentionRecords
-from analysis.attention.comparing import drawn_estimate
-from analysis.attention.intervals import Estimate
 from analysis.attention.matched import COVARIATES, comparable, covariates, standardized
+from analysis.statistics import DASH, Estimate, estimate, multiplicities, resample
+from analysis.tables import Table
 
-RESAMPLES = 1000
 _INVERSE_PENALTY = 1e4
-_AT_ONCE = 50
+_DRAWS_AT_ONCE = 50
 _NEWTON_STEPS, _LARGEST_STEP, _CONVERGED = 12, 3.0, 1e-4
 
 
@@ -84,21 +84,16 @@ def _bootstrapped(features: np.ndarray, success: np.ndarray, smallest: int) -> l
     model = LogisticRegression(C=_INVERSE_PENALTY, max_iter=1000, tol=1e-8)
     model.fit(features, success)
     start = np.concatenate([model.intercept_, model.coef_[0]])
-    generator = np.random.default_rng(0)
-    draws = []
-    for first in range(0, RESAMPLES, _AT_ONCE):
-        counts = np.zeros((min(_AT_ONCE, RESAMPLES - first), len(success)))
-        for group in (success, ~success):
-            size = int(group.sum())
-            drawn = generator.integers(size, size=(len(counts), size))
-            drawn += size * np.arange(len(counts))[:, np.newaxis]
-            times = np.bincount(drawn.reshape(-1), minlength=size * len(counts))
-            counts[:, group] = times.reshape(len(counts), size)
-        draws.append(refit(features, success, counts, start)[:, 1:])
-    columns = np.concatenate(draws).T
+    yes, no = np.flatnonzero(success), np.flatnonzero(~success)
+
+    def coefficients(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
+        drawn = multiplicities(np.hstack([first, second]), len(success))
+        return refit(features, success, drawn, start)[:, 1:].T
+
+    groups = [yes.astype(np.float64), no.astype(np.float64)]
+    draws = resample(groups, coefficients, batch=_DRAWS_AT_ONCE)
     return [
-        drawn_estimate(value, column, smallest)
-        for value, column in zip(start[1:], columns, strict=True)
+        estimate(value, column, smallest) for value, column in zip(start[1:], draws, strict=True)
     ]
 
 
@@ -133,3 +128,15 @@ def refit(
         found = found + np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
     found[np.abs(step).max(axis=1) > _CONVERGED] = np.nan
     return found
+
+
+def coefficients_table(rows: dict[str, Regression]) -> Table:
+    """Log odds of success for one standard deviation more, by name of the measure."""
+    cells = []
+    for name, found in rows.items():
+        texts = [value.text(sign=True) for value in found.coefficients.values()]
+        odds = found.coefficients["IoU"].value
+        ratio = DASH if odds is None else f"{math.exp(odds):.2f}"
+        cells.append((name, found.counts, found.alone.text(sign=True), *texts, ratio))
+    heads = ("measure", "n", "measure alone", "measure", *COVARIATES)
+    return Table((*heads, "odds ratio of the measure"), cells)

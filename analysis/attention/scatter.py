@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from aad_tf.records.columns import AttentionRecords
-from analysis.attention.comparing import mean_difference
-from analysis.attention.intervals import Groups
+from analysis.statistics import Groups, compare
+from analysis.tables import Table
 
 SHIFT = "centroid shift"
 # By name: column of the records.
@@ -18,25 +16,6 @@ MEASURES = {
     "positive share": "positive",
     SHIFT: "centroid",
 }
-# Those that scattering makes larger.
-SCATTER_GROWS = ("entropy", "components", SHIFT)
-
-
-@dataclass(frozen=True)
-class ScatterRow:
-    """Change of one measure from the clean image to a round.
-
-    Attributes:
-        measure: one of `MEASURES`.
-        round_number: the round.
-        groups: mean change in successful (first) and failed attacks (second).
-        lost: images left out because a map is all zero, in successful and failed attacks.
-    """
-
-    measure: str
-    round_number: int
-    groups: Groups
-    lost: tuple[int, int]
 
 
 def change(
@@ -51,8 +30,11 @@ def change(
         method: whose maps.
 
     Returns:
-        float `[n]`: the change; of the centroid its distance, in fractions of the picture's height
+        float `[n]`: the change; of the centroid its distance, in fractions of the image's height
         and width. NaN where a map is all zero and the measure has no value.
+
+    Raises:
+        ValueError: unknown measure.
     """
     if measure not in MEASURES:
         raise ValueError(f"Unknown measure {measure!r}. Known: {', '.join(MEASURES)}.")
@@ -63,18 +45,20 @@ def change(
     return values[:, round_number] - values[:, 0]
 
 
-def rows(run: AttentionRecords, method: str = "grad_cam") -> list[ScatterRow]:
-    """Every measure after every round, successful against failed attacks.
+def by_success(run: AttentionRecords, measure: str, round_number: int) -> tuple[Groups, str]:
+    """Mean change in successful (first) and failed attacks, and how many have no value in each."""
+    values = change(run, measure, round_number)
+    first, second = values[run.succeeded(round_number)], values[run.failed(round_number)]
+    lost = f"{int(np.isnan(first).sum())} / {int(np.isnan(second).sum())}"
+    return compare(first, second, seed=10 * round_number, skip_nan=True), lost
 
-    Args:
-        run: the records.
-        method: whose maps.
-    """
-    found = []
+
+def scatter_table(run: AttentionRecords) -> Table:
+    """Change of every measure from the clean image to each round."""
+    rows = []
     for measure in MEASURES:
-        for k in range(1, run.rounds + 1):
-            values = change(run, measure, k, method)
-            parts = values[run.succeeded(k)], values[run.failed(k)]
-            lost = (int(np.isnan(parts[0]).sum()), int(np.isnan(parts[1]).sum()))
-            found.append(ScatterRow(measure, k, mean_difference(*parts, seed=10 * k), lost))
-    return found
+        for number in range(1, run.rounds + 1):
+            groups, lost = by_success(run, measure, number)
+            rows.append((measure, str(number), *groups.texts(), lost))
+    heads = ("change of", "round", "succeeded", "failed", "difference", "left out (map of zeros)")
+    return Table(heads, rows)

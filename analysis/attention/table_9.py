@@ -1,12 +1,19 @@
-"""[AAD Table 9]: attacks with and without A3, which scatters attention or keeps it."""
+"""[AAD Table 9]: attacks with and without A3, which scatters attention or keeps it.
+
+Whether the drift of attention, 1 - IoU of the areas of clean and adversarial image, tells which
+attacks changed the label stands below it. A detector has no clean image to compare with, so what
+drift tells here is more than it could tell one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from aad_tf.records.columns import AttentionRecords
-from analysis.attention import detection, intervals
-from analysis.attention.aligned import ROUNDS, Aligned, Variant, align
+import numpy as np
+
+from aad_tf.metrics import Interval
+from aad_tf.records.columns import AttentionRecords, check_same_network
 from analysis.attention.caption import (
     attack_fact,
     data_fact,
@@ -14,24 +21,211 @@ from analysis.attention.caption import (
     main_cells,
     method_name,
     network_fact,
-    sigma,
     single_splits,
 )
-from analysis.attention.claims import Claim
-from analysis.attention.intervals import DASH
-from analysis.attention.table import AttentionTable, Cell, Draft
+from analysis.attention.study_table import StudyTable
+from analysis.findings import Finding
 from analysis.paper_values import TABLE_9
+from analysis.records import objective_of
+from analysis.statistics import (
+    DASH,
+    Estimate,
+    area_under_curve,
+    compare,
+    fraction,
+    mean,
+    overlapping_difference,
+)
 
-_HEADS = ("attack", "", "accuracy %", "against plain, points", "IoU clean-adversarial")
+ROUNDS = 3
+# The paper's name of each attack, and the roles of its runs without A3, and with sigma of +, -.
+ATTACKS = {
+    "StepLL": ("step_ll", "step_ll_a3_plus", "step_ll_a3_minus"),
+    "StepLL, target kept": (
+        "step_ll_kept_target",
+        "step_ll_kept_target_a3_plus",
+        "step_ll_kept_target_a3_minus",
+    ),
+    "FGSM": ("ifgsm", "ifgsm_a3_plus", "ifgsm_a3_minus"),
+}
+ROLES = tuple(role for roles in ATTACKS.values() for role in roles)
+_LABELS = ("plain", "A3, σ above 0", "A3, σ below 0")
+_HEADS = (
+    *("attack", "", "accuracy %", "against plain, points", "IoU clean-adversarial"),
+    "against plain",
+)
+_DRIFT_HEADS = ("attack", "", "fooled / not", "IoU, fooled", "IoU, not fooled", "AUC of drift")
+DRIFT_REMARK = (
+    "AUC of drift: chance that drift (1 - IoU) is larger on an image that the attack fools than on "
+    "one it does not, ties counting half; 0.5 tells nothing. It needs the clean image, which a "
+    "detector does not have, so it says what drift could tell at best."
+)
 
 
-def table_9(
-    runs: Mapping[str, AttentionRecords], dataset: str, network: str
-) -> AttentionTable | None:
+@dataclass(frozen=True)
+class Variant:
+    """One attack on the images that all attacks were run on.
+
+    Attributes:
+        name: e.g. `StepLL + A3 (σ 10)`.
+        run: the images, all correct without attack.
+        kept: bool `[images]`, still correct after `ROUNDS` rounds.
+        iou: IoU with the clean image's area then, `[images]`.
+    """
+
+    name: str
+    run: AttentionRecords
+    kept: np.ndarray
+    iou: np.ndarray
+
+    @property
+    def sigma(self) -> float | None:
+        """Weight of A3's attention term; None without A3."""
+        return objective_of(self.run.study["attack"])[1]
+
+    def against(self, plain: Variant) -> tuple[Estimate, Estimate]:
+        """Differences of accuracy and IoU on the same images, this one less the plain attack."""
+        return mean(self.kept.astype(float) - plain.kept), mean(self.iou - plain.iou)
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """All attacks that were run with and without A3.
+
+    Attributes:
+        variants: by attack, in the order of `ATTACKS`: plain, sigma above 0, below 0; None for
+            what was not run.
+        shared: every image that all runs hold, from the first run.
+    """
+
+    variants: Mapping[str, Sequence[Variant | None]]
+    shared: AttentionRecords
+
+    @property
+    def first(self) -> AttentionRecords:
+        """The images compared, under the first attack."""
+        return next(v.run for group in self.variants.values() for v in group if v is not None)
+
+
+def align(runs: Mapping[str, AttentionRecords]) -> Aligned | None:
+    """The images that are correct in every run without attack, under every attack.
+
+    Args:
+        runs: by role, see `ATTACKS`; roles that were not run are missing.
+
+    Returns:
+        None if no attack was run both with and without A3 for `ROUNDS` rounds.
+
+    Raises:
+        ValueError: runs of different networks, data, attacks or measures, a sigma of the other
+            sign than its role, or no image that is correct in all of them.
+    """
+    usable = {role: run for role, run in runs.items() if run.rounds >= ROUNDS}
+    chosen = {
+        name: [usable.get(role) for role in roles]
+        for name, roles in ATTACKS.items()
+        if roles[0] in usable and any(role in usable for role in roles[1:])
+    }
+    everything = [run for group in chosen.values() for run in group if run is not None]
+    if not everything:
+        return None
+    for name, group in chosen.items():
+        _check_group(name, group)
+    common = iter(common_images(everything))
+    variants = {
+        name: [None if run is None else _variant(name, next(common)) for run in group]
+        for name, group in chosen.items()
+    }
+    return Aligned(variants, _same_images(everything, only_correct=False)[0])
+
+
+def common_images(runs: Sequence[AttentionRecords]) -> list[AttentionRecords]:
+    """The same images of every run, in the same order: correct in all of them.
+
+    Args:
+        runs: of one network and one copy of the data.
+
+    Raises:
+        ValueError: another network, other data, other measures, or no image in common.
+    """
+    _check_comparable(runs)
+    same = _same_images(runs, only_correct=True)
+    if not len(same[0]):
+        raise ValueError("No image is right in all runs of Table 9: were they of other splits?")
+    return same
+
+
+def _same_images(runs: Sequence[AttentionRecords], *, only_correct: bool) -> list[AttentionRecords]:
+    rows = []
+    for run in runs:
+        names = zip(run.split.tolist(), run.index.tolist(), strict=True)
+        rows.append({key: i for i, key in enumerate(names) if run.correct[i] or not only_correct})
+    keys = [key for key in rows[0] if all(key in other for other in rows[1:])]
+    return [
+        run.select(np.asarray([row[key] for key in keys], int))
+        for run, row in zip(runs, rows, strict=True)
+    ]
+
+
+def _variant(name: str, run: AttentionRecords) -> Variant:
+    sigma = objective_of(run.study["attack"])[1]
+    full = name if sigma is None else f"{name} + A3 (σ {sigma:g})"
+    iou = run.iou_clean(gradient_method(run), main_cells(run))[:, ROUNDS - 1]
+    return Variant(full, run, run.failed(ROUNDS), iou)
+
+
+def _check_comparable(runs: Sequence[AttentionRecords]) -> None:
+    """One network, one copy of the data, and maps and areas of one kind."""
+    for run in runs[1:]:
+        names = [str(r.study["attack"]["attack"]) for r in (runs[0], run)]
+        check_same_network(runs[0].summaries[0], run.summaries[0], *names)
+        one, other = (
+            {
+                "method": gradient_method(r),
+                "cells": main_cells(r),
+                "explained": r.study.get("explained", "label"),
+            }
+            for r in (runs[0], run)
+        )
+        for key, value in one.items():
+            if other[key] != value:
+                raise ValueError(
+                    f"{names[1]} has {key} {other[key]}, {names[0]} {value}: they cannot be "
+                    f"compared."
+                )
+
+
+def _check_group(name: str, group: Sequence[AttentionRecords | None]) -> None:
+    """A3 must be compared with the same attack without it, and sigma be as its file says."""
+    attacks = [None if run is None else run.study["attack"] for run in group]
+    plain = attacks[0]
+    for attack, sign in zip(attacks, (0, 1, -1), strict=True):
+        if attack is None or plain is None:
+            continue
+        (objective, sigma), (plain_objective, _) = objective_of(attack), objective_of(plain)
+        if np.sign(sigma or 0) != sign:
+            raise ValueError(
+                f"{name}: {attack['attack']} has sigma {sigma}; its file's name says "
+                f"{('no A3', 'sigma above 0', 'sigma below 0')[sign]}."
+            )
+        keys = ("step_size", "projected", "random_start")
+        here, there = ({key: a.get(key) for key in keys} for a in (attack, plain))
+        if attack["projected"]:
+            here["epsilon"], there["epsilon"] = attack["epsilon"], plain["epsilon"]
+        here["objective"], there["objective"] = objective, plain_objective
+        for key, value in here.items():
+            if value != there[key]:
+                raise ValueError(
+                    f"{name}: {attack['attack']} has {key} {value}, the plain attack "
+                    f"{there[key]}: they cannot be compared."
+                )
+
+
+def table_9(runs: Mapping[str, AttentionRecords], dataset: str, network: str) -> StudyTable | None:
     """Accuracy on I_att after three rounds, and how far attention moved.
 
     Args:
-        runs: by role, see `files.ROLES`; roles that were not run are missing.
+        runs: by role, see `ATTACKS`; roles that were not run are missing.
         dataset: name of the data, for files and headings.
         network: name of the network.
 
@@ -39,27 +233,32 @@ def table_9(
         The table, or None if no attack was run both with and without A3 for three rounds.
 
     Raises:
-        ValueError: runs that cannot be compared, see `aligned.align`.
+        ValueError: runs that cannot be compared, see `align`.
     """
     found = align(runs)
     if found is None:
         return None
-    draft = Draft("9", f"{dataset}_{network}", [*TABLE_9.notes, *_scale_notes(found)])
-    for name, variants in found.variants.items():
-        _add_attack(draft, name, variants)
-        detection.add(draft, name, [(v.name, v.kept, v.iou) for v in variants if v is not None])
-    draft.claims.sort(key=lambda claim: not claim.headline)
     first = found.first
     title = (
         f"Accuracy on images right, and IoU of the {method_name(gradient_method(first))} areas of "
         f"clean and adversarial image ({main_cells(first)} cells), after {ROUNDS} rounds with and "
         f"without A3"
     )
-    more = ("Does attention drift tell which attacks fooled the network?", detection.HEADS)
-    return draft.finish(title, _facts(found, network), (*_HEADS, "against plain"), more)
+    remarks = [*TABLE_9.notes, *_scale_remarks(found), DRIFT_REMARK]
+    table = StudyTable("9", f"{dataset}_{network}", title, _facts(found, network), remarks)
+    rows: list[tuple[str, ...]] = []
+    drift_rows: list[tuple[str, ...]] = []
+    for name, variants in found.variants.items():
+        rows += _attack(table, name, variants)
+        drift_rows += _drift(table, name, [v for v in variants if v is not None])
+    table.findings.sort(key=lambda finding: not finding.headline)
+    table.add(_HEADS, rows)
+    heading = "Does attention drift tell which attacks fooled the network?"
+    table.add(_DRIFT_HEADS, drift_rows, heading)
+    return table
 
 
-def _scale_notes(found: Aligned) -> list[str]:
+def _scale_remarks(found: Aligned) -> list[str]:
     """How the attention term is scaled where it is not as printed, by the runs' own words."""
     objectives = [
         str(variant.run.study["attack"]["objective"])
@@ -79,8 +278,7 @@ def _scale_notes(found: Aligned) -> list[str]:
 def _facts(found: Aligned, network: str) -> tuple[str, ...]:
     """The caption, on the images that are compared and no others."""
     shared, compared = found.shared, found.first
-    sizes = dict(single_splits(compared))
-    parts = ", ".join(f"{name} {int(mask.sum()):,}" for name, mask in sizes.items())
+    parts = ", ".join(f"{name} {int(mask.sum()):,}" for name, mask in single_splits(compared))
     accuracy = 100 * len(compared) / len(shared)
     return (
         network_fact(shared, network),
@@ -94,67 +292,60 @@ def _facts(found: Aligned, network: str) -> tuple[str, ...]:
 def _attack_fact(group: Sequence[Variant | None]) -> str:
     """The plain attack, and which sigma it was augmented with; the rest of them was checked."""
     plain, *others = (variant for variant in group if variant is not None)
-    sigmas = " and ".join(f"{sigma(variant.run.study['attack']):g}" for variant in others)
+    sigmas = " and ".join(f"{variant.sigma:g}" for variant in others)
     return f"{attack_fact(plain.run.study, ROUNDS)} The same attention-augmented (A3), σ {sigmas}."
 
 
-def _add_attack(draft: Draft, name: str, variants: Sequence[Variant | None]) -> None:
+def _attack(
+    table: StudyTable, name: str, variants: Sequence[Variant | None]
+) -> list[tuple[str, ...]]:
+    """Rows of one attack, the paper's below; numbers and findings."""
     plain = variants[0]
-    labels = ("plain", "A3, σ above 0", "A3, σ below 0")
     printed = (*TABLE_9.rows.get(name, (None, None)), None)
-    for place, (variant, value) in enumerate(zip(variants, printed, strict=True)):
-        gap = _printed_gap(name) if place == 1 else None
+    rows: list[tuple[str, ...]] = []
+    for number, (variant, value) in enumerate(zip(variants, printed, strict=True)):
+        gap = _printed_gap(name) if number == 1 else None
         if variant is None or plain is None:
-            draft.rows.append((f"{name}, {labels[place]}", "not run", *[DASH] * 4))
+            rows.append((f"{name}, {_LABELS[number]}", "not run", *[DASH] * 4))
             continue
-        _add_variant(draft, variant, plain if place else None, (value, gap))
+        rows.append(_measured(table, variant, plain if number else None, (value, gap)))
         if value is not None:
             difference = DASH if gap is None else f"{gap:+.1f}"
-            draft.rows.append(("", "paper", f"{value:.1f}", difference, DASH, DASH))
-    if plain is not None:
-        for variant, sign in zip(variants[1:], (1, -1), strict=True):
-            if variant is not None:
-                draft.claims += _claims(name, variant, plain, sign)
+            rows.append(("", "paper", f"{value:.1f}", difference, DASH, DASH))
+    for variant, sign in zip(variants[1:], (1, -1), strict=True):
+        if variant is not None and plain is not None:
+            table.findings += _findings(name, variant, plain, sign)
+    return rows
 
 
-def _add_variant(
-    draft: Draft,
+def _measured(
+    table: StudyTable,
     variant: Variant,
     plain: Variant | None,
     printed: tuple[float | None, float | None],
-) -> None:
-    """A row and its cells; `plain` is None for the plain attack itself."""
-    accuracy = intervals.share(int(variant.kept.sum()), len(variant.kept))
-    iou = intervals.mean(variant.iou)
-    texts = [accuracy.percent(), DASH, iou.text(), DASH]
-    cell = ("all", variant.name)
-    draft.cells += [
-        Cell(*cell, "percent", "right", accuracy, printed[0]),
-        Cell(*cell, "IoU", "all", iou),
-    ]
+) -> tuple[str, ...]:
+    """The row of a variant and its numbers; `plain` is None for the plain attack itself."""
+    accuracy, iou = fraction(int(variant.kept.sum()), len(variant.kept)), mean(variant.iou)
+    table.note("all", variant.name, "percent", "right", accuracy, printed[0])
+    table.note("all", variant.name, "IoU", "all", iou)
+    gaps = (DASH, DASH)
     if plain is not None:
         points, moved = variant.against(plain)
-        texts[1], texts[3] = points.percent(sign=True), moved.text(sign=True)
-        draft.cells += [
-            Cell(*cell, "percent", "against plain", points, printed[1]),
-            Cell(*cell, "IoU", "against plain", moved),
-        ]
-    draft.rows.append((variant.name, "ours", *texts))
+        table.note("all", variant.name, "percent", "against plain", points, printed[1])
+        table.note("all", variant.name, "IoU", "against plain", moved)
+        gaps = points.percent(sign=True), moved.text(sign=True)
+    return (variant.name, "ours", accuracy.percent(), gaps[0], iou.text(), gaps[1])
 
 
-def _claims(name: str, variant: Variant, plain: Variant, sign: int) -> list[Claim]:
+def _findings(name: str, variant: Variant, plain: Variant, sign: int) -> list[Finding]:
+    """What A3 does; the paper speaks of sigma above 0 alone."""
     points, moved = variant.against(plain)
-    against = f"{variant.name} - {name}"
-    if sign < 0:
-        return [
-            Claim(f"accuracy, {against}", points, 0, percent=True, headline=True),
-            Claim(f"IoU clean-adversarial, {against}", moved, 0, headline=True),
-        ]
-    printed = _printed_gap(name)
-    gap = None if printed is None else printed / 100
+    against, printed = f"{variant.name} - {name}", _printed_gap(name)
+    direction = -1 if sign > 0 else 0
+    gap = None if printed is None or sign < 0 else printed / 100
     return [
-        Claim(f"accuracy, {against}", points, -1, gap, percent=True, headline=True),
-        Claim(f"IoU clean-adversarial, {against}", moved, -1, headline=True),
+        Finding(f"accuracy, {against}", points, direction, gap, percent=True, headline=True),
+        Finding(f"IoU clean-adversarial, {against}", moved, direction, headline=True),
     ]
 
 
@@ -164,3 +355,45 @@ def _printed_gap(name: str) -> float | None:
         return None
     plain, augmented = TABLE_9.rows[name]
     return round(augmented - plain, 2)
+
+
+def _drift(table: StudyTable, name: str, variants: Sequence[Variant]) -> list[tuple[str, ...]]:
+    """Whether drift tells where an attack succeeds; the first variant is the plain attack."""
+    rows: list[tuple[str, ...]] = []
+    plain = variants[0]
+    for variant in variants:
+        label, kept, iou = variant.name, variant.kept, variant.iou
+        groups = compare(iou[~kept], iou[kept])
+        area = drift_auc(kept, iou)
+        first, second, _ = groups.texts()
+        rows.append((label, "ours", groups.counts, first, second, area.text()))
+        table.note("all", label, "IoU", "fooled", groups.first)
+        table.note("all", label, "IoU", "not fooled", groups.second)
+        table.note("all", label, "AUC", "drift", area)
+        if variant is plain:  # the paper calls drift a strong indication of success, without A3
+            table.findings.append(Finding(f"AUC of drift - 0.5, {label}", _minus_half(area), 1))
+    for variant in variants[1:]:
+        kept, label = variant.kept, variant.name
+        gap = overlapping_difference(variant.iou, ~kept, plain.iou, plain.kept)
+        table.note("all", label, "IoU", f"fooled - {name} failed", gap)
+        statement = f"IoU where {label} fools - IoU where {name} fails"
+        headline = variant.sigma is not None and variant.sigma < 0
+        table.findings.append(Finding(statement, gap, 0, headline=headline))
+    return rows
+
+
+def drift_auc(kept: np.ndarray, iou: np.ndarray) -> Estimate:
+    """Area under the curve of 1 - IoU as a sign that an attack changed the label.
+
+    Args:
+        kept: bool `[images]`, still correct under attack.
+        iou: `[images]`, of clean and adversarial attention area.
+    """
+    return area_under_curve(1 - iou[~kept], 1 - iou[kept])
+
+
+def _minus_half(area: Estimate) -> Estimate:
+    if area.value is None or area.interval is None:
+        return area
+    interval = Interval(*(bound - 0.5 for bound in area.interval))
+    return replace(area, value=area.value - 0.5, interval=interval)

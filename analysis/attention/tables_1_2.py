@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from aad_tf.records.columns import AttentionRecords
-from analysis.attention import intervals
+from analysis.attention.by_outcome import by_outcome, printed_texts
 from analysis.attention.caption import facts, gradient_method, method_name, splits
-from analysis.attention.claims import Claim
-from analysis.attention.halves import empty_notes, halves, printed_texts
 from analysis.attention.matched import LOW_IOU, comparable, compare_low
-from analysis.attention.table import AttentionTable, Cell, Draft
+from analysis.attention.study_table import StudyTable
+from analysis.findings import Finding
 from analysis.paper_values import LOW_IOU_IMAGES, RIGHT_IMAGES, TABLE_1, TABLE_2
+from analysis.statistics import compare, fraction
 
 _PAPER = ("ImageNet2012", "paper")
 _OTHER_IMAGES = RIGHT_IMAGES - LOW_IOU_IMAGES
@@ -24,7 +24,7 @@ _DERIVED = (
 )
 
 
-def table_1(run: AttentionRecords, dataset: str, network: str) -> AttentionTable:
+def table_1(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
     """IoU of the clean image's attention area and its box at equal area, after round 1.
 
     Args:
@@ -33,27 +33,29 @@ def table_1(run: AttentionRecords, dataset: str, network: str) -> AttentionTable
         network: name of the network.
     """
     method, printed = gradient_method(run), TABLE_1.rows["all"]
-    values = run.iou_box(method)[:, 0]
-    draft = Draft("1", f"{dataset}_{network}", list(TABLE_1.notes))
-    for split, inside in splits(run):
-        usable = inside & run.has_box
-        found = halves(values, run.succeeded(1) & usable, run.failed(1) & usable)
-        draft.rows.append((split, "ours", f"{found.count:,}", *found.texts()))
-        draft.cells += found.cells(split, "round 1", "IoU", printed)
-        statement = f"IoU with the box, succeeded - failed, {split}"
-        gap, last = printed[1] - printed[3], bool(inside.all())
-        draft.claims.append(Claim(statement, found.difference, -1, gap, headline=last))
-        draft.notes += empty_notes(found, split)
-    draft.rows.append((*_PAPER, f"{RIGHT_IMAGES:,}", *printed_texts(printed)))
-    heads = ("split", "", "n", "succeeded %", "IoU, succeeded", "failed %", "IoU, failed")
     title = (
         f"IoU of {method_name(method)} area and box at equal area, on clean images right and with "
         f"a box, by outcome of the attack"
     )
-    return draft.finish(title, facts(run, network, 1), (*heads, "difference"))
+    table = StudyTable("1", f"{dataset}_{network}", title, facts(run, network, 1), [*TABLE_1.notes])
+    values, rows = run.iou_box(method)[:, 0], []
+    for split, inside in splits(run):
+        usable = inside & run.has_box
+        found = by_outcome(values, run.succeeded(1) & usable, run.failed(1) & usable)
+        rows.append((split, "ours", f"{found.count:,}", *found.texts()))
+        found.note_fractions(table, split, "round 1", printed)
+        found.note_means(table, split, "round 1", "IoU", printed[1::2])
+        statement = f"IoU with the box, succeeded - failed, {split}"
+        gap, last = printed[1] - printed[3], bool(inside.all())
+        table.findings.append(Finding(statement, found.means.difference, -1, gap, headline=last))
+        found.remark(table, split)
+    rows.append((*_PAPER, f"{RIGHT_IMAGES:,}", *printed_texts(printed)))
+    heads = ("split", "", "n", "succeeded %", "IoU, succeeded", "failed %", "IoU, failed")
+    table.add((*heads, "difference"), rows)
+    return table
 
 
-def table_2(run: AttentionRecords, dataset: str, network: str) -> AttentionTable:
+def table_2(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
     """Images whose IoU with the box is below 0.5: outcome of the attack, clean confidence.
 
     Args:
@@ -62,73 +64,79 @@ def table_2(run: AttentionRecords, dataset: str, network: str) -> AttentionTable
         network: name of the network.
     """
     method = gradient_method(run)
-    is_low = run.iou_box(method)[:, 0] < LOW_IOU  # False where there is no box
-    draft = Draft("2", f"{dataset}_{network}", [*TABLE_2.notes, _DERIVED])
-    for split, inside in splits(run):
-        usable = inside & run.has_box & run.correct
-        _add_low(draft, run, split, usable & is_low, usable)
-        _add_low_and_others(draft, run, split, usable & is_low, usable & ~is_low)
-    _add_paper(draft)
-    draft.notes += _confounded(run, is_low)
     title = (
         f"Images whose {method_name(method)} IoU with the box is below {LOW_IOU}: outcome of the "
         f"attack and confidence of the right label on the clean image"
     )
+    remarks = [*TABLE_2.notes, _DERIVED]
+    table = StudyTable("2", f"{dataset}_{network}", title, facts(run, network, 1), remarks)
+    is_low = run.iou_box(method)[:, 0] < LOW_IOU  # False where there is no box
+    rows, other_rows = [], []
+    for split, inside in splits(run):
+        usable = inside & run.has_box & run.correct
+        rows.append(_low(table, run, split, usable & is_low, usable))
+        other_rows.append(_low_and_others(table, run, split, usable & is_low, usable & ~is_low))
+    percent = f"{100 * LOW_IOU_IMAGES / RIGHT_IMAGES:.1f}"
+    count = f"{LOW_IOU_IMAGES:,} of {RIGHT_IMAGES:,}"
+    rows.append((*_PAPER, count, percent, *printed_texts(TABLE_2.rows["IoU < 0.5"], 4)))
+    low, others, gap = paper_rates()
+    counts = f"{LOW_IOU_IMAGES:,} / {_OTHER_IMAGES:,}"
+    rates = (f"{low:.1f}", f"{others:.1f}", f"{gap:+.1f}")
+    other_rows.append((*_PAPER, counts, *rates, "–", "–", "below 0"))
     heads = ("split", "", f"IoU < {LOW_IOU}", "% of I_att", "succeeded %", "confidence, succeeded")
+    table.add((*heads, "failed %", "confidence, failed", "difference"), rows)
     other_heads = (
         *("split", "", "n, low / others", "succeeded %, low", "succeeded %, others"),
         *("low - others, points", "confidence, low", "confidence, others", "low - others"),
     )
-    return draft.finish(
-        title,
-        facts(run, network, 1),
-        (*heads, "failed %", "confidence, failed", "difference"),
-        ("Low-IoU images beside the others", other_heads),
-    )
+    table.add(other_heads, other_rows, "Low-IoU images beside the others")
+    table.remarks += _confounded(run, is_low)
+    return table
 
 
-def _add_low(
-    draft: Draft, run: AttentionRecords, split: str, low: np.ndarray, usable: np.ndarray
-) -> None:
+def _low(
+    table: StudyTable, run: AttentionRecords, split: str, low: np.ndarray, usable: np.ndarray
+) -> tuple[str, ...]:
     """The paper's Table 2: low-IoU images by outcome."""
     printed = TABLE_2.rows["IoU < 0.5"]
-    found = halves(run.confidence[:, 0], run.succeeded(1) & low, run.failed(1) & low)
-    of_all = intervals.share(int(low.sum()), int(usable.sum()))
-    count = f"{found.count:,} of {int(usable.sum()):,}"
-    draft.rows.append((split, "ours", count, of_all.percent(), *found.texts()))
-    row, paper_share = f"IoU < {LOW_IOU}", round(100 * LOW_IOU_IMAGES / RIGHT_IMAGES, 2)
-    draft.cells.append(Cell(split, row, "percent", "of I_att", of_all, paper_share))
-    draft.cells += found.cells(split, row, "confidence", printed)
+    found = by_outcome(run.confidence[:, 0], run.succeeded(1) & low, run.failed(1) & low)
+    of_all = fraction(int(low.sum()), int(usable.sum()))
+    row = f"IoU < {LOW_IOU}"
+    in_paper = round(100 * LOW_IOU_IMAGES / RIGHT_IMAGES, 2)
+    table.note(split, row, "percent", "of I_att", of_all, in_paper)
+    found.note_fractions(table, split, row, printed)
+    found.note_means(table, split, row, "confidence", printed[1::2])
     statement = f"confidence at IoU < {LOW_IOU}, succeeded - failed, {split}"
-    gap, last = printed[1] - printed[3], bool(usable.sum() == (run.correct & run.has_box).sum())
-    draft.claims.append(Claim(statement, found.difference, 1, gap, headline=last))
-    draft.notes += empty_notes(found, f"{split}, {row}")
+    gap, last = printed[1] - printed[3], bool(usable.sum() == comparable(run).sum())
+    table.findings.append(Finding(statement, found.means.difference, 1, gap, headline=last))
+    found.remark(table, f"{split}, {row}")
+    count = f"{found.count:,} of {int(usable.sum()):,}"
+    return (split, "ours", count, of_all.percent(), *found.texts())
 
 
-def _add_low_and_others(
-    draft: Draft, run: AttentionRecords, split: str, low: np.ndarray, others: np.ndarray
-) -> None:
+def _low_and_others(
+    table: StudyTable, run: AttentionRecords, split: str, low: np.ndarray, others: np.ndarray
+) -> tuple[str, ...]:
     """The text's claims: low-IoU images are attacked more easily and have less confidence."""
-    fooled = run.succeeded(1).astype(float)
-    gap = intervals.compare(fooled[low], fooled[others]).difference
-    shares = [intervals.share(int(fooled[mask].sum()), int(mask.sum())) for mask in (low, others)]
-    sure = intervals.compare(run.confidence[low, 0], run.confidence[others, 0])
-    counts = f"{int(low.sum()):,} / {int(others.sum()):,}"
-    percents = (*(share.percent() for share in shares), gap.percent(sign=True))
-    confidences = (sure.first.text(), sure.second.text(), sure.difference.text(sign=True))
-    draft.more_rows.append((split, "ours", counts, *percents, *confidences))
+    succeeded = run.succeeded(1).astype(float)
+    gap = compare(succeeded[low], succeeded[others]).difference
+    rates = [fraction(int(succeeded[mask].sum()), int(mask.sum())) for mask in (low, others)]
+    sure = compare(run.confidence[low, 0], run.confidence[others, 0])
     paper = paper_rates()
-    for group, estimate, value in zip(_GROUPS, (*shares, gap), paper, strict=True):
-        draft.cells.append(Cell(split, "low and others", "percent", group, estimate, value))
+    for group, estimate, value in zip(_GROUPS, (*rates, gap), paper, strict=True):
+        table.note(split, "low and others", "percent", group, estimate, value)
     sure_estimates = (sure.first, sure.second, sure.difference)
     for group, estimate in zip(_GROUPS, sure_estimates, strict=True):
-        draft.cells.append(Cell(split, "low and others", "confidence", group, estimate))
-    last = bool(low.sum() + others.sum() == (run.correct & run.has_box).sum())
+        table.note(split, "low and others", "confidence", group, estimate)
+    last = bool(low.sum() + others.sum() == comparable(run).sum())
     statement = f"success of the attack, low IoU - others, {split}"
-    draft.claims += [
-        Claim(statement, gap, 1, paper[2] / 100, percent=True, headline=last),
-        Claim(f"confidence, low IoU - others, {split}", sure.difference, -1, headline=last),
+    table.findings += [
+        Finding(statement, gap, 1, paper[2] / 100, percent=True, headline=last),
+        Finding(f"confidence, low IoU - others, {split}", sure.difference, -1, headline=last),
     ]
+    counts = f"{int(low.sum()):,} / {int(others.sum()):,}"
+    percents = (*(rate.percent() for rate in rates), gap.percent(sign=True))
+    return (split, "ours", counts, *percents, *sure.texts())
 
 
 def _confounded(run: AttentionRecords, is_low: np.ndarray) -> list[str]:
@@ -136,12 +144,13 @@ def _confounded(run: AttentionRecords, is_low: np.ndarray) -> list[str]:
     usable = comparable(run)
     if not ((usable & is_low).any() and (usable & ~is_low).any()):
         return []
-    areas = (100 * float(run.box_area[usable & mask].mean()) for mask in (is_low, ~is_low))
+    low_area, other_area = (
+        100 * float(run.box_area[usable & mask].mean()) for mask in (is_low, ~is_low)
+    )
     found = compare_low(run).matched
-    small = "Boxes cover {:.0f} % of the picture on average at IoU < {}, {:.0f} % on the others"
-    low_area, other_area = areas
     return [
-        f"{small.format(low_area, LOW_IOU, other_area)}: low IoU goes with small boxes, as well as "
+        f"Boxes cover {low_area:.0f} % of the picture on average at IoU < {LOW_IOU}, "
+        f"{other_area:.0f} % on the others: low IoU goes with small boxes, as well as "
         f"with low confidence. Among {found.first.count:,} pairs alike in confidence and box area "
         f"the success of the attack differs by {found.difference.percent(sign=True)} points. "
         f"[attention_findings.md](../attention_findings.md) has such comparisons, and a "
@@ -150,17 +159,7 @@ def _confounded(run: AttentionRecords, is_low: np.ndarray) -> list[str]:
 
 
 def paper_rates() -> tuple[float, float, float]:
-    """Percent of low-IoU images and of the others that the paper's attack fools; difference."""
+    """Percent of low-IoU images and of others that the paper's attack changes; difference."""
     low, overall = TABLE_2.rows["IoU < 0.5"][0], TABLE_1.rows["all"][0]
     others = round((overall * RIGHT_IMAGES - low * LOW_IOU_IMAGES) / _OTHER_IMAGES, 2)
     return low, others, round(low - others, 2)
-
-
-def _add_paper(draft: Draft) -> None:
-    count = f"{LOW_IOU_IMAGES:,} of {RIGHT_IMAGES:,}"
-    share = f"{100 * LOW_IOU_IMAGES / RIGHT_IMAGES:.1f}"
-    draft.rows.append((*_PAPER, count, share, *printed_texts(TABLE_2.rows["IoU < 0.5"], 4)))
-    low, others, gap = paper_rates()
-    counts = f"{LOW_IOU_IMAGES:,} / {_OTHER_IMAGES:,}"
-    rates = (f"{low:.1f}", f"{others:.1f}", f"{gap:+.1f}")
-    draft.more_rows.append((*_PAPER, counts, *rates, "–", "–", "below 0"))

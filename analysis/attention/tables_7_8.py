@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from aad_tf.records.columns import AttentionRecords
+from analysis.attention.by_outcome import by_outcome, printed_means, with_difference
 from analysis.attention.caption import facts, splits
-from analysis.attention.claims import Claim
-from analysis.attention.halves import empty_notes, halves, printed_means, with_difference
-from analysis.attention.table import AttentionTable, Draft
+from analysis.attention.study_table import StudyTable
+from analysis.findings import Finding
 from analysis.paper_values import TABLE_7, TABLE_8, PaperTable
 
 
-def table_7(run: AttentionRecords, dataset: str, network: str) -> AttentionTable:
+def table_7(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
     """IoU of LIME's best superpixels of the clean image and the box.
 
     Args:
@@ -22,17 +22,17 @@ def table_7(run: AttentionRecords, dataset: str, network: str) -> AttentionTable
         dataset: name of the data, for files and headings.
         network: name of the network.
     """
-    return _table(
-        ("7", "IoU of LIME's best superpixels and the box, clean images right and with a box"),
-        (run, dataset, network),
-        TABLE_7,
-        lambda features: run.iou_box("lime", features)[:, 0],
-        run.correct & run.has_box,
-        "LIME, IoU with the box",
-    )
+    title = "IoU of LIME's best superpixels and the box, clean images right and with a box"
+    table = _empty("7", title, run, (dataset, network), TABLE_7)
+    usable = run.correct & run.has_box
+
+    def overlap(features: int) -> np.ndarray:
+        return run.iou_box("lime", features)[:, 0]
+
+    return _fill(table, run, TABLE_7, overlap, usable, "LIME, IoU with the box")
 
 
-def table_8(run: AttentionRecords, dataset: str, network: str) -> AttentionTable:
+def table_8(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
     """IoU of LIME's best superpixels of the clean and the adversarial image, after round 1.
 
     Args:
@@ -40,72 +40,76 @@ def table_8(run: AttentionRecords, dataset: str, network: str) -> AttentionTable
         dataset: name of the data, for files and headings.
         network: name of the network.
     """
-    return _table(
-        ("8", "IoU of LIME's best superpixels of clean and adversarial image after round 1"),
-        (run, dataset, network),
-        TABLE_8,
-        lambda features: run.iou_clean("lime", features)[:, 0],
-        run.correct,
-        "LIME, IoU clean-adversarial",
-        repeated=True,
-    )
+    title = "IoU of LIME's best superpixels of clean and adversarial image after round 1"
+    table = _empty("8", title, run, (dataset, network), TABLE_8)
+
+    def overlap(features: int) -> np.ndarray:
+        return run.iou_clean("lime", features)[:, 0]
+
+    what = "LIME, IoU clean-adversarial"
+    return _fill(table, run, TABLE_8, overlap, run.correct, what, repeated=True)
 
 
-def _table(
-    title: tuple[str, str],
-    source: tuple[AttentionRecords, str, str],
+def _empty(
+    number: str, title: str, run: AttentionRecords, names: tuple[str, str], paper: PaperTable
+) -> StudyTable:
+    title = f"{title}, by number of superpixels kept"
+    caption = (*facts(run, names[1], 1), lime_fact(run))
+    return StudyTable(number, "_".join(names), title, caption, [*paper.notes])
+
+
+def _fill(
+    table: StudyTable,
+    run: AttentionRecords,
     paper: PaperTable,
     measure: Callable[[int], np.ndarray],
     usable: np.ndarray,
     what: str,
     repeated: bool = False,
-) -> AttentionTable:
-    run, dataset, network = source
-    draft = Draft(title[0], f"{dataset}_{network}", list(paper.notes))
+) -> StudyTable:
+    rows: list[tuple[str, ...]] = []
     for features in map(int, run.study["features"]):
         printed = paper.rows.get(str(features))
-        values = with_difference(printed)
         for split, inside in splits(run):  # the last is all images
             masks = (run.succeeded(1) & usable & inside, run.failed(1) & usable & inside)
-            found = halves(measure(features), *masks)
-            draft.cells += found.mean_cells(split, f"{features} features", "IoU", values)
-        counts = f"{found.succeeded.count:,} / {found.failed.count:,}"
-        draft.rows.append((f"{features}", "ours", counts, *found.means()))
+            found = by_outcome(measure(features), *masks)
+            found.note_means(table, split, f"{features} features", "IoU", printed)
+        rows.append((f"{features}", "ours", found.means.counts, *found.means.texts()))
         if printed is not None:
-            draft.rows.append(("", "paper", "", *printed_means(printed)))
+            rows.append(("", "paper", "", *printed_means(printed)))
         if repeated:
-            _add_repeat(draft, run, features)
+            rows += _repeat(table, run, features)
         statement = f"{what} at {features} features, succeeded - failed"
-        claim = Claim(statement, found.difference, -1, values[2], headline=features == 8)
-        draft.claims.append(claim)
-        draft.notes += empty_notes(found, f"{features} features")
+        gap, headline = with_difference(printed)[2], features == 8
+        table.findings.append(
+            Finding(statement, found.means.difference, -1, gap, headline=headline)
+        )
+        found.remark(table, f"{features} features")
     heads = ("features", "", "n, succeeded / failed", "succeeded", "failed", "difference")
-    caption = (*facts(run, network, 1), lime_fact(run))
-    return draft.finish(f"{title[1]}, by number of superpixels kept", caption, heads)
+    table.add(heads, rows)
+    return table
 
 
-def _add_repeat(draft: Draft, run: AttentionRecords, features: int) -> None:
+def _repeat(table: StudyTable, run: AttentionRecords, features: int) -> list[tuple[str, ...]]:
     """What LIME's own samples make of a clean image explained twice: the floor of Table 8."""
     repeat = run.iou_repeat(features)
     if repeat is None:
-        return
+        return []
     moved = run.iou_clean("lime", features)[:, 0] - repeat
     for split, inside in splits(run):  # the last is all images
         masks = (run.succeeded(1) & inside, run.failed(1) & inside)
-        row, nothing = f"{features} features", (None, None, None)
-        found = halves(repeat, *masks)
-        draft.cells += found.mean_cells(split, row, "IoU, same image, other samples", nothing)
-        beyond = halves(moved, *masks)
-        draft.cells += beyond.mean_cells(split, row, "IoU, less that of the same image", nothing)
-    counts = f"{found.succeeded.count:,} / {found.failed.count:,}"
-    draft.rows.append(("", "same image, other samples", counts, *found.means()))
-    draft.notes.append(
+        found, beyond = by_outcome(repeat, *masks), by_outcome(moved, *masks)
+        row = f"{features} features"
+        found.note_means(table, split, row, "IoU, same image, other samples")
+        beyond.note_means(table, split, row, "IoU, less that of the same image")
+    table.remarks.append(
         f"Same image, other samples: the clean image explained twice by LIME, its own noise. At "
         f"{features} features clean and adversarial areas overlap by "
-        f"{beyond.succeeded.text(sign=True)} against that where the attack succeeds and by "
-        f"{beyond.failed.text(sign=True)} where it fails (same images); an interval that holds 0 "
-        f"shows no movement beyond the noise."
+        f"{beyond.means.first.text(sign=True)} against that where the attack succeeds and by "
+        f"{beyond.means.second.text(sign=True)} where it fails (same images); an interval that "
+        f"holds 0 shows no movement beyond the noise."
     )
+    return [("", "same image, other samples", found.means.counts, *found.means.texts())]
 
 
 def lime_fact(run: AttentionRecords) -> str:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from analysis import table_5, table_5_text
+from analysis import table_5
 from train.configs.mnist import ATTACKS
 from train.configs.presets import ROWS
 
@@ -27,9 +27,9 @@ def test_without_records_every_row_of_the_paper_says_not_run(results):
     assert {cell.text() for row in table.rows for cell in row.cells} == {"not run"}
     assert not table.has_runs
     assert table.presets_not_run() == list(ROWS)
-    assert table_5_text.training(table) is None
-    assert table_5_text.further_attacks(table) is None
-    assert table_5_text.warning_lines(table) == []
+    assert table_5.training(table) is None
+    assert table_5.further_attacks(table) is None
+    assert table_5.warning_lines(table) == []
 
 
 def test_a_row_shows_accuracy_interval_and_the_papers_value(results, record):
@@ -38,8 +38,8 @@ def test_a_row_shows_accuracy_interval_and_the_papers_value(results, record):
     record("mnist_aad_step_ll", {FGSM: "+++++xxx!!"})
     row = table_5.build(results, "mnist").row("aad_step_ll")
     clean, fgsm, ifgsm, *_ = row.cells
-    assert (clean.right, clean.count, clean.paper) == (8, 10, 99.03)
-    assert (fgsm.right, fgsm.count, fgsm.paper) == (5, 10, 98.69)
+    assert (clean.correct, clean.count, clean.paper) == (8, 10, 99.03)
+    assert (fgsm.correct, fgsm.count, fgsm.paper) == (5, 10, 98.69)
     assert fgsm.text() == "50.0 [23.7, 76.3]"
     assert (ifgsm.text(), ifgsm.paper_text()) == ("not run", "98.13")
 
@@ -51,7 +51,7 @@ def test_an_attack_of_another_budget_or_step_fills_no_column(results, record):
     table = table_5.build(results, "mnist")
     assert [cell.text() for cell in table.row("clean").cells[1:]] == ["not run"] * 5
     assert len(table.further_attacks()) == 3
-    assert "restarts=5" in table_5_text.further_attacks(table).markdown()
+    assert "restarts=5" in table_5.further_attacks(table).markdown()
 
 
 def test_a_shorter_preset_stands_in_for_its_row_and_says_so(results, record):
@@ -68,7 +68,7 @@ def test_digits_have_no_values_in_the_paper(results, record):
     record("digits_clean", {FGSM: "++"})
     table = table_5.build(results, "digits")
     assert not table.row("clean").in_paper
-    assert all(row[1] == "ours" for row in table_5_text.accuracies(table).rows)
+    assert all(row[1] == "ours" for row in table_5.accuracies(table).rows)
     assert table.notes == ()
 
 
@@ -158,11 +158,11 @@ def test_summary_of_a_real_evaluation_is_understood(results):
     row = table.row("clean")
     clean, fgsm, _, step_ll, *_ = row.cells
     assert row.name == "clean model [first 50 of test]"
-    assert fgsm.share == report.robust_accuracy("fgsm(epsilon=0.15)")
-    assert step_ll.share == report.robust_accuracy("step_ll(epsilon=0.15)")
-    assert clean.share == report.summary["attacks"][0]["clean_accuracy"]
-    assert fgsm.interval == pytest.approx(
+    assert fgsm.accuracy.value == report.robust_accuracy("fgsm(epsilon=0.15)")
+    assert step_ll.accuracy.value == report.robust_accuracy("step_ll(epsilon=0.15)")
+    assert clean.accuracy.value == report.summary["attacks"][0]["clean_accuracy"]
+    assert fgsm.accuracy.interval == pytest.approx(
         [report.summary["attacks"][0]["interval"][end] for end in ("low", "high")]
     )
-    assert sum(row.run.robust["fgsm(epsilon=0.15)"].values()) == fgsm.right
+    assert sum(row.run.robust["fgsm(epsilon=0.15)"].values()) == fgsm.correct
     assert json.loads(output.with_name("digits_clean.summary.json").read_text())["attacks"]

@@ -7,9 +7,9 @@ import io
 
 import pytest
 
-from analysis.tables import TextTable, csv_text, escape_latex
+from analysis.tables import Table, escape_latex
 
-TABLE = TextTable(("name", "50 %", "x_1"), (("a & b", "1", "2"), ("c|d", "3", "–")))
+TABLE = Table(("name", "50 %", "x_1"), (("a & b", "1", "2"), ("c|d", "3", "–")))
 
 
 def test_markdown_aligns_numbers_right_and_escapes_pipes():
@@ -33,10 +33,23 @@ def test_latex_escapes_a_backslash_once():
 
 
 def test_csv_reads_back_with_none_as_an_empty_field():
-    text = csv_text(["a", "b"], [["x, y", None], ['"q"', 2]])
+    text = Table(["a", "b"], [["x, y", None], ['"q"', 2]]).csv()
     assert list(csv.reader(io.StringIO(text))) == [["a", "b"], ["x, y", ""], ['"q"', "2"]]
 
 
 def test_a_row_of_another_length_is_refused():
     with pytest.raises(ValueError, match="2 cells for 1 columns"):
-        TextTable(("a",), (("b", "c"),))
+        Table(("a",), (("b", "c"),))
+
+
+def test_html_escapes_and_aligns_numbers_right():
+    lines = TABLE.html().splitlines()
+    assert lines[0] == "<table>" and lines[-1] == "</table>" and len(lines) == 5
+    assert lines[1] == '<tr><th>name</th><th align="right">50 %</th><th align="right">x_1</th></tr>'
+    assert lines[2] == '<tr><td>a &amp; b</td><td align="right">1</td><td align="right">2</td></tr>'
+
+
+def test_an_empty_cell_is_none():
+    table = Table(("a", "b"), [("x", None)])
+    assert table.markdown().endswith("| x |  |")
+    assert "x &  \\\\" in table.latex("c", "l")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.attention.agreement import agreements, chance_iou, conclusions
-from analysis.attention.null import expected_random_iou
+from analysis.attention.agreement import agreement_table, conclusions
+from analysis.statistics import expected_random_iou
 from tests.analysis.attention.columns import run_of
 
 METHODS = ("grad_cam", "grad_cam_plus_plus", "lime")
@@ -23,17 +23,15 @@ def test_every_pair_at_every_stage_over_images_right():
             "agreement__grad_cam|lime__iou": [[0.3, 0.1], [0.5, 0.2], [9, 9]],
         }
     )
-    found = {(row.first, row.second, row.stage): row for row in agreements(run)}
-    assert len(found) == 3 * 2
-    clean = found["grad_cam", "lime", 0]
-    assert clean.rank_correlation.value == pytest.approx(0.3)
-    assert clean.iou.value == pytest.approx(0.4)
-    attacked = found["grad_cam", "lime", 1]
-    assert (attacked.rank_correlation.value, attacked.rank_correlation.count) == (0.1, 1)
-
-
-def test_chance_is_ten_of_sixty_four_cells():
-    assert chance_iou(three()) == expected_random_iou(64, 10, 10)
+    rows = {(row[0], row[1]): row for row in agreement_table(run).rows}
+    assert len(rows) == 3 * 2
+    clean, attacked = (rows["Grad-CAM, LIME", stage] for stage in ("clean", "round 1"))
+    assert [clean[2], *(cell.split()[0] for cell in clean[3:5])] == ["2", "0.300", "0.400"]
+    # The map without differences has no rank correlation, but an IoU.
+    assert attacked[2:4] == ("2", "0.100 [0.100, 0.100]")
+    assert attacked[4].startswith("0.150")
+    # By chance: ten of sixty-four cells.
+    assert {row[5] for row in rows.values()} == {f"{expected_random_iou(64, 10, 10):.3f}"}
 
 
 def test_conclusions_by_each_method():
@@ -58,5 +56,5 @@ def test_conclusions_by_each_method():
     assert found["lime", "clean", "10"].difference.value == pytest.approx(-0.3)
 
 
-def test_one_method_agrees_with_nobody():
-    assert agreements(run_of([[0, 1]])) == []
+def test_one_method_agrees_with_none():
+    assert agreement_table(run_of([[0, 1]])).rows == ()

@@ -10,11 +10,11 @@ import pytest
 from aad_tf.attacks import a3, ifgsm, step_ll
 from aad_tf.results import summary_path
 from analysis import report
-from analysis.attention import overview
-from analysis.attention.files import find_networks
+from analysis.attention import tables
+from analysis.records import Results, find_networks
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-NAME = "tiny_imagenet_boxes_clean"
+NAME = "tiny_imagenet_boxes_plain"
 FRAME = f"{report.BEGIN}\n{report.END}\n"
 
 
@@ -76,7 +76,7 @@ def test_a_split_of_another_network_is_refused(study, results, write, record):
     write(f"{NAME}_validation_step_ll", records, split="validation", weights="beef",
           attack=step_ll(4 / 255, num_steps=3))  # fmt: skip
     with pytest.raises(ValueError, match="another network"):
-        overview.build(results)
+        tables.tables(Results(results))
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_a_name_that_does_not_fit_is_refused(results, write, record, stem, optio
 
 
 def test_committed_tables_are_what_the_records_generate():
-    tables = REPOSITORY / "results" / "tables"
-    for table in (table for group in overview.build(REPOSITORY / "results") for table in group):
-        page = (tables / f"{table.stem}.md").read_text(encoding="utf-8")
-        assert page == table.page(), "run: make tables"
+    results = Results(REPOSITORY / "results")
+    for path, text in tables.files(results).items():
+        committed = (results.root / path).read_text(encoding="utf-8")
+        assert committed == text, "run: make tables"
 
 
 @pytest.mark.parametrize("role", ["lime", "step_ll_a3_plus", "step_ll_kept_target"])

@@ -12,8 +12,9 @@ from analysis.attention.flips import (
     by_round,
     crossing,
     flip_rounds,
-    half_wrong,
-    wrong_shares,
+    half_misclassified,
+    misclassified_fractions,
+    misclassified_table,
 )
 from tests.analysis.attention.columns import run_of
 
@@ -58,30 +59,38 @@ def came_back():
 
 
 def test_a_label_that_came_back_counts_as_right():
-    shares = {row.common: (row.share.value, row.count) for row in wrong_shares(came_back())}
+    rates = {
+        common: (e.value, e.count) for common, e in misclassified_fractions(came_back()).items()
+    }
     # At 8 of 10 the first image is right again and the second not wrong yet.
-    assert shares == {2: (1.0, 1), 4: (1.0, 1), 8: (0.0, 2), 9: (0.0, 2)}
-    assert [row.iou for row in wrong_shares(came_back())] == pytest.approx(
-        [2 / 18, 1 / 4, 2 / 3, 9 / 11]
-    )
+    assert rates == {2: (1.0, 1), 4: (1.0, 1), 8: (0.0, 2), 9: (0.0, 2)}
+    rows = misclassified_table(came_back()).rows
+    assert [row[:3] for row in rows] == [
+        ("2 of 10", "0.111", "1"),
+        ("4 of 10", "0.250", "1"),
+        ("8 of 10", "0.667", "2"),
+        ("9 of 10", "0.818", "2"),
+    ]
+    # Nobody has 4 of 10 in common in round 1.
+    assert rows[1][4:] == ("–", "–") and rows[3][4] == "1"
 
 
 def test_one_round_alone():
-    shares = {row.common: row.share.value for row in wrong_shares(came_back(), (1,))}
-    assert shares == {2: 1.0, 8: 0.0, 9: 0.0}
-    assert half_wrong(came_back(), (1,)).value == pytest.approx((2 / 18 + 2 / 3) / 2)
+    rates = {common: e.value for common, e in misclassified_fractions(came_back(), (1,)).items()}
+    assert rates == {2: 1.0, 8: 0.0, 9: 0.0}
+    assert half_misclassified(came_back(), (1,)).value == pytest.approx((2 / 18 + 2 / 3) / 2)
 
 
 def test_half_are_wrong_between_attained_values():
-    found = half_wrong(came_back())
+    found = half_misclassified(came_back())
     assert found.value == pytest.approx((1 / 4 + 2 / 3) / 2)
     assert found.count == 3
 
 
 def test_crossing_is_interpolated():
-    # Shares 0.75 at 0.25 and 0.25 at 0.75: one half lies in the middle.
+    # Rates 0.75 at 0.25 and 0.25 at 0.75: one half lies in the middle.
     assert crossing(np.array([0.25, 0.75]), np.array([3, 1]), np.array([4, 4])) == 0.5
-    # Shares 1, 0.9, 0.1 at uneven places.
+    # Rates 1, 0.9, 0.1 at uneven places.
     places = np.array([0.0, 0.2, 1.0])
     found = crossing(places, np.array([10, 9, 1]), np.array([10, 10, 10]))
     assert found == pytest.approx(0.2 + 0.5 * 0.8)
@@ -95,7 +104,7 @@ def test_crossing_lets_a_small_count_out_of_order_weigh_little():
     assert found == pytest.approx((0.9 - 0.5) / (0.9 - pooled) / 2)
 
 
-def test_a_share_on_one_side_crosses_nowhere():
+def test_a_rate_on_one_side_crosses_nowhere():
     places = np.array([0.2, 0.6])
     assert math.isnan(crossing(places, np.array([9, 8]), np.array([10, 10])))
     assert math.isnan(crossing(places, np.array([1, 0]), np.array([10, 10])))
@@ -103,11 +112,11 @@ def test_a_share_on_one_side_crosses_nowhere():
 
 
 def test_the_interval_covers_a_known_threshold():
-    # The share wrong falls in a straight line from 1 at IoU 0.1 to 0 at 0.9: half at 0.5.
+    # The fraction wrong falls in a straight line from 1 at IoU 0.1 to 0 at 0.9: half at 0.5.
     generator = np.random.default_rng(0)
     iou = attained(10)[generator.integers(0, 11, (4000, 1))]
     wrong = generator.random((4000, 1)) < np.clip((0.9 - iou) / 0.8, 0, 1)
-    found = half_wrong(
+    found = half_misclassified(
         run_of(np.hstack([np.zeros((4000, 1), int), wrong.astype(int)]), iou_clean=iou)
     )
     assert found.interval.low < 0.5 < found.interval.high
@@ -116,6 +125,6 @@ def test_the_interval_covers_a_known_threshold():
 
 def test_no_image_right_gives_nothing():
     run = run_of([[1, 1]])
-    assert wrong_shares(run) == []
-    assert half_wrong(run).value is None
+    assert misclassified_fractions(run) == {}
+    assert half_misclassified(run).value is None
     assert by_round(run)[0].at_risk == 0

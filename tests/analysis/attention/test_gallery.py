@@ -7,6 +7,7 @@ import json
 import pytest
 
 from analysis.attention import gallery
+from analysis.records import Results
 
 CONTENT = {
     "number": 2,
@@ -49,9 +50,8 @@ def write(results, name="aad_fig_2", picture=True, **changes):
 def test_page_links_pictures_in_the_papers_order(tmp_path):
     write(tmp_path, "aad_fig_11", number=11, title="A3")
     write(tmp_path)
-    (path,) = gallery.generate(tmp_path)
-    assert path == tmp_path / "attention_gallery.md"
-    text = path.read_text()
+    ((path, text),) = gallery.files(Results(tmp_path)).items()
+    assert path == "attention_gallery.md"
     assert "![AAD Fig. 2: Attention over rounds](figures/aad_fig_2.png)" in text
     assert text.index("## AAD Fig. 2: Attention over rounds") < text.index("## AAD Fig. 11: A3")
     assert "Rule: the nearest." in text and "StepLL, one round of 4/255." in text
@@ -64,17 +64,16 @@ def test_page_links_pictures_in_the_papers_order(tmp_path):
 
 
 def test_nothing_is_written_without_galleries(tmp_path):
-    assert gallery.generate(tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+    assert gallery.files(Results(tmp_path)) == {}
 
 
 def test_foreign_files_are_refused(tmp_path):
     write(tmp_path, picture=False)
     with pytest.raises(FileNotFoundError, match="aad_fig_2.png, which is not beside it"):
-        gallery.generate(tmp_path)
+        gallery.files(Results(tmp_path))
     (tmp_path / "figures" / "aad_fig_2.json").write_text("{}")
     with pytest.raises(ValueError, match="no gallery .* no 'number'"):
-        gallery.generate(tmp_path)
+        gallery.files(Results(tmp_path))
     (tmp_path / "figures" / "aad_fig_2.json").write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):
-        gallery.generate(tmp_path)
+        gallery.files(Results(tmp_path))

@@ -7,8 +7,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from analysis.attention.matched import (
-    compare,
     compare_low,
+    compare_outcomes,
     covariates,
     logit,
     match_pairs,
@@ -61,7 +61,7 @@ def test_by_hand_raw_and_matched_differences():
         confidence=[0.2, 0.8, 0.2, 0.8, 0.999],
         iou_box=[0.6, 0.9, 0.5, 0.6, 0.1],
     )
-    found = compare(run, run.iou_box()[:, 0])
+    found = compare_outcomes(run, run.iou_box()[:, 0])
     assert found.raw.difference.value == pytest.approx(0.4 - 0.75)
     assert found.matched.difference.value == pytest.approx(-(0.1 + 0.3) / 2)
     assert found.matched.difference.count == 2
@@ -72,12 +72,12 @@ def test_by_hand_raw_and_matched_differences():
 
 def test_images_without_a_box_are_left_out():
     run = run_of([[0, 0], [0, 1], [0, 1]], boxes=[(0, 0, 1, 1), (0, 0, 1, 1), None])
-    assert compare(run, run.iou_clean()[:, 0]).raw.first.count == 1
+    assert compare_outcomes(run, run.iou_clean()[:, 0]).raw.first.count == 1
 
 
 def test_where_confidence_is_the_cause_matching_takes_the_difference_away():
     run = simulated()
-    found = compare(run, run.iou_box()[:, 0])
+    found = compare_outcomes(run, run.iou_box()[:, 0])
     assert found.raw.difference.interval.high < -0.02
     low, high = found.matched.difference.interval
     assert low < 0 < high
@@ -89,7 +89,7 @@ def test_where_confidence_is_the_cause_matching_takes_the_difference_away():
 
 def test_where_attention_matters_the_matched_difference_stays():
     run = simulated(attention_matters=True)
-    assert compare(run, run.iou_box()[:, 0]).matched.difference.interval.high < -0.02
+    assert compare_outcomes(run, run.iou_box()[:, 0]).matched.difference.interval.high < -0.02
 
 
 def test_regression_tells_the_causes_apart():
@@ -168,7 +168,7 @@ def test_strata_hold_confidence_fixed():
     assert rates == sorted(rates, reverse=True)
     counts = [s.count for s in strata]
     assert counts == [600] * 5
-    raw = compare(run, run.iou_box()[:, 0]).raw.difference.value
+    raw = compare_outcomes(run, run.iou_box()[:, 0]).raw.difference.value
     mean = np.mean([s.groups.difference.value for s in strata])
     assert abs(mean) < abs(raw) / 2
 
@@ -187,4 +187,4 @@ def test_strata_by_hand():
 
 def test_the_same_records_give_the_same_numbers():
     run = simulated(200)
-    assert compare(run, run.iou_box()[:, 0]) == compare(run, run.iou_box()[:, 0])
+    assert compare_outcomes(run, run.iou_box()[:, 0]) == compare_outcomes(run, run.iou_box()[:, 0])

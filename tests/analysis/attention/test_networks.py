@@ -8,6 +8,7 @@ import pytest
 
 from aad_tf.attacks import fgsm
 from analysis.attention import networks
+from analysis.records import Results
 from tests.attention_records import make_record, write_records
 
 
@@ -43,7 +44,7 @@ def on_record(results, name, robust=30, clean=80, count=100):
 
 def test_accuracies_threat_models_and_training(tmp_path):
     on_record(tmp_path, "clean")
-    studied = networks.read(tmp_path)
+    studied = networks.read(Results(tmp_path))
     # Wilson's intervals of 80 and of 30 in 100.
     assert networks.accuracies(studied).rows == (
         ("tiny_imagenet_boxes_clean", "100", "80.0 [71.1, 86.7]", "30.0 [21.9, 39.6]"),
@@ -64,8 +65,10 @@ def test_networks_without_training_or_robustness_are_left_out(tmp_path):
     on_record(tmp_path, "clean")
     on_record(tmp_path, "other")
     (tmp_path / "runs" / "tiny_imagenet_boxes_other" / "run.json").unlink()
-    assert [network.name for network in networks.read(tmp_path)] == ["tiny_imagenet_boxes_clean"]
-    assert networks.read(tmp_path / "nowhere") == []
+    assert [network.name for network in networks.read(Results(tmp_path))] == [
+        "tiny_imagenet_boxes_clean"
+    ]
+    assert networks.read(Results(tmp_path / "nowhere")) == []
 
 
 def test_a_shard_is_refused(tmp_path):
@@ -74,4 +77,4 @@ def test_a_shard_is_refused(tmp_path):
     summary = {**json.loads(path.read_text()), "evaluated": {"shard": [2, 3]}}
     path.write_text(json.dumps(summary))
     with pytest.raises(ValueError, match=r"clean\.summary\.json is a shard of an evaluation"):
-        networks.read(tmp_path)
+        networks.read(Results(tmp_path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.attention.scatter import MEASURES, SHIFT, change, rows
+from analysis.attention.scatter import MEASURES, SHIFT, by_success, change, scatter_table
 from tests.analysis.attention.columns import run_of
 
 NAN = float("nan")
@@ -36,16 +36,16 @@ def test_centroid_shift_is_a_distance():
 
 
 def test_rows_compare_successful_with_failed_attacks():
-    found = {row.measure: row for row in rows(four())}
-    assert tuple(found) == tuple(MEASURES)
-    entropy = found["entropy"]
-    assert entropy.groups.first.value == pytest.approx(0.2)
-    assert entropy.groups.second.value == pytest.approx(-0.1)
-    assert entropy.groups.difference.value == pytest.approx(0.3)
-    assert entropy.lost == (1, 0)
-    assert found["components"].groups.difference.value == pytest.approx(1.5)
-    assert found[SHIFT].groups.difference.value == pytest.approx(0.4)
-    assert found["positive share"].groups.difference.value == 0.0
+    assert [row[0] for row in scatter_table(four()).rows] == list(MEASURES)
+    entropy, lost = by_success(four(), "entropy", 1)
+    assert entropy.first.value == pytest.approx(0.2)
+    assert entropy.second.value == pytest.approx(-0.1)
+    assert entropy.difference.value == pytest.approx(0.3)
+    assert lost == "1 / 0"
+    differences = {name: by_success(four(), name, 1)[0].difference.value for name in MEASURES}
+    assert differences["components"] == pytest.approx(1.5)
+    assert differences[SHIFT] == pytest.approx(0.4)
+    assert differences["positive share"] == 0.0
 
 
 def test_a_difference_that_is_there_has_an_interval_away_from_zero():
@@ -53,7 +53,7 @@ def test_a_difference_that_is_there_has_an_interval_away_from_zero():
     noise = np.random.default_rng(0).normal(0, 0.05, 200)
     entropy = np.stack([np.full(200, 0.5), 0.5 + 0.1 * wrong + noise], axis=1)
     run = run_of(np.stack([np.zeros(200, int), wrong], axis=1), grad_cam__entropy=entropy)
-    low, high = rows(run)[0].groups.difference.interval
+    low, high = by_success(run, "entropy", 1)[0].difference.interval
     assert 0 < low < 0.1 < high
 
 

@@ -6,10 +6,8 @@ import pytest
 
 from aad_tf.attacks import a3, ifgsm, step_ll
 from aad_tf.records.columns import read_attention_records
-from analysis.attention import detection
-from analysis.attention.aligned import align
-from analysis.attention.augmented import sentences
-from analysis.attention.table_9 import table_9
+from analysis.attention.findings import StaleSentenceError, about_a3
+from analysis.attention.table_9 import DRIFT_REMARK, align, table_9
 
 PLAIN = step_ll(4 / 255, num_steps=3)
 PLUS, MINUS = a3(PLAIN, 10), a3(PLAIN, -10)
@@ -45,7 +43,7 @@ def runs(make):
 
 
 def test_accuracy_and_iou_by_hand(runs):
-    rows = table_9(runs, "d", "clean").texts[0][1].rows
+    rows = table_9(runs, "d", "clean").tables[0][1].rows
     ours = [row[0] for row in rows if row[1] == "ours"]
     assert ours == ["StepLL", "StepLL + A3 (σ 10)", "StepLL + A3 (σ -10)"]
     plain, paper, plus, paper_plus, minus = rows
@@ -56,28 +54,28 @@ def test_accuracy_and_iou_by_hand(runs):
 
 
 def test_differences_are_paired(runs):
-    claims = {c.statement: c for c in table_9(runs, "d", "clean").claims}
-    moved = claims["IoU clean-adversarial, StepLL + A3 (σ 10) - StepLL"]
+    findings = {c.statement: c for c in table_9(runs, "d", "clean").findings}
+    moved = findings["IoU clean-adversarial, StepLL + A3 (σ 10) - StepLL"]
     # 0.1 on every image: no spread, although the images differ.
     assert moved.ours_text() == "-0.100 [-0.100, -0.100]"
     assert moved.paper_text() == "below 0"
-    assert claims["accuracy, StepLL + A3 (σ 10) - StepLL"].paper_text() == "-0.5"
-    assert claims["accuracy, StepLL + A3 (σ -10) - StepLL"].paper_text() == "–"
+    assert findings["accuracy, StepLL + A3 (σ 10) - StepLL"].paper_text() == "-0.5"
+    assert findings["accuracy, StepLL + A3 (σ -10) - StepLL"].paper_text() == "–"
 
 
 def test_drift_as_a_sign_of_success_by_hand(runs):
     table = table_9(runs, "d", "clean")
-    rows = {row[0]: row for row in table.texts[1][1].rows}
+    rows = {row[0]: row for row in table.tables[1][1].rows}
     # Drift of the plain attack: 0.8, 0.6 where it fools, 0.4, 0.2 where not.
     assert rows["StepLL"][2] == "2 / 2" and rows["StepLL"][5] == "1.000 [1.000, 1.000]"
     # 0.1 everywhere under sigma -10: nothing to tell.
     assert rows["StepLL + A3 (σ -10)"][5] == "0.500 [0.500, 0.500]"
-    gap = {c.statement: c for c in table.claims}[
+    gap = {c.statement: c for c in table.findings}[
         "IoU where StepLL + A3 (σ -10) fools - IoU where StepLL fails"
     ]
-    assert gap.difference.value == pytest.approx(0.9 - (0.6 + 0.8) / 2)
+    assert gap.estimate.value == pytest.approx(0.9 - (0.6 + 0.8) / 2)
     assert gap.verdict == "undecided"  # one image fooled
-    assert detection.NOTE in table.notes
+    assert DRIFT_REMARK in table.remarks
 
 
 def test_caption_describes_the_images_compared_and_every_attack(runs):
@@ -91,7 +89,7 @@ def test_caption_describes_the_images_compared_and_every_attack(runs):
 
 def test_what_was_not_run_says_so(runs):
     del runs["step_ll_a3_plus"]
-    rows = table_9(runs, "d", "clean").texts[0][1].rows
+    rows = table_9(runs, "d", "clean").tables[0][1].rows
     assert ("StepLL, A3, σ above 0", "not run", *["–"] * 4) in rows
     assert not [row for row in rows if row[0].startswith("FGSM")]
 
@@ -107,42 +105,52 @@ def test_only_images_of_all_runs_are_compared(runs, write, record):
     records = [record(i, [0, 0, 0, 0], iou_clean=0.5) for i in (1, 3)]
     fewer = read_attention_records(write("d_clean_test_step_ll_a3_minus", records, attack=MINUS))
     table = table_9({**runs, "step_ll_a3_minus": fewer}, "d", "clean")
-    rows = table.texts[0][1].rows
+    rows = table.tables[0][1].rows
     # Of images 1 and 3 the plain attack fools the first.
     assert rows[0][2].startswith("50.0") and rows[0][4].startswith("0.600")
-    assert {cell.estimate.count for cell in table.cells if cell.quantity == "percent"} == {2}
+    assert {number[9] for number in table.numbers if number[4] == "percent"} == {2}
     assert "the 2 of them that are right without attack (test 2; 100.0 %)" in table.page()
 
 
-def test_headline_claims_come_first(runs):
-    headlines = [claim.headline for claim in table_9(runs, "d", "clean").claims]
+def test_headline_findings_come_first(runs):
+    headlines = [finding.headline for finding in table_9(runs, "d", "clean").findings]
     assert headlines == sorted(headlines, reverse=True) and headlines[0] and not headlines[-1]
 
 
-def test_sentences_on_a3_by_hand(runs):
-    start, attacks, together = sentences(align(runs))
+def test_what_is_said_of_a3_by_hand(runs):
+    start, attacks = about_a3(align(runs), is_written_about=False)
     assert start.startswith("On the 4 images of test that every attack was run on, after 3 rounds")
     assert attacks.startswith("- StepLL, σ 10: accuracy -25.0 [")
     assert "IoU with the clean attention -0.100 [-0.100, -0.100]; σ -10: accuracy +25.0" in attacks
-    # Four images decide nothing.
-    assert together.count("does not measurably move under StepLL") == 2
 
 
-def test_scatter_that_weakens_an_attack_is_said(make):
-    runs = {}
-    plain = ifgsm(4 / 255, num_steps=3)
-    for name, attack, augmented, kept in (
-        ("step_ll", PLAIN, PLUS, 30),
-        ("ifgsm", plain, a3(plain, 10), 5),
-    ):
-        runs[name] = make(name, attack, set(range(20)), [0.6] * 40)
-        runs[f"{name}_a3_plus"] = make(f"{name}_a3_plus", augmented, set(range(kept)), [0.2] * 40)
-    together = sentences(align(runs))[-1]
-    assert together == (
-        "With σ above 0 attention moves further under every attack; the attack is stronger "
-        "under StepLL, and weaker under FGSM: scattering attention does not always make an attack "
-        "stronger."
-    )
+def a3_study(make, kept_by_fgsm):
+    """All attacks on 40 images: A3 makes StepLL alone stronger, and holds attention at σ -10.
+
+    Args:
+        make: the fixture.
+        kept_by_fgsm: images that FGSM with σ 10 misses.
+    """
+    plain, kept = step_ll(4 / 255, num_steps=3), step_ll(4 / 255, num_steps=3, relabel=False)
+    attacks = {"step_ll": plain, "step_ll_kept_target": kept, "ifgsm": ifgsm(4 / 255, num_steps=3)}
+    fooled = {"step_ll": 30, "step_ll_kept_target": 5, "ifgsm": 40 - kept_by_fgsm}
+    made = {}
+    for role, attack in attacks.items():
+        made[role] = make(role, attack, set(range(20)), [0.6] * 40)
+        for ending, sigma, count, iou in (("plus", 10, fooled[role], 0.2), ("minus", -10, 5, 0.8)):
+            augmented = f"{role}_a3_{ending}"
+            made[augmented] = make(augmented, a3(attack, sigma), set(range(count)), [iou] * 40)
+    return align(made)
+
+
+def test_sentences_on_a3_stand_where_the_records_support_them(make):
+    sentences = about_a3(a3_study(make, kept_by_fgsm=35), is_written_about=True)[-1]
+    assert "the attack is stronger under StepLL, and weaker under StepLL (target kept)" in sentences
+
+
+def test_a_sentence_on_a3_that_no_longer_holds_is_named(make):
+    with pytest.raises(StaleSentenceError, match="scattering attention does not always .* below"):
+        about_a3(a3_study(make, kept_by_fgsm=5), is_written_about=True)
 
 
 def test_no_image_in_common_is_refused(runs, write, record):
@@ -180,4 +188,4 @@ def test_a_projected_attack_is_compared_within_its_budget(make):
     }
     table = table_9(runs, "d", "clean")
     assert "total ε 0.0157 in [0, 1] = 4/255 (projected into the budget)" in table.page()
-    assert [row[2] for row in table.texts[0][1].rows if row[1] == "paper"] == ["13.6", "10.8"]
+    assert [row[2] for row in table.tables[0][1].rows if row[1] == "paper"] == ["13.6", "10.8"]

@@ -9,7 +9,7 @@ import pytest
 
 from aad_tf.records.columns import read_attention_records
 from analysis.attention.tables_1_2 import table_1, table_2
-from analysis.attention.tables_3_4 import chance_iou, table_3, table_4
+from analysis.attention.tables_3_4 import table_3, table_4
 
 HALF = "50.0 [15.0, 85.0]"  # Wilson of 2 in 4
 
@@ -41,7 +41,7 @@ def run(write, images):
 
 
 def main_rows(table):
-    return table.texts[0][1].rows
+    return table.tables[0][1].rows
 
 
 def csv_rows(table):
@@ -56,8 +56,8 @@ def test_table_1_by_hand(run):
            "-0.125 [-0.400, +0.150]"),),
         ("ImageNet2012", "paper", "38,245", "74.1", "0.647", "25.9", "0.701", "-0.054"),
     )  # fmt: skip
-    (claim,) = table.claims
-    assert (claim.verdict, claim.paper_text()) == ("undecided", "-0.054")
+    (finding,) = table.findings
+    assert (finding.verdict, finding.paper_text()) == ("undecided", "-0.054")
 
 
 def test_table_2_by_hand(run):
@@ -71,7 +71,7 @@ def test_table_2_by_hand(run):
     assert main_rows(table)[1][2:4] == ("5,857 of 38,245", "15.3")
     assert main_rows(table)[1][-1] == "+0.1003"
     # Others: image 1 succeeded with 0.7, image 3 failed with 0.6.
-    others = table.texts[1][1].rows
+    others = table.tables[1][1].rows
     assert others[0] == (
         *("test", "ours", "2 / 2", "50.0 [9.5, 90.5]", "50.0 [9.5, 90.5]"),
         *("+0.0 [-100.0, +100.0]", "0.700 [0.500, 0.900]", "0.650 [0.600, 0.700]"),
@@ -86,7 +86,7 @@ def test_table_2_says_what_else_sets_low_iou_images_apart(write, record):
     records = [record(i, [0, 1], box=small, iou_box=0.3) for i in range(2)]
     records += [record(2 + i, [0, 0], box=(small, large)[i], iou_box=0.6) for i in range(2)]
     table = table_2(read_attention_records(write("d_clean_test_step_ll", records)), "d", "clean")
-    (note,) = [note for note in table.notes if note.startswith("Boxes cover")]
+    (note,) = [note for note in table.remarks if note.startswith("Boxes cover")]
     assert "Boxes cover 25 % of the picture on average at IoU < 0.5, 38 % on the others" in note
     # One other image alone has a box as small: it failed, its partner succeeded.
     assert "Among 1 pairs alike" in note and "differs by +100.0 [" in note
@@ -101,7 +101,7 @@ def test_table_3_by_hand(run):
     assert [row[4].split()[0] for row in rows] == ["0.350", "0.700", "0.700", "0.700"]
     assert [row[5].split()[0] for row in rows] == ["-0.200", "-0.400", "-0.400", "-0.400"]
     assert main_rows(table)[3] == ("", "paper", "", "0.490", "0.677", "-0.187")
-    assert [claim.headline for claim in table.claims] == [False, True, False, False]
+    assert [finding.headline for finding in table.findings] == [False, True, False, False]
 
 
 def test_table_4_by_hand(run):
@@ -114,12 +114,12 @@ def test_table_4_by_hand(run):
         ["2", "ours", "8/255", "80.0", "0.275", "20.0", "0.700", "-0.425", "0.360"],
     ]
     assert main_rows(table)[1][3:7] == ("74.1", "0.451", "17.2", "0.643")
-    claims = {claim.statement: claim for claim in table.claims}
-    gain = claims["success of the attack, round 2 - round 1"]
+    findings = {finding.statement: finding for finding in table.findings}
+    gain = findings["success of the attack, round 2 - round 1"]
     assert gain.ours_text().split()[0] == "+20.0" and gain.paper_text() == "+22.7"
-    fall = claims["IoU clean-adversarial, all right, round 2 - round 1"]
+    fall = findings["IoU clean-adversarial, all right, round 2 - round 1"]
     assert fall.ours_text() == "-0.100 [-0.100, -0.100]"
-    assert {row[1] for row in table.texts[1][1].rows} == {"5", "20", "30"}
+    assert {row[1] for row in table.tables[1][1].rows} == {"5", "20", "30"}
 
 
 def test_csv_holds_every_number_with_the_papers(run):
@@ -168,7 +168,7 @@ def test_an_empty_group_is_a_dash_and_a_note(write, record, prediction, missing)
     for make in (table_1, table_2, table_3, table_4):
         table = make(run, "d", "clean")
         assert main_rows(table)[0][-1 if make is not table_4 else 7] == "–"
-        assert any(f"no attack {missing}" in note for note in table.notes)
+        assert any(f"no attack {missing}" in note for note in table.remarks)
         assert "nothing to compare" in table.page()
         assert table.latex() and table.csv()
 
@@ -177,11 +177,3 @@ def test_nothing_right_at_all_is_no_crash(write, record):
     run = read_attention_records(write("d_clean_test_step_ll", [record(0, [1, 1])]))
     for make in (table_1, table_2, table_3, table_4):
         assert "no image to compare" in make(run, "d", "clean").page()
-
-
-def test_chance_by_hand():
-    # Two cells of four, twice: both shared 1/6 (IoU 1), one 4/6 (IoU 1/3), none 1/6.
-    assert chance_iou(2, 4) == pytest.approx(1 / 6 + 4 / 6 / 3)
-    assert chance_iou(64, 64) == 1.0
-    with pytest.raises(ValueError, match="0 < kept <= cells"):
-        chance_iou(5, 4)

@@ -34,7 +34,7 @@ def run(write, record):
 
 def test_table_7_by_hand(run):
     table = table_7(run, "d", "clean")
-    assert table.texts[0][1].rows == (
+    assert table.tables[0][1].rows == (
         *(("8", "ours", "2 / 1", "0.300 [0.200, 0.400]", "0.500 [0.500, 0.500]",
            "-0.200 [-0.300, -0.100]"),),
         ("", "paper", "", "0.413", "0.442", "-0.029"),
@@ -46,14 +46,14 @@ def test_table_7_by_hand(run):
 
 def test_table_8_needs_no_box(run):
     table = table_8(run, "d", "clean")
-    assert table.texts[0][1].rows[0] == (
+    assert table.tables[0][1].rows[0] == (
         *("8", "ours", "2 / 2", "0.200 [0.100, 0.300]", "0.700 [0.600, 0.800]"),
         "-0.500 [-0.700, -0.300]",
     )
-    assert table.texts[0][1].rows[2][3].startswith("0.100")
-    assert table.texts[0][1].rows[3] == ("", "paper", "", "0.159", "0.241", "-0.082")
+    assert table.tables[0][1].rows[2][3].startswith("0.100")
+    assert table.tables[0][1].rows[3] == ("", "paper", "", "0.159", "0.241", "-0.082")
     # Two images a group say nothing, however far apart they lie.
-    assert {claim.verdict for claim in table.claims} == {"undecided"}
+    assert {finding.verdict for finding in table.findings} == {"undecided"}
 
 
 def test_caption_tells_how_lime_was_set_up(run):
@@ -76,11 +76,11 @@ def test_lime_beside_itself_is_the_floor_of_table_8(write, record):
     run = read_attention_records(write("d_clean_test_lime", records))
     assert run.iou_repeat(8).tolist() == [0.5, 0.7, 0.6]
     table = table_8(run, "d", "clean")
-    rows = [row for row in table.texts[0][1].rows if row[1] == "same image, other samples"]
+    rows = [row for row in table.tables[0][1].rows if row[1] == "same image, other samples"]
     assert [row[2] for row in rows] == ["2 / 1", "2 / 1"]
     assert [cell.split()[0] for cell in rows[0][3:]] == ["0.600", "0.600", "+0.000"]
     assert [cell.split()[0] for cell in rows[1][3:]] == ["0.300", "0.300", "+0.000"]
-    (note,) = [note for note in table.notes if "At 8 features" in note]
+    (note,) = [note for note in table.remarks if "At 8 features" in note]
     # Both successes lie 0.4 under their own repetition, the failure nowhere under it.
     assert "-0.400 [-0.400, -0.400]" in note and "+0.000 [+0.000, +0.000]" in note
     assert "same image" not in table_7(run, "d", "clean").page()

@@ -1,8 +1,6 @@
-"""Chance levels: enumerations and pictures whose IoU are known."""
+"""Chance levels of maps and boxes whose IoU are known."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import pytest
@@ -10,30 +8,18 @@ import pytest
 from aad_tf.attention import MatchingArea, attention_area
 from aad_tf.metrics import iou
 from aad_tf.ops import resize_maps
-from analysis.attention.null import box_null, drift_null, expected_random_iou, group_rows
-from analysis.attention.ranks import box_masks, first_ranks, iou_of_ranks, pixel_ranks
+from analysis.attention import chance_baselines
+from analysis.attention.chance_baselines import (
+    box_chance,
+    box_masks,
+    drift_chance,
+    first_ranks,
+    iou_of_ranks,
+    other_images,
+    pixel_ranks,
+)
+from analysis.statistics import expected_random_iou
 from tests.analysis.attention.columns import run_of, simulated
-
-
-@pytest.mark.parametrize(("total", "first", "second"), [(5, 2, 2), (6, 3, 2), (6, 5, 4), (4, 4, 1)])
-def test_expected_iou_is_the_mean_over_all_draws(total, first, second):
-    fixed = set(range(first))
-    draws = [set(cells) for cells in itertools.combinations(range(total), second)]
-    mean = np.mean([len(fixed & drawn) / len(fixed | drawn) for drawn in draws])
-    assert expected_random_iou(total, first, second) == pytest.approx(mean, abs=1e-12)
-
-
-def test_expected_iou_at_the_ends():
-    assert expected_random_iou(9, 0, 0) == 1.0
-    assert expected_random_iou(9, 0, 3) == 0.0
-    assert expected_random_iou(9, 9, 9) == pytest.approx(1.0)
-    with pytest.raises(ValueError, match=r"\[0, 9\] cells"):
-        expected_random_iou(9, 10, 3)
-
-
-def test_expected_iou_of_large_areas_is_that_of_their_mean_overlap():
-    # The overlap of two halves of 4096 pixels is 1024 +- 16.
-    assert expected_random_iou(4096, 2048, 2048) == pytest.approx(1 / 3, abs=1e-4)
 
 
 def test_ranks_keep_the_earlier_of_equal_cells():
@@ -89,16 +75,16 @@ def _looking(corners):
 def test_other_images_that_look_elsewhere_give_zero():
     # Each image's partners are all others: of three images one looks at the box.
     run = run_of([[0, 1]] * 3, maps=_looking([0, 1, 1]), iou_box=[1.0, 0.0, 0.0])
-    null = box_null(run)
-    box_of_other = null.chance["other images"]
+    found = box_chance(run)
+    box_of_other = found.chance["other images"]
     assert box_of_other[0] == pytest.approx(0.0)
     assert box_of_other[1] == box_of_other[2] > 0.25  # one of two partners, blurred by resizing
-    assert null.excess()[0] == pytest.approx(1.0)
+    assert found.excess()[0] == pytest.approx(1.0)
 
 
 def test_random_pixels_and_the_centre():
     run = run_of([[0, 1], [0, 0]], boxes=[(0.0, 0.0, 0.5, 0.5), (0.25, 0.25, 0.75, 0.75)])
-    chance = box_null(run).chance
+    chance = box_chance(run).chance
     np.testing.assert_allclose(chance["random pixels"], expected_random_iou(4096, 1024, 1024))
     # Disc and square of one area and centre overlap in 90.6 % (r^2 = 1 / (4 pi)).
     assert chance["centred disc"][1] == pytest.approx(0.906 / (2 - 0.906), abs=0.02)
@@ -107,20 +93,20 @@ def test_random_pixels_and_the_centre():
 
 def test_images_wrong_or_without_a_box_have_no_chance_level():
     run = run_of([[0, 1], [0, 0], [1, 1], [0, 0]], boxes=[(0, 0, 1, 1)] * 3 + [None])
-    null = box_null(run)
-    for column in (null.measured, *null.chance.values()):
+    found = box_chance(run)
+    for column in (found.measured, *found.chance.values()):
         assert np.isnan(column).tolist() == [False, False, True, True]
 
 
 def test_one_image_alone_has_no_other():
-    null = box_null(run_of([[0, 1]]))
-    assert np.isnan(null.chance["other images"][0])
-    assert drift_null(run_of([[0, 1]])).rounds[0].value is None
+    found = box_chance(run_of([[0, 1]]))
+    assert np.isnan(found.chance["other images"][0])
+    assert drift_chance(run_of([[0, 1]])).rounds[0].value is None
 
 
 def test_rows_by_success():
     run = run_of([[0, 0], [0, 1]], maps=_looking([0, 0]), iou_box=[0.9, 0.4])
-    rows = {row.name: row.groups for row in group_rows(run, box_null(run))}
+    rows = box_chance(run).by_success(run)
     assert rows["measured"].difference.value == pytest.approx(-0.5)
     assert rows["measured - other images"].difference.value == pytest.approx(-0.5)
     assert rows["measured - centred disc"].difference.value == pytest.approx(-0.5)
@@ -129,19 +115,43 @@ def test_rows_by_success():
 
 def test_drift_of_maps_that_never_move_and_agree_is_one():
     run = run_of([[0, 1]] * 4, maps=_looking([0, 0, 0, 0]))
-    found = drift_null(run)
+    found = drift_chance(run)
     assert found.rounds[0].value == pytest.approx(1.0)
     assert found.random_cells == pytest.approx(expected_random_iou(64, 10, 10))
 
 
 def test_drift_of_random_maps_is_that_of_random_cells():
     run = simulated(400)
-    found = drift_null(run)
+    found = drift_chance(run)
     assert found.rounds[0].value == pytest.approx(found.random_cells, abs=0.01)
 
 
 def test_one_seed_gives_one_choice_of_other_images():
     run = simulated(100)
-    first, again, other = (box_null(run, seed=seed).excess() for seed in (0, 0, 1))
+    first, again, other = (box_chance(run, seed=seed).excess() for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_every_image_meets_twenty_others_and_never_itself():
+    partners = np.array(list(other_images(30, chance_baselines.PARTNERS, seed=0)))
+    assert partners.shape == (20, 30)
+    own = np.arange(30)
+    assert not (partners == own).any()
+    assert all(len(set(partners[:, image])) == 20 for image in own)
+
+
+def test_the_chance_level_is_the_mean_over_all_partners():
+    # One of 21 images looks at the upper left quarter, where its box is; the 20 others elsewhere.
+    # They are each other's partners, so its own chance level is 0, and theirs is a twentieth of
+    # what its map reaches on their boxes.
+    corners = [0] + [1] * 20
+    run = run_of([[0, 1]] * 21, maps=_looking(corners))
+    own = iou_of_ranks(pixel_ranks(run.maps()[:1, 0], (64, 64)), np.array([1024]),
+                       box_masks(run, np.array([0]), (64, 64)))  # fmt: skip
+    found = box_chance(run).chance["other images"]
+    assert found[0] == pytest.approx(0.0)
+    np.testing.assert_allclose(found[1:], own[0] / 20)
+    # The same for drift: ten cells of the upper left against ten of the lower right.
+    drift = drift_chance(run).rounds[0]
+    assert drift.value == pytest.approx((0 + 20 * 19 / 20) / 21)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from aad_tf.metrics import Interval
-from analysis.attention.claims import Claim, claims_table
-from analysis.attention.intervals import Estimate
+from analysis.findings import Finding, findings_table
+from analysis.statistics import Estimate
 
 
 @pytest.mark.parametrize(
@@ -18,11 +18,12 @@ from analysis.attention.intervals import Estimate
         (-0.3, -0.1, 9, -1, "undecided"),
         (-0.3, -0.1, 10, 0, "below"),
         (0.1, 0.3, 10, 0, "above"),
+        (0.1, 0.3, 10, None, "–"),
     ],
 )
 def test_verdict_follows_the_rule(low, high, count, direction, verdict):
     estimate = Estimate((low + high) / 2, Interval(low, high), count)
-    assert Claim("x", estimate, direction).verdict == verdict
+    assert Finding("x", estimate, direction).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -39,16 +40,30 @@ def test_verdict_follows_the_rule(low, high, count, direction, verdict):
     ],
 )
 def test_verdict_says_where_the_papers_number_lies(low, high, count, paper, text):
-    claim = Claim("x", Estimate((low + high) / 2, Interval(low, high), count), -1, paper)
-    assert claim.verdict_text() == text
-    assert claim.verdict == text.split(";")[0]
-    assert claims_table([("1", claim)]).rows[0][-1] == text
+    finding = Finding("x", Estimate((low + high) / 2, Interval(low, high), count), -1, paper)
+    assert finding.verdict_text() == text
+    assert finding.verdict == text.split(";")[0]
+    assert findings_table([("1", finding)]).rows[0][-1] == text
 
 
-def test_claims_in_points_and_where_the_paper_prints_none():
+def test_findings_in_points_and_where_the_paper_prints_none():
     estimate = Estimate(0.2, Interval(0.1, 0.3), 50)
-    rows = claims_table(
-        [("4", Claim("gain", estimate, 1, 0.227, percent=True)), ("9", Claim("x", estimate, -1))]
+    rows = findings_table(
+        [
+            ("4", Finding("gain", estimate, 1, 0.227, percent=True)),
+            ("9", Finding("x", estimate, -1)),
+        ]
     ).rows
     assert rows[0] == ("4", "gain", "+20.0 [+10.0, +30.0]", "+22.7", "confirmed")
     assert rows[1][2:] == ("+0.200 [+0.100, +0.300]", "below 0", "contradicted")
+
+
+def test_without_images_there_is_nothing_to_compare():
+    finding = Finding("x", Estimate(None, None, 0), -1, 0.5)
+    assert (finding.verdict_text(), finding.ours_text()) == ("nothing to compare", "–")
+
+
+def test_a_number_that_nothing_is_compared_with_has_no_sign_and_no_verdict():
+    finding = Finding("x", Estimate(0.5, Interval(0.4, 0.6), 50), None)
+    assert (finding.ours_text(), finding.paper_text()) == ("0.500 [0.400, 0.600]", "–")
+    assert finding.verdict_text() == "–"

@@ -1,0 +1,190 @@
+"""What `findings` says in words, about the network `WRITTEN_ABOUT`.
+
+Numbers are filled in from the records, and what a sentence claims is checked against them: if the
+report names one that they no longer support, rewrite it here, and the side of 0 beside it.
+"""
+
+from __future__ import annotations
+
+from analysis.attention.chance_baselines import DISC, OTHERS, PARTNERS
+from analysis.attention.matched import LOW_IOU
+from analysis.attention.scatter import SHIFT
+from analysis.findings import ABOVE, BELOW, READING, UNDECIDED
+
+WRITTEN_ABOUT = "tiny_imagenet_boxes_clean"
+LIMITS = (
+    "How far this goes: one data set, one kind of network and one training seed; intervals speak "
+    "of further images, not of further networks. Attention and success are observed together: "
+    "matching on confidence and box area takes these two away as explanations, no others, so "
+    "nothing here shows that attention causes a label to flip or to stay. Success is judged after "
+    "round 1, unless a row says otherwise, and differences are succeeded minus failed; n counts "
+    f"images, succeeded / failed. {READING}"
+)
+# Where the box fills the image, an area as large as it overlaps it wherever attention lies.
+SMALL_BOX = 0.5
+SMALL = f"boxes under {100 * SMALL_BOX:.0f} % of the picture"
+PAIRS = "among pairs alike in confidence and box area"
+FIXED = "at fixed confidence and box area"
+
+# What the paper says.
+MATCHES = "attention of images classified right matches the object (Sec. 2.1)"
+EASY = "images whose attention misses the object are easier to attack"
+MOVES = "successful attacks move attention further"
+ROUNDS = "more rounds move attention further (Table 4)"
+FLIPS = "rounds move attention until the label flips (Sec. 2.3)"
+SCATTERS = "successful attacks scatter attention"
+SHRINKS = "the attention area shrinks (Sec. 2.3)"
+
+# What is measured, by which a sentence is found.
+BOX = "IoU with the box, succeeded - failed"
+CLEAN = "IoU with the clean attention, succeeded - failed"
+LOW = f"success at IoU < {LOW_IOU} - success on other images"
+ODDS = f"log odds of success for one standard deviation more IoU, {FIXED}"
+LOW_ODDS = f"log odds of success for an IoU < {LOW_IOU}, {FIXED}"
+OVER = "IoU with the box, less that of {}"
+EXCESS = "IoU above other images' attention on the same box, succeeded - failed"
+LATER = "IoU with the clean attention, round {rounds} - round 1"
+FLIPPED = "IoU with the clean attention, first flipped in round {first} - not flipped yet"
+ENTROPY = "change of entropy where the attack succeeds"
+CHANGE = "change of {}, succeeded - failed"
+
+# By what is measured: where the sentence says that it lies, and the sentence, which means of both
+# groups may follow.
+SENTENCES = {
+    OVER.format(OTHERS): (
+        ABOVE,
+        "Attention overlaps the box more than other images' attention would by chance",
+    ),
+    OVER.format(DISC): (
+        ABOVE,
+        "Attention overlaps the box more than a disc in the centre of the picture",
+    ),
+    f"{OVER.format(OTHERS)}, {SMALL}": (
+        ABOVE,
+        f"At {SMALL}, attention overlaps the box more than other images' attention would by chance",
+    ),
+    f"{OVER.format(DISC)}, {SMALL}": (
+        ABOVE,
+        f"At {SMALL}, attention overlaps the box more than a disc in the centre of the picture",
+    ),
+    BOX: (
+        UNDECIDED,
+        "Clean attention overlaps the box about as much where the attack succeeds",
+    ),
+    f"{BOX}, {PAIRS}": (
+        UNDECIDED,
+        f"A{PAIRS[1:]}, clean attention overlaps the box about as much where the attack succeeds",
+    ),
+    ODDS: (
+        UNDECIDED,
+        f"A{FIXED[1:]}, one standard deviation more IoU does not measurably change the log odds "
+        f"that the attack succeeds",
+    ),
+    LOW: (
+        ABOVE,
+        f"The attack succeeds more often on images of IoU < {LOW_IOU} than on the others",
+    ),
+    f"{LOW}, {PAIRS}": (
+        UNDECIDED,
+        f"A{PAIRS[1:]}, the attack succeeds measurably neither less nor more often on images of "
+        f"IoU < {LOW_IOU} than on the others",
+    ),
+    LOW_ODDS: (
+        ABOVE,
+        f"A{FIXED[1:]}, an IoU < {LOW_IOU} raises the log odds that the attack succeeds",
+    ),
+    f"{BOX}, {SMALL}": (
+        BELOW,
+        f"At {SMALL} (looked at after the whole), clean attention overlaps the box less where the "
+        f"attack succeeds",
+    ),
+    f"{BOX}, {SMALL}, {PAIRS}": (
+        UNDECIDED,
+        f"At {SMALL} (looked at after the whole), {PAIRS}, clean attention overlaps the box "
+        f"about as much where the attack succeeds",
+    ),
+    EXCESS: (
+        UNDECIDED,
+        "IoU above other images' attention on the same box is about the same where the attack "
+        "succeeds",
+    ),
+    CLEAN: (BELOW, "A successful attack leaves less of the clean attention in place"),
+    f"{CLEAN}, {PAIRS}": (
+        BELOW,
+        f"A{PAIRS[1:]}, a successful attack leaves less of the clean attention in place",
+    ),
+    LATER: (BELOW, "From round 1 to {rounds} attention drifts on from the clean attention"),
+    FLIPPED: (
+        BELOW,
+        "Of images still right before round {first}, those it flips keep less of the clean "
+        "attention",
+    ),
+    ENTROPY: (BELOW, "Attention loses entropy when an attack succeeds"),
+    CHANGE.format("entropy"): (
+        BELOW,
+        "The change of entropy is lower where the attack succeeds",
+    ),
+    CHANGE.format("components"): (
+        ABOVE,
+        "The change of components is higher where the attack succeeds",
+    ),
+    CHANGE.format("positive share"): (
+        BELOW,
+        "The change of positive share is lower where the attack succeeds",
+    ),
+    CHANGE.format(SHIFT): (
+        ABOVE,
+        "The centroid shift is higher where the attack succeeds",
+    ),
+    # By every method alike.
+    f"{{method}}: {BOX}": (
+        UNDECIDED,
+        "By {method}, attention overlaps the box about as much where the attack succeeds",
+    ),
+    f"{{method}}: {CLEAN}": (
+        BELOW,
+        "By {method}, attention overlaps the clean attention less where the attack succeeds",
+    ),
+}
+FLIPS_ALSO = "; the same verdict in rounds {later}"
+
+
+# What the sentences on A3 below say of accuracy, by attack and index of the variant.
+A3_SENTENCES = {
+    1: (
+        "With σ above 0 attention moves further under every attack; the attack is stronger under "
+        "StepLL, and weaker under StepLL (target kept) and FGSM: scattering attention does not "
+        "always make an attack stronger.",
+        BELOW,
+        {"StepLL": BELOW, "StepLL, target kept": ABOVE, "FGSM": ABOVE},
+    ),
+    2: (
+        "With σ below 0 attention stays nearer to the clean attention under every attack; the "
+        "attack is weaker under every attack.",
+        ABOVE,
+        {"StepLL": ABOVE, "StepLL, target kept": ABOVE, "FGSM": ABOVE},
+    ),
+}
+
+
+BY_CHANCE = (
+    "Random pixels: expected IoU of as many pixels drawn at random. Other images: the clean "
+    f"attention of {PARTNERS} other images (classified right), laid on this box at equal "
+    "area, from the 8-bit copies of their maps. Centred disc: equal area, in the middle."
+)
+GAPS = "Gaps are differences of means in standard deviations; below 0.1 counts as balanced."
+REGRESSION = (
+    "Change of the log odds of success for one standard deviation more of each covariate (for "
+    "being low, where the measure is yes or no), all together; beside it that of the measure "
+    "without the others."
+)
+BOX_AREA = (
+    "Areas as large as a box that fills the picture overlap it whatever the network looks at."
+)
+FIRST_FLIPS = (
+    "Images whose label has been right in all rounds before; later rounds may bring a label back."
+)
+WRONG = (
+    "Label and attention of the same round. Two areas of so many cells share a whole number of "
+    "them, so their IoU takes these values only."
+)

@@ -1,0 +1,407 @@
+"""The records of a results directory: runs under attack, and attention studies by network.
+
+results/runs/<dataset>_<preset>/                  config.json, run.json, history.csv of training
+results/robustness/<dataset>_<preset>.jsonl.gz    records under attack, with .summary.json
+results/attention/<data set>_<network>_<split>_<attack>.jsonl.gz    of attention studies, each
+                                                  with .summary.json; <attack> is one of `ROLES`
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from aad_tf import configs
+from aad_tf.attacks import AttentionAugmented, attack_from_record
+from aad_tf.records.columns import (
+    AttentionRecords,
+    check_same_network,
+    read_attention_records,
+    read_attention_summary,
+    split_of,
+)
+from aad_tf.results import PathLike, read_records, read_summary, summary_path
+
+T = TypeVar("T")
+
+# What must agree for a recorded attack to be the attack of a column.
+_SAME_ATTACK = (
+    "norm",
+    "epsilon",
+    "projected",
+    "steps",
+    "step_size",
+    "random_start",
+    "restarts",
+    "objective",
+)
+# What must agree between the committed config and that of the network that was evaluated.
+_SAME_TRAINING = ("dataset", "model", "defense", "learning_rate", "batch_size", "epochs", "seed")
+
+
+@dataclass(frozen=True)
+class ResultRun:
+    """One trained network and its evaluation; parts that were not recorded are empty.
+
+    Attributes:
+        dataset: e.g. `mnist`.
+        preset: e.g. `aad_step_ll`.
+        summary: the evaluation's summary.
+        config: the training's config.
+        training: the training's run.json.
+        records: file of the evaluation's records, or None.
+    """
+
+    dataset: str
+    preset: str
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    records: Path | None = None
+
+    @property
+    def attacks(self) -> list[dict[str, Any]]:
+        """Entries of the summary, one per attack."""
+        return list(self.summary.get("attacks", []))
+
+    @property
+    def warnings(self) -> list[str]:
+        """Signs of gradient masking that the evaluation found."""
+        return list(self.summary.get("warnings", []))
+
+    @property
+    def part(self) -> str:
+        """What was evaluated if not the whole test set, e.g. `first 500 of test`; else empty."""
+        data = _description(self.summary, "dataset")
+        split, limit = data.get("split", "test"), data.get("limit")
+        if limit:
+            return f"first {limit:,} of {split}"
+        return "" if split == "test" else split
+
+    def entry(self, threat_model: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The summary's entry of an attack, or None if it was not run.
+
+        Args:
+            threat_model: as `GradientSignAttack.threat_model` returns; its name does not matter.
+        """
+        for entry in self.attacks:
+            if same_attack(entry["threat_model"], threat_model):
+                return entry
+        return None
+
+    @functools.cached_property
+    def robust(self) -> dict[str, dict[int, bool]]:
+        """Whether each example stays correct, by the attack's name and the example's index.
+
+        Raises:
+            FileNotFoundError: the records were not kept.
+        """
+        if self.records is None:
+            raise FileNotFoundError(f"No records of {self.dataset}_{self.preset}.")
+        outcomes: dict[str, dict[int, bool]] = {}
+        for record in read_records(self.records):
+            outcomes.setdefault(record["attack"], {})[record["index"]] = not record["success"]
+        return outcomes
+
+
+def same_attack(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """True if two threat models are of one attack, whatever its name and rule of success."""
+    return all(_equal(first.get(key), second.get(key)) for key in _SAME_ATTACK)
+
+
+def _equal(first: Any, second: Any) -> bool:
+    if isinstance(first, float) and isinstance(second, float):
+        return abs(first - second) <= 1e-9
+    return first == second
+
+
+def read_run(results_dir: PathLike, dataset: str, preset: str) -> ResultRun | None:
+    """Reads what is recorded of one preset in a directory of results.
+
+    Args:
+        results_dir: the directory that holds `runs` and `robustness`.
+        dataset: e.g. `mnist`.
+        preset: e.g. `aad_step_ll`.
+
+    Returns:
+        The run, or None if its network was not evaluated.
+
+    Raises:
+        ValueError: a file that is no record of this project, or a shard; the message names it.
+    """
+    name = f"{dataset}_{preset}"
+    summary = Path(results_dir) / "robustness" / f"{name}.summary.json"
+    if not summary.is_file():
+        return None
+    run = _run(summary, Path(results_dir) / "runs" / name, dataset, preset)
+    if run.dataset != dataset:
+        raise ValueError(f"{summary} was evaluated on {run.dataset}, its name says {dataset}.")
+    return run
+
+
+def read_own_run(records: PathLike, model_dir: PathLike | None = None) -> ResultRun:
+    """Reads what `eval.robustness` and `train.main` wrote, wherever it lies.
+
+    Args:
+        records: the file of records, or the summary beside it.
+        model_dir: the model directory, which says how long training took; None takes what the
+            evaluation knew of it.
+
+    Returns:
+        The run; its preset is the name in its config, or that of the exported model.
+
+    Raises:
+        FileNotFoundError: there is no summary: the evaluation has not finished.
+        ValueError: no such records, those of a shard, or a model directory that was trained
+            otherwise than the network evaluated.
+    """
+    path = Path(records)
+    summary = path if path.name.endswith(".summary.json") else summary_path(path)
+    if not summary.is_file():
+        raise FileNotFoundError(
+            f"There is no {summary}, which eval.robustness writes when it has finished: run it "
+            f"with --output={records}."
+        )
+    directory = Path(model_dir) if model_dir is not None else summary.parent / ".no_model_dir"
+    if model_dir is not None and not (directory / "config.json").is_file():
+        raise FileNotFoundError(f"{directory} holds no config.json: it is no model directory.")
+    model = _description(read_whole(summary), "model")
+    name = model.get("config", {}).get("name") or model.get("saved_model") or ""
+    return _run(summary, directory, "", name)
+
+
+def _run(summary: Path, training: Path, dataset: str, preset: str) -> ResultRun:
+    """The run of a summary whose training is recorded in a directory, which need not exist."""
+    contents = read_whole(summary)
+    records = summary.with_name(summary.name.replace(".summary.json", ".jsonl.gz"))
+    return ResultRun(
+        dataset=_description(contents, "dataset").get("name", dataset),
+        preset=preset,
+        summary=contents,
+        config=_config(training / "config.json", contents),
+        training=_read_object(training / "run.json"),
+        records=records if records.is_file() else None,
+    )
+
+
+def read_whole(path: PathLike) -> dict[str, Any]:
+    """Reads the summary of an evaluation under attack.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no such summary, or that of a shard, whose numbers speak of a part only.
+    """
+    summary = read_summary(path)
+    if summary.get("evaluated", {}).get("shard") is not None:
+        raise ValueError(f"{path} is a shard of an evaluation; merge its shards first.")
+    return summary
+
+
+def read_runs(results_dir: PathLike, dataset: str, presets: Iterable[str]) -> dict[str, ResultRun]:
+    """The runs of a data set that were evaluated, by preset, in the order given."""
+    runs = {preset: read_run(results_dir, dataset, preset) for preset in presets}
+    return {preset: run for preset, run in runs.items() if run is not None}
+
+
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with the settings that came after it was written; empty stays empty."""
+    if not config:
+        return {}
+    # By way of JSON, so that tuples and lists compare alike.
+    return json.loads(json.dumps(configs.to_dict(configs.from_dict(config))))
+
+
+def _config(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The training's config: what the evaluation saw, if it saw one, and its committed copy."""
+    copy = _read_object(path)
+    evaluated = _description(summary, "model").get("config", {})
+    there, seen = _with_defaults(copy), _with_defaults(evaluated)
+    keys = [key for key in _SAME_TRAINING if there and seen and there[key] != seen[key]]
+    if keys:
+        raise ValueError(
+            f"{path} is of another training than the one evaluated; it differs in: "
+            f"{', '.join(keys)}. Copy it from the model directory that was evaluated."
+        )
+    return copy or dict(evaluated)
+
+
+def _description(summary: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """What the evaluation was told of its "model" or "dataset"."""
+    return summary.get("evaluated", {}).get("description", {}).get(key, {})
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}.")
+    return value
+
+
+# What the last part of a name stands for.
+ROLES = {
+    "step_ll": "StepLL, for Tables 1 to 4 and 9",
+    "step_ll_kept_target": "StepLL towards the original image's least likely class in every round",
+    "step_ll_kept_target_a3_plus": "the same with A3, sigma above 0",
+    "step_ll_kept_target_a3_minus": "the same with A3, sigma below 0",
+    "step_ll_a3_plus": "StepLL with A3, sigma above 0",
+    "step_ll_a3_minus": "StepLL with A3, sigma below 0",
+    "ifgsm": "FGSM in rounds",
+    "ifgsm_a3_plus": "FGSM in rounds with A3, sigma above 0",
+    "ifgsm_a3_minus": "FGSM in rounds with A3, sigma below 0",
+    "lime": "StepLL with LIME's maps",
+}
+# What the plain attack of a role descends, by the role's name without its ending for A3.
+_OBJECTIVES = {
+    "step_ll": "towards_least_likely",
+    "step_ll_kept_target": "towards_first_least_likely",
+    "ifgsm": "away_from_label",
+    "lime": "towards_least_likely",
+}
+_SIGNS = {"_a3_plus": 1, "_a3_minus": -1}
+_SUFFIX = ".jsonl.gz"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """The attention records of one network on one data set.
+
+    Attributes:
+        dataset: name of the data.
+        network: name of the network.
+        files: by role, one file per split.
+    """
+
+    dataset: str
+    network: str
+    files: Mapping[str, Sequence[Path]]
+    _read: dict[str, AttentionRecords] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """`<data set>_<network>`."""
+        return f"{self.dataset}_{self.network}"
+
+    def load(self, role: str) -> AttentionRecords | None:
+        """All splits of a role together, read once; None if it was not run.
+
+        Raises:
+            ValueError: damaged files, or files that do not belong together.
+        """
+        if role in self.files and role not in self._read:
+            self._read[role] = read_attention_records(*self.files[role])
+        return self._read.get(role)
+
+    def load_all(self, roles: Iterable[str]) -> dict[str, AttentionRecords]:
+        """Those of the roles that were run."""
+        loaded = {role: self.load(role) for role in roles}
+        return {role: run for role, run in loaded.items() if run is not None}
+
+
+def find_networks(results_dir: PathLike) -> list[Network]:
+    """What was recorded, the network with most files first.
+
+    Args:
+        results_dir: the directory that holds `attention`; it need not exist.
+
+    Returns:
+        One entry per network and data set.
+
+    Raises:
+        FileNotFoundError: records without a summary.
+        ValueError: a file whose name does not fit its summary, a summary that is none, or files of
+            one name that hold records of different networks or data.
+
+    Example:
+        >>> [found.name for found in find_networks("results")]
+        ['tiny_imagenet_boxes_clean', ...]
+    """
+    found: dict[tuple[str, str], dict[str, list[Path]]] = {}
+    seen: dict[tuple[str, str], tuple[Path, Mapping[str, Any]]] = {}
+    for path in sorted((Path(results_dir) / "attention").glob(f"*{_SUFFIX}")):
+        summary = read_attention_summary(path)
+        dataset, network, role = _parts(path, summary)
+        first, own = seen.setdefault((dataset, network), (path, summary))
+        check_same_network(own, summary, str(first), str(path))
+        found.setdefault((dataset, network), {}).setdefault(role, []).append(path)
+    networks = [Network(*key, files) for key, files in found.items()]
+    return sorted(networks, key=lambda n: (-sum(map(len, n.files.values())), n.name))
+
+
+def _parts(path: Path, summary: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Data set, network and role in a file's name."""
+    if summary.get("shard") is not None:
+        raise ValueError(f"{path} is shard {summary['shard']} of a study; merge its shards first.")
+    data = summary["fingerprint"]["dataset"] or {}
+    dataset, split = data.get("name", ""), split_of(summary)
+    stem = path.name.removesuffix(_SUFFIX)
+    network, _, role = stem.removeprefix(f"{dataset}_").partition(f"_{split}_")
+    if not stem.startswith(f"{dataset}_") or not network or role not in ROLES:
+        raise ValueError(
+            f"{path} should be called {dataset or '<data set>'}_<network>_{split}_<attack>{_SUFFIX}"
+            f", where <attack> is one of {', '.join(ROLES)}."
+        )
+    _check_attack(path, role, summary["study"]["attack"])
+    return dataset, network, role
+
+
+def _check_attack(path: Path, role: str, attack: Mapping[str, Any]) -> None:
+    """Refuses records of another attack than the file's name says."""
+    ending = next((end for end in _SIGNS if role.endswith(end)), "")
+    expected = _OBJECTIVES[role.removesuffix(ending)]
+    objective, sigma = objective_of(attack)
+    if objective != expected or int(np.sign(sigma or 0)) != _SIGNS.get(ending, 0):
+        with_a3 = f"a3({expected}, sigma {'above' if ending == '_a3_plus' else 'below'} 0)"
+        raise ValueError(
+            f"{path} should hold {ROLES[role]}: expected the objective "
+            f"{with_a3 if ending else expected}, got {attack['objective']}."
+        )
+
+
+def objective_of(attack: Mapping[str, Any]) -> tuple[str, float | None]:
+    """What a recorded attack descends, without A3, and the weight of A3's attention term.
+
+    Args:
+        attack: a threat model, e.g. `study["attack"]`.
+
+    Returns:
+        E.g. `away_from_label` and 10.0; None for an attack without A3.
+    """
+    objective: Any = attack_from_record(attack).objective
+    if isinstance(objective, AttentionAugmented):
+        plain: Any = objective.objective
+        return plain.name, objective.sigma
+    return objective.name, None
+
+
+class Results:
+    """A directory of results, whose records are read and worked out once.
+
+    Attributes:
+        root: the directory that holds `runs`, `robustness` and `attention`; it need not exist.
+    """
+
+    def __init__(self, root: PathLike) -> None:
+        self.root = Path(root)
+        self._made: dict[Callable[[Results], Any], Any] = {}
+
+    @functools.cached_property
+    def networks(self) -> list[Network]:
+        """As `find_networks` gives them."""
+        return find_networks(self.root)
+
+    def once(self, make: Callable[[Results], T]) -> T:
+        """What a function makes of these results, made at the first call."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]
