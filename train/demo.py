@@ -17,8 +17,8 @@ from aad_tf import data, evaluation, model_directory, training
 from aad_tf.attacks import GradientSignAttack, fgsm, ifgsm, pgd, step_ll
 from aad_tf.classifier import Classifier
 from aad_tf.configs import ExperimentConfig
-from aad_tf.utils.logging import show_progress
 from aad_tf.plots import compare_networks, save_png
+from aad_tf.utils.logging import show_progress
 from train.configs import digits
 
 _OUTPUT = flags.DEFINE_string("output_dir", "demo_output", "Where models and figures go.")
