@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from aad_tf.checkpoints import ResumableCheckpoint
-from aad_tf.distribute import on_any_worker
+from aad_tf.distribute import any_worker
 from aad_tf.logs import LOGGER
 
 
@@ -85,12 +85,12 @@ class StopOnSignal(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Tells the other workers of a signal."""
         if self._received.is_set():
-            self.model.ask_to_stop()
+            self.model.request_stop()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves and stops, if any worker got a signal."""
         self.on_train_batch_begin(batch)
-        if self.model.asked_to_stop:
+        if self.model.stop_requested:
             self._stop()
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -103,11 +103,11 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Stops behind an epoch, which the checkpoint has saved, if any worker got a signal."""
-        if on_any_worker(self.model.distribute_strategy, self._received.is_set()):
+        if any_worker(self.model.distribute_strategy, self._received.is_set()):
             self._stop()
 
     def _stop(self) -> None:
         self._checkpoint.save_here()
-        self.model.take_back_stop()
+        self.model.clear_stop_request()
         LOGGER.info("A signal asks to stop: training is saved.")
         raise PreemptedError("stopped by a signal; the same command goes on where it was saved.")

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from absl import flags, logging
 
-from aad_tf.cluster import AbsentWorkerError, WorkerLostError
+from aad_tf.distribute import AbsentWorkerError, WorkerLostError
 from aad_tf.exits import end_quickly
 from aad_tf.preemption import PreemptedError, TerminatedError, end_on_signal
 

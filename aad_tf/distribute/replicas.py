@@ -41,7 +41,7 @@ def _number(replica: tf.distribute.ReplicaContext) -> tf.Tensor:
     return tf.cast(replica.replica_id_in_sync_group, tf.int32)
 
 
-def share_of_examples(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
+def replica_loss_weight(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
     """The part of the global batch that this replica holds.
 
     The optimizer adds up the gradients of all replicas, so a loss that is a mean over the local
@@ -56,7 +56,7 @@ def share_of_examples(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
         A scalar in [0, 1]; all replicas' shares add up to 1.
 
     Example:
-        >>> share_of_examples(tf.constant(32), tf.float32)  # one of two equal replicas
+        >>> replica_loss_weight(tf.constant(32), tf.float32)  # one of two equal replicas
         0.5
     """
     replica = _one_of_several()
@@ -85,13 +85,13 @@ def mean_over_replicas(variables: Sequence[keras.Variable]) -> None:
         variable.assign(mean)
 
 
-def clips(optimizer: keras.optimizers.Optimizer) -> bool:
+def uses_gradient_clipping(optimizer: keras.optimizers.Optimizer) -> bool:
     """Whether an optimizer limits the size of gradients."""
     limits = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
     return any(limit for limit in limits)
 
 
-def clipped_as_one(
+def clip_global_gradients(
     optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor | None]
 ) -> list[tf.Tensor | None]:
     """Gradients for an optimizer to add up, clipped as one device would clip their sum.
@@ -107,7 +107,7 @@ def clipped_as_one(
         As many gradients.
     """
     replica = _one_of_several()
-    if replica is None or not clips(optimizer):
+    if replica is None or not uses_gradient_clipping(optimizer):
         return list(gradients)
     there = [gradient for gradient in gradients if gradient is not None]
     sums = iter(replica.all_reduce(tf.distribute.ReduceOp.SUM, there))
@@ -117,7 +117,7 @@ def clipped_as_one(
     return [None if part is None else part / replicas_in_sync() for part in clipped]
 
 
-def finite_on_all(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
+def propagate_nonfinite(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
     """Gradients that are NaN on every replica as soon as one of them overflowed anywhere.
 
     Keras's LossScaleOptimizer looks at each replica's gradients by itself. Where they differ, one
@@ -140,7 +140,7 @@ def finite_on_all(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | Non
     return [None if part is None else part + tf.cast(spoilt, part.dtype) for part in gradients]
 
 
-def own_seed(seed: tf.Tensor) -> tf.Tensor:
+def per_replica_seed(seed: tf.Tensor) -> tf.Tensor:
     """A seed of this replica's own, made of one that all replicas share.
 
     Args:
@@ -156,7 +156,7 @@ def own_seed(seed: tf.Tensor) -> tf.Tensor:
 
 
 @contextlib.contextmanager
-def own_randomness(network: keras.Model) -> Iterator[None]:
+def per_replica_dropout_seeds(network: keras.Model) -> Iterator[None]:
     """Lets dropout draw other masks on each replica while the context is open.
 
     The seeds of Keras's layers are mirrored: without this, every replica drops the same units.

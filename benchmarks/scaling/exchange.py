@@ -11,7 +11,7 @@ from tensorflow.python.eager import context
 
 from aad_tf.defenses import StandardModel
 from aad_tf.defenses.statistics import moving_statistics
-from aad_tf.distribute import mean_over_replicas, share_of_examples
+from aad_tf.distribute import mean_over_replicas, replica_loss_weight
 
 
 class Exchange(StandardModel):
@@ -27,7 +27,7 @@ class Exchange(StandardModel):
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         dtype = self.classifier.dtype
         examples = tf.shape(images)[0]
-        share = share_of_examples(examples, dtype)
+        share = replica_loss_weight(examples, dtype)
         # Weights have the shapes of gradients.
         values = [tf.identity(variable) for variable in self.trainable_variables]
         sums = tf.distribute.get_replica_context().all_reduce("SUM", values)

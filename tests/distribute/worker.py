@@ -13,8 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.cluster import find_cluster
-from aad_tf.distribute import MultiWorkerFit, create_strategy
+from aad_tf.distribute import MultiWorkerFit, create_strategy, find_cluster
 from aad_tf.exits import end_quickly
 from tests.distribute.cases import CASES
 from tests.networks import SHAPE, small_network

@@ -34,23 +34,23 @@ class MultiWorkerFit:
     """
 
     distribute_strategy: tf.distribute.Strategy
-    asked_to_stop = False
+    stop_requested = False
     _stop_flag: tf.Variable | None = None
 
-    def ask_to_stop(self) -> None:
-        """Asks every worker to stop after one more step; see `asked_to_stop`.
+    def request_stop(self) -> None:
+        """Asks every worker to stop after one more step; see `stop_requested`.
 
-        `asked_to_stop` becomes True on all workers behind the same step, the next one that every
+        `stop_requested` becomes True on all workers behind the same step, the next one that every
         worker takes part in, so that they can save and end together.
         """
         if is_multi_worker(self.distribute_strategy):
             self._flag().assign(1.0)
         else:
-            self.asked_to_stop = True
+            self.stop_requested = True
 
-    def take_back_stop(self) -> None:
+    def clear_stop_request(self) -> None:
         """Makes `fit` possible again behind a stop; every worker does, and waits for nobody."""
-        self.asked_to_stop = False
+        self.stop_requested = False
         if self._stop_flag is not None:
             self._stop_flag.assign(0.0)
 
@@ -96,7 +96,7 @@ class MultiWorkerFit:
 
         def unpacked(iterator: Any) -> Logs:
             *values, seen, asked = function(iterator).numpy()
-            self.asked_to_stop = asked > 0
+            self.stop_requested = asked > 0
             return dict(zip(names, values / seen, strict=True))
 
         return unpacked
