@@ -31,7 +31,9 @@ def end_on_signal(number: int = signal.SIGTERM) -> None:
 
     def end(received: int, frame: Any) -> None:
         del received, frame
-        raise TerminatedError("told to end; the same command goes on from the last checkpoint.")
+        raise TerminatedError(
+            "asked to end by a signal; the same command goes on from the last checkpoint."
+        )
 
     signal.signal(number, end)
 
@@ -40,10 +42,10 @@ class StopOnSignal(keras.callbacks.Callback):
     """Saves and stops training when the process, or that of any other worker, gets a signal.
 
     Schedulers (Slurm, Kubernetes, cloud machines) send SIGTERM some time before they take a
-    machine away. All workers stop behind the same step, be it of training or of validation, which
-    is done anew after a resume, or at the end of an epoch. A process alone stops behind the step
-    that is running, several workers behind the next one. Must come behind the checkpoint in the
-    list of callbacks.
+    machine away. All workers stop after the same step, be it of training or of validation, which is
+    repeated when the run is resumed, or at the end of an epoch. A process alone stops after the step
+    that is running, several workers after the next one. Must come after the checkpoint in the list
+    of callbacks.
 
     Args:
         checkpoint: saves.
@@ -61,7 +63,7 @@ class StopOnSignal(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self, number: int = signal.SIGTERM) -> Iterator[None]:
-        """Takes the signal while the context is open; of the main thread only.
+        """Handles the signal while the context is open; of the main thread only.
 
         One that comes too late to stop training is sent again at the end, to whatever handles it
         there.
@@ -98,11 +100,11 @@ class StopOnSignal(keras.callbacks.Callback):
         self.on_train_batch_begin(batch)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves what training came to and stops, if any worker got a signal."""
+        """Saves what training has reached and stops, if any worker got a signal."""
         self.on_train_batch_end(batch)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stops behind an epoch, which the checkpoint has saved, if any worker got a signal."""
+        """Stops after an epoch, which the checkpoint has saved, if any worker got a signal."""
         if any_worker(self.model.distribute_strategy, self._received.is_set()):
             self._stop()
 

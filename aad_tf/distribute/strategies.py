@@ -1,4 +1,4 @@
-"""Strategies by name, and what processes of one training run ask each other."""
+"""Strategies by name, and small collectives by which the workers of a run decide alike."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _mirrored() -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the files of a run; every process but one does not."""
+    """Whether this process writes the files of a run; one process does."""
     return not is_multi_worker(strategy) or strategy.extended._is_chief
 
 
@@ -140,16 +140,16 @@ def texts_of_workers(strategy: tf.distribute.Strategy, text: str) -> list[str]:
 def _gathered(
     strategy: tf.distribute.Strategy, values: Sequence[float], dtype: tf.DType = tf.int64
 ) -> np.ndarray:
-    """`[replicas, values]`: what each replica holds."""
-    own = tf.constant([values], dtype)
+    """`[replicas, values]`: the values of each replica."""
+    local = tf.constant([values], dtype)
     if not is_multi_worker(strategy):
-        return own.numpy()
-    rows = strategy.run(_gather, args=(own,))
+        return local.numpy()
+    rows = strategy.run(_gather, args=(local,))
     return strategy.experimental_local_results(rows)[0].numpy()
 
 
 # One function for all calls, since each new one would be traced.
 @tf.function(reduce_retracing=True)
-def _gather(own: tf.Tensor) -> tf.Tensor:
+def _gather(local: tf.Tensor) -> tf.Tensor:
     # An argument lies on no device, which a collective needs to know.
-    return tf.distribute.get_replica_context().all_gather(tf.identity(own), axis=0)
+    return tf.distribute.get_replica_context().all_gather(tf.identity(local), axis=0)

@@ -145,6 +145,13 @@ def test_strategies_that_cannot_be_are_refused() -> None:
             create_strategy("mirrored")
 
 
+def test_workers_are_connected_without_a_change_of_their_environment(
+    cluster_directory: Path,
+) -> None:
+    for index in range(2):
+        assert (cluster_directory / f"environment.{index}.txt").read_text() == ""
+
+
 def test_a_model_of_ones_own_needs_the_mixin_alone(cluster_directory: Path) -> None:
     for index in range(2):
         assert (cluster_directory / f"Repaired.{index}.txt").read_text() == ""
