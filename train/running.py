@@ -76,7 +76,7 @@ def run(action: Callable[[], object]) -> None:
 
     Raises:
         SystemExit: code 2 after a mistake of the user's, 75 after another worker was lost or did
-            not come, 130 after Ctrl-C, 143 after SIGTERM, 1 after a failure of files or networks.
+            not start, 130 after Ctrl-C, 143 after SIGTERM, 1 after a failure of files or networks.
     """
     end_on_signal()
     end_quickly()

@@ -56,7 +56,7 @@ class MultiWorkerFit:
             self._stop_flag.assign(0.0)
 
     def _flag(self) -> tf.Variable:
-        """Whether this worker asks to stop; it travels with the logs, without another all-reduce."""
+        """Whether this worker asks to stop; sent along with the logs."""
         if self._stop_flag is None:
             with tf.init_scope(), tf.device("CPU:0"):
                 self._stop_flag = tf.Variable(0.0, dtype=tf.float64, trainable=False)
