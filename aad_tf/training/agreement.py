@@ -24,6 +24,10 @@ _MOST_DIFFERENCES = 6
 WorkerSpec = dict[str, str]
 
 
+class DisagreementError(ClusterError):
+    """The workers of a run differ; every one of them raises this, with the same message."""
+
+
 def worker_spec(config: ExperimentConfig, pack_megabytes: float, lost_after: float) -> WorkerSpec:
     """What must be the same on every worker: versions, settings, and each entry of the config.
 
@@ -55,14 +59,14 @@ def check_same_on_all_workers(
         spec: of this worker.
 
     Raises:
-        ClusterError: they differ; the same message, which names keys and workers, on every worker.
+        DisagreementError: they differ; the message names keys and workers.
     """
     text = json.dumps(spec)
     digest = hashlib.sha256(text.encode()).digest()
     if all_workers_equal(strategy, [int.from_bytes(digest[:8], "big", signed=True)]):
         return
     specs = [json.loads(other) for other in texts_of_workers(strategy, text)]
-    raise ClusterError(f"The workers of this run do not agree. {differences(cluster, specs)}")
+    raise DisagreementError(f"The workers of this run do not agree. {differences(cluster, specs)}")
 
 
 def differences(cluster: Cluster, specs: list[WorkerSpec]) -> str:

@@ -29,7 +29,11 @@ from aad_tf.distribute import (
 from aad_tf.preemption import PreemptedError
 from aad_tf.results import write_atomically
 from aad_tf.run_log import PROGRESS_SECONDS
-from aad_tf.training.agreement import check_same_on_all_workers, worker_spec
+from aad_tf.training.agreement import (
+    DisagreementError,
+    check_same_on_all_workers,
+    worker_spec,
+)
 from aad_tf.training.run import Callbacks, finished, train
 
 JOIN_TIMEOUT = 300.0
@@ -90,7 +94,7 @@ def train_with(
     spec = worker_spec(config, pack_megabytes, lost_after)
     wait_for_workers(cluster, join_timeout)
     chosen = _connect(cluster, pack_megabytes, lost_after)
-    with lost_workers_named(cluster, lost_after, together=(PreemptedError,)):
+    with lost_workers_named(cluster, lost_after, together=(PreemptedError, DisagreementError)):
         check_same_on_all_workers(chosen, cluster, spec)
         _check_shared(chosen, cluster, Path(model_dir), min(join_timeout, 120.0))
         return train(config, model_dir, strategy=chosen, **arguments)
