@@ -21,7 +21,8 @@ from tests.distribute.processes import tf_configs
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240
 """Longest wait for one thing, on a machine with other things to do."""
-pytestmark = pytest.mark.distributed
+# The first test of a run also waits for the uninterrupted one.
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]
 FLAGS = [
     "--config=train/configs/digits.py:clean",
     "--config.epochs=8",
