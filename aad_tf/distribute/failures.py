@@ -26,6 +26,7 @@ LOGGER = logging.getLogger(__name__)
 
 # What this package tells the other workers; TensorFlow puts its own words around it.
 _REPORT = "aad_tf reports: "
+_THIS_PROCESS = ", which is this process, "
 # In which a report has arrived at all workers, before the end of this one can be noticed.
 _REPORT_SECONDS = 1.0
 _TICK = 0.25
@@ -90,7 +91,7 @@ def lost_workers_named(
         if sentence is None:
             _report_own_failure(cluster, error)
             raise
-        if _REPORT not in str(error):
+        if _REPORT not in str(error) and _THIS_PROCESS not in sentence:
             _report(sentence)
             if isinstance(error, tf.errors.DeadlineExceededError):
                 # Worker 0 is silent, which others notice by their own heartbeats, a little later.
@@ -140,7 +141,7 @@ def failure(
     if lost or (suspended > lost_after / 2 and (call or aborted or _SERVICE_CALL in text)):
         how = f"was suspended for {suspended:.0f} seconds" if suspended else "was cut off"
         return (
-            f"{cluster.name(cluster.index)}, which is this process, {how}, and the others, which "
+            f"{cluster.name(cluster.index)}{_THIS_PROCESS}{how}, and the others, which "
             f"wait {lost_after:g} seconds for a heartbeat, have given it up."
         )
     if _SERVICE_CALL in text:
