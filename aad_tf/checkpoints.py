@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from aad_tf.distribute import in_agreement, is_chief
+from aad_tf.distribute import all_workers_equal, is_chief
 from aad_tf.utils.logging import LOGGER
 
 
@@ -88,7 +88,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
                 different ones.
         """
         position = self._newest()
-        if not in_agreement(self._strategy, position):
+        if not all_workers_equal(self._strategy, position):
             raise CheckpointError(
                 f"Workers read different checkpoints; this one was saved at epoch "
                 f"{position[0] + 1}, step {position[1]}. Is {self._manager.directory} the same "

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from aad_tf.checkpoints import ResumableCheckpoint
-from aad_tf.distribute import on_any_worker
+from aad_tf.distribute import any_worker
 from aad_tf.utils.logging import LOGGER
 
 
@@ -31,7 +31,9 @@ def end_on_signal(number: int = signal.SIGTERM) -> None:
 
     def end(received: int, frame: Any) -> None:
         del received, frame
-        raise TerminatedError("told to end; the same command goes on from the last checkpoint.")
+        raise TerminatedError(
+            "asked to end by a signal; the same command goes on from the last checkpoint."
+        )
 
     signal.signal(number, end)
 
@@ -40,9 +42,9 @@ class StopOnSignal(keras.callbacks.Callback):
     """Saves and stops training when the process, or that of any other worker, gets a signal.
 
     Schedulers (Slurm, Kubernetes, cloud machines) send SIGTERM some time before they take a
-    machine away. All workers stop behind the same step, be it of training or of validation, which
-    is done anew after a resume, or at the end of an epoch. A process alone stops behind the step
-    that is running, several workers behind the next one. Must come behind the checkpoint in the
+    machine away. All workers stop after the same step, be it of training or of validation, which
+    is repeated when the run is resumed, or at the end of an epoch. A process alone stops after the
+    step that is running, several workers after the next one. Must come after the checkpoint in the
     list of callbacks.
 
     Args:
@@ -61,7 +63,7 @@ class StopOnSignal(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self, number: int = signal.SIGTERM) -> Iterator[None]:
-        """Takes the signal while the context is open; of the main thread only.
+        """Handles the signal while the context is open; of the main thread only.
 
         One that comes too late to stop training is sent again at the end, to whatever handles it
         there.
@@ -85,12 +87,12 @@ class StopOnSignal(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Tells the other workers of a signal."""
         if self._received.is_set():
-            self.model.ask_to_stop()
+            self.model.request_stop()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves and stops, if any worker got a signal."""
         self.on_train_batch_begin(batch)
-        if self.model.asked_to_stop:
+        if self.model.stop_requested:
             self._stop()
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -98,16 +100,16 @@ class StopOnSignal(keras.callbacks.Callback):
         self.on_train_batch_begin(batch)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves what training came to and stops, if any worker got a signal."""
+        """Saves what training has reached and stops, if any worker got a signal."""
         self.on_train_batch_end(batch)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stops behind an epoch, which the checkpoint has saved, if any worker got a signal."""
-        if on_any_worker(self.model.distribute_strategy, self._received.is_set()):
+        """Stops after an epoch, which the checkpoint has saved, if any worker got a signal."""
+        if any_worker(self.model.distribute_strategy, self._received.is_set()):
             self._stop()
 
     def _stop(self) -> None:
         self._checkpoint.save_here()
-        self.model.take_back_stop()
+        self.model.clear_stop_request()
         LOGGER.info("A signal asks to stop: training is saved.")
         raise PreemptedError("stopped by a signal; the same command goes on where it was saved.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aad_tf.cluster import ClusterError, find_cluster
+from aad_tf.distribute import ClusterError, find_cluster
 from aad_tf.evaluation import journal_path, parse_shard, shard_output
 
 HELP = (

@@ -12,7 +12,8 @@ from typing import NoReturn
 
 from absl import flags, logging
 
-from aad_tf.cluster import AbsentWorkerError, WorkerLostError
+from aad_tf.distribute import AbsentWorkerError, WorkerLostError
+from aad_tf.utils.logging import skip_final_garbage_collection
 from aad_tf.preemption import PreemptedError, TerminatedError, end_on_signal
 from aad_tf.utils.logging import skip_final_garbage_collection
 
@@ -76,7 +77,7 @@ def run(action: Callable[[], object]) -> None:
 
     Raises:
         SystemExit: code 2 after a mistake of the user's, 75 after another worker was lost or did
-            not come, 130 after Ctrl-C, 143 after SIGTERM, 1 after a failure of files or networks.
+            not start, 130 after Ctrl-C, 143 after SIGTERM, 1 after a failure of files or networks.
     """
     end_on_signal()
     skip_final_garbage_collection()

@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import flags
 
-from aad_tf.distribute import PACK_MEGABYTES, STRATEGIES
+from aad_tf.distribute import LOST_AFTER, PACK_MEGABYTES, STRATEGIES
 from aad_tf.training import worker
 
 _STRATEGY = flags.DEFINE_enum(
@@ -16,12 +16,15 @@ _JOIN = flags.DEFINE_float(
     "join_timeout", worker.JOIN_TIMEOUT, "Seconds to wait for other workers to start.", 1.0
 )
 _LOST = flags.DEFINE_float(
-    "lost_after", worker.LOST_AFTER, "Seconds of silence after which a worker is lost.", 1.0
+    "lost_after",
+    LOST_AFTER,
+    "Seconds without a heartbeat after which a worker is lost.",
+    lower_bound=1.0,
 )
 _PACK = flags.DEFINE_float(
     "pack_megabytes",
     PACK_MEGABYTES,
-    "Workers exchange gradients in packs of about this size, in 2**20 bytes.",
+    "Workers exchange gradients in buckets of about this size, in 2**20 bytes.",
     lower_bound=0.001,
 )
 

@@ -9,7 +9,7 @@ import keras
 from aad_tf.checks import check_count
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import DefenseModel
-from aad_tf.distribute import numbers_of_chief
+from aad_tf.distribute import broadcast_from_chief
 from aad_tf.types import Bounds
 
 
@@ -40,7 +40,7 @@ class EpochCallback(keras.callbacks.Callback):
         if (epoch + 1) % self._every:
             return
         # Each worker measures by itself; what is decided by must be the same everywhere.
-        measured = numbers_of_chief(self.model.distribute_strategy, self.measure(epoch))
+        measured = broadcast_from_chief(self.model.distribute_strategy, self.measure(epoch))
         if logs is None:
             return
         taken = sorted(set(measured) & set(logs))

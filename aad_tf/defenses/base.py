@@ -21,9 +21,9 @@ from aad_tf.defenses.updates import check_for_replicas, prepared_gradients
 from aad_tf.distribute import (
     MultiWorkerFit,
     mean_over_replicas,
-    own_randomness,
-    own_seed,
-    share_of_examples,
+    per_replica_dropout_seeds,
+    per_replica_seed,
+    replica_loss_weight,
 )
 from aad_tf.types import Bounds
 
@@ -162,7 +162,9 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         # A model that was not compiled has no such attribute.
         optimizer = getattr(self, "optimizer", None)
         step = 0 if optimizer is None else optimizer.iterations
-        return own_seed(tf.stack([tf.constant(self.seed, tf.int32), tf.cast(step, tf.int32)]))
+        return per_replica_seed(
+            tf.stack([tf.constant(self.seed, tf.int32), tf.cast(step, tf.int32)])
+        )
 
     def warmed_up(self, images: tf.Tensor, adversarial: Any) -> Any:
         """Adversarial images with the part of their perturbation that is due at this update.
@@ -198,8 +200,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     def _update(
         self, images: tf.Tensor, labels: tf.Tensor, weights: Any, adversarial: Any
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        share = share_of_examples(tf.shape(images)[0], self.classifier.dtype)
-        with tf.GradientTape() as tape, own_randomness(self.network):
+        share = replica_loss_weight(tf.shape(images)[0], self.classifier.dtype)
+        with tf.GradientTape() as tape, per_replica_dropout_seeds(self.network):
             losses, logits = self.training_losses(images, labels, adversarial, training=True)
             total = self._total(losses["loss"], weights)
             scaled = self.optimizer.scale_loss(total * share)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from aad_tf.distribute import clipped_as_one, clips, finite_on_all
+from aad_tf.distribute import clip_global_gradients, propagate_nonfinite, uses_gradient_clipping
 
 
 def prepared_gradients(
@@ -24,8 +24,8 @@ def prepared_gradients(
         As many gradients; the same ones with one replica.
     """
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return finite_on_all(gradients)
-    return clipped_as_one(optimizer, gradients)
+        return propagate_nonfinite(gradients)
+    return clip_global_gradients(optimizer, gradients)
 
 
 def check_for_replicas(model: Any) -> None:
@@ -44,7 +44,7 @@ def check_for_replicas(model: Any) -> None:
             "XLA cannot add up gradients of several replicas on CPUs. Leave out jit_compile."
         )
     inner = getattr(model.optimizer, "inner_optimizer", None)
-    if inner is not None and clips(inner):
+    if inner is not None and uses_gradient_clipping(inner):
         raise ValueError(
             "Gradients cannot be clipped in float16 on several replicas, where each scales its "
             "loss. Use mixed_bfloat16, or no clipping."

@@ -1,49 +1,65 @@
-"""Training on several devices and machines: strategies, and what Keras 3 needs for them."""
+"""Training on several devices and machines: strategies, clusters, lost workers, Keras's `fit`."""
 
 from __future__ import annotations
 
-from aad_tf.distribute.connecting import PACK_MEGABYTES
+from aad_tf.distribute.cluster import (
+    AbsentWorkerError,
+    Cluster,
+    ClusterError,
+    find_cluster,
+    wait_for_workers,
+)
+from aad_tf.distribute.connecting import LOST_AFTER, PACK_MEGABYTES
+from aad_tf.distribute.failures import WorkerLostError, lost_workers_named
 from aad_tf.distribute.inputs import distributed
-from aad_tf.distribute.keras_repair import MultiWorkerFit
+from aad_tf.distribute.keras_fit import MultiWorkerFit
 from aad_tf.distribute.replicas import (
-    clipped_as_one,
-    clips,
-    finite_on_all,
+    clip_global_gradients,
     is_multi_worker,
     mean_over_replicas,
-    own_randomness,
-    own_seed,
+    per_replica_dropout_seeds,
+    per_replica_seed,
+    propagate_nonfinite,
+    replica_loss_weight,
     replicas_in_sync,
-    share_of_examples,
+    uses_gradient_clipping,
 )
 from aad_tf.distribute.strategies import (
     STRATEGIES,
+    all_workers_equal,
+    any_worker,
+    broadcast_from_chief,
     create_strategy,
-    from_chief,
-    in_agreement,
     is_chief,
-    numbers_of_chief,
-    on_any_worker,
+    texts_of_workers,
 )
 
 __all__ = [
+    "LOST_AFTER",
     "PACK_MEGABYTES",
     "STRATEGIES",
+    "AbsentWorkerError",
+    "Cluster",
+    "ClusterError",
     "MultiWorkerFit",
-    "clipped_as_one",
-    "clips",
+    "WorkerLostError",
+    "all_workers_equal",
+    "any_worker",
+    "broadcast_from_chief",
+    "clip_global_gradients",
     "create_strategy",
     "distributed",
-    "finite_on_all",
-    "from_chief",
-    "in_agreement",
+    "find_cluster",
     "is_chief",
     "is_multi_worker",
+    "lost_workers_named",
     "mean_over_replicas",
-    "numbers_of_chief",
-    "on_any_worker",
-    "own_randomness",
-    "own_seed",
+    "per_replica_dropout_seeds",
+    "per_replica_seed",
+    "propagate_nonfinite",
+    "replica_loss_weight",
     "replicas_in_sync",
-    "share_of_examples",
+    "texts_of_workers",
+    "uses_gradient_clipping",
+    "wait_for_workers",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import math
 import os
@@ -13,19 +12,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
-from aad_tf.cluster import Cluster, probe
+from aad_tf.distribute.cluster import Cluster, probe
 
-# Gradients of InceptionV3 travelled about a fifth faster between two workers in packs of this size
-# than in one piece, and packs can leave before the last gradient is known.
+# Gradients of InceptionV3 travelled about a fifth faster between two workers in buckets of this
+# size than in one piece, and buckets can leave before the last gradient is known.
 PACK_MEGABYTES = 8.0
-# Of malloc.h.
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_MAX = -4
+# TensorFlow's own default. Longer would not help a worker that computes for long, because
+# heartbeats come from a thread of their own; it only helps one that is suspended or cut off.
+LOST_AFTER = 10.0
+CONNECT_TIMEOUT = 60.0
 
 
 def connected(
-    cluster: Cluster, seconds: float, pack_megabytes: float = PACK_MEGABYTES
+    cluster: Cluster,
+    seconds: float = CONNECT_TIMEOUT,
+    pack_megabytes: float = PACK_MEGABYTES,
+    lost_after: float = LOST_AFTER,
 ) -> tf.distribute.Strategy:
     """Creates the strategy of all workers of a cluster.
 
@@ -33,23 +37,22 @@ def connected(
         cluster: every worker calls this at about the same time.
         seconds: how long workers may take; then this process ends with code 1, naming those that
             cannot be reached.
-        pack_megabytes: gradients are exchanged in packs of about this size (2**20 bytes), the same
-            on every worker.
+        pack_megabytes: gradients are exchanged in buckets of about this size (2**20 bytes), the
+            same on every worker.
+        lost_after: heartbeat timeout of TensorFlow's coordination service, in seconds: a worker
+            that sends none for so long is lost. Worker 0's holds for all.
 
     Raises:
-        ValueError: packs of no size.
+        ValueError: buckets of no size, or no time.
         tf.errors.OpError: this worker's port is taken.
         RuntimeError: something of TensorFlow ran before.
     """
-    size = pack_bytes(pack_megabytes)
-    # TensorFlow reads the cluster from here, whatever it was found by.
-    os.environ["TF_CONFIG"] = cluster.tf_config()
+    size = bucket_bytes(pack_megabytes)
+    _set_heartbeat_timeout(cluster, lost_after)
     options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=size)
-    if not tf.config.list_physical_devices("GPU"):
-        _keep_freed_memory()
     try:
         with _limited(cluster, seconds):
-            return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+            return tf.distribute.MultiWorkerMirroredStrategy(_Resolver(cluster), options)
     except RuntimeError as error:
         if "program startup" not in str(error):
             raise
@@ -60,8 +63,8 @@ def connected(
         ) from error
 
 
-def pack_bytes(megabytes: float) -> int:
-    """Size of a pack in bytes.
+def bucket_bytes(megabytes: float) -> int:
+    """Size of a gradient bucket in bytes.
 
     Raises:
         ValueError: it is not positive, or no finite number.
@@ -71,36 +74,53 @@ def pack_bytes(megabytes: float) -> int:
     return math.ceil(megabytes * 2**20)
 
 
-def _keep_freed_memory() -> None:
-    """Lets the C library keep what is freed, where it can be told so (glibc).
+class _Resolver(tf.distribute.cluster_resolver.TFConfigClusterResolver):
+    """Gives a cluster to TensorFlow, whatever it was found by; TF_CONFIG is neither read nor set.
 
-    TensorFlow's server, unlike a process alone, takes each tensor on the CPU from malloc, which
-    gets large ones from the kernel and gives them back every time. In plain training of
-    InceptionV3 with two workers that took about a quarter of a step.
+    Derived from the resolver of TF_CONFIG since the strategy takes all of a machine's GPUs for that
+    one alone, and asks others how many they want before it can be known.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(task_type="worker", task_id=cluster.index, rpc_layer="grpc")
+        self._cluster = cluster
+
+    def cluster_spec(self) -> tf.train.ClusterSpec:
+        return tf.train.ClusterSpec({"worker": list(self._cluster.addresses)})
+
+
+def _set_heartbeat_timeout(cluster: Cluster, seconds: float) -> None:
+    """Configures the coordination service as MultiWorkerMirroredStrategy does, with a timeout.
+
+    The strategy leaves a service alone that is configured already. There is no public way.
+    """
+    if not 0.0 < seconds < math.inf:
+        raise ValueError(f"lost_after must be a positive number of seconds, got {seconds}.")
+    config = tf.compat.v1.ConfigProto().experimental.coordination_config
+    config.coordinated_job_list.add(name="worker", num_tasks=cluster.size)
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        heartbeat_timeout_in_ms=math.ceil(1000 * seconds),
+        coordinated_jobs=list(config.coordinated_job_list),
+    )
 
 
 @contextlib.contextmanager
 def _limited(cluster: Cluster, seconds: float) -> Iterator[None]:
     """Ends this process if the context takes longer.
 
-    TensorFlow waits up to an hour for a worker that has died, and holds Python's lock meanwhile: no
+    TensorFlow waits without end for a worker that has died, and holds Python's lock meanwhile: no
     thread and no signal handler of this process runs, but a watchdog in C and another process do.
     """
-    others = [address for i, address in enumerate(cluster.addresses) if i != cluster.index]
-    names = [cluster.name(i) for i in range(cluster.size) if i != cluster.index]
-    pairs = [text for pair in zip(names, others, strict=True) for text in pair]
-    script = str(Path(probe.__file__))
-    teller = subprocess.Popen([sys.executable, "-I", script, str(seconds), *pairs])
-    # Behind the time in which the other process tells who is missing.
-    faulthandler.dump_traceback_later(seconds + probe.SECONDS, exit=True)
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-        teller.kill()
-        teller.wait()
+    others = [index for index in range(cluster.size) if index != cluster.index]
+    pairs = [text for index in others for text in (cluster.name(index), cluster.addresses[index])]
+    command = [sys.executable, "-I", str(Path(probe.__file__)), str(seconds), *pairs]
+    with open(os.devnull, "w") as nowhere, subprocess.Popen(command) as reporter:
+        # After the time in which the other process says who is missing.
+        faulthandler.dump_traceback_later(seconds + probe.SECONDS, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            reporter.kill()

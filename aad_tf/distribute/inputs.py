@@ -19,9 +19,9 @@ def distributed(
 
     Args:
         strategy: of training.
-        batches: from a share to a data set with one element for each replica it feeds, in order,
-            such as `aad_tf.data.training_batches` makes them.
-        endless: the data set never ends, which spares workers agreeing on it at each step.
+        batches: from the replicas that this process feeds to a data set with one element for
+            each of them, in order, such as `aad_tf.data.training_batches` makes them.
+        endless: the data set never ends, so workers need not agree at each step whether it has.
 
     Returns:
         What `fit` takes: a plain data set with one replica, else a distributed one. Where this

@@ -32,8 +32,8 @@ def replicas_in_sync() -> int:
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
-def _one_of_several() -> tf.distribute.ReplicaContext | None:
-    """The replica that runs this code; None if it is the only one, or if no replica does."""
+def _replica_context_or_none() -> tf.distribute.ReplicaContext | None:
+    """The context of the replica that runs this code; None if it is the only one, or none does."""
     return tf.distribute.get_replica_context() if replicas_in_sync() > 1 else None
 
 
@@ -41,11 +41,11 @@ def _number(replica: tf.distribute.ReplicaContext) -> tf.Tensor:
     return tf.cast(replica.replica_id_in_sync_group, tf.int32)
 
 
-def share_of_examples(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
-    """The part of the global batch that this replica holds.
+def replica_loss_weight(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
+    """The fraction of the global batch's examples that this replica holds; weight of its loss.
 
     The optimizer adds up the gradients of all replicas, so a loss that is a mean over the local
-    batch becomes the mean over the global one when multiplied by this share, also where batches of
+    batch becomes the mean over the global one when multiplied by this weight, also where batches of
     replicas differ in size. This is the one place where losses are scaled.
 
     Args:
@@ -53,13 +53,13 @@ def share_of_examples(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
         dtype: of the loss.
 
     Returns:
-        A scalar in [0, 1]; all replicas' shares add up to 1.
+        A scalar in [0, 1]; the weights of all replicas add up to 1.
 
     Example:
-        >>> share_of_examples(tf.constant(32), tf.float32)  # one of two equal replicas
+        >>> replica_loss_weight(tf.constant(32), tf.float32)  # one of two equal replicas
         0.5
     """
-    replica = _one_of_several()
+    replica = _replica_context_or_none()
     if replica is None:
         return 1.0
     local = tf.cast(local, dtype)
@@ -67,7 +67,7 @@ def share_of_examples(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
 
 
 def mean_over_replicas(variables: Sequence[keras.Variable]) -> None:
-    """Sets variables that each replica changed by itself to their mean over replicas.
+    """Sets variables that each replica has changed separately to their mean over replicas.
 
     Keras 3 leaves the moving statistics of BatchNormalization to each replica, so that workers
     drift apart and the saved network has those of one of them. One all-reduce serves all.
@@ -75,7 +75,7 @@ def mean_over_replicas(variables: Sequence[keras.Variable]) -> None:
     Args:
         variables: those of one replica; the same ones, in the same order, on every replica.
     """
-    replica = _one_of_several()
+    replica = _replica_context_or_none()
     if replica is None or not variables:
         return
     # A variable's value as read lies on no device, which a collective needs to know.
@@ -85,43 +85,43 @@ def mean_over_replicas(variables: Sequence[keras.Variable]) -> None:
         variable.assign(mean)
 
 
-def clips(optimizer: keras.optimizers.Optimizer) -> bool:
+def uses_gradient_clipping(optimizer: keras.optimizers.Optimizer) -> bool:
     """Whether an optimizer limits the size of gradients."""
     limits = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
     return any(limit for limit in limits)
 
 
-def clipped_as_one(
+def clip_global_gradients(
     optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor | None]
 ) -> list[tf.Tensor | None]:
-    """Gradients for an optimizer to add up, clipped as one device would clip their sum.
+    """Gradients for an optimizer to add up, clipped as one device would clip the global gradient.
 
-    Keras clips each replica's gradient before it adds them, which limits something else. An
-    optimizer that does not clip gets them as they are, for nothing more to be sent.
+    Keras clips each replica's gradient before it adds them, which limits something else. With an
+    optimizer that does not clip they are returned as they are, and nothing more is exchanged.
 
     Args:
         optimizer: applies the gradients next.
         gradients: of this replica; None where a variable has none.
 
     Returns:
-        As many gradients.
+        As many gradients, for the optimizer to add up over replicas.
     """
-    replica = _one_of_several()
-    if replica is None or not clips(optimizer):
+    replica = _replica_context_or_none()
+    if replica is None or not uses_gradient_clipping(optimizer):
         return list(gradients)
-    there = [gradient for gradient in gradients if gradient is not None]
-    sums = iter(replica.all_reduce(tf.distribute.ReduceOp.SUM, there))
+    present = [gradient for gradient in gradients if gradient is not None]
+    sums = iter(replica.all_reduce(tf.distribute.ReduceOp.SUM, present))
     whole = [None if gradient is None else next(sums) for gradient in gradients]
     # Equal parts of what is clipped already: the optimizer's own clipping finds nothing to do.
     clipped = optimizer._clip_gradients(whole)
     return [None if part is None else part / replicas_in_sync() for part in clipped]
 
 
-def finite_on_all(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
-    """Gradients that are NaN on every replica as soon as one of them overflowed anywhere.
+def propagate_nonfinite(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """Gradients that are NaN on every replica as soon as one of them overflowed on any.
 
-    Keras's LossScaleOptimizer looks at each replica's gradients by itself. Where they differ, one
-    replica leaves out an update that others wait for.
+    Keras's LossScaleOptimizer looks at the gradients of one replica. Where replicas differ, one
+    leaves out an update that the others wait for.
 
     Args:
         gradients: of this replica; None where a variable has none.
@@ -129,44 +129,44 @@ def finite_on_all(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | Non
     Returns:
         As many gradients; the same ones if all replicas' are finite.
     """
-    replica = _one_of_several()
+    replica = _replica_context_or_none()
     if replica is None:
         return list(gradients)
-    there = [gradient for gradient in gradients if gradient is not None]
-    finite = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in there]
-    own = tf.cast(tf.reduce_all(finite), tf.float32)
-    number = replica.all_reduce(tf.distribute.ReduceOp.SUM, own)
-    spoilt = tf.where(number < replicas_in_sync(), float("nan"), 0.0)
+    present = [gradient for gradient in gradients if gradient is not None]
+    finite = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in present]
+    local = tf.cast(tf.reduce_all(finite), tf.float32)
+    count = replica.all_reduce(tf.distribute.ReduceOp.SUM, local)
+    spoilt = tf.where(count < replicas_in_sync(), float("nan"), 0.0)
     return [None if part is None else part + tf.cast(spoilt, part.dtype) for part in gradients]
 
 
-def own_seed(seed: tf.Tensor) -> tf.Tensor:
-    """A seed of this replica's own, made of one that all replicas share.
+def per_replica_seed(seed: tf.Tensor) -> tf.Tensor:
+    """A seed that differs between replicas, made of one that all replicas share.
 
     Args:
         seed: int32 or int64 `[2]`.
 
     Returns:
-        The seed itself with one replica, else one that differs between replicas.
+        The seed itself with one replica, else the seed with the replica's number folded in.
     """
-    replica = _one_of_several()
+    replica = _replica_context_or_none()
     if replica is None:
         return seed
     return tf.random.experimental.stateless_fold_in(seed, _number(replica))
 
 
 @contextlib.contextmanager
-def own_randomness(network: keras.Model) -> Iterator[None]:
+def per_replica_dropout_seeds(network: keras.Model) -> Iterator[None]:
     """Lets dropout draw other masks on each replica while the context is open.
 
     The seeds of Keras's layers are mirrored: without this, every replica drops the same units.
-    They are put back on leaving, advanced by what was drawn, and stay the same everywhere.
+    They are restored on leaving, advanced by what was drawn, and stay the same on all replicas.
 
     Args:
         network: whose layers draw random numbers.
     """
     states = [v for v in network.non_trainable_variables if v.name == _SEED_STATE]
-    replica = _one_of_several()
+    replica = _replica_context_or_none()
     if replica is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Strategies by name, and what processes of one training run ask each other."""
+"""Strategies by name, and small collectives by which the workers of a run decide alike."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.checks import near_names
-from aad_tf.cluster import Cluster
-from aad_tf.distribute.connecting import PACK_MEGABYTES, connected
+from aad_tf.distribute.cluster import Cluster
+from aad_tf.distribute.connecting import (
+    CONNECT_TIMEOUT,
+    LOST_AFTER,
+    PACK_MEGABYTES,
+    connected,
+)
 from aad_tf.distribute.replicas import is_multi_worker
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
@@ -18,8 +23,9 @@ STRATEGIES = ("none", "mirrored", "multi_worker")
 def create_strategy(
     name: str,
     cluster: Cluster | None = None,
-    connect_timeout: float = 30.0,
+    connect_timeout: float = CONNECT_TIMEOUT,
     pack_megabytes: float = PACK_MEGABYTES,
+    lost_after: float = LOST_AFTER,
 ) -> tf.distribute.Strategy:
     """Creates the strategy that a network is built and trained under.
 
@@ -30,15 +36,18 @@ def create_strategy(
             of TensorFlow runs.
         connect_timeout: seconds that TensorFlow may take to connect the workers; then the process
             ends, naming those that cannot be reached.
-        pack_megabytes: size of the packs in which workers exchange gradients, in 2**20 bytes, the
-            same on every worker. Each pack costs a round of all workers: with many of them, large
-            packs are faster.
+        pack_megabytes: size of the buckets in which workers exchange gradients, in 2**20 bytes,
+            the same on every worker. Each bucket costs an exchange among all workers: with many of
+            them, large buckets are faster.
+        lost_after: heartbeat timeout: after so many seconds without a heartbeat a worker counts
+            as lost, and the others' operations end with an error. The same on every worker.
 
     Returns:
         A strategy; TensorFlow's default one for `"none"`.
 
     Raises:
-        ValueError: unknown name, no cluster, a single device to mirror, or packs of no size.
+        ValueError: unknown name, no cluster, a single device to mirror, buckets of no size, or
+            no time.
         tf.errors.OpError: this worker's port is taken.
 
     Example:
@@ -52,8 +61,8 @@ def create_strategy(
     if name == "mirrored":
         return _mirrored()
     if cluster is None:
-        raise ValueError("Strategy 'multi_worker' needs a cluster; see aad_tf.cluster.")
-    return connected(cluster, connect_timeout, pack_megabytes)
+        raise ValueError("Strategy 'multi_worker' needs a cluster; see find_cluster.")
+    return connected(cluster, connect_timeout, pack_megabytes, lost_after)
 
 
 def _mirrored() -> tf.distribute.Strategy:
@@ -68,23 +77,23 @@ def _mirrored() -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the files of a run; every process but one does not."""
+    """Whether this process writes the files of a run; one process does."""
     return not is_multi_worker(strategy) or strategy.extended._is_chief
 
 
-def in_agreement(strategy: tf.distribute.Strategy, values: Sequence[int]) -> bool:
-    """Whether all workers hold the same numbers; every worker must ask, and waits for the others.
+def all_workers_equal(strategy: tf.distribute.Strategy, values: Sequence[int]) -> bool:
+    """Whether every worker passes the same numbers; all must call it, and wait for each other.
 
     Args:
         strategy: of training.
-        values: as many on every worker.
+        values: integers of 64 bits, as many on every worker.
     """
     rows = _gathered(strategy, values)
     return bool((rows == rows[0]).all())
 
 
-def on_any_worker(strategy: tf.distribute.Strategy, here: bool) -> bool:
-    """Whether something holds on any worker; every worker must ask, and waits for the others.
+def any_worker(strategy: tf.distribute.Strategy, here: bool) -> bool:
+    """Whether something holds on any worker; all must call it, and wait for each other.
 
     Args:
         strategy: of training.
@@ -93,19 +102,18 @@ def on_any_worker(strategy: tf.distribute.Strategy, here: bool) -> bool:
     return bool(_gathered(strategy, [int(here)]).any())
 
 
-def from_chief(strategy: tf.distribute.Strategy, value: int) -> int:
-    """The number that the chief holds; every worker must ask, and waits for the others."""
-    return int(_gathered(strategy, [value])[0, 0])
-
-
-def numbers_of_chief(
+def broadcast_from_chief(
     strategy: tf.distribute.Strategy, values: dict[str, float]
 ) -> dict[str, float]:
-    """The numbers that the chief measured, for all workers to decide alike.
+    """The chief's numbers, for all workers to decide alike; all must call it.
 
     Args:
         strategy: of training.
-        values: the same names on every worker.
+        values: numbers by name, exact in float64; the same names on every worker.
+
+    Example:
+        >>> broadcast_from_chief(strategy, {"val_robust_accuracy": 0.875})
+        {'val_robust_accuracy': 0.875}
     """
     if not values or not is_multi_worker(strategy):
         return values
@@ -113,19 +121,35 @@ def numbers_of_chief(
     return dict(zip(values, map(float, first), strict=True))
 
 
+def texts_of_workers(strategy: tf.distribute.Strategy, text: str) -> list[str]:
+    """The text that each worker passes, by index of the worker; all must call it.
+
+    Args:
+        strategy: of training.
+        text: of any length, which may differ between workers.
+    """
+    own = list(text.encode())
+    longest = int(_gathered(strategy, [len(own)]).max())
+    rows = _gathered(strategy, [len(own), *own, *[0] * (longest - len(own))])
+    if is_multi_worker(strategy):
+        # Every replica of a worker passes the same.
+        rows = rows[:: len(rows) // strategy.cluster_resolver.cluster_spec().num_tasks("worker")]
+    return [bytes(row[1 : 1 + row[0]].astype("uint8")).decode() for row in rows]
+
+
 def _gathered(
     strategy: tf.distribute.Strategy, values: Sequence[float], dtype: tf.DType = tf.int64
 ) -> np.ndarray:
-    """`[replicas, values]`: what each replica holds."""
-    own = tf.constant([values], dtype)
+    """`[replicas, values]`: the values of each replica."""
+    local = tf.constant([values], dtype)
     if not is_multi_worker(strategy):
-        return own.numpy()
-    rows = strategy.run(_gather, args=(own,))
+        return local.numpy()
+    rows = strategy.run(_gather, args=(local,))
     return strategy.experimental_local_results(rows)[0].numpy()
 
 
 # One function for all calls, since each new one would be traced.
 @tf.function(reduce_retracing=True)
-def _gather(own: tf.Tensor) -> tf.Tensor:
+def _gather(local: tf.Tensor) -> tf.Tensor:
     # An argument lies on no device, which a collective needs to know.
-    return tf.distribute.get_replica_context().all_gather(tf.identity(own), axis=0)
+    return tf.distribute.get_replica_context().all_gather(tf.identity(local), axis=0)

@@ -14,7 +14,8 @@ from aad_tf.callbacks import StopOnNonFiniteLoss
 from aad_tf.checkpoints import ResumableCheckpoint
 from aad_tf.configs import ExperimentConfig
 from aad_tf.defenses import DefenseModel
-from aad_tf.distribute import in_agreement
+from aad_tf.distribute import all_workers_equal
+from aad_tf.utils.logging import LOGGER
 from aad_tf.preemption import PreemptedError, StopOnSignal
 from aad_tf.run_log import PROGRESS_SECONDS, EpochHistory, RunRecord
 from aad_tf.training.building import build_defense, build_model, check_trained_networks
@@ -139,7 +140,7 @@ def _train(run: Run, callbacks: Sequence[keras.callbacks.Callback]) -> DefenseMo
         _export(model, run)
         record.finish()
     # Nobody leaves before the network is written.
-    in_agreement(run.strategy, [0])
+    all_workers_equal(run.strategy, [0])
     return model
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from aad_tf import configs, data, model_directory
 from aad_tf.configs import ExperimentConfig
 from aad_tf.data import DatasetInfo, ReplicaShare
-from aad_tf.distribute import distributed, in_agreement, is_chief, is_multi_worker
+from aad_tf.distribute import all_workers_equal, distributed, is_chief, is_multi_worker
 from aad_tf.results import write_json_atomically
 
 # A network file system keeps a lost machine's lock until its lease ends: 90 seconds, usually.
@@ -82,7 +82,7 @@ class Run:
     def is_finished(self) -> bool:
         finished = model_directory.is_finished(self.directory)
         copy = int(self.dataset.fingerprint, 16) >> 1
-        if not in_agreement(self.strategy, [finished, copy]):
+        if not all_workers_equal(self.strategy, [finished, copy]):
             raise ValueError(
                 f"Workers see different data or model directories; this one reads "
                 f"{self.dataset.source} (fingerprint {self.dataset.fingerprint}) and finds "

@@ -17,10 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf import configs
-from aad_tf.cluster import find_cluster
 from aad_tf.data import DatasetInfo, ReplicaShare
 from aad_tf.defenses.statistics import moving_statistics
-from aad_tf.distribute import create_strategy, distributed
+from aad_tf.distribute import create_strategy, distributed, find_cluster
 from aad_tf.training import build_model
 from train.launch.local import worker_environments
 

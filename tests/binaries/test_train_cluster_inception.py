@@ -15,7 +15,7 @@ from aad_tf.attention import grad_cam
 from aad_tf.model_directory import load_classifier
 
 ROOT = Path(__file__).resolve().parents[2]
-# The smallest picture it takes; mixed7 has 3x3 cells there.
+# The smallest image it takes; mixed7 has 3x3 cells there.
 SIDE, CELLS = 75, 3
 
 

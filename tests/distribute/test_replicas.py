@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf.cluster import Cluster
 from aad_tf.distribute import (
+    Cluster,
+    all_workers_equal,
     create_strategy,
-    in_agreement,
     is_chief,
     is_multi_worker,
-    own_seed,
-    share_of_examples,
+    per_replica_seed,
+    replica_loss_weight,
 )
 from tests.distribute.cases import Arrays
 from tests.distribute.conftest import Results
@@ -96,6 +96,7 @@ def test_workers_know_whether_they_agree(two_workers: Results) -> None:
     for found in two_workers("agreement"):
         assert found["same"] and not found["different"]
         assert found["any"] and not found["none"]
+        assert list(found["texts"]) == ["\u00e9", "a\u00e9"]
 
 
 def test_an_overflow_on_one_replica_is_one_on_all(
@@ -122,10 +123,10 @@ def test_alone_everything_is_as_without_strategies() -> None:
     strategy = create_strategy("none")
     assert strategy is tf.distribute.get_strategy()
     assert is_chief(strategy) and not is_multi_worker(strategy)
-    assert in_agreement(strategy, [1])
-    assert share_of_examples(tf.constant(3), tf.float32) == 1.0
+    assert all_workers_equal(strategy, [1])
+    assert replica_loss_weight(tf.constant(3), tf.float32) == 1.0
     seed = tf.constant([1, 2])
-    assert own_seed(seed) is seed
+    assert per_replica_seed(seed) is seed
 
 
 def test_strategies_that_cannot_be_are_refused() -> None:
@@ -137,9 +138,18 @@ def test_strategies_that_cannot_be_are_refused() -> None:
     for size in (0.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="pack_megabytes must be positive and finite"):
             create_strategy("multi_worker", pair, pack_megabytes=size)
+        with pytest.raises(ValueError, match="lost_after must be a positive number of seconds"):
+            create_strategy("multi_worker", pair, lost_after=size)
     if len(tf.config.list_logical_devices()) == 1:
         with pytest.raises(ValueError, match="at least two devices, found 1 CPU"):
             create_strategy("mirrored")
+
+
+def test_workers_are_connected_without_a_change_of_their_environment(
+    cluster_directory: Path,
+) -> None:
+    for index in range(2):
+        assert (cluster_directory / f"environment.{index}.txt").read_text() == ""
 
 
 def test_a_model_of_ones_own_needs_the_mixin_alone(cluster_directory: Path) -> None:

@@ -13,8 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.cluster import find_cluster
-from aad_tf.distribute import MultiWorkerFit, create_strategy
+from aad_tf.distribute import MultiWorkerFit, create_strategy, find_cluster
 from aad_tf.utils.logging import skip_final_garbage_collection
 from tests.distribute.cases import CASES
 from tests.networks import SHAPE, small_network
@@ -57,11 +56,14 @@ def main(kind: str, directory: Path) -> None:
         devices = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(processor, devices)
     cluster = find_cluster() if kind == "multi_worker" else None
+    os.environ.pop("TF_CONFIG", None)
     strategy = create_strategy(kind, cluster)
     index = cluster.index if cluster else 0
     for name, case in CASES.items():
         np.savez(directory / f"{name}.{index}.npz", **case(strategy))
     if cluster is not None:
+        environment = directory / f"environment.{index}.txt"
+        environment.write_text("TF_CONFIG" if "TF_CONFIG" in os.environ else "")
         for model in (Repaired, WithoutLogs, WithoutBuild):
             text = upstream(strategy, model)
             (directory / f"{model.__name__}.{index}.txt").write_text(text)

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from aad_tf.cluster import find_cluster
-from aad_tf.cluster.door import PORT_VARIABLE, control_port
-from aad_tf.training import worker
+from aad_tf.distribute import find_cluster
 from tests.launch.running import ROOT
 from train import running
 from train.launch.local import LOST_WORKER, MISTAKE
@@ -61,13 +59,15 @@ def test_the_service_leads_to_the_pods():
 
 
 @both
-def test_ports_are_those_that_workers_use(container):
-    address, control = (port["containerPort"] for port in container["ports"])
-    config = (
-        f'{{"cluster": {{"worker": ["h:{address}"]}}, "task": {{"type": "worker", "index": 0}}}}'
-    )
-    assert control == control_port(find_cluster({"TF_CONFIG": config}), {})
-    assert PORT_VARIABLE not in {entry["name"] for entry in container.get("env", [])}
+def test_the_one_port_is_that_of_the_address(container):
+    (port,) = (port["containerPort"] for port in container["ports"])
+    assert port == 2222
+
+
+@pytest.mark.parametrize("name", ["slurm.sh", "Dockerfile"])
+def test_workers_keep_freed_memory(name):
+    text = (LAUNCH / name).read_text(encoding="utf-8")
+    assert {"MALLOC_MMAP_MAX_=0", "MALLOC_TRIM_THRESHOLD_=2147483647"} <= set(text.split())
 
 
 @both
@@ -117,7 +117,7 @@ def test_exit_codes_decide_about_restarts():
         if "onExitCodes" in rule
         for code in rule["onExitCodes"]["values"]
     }
-    assert worker._LOST_WORKER == running.LOST_WORKER == LOST_WORKER
+    assert running.LOST_WORKER == LOST_WORKER
     assert running.MISTAKE == MISTAKE
     assert by_code == {MISTAKE: "FailJob", LOST_WORKER: "Ignore", 143: "Ignore"}
     (container,) = PODS[0]["containers"]

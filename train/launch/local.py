@@ -86,7 +86,7 @@ def worker_environments(cores: Sequence[Sequence[int]]) -> list[dict[str, str]]:
     Returns:
         TF_CONFIG with fresh ports and more, for each worker.
     """
-    control, *ports = free_ports(len(cores) + 1)
+    ports = free_ports(len(cores))
     cluster = {"worker": [f"{_HOST}:{port}" for port in ports]}
     environments = []
     for index, own in enumerate(cores):
@@ -94,7 +94,6 @@ def worker_environments(cores: Sequence[Sequence[int]]) -> list[dict[str, str]]:
         environments.append(
             {
                 "TF_CONFIG": json.dumps({"cluster": cluster, "task": task}),
-                "AAD_TF_CONTROL_PORT": str(control),
                 "PYTHONUNBUFFERED": "1",
                 # Has glibc keep what is freed. TensorFlow's server, unlike a process alone, takes
                 # each tensor on the CPU from malloc, which gets large ones from the kernel and

@@ -86,8 +86,11 @@ hand_on() {
 trap hand_on TERM
 
 export PYTHONUNBUFFERED=1
+# With these the C library keeps freed memory. TensorFlow's server takes each tensor on the CPU from
+# it, and fetching large pieces from the kernel each time cost a quarter of a step of InceptionV3.
+export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647
 say "job $SLURM_JOB_ID, ${SLURM_JOB_NUM_NODES:-1} nodes, start $((${SLURM_RESTART_COUNT:-0} + 1))"
-# A worker that fails says so to the others, which save and end; --wait is for those that hang.
+# A worker that fails or is lost makes the others end, too; --wait is for those that hang.
 srun --ntasks="${SLURM_JOB_NUM_NODES:-1}" --ntasks-per-node=1 \
     --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=0 --wait=600 --label \
     bash -c "$worker" worker "$MISTAKE" "$MISTAKE_MARK" \

@@ -13,7 +13,14 @@ import tensorflow as tf
 from aad_tf.attacks import fgsm
 from aad_tf.callbacks import AttentionIoU, AttentionSnapshots, RobustAccuracy
 from aad_tf.defenses import StandardModel
-from aad_tf.distribute import distributed, in_agreement, on_any_worker, own_randomness, own_seed
+from aad_tf.distribute import (
+    all_workers_equal,
+    any_worker,
+    distributed,
+    per_replica_dropout_seeds,
+    per_replica_seed,
+    texts_of_workers,
+)
 from tests.distribute.cases.common import Arrays, dataset, examples, in_first_of_several
 from tests.networks import small_network
 
@@ -24,8 +31,8 @@ def randomness(strategy: tf.distribute.Strategy) -> Arrays:
         network = keras.Sequential([keras.Input((1000,)), keras.layers.Dropout(0.5, seed=3)])
 
     def masks() -> tuple[tf.Tensor, tf.Tensor]:
-        with own_randomness(network):
-            return network(tf.ones((1, 1000)), training=True), own_seed(tf.constant([3, 4]))
+        with per_replica_dropout_seeds(network):
+            return network(tf.ones((1, 1000)), training=True), per_replica_seed(tf.constant([3, 4]))
 
     before = network.non_trainable_variables[0].numpy()
     results = strategy.run(tf.function(masks))
@@ -83,10 +90,10 @@ def stopping(strategy: tf.distribute.Strategy) -> Arrays:
     class Ask(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
             if batch == 2 and asks:
-                model.ask_to_stop()
+                model.request_stop()
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if model.asked_to_stop:
+            if model.stop_requested:
                 stopped_at.append(batch)
                 model.stop_training = True
 
@@ -98,8 +105,9 @@ def stopping(strategy: tf.distribute.Strategy) -> Arrays:
 def agreement(strategy: tf.distribute.Strategy) -> Arrays:
     own = 0 if in_first_of_several(strategy) else 1
     return {
-        "same": np.array(in_agreement(strategy, [7, 8])),
-        "different": np.array(in_agreement(strategy, [7, own])),
-        "any": np.array(on_any_worker(strategy, own == 1)),
-        "none": np.array(on_any_worker(strategy, False)),
+        "same": np.array(all_workers_equal(strategy, [7, 8])),
+        "different": np.array(all_workers_equal(strategy, [7, own])),
+        "any": np.array(any_worker(strategy, own == 1)),
+        "none": np.array(any_worker(strategy, False)),
+        "texts": np.array(texts_of_workers(strategy, "a" * own + "\u00e9")),
     }

@@ -20,7 +20,7 @@ from aad_tf import data
 from aad_tf.checkpoints import ResumableCheckpoint
 from aad_tf.configs import ExperimentConfig
 from aad_tf.defenses import DefenseModel, StandardModel
-from aad_tf.distribute import distributed, from_chief, in_agreement, is_chief
+from aad_tf.distribute import all_workers_equal, broadcast_from_chief, distributed, is_chief
 from aad_tf.preemption import PreemptedError, StopOnSignal
 from aad_tf.training import finish_epoch
 from aad_tf.training.setting import Run
@@ -54,10 +54,10 @@ def model_of(strategy: tf.distribute.Strategy, seed: int) -> DefenseModel:
 @contextlib.contextmanager
 def shared_directory(strategy: tf.distribute.Strategy) -> Iterator[Path]:
     """One directory for all workers, gone when all have left the context."""
-    name = f"aad_tf_{from_chief(strategy, secrets.randbits(62))}"
-    path = Path(tempfile.gettempdir(), name)
+    token = broadcast_from_chief(strategy, {"token": secrets.randbits(52)})["token"]
+    path = Path(tempfile.gettempdir(), f"aad_tf_{int(token)}")
     yield path
-    in_agreement(strategy, [0])
+    all_workers_equal(strategy, [0])
     if is_chief(strategy):
         shutil.rmtree(path)
 

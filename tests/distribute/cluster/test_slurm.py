@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from aad_tf.cluster import ClusterError, find_cluster
+from aad_tf.distribute import ClusterError, find_cluster
 
 
 def step(nodes: str, tasks: str, num_tasks: int, index: int, **others: str) -> dict[str, str]:

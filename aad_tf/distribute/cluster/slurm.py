@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 
-from aad_tf.cluster.description import Cluster, ClusterError
+from aad_tf.distribute.cluster.spec import Cluster, ClusterError
 
 LOGGER = logging.getLogger(__name__)
 DEFAULT_PORT = 8888

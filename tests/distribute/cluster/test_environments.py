@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aad_tf.cluster import Cluster, ClusterError, find_cluster
+from aad_tf.distribute import Cluster, ClusterError, find_cluster
 
 TWO = ["10.0.0.1:2222", "10.0.0.2:2222"]
 

@@ -13,16 +13,17 @@ class ClusterError(ValueError):
 
 
 class AbsentWorkerError(ClusterError):
-    """Workers did not come in time; starting all of them again may help."""
+    """Workers did not start in time; starting all of them again may help."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers of a run, in order, and the place of this process among them.
+    """The workers of a run, in order, and which of them this process is.
 
     Args:
         addresses: `host:port` of each worker's TensorFlow server; IPv6 hosts in brackets.
-            Worker 0 is the chief, which alone writes checkpoints and holds the control port.
+            Worker 0 is the chief, which alone writes checkpoints; TensorFlow's coordination
+            service runs in it.
         index: which of them this process is, in `[0, len(addresses))`.
         source: where this was read, e.g. `"TF_CONFIG"`; for messages.
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from aad_tf.cluster import slurm
-from aad_tf.cluster.description import Cluster, ClusterError
+from aad_tf.distribute.cluster import slurm
+from aad_tf.distribute.cluster.spec import Cluster, ClusterError
 
 _EXAMPLE = (
     '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, '

@@ -2,8 +2,9 @@
 
 Upstream: https://github.com/keras-team/keras/issues/20585. Two places of Keras's TensorFlow
 trainer fail there: the symbolic build reduces a batch that lies on several workers to one tensor,
-and logs, which are scalars, are reduced along an axis they do not have. tests/distribute tells
-when a Keras without either fault is installed.
+and logs, which are scalars, are reduced along an axis they do not have. A test of
+tests/distribute fails as soon as a Keras without either fault is installed. The same all-reduce
+that carries the logs lets one worker ask all others to stop after the same step.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class MultiWorkerFit:
     """Mixin for a `keras.Model` that is trained by `fit` under MultiWorkerMirroredStrategy.
 
     Logs become means over all replicas and are the same on every worker; all of them travel in
-    one all-reduce a step. Under other strategies, and without one, Keras's own code runs.
+    one all-reduce per step. Under other strategies, and without one, Keras's own code runs.
 
     Example:
         >>> class Model(MultiWorkerFit, keras.Model): ...
@@ -34,28 +35,28 @@ class MultiWorkerFit:
     """
 
     distribute_strategy: tf.distribute.Strategy
-    asked_to_stop = False
+    stop_requested = False
     _stop_flag: tf.Variable | None = None
 
-    def ask_to_stop(self) -> None:
-        """Asks every worker to stop after one more step; see `asked_to_stop`.
+    def request_stop(self) -> None:
+        """Asks every worker to stop after one more step; see `stop_requested`.
 
-        `asked_to_stop` becomes True on all workers behind the same step, the next one that every
+        `stop_requested` becomes True on all workers after the same step, the next one that every
         worker takes part in, so that they can save and end together.
         """
         if is_multi_worker(self.distribute_strategy):
             self._flag().assign(1.0)
         else:
-            self.asked_to_stop = True
+            self.stop_requested = True
 
-    def take_back_stop(self) -> None:
-        """Makes `fit` possible again behind a stop; every worker does, and waits for nobody."""
-        self.asked_to_stop = False
+    def clear_stop_request(self) -> None:
+        """Makes `fit` possible again after a stop; every worker calls it, and waits for nobody."""
+        self.stop_requested = False
         if self._stop_flag is not None:
             self._stop_flag.assign(0.0)
 
     def _flag(self) -> tf.Variable:
-        """Whether this worker asks to stop; travels with the logs, for no all-reduce of its own."""
+        """Whether this worker asks to stop; sent along with the logs."""
         if self._stop_flag is None:
             with tf.init_scope(), tf.device("CPU:0"):
                 self._stop_flag = tf.Variable(0.0, dtype=tf.float64, trainable=False)
@@ -81,22 +82,22 @@ class MultiWorkerFit:
         names: list[str] = []
         flag = self._flag()
 
-        def packed(data: Any) -> tf.Tensor:
+        def packed_logs(data: Any) -> tf.Tensor:
             logs = step_function(data)
             names[:] = sorted(logs)
             # Logs are means over the examples that a replica has seen; parts may differ in size.
             count = tf.cast(self._loss_tracker.count, tf.float64)  # type: ignore[attr-defined]
-            # A train_step of one's own need not keep the loss that counts them.
+            # A user's own train_step need not keep the loss that counts them.
             seen = tf.where(count > 0, count, tf.ones_like(count))
             values = [tf.cast(logs[name], tf.float64) * seen for name in names]
             # Keras takes the mean over axis 0 of all replicas.
             return tf.stack([*values, seen, flag])[tf.newaxis]
 
-        function = super()._make_function(packed)  # type: ignore[misc]
+        function = super()._make_function(packed_logs)  # type: ignore[misc]
 
-        def unpacked(iterator: Any) -> Logs:
+        def unpacked_logs(iterator: Any) -> Logs:
             *values, seen, asked = function(iterator).numpy()
-            self.asked_to_stop = asked > 0
+            self.stop_requested = asked > 0
             return dict(zip(names, values / seen, strict=True))
 
-        return unpacked
+        return unpacked_logs

@@ -1,7 +1,7 @@
-"""Tells which workers cannot be reached: `python probe.py SECONDS NAME ADDRESS [NAME ADDRESS ...]`.
+"""Says which workers cannot be reached: `python probe.py SECONDS NAME ADDRESS [NAME ADDRESS ...]`.
 
-A program of its own that imports nothing of the package, to be started by a process that cannot
-speak while it waits for these workers.
+A program of its own that imports nothing of the package, started by a process that cannot say
+anything itself while TensorFlow connects it.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ import socket
 import sys
 import time
 
-# How long the telling may take.
 SECONDS = 5.0
+"""How long the program may take after its wait."""
 
 
 def unreachable(addresses: list[str], seconds: float = SECONDS / 2) -> list[int]:
-    """Places of the addresses, `host:port`, where nobody takes a connection."""
+    """Indices of the addresses, `host:port`, where nobody accepts a connection."""
     missing = []
     deadline = time.monotonic() + seconds
-    for place, address in enumerate(addresses):
+    for index, address in enumerate(addresses):
         host, _, port = address.rpartition(":")
         left = max(deadline - time.monotonic(), 0.05)
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=left).close()
         except OSError:
-            missing.append(place)
+            missing.append(index)
     return missing
 
 
 def main(seconds: float, names: list[str], addresses: list[str]) -> None:
     """Waits, then says who is missing."""
     time.sleep(seconds)
-    missing = ", ".join(names[place] for place in unreachable(addresses)) or "one of the others"
+    missing = ", ".join(names[index] for index in unreachable(addresses)) or "one of the others"
     print(
         f"error: {missing} was lost while the workers connected, which took longer than "
         f"{seconds:g} seconds. Start all workers again to resume.",

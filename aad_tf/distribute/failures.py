@@ -1,0 +1,229 @@
+"""Says which worker was lost when TensorFlow ends this worker's collective operations.
+
+TensorFlow's coordination service, which runs in worker 0, notices workers that end or send no
+heartbeats and ends the collectives of all others with an error. That error names a task, but where
+and what it means depends on how the loss was noticed, and workers that end because of a loss would
+look lost themselves. So whoever notices a loss first tells the others through the same service, and
+everybody waits a moment before ending.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+from tensorflow.python.eager import context
+
+from aad_tf.distribute.cluster import Cluster
+
+LOGGER = logging.getLogger(__name__)
+
+# What this package tells the other workers; TensorFlow puts its own words around it.
+_REPORT = "aad_tf reports: "
+_THIS_PROCESS = ", which is this process, "
+# In which a report has arrived at all workers, before the end of this one can be noticed.
+_REPORT_SECONDS = 1.0
+_TICK = 0.25
+_SHORTEST_PAUSE = 1.0
+_LONGEST_MESSAGE = 500
+# Where in the graph an error was, and how many errors came of it.
+_NO_MESSAGE = re.compile(
+    r"Graph execution error|Detected at node|File |\[\[|\d+ (root|derived|successful)"
+)
+_UNHEALTHY = re.compile(r"tasks are unhealthy[^\n]*\n((?:\S*/task:\d+\s*\n)+)")
+_TASK_OF_SERVICE = re.compile(
+    r"/task:(\d+) heartbeat timeout"
+    r"|already-in-error task: \S*/task:(\d+)"
+    r"|Error reported from /job:worker/(?:replica:0/)?task:(\d+)"
+)
+_SERVICE_CALL = "/tensorflow.CoordinationService/"
+# The connection to a task broke; a call that was only cancelled says nothing about its task.
+_TASK_OF_CALL = re.compile(r"remote target \S*/task:(\d+) while calling[^\n]*\n(?![^\n]*CANCELLED)")
+# What collectives of this worker end with that another one does not take part in any more.
+_ABORTED = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+_COLLECTIVE = "Collective ops is aborted by"
+
+
+class WorkerLostError(RuntimeError):
+    """Training cannot go on because another worker was lost or failed, or this one was cut off."""
+
+
+@contextlib.contextmanager
+def lost_workers_named(
+    cluster: Cluster, lost_after: float, together: tuple[type[BaseException], ...] = ()
+) -> Iterator[None]:
+    """Turns TensorFlow's errors about lost workers into one sentence, the same on every worker.
+
+    Any other error of this worker goes on as it is, and the other workers end with its message.
+
+    Args:
+        cluster: names the workers.
+        lost_after: heartbeat timeout of the coordination service, in seconds.
+        together: errors that all workers raise after the same step, which nobody needs to be told.
+
+    Raises:
+        WorkerLostError: another worker was lost or failed, or this worker was suspended for so
+            long that the others gave it up.
+
+    Example:
+        >>> with lost_workers_named(cluster, lost_after=10.0):
+        ...     model.fit(dataset)
+    """
+    meter = SuspensionMeter()
+    try:
+        with meter:
+            yield
+    except together:
+        raise
+    except (tf.errors.OpError, RuntimeError) as error:
+        sentence = failure(error, cluster, lost_after, meter.seconds(within=lost_after))
+        if sentence is None:
+            _report_own_failure(cluster, error)
+            raise
+        if _REPORT not in str(error) and _THIS_PROCESS not in sentence:
+            _report(sentence)
+            if isinstance(error, tf.errors.DeadlineExceededError):
+                # Worker 0 is silent, which others notice by their own heartbeats, a little later.
+                time.sleep(lost_after / 2)
+        time.sleep(_REPORT_SECONDS)
+        raise WorkerLostError(f"{sentence} Start all workers again to resume.") from error
+    except BaseException as error:
+        _report_own_failure(cluster, error)
+        raise
+
+
+def failure(
+    error: BaseException, cluster: Cluster, lost_after: float, suspended: float = 0.0
+) -> str | None:
+    """Which worker an error of TensorFlow is about, in one sentence.
+
+    Args:
+        error: what a collective operation of this worker failed with.
+        cluster: names the workers.
+        lost_after: heartbeat timeout, in seconds.
+        suspended: for how long this process was suspended just before, in seconds.
+
+    Returns:
+        A sentence, or None if the error is not about other workers.
+
+    Example:
+        >>> failure(error, find_cluster(), lost_after=10.0)
+        'worker 1 (10.0.0.2:2222) was lost: no heartbeat came for 10 seconds, so a process ...'
+    """
+    text = str(error)
+    if reported := re.search(re.escape(_REPORT) + "([^\n]*)", text):
+        return reported[1].split(" [type.googleapis.com")[0]
+    lost = [
+        int(task) for block in _UNHEALTHY.findall(text) for task in re.findall(r"task:(\d+)", block)
+    ]
+    if not lost and (task := _TASK_OF_SERVICE.search(text)):
+        lost = [int(next(filter(None, task.groups())))]
+    lost = [index for index in dict.fromkeys(lost) if index < cluster.size]
+    if lost and cluster.index not in lost:
+        return (
+            f"{cluster.names(sorted(lost))} {'was' if len(lost) == 1 else 'were'} lost: no "
+            f"heartbeat came for {lost_after:g} seconds, so a process hangs or has ended, or a "
+            f"machine or the network is down."
+        )
+    call = _TASK_OF_CALL.search(text)
+    aborted = isinstance(error, _ABORTED) and _COLLECTIVE in text
+    if lost or (suspended > lost_after / 2 and (call or aborted or _SERVICE_CALL in text)):
+        how = f"was suspended for {suspended:.0f} seconds" if suspended else "was cut off"
+        return (
+            f"{cluster.name(cluster.index)}{_THIS_PROCESS}{how}, and the others, which "
+            f"wait {lost_after:g} seconds for a heartbeat, have given it up."
+        )
+    if _SERVICE_CALL in text:
+        return (
+            f"{cluster.name(0)} was lost: the coordination service in it does not answer, so its "
+            f"process hangs or has ended, or its machine or network is down."
+        )
+    if call and int(call[1]) < cluster.size:
+        return (
+            f"{cluster.name(int(call[1]))} was lost: the connection to it broke, so its process "
+            f"has ended, or its machine or network is down."
+        )
+    if aborted:
+        return f"Another worker was lost; TensorFlow says of it only: {_message(text)}"
+    return None
+
+
+class SuspensionMeter:
+    """Measures for how long this process did not run, by a thread that wakes up at short intervals.
+
+    Example:
+        >>> with SuspensionMeter() as meter:
+        ...     train()
+        ...     meter.seconds(within=60.0)  # 20.1 after SIGSTOP and, 20 seconds later, SIGCONT
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last_tick = clock()
+        self._pause = 0.0
+        self._pause_ended = -math.inf
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="suspension meter", daemon=True)
+
+    def __enter__(self) -> SuspensionMeter:
+        self.tick()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        # The thread may not have run since the process went on.
+        self.tick()
+        self._over.set()
+
+    def tick(self) -> None:
+        """Notes that the process runs."""
+        with self._lock:
+            now = self._clock()
+            pause, self._last_tick = now - self._last_tick, now
+            if pause > _SHORTEST_PAUSE:
+                self._pause, self._pause_ended = pause, now
+
+    def seconds(self, within: float) -> float:
+        """The latest pause of more than a second; 0 if it ended longer ago than `within`."""
+        with self._lock:
+            return self._pause if self._clock() - self._pause_ended <= within else 0.0
+
+    def _run(self) -> None:
+        while not self._over.wait(_TICK):
+            self.tick()
+
+
+def _report_own_failure(cluster: Cluster, error: BaseException) -> None:
+    """Tells the others why this worker ends, which takes a second."""
+    if cluster.size > 1:
+        what = _message(str(error)) or type(error).__name__
+        _report(f"{cluster.name(cluster.index)} failed: {what}")
+        time.sleep(_REPORT_SECONDS)
+
+
+def _report(sentence: str) -> None:
+    """Ends the collectives of all workers with this sentence; there is no public way."""
+    try:
+        context.context().report_error_to_cluster(tf.errors.UNAVAILABLE, _REPORT + sentence)
+    except tf.errors.OpError as error:
+        # The service has told everybody of an error already.
+        LOGGER.debug("Not reported: %s", error)
+
+
+def _message(text: str) -> str:
+    """The line of an error that says what happened; errors of graphs say first where it did."""
+    lines = [line.strip() for line in text.splitlines()]
+    told = [line for line in lines if line and not _NO_MESSAGE.match(line)]
+    return told[0][:_LONGEST_MESSAGE] if told else ""

@@ -1,0 +1,114 @@
+"""What all workers of a run must have in common, and which of them differs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import metadata
+from typing import Any
+
+import tensorflow as tf
+
+import aad_tf
+from aad_tf import configs
+from aad_tf.configs import ExperimentConfig
+from aad_tf.distribute import Cluster, ClusterError, all_workers_equal, texts_of_workers
+from aad_tf.distribute.connecting import bucket_bytes
+from aad_tf.provenance import source_commit
+
+# What decides on data, gradients and how they travel.
+_COMPARED = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
+_LONGEST_VALUE = 200
+_MOST_DIFFERENCES = 6
+
+WorkerSpec = dict[str, str]
+
+
+class DisagreementError(ClusterError):
+    """The workers of a run differ; every one of them raises this, with the same message."""
+
+
+def worker_spec(config: ExperimentConfig, pack_megabytes: float, lost_after: float) -> WorkerSpec:
+    """What must be the same on every worker: versions, settings, and each entry of the config.
+
+    Raises:
+        ValueError: gradient buckets of no size.
+
+    Example:
+        >>> worker_spec(ExperimentConfig(), 8.0, 10.0)["config.batch_size"]
+        '100'
+    """
+    return {
+        "aad_tf": aad_tf.__version__,
+        "commit of aad_tf": str(source_commit()),
+        **{name: metadata.version(name) for name in _COMPARED},
+        "pack_megabytes": str(bucket_bytes(pack_megabytes) / 2**20),
+        "lost_after": str(float(lost_after)),
+        **_flat(configs.to_dict(config), "config."),
+    }
+
+
+def check_same_on_all_workers(
+    strategy: tf.distribute.Strategy, cluster: Cluster, spec: WorkerSpec
+) -> None:
+    """Compares the workers' specs: their hashes, and the specs themselves where hashes differ.
+
+    Args:
+        strategy: of training; every worker calls this, and waits for the others.
+        cluster: names the workers.
+        spec: of this worker.
+
+    Raises:
+        DisagreementError: they differ; the message names keys and workers.
+    """
+    text = json.dumps(spec)
+    digest = hashlib.sha256(text.encode()).digest()
+    if all_workers_equal(strategy, [int.from_bytes(digest[:8], "big", signed=True)]):
+        return
+    specs = [json.loads(other) for other in texts_of_workers(strategy, text)]
+    raise DisagreementError(f"The workers of this run do not agree. {differences(cluster, specs)}")
+
+
+def differences(cluster: Cluster, specs: list[WorkerSpec]) -> str:
+    """How the workers' specs differ from that of worker 0, in sentences; empty if they do not.
+
+    Args:
+        cluster: names the workers.
+        specs: by index of the worker.
+
+    Example:
+        >>> differences(cluster, [{"keras": "3.15.1"}, {"keras": "3.14.0"}])
+        'worker 1 (10.0.0.2:2222) has keras 3.14.0, worker 0 (10.0.0.1:2222) has 3.15.1.'
+    """
+    sentences = []
+    for key in dict.fromkeys(key for spec in specs for key in spec):
+        others: dict[str | None, list[int]] = {}
+        for index, spec in enumerate(specs):
+            if spec.get(key) != specs[0].get(key):
+                others.setdefault(spec.get(key), []).append(index)
+        sentences += [
+            f"{cluster.names(indices, limit=3)} {'has' if len(indices) == 1 else 'have'} {key} "
+            f"{_shown(value)}, {cluster.name(0)} has {_shown(specs[0].get(key))}."
+            for value, indices in others.items()
+        ]
+    rest = len(sentences) - _MOST_DIFFERENCES
+    more = [f"There are {rest} more differences."] if rest > 0 else []
+    return " ".join(sentences[:_MOST_DIFFERENCES] + more)
+
+
+def _shown(value: str | None) -> str:
+    if value is None:
+        return "not given"
+    if not value.strip():
+        return repr(value)
+    return value if len(value) <= _LONGEST_VALUE else value[:_LONGEST_VALUE] + "..."
+
+
+def _flat(values: dict[str, Any], prefix: str) -> WorkerSpec:
+    flat: WorkerSpec = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = repr(value)
+    return flat
