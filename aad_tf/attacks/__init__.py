@@ -12,6 +12,14 @@ from aad_tf.attacks.objectives import (
 )
 from aad_tf.attacks.parsing import WRAPPERS, parse_attack
 from aad_tf.attacks.presets import PRESETS, fgsm, ifgsm, iter_ll, pgd, step_ll
+from aad_tf.attacks.recorded import (
+    attack_call,
+    attack_from_record,
+    preset_of,
+    recorded_parameters,
+    with_unique_names,
+)
+from aad_tf.attacks.serialization import attack_from_dict, attack_to_dict, register_kind
 
 __all__ = [
     "PRESETS",
@@ -25,10 +33,18 @@ __all__ = [
     "TowardsFirstLeastLikely",
     "TowardsLeastLikely",
     "a3",
+    "attack_call",
+    "attack_from_dict",
+    "attack_from_record",
+    "attack_to_dict",
     "fgsm",
     "ifgsm",
     "iter_ll",
     "parse_attack",
     "pgd",
+    "preset_of",
+    "recorded_parameters",
+    "register_kind",
     "step_ll",
+    "with_unique_names",
 ]

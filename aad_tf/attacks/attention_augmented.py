@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.objectives import ContextObjective, LogitsObjective
+from aad_tf.attacks.serialization import register_kind
 from aad_tf.attention.areas import MeanThreshold, TopCells, attention_area
 from aad_tf.attention.grad_cam import class_scores, grad_cam_map
 from aad_tf.classifier import Classifier
@@ -23,7 +24,11 @@ _EXPLAINED = ("label", "prediction")
 # Maps below this count as zero; above it the square of a maximum is no subnormal float32.
 _SMALLEST_PEAK = 1e-18
 
+register_kind("top_cells")(TopCells)
+register_kind("mean_threshold")(MeanThreshold)
 
+
+@register_kind("a3")
 @dataclass(frozen=True)
 class AttentionAugmented:
     """L - sigma ||Att(x) - g(x_adv)||_1, the total attack loss of [AAD Eqs. 10, 11].

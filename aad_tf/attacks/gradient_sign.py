@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from aad_tf.attacks.objectives import AnyObjective
+from aad_tf.attacks.serialization import attack_to_dict, register_kind
 from aad_tf.attacks.steps import (
     all_of_loop,
     compiled_context,
@@ -25,6 +26,7 @@ from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.types import Bounds
 
 
+@register_kind("gradient_sign")
 @dataclass(frozen=True)
 class GradientSignAttack:
     """Iterated signed gradient descent of an objective under an l-inf budget.
@@ -41,7 +43,7 @@ class GradientSignAttack:
         random_start: start from a uniform point of the budget.
         restarts: independent random starts; of each example the first that fools the network is
             kept.
-        name: short name for records and tables.
+        name: label for records and tables; no part of the attack's identity.
 
     Example:
         >>> attack = pgd(epsilon=8 / 255, step_size=2 / 255, num_steps=10)
@@ -73,7 +75,35 @@ class GradientSignAttack:
     @property
     def total_epsilon(self) -> float:
         """Largest possible l-inf perturbation of images in [0, 1], in their unit."""
-        return self._reach(1.0)
+        return self.epsilon_after()
+
+    def epsilon_after(
+        self, num_steps: int | None = None, bounds: Bounds = Bounds(0.0, 1.0)
+    ) -> float:
+        """Largest possible l-inf perturbation after some iterations.
+
+        Args:
+            num_steps: iterations, from 0 to all; None for all of them.
+            bounds: pixel range of the images.
+
+        Returns:
+            The perturbation as a fraction of the width of the pixel range, so in [0, 1] and the
+            epsilon of images in [0, 1].
+
+        Raises:
+            ValueError: more iterations than the attack has.
+
+        Example:
+            >>> step_ll(4 / 255, num_steps=3).epsilon_after(2) * 255
+            8.0
+        """
+        num_steps = self.num_steps if num_steps is None else num_steps
+        check_count(num_steps, "num_steps", least=0)
+        if num_steps > self.num_steps:
+            raise ValueError(
+                f"num_steps must be at most {self.num_steps}, those of the attack, got {num_steps}."
+            )
+        return self._reach(num_steps, bounds[1] - bounds[0]) / (bounds[1] - bounds[0])
 
     def threat_model(self, bounds: Bounds = Bounds(0.0, 1.0)) -> dict[str, Any]:
         """What a robust accuracy under this attack speaks of, ready for a record.
@@ -82,11 +112,12 @@ class GradientSignAttack:
             bounds: pixel range of the images; part of the record unless it is (0, 1).
 
         Returns:
-            Entries that `json` can write. `epsilon` is in the unit of the images, `epsilon_255`
-            in 255ths of the width of their range.
+            Entries that `json` can write. `parameters` are those of the attack, as
+            `attack_to_dict` gives them, and `attack` is its name. `epsilon` is in the unit of the
+            images, `epsilon_255` in 255ths of the width of their range.
         """
         width = bounds[1] - bounds[0]
-        epsilon = self._reach(width)
+        epsilon = self._reach(self.num_steps, width)
         model = {
             "attack": self.name,
             "norm": "linf",
@@ -99,6 +130,7 @@ class GradientSignAttack:
             "restarts": self.restarts,
             "objective": self.objective.name,
             "labels": "true",
+            "parameters": attack_to_dict(self),
         }
         unusual = {} if tuple(bounds) == (0.0, 1.0) else {"bounds": [float(b) for b in bounds]}
         return {**model, **unusual}
@@ -197,8 +229,8 @@ class GradientSignAttack:
         epsilon = math.inf if self.epsilon is None else self.epsilon
         return tf.constant(self.step_size, dtype), tf.constant(epsilon, dtype)
 
-    def _reach(self, width: float) -> float:
-        reach = self.num_steps * self.step_size
+    def _reach(self, num_steps: int, width: float) -> float:
+        reach = num_steps * self.step_size
         if self.epsilon is None:
             return min(reach, width)
         return self.epsilon if self.random_start else min(self.epsilon, reach)

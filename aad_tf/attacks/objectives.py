@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import tensorflow as tf
 
+from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
 from aad_tf.ops import at_least_float32
 
@@ -90,6 +91,7 @@ class ContextObjective(Protocol):
 AnyObjective = Objective | ContextObjective
 
 
+@register_kind("away_from_label")
 @dataclass(frozen=True)
 class AwayFromLabel:
     """Minus the cross-entropy of the true label: descending it is FGSM, IFGSM, PGD."""
@@ -111,6 +113,7 @@ class AwayFromLabel:
         return -attack_cross_entropy(logits, labels, self.label_smoothing)
 
 
+@register_kind("towards_least_likely")
 @dataclass(frozen=True)
 class TowardsLeastLikely:
     """Cross-entropy of the least likely class, L(f(x), y_LL) of [AAD Eq. 3].
@@ -137,6 +140,7 @@ class TowardsLeastLikely:
         return attack_cross_entropy(logits, least_likely(logits), self.label_smoothing)
 
 
+@register_kind("towards_first_least_likely")
 @dataclass(frozen=True)
 class TowardsFirstLeastLikely:
     """Cross-entropy of the class that was least likely on the original image, in every round.

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks import GradientSignAttack, recorded_parameters
 from aad_tf.attention_study.explain import METHODS, Explainer, Options
 from aad_tf.attention_study.inputs import BoxedSource
 from aad_tf.attention_study.records import is_record
@@ -111,7 +111,7 @@ def study_attention(
     source = BoxedSource(dataset, batch_size, first_index)
     # As the summary will give it back.
     description = json.loads(json.dumps(dict(description or {})))
-    fingerprint = study_fingerprint(classifier, attack, explainer.facts, description)
+    fingerprint = study_fingerprint(classifier, explainer.facts, description)
     place = {"first_index": first_index, "shard": list(shard) if shard else None}
     identity = {**fingerprint, **place, "first_example": source.first_example}
     if output.exists() and not journal_path(output).exists():
@@ -147,7 +147,14 @@ def _read_report(output: Path, identity: Mapping[str, Any]) -> StudyReport:
             f"output, or delete it to start over."
         )
     summary = read_summary(output, "study")
-    check_same_evaluation(output, summary.get("identity", {}), identity)
+    found = dict(summary.get("identity", {}))
+    if "study" in found:
+        # Older summaries name the attack, and hold the text of a Python object for its objective.
+        found.pop("objective", None)
+        attack = found["study"]["attack"]
+        attack = {**attack, "parameters": recorded_parameters(attack)}
+        found["study"] = {**found["study"], "attack": attack}
+    check_same_evaluation(output, found, identity)
     return StudyReport(summary, output)
 
 

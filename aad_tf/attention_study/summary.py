@@ -89,21 +89,19 @@ def study_facts(
 
 def study_fingerprint(
     classifier: Classifier,
-    attack: GradientSignAttack,
     study: Mapping[str, Any],
     description: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What must be the same for records to belong together, as JSON gives it back.
 
     Returns:
-        `aad_tf` (version), `weights`, `bounds`, `objective` with all its options, `dataset` (as
-        described) and `study`.
+        `aad_tf` (version), `weights`, `bounds`, `dataset` (as described) and `study`, which
+        holds the parameters of the attack.
     """
     facts = {
         "aad_tf": aad_tf.__version__,
         "weights": weights_fingerprint(classifier),
         "bounds": [float(bound) for bound in classifier.bounds],
-        "objective": repr(attack.objective),
         "dataset": description.get("dataset"),
         "study": dict(study),
     }

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import aad_tf
-from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks import GradientSignAttack, attack_to_dict, with_unique_names
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
 
 
@@ -24,11 +24,11 @@ def as_classifier(classifier: Classifier | keras.Model) -> Classifier:
 
 
 def check_attacks(attacks: Sequence[GradientSignAttack] | GradientSignAttack) -> tuple:
-    """Returns attacks as a tuple.
+    """Returns attacks as a tuple, under names that differ.
 
     Raises:
         TypeError: something else than an attack.
-        ValueError: no attacks, or equal names.
+        ValueError: no attacks, or the same one twice.
     """
     if isinstance(attacks, GradientSignAttack):
         attacks = (attacks,)
@@ -41,15 +41,7 @@ def check_attacks(attacks: Sequence[GradientSignAttack] | GradientSignAttack) ->
                 f"attacks must be GradientSignAttack objects, got {attack!r}. Build text with "
                 f"aad_tf.attacks.parse_attack."
             )
-    names = [attack.name for attack in attacks]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(
-            f"Attacks must have names that differ, got {', '.join(repeated)} more than once. "
-            f"Rename one with dataclasses.replace(attack, name=...), or build them with "
-            f"aad_tf.attacks.parse_attack, which names them by their arguments."
-        )
-    return attacks
+    return with_unique_names(attacks)
 
 
 class Batches:
@@ -175,7 +167,7 @@ def fingerprint(
     Returns:
         `weights` (a hash that does not depend on their order), `bounds`, `first_example`,
         `num_examples` (None if the data set does not tell), `description`, `attacks` (name to
-        full definition), `aad_tf` (version).
+        parameters), `aad_tf` (version).
 
     Raises:
         TypeError: the description cannot be written as JSON.
@@ -187,7 +179,7 @@ def fingerprint(
         "first_example": source.first_example,
         "num_examples": source.counted,
         "description": dict(description or {}),
-        "attacks": {attack.name: repr(attack) for attack in attacks},
+        "attacks": {attack.name: attack_to_dict(attack) for attack in attacks},
     }
     # Tuples become lists, so that what is read back compares equal.
     return json.loads(json.dumps(facts))

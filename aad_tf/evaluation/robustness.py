@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks import GradientSignAttack, recorded_parameters
 from aad_tf.checks import check_count, near_names
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
@@ -56,13 +56,25 @@ class RobustnessReport:
     def robust_accuracy(self, attack: str) -> float:
         """Robust accuracy under the attack of that name.
 
+        Args:
+            attack: name of the attack; where the name is a call, what stands in front of its
+                arguments is enough as long as no other attack begins alike.
+
+        Returns:
+            Fraction of all examples that stay correctly classified.
+
         Raises:
-            ValueError: no attack of that name was run.
+            ValueError: no attack of that name was run, or several.
         """
         found = {entry["attack"]: entry["robust_accuracy"] for entry in self.summary["attacks"]}
-        if attack not in found:
+        if attack in found:
+            return found[attack]
+        alike = [name for name in found if name.split("(")[0] == attack]
+        if len(alike) > 1:
+            raise ValueError(f"Several attacks are {attack!r}: choose one of {', '.join(alike)}.")
+        if not alike:
             raise ValueError(f"No attack is named {attack!r}." + near_names(attack, found))
-        return found[attack]
+        return found[alike[0]]
 
 
 def evaluate_robustness(
@@ -92,7 +104,8 @@ def evaluate_robustness(
             of a defence its `classifier` is taken.
         dataset: finite `tf.data.Dataset` of batches (images float `[batch, H, W, C]`, labels int
             `[batch]`), or a pair of such arrays. The order must be the same in every run.
-        attacks: attacks with names that differ.
+        attacks: one or several; those of equal name are named by their parameters, as in
+            `fgsm(epsilon=0.1)`.
         batch_size: slots of each pool. It changes speed, not results (but for float rounding).
         seed: of the random starts, which depend on it, the example's place and the restart only.
         success: `"any_iterate"` counts the worst case over an attack's path, random start
@@ -112,8 +125,8 @@ def evaluate_robustness(
 
     Raises:
         TypeError: arguments of other types, images that are not floating point.
-        ValueError: no attacks or equal names, an empty data set, images or labels out of range,
-            a shard that does not exist, or an output that belongs to another evaluation.
+        ValueError: no attacks or one of them twice, an empty data set, images or labels out of
+            range, a shard that does not exist, or an output that belongs to another evaluation.
         OSError: the output cannot be written.
 
     Example:
@@ -168,6 +181,9 @@ def _read_report(
     summary = read_summary(output)
     # Every entry counts the examples, also where the data set could not tell their number before.
     found = {**summary.get("evaluated", {}), "num_examples": summary["attacks"][0]["count"]}
+    models = [entry["threat_model"] for entry in summary["attacks"]]
+    # Older summaries describe attacks by the text of a Python object.
+    found["attacks"] = {model["attack"]: recorded_parameters(model) for model in models}
     check_same_evaluation(output, found, {**evaluated, "num_examples": batches.count()})
     return RobustnessReport(summary, output)
 

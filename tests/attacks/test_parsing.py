@@ -10,6 +10,7 @@ from aad_tf.attacks import (
     AwayFromLabel,
     GradientSignAttack,
     a3,
+    attack_to_dict,
     fgsm,
     ifgsm,
     iter_ll,
@@ -202,7 +203,8 @@ def test_reach_by_hand(attack, reach):
 
 
 def test_threat_model_of_pgd():
-    assert pgd(8 / 255, 2 / 255, 10, restarts=2).threat_model() == {
+    attack = pgd(8 / 255, 2 / 255, 10, restarts=2)
+    assert attack.threat_model() == {
         "attack": "pgd",
         "norm": "linf",
         "epsilon": 8 / 255,
@@ -214,6 +216,7 @@ def test_threat_model_of_pgd():
         "restarts": 2,
         "objective": "away_from_label",
         "labels": "true",
+        "parameters": attack_to_dict(attack),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +12,7 @@ import sys
 import pytest
 
 from aad_tf import Classifier
-from aad_tf.attacks import step_ll
+from aad_tf.attacks import parse_attack, step_ll
 from aad_tf.evaluation import journal_path
 from aad_tf.results import summary_path
 from tests.attention_study.conftest import mean_network
@@ -66,8 +68,23 @@ def test_all_options_of_the_loss_tell_studies_apart(classifier, tmp_path):
     output = tmp_path / "x.jsonl"
     study(classifier, output)
     smoothed = step_ll(0.05, 2, label_smoothing=0.1)
-    with pytest.raises(ValueError, match="differs in objective"):
+    with pytest.raises(ValueError, match="differs in study.attack.parameters.objective.label_smoo"):
         study(classifier, output, attack=smoothed)
+
+
+def test_a_summary_from_before_attacks_were_written_as_data_is_read(classifier, tmp_path):
+    output = tmp_path / "x.jsonl"
+    attack = parse_attack("step_ll(epsilon=0.05, num_steps=2)")
+    summary = study(classifier, output, attack=attack).summary
+    summary = json.loads(json.dumps(summary))
+    for holder in (summary, summary["identity"], summary["fingerprint"]):
+        del holder["study"]["attack"]["parameters"]
+    for holder in (summary["identity"], summary["fingerprint"]):
+        holder["objective"] = repr(attack.objective)
+    summary_path(output).write_text(json.dumps(summary))
+    assert study(classifier, output, attack=attack).summary == summary
+    with pytest.raises(ValueError, match="study.attack.parameters.step_size .0.05 there"):
+        study(classifier, output, attack=dataclasses.replace(attack, step_size=0.04))
 
 
 def test_a_description_with_tuples_is_recognised(classifier, tmp_path):

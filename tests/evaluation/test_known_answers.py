@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 
-from aad_tf.attacks import GradientSignAttack, fgsm, ifgsm, pgd
+from aad_tf.attacks import (
+    GradientSignAttack,
+    attack_from_record,
+    fgsm,
+    ifgsm,
+    parse_attack,
+    pgd,
+)
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import evaluate_robustness
 from aad_tf.evaluation.noise import unit_noise
@@ -34,6 +42,31 @@ def test_robust_accuracy_and_records_of_a_linear_classifier():
     assert [record["linf"] for record in records] == [0.15] * 5 + [0.0]
     assert [record["steps"] for record in records] == [1, 1, 1, 1, 1, 0]
     assert all(tuple(record) == RECORD_KEYS for record in records)
+
+
+def test_attacks_of_equal_name_are_told_apart_by_their_parameters():
+    # Gray v is misclassified after FGSM of size epsilon where |v - 0.5| < epsilon.
+    data = (gray_images([0.4, 0.6, 0.65, 0.9]), np.array([0, 1, 1, 1]))
+    attacks = [fgsm(0.05), fgsm(0.12), fgsm(0.2), ifgsm(0.2)]
+    report = evaluate_robustness(brightness_classifier(), data, attacks)
+    found = {entry["attack"]: entry["robust_accuracy"] for entry in report.summary["attacks"]}
+    assert found == {
+        "fgsm(epsilon=0.05)": 1.0,
+        "fgsm(epsilon=0.12)": 0.5,
+        "fgsm(epsilon=0.2)": 0.25,
+        "ifgsm": 0.25,
+    }
+    assert report.robust_accuracy("fgsm(epsilon=0.12)") == 0.5
+    assert report.robust_accuracy("ifgsm") == 0.25
+    with pytest.raises(ValueError, match=r"Several attacks are 'fgsm': choose one of fgsm\(epsil"):
+        report.robust_accuracy("fgsm")
+    with pytest.raises(ValueError, match="No attack is named 'pgd'"):
+        report.robust_accuracy("pgd")
+    assert [attack_from_record(entry["threat_model"]) for entry in report.summary["attacks"]] == (
+        attacks
+    )
+    only = evaluate_robustness(brightness_classifier(), data, parse_attack("fgsm(epsilon=0.12)"))
+    assert only.robust_accuracy("fgsm") == 0.5
 
 
 def test_an_iterated_attack_stops_at_the_first_step_that_fools():

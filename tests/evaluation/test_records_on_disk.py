@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import keras
 import pytest
 import tensorflow as tf
 
+from aad_tf.attacks import fgsm, parse_attack
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import Progress, evaluate_robustness, journal_path
 from aad_tf.results import read_records, read_summary
@@ -84,6 +86,38 @@ def test_a_finished_run_is_read_back(random_network, random_examples, tmp_path):
     (tmp_path / "r.summary.json").unlink()
     with pytest.raises(FileExistsError, match="not its summary r.summary.json"):
         evaluate_robustness(random_network, random_examples, ATTACKS, output=path)
+
+
+def test_another_attack_of_the_same_name_is_another_evaluation(
+    random_network, random_examples, tmp_path
+):
+    finished, cut = tmp_path / "finished.jsonl", tmp_path / "cut.jsonl"
+    data = [part[:5] for part in random_examples]
+    evaluate_robustness(random_network, data, fgsm(0.1), output=finished)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_robustness(
+            random_network, data, fgsm(0.1), output=cut, progress=interrupt_after(1)
+        )
+    for output in (finished, cut):
+        with pytest.raises(ValueError, match=r"differs in attacks.fgsm.epsilon \(0.1 there, 0.2"):
+            evaluate_robustness(random_network, data, fgsm(0.2), output=output)
+
+
+def test_a_summary_from_before_attacks_were_written_as_data_is_read(
+    random_network, random_examples, tmp_path
+):
+    path = tmp_path / "r.jsonl"
+    data = [part[:5] for part in random_examples]
+    attack = parse_attack("fgsm(epsilon=0.1)")
+    evaluate_robustness(random_network, data, attack, output=path)
+    summary = read_summary(path)
+    del summary["attacks"][0]["threat_model"]["parameters"]
+    summary["evaluated"]["attacks"] = {attack.name: repr(attack)}
+    (tmp_path / "r.summary.json").write_text(json.dumps(summary))
+    assert evaluate_robustness(random_network, data, attack, output=path).summary == summary
+    other = dataclasses.replace(fgsm(0.2), name=attack.name)
+    with pytest.raises(ValueError, match=r"differs in attacks.fgsm\(epsilon=0.1\).epsilon"):
+        evaluate_robustness(random_network, data, other, output=path)
 
 
 BATCHED = {

@@ -1,0 +1,124 @@
+"""The identity of an attack: its parameters as data, which JSON can hold and which rebuild it.
+
+The name of an attack is a label for people. What decides whether two attacks are the same, in a
+record and when an evaluation is resumed, is the dictionary that `attack_to_dict` returns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+_Class = TypeVar("_Class", bound=type)
+_KINDS: dict[str, type] = {}
+_LABEL = "name"
+
+
+def register_kind(kind: str) -> Callable[[_Class], _Class]:
+    """Class decorator that lets records of an attack, an objective or a threshold be rebuilt.
+
+    Args:
+        kind: what the class is called in records. It must never change.
+
+    Returns:
+        The decorator, for a dataclass whose fields are numbers, texts, None or registered
+        themselves.
+
+    Raises:
+        ValueError: another class has this kind.
+
+    Example:
+        >>> @register_kind("my_objective")
+        ... @dataclasses.dataclass(frozen=True)
+        ... class MyObjective: ...
+    """
+
+    def register(cls: _Class) -> _Class:
+        if _KINDS.get(kind, cls) is not cls:
+            raise ValueError(f"The kind {kind!r} is that of {_KINDS[kind].__name__} already.")
+        if not dataclasses.is_dataclass(cls):
+            raise TypeError(f"{cls.__name__} must be a dataclass, so that its fields are known.")
+        _KINDS[kind] = cls
+        return cls
+
+    return register
+
+
+def attack_to_dict(attack: Any) -> dict[str, Any]:
+    """The parameters of an attack, objective included, without its name.
+
+    Args:
+        attack: a `GradientSignAttack` or another registered attack.
+
+    Returns:
+        A dictionary that `json` can write, with `kind` and one entry per field; equal for equal
+        attacks. An objective whose class is not registered is described (by its qualified name and
+        its fields), but cannot be rebuilt.
+
+    Example:
+        >>> attack_to_dict(fgsm(0.1))["epsilon"]
+        0.1
+    """
+    return _encoded(attack)
+
+
+def attack_from_dict(parameters: Mapping[str, Any], name: str | None = None) -> Any:
+    """Rebuilds the attack that `attack_to_dict` described.
+
+    Args:
+        parameters: as `attack_to_dict` returned them, or as JSON gave them back.
+        name: label of the attack; by default that of its class.
+
+    Returns:
+        An attack equal to the original one.
+
+    Raises:
+        ValueError: an unknown kind, fields that are missing or unknown, or values that the attack
+            refuses.
+
+    Example:
+        >>> attack_from_dict(attack_to_dict(fgsm(0.1))) == fgsm(0.1)
+        True
+    """
+    attack = _decoded(parameters)
+    return attack if name is None else dataclasses.replace(attack, **{_LABEL: name})
+
+
+def _encoded(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_encoded(each) for each in value]
+    kinds = {cls: kind for kind, cls in _KINDS.items()}
+    named = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
+    kind = kinds.get(type(value), f"{named.__module__}.{named.__qualname__}")
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        # Without the address of an object, which differs between processes.
+        return {"kind": kind, "repr": re.sub(r" at 0x[0-9a-f]+", "", repr(value))}
+    fields = [field.name for field in dataclasses.fields(value) if field.name != _LABEL]
+    return {"kind": kind, **{field: _encoded(getattr(value, field)) for field in fields}}
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_decoded(each) for each in value)
+    if not isinstance(value, Mapping):
+        return value
+    fields = {key: _decoded(entry) for key, entry in value.items() if key != "kind"}
+    kind = value.get("kind")
+    if kind not in _KINDS:
+        raise ValueError(
+            f"The record holds a part of an attack of kind {kind!r}, known are "
+            f"{', '.join(sorted(_KINDS))}. Register its class with "
+            f"aad_tf.attacks.register_kind({str(kind)!r}) before the record is read."
+        )
+    try:
+        return _KINDS[kind](**fields)
+    except TypeError as error:
+        raise ValueError(f"The record does not hold the fields of {kind!r}: {error}.") from error
