@@ -116,7 +116,7 @@ def read_record_lines(path: PathLike, keys: Collection[str]) -> Iterator[dict[st
                 if not isinstance(record, dict) or not record.keys() >= set(keys):
                     raise ValueError(f"expected the keys {', '.join(keys)}")
                 yield record
-        except (ValueError, EOFError, zlib.error) as error:
+        except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(
                 f"{path} is no file of records, or damaged, at line {number}: {error}."
             ) from error

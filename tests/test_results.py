@@ -152,6 +152,13 @@ def test_records_cut_short_are_refused(tmp_path):
         list(results.read_records(path))
 
 
+def test_records_that_are_not_compressed_though_named_so_are_refused(tmp_path):
+    path = tmp_path / "r.jsonl.gz"
+    path.write_bytes(record_line(some_records(1)[0]))
+    with pytest.raises(ValueError, match="r.jsonl.gz is no file of records, or damaged"):
+        list(results.read_records(path))
+
+
 @pytest.mark.parametrize("name", ["x.jsonl.gz", "x.jsonl", "x.json.gz", "x"])
 def test_the_summary_lies_beside_the_records(name):
     assert results.summary_path(Path("runs") / name) == Path("runs/x.summary.json")
