@@ -67,6 +67,11 @@ class Options:
             raise ValueError(
                 f"Unknown explained {self.explained!r}." + near_names(self.explained, EXPLAINED)
             )
+        for name in ("cells", "features"):
+            if len(getattr(self, name)) == 0:
+                raise ValueError(
+                    f"{name} is empty; give at least one number, e.g. Options({name}=(10,))."
+                )
         for count in (*self.cells, *self.features):
             check_count(count, "numbers of cells and features")
         try:
@@ -101,6 +106,7 @@ class Explainer:
         batch_size: part of the facts, since rounding may depend on it.
 
     Raises:
+        ImportError: LIME without scikit-image, unless the superpixels are given.
         TypeError: no attack.
         ValueError: restarts, or areas as large as the grid.
     """
@@ -239,7 +245,12 @@ def _refuse_non_finite(explanation: Explanation, round_number: int, first_index:
 
 
 def _lime_facts(options: dict[str, Any]) -> dict[str, Any]:
-    """All settings of LIME, defaults too, and the library that cuts its superpixels."""
+    """All settings of LIME, defaults too, and the library that cuts its superpixels, if any.
+
+    Raises:
+        ImportError: superpixels that scikit-image cuts, without scikit-image.
+        ValueError: an unknown option.
+    """
     parameters = inspect.signature(lime).parameters
     defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
     unknown = sorted(set(options) - set(defaults))
@@ -247,7 +258,16 @@ def _lime_facts(options: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"lime has no option {unknown[0]!r}." + near_names(unknown[0], defaults))
     known = {**defaults, **options}
     del known["seed"], known["batch_size"]
-    return {**known, "scikit_image": importlib.metadata.version("scikit-image")}
+    if known["segmentation"] is not None and not isinstance(known["segmentation"], str):
+        return known
+    try:
+        return {**known, "scikit_image": importlib.metadata.version("scikit-image")}
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError(
+            "LIME needs scikit-image for its superpixels. Install it with: "
+            "pip install 'aad_tf[lime]', or give the superpixels in "
+            "Options(lime={'segmentation': ...})."
+        ) from error
 
 
 def _plain(value: Any) -> Any:
