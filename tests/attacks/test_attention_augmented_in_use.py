@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attacks import a3, fgsm, ifgsm, pgd, step_ll
-from aad_tf.attacks.steps import compiled_context, compiled_step
+from aad_tf.attacks.loop import compiled_context, compiled_iteration
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import AADModel
 from aad_tf.evaluation import evaluate_robustness
@@ -93,7 +93,7 @@ def test_results_do_not_depend_on_batches(attack, success, classifier, examples)
         expected = records if expected is None else expected
         assert records == expected
     assert 0 < sum(record["success"] for record in records) < len(records)
-    for function in (compiled_step, compiled_context):
+    for function in (compiled_iteration, compiled_context):
         assert function(classifier, attack.objective).experimental_get_tracing_count() == 1
 
 
@@ -110,8 +110,9 @@ def test_every_slot_holds_the_area_of_its_own_image(classifier, examples):
     restarted = 0
     for _ in pool.run(drain=True):
         held = pool._slots["index"]
-        np.testing.assert_array_equal(pool._context[0], areas.numpy()[held])
-        np.testing.assert_array_equal(pool._origin, images[held])
+        active, _ = pool._active
+        np.testing.assert_array_equal(active.context[0], areas.numpy()[held])
+        np.testing.assert_array_equal(active.images, images[held])
         restarted += (pool._slots["restart"] > 0).sum()
     assert restarted > 0
 
@@ -121,7 +122,8 @@ def test_the_summary_says_sigma(classifier, examples):
     (entry,) = report.summary["attacks"]
     assert entry["attack"] == "a3(ifgsm,sigma=-1)"
     assert entry["threat_model"]["objective"] == "a3(away_from_label, sigma=-1)"
-    assert "sigma=-1.0" in report.summary["evaluated"]["attacks"]["a3(ifgsm,sigma=-1)"]
+    parameters = report.summary["evaluated"]["attacks"]["a3(ifgsm,sigma=-1)"]
+    assert parameters["objective"]["sigma"] == -1.0
 
 
 def test_another_sigma_is_another_evaluation(classifier, examples, tmp_path):
