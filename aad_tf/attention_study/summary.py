@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-import aad_tf
+from aad_tf._version import __version__
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.inputs import weights_fingerprint
@@ -99,7 +99,7 @@ def study_fingerprint(
         holds the parameters of the attack.
     """
     facts = {
-        "aad_tf": aad_tf.__version__,
+        "aad_tf": __version__,
         "weights": weights_fingerprint(classifier),
         "bounds": [float(bound) for bound in classifier.bounds],
         "dataset": description.get("dataset"),

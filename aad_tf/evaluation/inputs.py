@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import aad_tf
+from aad_tf._version import __version__
 from aad_tf.attacks import GradientSignAttack, attack_to_dict, with_unique_names
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
 
@@ -173,7 +173,7 @@ def fingerprint(
         TypeError: the description cannot be written as JSON.
     """
     facts = {
-        "aad_tf": aad_tf.__version__,
+        "aad_tf": __version__,
         "weights": weights_fingerprint(classifier),
         "bounds": [float(bound) for bound in classifier.bounds],
         "first_example": source.first_example,
