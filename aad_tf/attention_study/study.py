@@ -20,21 +20,11 @@ from aad_tf.attention_study.summary import Counts, study_fingerprint
 from aad_tf.checks import check_count
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.inputs import as_classifier
-from aad_tf.evaluation.journal import (
-    Journal,
-    check_same_evaluation,
-    journal_path,
-    write_record_lines,
-)
-from aad_tf.evaluation.progress import Progress
 from aad_tf.provenance import provenance
-from aad_tf.results import (
-    PathLike,
-    check_writable,
-    read_summary,
-    summary_path,
-    write_json_atomically,
-)
+from aad_tf.records import read_summary, summary_path, write_record_lines
+from aad_tf.records.journal import Journal, check_same_evaluation, journal_path
+from aad_tf.records.progress import Progress
+from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
 
 __all__ = ["METHODS", "StudyReport", "study_attention"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from aad_tf._version import __version__
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.classifier import Classifier
-from aad_tf.evaluation.inputs import weights_fingerprint
+from aad_tf.records.fingerprints import weights_fingerprint
 
 
 class Counts:

@@ -14,9 +14,10 @@ from aad_tf.attacks.loop import compiled_context, compiled_iteration
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import AADModel
 from aad_tf.evaluation import evaluate_robustness
+from aad_tf.evaluation.example_log import OutcomeCounts
 from aad_tf.evaluation.pool import AttackPool
 from aad_tf.evaluation.summary import masking_warnings
-from aad_tf.evaluation.tally import Tally, make_record
+from aad_tf.records import make_record
 from tests.networks import random_images, small_network
 
 layers = keras.layers
@@ -136,12 +137,12 @@ def test_another_sigma_is_another_evaluation(classifier, examples, tmp_path):
 
 def test_more_steps_of_a_mixed_aim_are_no_sign_of_masking():
     def warnings(one_step, three_steps):
-        tally = Tally([one_step.name, three_steps.name])
+        counts = OutcomeCounts([one_step.name, three_steps.name])
         for index in range(50):
             for attack, predicted in ((one_step, 1), (three_steps, 0)):
                 numbers = {"index": index, "label": 0, "clean_prediction": 0, "linf": 0.1}
-                tally.add(make_record(attack.name, adversarial_prediction=predicted, **numbers))
-        return masking_warnings([one_step, three_steps], tally)
+                counts.add(make_record(attack.name, adversarial_prediction=predicted, **numbers))
+        return masking_warnings([one_step, three_steps], counts)
 
     assert warnings(a3(fgsm(0.1), 10), a3(ifgsm(0.1), 10)) == []
     # PGD alone aims at the label only, so it should not do worse than an A3 step.

@@ -15,7 +15,7 @@ import pytest
 from aad_tf import data
 from aad_tf.attention_study.records import KEYS
 from aad_tf.evaluation import journal_path
-from aad_tf.results import read_record_lines, read_summary
+from aad_tf.records import read_record_lines, read_summary
 from tests.binaries.many_runs import Run, run_many
 
 ROOT = Path(__file__).resolve().parents[2]

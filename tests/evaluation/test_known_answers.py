@@ -17,7 +17,7 @@ from aad_tf.attacks import (
 from aad_tf.attacks.loop import unit_noise
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import evaluate_robustness
-from aad_tf.results import RECORD_KEYS
+from aad_tf.records import RECORD_KEYS
 from tests.evaluation.attacked_networks import brightness_classifier, gray_images, island_classifier
 
 

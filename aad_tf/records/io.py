@@ -1,4 +1,4 @@
-"""What an evaluation or a training run leaves on disk: records, summaries, where they came from.
+"""Records and summaries: what an evaluation leaves on disk, and how it is read back.
 
 Records are JSON lines, one per example and attack, with the keys of `RECORD_KEYS`; a file whose
 name ends with ".gz" is compressed. Beside them lies a summary as JSON.
@@ -6,21 +6,15 @@ name ends with ".gz" is compressed. Beside them lies a summary as JSON.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import json
 import os
-import tempfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
-
-from aad_tf.provenance import without_absolute_paths
-
-PathLike = str | os.PathLike[str]
+from aad_tf.utils.files import PathLike, write_atomically
 
 RECORD_KEYS = (
     "index",
@@ -34,37 +28,6 @@ RECORD_KEYS = (
     "restart",
     "linf",
 )
-
-
-def write_json_atomically(path: PathLike, data: Any) -> None:
-    """Writes JSON so that the file is there whole or not at all.
-
-    Args:
-        path: file to write or replace; its directory must exist.
-        data: what `json` can write; NumPy scalars, arrays and paths are converted.
-
-    Raises:
-        ValueError: NaN or infinity, which JSON does not have.
-        OSError: the file cannot be written.
-    """
-    text = json.dumps(data, indent=2, default=_plain, allow_nan=False, ensure_ascii=False)
-    with write_atomically(path) as file:
-        file.write(text.encode() + b"\n")
-
-
-@contextlib.contextmanager
-def write_atomically(path: PathLike) -> Iterator[IO[bytes]]:
-    """Yields a binary file that replaces `path` when the block ends without an exception."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def summary_path(output: PathLike) -> Path:
@@ -149,29 +112,48 @@ def read_summary(path: PathLike, key: str = "attacks") -> dict[str, Any]:
     return summary
 
 
-def check_writable(path: PathLike) -> None:
-    """Makes the directory of a file to be written later, and makes sure that it can be.
+def make_record(
+    attack: str,
+    *,
+    index: int,
+    label: int,
+    clean_prediction: int,
+    adversarial_prediction: int,
+    steps: int = 0,
+    restart: int = 0,
+    linf: float = 0.0,
+) -> dict[str, Any]:
+    """One row of an evaluation, with the keys of `RECORD_KEYS`.
 
-    Raises:
-        IsADirectoryError: the path is a directory.
-        OSError: its directory cannot be made or written.
+    `success` says that the example is not robust: it is misclassified under attack, or, marked by
+    `clean_mistake`, it is misclassified as it is and was not attacked.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory. Give the name of a file to write.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
-            pass
-    except OSError as error:
-        raise type(error)(
-            f"Cannot write to {path.parent} ({error.strerror}). Choose another output."
-        ) from error
+    return {
+        "index": index,
+        "label": label,
+        "attack": attack,
+        "clean_prediction": clean_prediction,
+        "adversarial_prediction": adversarial_prediction,
+        "success": adversarial_prediction != label,
+        "clean_mistake": clean_prediction != label,
+        "steps": steps,
+        "restart": restart,
+        # Rounded above float32's own rounding, so that 0.15 reads 0.15.
+        "linf": round(linf, 6),
+    }
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, os.PathLike):
-        return without_absolute_paths(os.fspath(value))
-    raise TypeError(f"Cannot write a {type(value).__name__} as JSON: {value!r}.")
+def record_line(record: Mapping[str, Any]) -> bytes:
+    """A record as one line of a file of records."""
+    return json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def write_record_lines(path: PathLike, lines: Iterable[bytes]) -> None:
+    """Writes lines of records atomically; compressed, the same records give the same bytes."""
+    with write_atomically(path) as file:
+        if not os.fspath(path).endswith(".gz"):
+            file.writelines(lines)
+            return
+        # Without name and time in the header, which would differ between equal results.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed:
+            compressed.writelines(lines)
