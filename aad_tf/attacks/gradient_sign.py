@@ -230,7 +230,7 @@ class GradientSignAttack:
             classifier: tells the pixel range.
             seed: an integer, or int32 `[2]`.
             restarts: number of the restart, from 0; int or int `[batch]`.
-            indices: int `[batch]`: place of each example in its data set; by default in the batch.
+            indices: int `[batch]`: index of each example in its data set; by default in the batch.
 
         Returns:
             Tensor like `images`.

@@ -226,7 +226,7 @@ def unit_noise(seed: Any, indices: Any, restarts: Any, shape: Any) -> tf.Tensor:
 
     Args:
         seed: any integer, or int32 `[2]`, of which an integer is `[seed, 0]`.
-        indices: int `[batch]`: place of each example in its data set; in training in its batch.
+        indices: int `[batch]`: index of each example in its data set; in training in its batch.
         restarts: int or int `[batch]`: number of the restart, from 0.
         shape: of one example, integers; inside a graph it may be a tensor.
 

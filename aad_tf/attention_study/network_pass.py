@@ -1,6 +1,6 @@
 """The passes a network must make: predictions, maps and the next round of an attack, together.
 
-One forward pass a round serves the predictions, both kinds of map and the gradient of the attack.
+One forward pass per round serves the predictions, both kinds of map and the gradient of the attack.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def follow(
         labels: int32 `[batch]`.
         explained: class that maps explain: the true `"label"` or the `"prediction"` of that round.
         seed: of a random start, which depends on it and the example's index only.
-        first_index: place of the first example.
+        first_index: index of the first example.
 
     Yields:
         `attack.num_steps + 1` rounds, the clean images first.

@@ -1,4 +1,4 @@
-"""The way of the parts of a study back into one."""
+"""Joins the parts of a study."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf._version import __version__
-from aad_tf.attacks import GradientSignAttack, attack_to_dict, with_unique_names
+from aad_tf.attacks import GradientSignAttack, attack_to_dict, parse_attack, with_unique_names
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
 from aad_tf.records.fingerprints import array_fingerprint, weights_fingerprint
 
@@ -23,25 +23,27 @@ def as_classifier(classifier: Classifier | keras.Model) -> Classifier:
     return held_classifier(classifier) or Classifier.from_keras(classifier)
 
 
-def check_attacks(attacks: Sequence[GradientSignAttack] | GradientSignAttack) -> tuple:
-    """Returns attacks as a tuple, under names that differ.
+def check_attacks(
+    attacks: Sequence[GradientSignAttack | str] | GradientSignAttack | str,
+) -> tuple[GradientSignAttack, ...]:
+    """Returns attacks, also those given as text, as a tuple under names that differ.
 
     Raises:
         TypeError: something else than an attack.
-        ValueError: no attacks, or the same one twice.
+        ValueError: no attacks, the same one twice, or text that is no attack.
     """
-    if isinstance(attacks, GradientSignAttack):
+    if isinstance(attacks, (GradientSignAttack, str)):
         attacks = (attacks,)
-    attacks = tuple(attacks)
-    if not attacks:
+    chosen = tuple(parse_attack(each) if isinstance(each, str) else each for each in attacks)
+    if not chosen:
         raise ValueError("attacks is empty; give at least one, e.g. [aad_tf.attacks.fgsm(0.1)].")
-    for attack in attacks:
+    for attack in chosen:
         if not isinstance(attack, GradientSignAttack):
             raise TypeError(
-                f"attacks must be GradientSignAttack objects, got {attack!r}. Build text with "
-                f"aad_tf.attacks.parse_attack."
+                f"attacks must be attacks such as aad_tf.attacks.fgsm(0.1), or their text such as "
+                f"'fgsm(epsilon=0.1)', got {attack!r}."
             )
-    return with_unique_names(attacks)
+    return with_unique_names(chosen)
 
 
 class Batches:

@@ -74,7 +74,7 @@ class RobustnessReport:
 def evaluate_robustness(
     classifier: Classifier | keras.Model,
     dataset: Any,
-    attacks: Sequence[GradientSignAttack] | GradientSignAttack,
+    attacks: Sequence[GradientSignAttack | str] | GradientSignAttack | str,
     *,
     batch_size: int = 100,
     seed: int = 0,
@@ -99,8 +99,8 @@ def evaluate_robustness(
             of a defence its `classifier` is taken.
         dataset: finite `tf.data.Dataset` of batches (images float `[batch, H, W, C]`, labels int
             `[batch]`), or a pair of such arrays. The order must be the same in every run.
-        attacks: one or several; those of equal name are named by their parameters, as in
-            `fgsm(epsilon=0.1)`.
+        attacks: one or several, also as text; those of equal name are named by their parameters,
+            as in `fgsm(epsilon=0.1)`.
         batch_size: slots of each pool. It changes speed, not results (but for float rounding).
         seed: of the random starts, which depend on it, the example's index and the restart only.
         success: `"any_iterate"` counts the worst case over an attack's path, random start

@@ -75,7 +75,7 @@ class Journal:
             offset += len(line)
 
     def lines_at(self, offsets: Iterable[int]) -> Iterator[bytes]:
-        """The lines that start at given places."""
+        """The lines that start at given offsets."""
         for offset in offsets:
             self._file.seek(offset)
             yield self._file.readline()
@@ -87,7 +87,7 @@ class Journal:
         yield from self._file
 
     def truncate(self, offset: int) -> None:
-        """Drops what starts at a place and everything behind it."""
+        """Drops what starts at an offset and everything after it."""
         self._file.truncate(offset)
 
     def remove(self) -> None:
