@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aad_tf.utils.files import PathLike
+from aad_tf.results import PathLike
 from analysis.runs import read_whole
 from analysis.tables import TextTable
 

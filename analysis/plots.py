@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from aad_tf.utils.files import PathLike, write_atomically
+from aad_tf.results import PathLike, write_atomically
 from analysis.table_5 import TITLES, Row, Table5
 
 # Blue and orange of Okabe and Ito, told apart by the color-blind and, by shape, in gray.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from aad_tf.utils.files import PathLike, write_atomically
+from aad_tf.results import PathLike, write_atomically
 from analysis import ablations, plots, table_5, table_5_text
 from analysis.attention import findings, gallery, networks, overview
 from analysis.attention.table import AttentionTable

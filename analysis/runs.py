@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aad_tf import configs
-from aad_tf.records import read_records, read_summary
-from aad_tf.utils.files import PathLike
+from aad_tf.results import PathLike, read_records, read_summary
 
 # What must agree for a recorded attack to be the attack of a column.
 _SAME_ATTACK = (

@@ -8,7 +8,7 @@ from typing import Any
 
 from aad_tf.attacks import parse_attack
 from aad_tf.metrics import Interval, wilson_interval
-from aad_tf.utils.files import PathLike
+from aad_tf.results import PathLike
 from analysis import paper_values
 from analysis.paper_values import PaperTable
 from analysis.runs import Run, read_runs, same_attack

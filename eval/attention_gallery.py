@@ -12,7 +12,7 @@ from __future__ import annotations
 from absl import app, flags
 
 from aad_tf import galleries
-from aad_tf.utils.files import check_writable
+from aad_tf.results import check_writable
 from eval import running
 from eval.gallery_inputs import open_sources
 

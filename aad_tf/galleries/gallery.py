@@ -17,7 +17,7 @@ from aad_tf.galleries.sheet import SIDE, Group, Sheet
 from aad_tf.galleries.studies import Study, read_study
 from aad_tf.plots import attention_grid, png_bytes, write_whole
 from aad_tf.provenance import provenance, provenance_path
-from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
+from aad_tf.results import PathLike, check_writable, write_json_atomically
 
 _DPI = 100
 # A repository shall not grow by pictures: as many levels a colour as keep a file below this.

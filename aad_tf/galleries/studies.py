@@ -13,9 +13,8 @@ from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.parsing import parse_attack
 from aad_tf.attention_study.records import KEYS
 from aad_tf.classifier import Classifier
-from aad_tf.records import read_record_lines, read_summary
-from aad_tf.records.fingerprints import weights_fingerprint
-from aad_tf.utils.files import PathLike
+from aad_tf.evaluation.inputs import weights_fingerprint
+from aad_tf.results import PathLike, read_record_lines, read_summary
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import metadata
 from typing import Any
 
+import aad_tf
 from aad_tf import configs
-from aad_tf._version import __version__
 from aad_tf.configs import ExperimentConfig
 from aad_tf.distribute.connecting import pack_bytes
 from aad_tf.provenance import source_commit
@@ -28,7 +28,7 @@ def worker_card(config: ExperimentConfig, pack_megabytes: float) -> dict[str, st
     versions = {name: metadata.version(name) for name in _COMPARED}
     packs = {"pack_megabytes": str(pack_bytes(pack_megabytes) / 2**20)}
     return {
-        "aad_tf": __version__,
+        "aad_tf": aad_tf.__version__,
         "commit of aad_tf": str(source_commit()),
         **versions,
         **packs,

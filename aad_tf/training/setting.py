@@ -14,7 +14,7 @@ from aad_tf import configs, data, model_directory
 from aad_tf.configs import ExperimentConfig
 from aad_tf.data import DatasetInfo, ReplicaShare
 from aad_tf.distribute import distributed, in_agreement, is_chief, is_multi_worker
-from aad_tf.utils.files import write_json_atomically
+from aad_tf.results import write_json_atomically
 
 # A network file system keeps a lost machine's lock until its lease ends: 90 seconds, usually.
 _LOCK_PATIENCE = 150.0

@@ -27,10 +27,10 @@ from aad_tf.distribute import (
 )
 from aad_tf.logs import LOGGER
 from aad_tf.preemption import PreemptedError, TerminatedError
+from aad_tf.results import write_atomically
 from aad_tf.run_log import PROGRESS_SECONDS
 from aad_tf.training.card import worker_card
 from aad_tf.training.run import Callbacks, finished, train
-from aad_tf.utils.files import write_atomically
 
 # What a process ends with that hangs after another worker was lost, as train/running.py has it.
 _LOST_WORKER = 75

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from aad_tf.utils.files import PathLike
+from aad_tf.results import PathLike
 from analysis.attention.caption import base_objective, sigma
 from analysis.attention.checks import check_same_network
 from analysis.attention.reading import read_attention_summary

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aad_tf.utils.files import PathLike, write_atomically
+from aad_tf.results import PathLike, write_atomically
 from analysis.attention import augmented, null, plots, statements, statements_boxes
 from analysis.attention.aligned import ATTACKS, Aligned, align
 from analysis.attention.caption import facts

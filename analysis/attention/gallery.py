@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aad_tf.utils.files import PathLike, write_atomically
+from aad_tf.results import PathLike, write_atomically
 
 PAGE = "attention_gallery.md"
 KEYS = ("number", "title", "picture", "rule", "attacks", "groups", "records", "provenance")

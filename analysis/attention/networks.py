@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aad_tf.metrics import wilson_interval
-from aad_tf.utils.files import PathLike
+from aad_tf.results import PathLike
 from analysis.attention.files import find_networks
 from analysis.attention.intervals import DASH
 from analysis.runs import read_whole

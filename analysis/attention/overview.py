@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aad_tf.utils.files import PathLike
+from aad_tf.results import PathLike
 from analysis.attention.aligned import ATTACKS
 from analysis.attention.claims import READING, claims_table
 from analysis.attention.files import NetworkFiles, find_networks

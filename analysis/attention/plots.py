@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from aad_tf.metrics import wilson_interval
-from aad_tf.utils.files import PathLike, write_atomically
+from aad_tf.results import PathLike, write_atomically
 from analysis.attention.aligned import ROUNDS, Aligned, Variant
 from analysis.attention.caption import gradient_method, main_cells
 from analysis.attention.comparing import mean_estimate

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from aad_tf.records import read_record_lines, read_summary, summary_path
-from aad_tf.utils.files import PathLike
+from aad_tf.results import PathLike, read_record_lines, read_summary, summary_path
 
 SUMMARY_KEYS = ("study", "fingerprint", "class_names", "counts", "accuracy")
 STUDY_KEYS = ("attack", "rounds", "attention_layer", "cells", "features", "grid", "methods")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aad_tf.utils.files import PathLike
+from aad_tf.results import PathLike
 from analysis.attention.checks import check_complete, check_same_network, check_same_study
 from analysis.attention.reading import read_attention_summary, read_columns
 

@@ -19,7 +19,7 @@ from absl import app, flags
 
 from aad_tf.checks import near_names
 from aad_tf.logs import show_progress
-from aad_tf.utils.files import check_writable
+from aad_tf.results import check_writable
 from benchmarks.scaling import files, running
 from benchmarks.scaling.cases import SIZES
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aad_tf.plots import save_png
-from aad_tf.utils.files import PathLike, write_atomically, write_json_atomically
+from aad_tf.results import PathLike, write_atomically, write_json_atomically
 from benchmarks import report
 from benchmarks.scaling.plot import draw
 from benchmarks.scaling.sections import sections

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from aad_tf.utils.files import check_writable
+from aad_tf.results import check_writable
 from benchmarks.survival.killing import Bounds
 from benchmarks.survival.launch import StoppedError, SurvivalError
 from benchmarks.survival.run import Plan, run

@@ -12,7 +12,7 @@ from typing import Any
 
 from aad_tf import configs, model_directory
 from aad_tf.provenance import portable, provenance
-from aad_tf.utils.files import PathLike, write_atomically, write_json_atomically
+from aad_tf.results import PathLike, write_atomically, write_json_atomically
 from benchmarks.survival import logs, report, verdict
 from benchmarks.survival.damages import Damages
 from benchmarks.survival.killing import Bounds, Killing

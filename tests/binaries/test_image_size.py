@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from aad_tf import configs, data, export, galleries, model_directory
 from aad_tf.classifier import Classifier
-from aad_tf.records import read_records, read_summary
+from aad_tf.results import read_records, read_summary
 from eval.gallery_inputs import open_sources
 from eval.inputs import open_dataset, open_model
 from tests.binaries.many_runs import run_many
