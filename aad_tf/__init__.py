@@ -11,9 +11,8 @@ Example:
     >>> report = aad_tf.evaluate_robustness(network, (images, labels), aad_tf.attacks.fgsm(0.15))
 """
 
-__version__ = "0.1.0"
-
 # isort: off
+from aad_tf._version import __version__
 from aad_tf import (
     attacks,
     attention,
@@ -46,6 +45,7 @@ __all__ = [
     "DefenseModel",
     "EnsembleAdversarialModel",
     "StandardModel",
+    "__version__",
     "attacks",
     "attention",
     "callbacks",

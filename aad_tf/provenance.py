@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import aad_tf
+from aad_tf._version import __version__
 
 # An absolute path that stands alone, behind "=" or in a list; not "8/255", not "gs://bucket".
 _ABSOLUTE_PATH = re.compile(r"(?:^|(?<=[=,;:\"'(\[]))/(?!/)[^,;:\"')\]]*")
@@ -43,7 +43,7 @@ def provenance() -> dict[str, Any]:
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
             "numpy": np.__version__,
-            "aad_tf": aad_tf.__version__,
+            "aad_tf": __version__,
         },
         "platform": platform.platform(),
         "cpu": _cpu_model(),
@@ -56,7 +56,7 @@ def provenance() -> dict[str, Any]:
 
 
 def source_commit() -> str | None:
-    """The git commit this package is run from; None outside a repository of ours."""
+    """The git commit this package is run from; None if it is not run from a git checkout."""
     return _git_state(Path(__file__).resolve().parent)[0]
 
 
@@ -108,7 +108,7 @@ def _usable_cores() -> int | None:
 
 
 def _git_state(directory: Path) -> tuple[str | None, bool | None]:
-    """Commit and whether tracked files differ from it, or Nones outside a repository of ours."""
+    """Commit and whether tracked files differ from it, or None twice if not in a git checkout."""
 
     def git(*arguments: str) -> str:
         command = ["git", "--no-optional-locks", "-C", str(directory), *arguments]

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from aad_tf import data, models
 from aad_tf.attacks import GradientSignAttack, step_ll
-from aad_tf.attacks.steps import compiled_step
+from aad_tf.attacks.loop import Examples, State
 from aad_tf.attention import grad_cam, grad_cam_plus_plus
 from aad_tf.attention_study import Options, study_attention
 from aad_tf.classifier import Classifier
@@ -100,12 +100,12 @@ def _study(
 
 
 def _passes(classifier: Classifier, batches: list[Any], attack: GradientSignAttack) -> None:
-    step, budget = compiled_step(classifier, attack.objective), attack.scalars(classifier.dtype)
+    iterate = attack.compiled_iteration(classifier)
     for images, labels in batches:
-        current = images
+        state = State(images)
         for _ in range(attack.num_steps):
-            current, _ = step(current, images, labels, *budget)
-        classifier.predict_logits(current).numpy()
+            state, _ = iterate(state, Examples(images, labels))
+        classifier.predict_logits(state.images).numpy()
 
 
 def _separate(classifier: Classifier, batches: list[Any], attack: GradientSignAttack) -> None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from absl import app, flags
 
-from aad_tf import attention_study, evaluation, results
+from aad_tf import attention_study, evaluation
+from aad_tf.utils.files import check_writable
 from eval import attention_flags, running, sharding
 
 _SHARD = flags.DEFINE_string("shard", None, sharding.HELP)
@@ -21,7 +22,7 @@ flags.adopt_module_key_flags(attention_flags)
 
 def _study() -> attention_study.StudyReport:
     shard, output = sharding.own_part(_SHARD.value, _OUTPUT.value)
-    results.check_writable(output)
+    check_writable(output)
     study = attention_flags.open_study(shard)
     with evaluation.ProgressLine() as line:
         return attention_study.study_attention(

@@ -23,8 +23,8 @@ class BoxedPart:
     """Part of a data set with boxes.
 
     Attributes:
-        opened: from the place of an example to batches from there on.
-        first: place of the first example.
+        opened: from the index of an example to batches from there on.
+        first: index of the first example.
         count: number of examples.
         description: which copy and split it is, ready for JSON.
         info: the data set, its images at the size they are given.
@@ -108,7 +108,7 @@ def open_part(
     Args:
         name: a name of `aad_tf.data.boxed_available()`.
         split: "train", "validation" or "test".
-        batch_size: examples a batch; shards are cut between batches.
+        batch_size: examples per batch; shards are cut between batches.
         data_dir: TFDS data directory.
         annotations: box archive of imagenet2012.
         image_size: side, or (height, width), that images are resized to.

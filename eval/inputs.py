@@ -20,7 +20,7 @@ from aad_tf.provenance import portable
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A trained network and how it is to be judged.
+    """A trained network and how it is to be evaluated.
 
     Attributes:
         classifier: the network.
@@ -44,7 +44,7 @@ class NamedDataset:
     Attributes:
         batches: (images, labels), in the same order every time.
         description: which copy and split it is, ready for JSON.
-        first: place of the first example in the split.
+        first: index of the first example in the split.
         num_examples: its size.
     """
 
@@ -72,7 +72,7 @@ def open_model(
             config's, and for an exported model the data's own.
 
     Returns:
-        The network; its description leaves out how its config wants it judged.
+        The network; its description leaves out how its config wants it evaluated.
 
     Raises:
         ValueError: both or neither model are given, one is missing, foreign or cut short, an

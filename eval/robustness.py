@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from absl import app, flags
 
-from aad_tf import data, evaluation, results
+from aad_tf import data, evaluation
+from aad_tf.utils.files import check_writable
 from eval import running, sharding
 from eval.inputs import open_dataset, open_model
 
@@ -31,7 +32,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default 
 
 def _evaluate() -> evaluation.RobustnessReport:
     shard, output = sharding.own_part(_SHARD.value, _OUTPUT.value)
-    results.check_writable(output)
+    check_writable(output)
     model = open_model(
         _MODEL_DIR.value, _SAVED_MODEL.value, _DATASET.value, _ATTACKS.value, _IMAGE_SIZE.value
     )

@@ -1,4 +1,10 @@
-"""Attacks: one gradient-sign loop, many named presets, and A3 on top of any of them."""
+"""Attacks: one loop, many named presets, and A3 on top of any of them.
+
+The loop is in `aad_tf.attacks.loop`: one iteration (gradient of the objective, step, projection),
+the loop over iterations, random starts that depend on seed, example and restart alone, and the rule
+of restarts. Direct calls, training and `aad_tf.evaluate_robustness` use it alike. What identifies
+an attack are its parameters, see `attack_to_dict`; its name is a label.
+"""
 
 from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
 from aad_tf.attacks.gradient_sign import GradientSignAttack

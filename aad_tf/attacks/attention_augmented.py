@@ -166,7 +166,8 @@ def a3(
     its area while the label is attacked, a negative one keeps it there, 0 is `attack` itself.
 
     The loss of `fgsm`, `ifgsm` and `pgd` is nearly flat where the network is sure of the label,
-    so there the attention term settles most signs at any sigma, and fewer images may be fooled.
+    so there the attention term settles most signs at any sigma, and fewer images may end
+    misclassified.
 
     Args:
         attack: any gradient-sign attack: `step_ll`, `fgsm`, `ifgsm`, `iter_ll`, `pgd`.
@@ -178,7 +179,7 @@ def a3(
         threshold: rule of Att(x): `"mean"` (kappa is the map's mean), `TopCells(count)`, or a
             number: kappa for maps scaled by `scale`. The authors' code has 0.2 of the maximum.
         explained: class that both maps explain: the true `"label"`, or the `"prediction"` of the
-            original image. They are the same on images that the network gets right.
+            original image. They are the same on images that the network classifies correctly.
 
     Returns:
         The attack.
@@ -221,7 +222,7 @@ def _check_choice(value: Any, name: str, choices: Any) -> None:
 
 
 def _check_threshold(threshold: Any, scale: str) -> None:
-    """Refuses rules that look at more than one map: they would depend on an image's company."""
+    """Refuses rules by which an image's area would depend on the other images of its batch."""
     if threshold == "mean" or isinstance(threshold, TopCells) or threshold == MeanThreshold():
         return
     if isinstance(threshold, str) or callable(threshold):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,16 +10,21 @@ from typing import Any
 
 import tensorflow as tf
 
+from aad_tf.attacks.loop import (
+    Examples,
+    Iteration,
+    State,
+    all_images,
+    compiled_context,
+    compiled_iteration,
+    first_success,
+    iteration,
+    last_state,
+    objective_context,
+    random_starts,
+)
 from aad_tf.attacks.objectives import AnyObjective
 from aad_tf.attacks.serialization import attack_to_dict, register_kind
-from aad_tf.attacks.steps import (
-    all_of_loop,
-    compiled_context,
-    compiled_step,
-    gradient_sign_step,
-    last_of_loop,
-    objective_context,
-)
 from aad_tf.checks import check_count, check_epsilon
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.types import Bounds
@@ -37,11 +41,11 @@ class GradientSignAttack:
     Attributes:
         objective: what is descended; it carries its own sign and labels.
         step_size: size of a step, in the unit of the images, in [0, 1] (not /255).
-        num_steps: number of steps (rounds).
-        epsilon: l-inf budget around the clean image; None lets rounds accumulate to
+        num_steps: number of iterations (rounds).
+        epsilon: l-inf budget around the clean image; None lets iterations accumulate to
             `num_steps * step_size`, as the AAD paper does.
         random_start: start from a uniform point of the budget.
-        restarts: independent random starts; of each example the first that fools the network is
+        restarts: independent random starts; of each example the first that ends misclassified is
             kept.
         name: label for records and tables; no part of the attack's identity.
 
@@ -136,18 +140,27 @@ class GradientSignAttack:
         return {**model, **unusual}
 
     def rounds(
-        self, classifier: Classifier, images: Any, labels: Any, *, seed: int | None = None
+        self,
+        classifier: Classifier,
+        images: Any,
+        labels: Any,
+        *,
+        seed: int | None = None,
+        first_index: int = 0,
     ) -> tf.Tensor:
-        """Adversarial images after every round: x_adv1, x_adv2, ... of [AAD Sec. 3.3].
+        """Adversarial images after every iteration: x_adv1, x_adv2, ... of [AAD Sec. 3.3].
 
         Args:
             classifier: the network under attack; runs in inference mode throughout.
             images: float `[batch, H, W, C]` within the classifier's bounds.
             labels: int `[batch]`, true labels.
             seed: seeds random starts (default 0); the same seed gives the same images.
+            first_index: index of the first image in its data set. The random start of an example
+                depends on the seed, its index and the restart alone, so a batch from the middle
+                of a data set starts as `evaluate_robustness` starts it.
 
         Returns:
-            `[num_steps, batch, H, W, C]`; gradients stop here. With restarts, the rounds of the
+            `[num_steps, batch, H, W, C]`; gradients stop here. With restarts, the iterations of the
             restart kept for each example.
 
         Raises:
@@ -155,30 +168,20 @@ class GradientSignAttack:
             ValueError: wrong rank or shape, NaN, values out of range, labels out of range.
         """
         images, labels = checked_inputs(classifier, images, labels)
-        step = self._eager_step(classifier, images, labels)
-
-        def run(start: tf.Tensor) -> tf.Tensor:
-            rounds = []
-            for _ in range(self.num_steps):
-                start = step(start)
-                rounds.append(start)
-            return tf.stack(rounds)
-
-        return self._keep_first_success(classifier, images, labels, seed, run, axis=1)
+        return self._run(classifier, images, labels, seed or 0, first_index, every=True)
 
     def __call__(
-        self, classifier: Classifier, images: Any, labels: Any, *, seed: int | None = None
+        self,
+        classifier: Classifier,
+        images: Any,
+        labels: Any,
+        *,
+        seed: int | None = None,
+        first_index: int = 0,
     ) -> tf.Tensor:
-        """Adversarial images after the last round, `[batch, H, W, C]`; see `rounds`."""
+        """Adversarial images after the last iteration, `[batch, H, W, C]`; see `rounds`."""
         images, labels = checked_inputs(classifier, images, labels)
-        step = self._eager_step(classifier, images, labels)
-
-        def run(start: tf.Tensor) -> tf.Tensor:
-            for _ in range(self.num_steps):
-                start = step(start)
-            return start
-
-        return self._keep_first_success(classifier, images, labels, seed, run, axis=0)
+        return self._run(classifier, images, labels, seed or 0, first_index)
 
     def rounds_in_graph(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
@@ -189,40 +192,59 @@ class GradientSignAttack:
             classifier: the network under attack.
             images: `[batch, H, W, C]` in the classifier's dtype.
             labels: int32 `[batch]`.
-            seed: int32 `[2]`, may be a tensor.
+            seed: int32 `[2]`, may be a tensor; `[n, 0]` is the seed n of `rounds`.
 
         Returns:
             `[num_steps, batch, H, W, C]`.
         """
-        step = self._graph_step(classifier, images, labels)
-        run = functools.partial(all_of_loop, step, num_steps=self.num_steps)
-        return self._keep_first_success(classifier, images, labels, seed, run, axis=1)
+        return self._run(classifier, images, labels, seed, every=True)
 
     def last_in_graph(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
     ) -> tf.Tensor:
-        """The last round only, `[batch, H, W, C]`; see `rounds_in_graph`."""
-        step = self._graph_step(classifier, images, labels)
-        run = functools.partial(last_of_loop, step, num_steps=self.num_steps)
-        return self._keep_first_success(classifier, images, labels, seed, run, axis=0)
+        """The last iteration only, `[batch, H, W, C]`; see `rounds_in_graph`."""
+        return self._run(classifier, images, labels, seed)
 
     def step_in_graph(
         self, classifier: Classifier, current: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
     ) -> tf.Tensor:
-        """One more step from `current` under the budget around `images`, without checks.
+        """One more iteration from `current` under the budget around `images`, without checks.
 
         What the objective needs of `images` is computed by the network as it is now.
         """
-        return self._graph_step(classifier, images, labels)(current)
+        iterate = self._iteration(classifier, self._examples(classifier, images, labels))
+        return iterate(State(current)).images
 
-    def start(self, images: tf.Tensor, classifier: Classifier, seed: Any) -> tf.Tensor:
-        """Where the attack begins: the images, or a uniform point of the budget around them."""
+    def start(
+        self,
+        images: tf.Tensor,
+        classifier: Classifier,
+        seed: Any,
+        restarts: Any = 0,
+        indices: Any = None,
+    ) -> tf.Tensor:
+        """Where the attack begins: the images, or a uniform point of the budget around them.
+
+        Args:
+            images: `[batch, H, W, C]`, original images.
+            classifier: tells the pixel range.
+            seed: an integer, or int32 `[2]`.
+            restarts: number of the restart, from 0; int or int `[batch]`.
+            indices: int `[batch]`: index of each example in its data set; by default in the batch.
+
+        Returns:
+            Tensor like `images`.
+        """
         if not self.random_start or self.epsilon is None:
             return images
-        noise = tf.random.stateless_uniform(
-            tf.shape(images), seed, -self.epsilon, self.epsilon, images.dtype
-        )
-        return tf.clip_by_value(images + noise, *classifier.bounds)
+        indices = tf.range(tf.shape(images)[0]) if indices is None else indices
+        return random_starts(images, self.epsilon, classifier.bounds, seed, indices, restarts)
+
+    def begin(
+        self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restarts: Any
+    ) -> State:
+        """The state before the first iteration; arguments as for `start`."""
+        return State(self.start(examples.images, classifier, seed, restarts, indices))
 
     def scalars(self, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         """Step size and budget as tensors, so that one compiled step serves all values."""
@@ -235,42 +257,58 @@ class GradientSignAttack:
             return min(reach, width)
         return self.epsilon if self.random_start else min(self.epsilon, reach)
 
-    def _eager_step(
-        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
-    ) -> Callable[[tf.Tensor], tf.Tensor]:
-        function = compiled_step(classifier, self.objective)
-        scalars = self.scalars(images.dtype)
-        context = compiled_context(classifier, self.objective)(images, labels)
-        return lambda current: function(current, images, labels, *scalars, *context)[0]
+    def compiled_iteration(
+        self, classifier: Classifier
+    ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
+        """One iteration in one compiled graph: from a state to the next, and the logits before."""
+        function = compiled_iteration(classifier, self.objective)
+        scalars = self.scalars(classifier.dtype)
+        return lambda state, examples: function(state, examples, *scalars)
 
-    def _graph_step(
-        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
-    ) -> Callable[[tf.Tensor], tf.Tensor]:
-        scalars = self.scalars(images.dtype)
-        context = objective_context(classifier, self.objective, images, labels)
-        return lambda current: gradient_sign_step(
-            classifier, self.objective, current, images, labels, *scalars, context
-        )[0]
+    def compiled_context(
+        self, classifier: Classifier
+    ) -> Callable[[Any, Any], tuple[tf.Tensor, ...]]:
+        """What the objective needs of original images and labels, in one compiled graph."""
+        return compiled_context(classifier, self.objective)
 
-    def _keep_first_success(
+    def _run(
         self,
         classifier: Classifier,
         images: tf.Tensor,
         labels: tf.Tensor,
         seed: Any,
-        run: Callable[[tf.Tensor], tf.Tensor],
-        axis: int,
+        first_index: int = 0,
+        every: bool = False,
     ) -> tf.Tensor:
-        """Runs every restart; `axis` is where the result of `run` holds the batch."""
-        seed = tf.convert_to_tensor(seed if tf.is_tensor(seed) else [seed or 0, 0], tf.int32)
-        kept = run(self.start(images, classifier, seed))
-        for restart in range(1, self.restarts):
-            last = kept if axis == 0 else kept[-1]
+        """All iterations and restarts, op by op around compiled graphs or inside one."""
+        examples = self._examples(classifier, images, labels)
+        iterate = self._iteration(classifier, examples)
+        indices = first_index + tf.range(tf.shape(images)[0])
+
+        def run(restart: int) -> tf.Tensor:
+            state = self.begin(classifier, examples, seed, indices, restart)
+            if every:
+                return all_images(iterate, state, self.num_steps)
+            return last_state(iterate, state, self.num_steps).images
+
+        def misclassified(found: tf.Tensor) -> tf.Tensor:
+            last = found[-1] if every else found
             # Op by op, a forward pass takes several times as long as the compiled one.
             eager = tf.executing_eagerly()
             logits = classifier.predict_logits(last) if eager else classifier(last).logits
-            fooled = tf.argmax(logits, -1, tf.int32) != labels
-            fresh = run(self.start(images, classifier, seed + [0, restart]))
-            shape = [1] * axis + [-1] + [1] * (images.shape.rank - 1)
-            kept = tf.where(tf.reshape(fooled, shape), kept, fresh)
-        return kept
+            return tf.argmax(logits, -1, tf.int32) != labels
+
+        return first_success(run, misclassified, self.restarts)
+
+    def _examples(self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor) -> Examples:
+        if tf.executing_eagerly():
+            return Examples(images, labels, self.compiled_context(classifier)(images, labels))
+        context = objective_context(classifier, self.objective, images, labels)
+        return Examples(images, labels, context)
+
+    def _iteration(self, classifier: Classifier, examples: Examples) -> Iteration:
+        if tf.executing_eagerly():
+            compiled = self.compiled_iteration(classifier)
+            return lambda state: compiled(state, examples)[0]
+        scalars = self.scalars(examples.images.dtype)
+        return lambda state: iteration(classifier, self.objective, state, examples, *scalars)[0]

@@ -58,7 +58,7 @@ class LogitsObjective(Objective, Protocol):
 class ContextObjective(Protocol):
     """An objective that compares the image under attack with the original one.
 
-    What it needs of the original image is computed once an attack, not once a step.
+    What it needs of the original image is computed once per attack, not once per iteration.
     """
 
     @property
@@ -77,7 +77,7 @@ class ContextObjective(Protocol):
             labels: int32 `[batch]`, true labels.
 
         Returns:
-            Tensors with one entry an example, each depending on that example alone.
+            Tensors with one entry per example, each depending on that example alone.
         """
         ...
 
@@ -119,7 +119,7 @@ class TowardsLeastLikely:
     """Cross-entropy of the least likely class, L(f(x), y_LL) of [AAD Eq. 3].
 
     The class is the one with the lowest logit at the point where the objective is evaluated,
-    found in the same forward pass; over several rounds it is chosen anew, as in the authors' code.
+    found in the same forward pass; over several rounds it is chosen again, as in the authors' code.
     """
 
     label_smoothing: float = 0.0
@@ -145,7 +145,7 @@ class TowardsLeastLikely:
 class TowardsFirstLeastLikely:
     """Cross-entropy of the class that was least likely on the original image, in every round.
 
-    This is the target of Kurakin et al. (2017); `TowardsLeastLikely` chooses it anew.
+    This is the target of Kurakin et al. (2017); `TowardsLeastLikely` chooses it in each round.
     """
 
     label_smoothing: float = 0.0

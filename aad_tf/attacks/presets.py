@@ -88,7 +88,7 @@ def iter_ll(
         epsilon: l-inf budget in [0, 1].
         num_steps: rounds.
         step_size: size of a step; default `epsilon / num_steps`.
-        relabel: choose the target anew at the start of each round, as the AAD authors' StepLL
+        relabel: choose the target again at the start of each round, as the AAD authors' StepLL
             does; a round may then undo the one before.
 
     Returns:
@@ -125,7 +125,7 @@ def pgd(
         step_size: size of a step, in [0, 1].
         num_steps: steps.
         random_start: start from a uniform point of the budget.
-        restarts: independent starts; an example counts as fooled if any of them fools it.
+        restarts: independent starts; an example counts as misclassified if any of them ends so.
 
     Returns:
         The attack.

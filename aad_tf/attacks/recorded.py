@@ -17,7 +17,7 @@ from aad_tf.types import Bounds
 
 
 def attack_from_record(record: Mapping[str, Any]) -> GradientSignAttack:
-    """Rebuilds the attack of a record; the one place where a recorded label is ever parsed.
+    """Rebuilds the attack of a record; only here is a recorded label ever parsed.
 
     Args:
         record: a threat model, as `GradientSignAttack.threat_model` returns it: the

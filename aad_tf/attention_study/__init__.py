@@ -4,7 +4,7 @@ from aad_tf.attention_study.explain import METHODS, Options
 from aad_tf.attention_study.shards import merge_shards
 from aad_tf.attention_study.study import StudyReport, study_attention
 from aad_tf.attention_study.summary import format_summary
-from aad_tf.evaluation.shards import parse_shard, shard_range
+from aad_tf.records.shards import parse_shard, shard_range
 
 __all__ = [
     "METHODS",

@@ -69,7 +69,7 @@ def highest(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Place of each entry in its row, highest first: 0 for the highest; ties to the earlier.
+    """Rank of each entry in its row, highest first: 0 for the highest; ties to the earlier.
 
     Args:
         values: `[..., entries]`.
@@ -78,9 +78,9 @@ def ranks(values: np.ndarray) -> np.ndarray:
         int of the same shape.
     """
     order = np.argsort(-values, axis=-1, kind="stable")
-    places = np.empty_like(order)
-    np.put_along_axis(places, order, np.arange(values.shape[-1]), axis=-1)
-    return places
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.arange(values.shape[-1]), axis=-1)
+    return ranks
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:

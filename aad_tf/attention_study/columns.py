@@ -30,7 +30,7 @@ class Objects(NamedTuple):
 
     @property
     def area(self) -> np.ndarray:
-        """Share of the image inside the boxes, `[batch]`; NaN where there is none."""
+        """Fraction of the image inside the boxes, `[batch]`; NaN where there is none."""
         return np.where(self.known, self.masks.mean((1, 2)), np.nan)
 
 
@@ -47,9 +47,9 @@ def gradient_columns(signed: np.ndarray, objects: Objects, cells: Sequence[int])
     """
     columns = map_columns(signed)
     columns["iou_box"] = {"equal_area": _equal_area_iou(signed, objects)}
-    places = areas.ranks(_flat(signed))
+    ranks = areas.ranks(_flat(signed))
     columns["iou_clean"] = {
-        str(count): areas.overlap(places[1:] < count, places[:1] < count) for count in cells
+        str(count): areas.overlap(ranks[1:] < count, ranks[:1] < count) for count in cells
     }
     return columns
 
@@ -148,7 +148,7 @@ def agreement_columns(first: np.ndarray, second: np.ndarray) -> dict[str, np.nda
 
 
 def encoded(maps: np.ndarray) -> np.ndarray:
-    """Maps as text: 8 bits a cell, row by row, in base64; the highest cell of each map is 255.
+    """Maps as text: 8 bits per cell, row by row, in base64; the highest cell of each map is 255.
 
     Args:
         maps: `[maps, h, w]`, not negative.

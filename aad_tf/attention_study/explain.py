@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks import GradientSignAttack, parse_attack
 from aad_tf.attention import lime
 from aad_tf.attention_study import columns
 from aad_tf.attention_study.inputs import Batch
@@ -29,8 +29,8 @@ from aad_tf.checks import check_count, near_names
 from aad_tf.classifier import Classifier
 
 METHODS = ("grad_cam", "grad_cam_plus_plus", "lime")
-# Far from the seeds people choose, so that a repeat never shares samples with another study.
-_OTHER_SAMPLES = 1_000_003
+# Far from the seeds people choose, so that a repeat never draws the samples of another study.
+_REPEAT_SEED_OFFSET = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Options:
         explained: class that maps explain: the true `"label"`, as in the paper, or the
             `"prediction"` of each round.
         seed: of a random start and of LIME's samples.
-        keep_maps: methods whose maps go into the records, 8 bits a cell.
+        keep_maps: methods whose maps go into the records, 8 bits per cell.
         lime: arguments of `aad_tf.attention.lime`, e.g. `{"num_samples": 300}`.
     """
 
@@ -67,6 +67,11 @@ class Options:
             raise ValueError(
                 f"Unknown explained {self.explained!r}." + near_names(self.explained, EXPLAINED)
             )
+        for name in ("cells", "features"):
+            if len(getattr(self, name)) == 0:
+                raise ValueError(
+                    f"{name} is empty; give at least one number, e.g. Options({name}=(10,))."
+                )
         for count in (*self.cells, *self.features):
             check_count(count, "numbers of cells and features")
         try:
@@ -83,12 +88,12 @@ class Passes(NamedTuple):
     Attributes:
         rounds: the batch at every point of the attack.
         lime: a `LimeExplanation` for each round; empty without LIME.
-        lime_again: of the clean images, with other samples.
+        lime_repeat: of the clean images with other samples, to compare LIME's areas with.
     """
 
     rounds: list[Round]
     lime: Sequence[Any] = ()
-    lime_again: Any = None
+    lime_repeat: Any = None
 
 
 class Explainer:
@@ -96,11 +101,12 @@ class Explainer:
 
     Args:
         classifier: the network.
-        attack: gradient-sign attack without restarts.
+        attack: gradient-sign attack without restarts, or its text.
         options: methods and measures.
         batch_size: part of the facts, since rounding may depend on it.
 
     Raises:
+        ImportError: LIME without scikit-image, unless the superpixels are given.
         TypeError: no attack.
         ValueError: restarts, or areas as large as the grid.
     """
@@ -108,13 +114,15 @@ class Explainer:
     def __init__(
         self,
         classifier: Classifier,
-        attack: GradientSignAttack,
+        attack: GradientSignAttack | str,
         options: Options,
         batch_size: int,
     ) -> None:
+        attack = parse_attack(attack) if isinstance(attack, str) else attack
         if not isinstance(attack, GradientSignAttack):
             raise TypeError(
-                f"attack must be a GradientSignAttack such as step_ll(4 / 255), got {attack!r}."
+                f"attack must be a GradientSignAttack such as step_ll(4 / 255), or its text, got "
+                f"{attack!r}."
             )
         if attack.restarts > 1:
             raise ValueError("An attack with restarts has no one path to follow: use restarts=1.")
@@ -155,7 +163,9 @@ class Explainer:
         if "lime" not in self.options.methods:
             return Passes(rounds)
         return Passes(
-            rounds, [self._lime(batch, step) for step in rounds], self._again(batch, rounds[0])
+            rounds,
+            [self._lime(batch, step) for step in rounds],
+            self._lime(batch, rounds[0], _REPEAT_SEED_OFFSET),
         )
 
     def records(self, batch: Batch, passes: Passes) -> list[dict[str, Any]]:
@@ -185,7 +195,7 @@ class Explainer:
                     found, signed[method], batch.objects, self.options.features
                 )
                 measured[method]["iou_repeat"] = columns.lime_overlaps(
-                    [found[0], passes.lime_again], self.options.features
+                    [found[0], passes.lime_repeat], self.options.features
                 )
                 continue
             signed[method] = np.stack([getattr(step.explanation, method) for step in rounds])
@@ -200,14 +210,10 @@ class Explainer:
         }
         return {"maps": measured, "agreement": agreement}
 
-    def _lime(self, batch: Batch, step: Round, seed: int = 0) -> Any:
+    def _lime(self, batch: Batch, step: Round, seed_offset: int = 0) -> Any:
         options = {"seed": self.options.seed, **self.options.lime}
-        options["seed"] += seed
+        options["seed"] += seed_offset
         return lime(self.classifier, step.images, self._class_ids(batch, step), **options)
-
-    def _again(self, batch: Batch, step: Round) -> Any:
-        """LIME with other samples: how far its areas agree with themselves."""
-        return self._lime(batch, step, seed=_OTHER_SAMPLES)
 
     def _class_ids(self, batch: Batch, step: Round) -> Any:
         if self.options.explained == "label":
@@ -234,12 +240,17 @@ def _refuse_non_finite(explanation: Explanation, round_number: int, first_index:
             raise ValueError(
                 f"The network returned NaN or infinity for example "
                 f"{first_index + int(np.argmin(finite))} after round {round_number} of the attack. "
-                f"Are its weights sound?"
+                f"Check its weights."
             )
 
 
 def _lime_facts(options: dict[str, Any]) -> dict[str, Any]:
-    """All settings of LIME, defaults too, and the library that cuts its superpixels."""
+    """All settings of LIME, defaults too, and the library that cuts its superpixels, if any.
+
+    Raises:
+        ImportError: superpixels that scikit-image cuts, without scikit-image.
+        ValueError: an unknown option.
+    """
     parameters = inspect.signature(lime).parameters
     defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
     unknown = sorted(set(options) - set(defaults))
@@ -247,7 +258,16 @@ def _lime_facts(options: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"lime has no option {unknown[0]!r}." + near_names(unknown[0], defaults))
     known = {**defaults, **options}
     del known["seed"], known["batch_size"]
-    return {**known, "scikit_image": importlib.metadata.version("scikit-image")}
+    if known["segmentation"] is not None and not isinstance(known["segmentation"], str):
+        return known
+    try:
+        return {**known, "scikit_image": importlib.metadata.version("scikit-image")}
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError(
+            "LIME needs scikit-image for its superpixels. Install it with: "
+            "pip install 'aad_tf[lime]', or give the superpixels in "
+            "Options(lime={'segmentation': ...})."
+        ) from error
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from aad_tf.attention_study.columns import Objects
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.data.boxes import PADDING, check_boxes, object_masks
-from aad_tf.evaluation.inputs import array_fingerprint
+from aad_tf.records.fingerprints import array_fingerprint
 
 _EXPECTED = "image and label, and boxes and box_labels if there are boxes"
 _KEYS = ("image", "label", "boxes", "box_labels")

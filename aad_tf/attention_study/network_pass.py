@@ -1,6 +1,6 @@
 """The passes a network must make: predictions, maps and the next round of an attack, together.
 
-One forward pass a round serves the predictions, both kinds of map and the gradient of the attack.
+One forward pass per round serves the predictions, both kinds of map and the gradient of the attack.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks.loop import (
+    Examples,
+    State,
+    compiled_iteration,
+    examples_spec,
+    signed_step,
+)
 from aad_tf.attacks.objectives import LogitsObjective
-from aad_tf.attacks.steps import compiled_context, compiled_step, context_specs
 from aad_tf.attention import grad_cam_plus_plus_map, signed_grad_cam_map
 from aad_tf.attention.grad_cam import class_scores
 from aad_tf.classifier import Classifier
-from aad_tf.evaluation.noise import unit_noise
-from aad_tf.ops import at_least_float32, project_linf
+from aad_tf.ops import at_least_float32
 
 EXPLAINED = ("label", "prediction")
 
@@ -70,45 +75,30 @@ def follow(
         images: `[batch, H, W, C]` in the classifier's dtype.
         labels: int32 `[batch]`.
         explained: class that maps explain: the true `"label"` or the `"prediction"` of that round.
-        seed: of a random start, which depends on it and the example's place only.
-        first_index: place of the first example.
+        seed: of a random start, which depends on it and the example's index only.
+        first_index: index of the first example.
 
     Yields:
         `attack.num_steps + 1` rounds, the clean images first.
     """
     explain = compiled_explanation(classifier, explained)
-    context = compiled_context(classifier, attack.objective)(images, labels)
-    budget = attack.scalars(classifier.dtype)
-    current = images
+    examples = Examples(images, labels, attack.compiled_context(classifier)(images, labels))
+    indices = first_index + np.arange(len(images))
+    state = attack.begin(classifier, examples, seed, indices, 0)
     for number in range(attack.num_steps):
         if number == 0 and attack.random_start:
-            yield Round(current, _arrays(explain(current, labels)))
-            current = _random_start(attack, classifier, images, seed, first_index)
-            step = compiled_step(classifier, attack.objective)
-            current, _ = step(current, images, labels, *budget, *context)
+            yield Round(images, _arrays(explain(images, labels)))
+            state, _ = attack.compiled_iteration(classifier)(state, examples)
             continue
-        both = compiled_explained_step(classifier, attack.objective, explained)
-        following, explanation = both(current, images, labels, *budget, *context)
-        yield Round(current, _arrays(explanation))
-        current = following
-    yield Round(current, _arrays(explain(current, labels)))
+        both = compiled_explained_iteration(classifier, attack.objective, explained)
+        following, explanation = both(state, examples, *attack.scalars(classifier.dtype))
+        yield Round(state.images, _arrays(explanation))
+        state = following
+    yield Round(state.images, _arrays(explain(state.images, labels)))
 
 
 def _arrays(explanation: Explanation) -> Explanation:
     return Explanation(*(part.numpy() for part in explanation))
-
-
-def _random_start(
-    attack: GradientSignAttack,
-    classifier: Classifier,
-    images: tf.Tensor,
-    seed: int,
-    first_index: int,
-) -> tf.Tensor:
-    shape = tuple(images.shape[1:])
-    noise = np.stack([unit_noise(seed, first_index + i, 0, shape) for i in range(len(images))])
-    start = images + attack.epsilon * tf.cast(noise, images.dtype)
-    return tf.clip_by_value(start, *classifier.bounds)
 
 
 def compiled_explanation(classifier: Classifier, explained: str = "label") -> Any:
@@ -131,51 +121,54 @@ def compiled_explanation(classifier: Classifier, explained: str = "label") -> An
     return classifier.compiled[key]
 
 
-def compiled_explained_step(classifier: Classifier, objective: Any, explained: str) -> Any:
-    """The compiled function that explains images and moves them one step of an attack.
+def compiled_explained_iteration(classifier: Classifier, objective: Any, explained: str) -> Any:
+    """The compiled function that explains images and moves them by an iteration of an attack.
 
     Objectives of the logits share the forward pass; for others, as A3, which need a tape of
     their own, it is run once more.
 
     Returns:
-        A function of images, origin, labels, step size, budget and the tensors of the context,
-        to the next images and the `Explanation` of the present ones.
+        A function of a `State`, `Examples`, step size and budget, to the next state and the
+        `Explanation` of the present images.
     """
-    key = ("explained_step", objective, explained)
+    key = ("explained_iteration", objective, explained)
     if key not in classifier.compiled:
-        make = _shared_step if isinstance(objective, LogitsObjective) else _separate_step
+        make = _shared_pass if isinstance(objective, LogitsObjective) else _separate_passes
         classifier.compiled[key] = make(classifier, objective, explained)
     return classifier.compiled[key]
 
 
-def _shared_step(classifier: Classifier, objective: Any, explained: str) -> Any:
-    def step(images, origin, labels, step_size, epsilon, *context):
+def _shared_pass(classifier: Classifier, objective: Any, explained: str) -> Any:
+    def both(state: State, examples: Examples, step_size: Any, epsilon: Any) -> Any:
+        images, labels = state.images, examples.labels
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(images)
             logits, features = classifier(images, training=False)
             scores = class_scores(logits, _class_ids(logits, labels, explained))
-            values = objective.from_logits(logits, labels, *context)
+            values = objective.from_logits(logits, labels, *examples.context)
         explanation = _explanation(logits, features, tape.gradient(scores, features), labels)
-        moved = images - step_size * tf.sign(tape.gradient(values, images))
-        return project_linf(moved, origin, epsilon, classifier.bounds), explanation
+        gradient = tape.gradient(values, images)
+        moved = signed_step(
+            images, gradient, examples.images, step_size, epsilon, classifier.bounds
+        )
+        return state._replace(images=moved), explanation
 
-    spec, scalar = classifier.image_spec, tf.TensorSpec((), classifier.dtype)
+    scalar = tf.TensorSpec((), classifier.dtype)
+    examples = examples_spec(classifier, objective)
     return tf.function(
-        step,
-        input_signature=[
-            *(spec, spec, tf.TensorSpec((None,), tf.int32), scalar, scalar),
-            *context_specs(classifier, objective),
-        ],
+        both,
+        input_signature=[State(classifier.image_spec), examples, scalar, scalar],
         autograph=False,
     )
 
 
-def _separate_step(classifier: Classifier, objective: Any, explained: str) -> Any:
+def _separate_passes(classifier: Classifier, objective: Any, explained: str) -> Any:
     explain = compiled_explanation(classifier, explained)
-    step = compiled_step(classifier, objective)
+    iterate = compiled_iteration(classifier, objective)
 
-    def both(images, origin, labels, *rest):
-        return step(images, origin, labels, *rest)[0], explain(images, labels)
+    def both(state: State, examples: Examples, *scalars: tf.Tensor) -> Any:
+        following = iterate(state, examples, *scalars)[0]
+        return following, explain(state.images, examples.labels)
 
     return both
 

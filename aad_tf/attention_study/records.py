@@ -1,16 +1,16 @@
-"""One record an image: what a network saw in it, and how that changed under attack.
+"""One record per image: what a network saw in it, and how that changed under attack.
 
 Lists run over rounds: the clean image first, then the image after each round of the attack.
 
-    index            place in the split
+    index            index in the split
     label            true class
     boxes            (ymin, xmin, ymax, xmax) of the label's class, fractions of the image
-    box_area         share of the image inside them; null if there is none
+    box_area         fraction of the image inside them; null if there is none
     prediction       class predicted
     confidence       softmax probability of the label
     top_confidence   of the prediction
     maps             by method: "grad_cam", "grad_cam_plus_plus", "lime"
-        map          8 bits a cell in base64, the highest cell 255
+        map          8 bits per cell in base64, the highest cell 255
         peak         highest value
         iou_box      IoU with the object: of an area of its size ("equal_area"), or of LIME's best
                      superpixels ("8", "10"); null if there is no box
@@ -18,7 +18,7 @@ Lists run over rounds: the clean image first, then the image after each round of
                      first round on
         entropy, centroid, components, positive
                      how scattered the map is, see `aad_tf.attention_study.scatter`; components
-                     are those of the area above the map's mean, positive is the share of cells
+                     are those of the area above the map's mean, positive is the fraction of cells
                      above zero
         segments, score, iou_repeat
                      of LIME: number of superpixels, R^2 of its local model, and IoU of the areas
@@ -62,7 +62,7 @@ def batch_records(
     """Cuts the columns of a batch into records.
 
     Args:
-        first_index: place of the first example.
+        first_index: index of the first example.
         labels: int `[batch]`.
         boxes: for each example `[n, 4]`, those of its class.
         box_area: `[batch]`, NaN where there is no box.
@@ -75,13 +75,13 @@ def batch_records(
     areas = _plain(box_area)
     return [
         {
-            "index": first_index + place,
+            "index": first_index + row,
             "label": int(label),
-            "boxes": np.round(boxes[place].astype(np.float64), _DECIMALS).tolist(),
-            "box_area": areas[place],
-            **_example(lists, place, known=areas[place] is not None),
+            "boxes": np.round(boxes[row].astype(np.float64), _DECIMALS).tolist(),
+            "box_area": areas[row],
+            **_example(lists, row, known=areas[row] is not None),
         }
-        for place, label in enumerate(labels)
+        for row, label in enumerate(labels)
     ]
 
 
@@ -93,14 +93,14 @@ def _lists(columns: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _example(lists: Mapping[str, Any], place: int, known: bool) -> dict[str, Any]:
+def _example(lists: Mapping[str, Any], row: int, known: bool) -> dict[str, Any]:
     return {
         name: (
             None
             if name == "iou_box" and not known
-            else _example(values, place, known)
+            else _example(values, row, known)
             if isinstance(values, Mapping)
-            else values[place]
+            else values[row]
         )
         for name, values in lists.items()
     }

@@ -11,7 +11,7 @@ _SIDES[[0, 2]] = False
 
 
 def entropy(maps: np.ndarray) -> np.ndarray:
-    """Shannon entropy of maps taken as distributions over cells, as a share of the highest.
+    """Shannon entropy of maps taken as distributions over cells, as a fraction of the highest.
 
     Args:
         maps: `[maps, h, w]`, not negative.
@@ -24,9 +24,9 @@ def entropy(maps: np.ndarray) -> np.ndarray:
         >>> entropy(np.array([[[1.0, 1.0], [0.0, 0.0]]]))  # 2 of 4 cells: log 2 / log 4
         array([0.5])
     """
-    shares = _shares(maps).reshape(len(maps), -1)
-    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    return -(shares * logs).sum(-1) / np.log(shares.shape[1])
+    fractions = _fractions(maps).reshape(len(maps), -1)
+    logs = np.log(fractions, out=np.zeros_like(fractions), where=fractions > 0)
+    return -(fractions * logs).sum(-1) / np.log(fractions.shape[1])
 
 
 def centroid(maps: np.ndarray) -> np.ndarray:
@@ -42,9 +42,9 @@ def centroid(maps: np.ndarray) -> np.ndarray:
         >>> centroid(np.array([[[1.0, 1.0], [0.0, 0.0]]]))
         array([[0.25, 0.5 ]])
     """
-    shares = _shares(maps)
+    fractions = _fractions(maps)
     heights, widths = ((np.arange(size) + 0.5) / size for size in maps.shape[1:])
-    return np.stack([shares.sum(2) @ heights, shares.sum(1) @ widths], axis=-1)
+    return np.stack([fractions.sum(2) @ heights, fractions.sum(1) @ widths], axis=-1)
 
 
 def components(areas: np.ndarray) -> np.ndarray:
@@ -89,7 +89,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.where(spread > 0, (one * two).sum(1) / spread, np.nan)
 
 
-def _shares(maps: np.ndarray) -> np.ndarray:
+def _fractions(maps: np.ndarray) -> np.ndarray:
     """Maps that sum to 1; NaN where a map is all zero."""
     maps = maps.astype(np.float64)
     sums = maps.sum((1, 2), keepdims=True)

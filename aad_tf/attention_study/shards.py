@@ -1,4 +1,4 @@
-"""The way of the parts of a study back into one."""
+"""Joins the parts of a study."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from aad_tf.attention_study.records import KEYS
 from aad_tf.attention_study.summary import Counts
-from aad_tf.evaluation.journal import record_line, write_record_lines
-from aad_tf.evaluation.shards import Part, merged_provenance, read_parts
-from aad_tf.results import (
-    PathLike,
+from aad_tf.records import (
     read_record_lines,
     read_summary,
+    record_line,
     summary_path,
-    write_json_atomically,
+    write_record_lines,
 )
+from aad_tf.records.shards import Part, merged_provenance, read_parts
+from aad_tf.utils.files import PathLike, write_json_atomically
 
 
 def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:

@@ -20,21 +20,11 @@ from aad_tf.attention_study.summary import Counts, study_fingerprint
 from aad_tf.checks import check_count
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.inputs import as_classifier
-from aad_tf.evaluation.journal import (
-    Journal,
-    check_same_evaluation,
-    journal_path,
-    write_record_lines,
-)
-from aad_tf.evaluation.progress import Progress
 from aad_tf.provenance import provenance
-from aad_tf.results import (
-    PathLike,
-    check_writable,
-    read_summary,
-    summary_path,
-    write_json_atomically,
-)
+from aad_tf.records import read_summary, summary_path, write_record_lines
+from aad_tf.records.journal import Journal, check_same_evaluation, journal_path
+from aad_tf.records.progress import Progress
+from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
 
 __all__ = ["METHODS", "StudyReport", "study_attention"]
 
@@ -55,7 +45,7 @@ class StudyReport:
 def study_attention(
     classifier: Classifier | keras.Model,
     dataset: Any,
-    attack: GradientSignAttack,
+    attack: GradientSignAttack | str,
     *,
     output: PathLike,
     batch_size: int,
@@ -69,23 +59,23 @@ def study_attention(
 ) -> StudyReport:
     """Explains every image of a data set as it is and after each round of an attack.
 
-    One pass; memory does not grow with the number of images. A record an image goes to `output`,
+    One pass; memory does not grow with the number of images. One record per image goes to `output`,
     see `aad_tf.attention_study.records`, and a summary beside it. An interrupted study continues
     from `<output>.partial`, batch by batch, with the records of one that was never interrupted.
 
     Args:
         classifier: the network; a Keras model is wrapped by `Classifier.from_keras`.
         dataset: batches of images, labels and boxes; see `BoxedSource`.
-        attack: gradient-sign attack without restarts.
+        attack: gradient-sign attack without restarts, or its text.
         output: file of records, compressed if its name ends with ".gz".
         batch_size: examples in every batch but the last.
         options: methods and measures.
-        first_index: place of the first example in its split; of a shard, where it begins.
+        first_index: index of the first example in its split; of a shard, where it begins.
         num_examples: how many there are, if known, to tell the remaining time.
         shard: (number, count) if this is one of several parts, to be merged by `merge_shards`.
         description: what network and data are, ready for JSON; `dataset` is part of what must
             agree for records to belong together.
-        class_names: one name a class, for tables and pictures.
+        class_names: one name per class, for tables and figures.
         progress: called with a `Progress` after each batch.
 
     Returns:
@@ -112,8 +102,8 @@ def study_attention(
     # As the summary will give it back.
     description = json.loads(json.dumps(dict(description or {})))
     fingerprint = study_fingerprint(classifier, explainer.facts, description)
-    place = {"first_index": first_index, "shard": list(shard) if shard else None}
-    identity = {**fingerprint, **place, "first_example": source.first_example}
+    part = {"first_index": first_index, "shard": list(shard) if shard else None}
+    identity = {**fingerprint, **part, "first_example": source.first_example}
     if output.exists() and not journal_path(output).exists():
         return _read_report(output, identity)
     journal = Journal(journal_path(output), identity, is_record)
@@ -128,7 +118,7 @@ def study_attention(
             "class_names": list(class_names),
             **run.result(),
             "range": [first_index, first_index + run.counts.examples],
-            "shard": place["shard"],
+            "shard": part["shard"],
             "provenance": provenance(),
         }
         write_record_lines(output, journal.lines())
@@ -215,7 +205,7 @@ class _Run:
         }
 
     def _take_over(self) -> int:
-        """Counts the whole batches that the journal holds, and drops what lies behind them."""
+        """Counts the whole batches that the journal holds, and drops what comes after them."""
         size = self._explainer.batch_size
         held: list[dict[str, Any]] = []
         cut = None

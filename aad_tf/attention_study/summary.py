@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-import aad_tf
+from aad_tf._version import __version__
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.classifier import Classifier
-from aad_tf.evaluation.inputs import weights_fingerprint
+from aad_tf.records.fingerprints import weights_fingerprint
 
 
 class Counts:
-    """Counts records as they come: how many are right, and how many have no box.
+    """Counts records as they come: how many are classified correctly, and how many have no box.
 
     Args:
         rounds: rounds of the attack.
@@ -42,18 +42,20 @@ class Counts:
         return {name: getattr(self, name) for name in names}
 
     def accuracy(self) -> list[float]:
-        """Shares of all examples predicted right: as they are, and after each round."""
-        return [round(float(share), 6) for share in self._right_by_round / max(self.examples, 1)]
+        """Fractions of all examples classified correctly: as they are, and after each round."""
+        return [
+            round(float(fraction), 6) for fraction in self._right_by_round / max(self.examples, 1)
+        ]
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
     """A few lines for the terminal: accuracies, counts, rate."""
     counts, attack = summary["counts"], summary["study"]["attack"]
-    accuracies = ", ".join(f"{share:.2%}" for share in summary["accuracy"][1:])
+    accuracies = ", ".join(f"{fraction:.2%}" for fraction in summary["accuracy"][1:])
     return (
-        f"{counts['examples']} images, {counts['right']} right as they are "
+        f"{counts['examples']} images, {counts['right']} correct as they are "
         f"({summary['accuracy'][0]:.2%}), {counts['without_box']} without a box of their class\n"
-        f"{attack['attack']}: right after each round: {accuracies} "
+        f"{attack['attack']}: correct after each round: {accuracies} "
         f"(linf, total {attack['epsilon']:.4g} = {attack['epsilon_255']:.4g}/255)"
     )
 
@@ -99,7 +101,7 @@ def study_fingerprint(
         holds the parameters of the attack.
     """
     facts = {
-        "aad_tf": aad_tf.__version__,
+        "aad_tf": __version__,
         "weights": weights_fingerprint(classifier),
         "bounds": [float(bound) for bound in classifier.bounds],
         "dataset": description.get("dataset"),

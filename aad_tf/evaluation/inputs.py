@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,9 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import aad_tf
-from aad_tf.attacks import GradientSignAttack, attack_to_dict, with_unique_names
+from aad_tf._version import __version__
+from aad_tf.attacks import GradientSignAttack, attack_to_dict, parse_attack, with_unique_names
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
+from aad_tf.records.fingerprints import array_fingerprint, weights_fingerprint
 
 
 def as_classifier(classifier: Classifier | keras.Model) -> Classifier:
@@ -23,36 +23,38 @@ def as_classifier(classifier: Classifier | keras.Model) -> Classifier:
     return held_classifier(classifier) or Classifier.from_keras(classifier)
 
 
-def check_attacks(attacks: Sequence[GradientSignAttack] | GradientSignAttack) -> tuple:
-    """Returns attacks as a tuple, under names that differ.
+def check_attacks(
+    attacks: Sequence[GradientSignAttack | str] | GradientSignAttack | str,
+) -> tuple[GradientSignAttack, ...]:
+    """Returns attacks, also those given as text, as a tuple under names that differ.
 
     Raises:
         TypeError: something else than an attack.
-        ValueError: no attacks, or the same one twice.
+        ValueError: no attacks, the same one twice, or text that is no attack.
     """
-    if isinstance(attacks, GradientSignAttack):
+    if isinstance(attacks, (GradientSignAttack, str)):
         attacks = (attacks,)
-    attacks = tuple(attacks)
-    if not attacks:
+    chosen = tuple(parse_attack(each) if isinstance(each, str) else each for each in attacks)
+    if not chosen:
         raise ValueError("attacks is empty; give at least one, e.g. [aad_tf.attacks.fgsm(0.1)].")
-    for attack in attacks:
+    for attack in chosen:
         if not isinstance(attack, GradientSignAttack):
             raise TypeError(
-                f"attacks must be GradientSignAttack objects, got {attack!r}. Build text with "
-                f"aad_tf.attacks.parse_attack."
+                f"attacks must be attacks such as aad_tf.attacks.fgsm(0.1), or their text such as "
+                f"'fgsm(epsilon=0.1)', got {attack!r}."
             )
-    return with_unique_names(attacks)
+    return with_unique_names(chosen)
 
 
 class Batches:
-    """A data set as checked batches, with the place of each batch's first example. One pass.
+    """A data set as checked batches, with the index of each batch's first example. One pass.
 
     Args:
         classifier: tells what images and labels must be like.
         dataset: `tf.data.Dataset` of batches, or a pair of arrays.
         batch_size: to cut arrays by.
         num_examples: size of the data set if the caller knows it.
-        first_index: place of the first example; of a part of a data set, where it begins.
+        first_index: index of the first example; of a part of a data set, where it begins.
 
     Attributes:
         first_index: as given.
@@ -145,7 +147,7 @@ def _checked_arrays(images: Any, labels: Any) -> tuple[Any, Any]:
     images, labels = (a if tf.is_tensor(a) else np.asarray(a) for a in (images, labels))
     if len(images.shape) == 0 or len(labels.shape) == 0 or len(images) != len(labels):
         raise ValueError(
-            f"images and labels must have one entry an example, got shapes "
+            f"images and labels must have one entry per example, got shapes "
             f"{tuple(images.shape)} and {tuple(labels.shape)}."
         )
     return images, labels
@@ -173,7 +175,7 @@ def fingerprint(
         TypeError: the description cannot be written as JSON.
     """
     facts = {
-        "aad_tf": aad_tf.__version__,
+        "aad_tf": __version__,
         "weights": weights_fingerprint(classifier),
         "bounds": [float(bound) for bound in classifier.bounds],
         "first_example": source.first_example,
@@ -183,21 +185,3 @@ def fingerprint(
     }
     # Tuples become lists, so that what is read back compares equal.
     return json.loads(json.dumps(facts))
-
-
-def weights_fingerprint(classifier: Classifier) -> str:
-    """A hash of a network's weights, 16 hexadecimal digits, whatever their order."""
-    model = getattr(classifier, "model", None)
-    # Without the states of dropout seeds, which are in `variables` and differ in every process.
-    variables = classifier.variables if model is None else model.weights
-    hashes = sorted(array_fingerprint([np.asarray(variable)]) for variable in variables)
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
-
-
-def array_fingerprint(arrays: Sequence[np.ndarray]) -> str:
-    """A hash of arrays: their bytes, shapes and dtypes; 16 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.name}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The way of the parts of an evaluation back into one."""
+"""Joins the parts of an evaluation."""
 
 from __future__ import annotations
 
@@ -7,17 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aad_tf.evaluation.journal import record_line, write_record_lines
-from aad_tf.evaluation.shards import Part, merged_provenance, read_parts, shard_facts
+from aad_tf.evaluation.example_log import OutcomeCounts
 from aad_tf.evaluation.summary import attack_entry, warnings_by_name
-from aad_tf.evaluation.tally import Tally
-from aad_tf.results import (
-    PathLike,
-    read_records,
-    read_summary,
-    summary_path,
-    write_json_atomically,
-)
+from aad_tf.records import read_records, read_summary, record_line, summary_path, write_record_lines
+from aad_tf.records.shards import Part, merged_provenance, read_parts, shard_facts
+from aad_tf.utils.files import PathLike, write_json_atomically
 
 # What differs between parts of the same evaluation.
 _OWN = ("first_example", "num_examples", "first_index", "shard")
@@ -47,16 +41,16 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
     """
     parts = read_parts(paths, output, _read_part, "evaluation")
     entries = parts[0].summary["attacks"]
-    tally = Tally([entry["attack"] for entry in entries], parts[0].first)
-    write_record_lines(output, _tallied_lines(parts, tally))
+    counts = OutcomeCounts([entry["attack"] for entry in entries], parts[0].first)
+    write_record_lines(output, _counted_lines(parts, counts))
     budgets = {entry["attack"]: entry["threat_model"]["epsilon"] for entry in entries}
     merged = {
         "attacks": [
-            attack_entry(entry["attack"], tally, entry["threat_model"], _timing(parts, number))
+            attack_entry(entry["attack"], counts, entry["threat_model"], _timing(parts, number))
             for number, entry in enumerate(entries)
         ],
         "success_rule": parts[0].summary["success_rule"],
-        "warnings": warnings_by_name(budgets, parts[0].summary["comparisons"], tally),
+        "warnings": warnings_by_name(budgets, parts[0].summary["comparisons"], counts),
         "evaluated": _evaluated(parts),
         "provenance": merged_provenance(parts),
     }
@@ -73,17 +67,17 @@ def _read_part(path: PathLike) -> Part:
     return Part(Path(path), summary, evaluated.get("shard"), first, stop, identity)
 
 
-def _tallied_lines(parts: Sequence[Part], tally: Tally) -> Iterator[bytes]:
-    """Lines by attack, then example. Parts are read once an attack: memory and open files stay."""
-    for number, attack in enumerate(tally.attacks):
+def _counted_lines(parts: Sequence[Part], counts: OutcomeCounts) -> Iterator[bytes]:
+    """Lines by attack, then example. Parts are read once per attack: memory and open files stay."""
+    for number, attack in enumerate(counts.attacks):
         for part in parts:
             examples = part.stop - part.first
             records = itertools.islice(read_records(part.path), number * examples, None)
             for index in range(part.first, part.stop):
                 record = _expected(part, next(records, None), attack, index)
-                tally.add(record)
+                counts.add(record)
                 yield record_line(record)
-            if attack == tally.attacks[-1] and next(records, None) is not None:
+            if attack == counts.attacks[-1] and next(records, None) is not None:
                 raise ValueError(f"{part.path} holds more records than its summary says.")
 
 

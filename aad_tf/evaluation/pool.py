@@ -1,7 +1,9 @@
-"""A pool of images under attack: who is fooled leaves, who waits moves in.
+"""A batch of active examples under attack; misclassified ones are replaced from a queue.
 
 Attacks waste most of their time on images that were misclassified long ago. The pool keeps a
-fixed number of slots busy with images that still hold out, each at its own step and restart.
+fixed number of slots busy with images that are still classified correctly, each at an iteration
+and a restart of its own. The iterations, starts and rule of restarts are those of
+`aad_tf.attacks.loop`.
 """
 
 from __future__ import annotations
@@ -14,15 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
-from aad_tf.attacks.steps import compiled_context, compiled_step
+from aad_tf.attacks.loop import Examples, starts_again
 from aad_tf.classifier import Classifier
-from aad_tf.evaluation.noise import unit_noise
-from aad_tf.evaluation.tally import make_record
 from aad_tf.ops import linf_distance
+from aad_tf.records import make_record
 
-# Where more slots than this only await judgement, a forward pass of those alone is cheaper than
-# letting the next step, with its backward pass, tell their logits by the way.
-_JUDGE_ALONE_SHARE = 1 / 2
+# Where more than this fraction of the slots only await classification, a forward pass of those
+# alone is cheaper than the next iteration, whose backward pass they do not need.
+_FORWARD_ONLY_FRACTION = 1 / 2
 
 _SLOT = np.dtype([("index", "i8"), ("label", "i4"), ("restart", "i4"), ("step", "i4")])
 
@@ -31,9 +32,9 @@ class Block(NamedTuple):
     """Examples that wait for a slot.
 
     Attributes:
-        images: `[batch, H, W, C]`, clean.
+        images: `[batch, H, W, C]`, original.
         slots: what else a slot holds of each.
-        context: what the objective needs of the clean images; None if not computed yet.
+        context: what the objective needs of the original images; None if not computed yet.
     """
 
     images: np.ndarray
@@ -57,7 +58,8 @@ class AttackPool:
         attack: what is run.
         size: number of slots, at least 1.
         seed: of the random starts.
-        any_iterate: judge every iterate (and a random start), not only the last one.
+        any_iterate: classify the images after every iteration (and at a random start), not only
+            after the last one.
 
     Example:
         >>> pool.add(images, labels, indices)
@@ -78,14 +80,12 @@ class AttackPool:
         self._size = size
         self._seed = seed
         self._any_iterate = any_iterate
-        self._step = compiled_step(classifier, attack.objective)
-        self._make_context = compiled_context(classifier, attack.objective)
-        self._scalars = attack.scalars(classifier.dtype)
+        self._iterate = attack.compiled_iteration(classifier)
+        self._context = attack.compiled_context(classifier)
         self._waiting: deque[Block] = deque()
         self._slots = np.empty(0, _SLOT)
-        empty = tf.zeros((0, *(size or 1 for size in classifier.input_shape)), classifier.dtype)
-        self._origin, self._current = empty, empty
-        self._context: tuple[tf.Tensor, ...] = ()
+        # Examples and State, one entry per slot; None as long as no slot is taken.
+        self._active: Any = None
 
     def add(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> None:
         """Queues examples.
@@ -93,7 +93,7 @@ class AttackPool:
         Args:
             images: `[batch, H, W, C]` in the classifier's dtype.
             labels: int `[batch]`, true labels, which the classifier predicts.
-            indices: int `[batch]`, places in the data set; they seed the random starts.
+            indices: int `[batch]`, indices in the data set; they seed the random starts.
         """
         slots = np.zeros(len(labels), _SLOT)
         slots["index"], slots["label"] = indices, labels
@@ -123,89 +123,91 @@ class AttackPool:
                 self._waiting.appendleft(rest)
         if not taken:
             return
-        images = np.concatenate([block.images for block in taken])
         slots = np.concatenate([block.slots for block in taken])
         contexts = zip(*(block.context or () for block in taken), strict=True)
-        fresh = [images, self._starts(images, slots), *map(np.concatenate, contexts)]
+        examples = Examples(
+            tf.constant(np.concatenate([block.images for block in taken])),
+            tf.constant(slots["label"]),
+            tuple(tf.constant(np.concatenate(each)) for each in contexts),
+        )
+        state = self.attack.begin(
+            self._classifier, examples, self._seed, slots["index"], slots["restart"]
+        )
+        joined = (examples, state)
         if len(self._slots):
-            busy = (self._origin, self._current, *self._context)
-            fresh = [tf.concat(pair, axis=0) for pair in zip(busy, fresh, strict=True)]
+            joined = tf.nest.map_structure(
+                lambda *pair: tf.concat(pair, axis=0), self._active, joined
+            )
             slots = np.concatenate([self._slots, slots])
-        self._origin, self._current, *context = map(tf.constant, fresh)
-        self._context, self._slots = tuple(context), slots
-        self._labels = tf.constant(slots["label"])
+        self._active, self._slots = joined, slots
 
     def _with_context(self, block: Block) -> Block:
         """The whole block at once: few calls of the network, each over many images."""
         if block.context is not None:
             return block
-        context = self._make_context(block.images, tf.constant(block.slots["label"]))
+        context = self._context(block.images, tf.constant(block.slots["label"]))
         return block._replace(context=tuple(each.numpy() for each in context))
 
-    def _starts(self, images: np.ndarray, slots: np.ndarray) -> np.ndarray:
-        if not self.attack.random_start or self.attack.epsilon is None:
-            return images
-        noise = np.stack(
-            [unit_noise(self._seed, s["index"], s["restart"], images.shape[1:]) for s in slots]
-        )
-        starts = images + (self.attack.epsilon * noise).astype(images.dtype)
-        return np.clip(starts, *self._classifier.bounds)
-
     def _advance(self) -> list[dict[str, Any]]:
-        """One call of the network; slots that it settles leave, with a record or for a restart."""
+        """One call of the network; finished slots are freed, for a record or for a restart."""
+        examples, state = self._active
         finished = self._slots["step"] == self.attack.num_steps
-        moved = self._current
-        if finished.sum() > _JUDGE_ALONE_SHARE * len(finished):
-            judged = np.flatnonzero(finished)
-            logits = self._classifier.predict_logits(_take(self._current, judged))
+        following = state
+        if finished.sum() > _FORWARD_ONLY_FRACTION * len(finished):
+            classified = np.flatnonzero(finished)
+            logits = self._classifier.predict_logits(_take(state.images, classified))
         else:
-            moved, logits = self._step(
-                self._current, self._origin, self._labels, *self._scalars, *self._context
-            )
-            judged = np.flatnonzero(self._judged_in_step(finished))
-            logits = _take(logits, judged)
-        predictions = self._predictions(logits, judged)
-        leaving = (predictions != self._slots["label"][judged]) | finished[judged]
-        records = self._settle(judged[leaving], predictions[leaving])
-        if moved is not self._current:
+            following, logits = self._iterate(state, examples)
+            classified = np.flatnonzero(self._classified_by_iteration(finished))
+            logits = _take(logits, classified)
+        predictions = self._predictions(logits, classified)
+        misclassified = predictions != self._slots["label"][classified]
+        leaving = misclassified | finished[classified]
+        rows = classified[leaving]
+        records = self._settle(rows, predictions[leaving], misclassified[leaving])
+        if following is not state:
             self._slots["step"] += 1
-        self._current = moved
-        self._release(judged[leaving])
+        self._active = (examples, following)
+        if len(rows):
+            kept = np.delete(np.arange(len(self._slots)), rows)
+            self._active, self._slots = _rows(self._active, kept), self._slots[kept]
         return records
 
-    def _judged_in_step(self, finished: np.ndarray) -> np.ndarray:
+    def _classified_by_iteration(self, finished: np.ndarray) -> np.ndarray:
         if not self._any_iterate:
             return finished
-        # Without a random start the attack begins at the clean image, which is known to be right.
+        # Without a random start the attack begins at the original image, known to be correct.
         return finished | (self._slots["step"] > 0) | self.attack.random_start
 
-    def _predictions(self, logits: tf.Tensor, judged: np.ndarray) -> np.ndarray:
-        values = np.asarray(tf.cast(logits, tf.float32)) if len(judged) else np.zeros((0, 1))
+    def _predictions(self, logits: tf.Tensor, classified: np.ndarray) -> np.ndarray:
+        values = np.asarray(tf.cast(logits, tf.float32)) if len(classified) else np.zeros((0, 1))
         finite = np.isfinite(values).all(axis=-1)
         if not finite.all():
-            index = self._slots["index"][judged[~finite][0]]
+            index = self._slots["index"][classified[~finite][0]]
             raise ValueError(
                 f"The network's logits are NaN or infinite on example {index} under attack "
                 f"{self.attack.name!r}. Evaluate it in float32, or look for what overflows."
             )
         return values.argmax(axis=-1)
 
-    def _settle(self, at: np.ndarray, predictions: np.ndarray) -> list[dict[str, Any]]:
-        """Records of the slots `at`, but for survivors that may start once more: those queue."""
-        if not len(at):
+    def _settle(
+        self, rows: np.ndarray, predictions: np.ndarray, misclassified: np.ndarray
+    ) -> list[dict[str, Any]]:
+        """Records of slots that are left, but for examples that start again: those queue."""
+        if not len(rows):
             return []
-        origin = _take(self._origin, at)
-        distances = linf_distance(_take(self._current, at), origin).numpy()
-        slots = self._slots[at]
-        fooled = predictions != slots["label"]
-        again = ~fooled & (slots["restart"] + 1 < self.attack.restarts)
+        slots = self._slots[rows]
+        again = starts_again(misclassified, slots["restart"], self.attack.restarts)
         if again.any():
             retried = slots[again]
             retried["restart"] += 1
             retried["step"] = 0
-            rows = at[again]
-            context = tuple(_take(each, rows).numpy() for each in self._context)
-            self._waiting.appendleft(Block(_take(self._origin, rows).numpy(), retried, context))
+            origin, _, context = tf.nest.map_structure(
+                lambda each: each.numpy(), _rows(self._active[0], rows[again])
+            )
+            self._waiting.appendleft(Block(origin, retried, context))
+        examples, state = _rows(self._active, rows)
+        distances = linf_distance(state.images, examples.images).numpy()
         return [
             make_record(
                 self.attack.name,
@@ -220,14 +222,9 @@ class AttackPool:
             for i in np.flatnonzero(~again)
         ]
 
-    def _release(self, at: np.ndarray) -> None:
-        if not len(at):
-            return
-        kept = np.delete(np.arange(len(self._slots)), at)
-        self._origin, self._current = _take(self._origin, kept), _take(self._current, kept)
-        self._context = tuple(_take(each, kept) for each in self._context)
-        self._slots = self._slots[kept]
-        self._labels = tf.constant(self._slots["label"])
+
+def _rows(structure: Any, positions: np.ndarray) -> Any:
+    return tf.nest.map_structure(lambda tensor: _take(tensor, positions), structure)
 
 
 def _take(tensor: tf.Tensor, positions: np.ndarray) -> tf.Tensor:

@@ -13,10 +13,7 @@ from aad_tf.attacks import GradientSignAttack, recorded_parameters
 from aad_tf.checks import check_count, near_names
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
-from aad_tf.evaluation.journal import check_same_evaluation, journal_path
-from aad_tf.evaluation.ledger import JournalLedger, MemoryLedger
-from aad_tf.evaluation.progress import Progress
-from aad_tf.evaluation.shards import shard_facts
+from aad_tf.evaluation.example_log import ExampleLog
 from aad_tf.evaluation.stream import AttackStream
 from aad_tf.evaluation.summary import (
     SUCCESS_RULES,
@@ -25,15 +22,12 @@ from aad_tf.evaluation.summary import (
     summarize_attack,
 )
 from aad_tf.provenance import provenance
-from aad_tf.results import (
-    PathLike,
-    check_writable,
-    read_records,
-    read_summary,
-    summary_path,
-    write_json_atomically,
-)
+from aad_tf.records import read_records, read_summary, summary_path
+from aad_tf.records.journal import check_same_evaluation, journal_path
+from aad_tf.records.progress import Progress
+from aad_tf.records.shards import shard_facts
 from aad_tf.types import Bounds
+from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class RobustnessReport:
     _records: tuple[dict[str, Any], ...] = ()
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yields the records by attack and index; see `aad_tf.results.RECORD_KEYS`."""
+        """Yields the records by attack and index; see `aad_tf.records.RECORD_KEYS`."""
         return iter(self._records) if self.output is None else read_records(self.output)
 
     def robust_accuracy(self, attack: str) -> float:
@@ -80,7 +74,7 @@ class RobustnessReport:
 def evaluate_robustness(
     classifier: Classifier | keras.Model,
     dataset: Any,
-    attacks: Sequence[GradientSignAttack] | GradientSignAttack,
+    attacks: Sequence[GradientSignAttack | str] | GradientSignAttack | str,
     *,
     batch_size: int = 100,
     seed: int = 0,
@@ -94,34 +88,35 @@ def evaluate_robustness(
 ) -> RobustnessReport:
     """Measures accuracy under attacks, white box, over a whole data set.
 
-    Every example is classified as it is; only those classified right are attacked. Each attack
-    works on a pool of `batch_size` images: an image leaves once it is fooled or has withstood
-    every step and restart, and the next one takes its slot. All attacks share one pass over the
-    data and a queue of one batch each, so memory does not grow with the number of images.
+    Every example is classified as it is; only those classified correctly are attacked. Each attack
+    works on a pool of `batch_size` images: an image leaves once it is misclassified or has stayed
+    correct through every iteration and restart, and the next one takes its slot. All attacks share
+    one pass over the data and a queue of one batch each, so memory does not grow with the number of
+    images.
 
     Args:
         classifier: the network under attack; a Keras model is wrapped by `Classifier.from_keras`,
             of a defence its `classifier` is taken.
         dataset: finite `tf.data.Dataset` of batches (images float `[batch, H, W, C]`, labels int
             `[batch]`), or a pair of such arrays. The order must be the same in every run.
-        attacks: one or several; those of equal name are named by their parameters, as in
-            `fgsm(epsilon=0.1)`.
+        attacks: one or several, also as text; those of equal name are named by their parameters,
+            as in `fgsm(epsilon=0.1)`.
         batch_size: slots of each pool. It changes speed, not results (but for float rounding).
-        seed: of the random starts, which depend on it, the example's place and the restart only.
+        seed: of the random starts, which depend on it, the example's index and the restart only.
         success: `"any_iterate"` counts the worst case over an attack's path, random start
-            included; `"last_iterate"` judges final images only, as most published tables do.
+            included; `"last_iterate"` classifies final images only, as most published tables do.
         output: file of records, compressed if it ends with ".gz"; the summary goes beside it.
             An interrupted run continues from `<output>.partial`, a finished one is read back.
         description: further facts on model and data, ready for JSON; part of the summary, and
             an interrupted run continues only under the same.
-        first_index: place of the first example in its data set, which seeds its random start; of
+        first_index: index of the first example in its data set, which seeds its random start; of
             a shard, where it begins (see `shard_range`).
         num_examples: number of examples if known, to tell the remaining time.
         shard: (number, count) if this is one of several parts, to be merged by `merge_shards`.
         progress: called with a `Progress` after each step.
 
     Returns:
-        The report; `summary["attacks"]` holds one entry an attack.
+        The report; `summary["attacks"]` holds one entry per attack.
 
     Raises:
         TypeError: arguments of other types, images that are not floating point.
@@ -148,25 +143,13 @@ def evaluate_robustness(
     evaluated |= {"seed": seed, "success": success, **place}
     if output is not None and output.exists() and not journal_path(output).exists():
         return _read_report(output, evaluated, batches)
-    ledger = _open_ledger(output, attacks, evaluated, first_index)
+    log = ExampleLog([attack.name for attack in attacks], first_index, output, evaluated)
     try:
-        stream = AttackStream(classifier, attacks, ledger, batch_size, seed, success)
+        stream = AttackStream(classifier, attacks, log, batch_size, seed, success)
         stream.run(batches, progress)
-        return _finish(stream, ledger, evaluated)
+        return _finish(stream, log, evaluated)
     finally:
-        ledger.close()
-
-
-def _open_ledger(
-    output: Path | None,
-    attacks: Sequence[GradientSignAttack],
-    evaluated: Mapping[str, Any],
-    first_index: int,
-) -> MemoryLedger | JournalLedger:
-    names = [attack.name for attack in attacks]
-    if output is None:
-        return MemoryLedger(names, first_index)
-    return JournalLedger(output, names, evaluated, first_index)
+        log.close()
 
 
 def _read_report(
@@ -190,26 +173,26 @@ def _read_report(
 
 def _finish(
     stream: AttackStream,
-    ledger: MemoryLedger | JournalLedger,
+    log: ExampleLog,
     evaluated: Mapping[str, Any],
 ) -> RobustnessReport:
     success, bounds = evaluated["success"], Bounds(*evaluated["bounds"])
     summary = {
         "attacks": [
-            summarize_attack(attack, ledger.tally, success, stream.timing(attack), bounds)
+            summarize_attack(attack, log.counts, success, stream.timing(attack), bounds)
             for attack in stream.attacks
         ],
         "success_rule": SUCCESS_RULES[success],
-        "warnings": masking_warnings(stream.attacks, ledger.tally),
+        "warnings": masking_warnings(stream.attacks, log.counts),
         "evaluated": dict(evaluated),
         "provenance": provenance(),
     }
     if "shard" in evaluated:
         # Parts are joined where only names of attacks are known.
         summary["comparisons"] = comparisons(stream.attacks)
-    if isinstance(ledger, MemoryLedger):
-        return RobustnessReport(summary, None, tuple(ledger.sorted_records()))
-    ledger.write_sorted()
-    write_json_atomically(summary_path(ledger.output), summary)
-    ledger.remove()
-    return RobustnessReport(summary, ledger.output)
+    if log.output is None:
+        return RobustnessReport(summary, None, tuple(log.sorted_records()))
+    log.write_sorted()
+    write_json_atomically(summary_path(log.output), summary)
+    log.remove()
+    return RobustnessReport(summary, log.output)

@@ -11,20 +11,20 @@ import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.classifier import Classifier
+from aad_tf.evaluation.example_log import ExampleLog
 from aad_tf.evaluation.inputs import Batches
-from aad_tf.evaluation.ledger import JournalLedger, MemoryLedger
 from aad_tf.evaluation.pool import AttackPool
-from aad_tf.evaluation.progress import Progress
-from aad_tf.evaluation.tally import make_record
+from aad_tf.records import make_record
+from aad_tf.records.progress import Progress
 
 
 class AttackStream:
-    """Feeds batches to one pool an attack and their records to a ledger.
+    """Feeds batches to one pool per attack and their records to a log.
 
     Args:
         classifier: the network under attack.
         attacks: attacks with names that differ.
-        ledger: where records go; what it holds already is not computed again.
+        log: where records go; what it holds already is not computed again.
         batch_size: slots of each pool.
         seed: of the random starts.
         success: `"any_iterate"` or `"last_iterate"`.
@@ -34,15 +34,15 @@ class AttackStream:
         self,
         classifier: Classifier,
         attacks: Sequence[GradientSignAttack],
-        ledger: MemoryLedger | JournalLedger,
+        log: ExampleLog,
         batch_size: int,
         seed: int,
         success: str,
     ) -> None:
         self.attacks = tuple(attacks)
         self._classifier = classifier
-        self._ledger = ledger
-        self._reused = len(ledger.tally)
+        self._log = log
+        self._reused = len(log.counts)
         any_iterate = success == "any_iterate"
         self._pools = [
             AttackPool(classifier, attack, batch_size, seed=seed, any_iterate=any_iterate)
@@ -52,10 +52,10 @@ class AttackStream:
         self._attacked = dict.fromkeys(self._seconds, 0)
 
     def run(self, batches: Batches, progress: Callable[[Progress], None] | None = None) -> None:
-        """Evaluates every example that the ledger does not hold yet.
+        """Evaluates every example that the log does not hold yet.
 
         Raises:
-            ValueError: the ledger holds examples that the data set does not have, or the network
+            ValueError: the log holds examples that the data set does not have, or the network
                 gives NaN or infinity.
         """
         begin = time.perf_counter()
@@ -64,7 +64,7 @@ class AttackStream:
         def report() -> None:
             if progress is not None:
                 seconds = time.perf_counter() - begin
-                progress(Progress(len(self._ledger.tally), total, self._reused, seconds))
+                progress(Progress(len(self._log.counts), total, self._reused, seconds))
 
         seen = 0
         for start, images, labels in batches:
@@ -75,14 +75,14 @@ class AttackStream:
         for pool in self._pools:
             self._work(pool, report, drain=True)
         report()
-        if len(self._ledger.tally) != seen * len(self.attacks):
+        if len(self._log.counts) != seen * len(self.attacks):
             raise ValueError(
                 f"The records kept from an interrupted run reach beyond the {seen} examples of "
                 f"this data set. Was it another data set? Delete them to start over."
             )
 
     def timing(self, attack: GradientSignAttack) -> dict[str, float]:
-        """Seconds that this run spent in an attack, and images it attacked in a second."""
+        """Seconds that this run spent in an attack, and images it attacked per second."""
         seconds, attacked = self._seconds[attack.name], self._attacked[attack.name]
         return {
             "seconds": round(seconds, 3),
@@ -92,18 +92,18 @@ class AttackStream:
 
     def _add(self, start: int, images: np.ndarray, labels: np.ndarray) -> None:
         count = len(labels)
-        tally = self._ledger.tally
-        wanted = [tally.missing(pool.attack.name, start, count) for pool in self._pools]
+        counts = self._log.counts
+        wanted = [counts.missing(pool.attack.name, start, count) for pool in self._pools]
         if not any(each.any() for each in wanted):
             return
         predictions = self._clean_predictions(start, images)
-        right = predictions == labels
+        correct = predictions == labels
         indices = np.arange(start, start + count)
         for pool, missing in zip(self._pools, wanted, strict=True):
-            attacked = missing & right
-            self._ledger.append(
+            attacked = missing & correct
+            self._log.append(
                 _clean_mistake(pool.attack.name, indices[i], labels[i], predictions[i])
-                for i in np.flatnonzero(missing & ~right)
+                for i in np.flatnonzero(missing & ~correct)
             )
             pool.add(images[attacked], labels[attacked], indices[attacked])
 
@@ -123,7 +123,7 @@ class AttackStream:
         for records in pool.run(drain=drain):
             self._seconds[name] += time.perf_counter() - begin
             self._attacked[name] += len(records)
-            self._ledger.append(records)
+            self._log.append(records)
             report()
             begin = time.perf_counter()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aad_tf.attacks import AttentionAugmented, GradientSignAttack
-from aad_tf.evaluation.tally import CLEAN_MISTAKE, FOOLED, ROBUST, Tally
+from aad_tf.evaluation.example_log import CLEAN_MISTAKE, MISCLASSIFIED, ROBUST, OutcomeCounts
 from aad_tf.metrics import wilson_interval
 from aad_tf.types import Bounds
 
@@ -18,14 +18,14 @@ from aad_tf.types import Bounds
 _SIGNIFICANT = 1.645
 
 SUCCESS_RULES = {
-    "any_iterate": "an example is fooled if any iterate (or random start) is misclassified",
-    "last_iterate": "an example is fooled if the last iterate is misclassified",
+    "any_iterate": "an example is not robust if any iterate (or random start) is misclassified",
+    "last_iterate": "an example is not robust if the last iterate is misclassified",
 }
 
 
 def summarize_attack(
     attack: GradientSignAttack,
-    tally: Tally,
+    counts: OutcomeCounts,
     success: str,
     timing: Mapping[str, float],
     bounds: Bounds = Bounds(0.0, 1.0),
@@ -34,7 +34,7 @@ def summarize_attack(
 
     Args:
         attack: the attack that was run.
-        tally: outcomes of all examples.
+        counts: outcomes of all examples.
         success: key of `SUCCESS_RULES`.
         timing: further entries, such as seconds.
         bounds: pixel range of the images; part of the threat model unless it is (0, 1).
@@ -43,17 +43,17 @@ def summarize_attack(
         Entries that `json` can write. `interval` is Wilson's of the robust accuracy.
     """
     threat_model = {**attack.threat_model(bounds), "success": success}
-    return attack_entry(attack.name, tally, threat_model, timing)
+    return attack_entry(attack.name, counts, threat_model, timing)
 
 
 def attack_entry(
-    name: str, tally: Tally, threat_model: Mapping[str, Any], timing: Mapping[str, float]
+    name: str, counts: OutcomeCounts, threat_model: Mapping[str, Any], timing: Mapping[str, float]
 ) -> dict[str, Any]:
     """The entry of one attack in a summary, from its name and threat model alone."""
-    outcomes = tally.outcomes(name)
+    outcomes = counts.outcomes(name)
     count = len(outcomes)
-    robust, fooled, mistakes = (
-        int(np.count_nonzero(outcomes == kind)) for kind in (ROBUST, FOOLED, CLEAN_MISTAKE)
+    robust, misclassified, mistakes = (
+        int(np.count_nonzero(outcomes == kind)) for kind in (ROBUST, MISCLASSIFIED, CLEAN_MISTAKE)
     )
     interval = wilson_interval(robust, count)
     return {
@@ -62,7 +62,7 @@ def attack_entry(
         "clean_accuracy": (count - mistakes) / count,
         "count": count,
         "robust": robust,
-        "fooled": fooled,
+        "fooled": misclassified,
         "clean_mistakes": mistakes,
         "interval": {"method": "wilson", "confidence": 0.95, **interval._asdict()},
         "threat_model": dict(threat_model),
@@ -70,22 +70,22 @@ def attack_entry(
     }
 
 
-def masking_warnings(attacks: Sequence[GradientSignAttack], tally: Tally) -> list[str]:
+def masking_warnings(attacks: Sequence[GradientSignAttack], counts: OutcomeCounts) -> list[str]:
     """Plain sentences on results that no honest gradient would give (Athalye et al. 2018).
 
-    A stronger attack may by chance spare a few examples that a weaker one fools, so a difference
-    is told only where a one-sided sign test over the examples on which the two disagree finds it
-    significant at 5%.
+    A stronger attack may by chance leave a few examples correct that a weaker one does not, so a
+    difference is reported only where a one-sided sign test over the examples on which the two
+    disagree finds it significant at 5%.
 
     Args:
         attacks: the attacks that were run.
-        tally: outcomes of all examples under each.
+        counts: outcomes of all examples under each.
 
     Returns:
         Warnings, empty if nothing looks wrong.
     """
     budgets = {attack.name: attack.total_epsilon for attack in attacks}
-    return warnings_by_name(budgets, comparisons(attacks), tally)
+    return warnings_by_name(budgets, comparisons(attacks), counts)
 
 
 def comparisons(attacks: Sequence[GradientSignAttack]) -> list[list[str]]:
@@ -96,21 +96,21 @@ def comparisons(attacks: Sequence[GradientSignAttack]) -> list[list[str]]:
 
 
 def warnings_by_name(
-    budgets: Mapping[str, float], compared: Sequence[Sequence[str]], tally: Tally
+    budgets: Mapping[str, float], compared: Sequence[Sequence[str]], counts: OutcomeCounts
 ) -> list[str]:
     """What `masking_warnings` says, from names alone.
 
     Args:
         budgets: from the name of each attack to its largest perturbation.
         compared: as `comparisons` gives it.
-        tally: outcomes of all examples under each attack.
+        counts: outcomes of all examples under each attack.
     """
     warnings = []
     for name, budget in budgets.items():
-        warnings += _unmoved_warning(name, tally) if budget > 0 else []
+        warnings += _unmoved_warning(name, counts) if budget > 0 else []
         for stronger, weaker, reason in compared:
             if stronger == name:
-                warnings += _comparison_warning(stronger, weaker, reason, tally)
+                warnings += _comparison_warning(stronger, weaker, reason, counts)
     return warnings
 
 
@@ -144,7 +144,7 @@ def _why_stronger(stronger: GradientSignAttack, weaker: GradientSignAttack) -> s
     """Why one attack should leave no more accuracy than another, or None if it need not."""
     if stronger is weaker or stronger.total_epsilon < weaker.total_epsilon - 1e-9:
         return None
-    # What also weighs attention need not fool more the better it is descended.
+    # What also weighs attention need not succeed more often the better it is descended.
     if isinstance(stronger.objective, AttentionAugmented):
         return None
     if stronger.num_steps > 1 and weaker.num_steps == 1:
@@ -162,13 +162,15 @@ def _untargeted(attack: GradientSignAttack) -> Any:
     return attack.objective if attack.objective.name == "away_from_label" else None
 
 
-def _comparison_warning(stronger: str, weaker: str, reason: str, tally: Tally) -> list[str]:
-    spared = tally.outcomes(stronger) == ROBUST
-    spared_by_weaker = tally.outcomes(weaker) == ROBUST
-    only_weaker_fools = int(np.count_nonzero(spared & ~spared_by_weaker))
-    only_stronger_fools = int(np.count_nonzero(~spared & spared_by_weaker))
-    difference = only_weaker_fools - only_stronger_fools
-    if difference <= _SIGNIFICANT * math.sqrt(only_weaker_fools + only_stronger_fools):
+def _comparison_warning(
+    stronger: str, weaker: str, reason: str, counts: OutcomeCounts
+) -> list[str]:
+    spared = counts.outcomes(stronger) == ROBUST
+    spared_by_weaker = counts.outcomes(weaker) == ROBUST
+    only_weaker_succeeds = int(np.count_nonzero(spared & ~spared_by_weaker))
+    only_stronger_succeeds = int(np.count_nonzero(~spared & spared_by_weaker))
+    difference = only_weaker_succeeds - only_stronger_succeeds
+    if difference <= _SIGNIFICANT * math.sqrt(only_weaker_succeeds + only_stronger_succeeds):
         return []
     return [
         f"{stronger} {reason} yet leaves more accuracy ({spared.mean():.1%}) than "
@@ -178,13 +180,13 @@ def _comparison_warning(stronger: str, weaker: str, reason: str, tally: Tally) -
     ]
 
 
-def _unmoved_warning(attack: str, tally: Tally) -> list[str]:
-    unmoved = tally.unmoved(attack)
+def _unmoved_warning(attack: str, counts: OutcomeCounts) -> list[str]:
+    unmoved = counts.unmoved(attack)
     if unmoved == 0:
         return []
-    robust = np.count_nonzero(tally.outcomes(attack) == ROBUST)
+    robust = np.count_nonzero(counts.outcomes(attack) == ROBUST)
     return [
-        f"{attack} left {unmoved} of the {robust} images that withstood it exactly as they "
-        f"were: their gradient is zero, as with saturated losses or flat activations, or leads "
-        f"nowhere. They count as robust but were not really attacked."
+        f"{attack} left {unmoved} of the {robust} images that it did not misclassify exactly as "
+        f"they were: their gradient is zero, as with saturated losses or flat activations, or "
+        f"leads nowhere. They count as robust but were not really attacked."
     ]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import aad_tf
+from aad_tf._version import __version__
 from aad_tf.classifier import Classifier
 
 # SavedModel loaders leave this folder to whoever wrote the model.
@@ -65,7 +65,7 @@ def write_metadata(classifier: Classifier, directory: Path) -> None:
     files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
     metadata = {
         "format": FORMAT,
-        "aad_tf": aad_tf.__version__,
+        "aad_tf": __version__,
         "bounds": [float(bound) for bound in classifier.bounds],
         "num_classes": classifier.num_classes,
         "input_shape": list(classifier.input_shape),

@@ -1,1 +1,23 @@
 """What every evaluation writes, and the one reader of it."""
+
+from aad_tf.records.io import (
+    RECORD_KEYS,
+    make_record,
+    read_record_lines,
+    read_records,
+    read_summary,
+    record_line,
+    summary_path,
+    write_record_lines,
+)
+
+__all__ = [
+    "RECORD_KEYS",
+    "make_record",
+    "read_record_lines",
+    "read_records",
+    "read_summary",
+    "record_line",
+    "summary_path",
+    "write_record_lines",
+]

@@ -10,13 +10,14 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attacks import a3, fgsm, ifgsm, pgd, step_ll
-from aad_tf.attacks.steps import compiled_context, compiled_step
+from aad_tf.attacks.loop import compiled_context, compiled_iteration
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import AADModel
 from aad_tf.evaluation import evaluate_robustness
+from aad_tf.evaluation.example_log import OutcomeCounts
 from aad_tf.evaluation.pool import AttackPool
 from aad_tf.evaluation.summary import masking_warnings
-from aad_tf.evaluation.tally import Tally, make_record
+from aad_tf.records import make_record
 from tests.networks import random_images, small_network
 
 layers = keras.layers
@@ -93,7 +94,7 @@ def test_results_do_not_depend_on_batches(attack, success, classifier, examples)
         expected = records if expected is None else expected
         assert records == expected
     assert 0 < sum(record["success"] for record in records) < len(records)
-    for function in (compiled_step, compiled_context):
+    for function in (compiled_iteration, compiled_context):
         assert function(classifier, attack.objective).experimental_get_tracing_count() == 1
 
 
@@ -110,8 +111,9 @@ def test_every_slot_holds_the_area_of_its_own_image(classifier, examples):
     restarted = 0
     for _ in pool.run(drain=True):
         held = pool._slots["index"]
-        np.testing.assert_array_equal(pool._context[0], areas.numpy()[held])
-        np.testing.assert_array_equal(pool._origin, images[held])
+        active, _ = pool._active
+        np.testing.assert_array_equal(active.context[0], areas.numpy()[held])
+        np.testing.assert_array_equal(active.images, images[held])
         restarted += (pool._slots["restart"] > 0).sum()
     assert restarted > 0
 
@@ -121,7 +123,8 @@ def test_the_summary_says_sigma(classifier, examples):
     (entry,) = report.summary["attacks"]
     assert entry["attack"] == "a3(ifgsm,sigma=-1)"
     assert entry["threat_model"]["objective"] == "a3(away_from_label, sigma=-1)"
-    assert "sigma=-1.0" in report.summary["evaluated"]["attacks"]["a3(ifgsm,sigma=-1)"]
+    parameters = report.summary["evaluated"]["attacks"]["a3(ifgsm,sigma=-1)"]
+    assert parameters["objective"]["sigma"] == -1.0
 
 
 def test_another_sigma_is_another_evaluation(classifier, examples, tmp_path):
@@ -134,12 +137,12 @@ def test_another_sigma_is_another_evaluation(classifier, examples, tmp_path):
 
 def test_more_steps_of_a_mixed_aim_are_no_sign_of_masking():
     def warnings(one_step, three_steps):
-        tally = Tally([one_step.name, three_steps.name])
+        counts = OutcomeCounts([one_step.name, three_steps.name])
         for index in range(50):
             for attack, predicted in ((one_step, 1), (three_steps, 0)):
                 numbers = {"index": index, "label": 0, "clean_prediction": 0, "linf": 0.1}
-                tally.add(make_record(attack.name, adversarial_prediction=predicted, **numbers))
-        return masking_warnings([one_step, three_steps], tally)
+                counts.add(make_record(attack.name, adversarial_prediction=predicted, **numbers))
+        return masking_warnings([one_step, three_steps], counts)
 
     assert warnings(a3(fgsm(0.1), 10), a3(ifgsm(0.1), 10)) == []
     # PGD alone aims at the label only, so it should not do worse than an A3 step.

@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf.attacks import a3, fgsm, ifgsm, iter_ll, parse_attack, pgd, step_ll
+from aad_tf.attacks import a3, attack_to_dict, fgsm, ifgsm, iter_ll, parse_attack, pgd, step_ll
 from aad_tf.attacks.attention_augmented import AttentionAugmented
+from aad_tf.attacks.loop import (
+    Examples,
+    State,
+    compiled_context,
+    compiled_iteration,
+    iteration,
+)
 from aad_tf.attacks.objectives import AwayFromLabel, TowardsLeastLikely
-from aad_tf.attacks.steps import compiled_context, compiled_step, gradient_sign_step
 from aad_tf.attention import attention_area, grad_cam
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
@@ -156,7 +162,7 @@ def test_a_step_runs_the_network_once():
     before = layer.count
     context = objective.context(classifier, images, LABELS)
     assert layer.count == before + 1
-    gradient_sign_step(classifier, objective, images, images, LABELS, 0.1, 0.1, context)
+    iteration(classifier, objective, State(images), Examples(images, LABELS, context), 0.1, 0.1)
     assert layer.count == before + 2
 
 
@@ -169,17 +175,22 @@ def test_one_trace_whatever_the_batch_size_step_and_budget():
             a3(attack, 10.0).rounds(classifier, images, labels)
     objective = AttentionAugmented(AwayFromLabel(), 10.0)
     assert sorted(key[0] for key in classifier.compiled if isinstance(key, tuple)) == [
-        "gradient_sign_step",
+        "attack_iteration",
         "objective_context",
     ]
-    for function in (compiled_step, compiled_context):
+    for function in (compiled_iteration, compiled_context):
         assert function(classifier, objective).experimental_get_tracing_count() == 1
 
 
 def test_threat_models_name_loss_and_sigma():
-    model = a3(step_ll(4 / 255, num_steps=3), 10).threat_model()
+    attack = a3(step_ll(4 / 255, num_steps=3), 10)
+    model = attack.threat_model()
     plain = step_ll(4 / 255, num_steps=3).threat_model()
-    changed = {"attack": "a3(step_ll,sigma=10)", "objective": "a3(towards_least_likely, sigma=10)"}
+    changed = {
+        "attack": "a3(step_ll,sigma=10)",
+        "objective": "a3(towards_least_likely, sigma=10)",
+        "parameters": attack_to_dict(attack),
+    }
     assert model == {**plain, **changed}
     text = "a3(fgsm(4/255), -0.5, reduction='sum', threshold=0.2)"
     assert parse_attack(text).threat_model()["objective"] == (

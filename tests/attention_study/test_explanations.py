@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -106,3 +108,22 @@ def test_lime_settings_are_written_down_with_their_defaults(classifier):
     assert facts["scikit_image"].count(".") >= 1
     with pytest.raises(ValueError, match="Did you mean 'num_samples'"):
         Explainer(classifier, ATTACK, dataclasses.replace(options, lime={"samples": 60}), 2)
+
+
+def test_lime_without_scikit_image_says_how_to_install_it(classifier, tmp_path, monkeypatch):
+    def not_found(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", not_found)
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    options = dataclasses.replace(OPTIONS, methods=("lime",), lime={"num_samples": 20})
+    with pytest.raises(ImportError, match=r"pip install 'aad_tf\[lime\]'"):
+        study(classifier, tmp_path / "x.jsonl", options=options)
+    # Superpixels of one's own need no library: here four squares.
+    squares = np.kron([[0, 1], [2, 3]], np.ones((2, 2), int)).tolist()
+    options = dataclasses.replace(options, lime={"num_samples": 20, "segmentation": squares})
+    summary = study(classifier, tmp_path / "x.jsonl", options=options).summary
+    assert summary["study"]["lime"]["segmentation"] == squares
+    assert "scikit_image" not in summary["study"]["lime"]
+    record = json.loads((tmp_path / "x.jsonl").read_text().splitlines()[0])
+    assert record["maps"]["lime"]["segments"] == [4, 4, 4]

@@ -84,3 +84,9 @@ def test_options_must_be_facts_to_write_down():
         Options(lime={"segmentation": lambda image: image})
     with pytest.raises(ValueError, match="Did you mean 'grad_cam'"):
         Options(keep_maps=("gradcam",))
+
+
+@pytest.mark.parametrize("name", ["cells", "features"])
+def test_at_least_one_size_of_areas_is_needed(name):
+    with pytest.raises(ValueError, match=f"{name} is empty; give at least one number"):
+        Options(**{name: ()})

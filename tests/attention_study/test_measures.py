@@ -89,6 +89,14 @@ def test_components_do_not_touch_by_corners_nor_across_maps():
     np.testing.assert_array_equal(scatter.components(stack[2:3]), [0])
 
 
+def test_components_are_those_above_the_mean_of_the_map():
+    # Above zero all cells but one are one piece; above the mean, 13 / 9, the two corners of 5.
+    signed = np.array([[5.0, 0.5, -2.0], [0.5, 0.5, 0.5], [0.5, 0.5, 5.0]])
+    found = columns.map_columns(signed[None, None])
+    assert found["components"].tolist() == [[2]]
+    assert found["positive"].tolist() == [[pytest.approx(8 / 9)]]
+
+
 def test_rank_correlation_is_spearman_with_ties():
     generator = np.random.default_rng(3)
     first, second = generator.integers(0, 4, (2, 6, 3, 3)).astype(float)

@@ -14,7 +14,7 @@ import pytest
 from aad_tf import Classifier
 from aad_tf.attacks import parse_attack, step_ll
 from aad_tf.evaluation import journal_path
-from aad_tf.results import summary_path
+from aad_tf.records import summary_path
 from tests.attention_study.conftest import mean_network
 from tests.attention_study.studies import KilledError, kill_after, many, study
 

@@ -18,7 +18,7 @@ from aad_tf.attacks import step_ll
 from aad_tf.attention_study import Options, study_attention
 from aad_tf.attention_study.columns import decoded
 from aad_tf.attention_study.records import KEYS
-from aad_tf.results import read_record_lines
+from aad_tf.records import read_record_lines
 from tests.attention_study.conftest import batches_of
 
 OPTIONS = Options(cells=(4, 8), features=(2,), keep_maps=("grad_cam", "grad_cam_plus_plus"))

@@ -1,4 +1,4 @@
-"""eval.attention and eval.merge_attention as a user runs them: processes, kills, shards, errors."""
+"""eval.attention and eval.merge_attention as a user runs them: flags, kills, shards, errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import pytest
 from aad_tf import data
 from aad_tf.attention_study.records import KEYS
 from aad_tf.evaluation import journal_path
-from aad_tf.results import read_record_lines, read_summary
+from aad_tf.records import read_record_lines, read_summary
+from tests.binaries.many_runs import Run, run_many
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ("--dataset=digits", "--batch_size=20", "--attack=step_ll", "--epsilon=0.1", "--rounds=2")
@@ -58,15 +59,63 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+MISTAKES = {
+    "--epsilon=16": "Was 16/255",
+    "--attack=step_l": "Did you mean 'step_ll'",
+    "--attack=step_ll(epsilon=0.1)": "has its own size and rounds",
+    "--shard=3/2": "number/count",
+    "--shard=1/99": "18 shards at most",
+    "--weights=imagenet": "--weights belongs to --network",
+    "--methods=grad_cam,lyme": "Did you mean 'lime'",
+    "--network=inception_v3": "Give one of --model_dir, --keras_model and --network",
+    "--annotations=boxes.tgz": "annotations",
+    "--keras_model={tmp}/missing.keras": "missing.keras",
+    "--keras_model={tmp}/three.keras": "The network has 3 classes, digits has 10",
+    "--attention_layer=convv": "No layer is named 'convv'",
+}
+
+
 @pytest.fixture(scope="module")
-def whole(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the runs of this module write, with networks that do not belong there."""
+    directory = tmp_path_factory.mktemp("runs")
+    small_network(3).save(directory / "three.keras")
+    small_network(10).save(directory / "other.keras")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def runs(network: Path, directory: Path) -> dict[str, Run]:
+    """Runs of the binary one after the other in one process: by the flag that sets each apart.
+
+    The whole test split; its two halves, the second as worker 1 of a cluster; the first once more
+    with another network; and a mistake of each kind.
+    """
+    outputs = {
+        "whole": directory / "new" / "whole.jsonl.gz",
+        "--shard=1/2": directory / "by_hand.jsonl.gz",
+        "--shard=cluster": directory / "part.jsonl.gz",
+        f"--keras_model={directory}/other.keras": directory / "new" / "whole.jsonl.gz",
+        **{flag.format(tmp=directory): directory / "out" / "x.jsonl" for flag in MISTAKES},
+    }
+    commands = [
+        [f"--keras_model={network}", *FLAGS, f"--output={output}", *([flag] * (flag != "whole"))]
+        for flag, output in outputs.items()
+    ]
+    cluster = {"worker": ["host0:2222", "host1:2222"]}
+    worker = {"cluster": cluster, "task": {"type": "worker", "index": 1}}
+    found = run_many("eval.attention", commands, {"TF_CONFIG": json.dumps(worker)})
+    return dict(zip(outputs, found, strict=True))
+
+
+@pytest.fixture(scope="module")
+def whole(runs: dict[str, Run], directory: Path) -> Path:
     """Records of the whole test split from one run."""
-    output = tmp_path_factory.mktemp("whole") / "new" / "whole.jsonl.gz"
-    done = run(f"--keras_model={network}", *FLAGS, f"--output={output}")
-    assert done.returncode == 0, done.stderr
-    assert "360/360 (100%) images" in done.stderr
-    assert "360 images" in done.stdout and "0.2 = 51/255" in done.stdout
-    return output
+    done = runs["whole"]
+    assert done.code == 0, done.errors
+    assert "360/360 (100%) images" in done.errors
+    assert "360 images" in done.output and "0.2 = 51/255" in done.output
+    return directory / "new" / "whole.jsonl.gz"
 
 
 def test_records_and_summary(whole: Path) -> None:
@@ -93,22 +142,16 @@ def test_records_and_summary(whole: Path) -> None:
 
 
 def test_shards_run_apart_and_merge_into_the_same_file(
-    network: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, runs: dict[str, Run], directory: Path, tmp_path: Path
 ) -> None:
-    parts = [tmp_path / "by_hand.jsonl.gz", tmp_path / "part.2-of-2.jsonl.gz"]
-    cluster = {"worker": ["host0:2222", "host1:2222"]}
-    worker = {"cluster": cluster, "task": {"type": "worker", "index": 1}}
-    monkeypatch.setenv("TF_CONFIG", json.dumps(worker))
-    for shard, output in (("1/2", parts[0]), ("cluster", tmp_path / "part.jsonl.gz")):
-        flags = (*FLAGS, f"--shard={shard}", f"--output={output}")
-        done = run(f"--keras_model={network}", *flags)
-        assert done.returncode == 0, done.stderr
+    parts = [str(directory / name) for name in ("by_hand.jsonl.gz", "part.2-of-2.jsonl.gz")]
+    for flag in ("--shard=1/2", "--shard=cluster"):
+        assert runs[flag].code == 0, runs[flag].errors
     merged = tmp_path / "merged.jsonl.gz"
-    missing = run(f"--output={merged}", parts[1], module="eval.merge_attention")
-    assert missing.returncode == 2
-    assert missing.stderr.splitlines()[-1].startswith("error: Expected every shard")
-    done = run(f"--output={merged}", *parts, module="eval.merge_attention")
-    assert done.returncode == 0, done.stderr
+    flag = f"--output={merged}"
+    missing, done = run_many("eval.merge_attention", [[flag, parts[1]], [flag, *parts]])
+    assert missing.code == 2 and missing.errors.startswith("error: Expected every shard")
+    assert done.code == 0, done.errors
     assert merged.read_bytes() == whole.read_bytes()
 
 
@@ -149,41 +192,20 @@ def wait_for_records(process: subprocess.Popen, journal: Path, records: int) -> 
         time.sleep(0.005)
 
 
-def test_records_of_another_network_are_refused(whole: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.keras"
-    small_network(10).save(other)
-    before = whole.read_bytes()
-    done = run(f"--keras_model={other}", *FLAGS, f"--output={whole}")
-    assert done.returncode == 2
-    assert "belongs to another evaluation, which differs in weights" in done.stderr
-    assert whole.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (["--epsilon=16"], "Was 16/255"),
-        (["--attack=step_l"], "Did you mean 'step_ll'"),
-        (["--attack=step_ll(epsilon=0.1)"], "has its own size and rounds"),
-        (["--shard=3/2"], "number/count"),
-        (["--shard=1/99"], "18 shards at most"),
-        (["--weights=imagenet"], "--weights belongs to --network"),
-        (["--methods=grad_cam,lyme"], "Did you mean 'lime'"),
-        (["--network=inception_v3"], "Give one of --model_dir, --keras_model and --network"),
-        (["--annotations=boxes.tgz"], "annotations"),
-        (["--keras_model={tmp}/missing.keras"], "missing.keras"),
-        (["--keras_model={tmp}/three.keras"], "The network has 3 classes, digits has 10"),
-        (["--attention_layer=convv"], "No layer is named 'convv'"),
-    ],
-)
-def test_mistakes_end_in_one_line(
-    network: Path, tmp_path: Path, changes: list[str], message: str
+def test_records_of_another_network_are_refused(
+    whole: Path, runs: dict[str, Run], directory: Path
 ) -> None:
-    small_network(3).save(tmp_path / "three.keras")
-    output = tmp_path / "out" / "x.jsonl"
-    flags = [*FLAGS, *(change.format(tmp=tmp_path) for change in changes)]
-    done = run(f"--keras_model={network}", f"--output={output}", *flags)
-    assert done.returncode == 2, done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("error: ") and message in last
-    assert not output.exists() and "Traceback" not in done.stderr
+    done = runs[f"--keras_model={directory}/other.keras"]
+    assert done.code == 2
+    assert "belongs to another evaluation, which differs in weights" in done.errors
+    assert len(list(read_record_lines(whole, KEYS))) == 360
+
+
+@pytest.mark.parametrize("flag", MISTAKES)
+def test_mistakes_end_in_one_line(runs: dict[str, Run], directory: Path, flag: str) -> None:
+    done = runs[flag.format(tmp=directory)]
+    assert done.code == 2, done.errors
+    last = done.errors.splitlines()[-1]
+    assert last.startswith("error: ") and MISTAKES[flag] in last
+    assert "Traceback" not in done.errors
+    assert not (directory / "out" / "x.jsonl").exists()

@@ -11,7 +11,7 @@ import pytest
 
 from aad_tf import models
 from aad_tf.attention_study.records import KEYS
-from aad_tf.results import read_record_lines, read_summary
+from aad_tf.records import read_record_lines, read_summary
 from tests.data.imagenet.annotated_images import WNIDS, official, pack, write_images, xml
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ import pytest
 from aad_tf import configs, data, export, model_directory
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import journal_path
-from aad_tf.results import read_records, read_summary
+from aad_tf.records import read_records, read_summary
 from tests.binaries.many_runs import run_many
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -30,6 +30,13 @@ def test_a_keras_model_and_extra_entries_of_a_data_set_are_taken(random_network,
     )
 
 
+def test_attacks_are_taken_as_text_too(random_network, random_examples):
+    data = [part[:5] for part in random_examples]
+    for text in ("fgsm(epsilon=0.1)", ["fgsm(epsilon=0.1)"]):
+        report = evaluate_robustness(random_network, data, text)
+        assert report.summary["attacks"][0]["threat_model"]["epsilon"] == 0.1
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -41,7 +48,7 @@ def test_a_keras_model_and_extra_entries_of_a_data_set_are_taken(random_network,
         ({"labels": lambda y: np.eye(5)[y]}, ValueError, "For one-hot labels pass tf.argmax"),
         ({"labels": lambda y: y + 5}, ValueError, r"must lie in \[0, 5\)"),
         ({"labels": lambda y: y.astype(float)}, TypeError, "must be integers"),
-        ({"labels": lambda y: y[:-1]}, ValueError, "one entry an example"),
+        ({"labels": lambda y: y[:-1]}, ValueError, "one entry per example"),
         ({"images": lambda x: x[:0], "labels": lambda y: y[:0]}, ValueError, "data set is empty"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
         ({"success": "first"}, ValueError, "success must be one of any_iterate, last_iterate"),
@@ -51,7 +58,12 @@ def test_a_keras_model_and_extra_entries_of_a_data_set_are_taken(random_network,
             ValueError,
             r"attacks holds fgsm\(epsilon=0.1\) more than once",
         ),
-        ({"attacks": ["fgsm"]}, TypeError, "must be GradientSignAttack objects, got 'fgsm'"),
+        (
+            {"attacks": [0.1]},
+            TypeError,
+            r"such as aad_tf.attacks.fgsm\(0.1\), or their text.*got 0.1",
+        ),
+        ({"attacks": ["fgsm"]}, ValueError, "Expected an attack like"),
         ({"dataset": 3}, TypeError, "tf.data.Dataset of .* or a pair of arrays"),
         ({"classifier": "model"}, TypeError, "must be a keras.Model"),
     ],

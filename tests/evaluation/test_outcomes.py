@@ -23,25 +23,25 @@ def test_any_iterate_never_leaves_more_than_the_last_iterate(name, random_networ
         evaluate_robustness(random_network, random_examples, attack, success=rule)
         for rule in ("any_iterate", "last_iterate")
     )
-    fooled_last = {key for key, record in outcomes(last).items() if record["success"]}
-    fooled_ever = {key for key, record in outcomes(worst).items() if record["success"]}
-    assert fooled_last <= fooled_ever
+    missed_last = {key for key, record in outcomes(last).items() if record["success"]}
+    missed_ever = {key for key, record in outcomes(worst).items() if record["success"]}
+    assert missed_last <= missed_ever
 
 
-def test_restarts_only_add_fooled_examples(random_network, random_examples):
-    fooled = []
+def test_restarts_only_add_misclassified_examples(random_network, random_examples):
+    missed = []
     for restarts in (1, 2, 4):
         attack = dataclasses.replace(RESTARTED, restarts=restarts)
         report = evaluate_robustness(
-            random_network, random_examples, attack, success="last_iterate"
+            random_network, random_examples, attack, success="last_iterate", seed=6
         )
         records = list(report.records())
-        fooled.append({record["index"] for record in records if record["success"]})
+        missed.append({record["index"] for record in records if record["success"]})
         assert max(record["restart"] for record in records) == restarts - 1
         survivors = [record for record in records if not record["success"]]
         assert {record["restart"] for record in survivors} == {restarts - 1}
-    assert fooled[0] <= fooled[1] <= fooled[2]
-    assert fooled[0] != fooled[2]
+    assert missed[0] <= missed[1] <= missed[2]
+    assert missed[0] != missed[2]
 
 
 @pytest.mark.parametrize("success", ["any_iterate", "last_iterate"])

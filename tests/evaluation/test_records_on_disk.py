@@ -13,7 +13,7 @@ import tensorflow as tf
 from aad_tf.attacks import fgsm, parse_attack
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import Progress, evaluate_robustness, journal_path
-from aad_tf.results import read_records, read_summary
+from aad_tf.records import read_records, read_summary
 from tests.evaluation.attacked_networks import PRESETS, RESTARTED
 
 

@@ -20,8 +20,8 @@ from aad_tf.evaluation import (
     shard_output,
     shard_range,
 )
-from aad_tf.evaluation.tally import Tally, make_record
-from aad_tf.results import read_summary
+from aad_tf.evaluation.example_log import OutcomeCounts
+from aad_tf.records import make_record, read_summary
 from tests.evaluation.attacked_networks import gray_images, island_classifier
 from tests.evaluation.parts import ATTACKS, all_parts, evaluate_part
 from tests.networks import linear_network
@@ -100,7 +100,7 @@ def test_warnings_speak_of_all_examples(tmp_path):
     arrays = (gray_images([0.2, 0.8] * 4), np.array([0, 1] * 4))
     parts = all_parts(saturated, arrays, 2, tmp_path / "y.jsonl", attacks=[fgsm(0.4)])
     (warning,) = merge_shards(parts, tmp_path / "merged.jsonl")["warnings"]
-    assert "fgsm left 8 of the 8 images that withstood it exactly as they were" in warning
+    assert "fgsm left 8 of the 8 images that it did not misclassify exactly as they" in warning
 
 
 def test_seconds_and_images_of_all_parts_are_added(network, examples, tmp_path):
@@ -157,11 +157,11 @@ def test_files_of_shards_are_named_by_their_number():
     assert shard_output("x", (1, 2)) == Path("x.1-of-2")
 
 
-def test_a_tally_counts_from_the_first_example():
-    tally = Tally(["a"], 10)
+def test_outcomes_are_counted_from_the_first_example():
+    counts = OutcomeCounts(["a"], 10)
     record = make_record("a", index=12, label=1, clean_prediction=1, adversarial_prediction=0)
-    tally.add(record)
-    assert tally.outcomes("a").tolist() == [0, 0, 2]
-    assert tally.missing("a", 11, 3).tolist() == [True, False, True]
+    counts.add(record)
+    assert counts.outcomes("a").tolist() == [0, 0, 2]
+    assert counts.missing("a", 11, 3).tolist() == [True, False, True]
     with pytest.raises(ValueError, match="Example 9 lies before example 10"):
-        tally.add({**record, "index": 9})
+        counts.add({**record, "index": 9})

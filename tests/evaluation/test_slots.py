@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from aad_tf.attacks import pgd
-from aad_tf.attacks.steps import compiled_step
+from aad_tf.attacks.loop import compiled_iteration
 from aad_tf.evaluation import Progress, evaluate_robustness
 from tests.evaluation.attacked_networks import PRESETS
 
@@ -15,7 +15,7 @@ def test_one_trace_whatever_the_batch_sizes(random_network, random_examples):
     for batch_size in (1, 9, 60):
         dataset = tf.data.Dataset.from_tensor_slices(random_examples).batch(batch_size + 3)
         evaluate_robustness(random_network, dataset, attack, batch_size=batch_size)
-    step = compiled_step(random_network, attack.objective)
+    step = compiled_iteration(random_network, attack.objective)
     assert step.experimental_get_tracing_count() == 1
     assert random_network.compiled["logits"].experimental_get_tracing_count() == 1
 

@@ -74,7 +74,7 @@ def test_saturated_losses_are_reported_as_masking():
     report = evaluate_robustness(brightness_classifier(scale=1e5), data, [fgsm(0.4)])
     assert report.robust_accuracy("fgsm") == 1.0
     (warning,) = report.summary["warnings"]
-    assert "fgsm left 2 of the 2 images that withstood it exactly as they were" in warning
+    assert "fgsm left 2 of the 2 images that it did not misclassify exactly as they" in warning
 
 
 def test_an_honest_network_gets_no_warning():
@@ -93,5 +93,7 @@ def test_the_printed_table_holds_accuracies_and_warnings():
     assert head.split()[:4] == ["attack", "budget", "robust", "accuracy"]
     assert row.split()[:3] == ["fgsm", "0.15", "50.00%"]
     assert "75.00%" in row and row.index("50.00%") == head.index("robust")
-    assert rule.endswith("an example is fooled if any iterate (or random start) is misclassified.")
+    assert rule.endswith(
+        "an example is not robust if any iterate (or random start) is misclassified."
+    )
     assert warning == "Warning: Look closer."

@@ -26,12 +26,12 @@ class Progress(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Pairs a second in this run."""
+        """Pairs per second in this run."""
         return (self.done - self.reused) / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds to the end, or None if it cannot be told."""
+        """Estimated seconds to the end, or None if it is not known."""
         if self.total is None or self.rate == 0:
             return None
         return (self.total - self.done) / self.rate

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from aad_tf.checks import check_count
-from aad_tf.evaluation.journal import check_same_evaluation
 from aad_tf.provenance import provenance
-from aad_tf.results import PathLike, check_writable, summary_path
+from aad_tf.records.io import summary_path
+from aad_tf.records.journal import check_same_evaluation
+from aad_tf.utils.files import PathLike, check_writable
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Part:
         path: its file of records.
         summary: what lies beside it.
         shard: (number, count), or None if it is no part but the whole.
-        first: place of its first example in the data set.
-        stop: the place behind its last one.
+        first: index of its first example in the data set.
+        stop: the index after its last one.
         identity: what must be the same in all parts.
     """
 
@@ -62,7 +63,7 @@ def shard_range(num_examples: int, batch_size: int, number: int, count: int) -> 
         count: how many parts.
 
     Returns:
-        First example, and the one behind the last.
+        First example, and the one after the last.
 
     Raises:
         ValueError: more parts than batches.
@@ -99,7 +100,7 @@ def shard_facts(first_index: int, shard: tuple[int, int] | None) -> dict[str, An
 
     Raises:
         TypeError: not integers.
-        ValueError: a negative place, a part that does not exist.
+        ValueError: a negative index, a part that does not exist.
     """
     check_count(first_index, "first_index", least=0)
     facts: dict[str, Any] = {"first_index": int(first_index)} if first_index else {}
@@ -114,7 +115,7 @@ def shard_facts(first_index: int, shard: tuple[int, int] | None) -> dict[str, An
 def read_parts(
     paths: Sequence[PathLike], output: PathLike, read: Callable[[PathLike], Part], what: str
 ) -> list[Part]:
-    """Reads the parts to be joined, by their place in the data set.
+    """Reads the parts to be joined, in the order of the data set.
 
     Args:
         paths: files of records, in any order.

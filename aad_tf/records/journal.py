@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import gzip
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aad_tf.results import PathLike, write_atomically
+from aad_tf.records.io import record_line
+from aad_tf.utils.files import PathLike
 
 _HEADER_START = b'{"fingerprint":'
 
@@ -76,7 +75,7 @@ class Journal:
             offset += len(line)
 
     def lines_at(self, offsets: Iterable[int]) -> Iterator[bytes]:
-        """The lines that start at given places."""
+        """The lines that start at given offsets."""
         for offset in offsets:
             self._file.seek(offset)
             yield self._file.readline()
@@ -88,7 +87,7 @@ class Journal:
         yield from self._file
 
     def truncate(self, offset: int) -> None:
-        """Drops what starts at a place and everything behind it."""
+        """Drops what starts at an offset and everything after it."""
         self._file.truncate(offset)
 
     def remove(self) -> None:
@@ -160,19 +159,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def record_line(record: Mapping[str, Any]) -> bytes:
-    """A record as one line of a file of records."""
-    return json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-
-
-def write_record_lines(path: PathLike, lines: Iterable[bytes]) -> None:
-    """Writes lines of records atomically; compressed, the same records give the same bytes."""
-    with write_atomically(path) as file:
-        if not os.fspath(path).endswith(".gz"):
-            file.writelines(lines)
-            return
-        # Without name and time in the header, which would differ between equal results.
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed:
-            compressed.writelines(lines)

@@ -1,0 +1,365 @@
+"""The one attack loop: an iteration, the loop over iterations, random starts and restarts.
+
+Direct calls of an attack, training (`..._in_graph`), the pool of `aad_tf.evaluation` and the passes
+of `aad_tf.attention_study` all take their iterations, starts and restarts from here. What an attack
+knows of an example stands in two structures whose tensors have one entry per example, so that
+examples can be taken out, put in and run side by side at different iterations:
+
+- `Examples`: what stays constant, the original image above all;
+- `State`: what an iteration changes, the image under attack above all. An attack that adapts its
+  step size or keeps a momentum carries them in `State.memory`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from aad_tf.attacks.objectives import AnyObjective, ContextObjective
+from aad_tf.classifier import Classifier
+from aad_tf.ops import project_linf
+from aad_tf.types import Bounds
+
+# Up to here a graph spells the iterations out; beyond, a loop keeps it small.
+_UNROLLED = 10
+# Of Threefry-2x32.
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+class Examples(NamedTuple):
+    """What an attack is given of each example, constant while it runs.
+
+    Attributes:
+        images: `[batch, H, W, C]`, the original images: centres of the balls.
+        labels: int32 `[batch]`, true labels.
+        context: what the objective needs of the original images; see `objective_context`.
+    """
+
+    images: Any
+    labels: Any
+    context: tuple[Any, ...] = ()
+
+
+class State(NamedTuple):
+    """What an iteration changes.
+
+    Attributes:
+        images: `[batch, H, W, C]`, the images under attack.
+        memory: tensors `[batch, ...]` that an attack carries from one iteration to the next;
+            gradient-sign attacks need none.
+    """
+
+    images: Any
+    memory: tuple[Any, ...] = ()
+
+
+Iteration = Callable[[State], State]
+
+
+def iteration(
+    classifier: Classifier,
+    objective: AnyObjective,
+    state: State,
+    examples: Examples,
+    step_size: Any,
+    epsilon: Any,
+) -> tuple[State, tf.Tensor]:
+    """One iteration: the objective's gradient, a signed step, the projection.
+
+    Args:
+        classifier: the network under attack.
+        objective: what is descended.
+        state: where the gradient is taken.
+        examples: of the same batch.
+        step_size: scalar, in the unit of the images.
+        epsilon: scalar, radius of the l-inf ball; infinity keeps the pixel range only.
+
+    Returns:
+        The next state, and the logits at `state.images`.
+
+    [AAD Eq. 3], [Agrawal Eqs. 1, 2]
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(state.images)
+        values, logits = objective(classifier, state.images, examples.labels, *examples.context)
+    gradient = tape.gradient(values, state.images)
+    moved = signed_step(
+        state.images, gradient, examples.images, step_size, epsilon, classifier.bounds
+    )
+    return state._replace(images=moved), logits
+
+
+def signed_step(
+    images: tf.Tensor,
+    gradient: tf.Tensor,
+    origin: tf.Tensor,
+    step_size: Any,
+    epsilon: Any,
+    bounds: Bounds,
+) -> tf.Tensor:
+    """Images after a step against the gradient's sign, projected; gradients stop here."""
+    moved = images - tf.cast(step_size, images.dtype) * tf.sign(gradient)
+    projected = project_linf(moved, origin, epsilon, bounds)
+    # Gradients of networks of open size come without a static shape.
+    return tf.stop_gradient(tf.ensure_shape(projected, images.shape))
+
+
+def last_state(iterate: Iteration, state: State, num_steps: int) -> State:
+    """The state after `num_steps` iterations, op by op or inside a graph.
+
+    Args:
+        iterate: one iteration, from state to state.
+        state: where the loop begins.
+        num_steps: number of iterations.
+    """
+    if tf.executing_eagerly() or num_steps <= _UNROLLED:
+        for _ in range(num_steps):
+            state = iterate(state)
+        return state
+    _, state = tf.while_loop(
+        lambda number, state: number < num_steps,
+        lambda number, state: (number + 1, _shaped_like(iterate(state), state)),
+        (0, state),
+        parallel_iterations=1,
+    )
+    return state
+
+
+def all_images(iterate: Iteration, state: State, num_steps: int) -> tf.Tensor:
+    """Images after every iteration, `[num_steps, batch, H, W, C]`; see `last_state`."""
+    if tf.executing_eagerly() or num_steps <= _UNROLLED:
+        images = []
+        for _ in range(num_steps):
+            state = iterate(state)
+            images.append(state.images)
+        return tf.stack(images)
+
+    def body(number: tf.Tensor, state: State, images: tf.TensorArray) -> tuple:
+        state = _shaped_like(iterate(state), state)
+        return number + 1, state, images.write(number, state.images)
+
+    array = tf.TensorArray(state.images.dtype, size=num_steps, element_shape=state.images.shape)
+    loop = tf.while_loop(
+        lambda number, state, images: number < num_steps,
+        body,
+        (0, state, array),
+        parallel_iterations=1,
+    )
+    return loop[2].stack()
+
+
+def _shaped_like(state: State, before: State) -> State:
+    return tf.nest.map_structure(lambda new, old: tf.ensure_shape(new, old.shape), state, before)
+
+
+def starts_again(misclassified: Any, restart: Any, restarts: int) -> Any:
+    """The rule of restarts: who is still classified correctly starts again, as long as it may.
+
+    So of every example the first restart that ends misclassified is kept, or the last one.
+
+    Args:
+        misclassified: bool `[batch]`, at the end of a restart.
+        restart: number of that restart, from 0; an integer or `[batch]`.
+        restarts: how many an attack has.
+
+    Returns:
+        bool `[batch]`.
+    """
+    return ~misclassified & (restart + 1 < restarts)
+
+
+def first_success(
+    run: Callable[[int], tf.Tensor],
+    misclassified: Callable[[tf.Tensor], tf.Tensor],
+    restarts: int,
+) -> tf.Tensor:
+    """Runs all restarts of a batch and keeps one of each example; see `starts_again`.
+
+    Args:
+        run: from the number of a restart to images `[..., batch, H, W, C]`.
+        misclassified: from such images to bool `[batch]`.
+        restarts: how many.
+    """
+    kept = run(0)
+    for restart in range(restarts - 1):
+        again = starts_again(misclassified(kept), restart, restarts)
+        chosen = tf.where(again[:, tf.newaxis, tf.newaxis, tf.newaxis], run(restart + 1), kept)
+        kept = tf.ensure_shape(chosen, kept.shape)
+    return kept
+
+
+def random_starts(
+    images: Any, epsilon: float, bounds: Bounds, seed: Any, indices: Any, restarts: Any
+) -> tf.Tensor:
+    """Uniform points of the l-inf balls around images, within the pixel range.
+
+    Args:
+        images: `[batch, H, W, C]`, the original images.
+        epsilon: radius of the balls.
+        bounds: pixel range.
+        seed: an integer, or int32 `[2]`.
+        indices: int `[batch]`; see `unit_noise`.
+        restarts: int, or int `[batch]`.
+
+    Returns:
+        Tensor like `images`.
+    """
+    images = tf.convert_to_tensor(images)
+    known = images.shape[1:].is_fully_defined()
+    shape = tuple(images.shape[1:]) if known else tf.shape(images)[1:]
+    noise = tf.cast(unit_noise(seed, indices, restarts, shape), images.dtype)
+    starts = tf.clip_by_value(images + tf.cast(epsilon, images.dtype) * noise, *bounds)
+    return tf.ensure_shape(starts, images.shape)
+
+
+def unit_noise(seed: Any, indices: Any, restarts: Any, shape: Any) -> tf.Tensor:
+    """Uniform noise that depends on the seed, the example and the restart alone.
+
+    Neither the batch nor the order of examples changes it, nor whether it is drawn op by op or in
+    a graph, so training, a direct call and an evaluation begin at the same points. The bits are
+    those of Threefry-2x32 with 20 rounds (Salmon et al. 2011), whose stream is fixed.
+
+    Args:
+        seed: any integer, or int32 `[2]`, of which an integer is `[seed, 0]`.
+        indices: int `[batch]`: index of each example in its data set; in training in its batch.
+        restarts: int or int `[batch]`: number of the restart, from 0.
+        shape: of one example, integers; inside a graph it may be a tensor.
+
+    Returns:
+        float32 `[batch, *shape]` in [-1, 1), multiples of 2**-23.
+
+    Example:
+        >>> unit_noise(seed=0, indices=[3, 7], restarts=0, shape=(28, 28, 1)).shape
+        TensorShape([2, 28, 28, 1])
+    """
+    if not tf.is_tensor(seed):
+        words = [int(seed) & 0xFFFFFFFF, int(seed) >> 32 & 0xFFFFFFFF]
+        seed = tf.constant(np.array(words, np.uint32).view(np.int32))
+    indices = tf.cast(indices, tf.int32)
+    restarts = tf.broadcast_to(tf.cast(restarts, tf.int32), tf.shape(indices))
+    draw = _compiled_noise(shape) if tf.executing_eagerly() else functools.partial(_noise, shape)
+    return draw(tf.cast(seed, tf.int32), indices, restarts)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled_noise(shape: tuple[int, ...]) -> Callable[..., tf.Tensor]:
+    numbers = tf.TensorSpec((None,), tf.int32)
+    return tf.function(
+        functools.partial(_noise, shape),
+        input_signature=[tf.TensorSpec((2,), tf.int32), numbers, numbers],
+        autograph=False,
+    )
+
+
+def _noise(shape: Any, seed: tf.Tensor, indices: tf.Tensor, restarts: tf.Tensor) -> tf.Tensor:
+    size = tf.reduce_prod(shape)
+    first, second, index, restart = (
+        tf.bitcast(each, tf.uint32) for each in (*tf.unstack(seed), indices, restarts)
+    )
+    keys = _threefry((first, second), (index, restart))
+    counter = tf.bitcast(tf.range((size + 1) // 2), tf.uint32)[tf.newaxis]
+    keys = tuple(each[:, tf.newaxis] for each in keys)
+    words = _threefry(keys, (counter, tf.zeros_like(counter)))
+    bits = tf.bitwise.right_shift(tf.concat(words, axis=1)[:, :size], tf.constant(8, tf.uint32))
+    # 24 bits, which float32 holds exactly.
+    unit = tf.cast(tf.cast(bits, tf.int32), tf.float32) * 2.0**-23 - 1.0
+    return tf.reshape(unit, tf.concat([[-1], shape], axis=0))
+
+
+def _threefry(
+    key: tuple[tf.Tensor, tf.Tensor], counter: tuple[tf.Tensor, tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Threefry-2x32-20: two words of pseudorandom bits for each counter under each key, uint32."""
+    xor = tf.bitwise.bitwise_xor
+    keys = (*key, xor(xor(*key), tf.constant(_PARITY, tf.uint32)))
+    one, two = counter[0] + keys[0], counter[1] + keys[1]
+    for block in range(5):
+        for rotation in _ROTATIONS[block % 2]:
+            one = one + two
+            two = xor(_rotated(two, rotation), one)
+        one = one + keys[(block + 1) % 3]
+        two = two + keys[(block + 2) % 3] + tf.constant(block + 1, tf.uint32)
+    return one, two
+
+
+def _rotated(words: tf.Tensor, bits: int) -> tf.Tensor:
+    left = tf.bitwise.left_shift(words, tf.constant(bits, tf.uint32))
+    return tf.bitwise.bitwise_or(
+        left, tf.bitwise.right_shift(words, tf.constant(32 - bits, tf.uint32))
+    )
+
+
+def objective_context(
+    classifier: Classifier, objective: AnyObjective, images: tf.Tensor, labels: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
+    """What an objective needs to know of the original images, computed once per attack.
+
+    Args:
+        classifier: the network under attack.
+        objective: what is descended.
+        images: `[batch, H, W, C]`, original images.
+        labels: int32 `[batch]`, true labels.
+
+    Returns:
+        Tensors with one entry per example; empty for objectives without `context`.
+    """
+    if not isinstance(objective, ContextObjective):
+        return ()
+    return tuple(objective.context(classifier, images, labels))
+
+
+def compiled_context(
+    classifier: Classifier, objective: AnyObjective
+) -> Callable[[Any, Any], tuple[tf.Tensor, ...]]:
+    """The compiled `objective_context` of a pair: from images and labels, in one trace."""
+    if not isinstance(objective, ContextObjective):
+        return lambda images, labels: ()
+    return _compiled(
+        classifier,
+        ("objective_context", objective),
+        lambda images, labels: objective_context(classifier, objective, images, labels),
+        [classifier.image_spec, tf.TensorSpec((None,), tf.int32)],
+    )
+
+
+def compiled_iteration(classifier: Classifier, objective: AnyObjective) -> Any:
+    """The compiled `iteration` of a pair: one trace, whatever batch, step size and budget.
+
+    Returns:
+        A function of a `State`, `Examples`, step size and budget to the next state and logits.
+    """
+    scalar = tf.TensorSpec((), classifier.dtype)
+    return _compiled(
+        classifier,
+        ("attack_iteration", objective),
+        lambda *arguments: iteration(classifier, objective, *arguments),
+        [State(classifier.image_spec), examples_spec(classifier, objective), scalar, scalar],
+    )
+
+
+def examples_spec(classifier: Classifier, objective: AnyObjective) -> Examples:
+    """The signature of `Examples` of any batch."""
+    labels = tf.TensorSpec((None,), tf.int32)
+    if not isinstance(objective, ContextObjective):
+        return Examples(classifier.image_spec, labels)
+    function: Any = compiled_context(classifier, objective)
+    outputs = function.get_concrete_function().structured_outputs
+    context = tuple(tf.TensorSpec(output.shape, output.dtype) for output in outputs)
+    return Examples(classifier.image_spec, labels, context)
+
+
+def _compiled(
+    classifier: Classifier, key: tuple, function: Callable[..., Any], signature: list[Any]
+) -> Any:
+    found = classifier.compiled.get(key)
+    if found is None:
+        found = tf.function(function, input_signature=signature, autograph=False)
+        # Traced at once: TensorFlow takes first calls of many functions for retracing.
+        found.get_concrete_function()
+        classifier.compiled[key] = found
+    return found

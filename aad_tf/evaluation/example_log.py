@@ -1,0 +1,153 @@
+"""What became of each example: its records, in memory or in a journal, and one byte to count by."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aad_tf.records.io import RECORD_KEYS, write_record_lines
+from aad_tf.records.journal import Journal, journal_path
+
+MISSING, ROBUST, MISCLASSIFIED, CLEAN_MISTAKE = range(4)
+
+
+class OutcomeCounts:
+    """What is known of each (attack, example), one byte each.
+
+    Args:
+        attacks: names of the attacks.
+        first_index: index of the first example; of a part of a data set, where it begins.
+
+    Attributes:
+        attacks: names of the attacks.
+    """
+
+    def __init__(self, attacks: Sequence[str], first_index: int = 0) -> None:
+        self.attacks = tuple(attacks)
+        self._first_index = first_index
+        self._outcomes = {attack: bytearray() for attack in attacks}
+        self._unmoved = dict.fromkeys(attacks, 0)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Counts a record.
+
+        Raises:
+            ValueError: its example lies before the first one.
+        """
+        outcomes = self._outcomes[record["attack"]]
+        position = record["index"] - self._first_index
+        if position < 0:
+            raise ValueError(
+                f"Example {record['index']} lies before example {self._first_index}, the first "
+                f"one of this part. Delete its records to start over."
+            )
+        if position >= len(outcomes):
+            outcomes.extend(bytes(position + 1 - len(outcomes)))
+        attacked = MISCLASSIFIED if record["success"] else ROBUST
+        outcomes[position] = CLEAN_MISTAKE if record["clean_mistake"] else attacked
+        self._unmoved[record["attack"]] += not record["success"] and record["linf"] == 0
+
+    def outcomes(self, attack: str) -> np.ndarray:
+        """MISSING, ROBUST, MISCLASSIFIED or CLEAN_MISTAKE of each example, uint8 `[examples]`."""
+        return np.frombuffer(bytes(self._outcomes[attack]), np.uint8)
+
+    def unmoved(self, attack: str) -> int:
+        """How many examples stayed correct because the attack left them as they were."""
+        return self._unmoved[attack]
+
+    def missing(self, attack: str, start: int, count: int) -> np.ndarray:
+        """Which of `count` examples from `start` on have no outcome yet, bool `[count]`."""
+        position = start - self._first_index
+        known = self._outcomes[attack][position : position + count]
+        return np.frombuffer(bytes(known.ljust(count, bytes([MISSING]))), np.uint8) == MISSING
+
+    def __len__(self) -> int:
+        return sum(len(outcomes) - outcomes.count(MISSING) for outcomes in self._outcomes.values())
+
+
+class ExampleLog:
+    """Records of a running evaluation: in memory, or in a journal that survives a kill.
+
+    Args:
+        attacks: names of the attacks.
+        first_index: index of the first example in the data set.
+        output: where sorted records will go, with the journal in `<output>.partial`, which an
+            interrupted evaluation is resumed from; None keeps records in memory.
+        fingerprint: what is evaluated, as JSON can hold it; for a journal.
+
+    Attributes:
+        counts: the outcomes of all records so far.
+        output: as given.
+
+    Raises:
+        ValueError: the journal belongs to another evaluation, is damaged, or in use.
+        OSError: it cannot be written.
+    """
+
+    def __init__(
+        self,
+        attacks: Sequence[str],
+        first_index: int = 0,
+        output: Path | None = None,
+        fingerprint: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.counts = OutcomeCounts(attacks, first_index)
+        self.output = output
+        self._records: list[dict[str, Any]] = []
+        self._journal = None
+        if output is None:
+            return
+        self._journal = Journal(journal_path(output), fingerprint or {}, _is_record)
+        try:
+            for _, record in self._journal.entries():
+                self.counts.add(record)
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def append(self, records: Iterable[dict[str, Any]]) -> None:
+        """Adds records in any order; those of a journal are handed to the operating system."""
+        records = list(records)
+        if self._journal is None:
+            self._records += records
+        else:
+            self._journal.append(records)
+        for record in records:
+            self.counts.add(record)
+
+    def sorted_records(self) -> list[dict[str, Any]]:
+        """The records in memory by attack, in the order of the attacks, and index."""
+        order = {attack: number for number, attack in enumerate(self.counts.attacks)}
+        return sorted(self._records, key=lambda r: (order[r["attack"]], r["index"]))
+
+    def write_sorted(self) -> None:
+        """Writes the journal's records to the output by attack and index; deletes no journal."""
+        if self._journal is None or self.output is None:
+            raise ValueError("These records are in memory: there is no output to write them to.")
+        attacks, indices, offsets = array("q"), array("q"), array("q")
+        order = {attack: number for number, attack in enumerate(self.counts.attacks)}
+        for offset, record in self._journal.entries():
+            attacks.append(order[record["attack"]])
+            indices.append(record["index"])
+            offsets.append(offset)
+        sequence = np.lexsort((indices, attacks))
+        lines = self._journal.lines_at(offsets[i] for i in sequence)
+        write_record_lines(self.output, lines)
+
+    def remove(self) -> None:
+        """Deletes the journal, which is no longer needed."""
+        if self._journal is not None:
+            self._journal.remove()
+
+    def close(self) -> None:
+        """Closes the journal; it stays for a later run unless removed."""
+        if self._journal is not None:
+            self._journal.close()
+
+
+def _is_record(record: Mapping[str, Any]) -> bool:
+    return record.keys() == set(RECORD_KEYS)

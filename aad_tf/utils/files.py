@@ -1,0 +1,76 @@
+"""Files that are there whole or not at all, and whether a file can be written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from aad_tf.provenance import without_absolute_paths
+
+PathLike = str | os.PathLike[str]
+
+
+def write_json_atomically(path: PathLike, data: Any) -> None:
+    """Writes JSON so that the file is there whole or not at all.
+
+    Args:
+        path: file to write or replace; its directory must exist.
+        data: what `json` can write; NumPy scalars, arrays and paths are converted.
+
+    Raises:
+        ValueError: NaN or infinity, which JSON does not have.
+        OSError: the file cannot be written.
+    """
+    text = json.dumps(data, indent=2, default=_plain, allow_nan=False, ensure_ascii=False)
+    with write_atomically(path) as file:
+        file.write(text.encode() + b"\n")
+
+
+@contextlib.contextmanager
+def write_atomically(path: PathLike) -> Iterator[IO[bytes]]:
+    """Yields a binary file that replaces `path` when the block ends without an exception."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: PathLike) -> None:
+    """Makes the directory of a file to be written later, and makes sure that it can be.
+
+    Raises:
+        IsADirectoryError: the path is a directory.
+        OSError: its directory cannot be made or written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory. Give the name of a file to write.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
+            pass
+    except OSError as error:
+        raise type(error)(
+            f"Cannot write to {path.parent} ({error.strerror}). Choose another output."
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return without_absolute_paths(os.fspath(value))
+    raise TypeError(f"Cannot write a {type(value).__name__} as JSON: {value!r}.")

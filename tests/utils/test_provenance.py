@@ -1,0 +1,91 @@
+"""Where a result comes from: versions, machine, commit, and a command free of paths."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import aad_tf
+from aad_tf import provenance
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_provenance_names_versions_and_machine_and_fits_json():
+    found = provenance.provenance()
+    assert found["versions"] == {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "aad_tf": aad_tf.__version__,
+    }
+    assert 1 <= found["cpu_cores"] <= os.cpu_count()
+    assert found["utc"].endswith("+00:00")
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_provenance_knows_the_commit_of_its_own_repository():
+    git = ["git", "-C", str(ROOT), "ls-files", "aad_tf/provenance.py"]
+    tracked = subprocess.run(git, capture_output=True, text=True)
+    if not tracked.stdout.strip():
+        pytest.skip("not run from a git repository")
+    head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True)
+    assert provenance.provenance()["git_commit"] == head.stdout.decode().strip()
+
+
+def test_git_state_is_unknown_in_a_repository_that_ignores_the_directory(tmp_path):
+    (tmp_path / "__init__.py").touch()
+    assert provenance._git_state(tmp_path) == (None, None)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    assert provenance._git_state(tmp_path) == (None, None)
+
+
+def test_git_state_tells_changed_files(tmp_path):
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True)
+
+    (tmp_path / "__init__.py").write_text("a = 1\n")
+    git("init", "-q")
+    git("add", "__init__.py")
+    git("commit", "-q", "-m", "first")
+    commit, dirty = provenance._git_state(tmp_path)
+    assert len(commit) == 40 and not dirty
+    (tmp_path / "__init__.py").write_text("a = 2\n")
+    assert provenance._git_state(tmp_path) == (commit, True)
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--model_dir={here}/runs/a", "--model_dir=runs/a"),
+        ("--output=/data/of/somebody/a.jsonl", "--output=a.jsonl"),
+        ("/elsewhere/mnist.py:clean", "mnist.py:clean"),
+        ("--dirs=/a/b,{here}/c", "--dirs=b,c"),
+        ("--attacks=pgd(epsilon=8/255,num_steps=3)", "--attacks=pgd(epsilon=8/255,num_steps=3)"),
+        ("--output=gs://bucket/a", "--output=gs://bucket/a"),
+        ("--output=runs/a", "--output=runs/a"),
+    ],
+)
+def test_command_line_holds_no_absolute_path(argument, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["program", argument.format(here=tmp_path)])
+    assert provenance.command_line().split(" ", 3)[-1].strip("'").endswith(expected)
+
+
+def test_command_line_names_the_module(tmp_path):
+    code = "from aad_tf.provenance import command_line; print(command_line())"
+    (tmp_path / "tool.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tool", "--limit=3", "a b"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "python -m tool --limit=3 'a b'"
