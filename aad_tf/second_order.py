@@ -7,8 +7,9 @@ attention layer and the logits is differentiated twice.
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator
+import contextvars
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -34,24 +35,24 @@ UNSAFE_SECOND_ORDER_OPS = frozenset(
     }
 )
 
-_patch_lock = threading.RLock()
+# Whether moments are exact in this thread. A lock over the call would keep apart replicas that
+# wait for each other inside it, as synchronized BatchNormalization does.
+_exact: contextvars.ContextVar[bool] = contextvars.ContextVar("exact", default=False)
 
 
 @contextlib.contextmanager
 def exact_moments() -> Iterator[None]:
-    """Gives `tf.nn.moments` a right second derivative while the context is open.
+    """Gives `tf.nn.moments` a right second derivative, in this thread, while the context is open.
 
     TensorFlow stops the gradient at the mean inside the variance. At first order that changes
     nothing, since the term is zero; its derivative is not, so BatchNormalization in training
     mode, LayerNormalization and GroupNormalization come out wrong at second order.
     """
-    with _patch_lock:
-        original = tf.nn.moments
-        tf.nn.moments = _moments
-        try:
-            yield
-        finally:
-            tf.nn.moments = original
+    token = _exact.set(True)
+    try:
+        yield
+    finally:
+        _exact.reset(token)
 
 
 def _moments(
@@ -65,6 +66,19 @@ def _moments(
         if not keepdims:
             mean, variance = tf.squeeze(mean, axes), tf.squeeze(variance, axes)
         return tf.cast(mean, x.dtype), tf.cast(variance, x.dtype)
+
+
+def _switched(original: Callable) -> Callable:
+    """`tf.nn.moments` as it was, but exact where a context of `exact_moments` is open."""
+
+    @functools.wraps(original)
+    def moments(*args: Any, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        return _moments(*args, **kwargs) if _exact.get() else original(*args, **kwargs)
+
+    return moments
+
+
+tf.nn.moments = _switched(tf.nn.moments)
 
 
 def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:

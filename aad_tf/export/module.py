@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -121,30 +120,18 @@ def _logits_from_features(
     Images matter only for paths around that layer; what the features make superfluous is pruned
     when the function runs.
     """
-    calls: list[introspection.LayerCall] = []
-    with introspection.recording([classifier._attention], calls.append):
+    layer = classifier._attention
+    outputs: list[tf.Tensor] = []
+    with introspection.recording([layer], lambda call: outputs.append(call.output)):
         classifier.model(tf.cast(images, classifier.dtype), training=False)
-    given = tf.cast(features, calls[-1].output.dtype)
-    with _last_output(classifier._attention, len(calls), given):
+    given = tf.cast(features, outputs[-1].dtype)
+    calls = itertools.count(1)
+
+    def replaced(layer: keras.Layer, call: Callable[[], Any]) -> Any:
+        return given if next(calls) == len(outputs) else call()
+
+    with introspection.around_calls([layer], replaced):
         return _float32(_run(classifier, images).logits)
-
-
-@contextlib.contextmanager
-def _last_output(layer: keras.Layer, calls: int, output: tf.Tensor) -> Iterator[None]:
-    """Makes the last of `calls` calls of a layer return `output`."""
-    original = layer.call
-    counter = itertools.count(1)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return output if next(counter) == calls else original(*args, **kwargs)
-
-    layer.call = call
-    try:
-        yield
-    finally:
-        # Gone already where the classifier watched the layer itself.
-        if "call" in vars(layer):
-            del layer.call
 
 
 def _float32(values: tf.Tensor) -> tf.Tensor:
