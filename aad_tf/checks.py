@@ -162,6 +162,28 @@ def check_epsilon(value: float, name: str = "epsilon") -> float:
     return float(value)
 
 
+def check_bounds(bounds: Any) -> Bounds:
+    """Returns a pixel range as `Bounds`, whatever pair of numbers it was given as.
+
+    Raises:
+        TypeError: not a pair of numbers.
+        ValueError: not finite, or the lower bound is not below the upper one.
+
+    Example:
+        >>> check_bounds((0, 255)).upper
+        255.0
+    """
+    try:
+        lower, upper = (float(bound) for bound in bounds)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"bounds must be a pair (lower, upper) of numbers, got {bounds!r}."
+        ) from error
+    if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
+        raise ValueError(f"bounds must be finite, with lower < upper, got {tuple(bounds)}.")
+    return Bounds(lower, upper)
+
+
 def check_count(value: int, name: str, *, least: int = 1) -> int:
     """Returns a whole number of at least `least`.
 

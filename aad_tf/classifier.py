@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,10 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf import introspection
-from aad_tf.checks import check_images, check_labels
+from aad_tf.checks import check_bounds, check_images, check_labels
 from aad_tf.final_softmax import softmax_to_strip, without_softmax
 from aad_tf.second_order import exact_moments, refuse_unsafe_operations
 from aad_tf.types import Bounds, ClassifierOutput
+
+# Sides of images tried on a network that leaves them open. InceptionV3 needs 75 pixels or more.
+_SIZES_TO_TRY = (64, 128, 256, 512)
 
 
 class Classifier:
@@ -44,7 +48,7 @@ class Classifier:
         bounds: Bounds,
     ) -> None:
         self.model = model
-        self.bounds = bounds
+        self.bounds = check_bounds(bounds)
         self.num_classes = num_classes
         self.input_shape = input_shape
         self.attention_layer = attention_layer.name
@@ -67,9 +71,11 @@ class Classifier:
                 softmax layer is taken off.
             attention_layer: name of the layer to explain; by default the last layer on the way
                 to the logits whose output still has a spatial grid, as Grad-CAM recommends.
-            bounds: lowest and highest pixel value the model takes. Attack sizes are in this unit
-                and at most 1: put a Rescaling(255) layer in front of a model that takes 0..255.
-            input_shape: `(H, W, C)`, for a subclassed model that was never called.
+            bounds: lowest and highest pixel value the model takes, a pair of numbers. Attack
+                sizes are in this unit and at most 1: put a Rescaling(255) layer in front of a
+                model that takes 0..255.
+            input_shape: `(H, W, C)`, for a model that was never called, or to fix the size of
+                images where the model leaves it open.
 
         Returns:
             A Classifier sharing the model's weights.
@@ -81,9 +87,7 @@ class Classifier:
                 layer and logits whose second derivative TensorFlow gets wrong.
         """
         _check_model(model)
-        bounds = Bounds(*bounds)
-        if not bounds.lower < bounds.upper:
-            raise ValueError(f"bounds must be (lower, upper) with lower < upper, got {bounds}.")
+        bounds = check_bounds(bounds)
         shape = _input_shape(model, input_shape)
         with exact_moments():
             trace = introspection.trace_forward(model, shape, _dtype(model))
@@ -185,7 +189,9 @@ def _check_model(model: Any) -> None:
     if isinstance(model, Classifier):
         raise TypeError("model is a Classifier already; pass it on as it is.")
     if not isinstance(model, keras.Model):
-        raise TypeError(f"model must be a keras.Model, got {type(model).__name__}.")
+        old = type(model).__module__.split(".")[0] == "tf_keras"
+        kind = f"{type(model).__name__}{' of tf_keras (Keras 2)' if old else ''}"
+        raise TypeError(f"model must be a keras.Model of Keras 3, got {kind}.")
     if held_classifier(model) is not None:
         raise TypeError(
             f"model is a defence ({type(model).__name__}): pass its .classifier, or its .network."
@@ -236,16 +242,40 @@ def _num_classes(output: tf.Tensor) -> int:
 
 def _refuse_probabilities(classifier: Classifier) -> None:
     """Catches a softmax written with other operations, by its values."""
-    shape = [size or 64 for size in classifier.input_shape]
-    generator = np.random.default_rng(0)
-    low, high = classifier.bounds
-    images = generator.uniform(low, high, size=(2, *shape))
-    logits = np.asarray(
-        tf.cast(classifier.predict_logits(tf.cast(images, classifier.dtype)), tf.float64)
-    )
+    shape, predict = classifier.input_shape, classifier.predict_logits
+    if None in shape:
+        shape, predict = _size_that_fits(classifier)
+    images = np.random.default_rng(0).uniform(*classifier.bounds, size=(2, *shape))
+    logits = np.asarray(tf.cast(predict(tf.cast(images, classifier.dtype)), tf.float64))
     sums_to_one = np.allclose(logits.sum(axis=-1), 1.0, atol=1e-3)
     if sums_to_one and logits.min() >= 0.0:
         raise ValueError(
             "The model's outputs are probabilities (they are not negative and sum to 1); attacks "
             "and losses need logits. Remove the final softmax."
         )
+
+
+def _size_that_fits(classifier: Classifier) -> tuple[tuple[int, ...], Callable]:
+    """A shape of images for a network of open size, and its logits for two of them.
+
+    Which sizes a network takes it does not say. Shapes are inferred before anything runs, for
+    some operations end the whole process on images that are too small for them.
+    """
+    predict = tf.function(lambda images: classifier(images).logits, autograph=False)
+    failure: Exception | None = None
+    for size in _SIZES_TO_TRY:
+        shape = tuple(known or size for known in classifier.input_shape)
+        try:
+            spec = tf.TensorSpec((2, *shape), classifier.dtype)
+            concrete = predict.get_concrete_function(spec)
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            failure = error
+            continue
+        outputs = [each for op in concrete.graph.get_operations() for each in op.outputs]
+        if all(output.shape.rank is None or 0 not in output.shape for output in outputs):
+            return shape, concrete
+    raise ValueError(
+        f"The model leaves the size of its images open, but takes none of "
+        f"{', '.join(map(str, _SIZES_TO_TRY))} pixels a side. Pass the size that it needs: "
+        f"input_shape=(height, width, channels)."
+    ) from failure

@@ -42,9 +42,9 @@ def _stripped(layer: keras.Layer, call: Callable[[], Any]) -> Any:
         _passed_on.reset(token)
     if len(scores) != 1:
         raise ValueError(
-            f"The final layer {layer.name!r} computes {len(scores)} softmaxes through tf.nn.softmax, "
-            f"so the one that ends the model cannot be taken off. Give the model a softmax layer "
-            f"that does nothing else, or none."
+            f"The final layer {layer.name!r} computes {len(scores)} softmaxes by tf.nn.softmax, so "
+            f"the one that ends the model cannot be taken off. Give the model a softmax layer that "
+            f"does nothing else, or none."
         )
     return output
 

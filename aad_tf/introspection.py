@@ -174,7 +174,8 @@ def attention_call(trace: Trace, name: str | None = None) -> LayerCall:
 
     Args:
         trace: of the model.
-        name: of the layer; None takes the last layer with a spatial grid that reaches the logits.
+        name: of the layer; None takes the last layer with a spatial grid that reaches the logits,
+            but none that only passes its input on at inference, such as Dropout.
 
     Raises:
         ValueError: no such layer, or none that can be explained.
@@ -188,12 +189,37 @@ def attention_call(trace: Trace, name: str | None = None) -> LayerCall:
             and computed_by_weights(call.output)
             and operations_between(trace, call.output)
         ):
-            return call
+            return _maker(trace, call)
     _refuse_hidden(trace, trace.hidden)
     raise ValueError(
         "No layer of this model has spatial features [batch, height, width, channels] on the way "
         "to the logits, so there is no attention map to compute. AAD needs a convolutional network."
     )
+
+
+def _maker(trace: Trace, call: LayerCall) -> LayerCall:
+    """The call that made the output of `call`, of layers that pass it on.
+
+    In training a Dropout behind it would hide parts of what the maps explain; an identity has no
+    name that says where the network looks.
+    """
+    source = _past_identities(call.output)
+    last_of_layer = {id(other.layer): other for other in trace.calls}
+    for other in trace.calls:
+        if (
+            not isinstance(other.layer, keras.Model)
+            and last_of_layer[id(other.layer)] is other
+            and tf.is_tensor(other.output)
+            and _past_identities(other.output) is source
+        ):
+            return other
+    return call
+
+
+def _past_identities(tensor: tf.Tensor) -> tf.Tensor:
+    while tensor.op.type == "Identity":
+        tensor = tensor.op.inputs[0]
+    return tensor
 
 
 def _refuse_hidden(trace: Trace, names: list[str]) -> None:

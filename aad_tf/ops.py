@@ -32,7 +32,7 @@ def project_linf(
         epsilon = tf.constant(epsilon, images.dtype)
     epsilon = tf.cast(epsilon, images.dtype)
     images = tf.clip_by_value(images, origin - epsilon, origin + epsilon)
-    return tf.clip_by_value(images, bounds.lower, bounds.upper)
+    return tf.clip_by_value(images, *bounds)
 
 
 def linf_distance(images: tf.Tensor, origin: tf.Tensor) -> tf.Tensor:

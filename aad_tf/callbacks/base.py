@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from aad_tf.checks import check_count
+from aad_tf.checks import check_bounds, check_count
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import numbers_of_chief
@@ -69,7 +69,7 @@ class ClassifierCallback(EpochCallback):
         every: int = 1,
     ) -> None:
         super().__init__(every)
-        self.bounds = Bounds(*bounds)
+        self.bounds = check_bounds(bounds)
         self._attention_layer = attention_layer
         self._wrapped: tuple[keras.Model, Classifier] | None = None
 

@@ -41,7 +41,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     Args:
         network: any Keras classifier of `[batch, H, W, C]` images; a final softmax is bypassed.
         attention_layer: name of the layer attention maps explain; found when None.
-        bounds: pixel range the network takes.
+        bounds: pixel range the network takes, a pair of numbers.
+        input_shape: `(H, W, C)`, as for `Classifier.from_keras`.
         seed: seeds the random starts of attacks in training.
         warmup_steps: adversarial perturbations grow linearly to their full size over so many
             updates. PGD training can stay at chance for long without it.
@@ -57,6 +58,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         *,
         attention_layer: str | None = None,
         bounds: Bounds = Bounds(0.0, 1.0),
+        input_shape: tuple[int, ...] | None = None,
         seed: int = 0,
         warmup_steps: int = 0,
         label_smoothing: float = 0.0,
@@ -64,7 +66,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(network, Classifier):
-            network = Classifier.from_keras(network, attention_layer, bounds)
+            network = Classifier.from_keras(network, attention_layer, bounds, input_shape)
         elif attention_layer not in (None, network.attention_layer):
             raise ValueError(
                 f"The Classifier explains layer {network.attention_layer!r}, so attention_layer="

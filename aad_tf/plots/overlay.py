@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from aad_tf.checks import check_bounds
 from aad_tf.ops import resize_maps
 from aad_tf.types import Bounds
 
@@ -27,6 +28,7 @@ def displayable(image: Any, bounds: Bounds = Bounds()) -> np.ndarray:
     image = np.asarray(image, np.float64)
     if image.ndim != 3:
         raise ValueError(f"image must have shape [height, width, channels], got {image.shape}.")
+    bounds = check_bounds(bounds)
     unit = np.clip((image - bounds.lower) / (bounds.upper - bounds.lower), 0.0, 1.0)
     return unit if unit.shape[-1] == 3 else np.repeat(unit.mean(-1, keepdims=True), 3, axis=-1)
 

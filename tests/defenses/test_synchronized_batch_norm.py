@@ -1,4 +1,4 @@
-"""Synchronised BatchNormalization, in whose calls the replicas of a strategy wait for each other."""
+"""Synchronised BatchNormalization, in whose calls replicas wait for each other."""
 
 from __future__ import annotations
 
