@@ -108,17 +108,3 @@ class ClassifierCallback(EpochCallback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the examples against the network before an epoch is spent; Keras calls it."""
         self.check(self.classifier)
-
-
-def check_attack(attack: Any) -> Any:
-    """Returns an attack, or says how to make one.
-
-    Raises:
-        TypeError: no attack.
-    """
-    if not callable(attack):
-        raise TypeError(
-            f"attack must be an attack such as aad_tf.attacks.fgsm(0.1), got {attack!r}. Build "
-            f"one from text with aad_tf.attacks.parse_attack."
-        )
-    return attack

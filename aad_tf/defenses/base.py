@@ -1,12 +1,21 @@
-"""DefenseModel: what every defence shares as a Keras model with its own training step."""
+"""DefenseModel: what every defence shares as a Keras model with its own training step.
+
+`train_step` is the step of every defence: it makes adversarial images and hands them to
+`training_losses`, which is what makes one defence differ from another. Mixed precision, sample
+weights and several replicas are dealt with here, for all of them.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks.parsing import as_attack
 from aad_tf.checks import (
     assert_image_range,
     assert_known_labels,
@@ -15,17 +24,20 @@ from aad_tf.checks import (
     check_label_rank,
 )
 from aad_tf.classifier import Classifier
-from aad_tf.defenses.reductions import hits, weighted_mean
-from aad_tf.defenses.statistics import moving_statistics
-from aad_tf.defenses.updates import check_for_replicas, prepared_gradients
 from aad_tf.distribute import (
     MultiWorkerFit,
+    clipped_as_one,
+    clips,
+    finite_on_all,
     mean_over_replicas,
     own_randomness,
     own_seed,
     share_of_examples,
 )
 from aad_tf.types import Bounds
+
+# Keeps the random starts of evaluation independent of those of training.
+_EVALUATION = 2
 
 
 class DefenseModel(MultiWorkerFit, keras.Model):
@@ -74,7 +86,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             )
         self.classifier = network
         self.network = network.model
-        self.seed = seed
+        self.seed = check_count(seed, "seed", least=0)
         self.warmup_steps = check_count(warmup_steps, "warmup_steps", least=0)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}.")
@@ -152,19 +164,37 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         """
         raise NotImplementedError
 
-    def adversarial_images(self, images: tf.Tensor, labels: tf.Tensor) -> Any:
-        """Adversarial images a batch is trained on; None for defences without attack."""
+    def adversarial_images(
+        self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
+    ) -> Any:
+        """Adversarial images of one batch; None for defences without attack.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            labels: int32 `[batch]`.
+            training: True for the images that are trained on, False for those of `evaluate`.
+        """
         return None
 
-    def attack_seed(self) -> tf.Tensor:
-        """int32 `[2]`: of the seed and the number of updates, so that training resumes exactly.
+    def attack_seed(self, training: bool = True) -> tf.Tensor:
+        """Seed of the random starts of one batch, int32 `[2]`; each replica has its own.
 
-        Each replica has its own.
+        Args:
+            training: True takes it from `seed` and the number of updates, so that training resumes
+                exactly. False takes it from `seed` and the number of examples evaluated so far:
+                batches differ from each other, and calls of `evaluate` agree.
         """
-        # A model that was not compiled has no such attribute.
-        optimizer = getattr(self, "optimizer", None)
-        step = 0 if optimizer is None else optimizer.iterations
-        return own_seed(tf.stack([tf.constant(self.seed, tf.int32), tf.cast(step, tf.int32)]))
+        if training:
+            # A model that was not compiled has no such attribute.
+            optimizer = getattr(self, "optimizer", None)
+            count = 0 if optimizer is None else optimizer.iterations
+        else:
+            # Keras resets its metrics at the start of each evaluation.
+            count = self._loss_tracker.count
+        seed = tf.stack([tf.constant(self.seed, tf.int32), tf.cast(count, tf.int32)])
+        if not training:
+            seed = tf.random.experimental.stateless_fold_in(seed, _EVALUATION)
+        return own_seed(seed)
 
     def warmed_up(self, images: tf.Tensor, adversarial: Any) -> Any:
         """Adversarial images with the part of their perturbation that is due at this update.
@@ -192,7 +222,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     def test_step(self, data: Any) -> dict[str, Any]:
         """Losses and accuracies of one batch, attack included; Keras calls it."""
         images, labels, weights = self._unpack(data)
-        adversarial = self.adversarial_images(images, labels)
+        adversarial = self.adversarial_images(images, labels, training=False)
         losses, logits = self.training_losses(images, labels, adversarial, training=False)
         total = self._total(losses["loss"], weights)
         return self._track(total, losses, logits, images, labels, weights)
@@ -245,8 +275,115 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         self._loss_tracker.update_state(total, sample_weight=examples)
         for name, tracker in self._trackers.items():
             tracker.update_state(weighted_mean(losses[name], weights), sample_weight=examples)
-        self.clean_accuracy.update_state(hits(logits["clean"], labels), sample_weight=weights)
+        self.clean_accuracy.update_state(is_correct(logits["clean"], labels), sample_weight=weights)
         if self.adversarial_accuracy is not None:
-            right = hits(logits["adversarial"], labels)
-            self.adversarial_accuracy.update_state(right, sample_weight=weights)
+            correct = is_correct(logits["adversarial"], labels)
+            self.adversarial_accuracy.update_state(correct, sample_weight=weights)
         return self.compute_metrics(images, labels, logits["clean"], weights)
+
+
+def weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:
+    """Mean over the batch of weighted values, as Keras reduces its own losses."""
+    if weights is not None:
+        values = values * tf.cast(tf.reshape(weights, tf.shape(values)), values.dtype)
+    return tf.reduce_mean(values)
+
+
+def is_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """1.0 for each example that is classified correctly, else 0.0, `[batch]`."""
+    return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == labels, tf.float32)
+
+
+def training_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
+    """Returns an attack for use inside a training step, or builds it from its text.
+
+    Raises:
+        TypeError: no attack, or one that cannot run inside a compiled step.
+        ValueError: text that is no attack.
+    """
+    attack = as_attack(attack)
+    if not hasattr(attack, "last_in_graph"):
+        raise TypeError(
+            f"attack must be a GradientSignAttack, such as aad_tf.attacks.fgsm(0.1), to run inside "
+            f"a training step, got {attack!r}."
+        )
+    return attack
+
+
+def moving_statistics(network: keras.Model) -> list[keras.Variable]:
+    """Variables that layers update in training without a gradient, as BatchNormalization does.
+
+    Args:
+        network: a Keras model.
+
+    Returns:
+        Floating-point variables of layers that are not frozen, each once.
+
+    Example:
+        >>> [variable.name for variable in moving_statistics(network)]
+        ['moving_mean', 'moving_variance']
+    """
+    found = {
+        id(variable): variable
+        for layer in network._flatten_layers()
+        if layer.trainable and not list(layer._flatten_layers(include_self=False))
+        for variable in layer.non_trainable_variables
+        if tf.as_dtype(variable.dtype).is_floating
+    }
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def kept_statistics(network: keras.Model, training: bool) -> Iterator[None]:
+    """Undoes changes to moving statistics made inside the context, also when it fails.
+
+    Masked images are no images of the data set, so BatchNormalization must not learn their
+    statistics for use at inference.
+    """
+    statistics = moving_statistics(network) if training else []
+    before = [tf.identity(variable) for variable in statistics]
+    try:
+        yield
+    finally:
+        for variable, value in zip(statistics, before, strict=True):
+            variable.assign(value)
+
+
+def prepared_gradients(
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor | None]
+) -> list[tf.Tensor | None]:
+    """Gradients of one replica, as the optimizer must get them to update as one device would.
+
+    Args:
+        optimizer: applies them next, and adds up those of all replicas.
+        gradients: of this replica; None where a variable has none.
+
+    Returns:
+        As many gradients; the same ones with one replica.
+    """
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return finite_on_all(gradients)
+    return clipped_as_one(optimizer, gradients)
+
+
+def check_for_replicas(model: Any) -> None:
+    """Refuses settings of a compiled model that several replicas cannot be trained with.
+
+    Raises:
+        ValueError: says which, and what to do.
+    """
+    if model.steps_per_execution > 1:
+        raise ValueError(
+            f"Keras 3 cannot run steps_per_execution={model.steps_per_execution} on several "
+            f"replicas. Use 1."
+        )
+    if model.jit_compile and not tf.config.list_logical_devices("GPU"):
+        raise ValueError(
+            "XLA cannot add up gradients of several replicas on CPUs. Leave out jit_compile."
+        )
+    inner = getattr(model.optimizer, "inner_optimizer", None)
+    if inner is not None and clips(inner):
+        raise ValueError(
+            "Gradients cannot be clipped in float16 on several replicas, where each scales its "
+            "loss. Use mixed_bfloat16, or no clipping."
+        )

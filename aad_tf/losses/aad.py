@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.attention.areas import threshold_rule
+from aad_tf.attention.areas import rule_for_any_batch
 from aad_tf.losses.attention import MAPS, preservation, rectification
 from aad_tf.losses.classification import CLASSIFICATIONS
 from aad_tf.losses.distances import distance_by_name
@@ -48,7 +48,7 @@ class AADLosses:
         distance_by_name(self.rectification)
         distance_by_name(self.preservation)
         known(MAPS, self.maps, "map")
-        threshold_rule(self.threshold)
+        rule_for_any_batch(self.threshold)
 
     @classmethod
     def preset(cls, name: str) -> AADLosses:

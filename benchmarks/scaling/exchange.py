@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from aad_tf.defenses import StandardModel
-from aad_tf.defenses.statistics import moving_statistics
+from aad_tf.defenses.base import moving_statistics
 from aad_tf.distribute import mean_over_replicas, share_of_examples
 
 

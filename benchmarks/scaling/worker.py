@@ -21,7 +21,7 @@ from aad_tf import configs
 from aad_tf.cluster import find_cluster
 from aad_tf.data import DatasetInfo, ReplicaShare
 from aad_tf.defenses import DefenseModel
-from aad_tf.defenses.statistics import moving_statistics
+from aad_tf.defenses.base import moving_statistics
 from aad_tf.distribute import create_strategy, distributed
 from aad_tf.training import build_model
 from benchmarks.scaling.exchange import Exchange, collectives_of_a_step

@@ -18,7 +18,7 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 from aad_tf import AADModel, AdversarialModel, StandardModel  # noqa: E402
-from aad_tf.attacks import fgsm, step_ll  # noqa: E402
+from aad_tf.attacks import fgsm, pgd, step_ll  # noqa: E402
 
 IMAGES = np.random.default_rng(0).uniform(size=(8, 8, 8, 1)).astype("float32")
 LABELS = (np.arange(8) % 3).astype("int32")
@@ -70,6 +70,15 @@ def weights_after_two_steps(name: str, strategy: tf.distribute.Strategy) -> np.n
     return np.concatenate([weight.ravel() for weight in model.get_weights()])
 
 
+def evaluations(strategy: tf.distribute.Strategy) -> np.ndarray:
+    """Loss of one batch, of the same batch twice, and both once more; starts are random."""
+    with strategy.scope():
+        model = defended(AdversarialModel, attack=pgd(0.1, 0.0, num_steps=1))
+    batch = tf.data.Dataset.from_tensors((IMAGES, LABELS))
+    losses = [model.evaluate(batch.repeat(count), verbose=0) for count in (1, 2, 1, 2)]
+    return np.array([values[0] for values in losses])
+
+
 def main() -> None:
     keras.config.set_floatx("float64")
     strategies = {
@@ -81,6 +90,7 @@ def main() -> None:
         for devices, strategy in strategies.items()
         for name in MODELS
     }
+    found["evaluations_two"] = evaluations(strategies["two"])
     np.savez(sys.argv[1], **found)
 
 

@@ -133,6 +133,34 @@ def test_random_starts_differ_from_step_to_step_and_follow_the_seed():
     assert np.abs(first - starts(seed=6)).max() > 0.05
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: AdversarialModel(small_network(), **options),
+        lambda **options: AADModel(small_network(), **options),
+        lambda **options: EnsembleAdversarialModel(
+            small_network(), sources=[small_network(seed=1)], **options
+        ),
+    ],
+    ids=["adversarial", "aad", "ensemble"],
+)
+def test_random_starts_differ_between_batches_of_an_evaluation_which_repeats(make):
+    # With a step of size 0 the adversarial image is its random start.
+    model = make(attack=pgd(0.1, 0.0, num_steps=1), seed=5)
+    model.compile(keras.optimizers.SGD(0.01))
+    images, labels = IMAGES[:5], LABELS[:5]
+    once = tf.data.Dataset.from_tensors((images, labels))
+    first = model.evaluate(once, verbose=0, return_dict=True)
+    twice = model.evaluate(once.repeat(2), verbose=0, return_dict=True)
+    # The mean over two equal batches is that of one, unless they are attacked differently.
+    name = model.loss_names[-1]
+    assert abs(twice[name] - first[name]) > 1e-4 * abs(first[name])
+    assert model.evaluate(once.repeat(2), verbose=0, return_dict=True) == twice
+    # Neither updates nor an evaluation before it change the starts of an evaluation.
+    model.optimizer.iterations.assign_add(7)
+    assert model.evaluate(once, verbose=0, return_dict=True) == first
+
+
 def test_an_uncompiled_defense_still_attacks():
     model = AdversarialModel(small_network(), attack=pgd(0.1, 0.05, 2))
     assert model.adversarial_images(tf.constant(IMAGES), tf.constant(LABELS)).shape == IMAGES.shape

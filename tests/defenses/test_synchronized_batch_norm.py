@@ -30,6 +30,12 @@ def test_standard_training_equals_plain_keras_on_two_devices(weights) -> None:
     np.testing.assert_allclose(weights["standard_two"], weights["plain_two"], atol=1e-10)
 
 
+def test_evaluations_on_two_devices_repeat_and_their_batches_differ(weights) -> None:
+    one, two, *again = weights["evaluations_two"]
+    assert again == [one, two]
+    assert one != two
+
+
 @pytest.mark.parametrize("defense", ["standard", "adversarial", "aad"])
 def test_two_devices_train_as_one(weights, defense: str) -> None:
     # The statistics are those of the whole batch, so nothing depends on the number of devices.
