@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import keras
@@ -32,6 +32,7 @@ class Classifier:
         num_classes: number of logits.
         input_shape: `(height, width, channels)`; entries may be None.
         dtype: dtype of images, that of the model's variables.
+        compiled: compiled functions by key; `cached_function` fills it.
 
     Example:
         >>> classifier = Classifier.from_keras(keras_model)
@@ -135,17 +136,47 @@ class Classifier:
 
     def predict_logits(self, images: tf.Tensor) -> tf.Tensor:
         """Logits in inference mode from one compiled graph, whatever the batch size."""
-        function = self.compiled.get("logits")
-        if function is None:
-            function = tf.function(
-                lambda batch: self(batch, training=False).logits,
-                input_signature=[self.image_spec],
-                autograph=False,
-            )
-            # Traced at once: TensorFlow takes first calls of many functions for retracing.
-            function.get_concrete_function()
-            self.compiled["logits"] = function
+        function = self.cached_function(
+            "logits", lambda batch: self(batch, training=False).logits, [self.image_spec]
+        )
         return function(images)
+
+    def cached_function(
+        self,
+        key: Hashable,
+        function: Callable,
+        signature: Sequence[tf.TensorSpec] | Callable[[], Sequence[tf.TensorSpec]],
+    ) -> Any:
+        """The compiled form of a function that runs this network: one trace for all calls.
+
+        Args:
+            key: what the function does, and all that it depends on besides this classifier.
+            function: from tensors to tensors; compiled when the key is new, else ignored.
+            signature: specs of its arguments, with None for the batch axis; or a function that
+                returns them, called when the key is new.
+
+        Returns:
+            The compiled function; the same object for the same key.
+
+        Example:
+            >>> predict = classifier.cached_function(
+            ...     "predictions",
+            ...     lambda images: tf.argmax(classifier(images).logits, axis=-1),
+            ...     [classifier.image_spec],
+            ... )
+        """
+        if key not in self.compiled:
+            specs = signature() if callable(signature) else signature
+            compiled = tf.function(function, input_signature=specs, autograph=False)
+            # Traced at once: TensorFlow takes first calls of many functions for retracing.
+            compiled.get_concrete_function()
+            self.compiled[key] = compiled
+        return self.compiled[key]
+
+    @property
+    def labels_spec(self) -> tf.TensorSpec:
+        """Signature of labels or class numbers of a batch of any size."""
+        return tf.TensorSpec((None,), tf.int32)
 
     @property
     def image_spec(self) -> tf.TensorSpec:

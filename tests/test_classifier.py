@@ -239,6 +239,26 @@ def test_bounds_may_be_any_pair(bounds):
     )
 
 
+def test_a_cached_function_is_made_and_traced_once():
+    classifier = Classifier.from_keras(small_network())
+    traces, specs = [], []
+
+    def largest(images):
+        traces.append(images)
+        return tf.reduce_max(classifier(images).logits, axis=-1)
+
+    def signature():
+        specs.append(classifier.image_spec)
+        return specs
+
+    made = [classifier.cached_function(("largest", 1), largest, signature) for _ in range(2)]
+    assert made[0] is made[1] is classifier.compiled[("largest", 1)]
+    for size in (1, 4, 3):
+        expected = tf.reduce_max(classifier(IMAGES[:size]).logits, axis=-1)
+        np.testing.assert_allclose(made[0](IMAGES[:size]), expected, atol=1e-6)
+    assert (len(traces), len(specs)) == (1, 1)
+
+
 def test_predicting_traces_once():
     classifier = Classifier.from_keras(small_network())
     for size in (1, 4, 3):

@@ -1,4 +1,10 @@
-"""AADModel: Attention-based Adversarial Defense, [AAD Sec. 3]."""
+"""AADModel: Attention-based Adversarial Defense, [AAD Sec. 3].
+
+`training_losses` puts the loss together: maps and masked images are made there; the choice of
+threshold, distances and scaling of maps comes from `AADLosses` (`losses/aad.py`), the losses
+themselves are in `losses/attention.py`. The training step is that of every defence,
+`DefenseModel.train_step` (`defenses/base.py`), except with `update_per_round`.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +17,11 @@ import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.attention.areas import mask_out
-from aad_tf.attention.grad_cam import class_scores
+from aad_tf.attention.grad_cam import class_gradients
 from aad_tf.classifier import Classifier
 from aad_tf.defenses.base import DefenseModel, kept_statistics, training_attack
-from aad_tf.losses import AADLosses, unit_sum
-from aad_tf.ops import resize_maps, spatial_size
+from aad_tf.losses import AADLosses
+from aad_tf.ops import spatial_size
 
 
 class AADModel(DefenseModel):
@@ -120,7 +126,8 @@ class AADModel(DefenseModel):
         versions = 1 + adversarial.shape[0]
         batch = tf.concat([images, *tf.unstack(adversarial)], axis=0)
         tiled = tf.tile(labels, [versions])
-        logits, maps = self._logits_and_maps(batch, tiled, training)
+        logits, features, gradients = class_gradients(self.classifier, batch, tiled, training)
+        maps = self.parts.attention_maps(features, gradients)
         masked = mask_out(batch, maps, self.parts.threshold)
         with kept_statistics(self.network, training):
             masked_logits = self.classifier(masked, training=training).logits
@@ -142,21 +149,8 @@ class AADModel(DefenseModel):
         by_version = tf.split(logits, versions)
         return {"loss": total, **terms}, {"clean": by_version[0], "adversarial": by_version[-1]}
 
-    def _logits_and_maps(
-        self, batch: tf.Tensor, labels: tf.Tensor, training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(batch)
-            output = self.classifier(batch, training=training)
-            scores = class_scores(output.logits, labels)
-        gradients = tape.gradient(scores, output.features)
-        return output.logits, self.parts.attention_maps(output.features, gradients)
-
     def _preservation(self, batch: tf.Tensor, maps: tf.Tensor, versions: int) -> tf.Tensor:
-        if self.parts.normalized_maps:
-            maps = unit_sum(maps)
-        if self.parts.full_size_maps:
-            maps = resize_maps(maps, spatial_size(batch))
+        maps = self.parts.comparable_maps(maps, spatial_size(batch))
         clean, *attacked = tf.split(maps, versions)
         return tf.add_n([self.parts.preservation_loss(clean, other) for other in attacked])
 

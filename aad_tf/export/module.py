@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from aad_tf import introspection
-from aad_tf.attention.grad_cam import class_scores, grad_cam_map
+from aad_tf.attention.grad_cam import attention_maps, predicted_classes
 from aad_tf.classifier import Classifier
 from aad_tf.ops import at_least_float32
 from aad_tf.types import ClassifierOutput
@@ -98,13 +98,11 @@ def _attend(
     message = f"class_ids must lie in [0, {classifier.num_classes}), or be -1 for the predicted"
     with tf.control_dependencies([tf.debugging.Assert(known, [message, class_ids])]):
         images = tf.cast(images, classifier.dtype)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        output = classifier(images, training=False)
-        predicted = tf.argmax(output.logits, axis=-1, output_type=tf.int32)
-        explained = tf.where(class_ids < 0, predicted, class_ids)
-        scores = class_scores(output.logits, explained)
-    maps = grad_cam_map(output.features, tape.gradient(scores, output.features))
+
+    def chosen(logits: tf.Tensor) -> tf.Tensor:
+        return tf.where(class_ids < 0, predicted_classes(logits), class_ids)
+
+    maps = attention_maps(classifier, images, chosen)
     return {"attention_map": _float32(maps)}
 
 

@@ -25,7 +25,7 @@ def endless():
         (lambda x, y: (x * np.nan, y), ValueError, "NaN or infinity"),
         (lambda x, y: (x[0], y[:1]), ValueError, "rank 4"),
         (lambda x, y: (x[:0], y[:0]), ValueError, "no examples"),
-        (lambda x, y: (x, y[:3]), ValueError, "one entry an example, got 24 and 3"),
+        (lambda x, y: (x, y[:3]), ValueError, "one entry per example, got 24 and 3"),
         (lambda x, y: (x, np.eye(4)[y]), ValueError, "one-hot"),
         (lambda x, y: x, TypeError, "pair of arrays"),
         (lambda x, y: tf.data.Dataset.from_tensor_slices((x, y)), ValueError, "dataset.batch"),
