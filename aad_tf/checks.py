@@ -249,8 +249,9 @@ def check_dataset(dataset: tf.data.Dataset, image_key: str | int = 0) -> tf.data
         isinstance(spec, Mapping) and {"image", "label"} <= spec.keys()
     ):
         raise TypeError(
-            f"The data set must give dictionaries with 'image' and 'label', got {spec}. Map it to "
-            f"such dictionaries."
+            f"The data set must give dicts of image and label, and boxes and box_labels if there "
+            f"are boxes, got {spec}. aad_tf.data.boxed_batches makes such ones; from tuples they "
+            f"come with dataset.map(lambda images, labels: {{'image': images, 'label': labels}})."
         )
     shape = getattr(spec[image_key], "shape", None)
     if shape is not None and shape.rank == 3:

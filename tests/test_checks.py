@@ -209,7 +209,7 @@ def test_finite_batches_are_returned():
     ("dataset", "key", "error", "message"),
     [
         (DICTIONARIES, 0, TypeError, r"tuples \(images, labels\), got \{'image'"),
-        (TUPLES, "image", TypeError, "dictionaries with 'image' and 'label'"),
+        (TUPLES, "image", TypeError, "dicts of image and label, .*'image': images"),
         (TUPLES.map(lambda images, _: images), 0, TypeError, "tuples"),
         (TUPLES.unbatch(), 0, ValueError, r"got single images \(4, 4, 1\)\. Call dataset.batch"),
         (DICTIONARIES.unbatch(), "image", ValueError, "got single images"),
