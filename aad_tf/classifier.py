@@ -273,7 +273,8 @@ def _num_classes(output: tf.Tensor) -> int:
 
 def _refuse_probabilities(classifier: Classifier) -> None:
     """Catches a softmax written with other operations, by its values."""
-    shape, predict = classifier.input_shape, classifier.predict_logits
+    shape: Any = classifier.input_shape
+    predict: Callable = classifier.predict_logits
     if None in shape:
         shape, predict = _size_that_fits(classifier)
     images = np.random.default_rng(0).uniform(*classifier.bounds, size=(2, *shape))

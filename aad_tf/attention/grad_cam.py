@@ -13,7 +13,7 @@ from aad_tf.ops import at_least_float32, safe_divide
 # From features and the gradient of the target logit by them to maps.
 MapFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 # Target classes, None for the predicted ones, or a function that chooses them by the logits.
-ClassIds = tf.Tensor | None | Callable[[tf.Tensor], tf.Tensor]
+ClassIds = Any
 
 
 def signed_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
