@@ -265,7 +265,7 @@ def _num_classes(output: tf.Tensor) -> int:
         )
     if output.shape[1] < 2:
         raise ValueError(
-            "The model has a single output; a classifier needs one logit a class. Give a binary "
+            "The model has a single output; a classifier needs one logit per class. Give a binary "
             "classifier two logits."
         )
     return int(output.shape[1])

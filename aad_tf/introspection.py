@@ -27,7 +27,7 @@ class _Watcher(NamedTuple):
     around: Around
 
 
-# A context variable, since replicas of one strategy call the same layers in threads of their own.
+# A context variable, since replicas of one strategy call the same layers in separate threads.
 # A lock would not do: replicas that wait for each other inside a call would never meet.
 _watchers: contextvars.ContextVar[tuple[_Watcher, ...]] = contextvars.ContextVar(
     "watchers", default=()
@@ -200,7 +200,7 @@ def attention_call(trace: Trace, name: str | None = None) -> LayerCall:
 def _maker(trace: Trace, call: LayerCall) -> LayerCall:
     """The call that made the output of `call`, of layers that pass it on.
 
-    In training a Dropout behind it would hide parts of what the maps explain; an identity has no
+    In training a Dropout after it would hide parts of what the maps explain; an identity has no
     name that says where the network looks.
     """
     source = _past_identities(call.output)

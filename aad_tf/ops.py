@@ -76,7 +76,7 @@ def at_least_float32(values: tf.Tensor) -> tf.Tensor:
 def resize_maps(maps: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
     """Bilinear resize of maps.
 
-    Equal to `tf.image.resize`, but as two matrix products: it keeps float64 and has right
+    Equal to `tf.image.resize`, but as two matrix products: it keeps float64 and has correct
     derivatives of every order.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where TensorFlow's second derivatives cannot be trusted, and one case put right.
+"""Where TensorFlow's second derivatives cannot be trusted, and one case corrected.
 
 Grad-CAM inside a loss is differentiated again by the weights, so whatever stands between the
 attention layer and the logits is differentiated twice.
@@ -21,6 +21,7 @@ UNSAFE_SECOND_ORDER_OPS = frozenset(
     {
         "ResizeBilinear",
         "ResizeBicubic",
+        # UpSampling2D with nearest interpolation repeats cells instead, which is safe.
         "ResizeNearestNeighbor",
         "ResizeArea",
         "ScaleAndTranslate",
@@ -42,11 +43,11 @@ _exact: contextvars.ContextVar[bool] = contextvars.ContextVar("exact", default=F
 
 @contextlib.contextmanager
 def exact_moments() -> Iterator[None]:
-    """Gives `tf.nn.moments` a right second derivative, in this thread, while the context is open.
+    """Gives `tf.nn.moments` a correct second derivative, in this thread, while the context is open.
 
     TensorFlow stops the gradient at the mean inside the variance. At first order that changes
     nothing, since the term is zero; its derivative is not, so BatchNormalization in training
-    mode, LayerNormalization and GroupNormalization come out wrong at second order.
+    mode, LayerNormalization and GroupNormalization are incorrect at second order.
     """
     token = _exact.set(True)
     try:
@@ -82,7 +83,7 @@ tf.nn.moments = _switched(tf.nn.moments)
 
 
 def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
-    """Raises if an operation between a layer and the logits has no right second derivative.
+    """Raises if an operation between a layer and the logits has no correct second derivative.
 
     Args:
         trace: of the model.
@@ -100,7 +101,7 @@ def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
         raise ValueError(
             f"Between attention layer {call.layer.name!r} and the logits stand operations whose "
             f"second derivative TensorFlow leaves out or gets wrong: {', '.join(unsafe)}. Choose "
-            f"an attention layer behind them (attention_layer=...), or replace them by "
+            f"an attention layer after them (attention_layer=...), or replace them by "
             f"convolution, pooling, transposed convolution, UpSampling2D with nearest "
             f"interpolation or BatchNormalization."
         )

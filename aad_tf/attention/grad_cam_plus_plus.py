@@ -28,7 +28,7 @@ def grad_cam_plus_plus_map(
     exp(S) g^n. The factor exp(S) cancels in alpha. In the weights it only scales each map as a
     whole, and is left out because it overflows.
 
-    Where features are not negative, as behind a ReLU, alpha lies in (0, 1/2] wherever it counts,
+    Where features are not negative, as after a ReLU, alpha lies in (0, 1/2] wherever it counts,
     that is where g > 0. Features of both signs can bring the denominator near 0.
 
     Args:

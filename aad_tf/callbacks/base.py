@@ -16,7 +16,7 @@ from aad_tf.types import Bounds
 class EpochCallback(keras.callbacks.Callback):
     """Measures something after every so many epochs and adds it to the epoch's logs.
 
-    Keras hands one dictionary of logs to all callbacks in their order, so what stands behind
+    Keras hands one dictionary of logs to all callbacks in their order, so what comes after
     this one in the list (EarlyStopping, ModelCheckpoint) can watch what it adds.
 
     Args:

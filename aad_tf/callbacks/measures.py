@@ -69,14 +69,14 @@ class AttackCallback(ClassifierCallback):
     def _attacked(self, classifier: Classifier) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         """Images, adversarial images and labels, batch by batch."""
         for index, (images, labels) in enumerate(self._examples):
-            # Another seed a batch, or all batches would share their random starts.
+            # Another seed per batch, or all batches would share their random starts.
             yield images, self._attack(classifier, images, labels, seed=self._seed + index), labels
 
 
 class RobustAccuracy(AttackCallback):
     """Accuracy under attack as a validation metric, for EarlyStopping and ModelCheckpoint.
 
-    An example counts if it is classified right both as it is and under attack, as in
+    An example counts if it is classified correctly both as it is and under attack, as in
     `aad_tf.metrics.robust_accuracy`. Stand this callback before those that watch it. On epochs
     that `every` leaves out the logs have no such value.
 
@@ -128,9 +128,9 @@ class AttentionIoU(AttackCallback):
 
     Both maps explain the true label. A pair of empty areas (maps that are zero, or nowhere above
     the threshold) says nothing about overlap: such pairs are left out of the mean, and the logs
-    hold their share of all pairs as `val_<name>_empty`. If all are empty, the mean is 0 and the
-    share 1. A pair with one empty area has IoU 0. On epochs that `every` leaves out the logs have
-    neither value.
+    hold their fraction of all pairs as `val_<name>_empty`. If all are empty, the mean is 0 and the
+    fraction 1. A pair with one empty area has IoU 0. On epochs that `every` leaves out the logs
+    have neither value.
 
     Args:
         dataset: finite `tf.data.Dataset` of batches `(images, labels)`, streamed, or a pair of
@@ -138,7 +138,7 @@ class AttentionIoU(AttackCallback):
         attack: such as `aad_tf.attacks.step_ll(0.1)`, or its text.
         threshold: rule of the attention area, as for `aad_tf.attention.attention_area`;
             `TopCells(n)` keeps the n highest cells, as [AAD Table 3] does.
-        name: the logs call the mean `val_` and this, the share `val_`, this and `_empty`.
+        name: the logs call the mean `val_` and this, the fraction `val_`, this and `_empty`.
         every: epochs between two measurements.
         attention_layer: layer that maps explain; that of the defence, or found, when None.
         bounds: pixel range the network takes.

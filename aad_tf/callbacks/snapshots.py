@@ -1,4 +1,4 @@
-"""Pictures of attention, epoch by epoch."""
+"""Figures of attention, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from aad_tf.types import Bounds
 class AttentionSnapshots(ClassifierCallback):
     """Draws where the network looks after an epoch, on clean and on attacked images.
 
-    One row an image: the image, its attention map, the adversarial image, its attention map.
+    One row per image: the image, its attention map, the adversarial image, its attention map.
     Both maps explain the true label; beneath each stand the predicted class and its probability.
 
     Args:
@@ -37,9 +37,9 @@ class AttentionSnapshots(ClassifierCallback):
             made if it does not exist.
         attack: such as `aad_tf.attacks.fgsm(0.1)`, or its text; None draws clean images only.
         attention_layer: layer that maps explain; that of the defence, or found, when None.
-        every: epochs between two pictures.
-        max_images: rows of a picture.
-        log_dir: directory for TensorBoard event files with the same pictures, at the steps of
+        every: epochs between two figures.
+        max_images: rows of a figure.
+        log_dir: directory for TensorBoard event files with the same figures, at the steps of
             `keras.callbacks.TensorBoard`; None writes none.
         bounds: pixel range the network takes.
         class_names: names for captions; class numbers when None.
@@ -49,8 +49,8 @@ class AttentionSnapshots(ClassifierCallback):
         OSError: the directory cannot be made.
 
     Example:
-        >>> pictures = AttentionSnapshots(images, labels, "run/attention", aad_tf.attacks.fgsm(0.1))
-        >>> model.fit(train_images, train_labels, epochs=5, callbacks=[pictures])
+        >>> figures = AttentionSnapshots(images, labels, "run/attention", aad_tf.attacks.fgsm(0.1))
+        >>> model.fit(train_images, train_labels, epochs=5, callbacks=[figures])
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class AttentionSnapshots(ClassifierCallback):
             )
 
     def draw(self, classifier: Classifier) -> Figure:
-        """The picture for a network, also outside of `fit`."""
+        """The figure for a network, also outside of `fit`."""
         images, labels = check_batch(classifier, self._images, self._labels)
         rows = self._panels(classifier, images, labels, originals=True)
         titles = ["image", "attention"]
@@ -105,7 +105,7 @@ class AttentionSnapshots(ClassifierCallback):
         return plots.attention_grid(rows, column_titles=titles, bounds=classifier.bounds)
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """Writes the picture of an epoch, of several workers the chief's; adds no logs."""
+        """Writes the figure of an epoch, of several workers the chief's; adds no logs."""
         if not is_chief(self.model.distribute_strategy):
             return {}
         content = plots.png_bytes(self.draw(self.classifier))
@@ -137,14 +137,14 @@ class AttentionSnapshots(ClassifierCallback):
         probabilities = tf.nn.softmax(logits).numpy()
         predicted = probabilities.argmax(axis=-1)
         # Not every precision of a network exists in NumPy.
-        pictures = tf.cast(images, tf.float32).numpy()
+        shown = tf.cast(images, tf.float32).numpy()
         return [
             [
-                plots.Panel(picture, caption=f"true: {self._name(label)}" if originals else ""),
-                plots.Panel(picture, attention, f"{self._name(guess)} ({row[guess]:.2f})"),
+                plots.Panel(image, caption=f"true: {self._name(label)}" if originals else ""),
+                plots.Panel(image, attention, f"{self._name(guess)} ({row[guess]:.2f})"),
             ]
-            for picture, attention, guess, row, label in zip(
-                pictures, maps, predicted, probabilities, labels.numpy(), strict=True
+            for image, attention, guess, row, label in zip(
+                shown, maps, predicted, probabilities, labels.numpy(), strict=True
             )
         ]
 
@@ -153,7 +153,7 @@ class AttentionSnapshots(ClassifierCallback):
 
 
 def _write_summary(tag: str, png: bytes) -> None:
-    """Writes a picture as `tf.summary.image` does, which needs TensorBoard to be installed."""
+    """Writes an image as `tf.summary.image` does, which needs TensorBoard to be installed."""
     metadata = tf.compat.v1.SummaryMetadata()
     metadata.plugin_data.plugin_name = "images"
     height, width = tf.io.decode_png(png).shape[:2]

@@ -42,7 +42,7 @@ class AADModel(DefenseModel):
         losses: `AADLosses`, or the name of a preset: `"balanced"`, `"paper"`,
             `"reference_code"`.
         rounds: `"all"`, `"last"`, or None for the rule above.
-        update_per_round: one optimizer update a round, the next round attacking the updated
+        update_per_round: one optimizer update per round, the next round attacking the updated
             weights, as the authors' code does, instead of one update for the sum.
         **kwargs: as `DefenseModel`.
 
@@ -99,7 +99,7 @@ class AADModel(DefenseModel):
         return self.attack.last_in_graph(*arguments)[tf.newaxis]
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One update, or one a round; Keras calls it."""
+        """One update, or one per round; Keras calls it."""
         if not self.update_per_round:
             return super().train_step(data)
         images, labels, weights = self._unpack(data)

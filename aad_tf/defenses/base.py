@@ -106,7 +106,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         """As `keras.Model.compile`; the loss is the defence's own, XLA is off unless asked for.
 
         Raises:
-            ValueError: a loss was given; on several replicas also several steps an execution, or
+            ValueError: a loss was given; on several replicas also several steps per execution, or
                 float16 with clipped gradients.
         """
         if kwargs.get("loss") is not None or (len(args) > 1 and args[1] is not None):
@@ -209,8 +209,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         if adversarial is None or self.warmup_steps == 0:
             return adversarial
         done = tf.cast(self.optimizer.iterations + 1, images.dtype)
-        share = tf.minimum(done / self.warmup_steps, tf.cast(1.0, images.dtype))
-        return images + share * (adversarial - images)
+        fraction = tf.minimum(done / self.warmup_steps, tf.cast(1.0, images.dtype))
+        return images + fraction * (adversarial - images)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; Keras calls it."""
@@ -230,11 +230,11 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     def _update(
         self, images: tf.Tensor, labels: tf.Tensor, weights: Any, adversarial: Any
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        share = share_of_examples(tf.shape(images)[0], self.classifier.dtype)
+        fraction = share_of_examples(tf.shape(images)[0], self.classifier.dtype)
         with tf.GradientTape() as tape, own_randomness(self.network):
             losses, logits = self.training_losses(images, labels, adversarial, training=True)
             total = self._total(losses["loss"], weights)
-            scaled = self.optimizer.scale_loss(total * share)
+            scaled = self.optimizer.scale_loss(total * fraction)
         variables = self.trainable_variables
         gradients = prepared_gradients(self.optimizer, tape.gradient(scaled, variables))
         self.optimizer.apply(gradients, variables)

@@ -95,8 +95,8 @@ class EnsembleAdversarialModel(AdversarialModel):
     def _attacked_on(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tf.Tensor:
-        own = tf.cast(images, classifier.dtype)
-        adversarial = self.attack.last_in_graph(classifier, own, labels, self.attack_seed())
+        cast = tf.cast(images, classifier.dtype)
+        adversarial = self.attack.last_in_graph(classifier, cast, labels, self.attack_seed())
         return tf.cast(adversarial, images.dtype)
 
 
