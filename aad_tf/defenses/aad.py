@@ -127,7 +127,7 @@ class AADModel(DefenseModel):
         batch = tf.concat([images, *tf.unstack(adversarial)], axis=0)
         tiled = tf.tile(labels, [versions])
         logits, features, gradients = class_gradients(self.classifier, batch, tiled, training)
-        maps = self.parts.attention_maps(features, gradients)
+        maps, penalty = self.parts.attention_maps(features, gradients), self.penalty()
         masked = mask_out(batch, maps, self.parts.threshold)
         with kept_statistics(self.network, training):
             masked_logits = self.classifier(masked, training=training).logits
@@ -147,7 +147,10 @@ class AADModel(DefenseModel):
             ]
         )
         by_version = tf.split(logits, versions)
-        return {"loss": total, **terms}, {"clean": by_version[0], "adversarial": by_version[-1]}
+        return {"loss": total, "penalty": penalty, **terms}, {
+            "clean": by_version[0],
+            "adversarial": by_version[-1],
+        }
 
     def _preservation(self, batch: tf.Tensor, maps: tf.Tensor, versions: int) -> tf.Tensor:
         maps = self.parts.comparable_maps(maps, spatial_size(batch))

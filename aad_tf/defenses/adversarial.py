@@ -81,11 +81,11 @@ class AdversarialModel(DefenseModel):
         smoothing = self.label_smoothing if training else 0.0
         if self.replace_clean:
             attacked = self.classifier(adversarial, training=training).logits
-            loss = cross_entropy(labels, attacked, smoothing)
+            loss, penalty = cross_entropy(labels, attacked, smoothing), self.penalty()
             # The accuracy that fit logs. It costs one forward pass, without dropout and without a
             # gradient, beside the 2 k + 3 passes of a step with k iterations of the attack.
             clean = tf.stop_gradient(self.classifier(images, training=False).logits)
-            return {"loss": loss, "adversarial_loss": loss}, {
+            return {"loss": loss, "adversarial_loss": loss, "penalty": penalty}, {
                 "clean": clean,
                 "adversarial": attacked,
             }

@@ -159,10 +159,21 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             training: True in training, False in evaluation.
 
         Returns:
-            Per-example values `[batch]`: `"loss"` and one for each of `loss_names`; and logits
-            `"clean"` and, where there are any, `"adversarial"`.
+            Per-example values `[batch]`: `"loss"` and one for each of `loss_names`; where the
+            network runs more than once, also the scalar `"penalty"` that `penalty()` gave after
+            the pass that is trained on. And logits `"clean"` and, where there are any,
+            `"adversarial"`.
         """
         raise NotImplementedError
+
+    def penalty(self) -> tf.Tensor:
+        """What layers add to the loss: weight decay, and penalties of the last call.
+
+        Keras forgets the activity penalties of a call as soon as the network runs again.
+        """
+        dtype = self.classifier.dtype
+        extras = [tf.cast(tf.reduce_sum(extra), dtype) for extra in self.losses]
+        return tf.add_n(extras) if extras else tf.zeros((), dtype)
 
     def adversarial_images(
         self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
@@ -224,7 +235,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         images, labels, weights = self._unpack(data)
         adversarial = self.adversarial_images(images, labels, training=False)
         losses, logits = self.training_losses(images, labels, adversarial, training=False)
-        total = self._total(losses["loss"], weights)
+        total = self._total(losses, weights)
         return self._track(total, losses, logits, images, labels, weights)
 
     def _update(
@@ -233,7 +244,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         fraction = share_of_examples(tf.shape(images)[0], self.classifier.dtype)
         with tf.GradientTape() as tape, own_randomness(self.network):
             losses, logits = self.training_losses(images, labels, adversarial, training=True)
-            total = self._total(losses["loss"], weights)
+            total = self._total(losses, weights)
             scaled = self.optimizer.scale_loss(total * fraction)
         variables = self.trainable_variables
         gradients = prepared_gradients(self.optimizer, tape.gradient(scaled, variables))
@@ -241,12 +252,11 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         mean_over_replicas(moving_statistics(self.network))
         return total, losses, logits
 
-    def _total(self, values: tf.Tensor, weights: Any) -> tf.Tensor:
-        """What is minimized: the mean over the local batch, and the network's regularization."""
-        total = weighted_mean(values, weights)
-        for extra in self.losses:
-            total += tf.cast(tf.reduce_sum(extra), total.dtype)
-        return total
+    def _total(self, losses: dict[str, tf.Tensor], weights: Any) -> tf.Tensor:
+        """What is minimized: the mean over the local batch, and the network's penalties."""
+        total = weighted_mean(losses["loss"], weights)
+        penalty = losses["penalty"] if "penalty" in losses else self.penalty()
+        return total + tf.cast(penalty, total.dtype)
 
     def _unpack(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
