@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -90,7 +92,7 @@ def check_labels(
         )
     if labels.shape[0] != batch_size:
         raise ValueError(
-            f"{name} must have one entry an image ({batch_size}), got {labels.shape[0]}."
+            f"{name} must have one entry per image ({batch_size}), got {labels.shape[0]}."
         )
     lowest, highest = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
     if lowest < 0 or highest >= num_classes:
@@ -162,6 +164,28 @@ def check_epsilon(value: float, name: str = "epsilon") -> float:
     return float(value)
 
 
+def check_bounds(bounds: Any) -> Bounds:
+    """Returns a pixel range as `Bounds`, whatever pair of numbers it was given as.
+
+    Raises:
+        TypeError: not a pair of numbers.
+        ValueError: not finite, or the lower bound is not below the upper one.
+
+    Example:
+        >>> check_bounds((0, 255)).upper
+        255.0
+    """
+    try:
+        lower, upper = (float(bound) for bound in bounds)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"bounds must be a pair (lower, upper) of numbers, got {bounds!r}."
+        ) from error
+    if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
+        raise ValueError(f"bounds must be finite, with lower < upper, got {tuple(bounds)}.")
+    return Bounds(lower, upper)
+
+
 def check_count(value: int, name: str, least: int = 1) -> int:
     """Returns a whole number of at least `least`.
 
@@ -176,31 +200,65 @@ def check_count(value: int, name: str, least: int = 1) -> int:
     return int(value)
 
 
-def check_choice(value: Any, choices: Any, name: str) -> Any:
-    """Returns a value that is one of the choices.
+def check_choice(value: Any, choices: Iterable[str], what: str) -> str:
+    """Returns a name that is one of the choices.
 
     Args:
-        value: what was chosen.
+        value: what was given.
         choices: the known names.
-        name: what is chosen, in the words of the message.
+        what: what the name is of, for the message: "Unknown distance 'l3'."
 
     Raises:
-        ValueError: any other value; lists the near and the known names.
+        ValueError: no such name; lists the near ones and all known ones.
 
     Example:
-        >>> check_choice("tran", ("train", "test"), "split")
-        ValueError: Unknown split 'tran'. Did you mean 'train'? Known: test, train.
+        >>> check_choice("mean", ("mean", "sum"), "reduction")
+        'mean'
     """
-    if value not in choices:
-        raise ValueError(f"Unknown {name} {value!r}.{near_names(str(value), choices)}")
+    names = tuple(choices)
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(f"Unknown {what} {value!r}.{near_names(str(value), names)}")
     return value
 
 
-def near_names(name: str, known: Any) -> str:
+def near_names(name: str, known: Iterable[str]) -> str:
     """A sentence that lists near and known names, for errors about unknown ones."""
-    import difflib
-
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     return f"{hint} Known: {', '.join(known)}."
+
+
+def check_dataset(dataset: tf.data.Dataset, image_key: str | int = 0) -> tf.data.Dataset:
+    """Returns a finite data set of batches, or says what is wrong with it.
+
+    Args:
+        dataset: gives tuples `(images, labels)`, or dictionaries that hold `image` and `label`.
+        image_key: where its elements hold the images: 0 in tuples, `"image"` in dictionaries.
+
+    Raises:
+        TypeError: elements of another structure.
+        ValueError: single images instead of batches, or endless.
+    """
+    spec = dataset.element_spec
+    if isinstance(image_key, int) and (not isinstance(spec, tuple) or len(spec) < 2):
+        raise TypeError(
+            f"The data set must give tuples (images, labels), got {spec}. Map it to such tuples."
+        )
+    if isinstance(image_key, str) and not (
+        isinstance(spec, Mapping) and {"image", "label"} <= spec.keys()
+    ):
+        raise TypeError(
+            f"The data set must give dicts of image and label, and boxes and box_labels if there "
+            f"are boxes, got {spec}. aad_tf.data.boxed_batches makes such ones; from tuples they "
+            f"come with dataset.map(lambda images, labels: {{'image': images, 'label': labels}})."
+        )
+    shape = getattr(spec[image_key], "shape", None)
+    if shape is not None and shape.rank == 3:
+        raise ValueError(
+            f"The data set must give batches of images [batch, height, width, channels], got "
+            f"single images {tuple(shape)}. Call dataset.batch(100) on it."
+        )
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("The data set is endless. Call dataset.take(...) on it.")
+    return dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import keras
@@ -9,10 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf import introspection
-from aad_tf.checks import check_images, check_labels
+from aad_tf.checks import check_bounds, check_images, check_labels
 from aad_tf.final_softmax import softmax_to_strip, without_softmax
 from aad_tf.second_order import exact_moments, refuse_unsafe_operations
 from aad_tf.types import Bounds, ClassifierOutput
+
+# Sides of images tried on a network that leaves them open. InceptionV3 needs 75 pixels or more.
+_SIZES_TO_TRY = (64, 128, 256, 512)
 
 
 class Classifier:
@@ -28,6 +32,7 @@ class Classifier:
         num_classes: number of logits.
         input_shape: `(height, width, channels)`; entries may be None.
         dtype: dtype of images, that of the model's variables.
+        compiled: compiled functions by key; `cached_function` fills it.
 
     Example:
         >>> classifier = Classifier.from_keras(keras_model)
@@ -44,7 +49,7 @@ class Classifier:
         bounds: Bounds,
     ) -> None:
         self.model = model
-        self.bounds = bounds
+        self.bounds = check_bounds(bounds)
         self.num_classes = num_classes
         self.input_shape = input_shape
         self.attention_layer = attention_layer.name
@@ -67,9 +72,11 @@ class Classifier:
                 softmax layer is taken off.
             attention_layer: name of the layer to explain; by default the last layer on the way
                 to the logits whose output still has a spatial grid, as Grad-CAM recommends.
-            bounds: lowest and highest pixel value the model takes. Attack sizes are in this unit
-                and at most 1: put a Rescaling(255) layer in front of a model that takes 0..255.
-            input_shape: `(H, W, C)`, for a subclassed model that was never called.
+            bounds: lowest and highest pixel value the model takes, a pair of numbers. Attack
+                sizes are in this unit and at most 1: put a Rescaling(255) layer in front of a
+                model that takes 0..255.
+            input_shape: `(H, W, C)`, for a model that was never called, or to fix the size of
+                images where the model leaves it open.
 
         Returns:
             A Classifier sharing the model's weights.
@@ -81,9 +88,7 @@ class Classifier:
                 layer and logits whose second derivative TensorFlow gets wrong.
         """
         _check_model(model)
-        bounds = Bounds(*bounds)
-        if not bounds.lower < bounds.upper:
-            raise ValueError(f"bounds must be (lower, upper) with lower < upper, got {bounds}.")
+        bounds = check_bounds(bounds)
         shape = _input_shape(model, input_shape)
         with exact_moments():
             trace = introspection.trace_forward(model, shape, _dtype(model))
@@ -131,17 +136,47 @@ class Classifier:
 
     def predict_logits(self, images: tf.Tensor) -> tf.Tensor:
         """Logits in inference mode from one compiled graph, whatever the batch size."""
-        function = self.compiled.get("logits")
-        if function is None:
-            function = tf.function(
-                lambda batch: self(batch, training=False).logits,
-                input_signature=[self.image_spec],
-                autograph=False,
-            )
-            # Traced at once: TensorFlow takes first calls of many functions for retracing.
-            function.get_concrete_function()
-            self.compiled["logits"] = function
+        function = self.cached_function(
+            "logits", lambda batch: self(batch, training=False).logits, [self.image_spec]
+        )
         return function(images)
+
+    def cached_function(
+        self,
+        key: Hashable,
+        function: Callable,
+        signature: Sequence[tf.TensorSpec] | Callable[[], Sequence[tf.TensorSpec]],
+    ) -> Any:
+        """The compiled form of a function that runs this network: one trace for all calls.
+
+        Args:
+            key: what the function does, and all that it depends on besides this classifier.
+            function: from tensors to tensors; compiled when the key is new, else ignored.
+            signature: specs of its arguments, with None for the batch axis; or a function that
+                returns them, called when the key is new.
+
+        Returns:
+            The compiled function; the same object for the same key.
+
+        Example:
+            >>> predict = classifier.cached_function(
+            ...     "predictions",
+            ...     lambda images: tf.argmax(classifier(images).logits, axis=-1),
+            ...     [classifier.image_spec],
+            ... )
+        """
+        if key not in self.compiled:
+            specs = signature() if callable(signature) else signature
+            compiled = tf.function(function, input_signature=specs, autograph=False)
+            # Traced at once: TensorFlow takes first calls of many functions for retracing.
+            compiled.get_concrete_function()
+            self.compiled[key] = compiled
+        return self.compiled[key]
+
+    @property
+    def labels_spec(self) -> tf.TensorSpec:
+        """Signature of labels or class numbers of a batch of any size."""
+        return tf.TensorSpec((None,), tf.int32)
 
     @property
     def image_spec(self) -> tf.TensorSpec:
@@ -185,7 +220,9 @@ def _check_model(model: Any) -> None:
     if isinstance(model, Classifier):
         raise TypeError("model is a Classifier already; pass it on as it is.")
     if not isinstance(model, keras.Model):
-        raise TypeError(f"model must be a keras.Model, got {type(model).__name__}.")
+        old = type(model).__module__.split(".")[0] == "tf_keras"
+        kind = f"{type(model).__name__}{' of tf_keras (Keras 2)' if old else ''}"
+        raise TypeError(f"model must be a keras.Model of Keras 3, got {kind}.")
     if held_classifier(model) is not None:
         raise TypeError(
             f"model is a defence ({type(model).__name__}): pass its .classifier, or its .network."
@@ -228,7 +265,7 @@ def _num_classes(output: tf.Tensor) -> int:
         )
     if output.shape[1] < 2:
         raise ValueError(
-            "The model has a single output; a classifier needs one logit a class. Give a binary "
+            "The model has a single output; a classifier needs one logit per class. Give a binary "
             "classifier two logits."
         )
     return int(output.shape[1])
@@ -236,16 +273,41 @@ def _num_classes(output: tf.Tensor) -> int:
 
 def _refuse_probabilities(classifier: Classifier) -> None:
     """Catches a softmax written with other operations, by its values."""
-    shape = [size or 64 for size in classifier.input_shape]
-    generator = np.random.default_rng(0)
-    low, high = classifier.bounds
-    images = generator.uniform(low, high, size=(2, *shape))
-    logits = np.asarray(
-        tf.cast(classifier.predict_logits(tf.cast(images, classifier.dtype)), tf.float64)
-    )
+    shape: Any = classifier.input_shape
+    predict: Callable = classifier.predict_logits
+    if None in shape:
+        shape, predict = _size_that_fits(classifier)
+    images = np.random.default_rng(0).uniform(*classifier.bounds, size=(2, *shape))
+    logits = np.asarray(tf.cast(predict(tf.cast(images, classifier.dtype)), tf.float64))
     sums_to_one = np.allclose(logits.sum(axis=-1), 1.0, atol=1e-3)
     if sums_to_one and logits.min() >= 0.0:
         raise ValueError(
             "The model's outputs are probabilities (they are not negative and sum to 1); attacks "
             "and losses need logits. Remove the final softmax."
         )
+
+
+def _size_that_fits(classifier: Classifier) -> tuple[tuple[int, ...], Callable]:
+    """A shape of images for a network of open size, and its logits for two of them.
+
+    Which sizes a network takes it does not say. Shapes are inferred before anything runs, for
+    some operations end the whole process on images that are too small for them.
+    """
+    predict = tf.function(lambda images: classifier(images).logits, autograph=False)
+    failure: Exception | None = None
+    for size in _SIZES_TO_TRY:
+        shape = tuple(known or size for known in classifier.input_shape)
+        try:
+            spec = tf.TensorSpec((2, *shape), classifier.dtype)
+            concrete = predict.get_concrete_function(spec)
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            failure = error
+            continue
+        outputs = [each for op in concrete.graph.get_operations() for each in op.outputs]
+        if all(output.shape.rank is None or 0 not in output.shape for output in outputs):
+            return shape, concrete
+    raise ValueError(
+        f"The model leaves the size of its images open, but takes none of "
+        f"{', '.join(map(str, _SIZES_TO_TRY))} pixels a side. Pass the size that it needs: "
+        f"input_shape=(height, width, channels)."
+    ) from failure

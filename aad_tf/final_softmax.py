@@ -3,55 +3,67 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator
+import contextvars
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from aad_tf.introspection import Trace
+from aad_tf.introspection import Trace, around_calls
 
-_patch_lock = threading.RLock()
+# Scores that a softmax passed on unchanged, while the layer to strip runs in this thread.
+_passed_on: contextvars.ContextVar[list[tf.Tensor] | None] = contextvars.ContextVar(
+    "passed_on", default=None
+)
 
 
 @contextlib.contextmanager
 def without_softmax(layer: keras.Layer | None) -> Iterator[None]:
-    """Makes `layer` pass its scores on unchanged while the context is open.
+    """Makes `layer` pass its scores on unchanged, in this thread, while the context is open.
 
     Args:
         layer: what `softmax_to_strip` returned; None changes nothing.
+
+    Raises:
+        ValueError: from the model's call, if the layer does not compute exactly one softmax.
     """
-    if layer is None:
+    with around_calls([] if layer is None else [layer], _stripped):
         yield
-    elif isinstance(layer, keras.layers.Softmax):
-        with _bypassed(layer):
-            yield
-    else:
-        with _linear_activation(layer):
-            yield
 
 
-@contextlib.contextmanager
-def _bypassed(layer: keras.Layer) -> Iterator[None]:
-    """Makes `layer` return its input while the context is open."""
-    with _patch_lock:
-        layer.call = lambda inputs, *args, **kwargs: inputs
-        try:
-            yield
-        finally:
-            del layer.call
+def _stripped(layer: keras.Layer, call: Callable[[], Any]) -> Any:
+    scores: list[tf.Tensor] = []
+    token = _passed_on.set(scores)
+    try:
+        output = call()
+    finally:
+        _passed_on.reset(token)
+    if len(scores) != 1:
+        raise ValueError(
+            f"The final layer {layer.name!r} computes {len(scores)} softmaxes by tf.nn.softmax, so "
+            f"the one that ends the model cannot be taken off. Give the model a softmax layer that "
+            f"does nothing else, or none."
+        )
+    return output
 
 
-@contextlib.contextmanager
-def _linear_activation(layer: keras.Layer) -> Iterator[None]:
-    """Replaces the activation of `layer` by the identity while the context is open."""
-    with _patch_lock:
-        activation = layer.activation
-        layer.activation = keras.activations.linear
-        try:
-            yield
-        finally:
-            layer.activation = activation
+def _strippable(original: Callable) -> Callable:
+    """`tf.nn.softmax` that passes scores on where a layer is to be stripped."""
+
+    @functools.wraps(original)
+    def softmax(logits: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
+        passed_on = _passed_on.get()
+        if passed_on is None:
+            return original(logits, *args, **kwargs)
+        passed_on.append(tf.identity(logits))
+        return passed_on[-1]
+
+    return softmax
+
+
+tf.nn.softmax = _strippable(tf.nn.softmax)
 
 
 def softmax_to_strip(trace: Trace) -> keras.Layer | None:

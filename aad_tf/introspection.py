@@ -1,14 +1,16 @@
 """What a Keras model consists of, read off one traced forward pass.
 
 Tracing, rather than walking the layer graph, treats Sequential, Functional, nested and
-subclassed models alike.
+subclassed models alike. Layers are watched while they run and never changed: whatever their owner
+has put on a layer or its class stays there and takes part.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterator
+import contextvars
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -16,7 +18,20 @@ import tensorflow as tf
 
 from aad_tf.checks import near_names
 
-_patch_lock = threading.RLock()
+# From a layer and its call, still to be made, to the output that the caller of the layer gets.
+Around = Callable[[keras.Layer, Callable[[], Any]], Any]
+
+
+class _Watcher(NamedTuple):
+    layers: frozenset[int]
+    around: Around
+
+
+# A context variable, since replicas of one strategy call the same layers in separate threads.
+# A lock would not do: replicas that wait for each other inside a call would never meet.
+_watchers: contextvars.ContextVar[tuple[_Watcher, ...]] = contextvars.ContextVar(
+    "watchers", default=()
+)
 
 
 class LayerCall(NamedTuple):
@@ -43,23 +58,57 @@ class Trace(NamedTuple):
 
 
 @contextlib.contextmanager
-def recording(layers: list[keras.Layer], record: Callable[[LayerCall], None]) -> Iterator[None]:
-    """Calls `record` after every call of the given layers while the context is open."""
-    with _patch_lock, contextlib.ExitStack() as stack:
-        for layer in layers:
-            original = layer.call
-            layer.call = _recorded(layer, original, record)
-            stack.callback(delattr, layer, "call")
+def around_calls(layers: Sequence[keras.Layer], around: Around) -> Iterator[None]:
+    """Lets `around` make the calls of some layers, in this thread, while the context is open.
+
+    Args:
+        layers: layers or models.
+        around: gets the layer and a function that makes the call; returns the output. Of nested
+            contexts the inner one gets what the outer one returns.
+
+    Example:
+        >>> def doubled(layer, call):
+        ...     return 2 * call()
+        >>> with around_calls([layer], doubled):
+        ...     outputs = model(images)
+    """
+    watcher = _Watcher(frozenset(map(id, layers)), around)
+    token = _watchers.set((*_watchers.get(), watcher))
+    try:
         yield
+    finally:
+        _watchers.reset(token)
 
 
-def _recorded(layer: keras.Layer, original: Callable, record: Callable) -> Callable:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        output = original(*args, **kwargs)
+def _watched(original: Callable) -> Callable:
+    """`keras.Operation.__call__` that looks for watchers; without one it is the original."""
+
+    @functools.wraps(original)
+    def call_operation(self: Any, *args: Any, **kwargs: Any) -> Any:
+        call = functools.partial(original, self, *args, **kwargs)
+        for watcher in _watchers.get():
+            if id(self) in watcher.layers:
+                call = functools.partial(watcher.around, self, call)
+        return call()
+
+    return call_operation
+
+
+# Every layer's __call__ ends here, also one that was replaced; Keras 3 has no hooks on layers.
+keras.Operation.__call__ = _watched(keras.Operation.__call__)
+
+
+@contextlib.contextmanager
+def recording(layers: Sequence[keras.Layer], record: Callable[[LayerCall], None]) -> Iterator[None]:
+    """Calls `record` after every call of the given layers, in this thread, while it is open."""
+
+    def recorded(layer: keras.Layer, call: Callable[[], Any]) -> Any:
+        output = call()
         record(LayerCall(layer, output))
         return output
 
-    return call
+    with around_calls(layers, recorded):
+        yield
 
 
 def all_layers(model: keras.Model) -> list[keras.Layer]:
@@ -125,7 +174,8 @@ def attention_call(trace: Trace, name: str | None = None) -> LayerCall:
 
     Args:
         trace: of the model.
-        name: of the layer; None takes the last layer with a spatial grid that reaches the logits.
+        name: of the layer; None takes the last layer with a spatial grid that reaches the logits,
+            but none that only passes its input on at inference, such as Dropout.
 
     Raises:
         ValueError: no such layer, or none that can be explained.
@@ -139,12 +189,37 @@ def attention_call(trace: Trace, name: str | None = None) -> LayerCall:
             and computed_by_weights(call.output)
             and operations_between(trace, call.output)
         ):
-            return call
+            return _maker(trace, call)
     _refuse_hidden(trace, trace.hidden)
     raise ValueError(
         "No layer of this model has spatial features [batch, height, width, channels] on the way "
         "to the logits, so there is no attention map to compute. AAD needs a convolutional network."
     )
+
+
+def _maker(trace: Trace, call: LayerCall) -> LayerCall:
+    """The call that made the output of `call`, of layers that pass it on.
+
+    In training a Dropout after it would hide parts of what the maps explain; an identity has no
+    name that says where the network looks.
+    """
+    source = _past_identities(call.output)
+    last_of_layer = {id(other.layer): other for other in trace.calls}
+    for other in trace.calls:
+        if (
+            not isinstance(other.layer, keras.Model)
+            and last_of_layer[id(other.layer)] is other
+            and tf.is_tensor(other.output)
+            and _past_identities(other.output) is source
+        ):
+            return other
+    return call
+
+
+def _past_identities(tensor: tf.Tensor) -> tf.Tensor:
+    while tensor.op.type == "Identity":
+        tensor = tensor.op.inputs[0]
+    return tensor
 
 
 def _refuse_hidden(trace: Trace, names: list[str]) -> None:

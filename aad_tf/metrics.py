@@ -54,9 +54,9 @@ def _cells(masks: tf.Tensor) -> tf.Tensor:
 
 
 def robust_accuracy(labels: Any, clean_predictions: Any, adversarial_predictions: Any) -> float:
-    """Share of examples classified right both as they are and under attack.
+    """Fraction of examples classified correctly both as they are and under attack.
 
-    An attack may by chance repair a mistake; such an example does not count as robust.
+    An attack may by chance correct a misclassification; such an example does not count as robust.
 
     Args:
         labels: int `[examples]`.
@@ -77,12 +77,12 @@ def robust_accuracy(labels: Any, clean_predictions: Any, adversarial_predictions
     shapes = [array.shape for array in arrays]
     if len(set(shapes)) != 1 or len(shapes[0]) != 1 or shapes[0] == (0,):
         raise ValueError(f"Expected three arrays of shape [examples], at least one; got {shapes}.")
-    right = (arrays[1] == arrays[0]) & (arrays[2] == arrays[0])
-    return float(right.mean())
+    correct = (arrays[1] == arrays[0]) & (arrays[2] == arrays[0])
+    return float(correct.mean())
 
 
 def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion (Wilson 1927), right near 0 and 1 too.
+    """Wilson's score interval of a proportion (Wilson 1927), valid near 0 and 1 too.
 
     Args:
         successes: number of successes, in [0, count].
@@ -103,10 +103,10 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> Int
     if count < 1 or not 0 <= successes <= count:
         raise ValueError(f"Expected 0 <= successes <= count, count >= 1; got {successes}, {count}.")
     deviation = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = successes / count
+    proportion = successes / count
     weight = deviation**2 / count
-    centre = share + weight / 2
-    width = deviation * math.sqrt(share * (1 - share) / count + weight / (4 * count))
+    centre = proportion + weight / 2
+    width = deviation * math.sqrt(proportion * (1 - proportion) / count + weight / (4 * count))
     low = 0.0 if successes == 0 else (centre - width) / (1 + weight)
     high = 1.0 if successes == count else (centre + width) / (1 + weight)
     return Interval(low, high)

@@ -32,7 +32,7 @@ def project_linf(
         epsilon = tf.constant(epsilon, images.dtype)
     epsilon = tf.cast(epsilon, images.dtype)
     images = tf.clip_by_value(images, origin - epsilon, origin + epsilon)
-    return tf.clip_by_value(images, bounds.lower, bounds.upper)
+    return tf.clip_by_value(images, *bounds)
 
 
 def linf_distance(images: tf.Tensor, origin: tf.Tensor) -> tf.Tensor:
@@ -76,7 +76,7 @@ def at_least_float32(values: tf.Tensor) -> tf.Tensor:
 def resize_maps(maps: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
     """Bilinear resize of maps.
 
-    Equal to `tf.image.resize`, but as two matrix products: it keeps float64 and has right
+    Equal to `tf.image.resize`, but as two matrix products: it keeps float64 and has correct
     derivatives of every order.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where TensorFlow's second derivatives cannot be trusted, and one case put right.
+"""Where TensorFlow's second derivatives cannot be trusted, and one case corrected.
 
 Grad-CAM inside a loss is differentiated again by the weights, so whatever stands between the
 attention layer and the logits is differentiated twice.
@@ -7,8 +7,9 @@ attention layer and the logits is differentiated twice.
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator
+import contextvars
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -20,6 +21,7 @@ UNSAFE_SECOND_ORDER_OPS = frozenset(
     {
         "ResizeBilinear",
         "ResizeBicubic",
+        # UpSampling2D with nearest interpolation repeats cells instead, which is safe.
         "ResizeNearestNeighbor",
         "ResizeArea",
         "ScaleAndTranslate",
@@ -34,24 +36,24 @@ UNSAFE_SECOND_ORDER_OPS = frozenset(
     }
 )
 
-_patch_lock = threading.RLock()
+# Whether moments are exact in this thread. A lock over the call would keep apart replicas that
+# wait for each other inside it, as synchronized BatchNormalization does.
+_exact: contextvars.ContextVar[bool] = contextvars.ContextVar("exact", default=False)
 
 
 @contextlib.contextmanager
 def exact_moments() -> Iterator[None]:
-    """Gives `tf.nn.moments` a right second derivative while the context is open.
+    """Gives `tf.nn.moments` a correct second derivative, in this thread, while the context is open.
 
     TensorFlow stops the gradient at the mean inside the variance. At first order that changes
     nothing, since the term is zero; its derivative is not, so BatchNormalization in training
-    mode, LayerNormalization and GroupNormalization come out wrong at second order.
+    mode, LayerNormalization and GroupNormalization are incorrect at second order.
     """
-    with _patch_lock:
-        original = tf.nn.moments
-        tf.nn.moments = _moments
-        try:
-            yield
-        finally:
-            tf.nn.moments = original
+    token = _exact.set(True)
+    try:
+        yield
+    finally:
+        _exact.reset(token)
 
 
 def _moments(
@@ -67,8 +69,21 @@ def _moments(
         return tf.cast(mean, x.dtype), tf.cast(variance, x.dtype)
 
 
+def _switched(original: Callable) -> Callable:
+    """`tf.nn.moments` as it was, but exact where a context of `exact_moments` is open."""
+
+    @functools.wraps(original)
+    def moments(*args: Any, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        return _moments(*args, **kwargs) if _exact.get() else original(*args, **kwargs)
+
+    return moments
+
+
+tf.nn.moments = _switched(tf.nn.moments)
+
+
 def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
-    """Raises if an operation between a layer and the logits has no right second derivative.
+    """Raises if an operation between a layer and the logits has no correct second derivative.
 
     Args:
         trace: of the model.
@@ -86,7 +101,7 @@ def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
         raise ValueError(
             f"Between attention layer {call.layer.name!r} and the logits stand operations whose "
             f"second derivative TensorFlow leaves out or gets wrong: {', '.join(unsafe)}. Choose "
-            f"an attention layer behind them (attention_layer=...), or replace them by "
+            f"an attention layer after them (attention_layer=...), or replace them by "
             f"convolution, pooling, transposed convolution, UpSampling2D with nearest "
             f"interpolation or BatchNormalization."
         )

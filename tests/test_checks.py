@@ -72,7 +72,7 @@ def test_bounds_of_the_classifier_count():
         ([True, False], TypeError, "got dtype bool"),
         (np.eye(3, dtype=int)[:2], ValueError, r"got shape \(2, 3\).*one-hot.*tf.argmax"),
         (1, ValueError, r"shape \[batch\], got shape \(\)"),
-        ([0, 1, 2], ValueError, r"one entry an image \(2\), got 3"),
+        ([0, 1, 2], ValueError, r"one entry per image \(2\), got 3"),
         ([0, 3], ValueError, r"in \[0, 3\), got \[0, 3\].*3 classes.*belong together"),
         ([-1, 0], ValueError, r"got \[-1, 0\]"),
     ],
@@ -172,10 +172,50 @@ def test_symbolic_shapes_are_checked_as_far_as_known():
         trace((None, *SHAPE), (None, 3))
 
 
-def test_a_choice_is_returned_or_the_near_names_are():
-    assert checks.check_choice("test", ("train", "test"), "split") == "test"
-    message = r"Unknown split 'tran'. Did you mean 'train'\? Known: test, train."
+def test_a_choice_is_returned():
+    assert checks.check_choice("mean", ("mean", "sum"), "reduction") == "mean"
+    assert checks.check_choice("b", {"a": 1, "b": 2}, "letter") == "b"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("maen", r"Unknown reduction 'maen'\. Did you mean 'mean'\? Known: mean, sum\."),
+        ("x", r"Unknown reduction 'x'\. Known: mean, sum\."),
+        (None, "Unknown reduction None"),
+        (["mean"], r"Unknown reduction \['mean'\]"),
+    ],
+)
+def test_what_is_no_choice_lists_near_and_known_names(value, message):
     with pytest.raises(ValueError, match=message):
-        checks.check_choice("tran", ("train", "test"), "split")
-    with pytest.raises(ValueError, match="Unknown split None. Known: test, train."):
-        checks.check_choice(None, ("train", "test"), "split")
+        checks.check_choice(value, ("sum", "mean"), "reduction")
+
+
+def test_bounds_become_bounds():
+    assert checks.check_bounds((0, 255)) == Bounds(0.0, 255.0)
+    assert isinstance(checks.check_bounds(np.array([-1, 1])), Bounds)
+
+
+TUPLES = tf.data.Dataset.from_tensor_slices((GOOD, [0, 1])).batch(2)
+DICTIONARIES = TUPLES.map(lambda images, labels: {"image": images, "label": labels})
+
+
+def test_finite_batches_are_returned():
+    assert checks.check_dataset(TUPLES) is TUPLES
+    assert checks.check_dataset(DICTIONARIES, "image") is DICTIONARIES
+
+
+@pytest.mark.parametrize(
+    ("dataset", "key", "error", "message"),
+    [
+        (DICTIONARIES, 0, TypeError, r"tuples \(images, labels\), got \{'image'"),
+        (TUPLES, "image", TypeError, "dicts of image and label, .*'image': images"),
+        (TUPLES.map(lambda images, _: images), 0, TypeError, "tuples"),
+        (TUPLES.unbatch(), 0, ValueError, r"got single images \(4, 4, 1\)\. Call dataset.batch"),
+        (DICTIONARIES.unbatch(), "image", ValueError, "got single images"),
+        (TUPLES.repeat(), 0, ValueError, "endless. Call dataset.take"),
+    ],
+)
+def test_what_is_no_finite_set_of_batches(dataset, key, error, message):
+    with pytest.raises(error, match=message):
+        checks.check_dataset(dataset, key)

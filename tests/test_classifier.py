@@ -8,8 +8,11 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import models
-from aad_tf.attention import grad_cam
+from aad_tf.attention import grad_cam, superpixels
 from aad_tf.classifier import Classifier
+from aad_tf.ops import project_linf
+from aad_tf.plots.overlay import displayable
+from aad_tf.types import Bounds
 from tests.networks import SHAPE, SubclassedNetwork, called, random_images, small_network
 
 layers = keras.layers
@@ -164,6 +167,96 @@ def test_sizes_may_be_open():
     classifier = Classifier.from_keras(model)
     assert classifier.input_shape == (None, None, 1)
     assert grad_cam(classifier, np.zeros((2, 12, 9, 1), "float32"), [0, 1]).shape == (2, 10, 7)
+
+
+@pytest.mark.parametrize("smallest", [75, 200])
+def test_networks_of_open_size_may_need_large_images(smallest):
+    crop = layers.Cropping2D(((smallest - 3, 0), (0, 0)))
+    tail = [layers.Conv2D(2, 3), layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    model = keras.Sequential([keras.Input((None, None, 1)), crop, *tail])
+    classifier = Classifier.from_keras(model)
+    assert classifier.input_shape == (None, None, 1)
+    images = random_images(2, (smallest + 3, 5, 1))
+    assert grad_cam(classifier, images, [0, 1]).shape == (2, 4, 3)
+
+
+def test_probabilities_of_a_network_of_open_size_are_refused():
+    tail = [
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(3),
+        layers.Lambda(lambda z: z * 0 + 1 / 3),
+    ]
+    crop = layers.Cropping2D(((70, 0), (0, 0)))
+    model = keras.Sequential([keras.Input((None, None, 1)), crop, layers.Conv2D(2, 3), *tail])
+    with pytest.raises(ValueError, match="outputs are probabilities"):
+        Classifier.from_keras(model)
+
+
+def test_the_size_of_images_can_be_fixed():
+    tail = [layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    model = keras.Sequential([keras.Input((None, None, 1)), layers.Conv2D(4, 3), *tail])
+    assert Classifier.from_keras(model, input_shape=(9, 8, 1)).input_shape == (9, 8, 1)
+
+
+PASSED_ON = {
+    "dropout": lambda: layers.Dropout(0.5),
+    "spatial dropout": lambda: layers.SpatialDropout2D(0.5),
+    "noise": lambda: layers.GaussianNoise(0.1),
+    "identity": layers.Identity,
+    "linear activation": lambda: layers.Activation("linear"),
+    "penalty": lambda: layers.ActivityRegularization(0.1),
+}
+
+
+@pytest.mark.parametrize("kind", PASSED_ON)
+def test_the_default_layer_is_none_that_only_passes_on(kind):
+    images = keras.Input(SHAPE)
+    conv = layers.Conv2D(4, 3, activation="relu", name="conv")(images)
+    passed_on = PASSED_ON[kind]()(layers.Dropout(0.5)(conv))
+    model = keras.Model(images, layers.Dense(3)(layers.Flatten()(passed_on)))
+    classifier = Classifier.from_keras(model)
+    assert classifier.attention_layer == "conv"
+    features = classifier(tf.constant(IMAGES), training=True).features
+    np.testing.assert_allclose(features, keras.Model(images, conv)(IMAGES), atol=1e-6)
+    # Whoever wants the layer itself names it.
+    name = model.layers[-3].name
+    assert Classifier.from_keras(model, name).attention_layer == name
+
+
+@pytest.mark.parametrize("bounds", [(0, 1), [0.0, 1.0], np.array([0.0, 1.0])])
+def test_bounds_may_be_any_pair(bounds):
+    model = small_network()
+    assert Classifier.from_keras(model, bounds=bounds).bounds == Bounds(0.0, 1.0)
+    conv = model.get_layer("conv")
+    made = Classifier(model, conv, None, 3, SHAPE, bounds)
+    assert (made.bounds.lower, made.bounds.upper) == (0.0, 1.0)
+    images = random_images(1, (16, 16, 3))
+    labels = superpixels(images, num_segments=4, bounds=bounds)
+    np.testing.assert_array_equal(labels, superpixels(images, num_segments=4))
+    np.testing.assert_array_equal(displayable(images[0], bounds), displayable(images[0]))
+    np.testing.assert_array_equal(
+        project_linf(tf.constant([2.0]), tf.constant([1.0]), 0.5, bounds), [1.0]
+    )
+
+
+def test_a_cached_function_is_made_and_traced_once():
+    classifier = Classifier.from_keras(small_network())
+    traces, specs = [], []
+
+    def largest(images):
+        traces.append(images)
+        return tf.reduce_max(classifier(images).logits, axis=-1)
+
+    def signature():
+        specs.append(classifier.image_spec)
+        return specs
+
+    made = [classifier.cached_function(("largest", 1), largest, signature) for _ in range(2)]
+    assert made[0] is made[1] is classifier.compiled[("largest", 1)]
+    for size in (1, 4, 3):
+        expected = tf.reduce_max(classifier(IMAGES[:size]).logits, axis=-1)
+        np.testing.assert_allclose(made[0](IMAGES[:size]), expected, atol=1e-6)
+    assert (len(traces), len(specs)) == (1, 1)
 
 
 def test_predicting_traces_once():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
 import keras
 import pytest
 import tensorflow as tf
 
 from aad_tf import models
 from aad_tf.attacks import fgsm
-from aad_tf.attention import grad_cam
+from aad_tf.attention import grad_cam, superpixels
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import StandardModel
 from aad_tf.types import Bounds
@@ -108,12 +110,52 @@ def test_models_that_are_no_convolutional_classifiers(kind):
 
 
 def test_what_is_no_model():
-    with pytest.raises(TypeError, match="must be a keras.Model, got str"):
+    with pytest.raises(TypeError, match="must be a keras.Model of Keras 3, got str"):
         Classifier.from_keras("lenet")
     with pytest.raises(TypeError, match="is a Classifier already"):
         Classifier.from_keras(Classifier.from_keras(small_network()))
-    with pytest.raises(ValueError, match="bounds must be .* lower < upper"):
-        Classifier.from_keras(small_network(), bounds=Bounds(1.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "error", "message"),
+    [
+        (Bounds(1.0, 0.0), ValueError, r"finite, with lower < upper, got \(1.0, 0.0\)"),
+        ((0, 0), ValueError, "finite, with lower < upper"),
+        ((0, float("nan")), ValueError, "finite, with lower < upper"),
+        ((0, float("inf")), ValueError, "finite, with lower < upper"),
+        (1.0, TypeError, r"a pair \(lower, upper\) of numbers, got 1.0"),
+        ((0, 1, 2), TypeError, "a pair"),
+        ("ab", TypeError, "a pair"),
+    ],
+)
+def test_what_is_no_pixel_range(bounds, error, message):
+    for refused in (
+        lambda: Classifier.from_keras(small_network(), bounds=bounds),
+        lambda: superpixels(random_images(1, (8, 8, 3)), bounds=bounds),
+    ):
+        with pytest.raises(error, match=message):
+            refused()
+
+
+def test_a_network_of_open_size_that_takes_no_usual_one():
+    crop = layers.Cropping2D(((597, 0), (0, 0)))
+    tail = [layers.Conv2D(2, 3), layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    model = network_of(crop, *tail, shape=(None, None, 1))
+    message = r"takes none of 64, 128, 256, 512 pixels .* input_shape=\(height, width, channels\)"
+    with pytest.raises(ValueError, match=message):
+        Classifier.from_keras(model)
+    assert Classifier.from_keras(model, input_shape=(601, 4, 1)).num_classes == 3
+
+
+def test_the_advice_for_an_unbuilt_network_works_in_a_defence():
+    unbuilt = keras.Sequential([layers.Conv2D(4, 3), *flat_end()])
+    assert StandardModel(unbuilt, input_shape=SHAPE).classifier.input_shape == SHAPE
+
+
+def test_a_model_of_keras_2_is_named_as_one():
+    old = type("Sequential", (), {"__module__": "tf_keras.src.engine.sequential"})()
+    with pytest.raises(TypeError, match=r"Keras 3, got Sequential of tf_keras \(Keras 2\)"):
+        Classifier.from_keras(old)
 
 
 def test_a_defence_is_not_wrapped_again():
@@ -214,8 +256,8 @@ def test_layers_with_right_second_derivative_may_stand_between(kind):
 
 
 def test_moments_that_were_not_put_right():
-    # A reference taken before the classifier runs escapes the correction of tf.nn.moments.
-    moments = tf.nn.moments
+    # TensorFlow's own function escapes the correction, which is made where Keras looks it up.
+    moments = inspect.unwrap(tf.nn.moments)
     layer = layers.Lambda(lambda z: z / moments(z, [1, 2], keepdims=True)[1], name="between")
     with pytest.raises(ValueError, match=r"between.*\(moments\)"):
         Classifier.from_keras(small_network(middle=[layer]), "conv")

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import losses
-from aad_tf.attention import TopCells
+from aad_tf.attention import MatchingArea, TopCells
 from aad_tf.losses import AADLosses
 
 LOG2 = np.log(2.0)
@@ -168,6 +168,11 @@ def test_parts_can_be_exchanged():
 def test_unknown_parts(change, message):
     with pytest.raises(ValueError, match=message):
         AADLosses(**change)
+
+
+def test_a_rule_of_one_batch_is_refused():
+    with pytest.raises(TypeError, match="MatchingArea belongs to the masks of one batch"):
+        AADLosses(threshold=MatchingArea(np.ones((4, 2, 2))))
 
 
 def test_unknown_names():

@@ -14,7 +14,7 @@ from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.objectives import ContextObjective, LogitsObjective
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.attention.areas import MeanThreshold, TopCells, attention_area
-from aad_tf.attention.grad_cam import class_scores, grad_cam_map
+from aad_tf.attention.grad_cam import class_gradients, grad_cam_map
 from aad_tf.classifier import Classifier
 
 # Reductions over the cells of a map, and what maps are divided by.
@@ -125,12 +125,8 @@ class AttentionAugmented:
         self, classifier: Classifier, images: tf.Tensor, class_ids: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Both from one forward pass; of the predicted classes where `class_ids` is None."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            logits, features = classifier(images, training=False)
-            explained = _predicted(logits) if class_ids is None else class_ids
-            scores = class_scores(logits, explained)
-        maps = grad_cam_map(features, tape.gradient(scores, features))
+        logits, features, gradients = class_gradients(classifier, images, class_ids)
+        maps = grad_cam_map(features, gradients)
         return logits, divided_by_maximum(maps) if self.scale == "max" else maps
 
 

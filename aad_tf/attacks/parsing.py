@@ -43,6 +43,30 @@ def parse_attack(text: str) -> GradientSignAttack:
     return dataclasses.replace(_build(_parse_call(text), text), name=text.replace(" ", ""))
 
 
+def as_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
+    """Returns an attack, or builds it from its text.
+
+    Args:
+        attack: an attack, or the text that `parse_attack` takes.
+
+    Raises:
+        TypeError: neither.
+        ValueError: text that is no attack.
+
+    Example:
+        >>> as_attack("fgsm(epsilon=0.1)").epsilon
+        0.1
+    """
+    if isinstance(attack, str):
+        return parse_attack(attack)
+    if not callable(attack) or isinstance(attack, type):
+        raise TypeError(
+            f"attack must be an attack such as aad_tf.attacks.fgsm(0.1), or its text "
+            f"'fgsm(epsilon=0.1)', got {attack!r}."
+        )
+    return attack
+
+
 def split_attacks(text: str) -> list[str]:
     """Splits `fgsm(epsilon=0.1);pgd(...)` or a comma-separated list at its top level."""
     parts, depth, current = [], 0, ""

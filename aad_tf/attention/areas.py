@@ -59,7 +59,15 @@ class MatchingArea:
             raise ValueError(f"masks must have shape [batch, h, w], got {tuple(masks.shape)}.")
         self._counts = tf.reduce_sum(tf.cast(masks > 0, tf.int32), axis=(1, 2))
 
+        self._size = masks.shape[1:]
+
     def __call__(self, maps: tf.Tensor) -> tf.Tensor:
+        if not maps.shape[1:].is_compatible_with(self._size):
+            raise ValueError(
+                f"MatchingArea counts the cells of masks of the size of the maps, "
+                f"{tuple(maps.shape[1:])}, but its masks have {tuple(self._size)}. Resize the maps "
+                f"with aad_tf.ops.resize_maps, or make the masks on their grid."
+            )
         return highest_cells(maps, self._counts)
 
 
@@ -142,10 +150,27 @@ def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
     return lambda maps: strictly_above(maps, tf.constant(float(threshold), maps.dtype))
 
 
+def rule_for_any_batch(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
+    """As `threshold_rule`, for what is used on one batch after another.
+
+    Raises:
+        TypeError: `MatchingArea`, which belongs to the masks of one batch.
+        ValueError: unknown rule.
+    """
+    if isinstance(threshold, MatchingArea):
+        raise TypeError(
+            "MatchingArea belongs to the masks of one batch and cannot serve a data set. Use "
+            "TopCells(count) or 'mean'."
+        )
+    return threshold_rule(threshold)
+
+
 def mask_out(images: tf.Tensor, maps: tf.Tensor, threshold: Any = "mean") -> tf.Tensor:
     """Hides the attention area of images: x * (1 - Att(x)), [AAD Eq. 6].
 
-    Maps are resized to the images first and thresholded there, so areas have smooth outlines.
+    Rules that compare with a value see maps that are resized to the images, so their areas have
+    smooth outlines. Rules that count cells (`TopCells`, `MatchingArea`) see the grid of the maps,
+    and the pixels of the cells they keep are hidden: 10 of 8 x 8 cells hide 10/64 of an image.
 
     Args:
         images: `[batch, H, W, C]`.
@@ -154,7 +179,14 @@ def mask_out(images: tf.Tensor, maps: tf.Tensor, threshold: Any = "mean") -> tf.
 
     Returns:
         Masked images in the shape and dtype of `images`; no gradient flows to the maps.
+
+    Example:
+        >>> masked = mask_out(images, grad_cam(classifier, images, labels), TopCells(10))
     """
-    resized = resize_maps(tf.stop_gradient(maps), spatial_size(images))
-    area = attention_area(resized, threshold)
-    return images * tf.cast(1.0 - area, images.dtype)[..., tf.newaxis]
+    maps, size = tf.stop_gradient(maps), spatial_size(images)
+    if isinstance(threshold, (TopCells, MatchingArea)):
+        cells = attention_area(maps, threshold)[..., tf.newaxis]
+        area = tf.image.resize(cells, size, "nearest")
+    else:
+        area = attention_area(resize_maps(maps, size), threshold)[..., tf.newaxis]
+    return images * tf.cast(1.0 - area, images.dtype)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.ops import at_least_float32, safe_divide
 
-# From features and the gradient of the explained logit by them to maps.
+# From features and the gradient of the target logit by them to maps.
 MapFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# Target classes, None for the predicted ones, or a function that chooses them by the logits.
+ClassIds = Any
 
 
 def signed_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
@@ -21,7 +23,7 @@ def signed_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
     Args:
         features: `[batch, h, w, channels]` of the attention layer.
-        gradients: gradient of the explained logit by `features`, same shape.
+        gradients: gradient of the target logit by `features`, same shape.
 
     Returns:
         `[batch, h, w]`, of either sign, float32 or float64.
@@ -42,7 +44,7 @@ def grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
     Args:
         features: `[batch, h, w, channels]` of the attention layer.
-        gradients: gradient of the explained logit by `features`, same shape.
+        gradients: gradient of the target logit by `features`, same shape.
 
     Returns:
         `[batch, h, w]`, non-negative, float32 or float64.
@@ -61,7 +63,7 @@ def softmax_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor
 
     Args:
         features: `[batch, h, w, channels]` of the attention layer.
-        gradients: gradient of the explained logit by `features`, same shape.
+        gradients: gradient of the target logit by `features`, same shape.
 
     Returns:
         `[batch, h, w]`, positive, each map sums to 1.
@@ -75,7 +77,7 @@ def softmax_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor
 
 
 def class_scores(logits: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
-    """The logit of one class an example, `[batch]`.
+    """The logit of one class per example, `[batch]`.
 
     Args:
         logits: `[batch, classes]`.
@@ -87,18 +89,63 @@ def class_scores(logits: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
     return tf.gather(logits, class_ids, axis=1, batch_dims=1)
 
 
+class ClassGradients(NamedTuple):
+    """What attention maps are made of.
+
+    Attributes:
+        logits: `[batch, classes]`.
+        features: `[batch, h, w, channels]` of the attention layer.
+        gradients: of the logit of the target class by the features, in their shape.
+    """
+
+    logits: tf.Tensor
+    features: tf.Tensor
+    gradients: tf.Tensor
+
+
+def class_gradients(
+    classifier: Classifier, images: tf.Tensor, class_ids: ClassIds, training: bool = False
+) -> ClassGradients:
+    """One forward pass, and the gradient of the target classes by the features of it.
+
+    No checks are made, so that it can stand inside compiled graphs. Whoever differentiates the
+    result again opens a tape of their own around the call.
+
+    Args:
+        classifier: the network and its attention layer.
+        images: `[batch, H, W, C]` in the classifier's dtype.
+        class_ids: the target classes, int `[batch]`; None for the predicted ones; or a function
+            from logits to classes.
+        training: as for `Classifier.__call__`.
+
+    Example:
+        >>> logits, features, gradients = class_gradients(classifier, images, labels)
+        >>> maps = grad_cam_map(features, gradients)
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        logits, features = classifier(images, training=training)
+        if class_ids is None:
+            class_ids = predicted_classes
+        target = class_ids(logits) if callable(class_ids) else class_ids
+        scores = class_scores(logits, target)
+    return ClassGradients(logits, features, tape.gradient(scores, features))
+
+
+def predicted_classes(logits: tf.Tensor) -> tf.Tensor:
+    """The class of the highest logit, int32 `[batch]`; no gradient flows through it."""
+    return tf.argmax(logits, axis=-1, output_type=tf.int32)
+
+
 def attention_maps(
     classifier: Classifier,
     images: tf.Tensor,
-    class_ids: tf.Tensor,
+    class_ids: ClassIds,
     map_function: MapFunction = grad_cam_map,
 ) -> tf.Tensor:
-    """Attention maps without checks, for use inside compiled graphs."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        output = classifier(images, training=False)
-        scores = class_scores(output.logits, class_ids)
-    return map_function(output.features, tape.gradient(scores, output.features))
+    """Attention maps without checks, for use inside compiled graphs; see `class_gradients`."""
+    _, features, gradients = class_gradients(classifier, images, class_ids)
+    return map_function(features, gradients)
 
 
 def grad_cam(classifier: Classifier, images: Any, class_ids: Any) -> tf.Tensor:
@@ -107,7 +154,7 @@ def grad_cam(classifier: Classifier, images: Any, class_ids: Any) -> tf.Tensor:
     Args:
         classifier: the network and its attention layer.
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        class_ids: int `[batch]`, the class explained in each image.
+        class_ids: int `[batch]`, the target class of each image.
 
     Returns:
         `[batch, h, w]` maps on the grid of the attention layer, non-negative, not normalised.
@@ -137,15 +184,10 @@ def compiled_attention_maps(
 
     Args:
         classifier: the network and its attention layer.
-        map_function: of module level; each one is compiled once a classifier.
+        map_function: of module level; each one is compiled once per classifier.
     """
-    key = ("attention_maps", map_function)
-    function = classifier.compiled.get(key)
-    if function is None:
-        function = tf.function(
-            lambda images, class_ids: attention_maps(classifier, images, class_ids, map_function),
-            input_signature=[classifier.image_spec, tf.TensorSpec((None,), tf.int32)],
-            autograph=False,
-        )
-        classifier.compiled[key] = function
-    return function
+    return classifier.cached_function(
+        ("attention_maps", map_function),
+        lambda images, class_ids: attention_maps(classifier, images, class_ids, map_function),
+        [classifier.image_spec, classifier.labels_spec],
+    )

@@ -15,7 +15,7 @@ from aad_tf.ops import at_least_float32, safe_divide
 def grad_cam_plus_plus_map(
     features: tf.Tensor, gradients: tf.Tensor, normalize: bool = False
 ) -> tf.Tensor:
-    """Attention map that weighs the places of a channel by how much each one matters.
+    """Attention map that weighs the cells of a channel by how much each one matters.
 
     With A a channel of the features, g the gradient of the logit S by it and ab all its cells,
 
@@ -28,12 +28,12 @@ def grad_cam_plus_plus_map(
     exp(S) g^n. The factor exp(S) cancels in alpha. In the weights it only scales each map as a
     whole, and is left out because it overflows.
 
-    Where features are not negative, as behind a ReLU, alpha lies in (0, 1/2] wherever it counts,
+    Where features are not negative, as after a ReLU, alpha lies in (0, 1/2] wherever it counts,
     that is where g > 0. Features of both signs can bring the denominator near 0.
 
     Args:
         features: `[batch, h, w, channels]` of the attention layer.
-        gradients: gradient of the explained logit by `features`, same shape.
+        gradients: gradient of the target logit by `features`, same shape.
         normalize: divides alpha by its sum over the cells of the channel. The paper's equations
             do not; the code its authors published does, and tf-keras-vis after it.
 
@@ -71,7 +71,7 @@ def grad_cam_plus_plus(
     Args:
         classifier: the network and its attention layer.
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        class_ids: int `[batch]`, the class explained in each image.
+        class_ids: int `[batch]`, the target class of each image.
         normalize: as for `grad_cam_plus_plus_map`: True agrees with the code of the method's
             authors, False with their equations.
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.attention.grad_cam import class_scores
-from aad_tf.attention.local_model import (
+from aad_tf.attention.lime_fit import (
     check_width,
     fit_local_model,
     image_seeds,
@@ -93,7 +93,7 @@ def lime(
     Args:
         classifier: the network.
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        class_ids: int `[batch]`, the class explained in each image.
+        class_ids: int `[batch]`, the target class of each image.
         num_samples: images with hidden superpixels to draw, the whole image being the first; at
             least 2. Those drawn twice are predicted once.
         num_segments: superpixels to aim at; `explanation.segment_counts` says how many came out.
@@ -103,7 +103,7 @@ def lime(
             alone, so that an image and its adversarial one can share samples.
         segmentation: `"slic"` (the default), `"quickshift"`, a function or labels, as for
             `superpixels`.
-        hide_color: what hidden pixels become: a number or one a channel; None for the mean colour
+        hide_color: what hidden pixels become: a number or one per channel; None for the mean colour
             of their superpixel.
 
     Returns:
@@ -168,22 +168,18 @@ def hidden_probabilities(
 
 def compiled_hidden_probabilities(classifier: Classifier) -> Any:
     """The compiled network passes of LIME: one trace whatever the samples and superpixels."""
-    function = classifier.compiled.get("lime")
-    if function is None:
-        image = tf.TensorSpec(classifier.input_shape, classifier.dtype)
-        function = tf.function(
-            lambda *inputs: hidden_probabilities(classifier, *inputs),
-            input_signature=[
-                image,
-                image,
-                tf.TensorSpec(classifier.input_shape[:2], tf.int32),
-                tf.TensorSpec((), tf.int32),
-                tf.TensorSpec((None, None), tf.bool),
-            ],
-            autograph=False,
-        )
-        classifier.compiled["lime"] = function
-    return function
+    image = tf.TensorSpec(classifier.input_shape, classifier.dtype)
+    return classifier.cached_function(
+        "lime",
+        lambda *inputs: hidden_probabilities(classifier, *inputs),
+        [
+            image,
+            image,
+            tf.TensorSpec(classifier.input_shape[:2], tf.int32),
+            tf.TensorSpec((), tf.int32),
+            tf.TensorSpec((None, None), tf.bool),
+        ],
+    )
 
 
 def _probabilities(
@@ -208,7 +204,8 @@ def _hidden(
     values = np.asarray(color, np.float64)
     if values.shape not in ((), image.shape[-1:]):
         raise ValueError(
-            f"hide_color must be a number or {image.shape[-1]} of them, one a channel, got {color}."
+            f"hide_color must be a number or {image.shape[-1]} of them, one per channel, got "
+            f"{color}."
         )
     lower, upper = classifier.bounds
     if not np.all((values >= lower) & (values <= upper)):

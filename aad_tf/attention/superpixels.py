@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aad_tf.checks import check_count, near_names
+from aad_tf.checks import check_bounds, check_count, near_names
 from aad_tf.types import Bounds
 
 # None, a name, a function from an image to labels, or labels.
@@ -48,6 +48,7 @@ def superpixels(
         >>> labels = superpixels(images, "slic", num_segments=50)
     """
     check_count(num_segments, "num_segments", least=2)
+    bounds = check_bounds(bounds)
     segmentation = "slic" if segmentation is None else segmentation
     if not isinstance(segmentation, str) and not callable(segmentation):
         return _given(segmentation, images.shape[:3])

@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.attention_study.columns import Objects
+from aad_tf.checks import check_dataset
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.data.boxes import PADDING, check_boxes, object_masks
 from aad_tf.records.fingerprints import array_fingerprint
 
-_EXPECTED = "image and label, and boxes and box_labels if there are boxes"
 _KEYS = ("image", "label", "boxes", "box_labels")
 
 
@@ -87,24 +87,8 @@ class BoxedSource:
         else:
             opened: Callable[[int], tf.data.Dataset] = self._dataset
             dataset = opened(self._first_index + done)
-        _check_dataset(dataset)
+        check_dataset(dataset, "image")
         return dataset
-
-
-def _check_dataset(dataset: tf.data.Dataset) -> None:
-    spec = dataset.element_spec
-    if not isinstance(spec, Mapping) or not {"image", "label"} <= spec.keys():
-        raise TypeError(
-            f"The data set must give dicts of {_EXPECTED}, got {spec}. Make one with "
-            f"aad_tf.data.boxed_batches or aad_tf.data.from_tuples(...).padded_batch."
-        )
-    if spec["image"].shape.rank == 3:
-        raise ValueError(
-            f"The data set must give batches [batch, height, width, channels], got single images "
-            f"{tuple(spec['image'].shape)}. Batch it."
-        )
-    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError("The data set is endless. Call dataset.take(...) on it.")
 
 
 def _checked(classifier: Classifier, batch: Mapping[str, tf.Tensor], first_index: int) -> Batch:

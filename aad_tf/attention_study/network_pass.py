@@ -21,7 +21,7 @@ from aad_tf.attacks.loop import (
 )
 from aad_tf.attacks.objectives import LogitsObjective
 from aad_tf.attention import grad_cam_plus_plus_map, signed_grad_cam_map
-from aad_tf.attention.grad_cam import class_scores
+from aad_tf.attention.grad_cam import class_gradients, class_scores
 from aad_tf.classifier import Classifier
 from aad_tf.ops import at_least_float32
 
@@ -103,22 +103,15 @@ def _arrays(explanation: Explanation) -> Explanation:
 
 def compiled_explanation(classifier: Classifier, explained: str = "label") -> Any:
     """The compiled function from images and labels to an `Explanation`."""
-    key = ("explanation", explained)
-    if key not in classifier.compiled:
 
-        def explain(images: tf.Tensor, labels: tf.Tensor) -> Explanation:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(images)
-                logits, features = classifier(images, training=False)
-                scores = class_scores(logits, _class_ids(logits, labels, explained))
-            return _explanation(logits, features, tape.gradient(scores, features), labels)
+    def explain(images: tf.Tensor, labels: tf.Tensor) -> Explanation:
+        target = labels if explained == "label" else None
+        logits, features, gradients = class_gradients(classifier, images, target)
+        return _explanation(logits, features, gradients, labels)
 
-        classifier.compiled[key] = tf.function(
-            explain,
-            input_signature=[classifier.image_spec, tf.TensorSpec((None,), tf.int32)],
-            autograph=False,
-        )
-    return classifier.compiled[key]
+    return classifier.cached_function(
+        ("explanation", explained), explain, [classifier.image_spec, classifier.labels_spec]
+    )
 
 
 def compiled_explained_iteration(classifier: Classifier, objective: Any, explained: str) -> Any:

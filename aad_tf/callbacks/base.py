@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from aad_tf.checks import check_count
+from aad_tf.checks import check_bounds, check_count
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import broadcast_from_chief
@@ -16,7 +16,7 @@ from aad_tf.types import Bounds
 class EpochCallback(keras.callbacks.Callback):
     """Measures something after every so many epochs and adds it to the epoch's logs.
 
-    Keras hands one dictionary of logs to all callbacks in their order, so what stands behind
+    Keras hands one dictionary of logs to all callbacks in their order, so what comes after
     this one in the list (EarlyStopping, ModelCheckpoint) can watch what it adds.
 
     Args:
@@ -69,7 +69,7 @@ class ClassifierCallback(EpochCallback):
         every: int = 1,
     ) -> None:
         super().__init__(every)
-        self.bounds = Bounds(*bounds)
+        self.bounds = check_bounds(bounds)
         self._attention_layer = attention_layer
         self._wrapped: tuple[keras.Model, Classifier] | None = None
 
@@ -108,17 +108,3 @@ class ClassifierCallback(EpochCallback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the examples against the network before an epoch is spent; Keras calls it."""
         self.check(self.classifier)
-
-
-def check_attack(attack: Any) -> Any:
-    """Returns an attack, or says how to make one.
-
-    Raises:
-        TypeError: no attack.
-    """
-    if not callable(attack):
-        raise TypeError(
-            f"attack must be an attack such as aad_tf.attacks.fgsm(0.1), got {attack!r}. Build "
-            f"one from text with aad_tf.attacks.parse_attack."
-        )
-    return attack

@@ -7,7 +7,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.checks import check_count, check_images, check_label_rank, check_labels
+from aad_tf.checks import (
+    check_count,
+    check_dataset,
+    check_images,
+    check_label_rank,
+    check_labels,
+)
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
 
@@ -28,7 +34,7 @@ class Examples:
     def __init__(self, dataset: Any, bounds: Bounds, batch_size: int = 128) -> None:
         check_count(batch_size, "batch_size")
         if isinstance(dataset, tf.data.Dataset):
-            self._batches = _checked_dataset(dataset)
+            self._batches = check_dataset(dataset)
         elif isinstance(dataset, (tuple, list)) and len(dataset) == 2:
             images, labels = dataset
             arrays = checked_arrays(images, labels, bounds)
@@ -64,7 +70,7 @@ def checked_arrays(images: Any, labels: Any, bounds: Bounds) -> tuple[tf.Tensor,
     check_label_rank(labels)
     if labels.shape[0] != images.shape[0]:
         raise ValueError(
-            f"images and labels must have one entry an example, got {images.shape[0]} and "
+            f"images and labels must have one entry per example, got {images.shape[0]} and "
             f"{labels.shape[0]}."
         )
     return images, labels
@@ -80,19 +86,3 @@ def check_batch(classifier: Classifier, images: Any, labels: Any) -> tuple[tf.Te
     )
     labels = check_labels(labels, batch_size=images.shape[0], num_classes=classifier.num_classes)
     return images, labels
-
-
-def _checked_dataset(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    spec = dataset.element_spec
-    if not isinstance(spec, tuple) or len(spec) < 2:
-        raise TypeError(
-            f"The data set must give tuples (images, labels), got {spec}. Map it to such tuples."
-        )
-    if spec[0].shape.rank == 3:
-        raise ValueError(
-            f"The data set must give batches of images [batch, height, width, channels], got "
-            f"single images {tuple(spec[0].shape)}. Call dataset.batch(100) on it."
-        )
-    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError("The data set is endless. Call dataset.take(...) on it.")
-    return dataset

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from aad_tf.callbacks.base import EpochCallback
 from aad_tf.callbacks.examples import check_batch, checked_arrays
+from aad_tf.checks import check_bounds
 from aad_tf.defenses import AADModel
 from aad_tf.ops import safe_divide
 from aad_tf.types import Bounds
@@ -44,7 +45,7 @@ class GradientShares(EpochCallback):
         self, images: Any, labels: Any, every: int = 1, *, bounds: Bounds = Bounds(0.0, 1.0)
     ) -> None:
         super().__init__(every)
-        self._images, self._labels = checked_arrays(images, labels, Bounds(*bounds))
+        self._images, self._labels = checked_arrays(images, labels, check_bounds(bounds))
         self._compiled: tuple[keras.Model, Any] | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
-from aad_tf.attention import MatchingArea, attention_area, grad_cam
-from aad_tf.callbacks.base import ClassifierCallback, check_attack
+from aad_tf.attacks.parsing import as_attack
+from aad_tf.attention import attention_area, grad_cam
+from aad_tf.attention.areas import rule_for_any_batch
+from aad_tf.callbacks.base import ClassifierCallback
 from aad_tf.callbacks.examples import Examples
 from aad_tf.classifier import Classifier
 from aad_tf.metrics import iou, robust_accuracy
@@ -23,7 +25,8 @@ class AttackCallback(ClassifierCallback):
     Args:
         dataset: finite `tf.data.Dataset` of batches `(images, labels)`, or a pair of arrays;
             images float `[batch, H, W, C]` within `bounds`, labels int `[batch]`.
-        attack: such as `aad_tf.attacks.fgsm(0.1)`; it runs the network in inference mode.
+        attack: such as `aad_tf.attacks.fgsm(0.1)`, or its text; it runs the network in inference
+            mode.
         name: the logs call the number `val_` and this.
         seed: of random starts; every epoch sees the same ones.
         batch_size: to cut arrays by.
@@ -33,7 +36,7 @@ class AttackCallback(ClassifierCallback):
     def __init__(
         self,
         dataset: Any,
-        attack: GradientSignAttack,
+        attack: GradientSignAttack | str,
         name: str,
         *,
         seed: int = 0,
@@ -41,7 +44,7 @@ class AttackCallback(ClassifierCallback):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._attack = check_attack(attack)
+        self._attack = as_attack(attack)
         self._examples = Examples(dataset, self.bounds, batch_size)
         self._name = name
         self._seed = seed
@@ -66,21 +69,21 @@ class AttackCallback(ClassifierCallback):
     def _attacked(self, classifier: Classifier) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         """Images, adversarial images and labels, batch by batch."""
         for index, (images, labels) in enumerate(self._examples):
-            # Another seed a batch, or all batches would share their random starts.
+            # Another seed per batch, or all batches would share their random starts.
             yield images, self._attack(classifier, images, labels, seed=self._seed + index), labels
 
 
 class RobustAccuracy(AttackCallback):
     """Accuracy under attack as a validation metric, for EarlyStopping and ModelCheckpoint.
 
-    An example counts if it is classified right both as it is and under attack, as in
+    An example counts if it is classified correctly both as it is and under attack, as in
     `aad_tf.metrics.robust_accuracy`. Stand this callback before those that watch it. On epochs
     that `every` leaves out the logs have no such value.
 
     Args:
         dataset: finite `tf.data.Dataset` of batches `(images, labels)`, streamed, or a pair of
             arrays; images float `[batch, H, W, C]` within `bounds`, labels int `[batch]`.
-        attack: such as `aad_tf.attacks.pgd(0.1, 0.02, 10)`.
+        attack: such as `aad_tf.attacks.pgd(0.1, 0.02, 10)`, or its text.
         name: the logs call the number `val_` and this.
         every: epochs between two measurements.
         bounds: pixel range the network takes.
@@ -99,7 +102,7 @@ class RobustAccuracy(AttackCallback):
     def __init__(
         self,
         dataset: Any,
-        attack: GradientSignAttack,
+        attack: GradientSignAttack | str,
         name: str = "robust_accuracy",
         every: int = 1,
         *,
@@ -125,17 +128,17 @@ class AttentionIoU(AttackCallback):
 
     Both maps explain the true label. A pair of empty areas (maps that are zero, or nowhere above
     the threshold) says nothing about overlap: such pairs are left out of the mean, and the logs
-    hold their share of all pairs as `val_<name>_empty`. If all are empty, the mean is 0 and the
-    share 1. A pair with one empty area has IoU 0. On epochs that `every` leaves out the logs have
-    neither value.
+    hold their fraction of all pairs as `val_<name>_empty`. If all are empty, the mean is 0 and the
+    fraction 1. A pair with one empty area has IoU 0. On epochs that `every` leaves out the logs
+    have neither value.
 
     Args:
         dataset: finite `tf.data.Dataset` of batches `(images, labels)`, streamed, or a pair of
             arrays; images float `[batch, H, W, C]` within `bounds`, labels int `[batch]`.
-        attack: such as `aad_tf.attacks.step_ll(0.1)`.
+        attack: such as `aad_tf.attacks.step_ll(0.1)`, or its text.
         threshold: rule of the attention area, as for `aad_tf.attention.attention_area`;
             `TopCells(n)` keeps the n highest cells, as [AAD Table 3] does.
-        name: the logs call the mean `val_` and this, the share `val_`, this and `_empty`.
+        name: the logs call the mean `val_` and this, the fraction `val_`, this and `_empty`.
         every: epochs between two measurements.
         attention_layer: layer that maps explain; that of the defence, or found, when None.
         bounds: pixel range the network takes.
@@ -153,7 +156,7 @@ class AttentionIoU(AttackCallback):
     def __init__(
         self,
         dataset: Any,
-        attack: GradientSignAttack,
+        attack: GradientSignAttack | str,
         threshold: Any = "mean",
         name: str = "attention_iou",
         every: int = 1,
@@ -163,12 +166,7 @@ class AttentionIoU(AttackCallback):
         seed: int = 0,
         batch_size: int = 128,
     ) -> None:
-        if isinstance(threshold, MatchingArea):
-            raise TypeError(
-                "MatchingArea belongs to the masks of one batch and cannot serve a data set. Use "
-                "TopCells(count) or 'mean'."
-            )
-        attention_area(tf.zeros((1, 2, 2)), threshold)
+        rule_for_any_batch(threshold)
         super().__init__(
             dataset,
             attack,

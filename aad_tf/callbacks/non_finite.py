@@ -11,7 +11,7 @@ import keras
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
     """Ends training with an error as soon as a loss is NaN or infinite.
 
-    Raised before callbacks that stand behind this one see the batch, so a checkpoint does not
+    Raised before callbacks that come after this one see the batch, so a checkpoint does not
     replace good weights by broken ones. Losses are the logs whose name holds "loss".
 
     Args:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from aad_tf import plots
 from aad_tf.attacks import GradientSignAttack
-from aad_tf.callbacks.base import ClassifierCallback, check_attack
+from aad_tf.attacks.parsing import as_attack
+from aad_tf.callbacks.base import ClassifierCallback
 from aad_tf.callbacks.examples import check_batch, checked_arrays
 from aad_tf.checks import check_count
 from aad_tf.classifier import Classifier
@@ -31,7 +32,7 @@ class AttentionSnapshots(ClassifierCallback):
         labels: int `[batch]`, true labels.
         directory: where `attention_epoch_0001.png` and so on go, counted as Keras prints epochs;
             made if it does not exist.
-        attack: such as `aad_tf.attacks.fgsm(0.1)`; None draws clean images only.
+        attack: such as `aad_tf.attacks.fgsm(0.1)`, or its text; None draws clean images only.
         attention_layer: layer that maps explain; that of the defence, or found, when None.
         every: epochs between two figures.
         max_images: rows of a figure.
@@ -54,7 +55,7 @@ class AttentionSnapshots(ClassifierCallback):
         images: Any,
         labels: Any,
         directory: str | os.PathLike[str],
-        attack: GradientSignAttack | None = None,
+        attack: GradientSignAttack | str | None = None,
         attention_layer: str | None = None,
         every: int = 1,
         max_images: int = 8,
@@ -67,7 +68,7 @@ class AttentionSnapshots(ClassifierCallback):
         count = check_count(max_images, "max_images")
         images, labels = checked_arrays(images, labels, self.bounds)
         self._images, self._labels = images[:count], labels[:count]
-        self._attack = None if attack is None else check_attack(attack)
+        self._attack = None if attack is None else as_attack(attack)
         self._class_names = class_names
         self._directory = Path(directory)
         self._directory.mkdir(parents=True, exist_ok=True)

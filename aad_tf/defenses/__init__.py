@@ -1,10 +1,9 @@
 """Defences: Keras models with a training step of their own."""
 
 from aad_tf.defenses.aad import AADModel
-from aad_tf.defenses.adversarial import AdversarialModel
+from aad_tf.defenses.adversarial import AdversarialModel, StandardModel
 from aad_tf.defenses.base import DefenseModel
 from aad_tf.defenses.ensemble import EnsembleAdversarialModel
-from aad_tf.defenses.standard import StandardModel
 
 __all__ = [
     "AADModel",

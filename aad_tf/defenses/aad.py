@@ -1,7 +1,14 @@
-"""AADModel: Attention-based Adversarial Defense, [AAD Sec. 3]."""
+"""AADModel: Attention-based Adversarial Defense, [AAD Sec. 3].
+
+`training_losses` puts the loss together: maps and masked images are made there; the choice of
+threshold, distances and scaling of maps comes from `AADLosses` (`losses/aad.py`), the losses
+themselves are in `losses/attention.py`. The training step is that of every defence,
+`DefenseModel.train_step` (`defenses/base.py`), except with `update_per_round`.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +17,11 @@ import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.attention.areas import mask_out
-from aad_tf.attention.grad_cam import class_scores
+from aad_tf.attention.grad_cam import class_gradients
 from aad_tf.classifier import Classifier
-from aad_tf.defenses.base import DefenseModel
-from aad_tf.defenses.statistics import kept_statistics
-from aad_tf.losses import AADLosses, unit_sum
-from aad_tf.ops import resize_maps, spatial_size
+from aad_tf.defenses.base import DefenseModel, kept_statistics, training_attack
+from aad_tf.losses import AADLosses
+from aad_tf.ops import spatial_size
 
 
 class AADModel(DefenseModel):
@@ -28,20 +34,22 @@ class AADModel(DefenseModel):
 
     Args:
         network: any Keras classifier with spatial features.
-        attack: makes adversarial images in each step; every round is trained on when rounds
-            accumulate (StepLL), the last round only when they are projected (PGD, IFGSM).
+        attack: makes adversarial images in each step, an attack or its text; every round is
+            trained on when rounds accumulate (StepLL), the last round only when they are projected
+            (PGD, IFGSM).
         attention_layer: layer whose output attention maps explain; found when None.
         weights: (alpha, beta, gamma); the paper's 8 : 4 : 1 by default.
         losses: `AADLosses`, or the name of a preset: `"balanced"`, `"paper"`,
             `"reference_code"`.
         rounds: `"all"`, `"last"`, or None for the rule above.
-        update_per_round: one optimizer update a round, the next round attacking the updated
+        update_per_round: one optimizer update per round, the next round attacking the updated
             weights, as the authors' code does, instead of one update for the sum.
         **kwargs: as `DefenseModel`.
 
     Raises:
-        ValueError: unknown preset, weights not three numbers >= 0, or update_per_round together
-            with rounds or restarts.
+        TypeError: no attack, or losses that are none.
+        ValueError: unknown preset, weights not three finite numbers >= 0, or update_per_round
+            together with rounds or restarts.
 
     Example:
         >>> model = AADModel(network, attack=aad_tf.attacks.step_ll(0.15, num_steps=2))
@@ -56,7 +64,7 @@ class AADModel(DefenseModel):
         self,
         network: keras.Model | Classifier,
         *,
-        attack: GradientSignAttack,
+        attack: GradientSignAttack | str,
         attention_layer: str | None = None,
         weights: Sequence[float] = (8, 4, 1),
         losses: str | AADLosses = "balanced",
@@ -64,10 +72,7 @@ class AADModel(DefenseModel):
         update_per_round: bool = False,
         **kwargs: Any,
     ) -> None:
-        if len(tuple(weights)) != 3 or any(weight < 0 for weight in weights):
-            raise ValueError(
-                f"weights must be three numbers (alpha, beta, gamma) >= 0, got {weights!r}."
-            )
+        attack = training_attack(attack)
         if rounds not in (None, "all", "last"):
             raise ValueError(f"rounds must be 'all', 'last' or None, got {rounds!r}.")
         if update_per_round and (rounds is not None or attack.restarts > 1):
@@ -77,20 +82,24 @@ class AADModel(DefenseModel):
             )
         super().__init__(network, attention_layer=attention_layer, **kwargs)
         self.attack = attack
-        self.loss_weights_aad = tuple(float(weight) for weight in weights)
+        self.loss_weights_aad = _checked_weights(weights)
         self.parts = AADLosses.preset(losses) if isinstance(losses, str) else losses
+        if not isinstance(self.parts, AADLosses):
+            raise TypeError(f"losses must be AADLosses or the name of a preset, got {losses!r}.")
         self.trains_all_rounds = attack.epsilon is None if rounds is None else rounds == "all"
         self.update_per_round = update_per_round
 
-    def adversarial_images(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def adversarial_images(
+        self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
+    ) -> tf.Tensor:
         """`[rounds, batch, H, W, C]`, the rounds that are trained on."""
-        arguments = (self.classifier, images, labels, self.attack_seed())
+        arguments = (self.classifier, images, labels, self.attack_seed(training))
         if self.trains_all_rounds:
             return self.attack.rounds_in_graph(*arguments)
         return self.attack.last_in_graph(*arguments)[tf.newaxis]
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One update, or one a round; Keras calls it."""
+        """One update, or one per round; Keras calls it."""
         if not self.update_per_round:
             return super().train_step(data)
         images, labels, weights = self._unpack(data)
@@ -117,7 +126,8 @@ class AADModel(DefenseModel):
         versions = 1 + adversarial.shape[0]
         batch = tf.concat([images, *tf.unstack(adversarial)], axis=0)
         tiled = tf.tile(labels, [versions])
-        logits, maps = self._logits_and_maps(batch, tiled, training)
+        logits, features, gradients = class_gradients(self.classifier, batch, tiled, training)
+        maps, penalty = self.parts.attention_maps(features, gradients), self.penalty()
         masked = mask_out(batch, maps, self.parts.threshold)
         with kept_statistics(self.network, training):
             masked_logits = self.classifier(masked, training=training).logits
@@ -137,25 +147,30 @@ class AADModel(DefenseModel):
             ]
         )
         by_version = tf.split(logits, versions)
-        return {"loss": total, **terms}, {"clean": by_version[0], "adversarial": by_version[-1]}
-
-    def _logits_and_maps(
-        self, batch: tf.Tensor, labels: tf.Tensor, training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(batch)
-            output = self.classifier(batch, training=training)
-            scores = class_scores(output.logits, labels)
-        gradients = tape.gradient(scores, output.features)
-        return output.logits, self.parts.attention_maps(output.features, gradients)
+        return {"loss": total, "penalty": penalty, **terms}, {
+            "clean": by_version[0],
+            "adversarial": by_version[-1],
+        }
 
     def _preservation(self, batch: tf.Tensor, maps: tf.Tensor, versions: int) -> tf.Tensor:
-        if self.parts.normalized_maps:
-            maps = unit_sum(maps)
-        if self.parts.full_size_maps:
-            maps = resize_maps(maps, spatial_size(batch))
+        maps = self.parts.comparable_maps(maps, spatial_size(batch))
         clean, *attacked = tf.split(maps, versions)
         return tf.add_n([self.parts.preservation_loss(clean, other) for other in attacked])
+
+
+def _checked_weights(weights: Any) -> tuple[float, ...]:
+    """The three weights of [AAD Eq. 9] as floats."""
+    try:
+        if isinstance(weights, str):
+            raise TypeError
+        numbers = tuple(float(weight) for weight in weights)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != 3 or not all(math.isfinite(x) and x >= 0 for x in numbers):
+        raise ValueError(
+            f"weights must be three finite numbers (alpha, beta, gamma) >= 0, got {weights!r}."
+        )
+    return numbers
 
 
 def _sum_of_versions(values: tf.Tensor, versions: int) -> tf.Tensor:

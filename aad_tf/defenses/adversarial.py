@@ -1,4 +1,4 @@
-"""Adversarial training: on clean and attacked images together, or on attacked ones alone."""
+"""Standard training, and adversarial training on attacked images with or without clean ones."""
 
 from __future__ import annotations
 
@@ -9,8 +9,26 @@ import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.classifier import Classifier
-from aad_tf.defenses.base import DefenseModel
+from aad_tf.defenses.base import DefenseModel, training_attack
 from aad_tf.losses import cross_entropy
+
+
+class StandardModel(DefenseModel):
+    """Cross-entropy on clean images, the "clean model" of [AAD Table 5].
+
+    Example:
+        >>> model = StandardModel(network)
+        >>> model.compile("adam")
+        >>> model.fit(images, labels)
+    """
+
+    def training_losses(
+        self, images: tf.Tensor, labels: tf.Tensor, adversarial: Any, training: bool
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Cross-entropy of clean images; see `DefenseModel`."""
+        logits = self.classifier(images, training=training).logits
+        loss = cross_entropy(labels, logits, self.label_smoothing if training else 0.0)
+        return {"loss": loss}, {"clean": logits}
 
 
 class AdversarialModel(DefenseModel):
@@ -18,10 +36,15 @@ class AdversarialModel(DefenseModel):
 
     Args:
         network: any Keras classifier.
-        attack: makes the adversarial images of each batch from the current weights.
+        attack: makes the adversarial images of each batch from the current weights; an attack or
+            its text.
         replace_clean: True trains on adversarial images alone, as Madry et al. do; False on the
             mean of clean and adversarial losses.
         **kwargs: as `DefenseModel`.
+
+    Raises:
+        TypeError: no attack.
+        ValueError: text that is no attack.
 
     Example:
         >>> model = AdversarialModel(network, attack=aad_tf.attacks.fgsm(0.15))
@@ -36,17 +59,20 @@ class AdversarialModel(DefenseModel):
         self,
         network: keras.Model | Classifier,
         *,
-        attack: GradientSignAttack,
+        attack: GradientSignAttack | str,
         replace_clean: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(network, **kwargs)
-        self.attack = attack
+        self.attack = training_attack(attack)
         self.replace_clean = replace_clean
 
-    def adversarial_images(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def adversarial_images(
+        self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
+    ) -> tf.Tensor:
         """Last round of the attack, `[batch, H, W, C]`."""
-        return self.attack.last_in_graph(self.classifier, images, labels, self.attack_seed())
+        seed = self.attack_seed(training)
+        return self.attack.last_in_graph(self.classifier, images, labels, seed)
 
     def training_losses(
         self, images: tf.Tensor, labels: tf.Tensor, adversarial: tf.Tensor, training: bool
@@ -55,10 +81,11 @@ class AdversarialModel(DefenseModel):
         smoothing = self.label_smoothing if training else 0.0
         if self.replace_clean:
             attacked = self.classifier(adversarial, training=training).logits
-            loss = cross_entropy(labels, attacked, smoothing)
-            # Shown in the progress bar only, so without dropout and without a gradient.
+            loss, penalty = cross_entropy(labels, attacked, smoothing), self.penalty()
+            # The accuracy that fit logs. It costs one forward pass, without dropout and without a
+            # gradient, beside the 2 k + 3 passes of a step with k iterations of the attack.
             clean = tf.stop_gradient(self.classifier(images, training=False).logits)
-            return {"loss": loss, "adversarial_loss": loss}, {
+            return {"loss": loss, "adversarial_loss": loss, "penalty": penalty}, {
                 "clean": clean,
                 "adversarial": attacked,
             }

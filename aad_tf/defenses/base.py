@@ -1,12 +1,21 @@
-"""DefenseModel: what every defence shares as a Keras model with its own training step."""
+"""DefenseModel: what every defence shares as a Keras model with its own training step.
+
+`train_step` is the step of every defence: it makes adversarial images and hands them to
+`training_losses`, which is what makes one defence differ from another. Mixed precision, sample
+weights and several replicas are dealt with here, for all of them.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks.parsing import as_attack
 from aad_tf.checks import (
     assert_image_range,
     assert_known_labels,
@@ -15,17 +24,20 @@ from aad_tf.checks import (
     check_label_rank,
 )
 from aad_tf.classifier import Classifier
-from aad_tf.defenses.reductions import hits, weighted_mean
-from aad_tf.defenses.statistics import moving_statistics
-from aad_tf.defenses.updates import check_for_replicas, prepared_gradients
 from aad_tf.distribute import (
     MultiWorkerFit,
+    clip_global_gradients,
     mean_over_replicas,
     per_replica_dropout_seeds,
     per_replica_seed,
+    propagate_nonfinite,
     replica_loss_weight,
+    uses_gradient_clipping,
 )
 from aad_tf.types import Bounds
+
+# Keeps the random starts of evaluation independent of those of training.
+_EVALUATION = 2
 
 
 class DefenseModel(MultiWorkerFit, keras.Model):
@@ -41,7 +53,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     Args:
         network: any Keras classifier of `[batch, H, W, C]` images; a final softmax is bypassed.
         attention_layer: name of the layer attention maps explain; found when None.
-        bounds: pixel range the network takes.
+        bounds: pixel range the network takes, a pair of numbers.
+        input_shape: `(H, W, C)`, as for `Classifier.from_keras`.
         seed: seeds the random starts of attacks in training.
         warmup_steps: adversarial perturbations grow linearly to their full size over so many
             updates. PGD training can stay at chance for long without it.
@@ -57,6 +70,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         *,
         attention_layer: str | None = None,
         bounds: Bounds = Bounds(0.0, 1.0),
+        input_shape: tuple[int, ...] | None = None,
         seed: int = 0,
         warmup_steps: int = 0,
         label_smoothing: float = 0.0,
@@ -64,7 +78,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(network, Classifier):
-            network = Classifier.from_keras(network, attention_layer, bounds)
+            network = Classifier.from_keras(network, attention_layer, bounds, input_shape)
         elif attention_layer not in (None, network.attention_layer):
             raise ValueError(
                 f"The Classifier explains layer {network.attention_layer!r}, so attention_layer="
@@ -72,7 +86,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             )
         self.classifier = network
         self.network = network.model
-        self.seed = seed
+        self.seed = check_count(seed, "seed", least=0)
         self.warmup_steps = check_count(warmup_steps, "warmup_steps", least=0)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}.")
@@ -92,7 +106,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         """As `keras.Model.compile`; the loss is the defence's own, XLA is off unless asked for.
 
         Raises:
-            ValueError: a loss was given; on several replicas also several steps an execution, or
+            ValueError: a loss was given; on several replicas also several steps per execution, or
                 float16 with clipped gradients.
         """
         if kwargs.get("loss") is not None or (len(args) > 1 and args[1] is not None):
@@ -145,26 +159,53 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             training: True in training, False in evaluation.
 
         Returns:
-            Per-example values `[batch]`: `"loss"` and one for each of `loss_names`; and logits
-            `"clean"` and, where there are any, `"adversarial"`.
+            Per-example values `[batch]`: `"loss"` and one for each of `loss_names`; where the
+            network runs more than once, also the scalar `"penalty"` that `penalty()` gave after
+            the pass that is trained on. And logits `"clean"` and, where there are any,
+            `"adversarial"`.
         """
         raise NotImplementedError
 
-    def adversarial_images(self, images: tf.Tensor, labels: tf.Tensor) -> Any:
-        """Adversarial images a batch is trained on; None for defences without attack."""
+    def penalty(self) -> tf.Tensor:
+        """What layers add to the loss: weight decay, and penalties of the last call.
+
+        Keras forgets the activity penalties of a call as soon as the network runs again.
+        """
+        dtype = self.classifier.dtype
+        extras = [tf.cast(tf.reduce_sum(extra), dtype) for extra in self.losses]
+        return tf.add_n(extras) if extras else tf.zeros((), dtype)
+
+    def adversarial_images(
+        self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
+    ) -> Any:
+        """Adversarial images of one batch; None for defences without attack.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            labels: int32 `[batch]`.
+            training: True for the images that are trained on, False for those of `evaluate`.
+        """
         return None
 
-    def attack_seed(self) -> tf.Tensor:
-        """int32 `[2]`: of the seed and the number of updates, so that training resumes exactly.
+    def attack_seed(self, training: bool = True) -> tf.Tensor:
+        """Seed of the random starts of one batch, int32 `[2]`; each replica has its own.
 
-        Each replica has its own.
+        Args:
+            training: True takes it from `seed` and the number of updates, so that training resumes
+                exactly. False takes it from `seed` and the number of examples evaluated so far:
+                batches differ from each other, and calls of `evaluate` agree.
         """
-        # A model that was not compiled has no such attribute.
-        optimizer = getattr(self, "optimizer", None)
-        step = 0 if optimizer is None else optimizer.iterations
-        return per_replica_seed(
-            tf.stack([tf.constant(self.seed, tf.int32), tf.cast(step, tf.int32)])
-        )
+        if training:
+            # A model that was not compiled has no such attribute.
+            optimizer = getattr(self, "optimizer", None)
+            count = 0 if optimizer is None else optimizer.iterations
+        else:
+            # Keras resets its metrics at the start of each evaluation.
+            count = self._loss_tracker.count
+        seed = tf.stack([tf.constant(self.seed, tf.int32), tf.cast(count, tf.int32)])
+        if not training:
+            seed = tf.random.experimental.stateless_fold_in(seed, _EVALUATION)
+        return per_replica_seed(seed)
 
     def warmed_up(self, images: tf.Tensor, adversarial: Any) -> Any:
         """Adversarial images with the part of their perturbation that is due at this update.
@@ -179,8 +220,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         if adversarial is None or self.warmup_steps == 0:
             return adversarial
         done = tf.cast(self.optimizer.iterations + 1, images.dtype)
-        share = tf.minimum(done / self.warmup_steps, tf.cast(1.0, images.dtype))
-        return images + share * (adversarial - images)
+        fraction = tf.minimum(done / self.warmup_steps, tf.cast(1.0, images.dtype))
+        return images + fraction * (adversarial - images)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; Keras calls it."""
@@ -192,31 +233,30 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     def test_step(self, data: Any) -> dict[str, Any]:
         """Losses and accuracies of one batch, attack included; Keras calls it."""
         images, labels, weights = self._unpack(data)
-        adversarial = self.adversarial_images(images, labels)
+        adversarial = self.adversarial_images(images, labels, training=False)
         losses, logits = self.training_losses(images, labels, adversarial, training=False)
-        total = self._total(losses["loss"], weights)
+        total = self._total(losses, weights)
         return self._track(total, losses, logits, images, labels, weights)
 
     def _update(
         self, images: tf.Tensor, labels: tf.Tensor, weights: Any, adversarial: Any
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        share = replica_loss_weight(tf.shape(images)[0], self.classifier.dtype)
+        fraction = replica_loss_weight(tf.shape(images)[0], self.classifier.dtype)
         with tf.GradientTape() as tape, per_replica_dropout_seeds(self.network):
             losses, logits = self.training_losses(images, labels, adversarial, training=True)
-            total = self._total(losses["loss"], weights)
-            scaled = self.optimizer.scale_loss(total * share)
+            total = self._total(losses, weights)
+            scaled = self.optimizer.scale_loss(total * fraction)
         variables = self.trainable_variables
         gradients = prepared_gradients(self.optimizer, tape.gradient(scaled, variables))
         self.optimizer.apply(gradients, variables)
         mean_over_replicas(moving_statistics(self.network))
         return total, losses, logits
 
-    def _total(self, values: tf.Tensor, weights: Any) -> tf.Tensor:
-        """What is minimized: the mean over the local batch, and the network's regularization."""
-        total = weighted_mean(values, weights)
-        for extra in self.losses:
-            total += tf.cast(tf.reduce_sum(extra), total.dtype)
-        return total
+    def _total(self, losses: dict[str, tf.Tensor], weights: Any) -> tf.Tensor:
+        """What is minimized: the mean over the local batch, and the network's penalties."""
+        total = weighted_mean(losses["loss"], weights)
+        penalty = losses["penalty"] if "penalty" in losses else self.penalty()
+        return total + tf.cast(penalty, total.dtype)
 
     def _unpack(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -245,8 +285,115 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         self._loss_tracker.update_state(total, sample_weight=examples)
         for name, tracker in self._trackers.items():
             tracker.update_state(weighted_mean(losses[name], weights), sample_weight=examples)
-        self.clean_accuracy.update_state(hits(logits["clean"], labels), sample_weight=weights)
+        self.clean_accuracy.update_state(is_correct(logits["clean"], labels), sample_weight=weights)
         if self.adversarial_accuracy is not None:
-            right = hits(logits["adversarial"], labels)
-            self.adversarial_accuracy.update_state(right, sample_weight=weights)
+            correct = is_correct(logits["adversarial"], labels)
+            self.adversarial_accuracy.update_state(correct, sample_weight=weights)
         return self.compute_metrics(images, labels, logits["clean"], weights)
+
+
+def weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:
+    """Mean over the batch of weighted values, as Keras reduces its own losses."""
+    if weights is not None:
+        values = values * tf.cast(tf.reshape(weights, tf.shape(values)), values.dtype)
+    return tf.reduce_mean(values)
+
+
+def is_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """1.0 for each example that is classified correctly, else 0.0, `[batch]`."""
+    return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == labels, tf.float32)
+
+
+def training_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
+    """Returns an attack for use inside a training step, or builds it from its text.
+
+    Raises:
+        TypeError: no attack, or one that cannot run inside a compiled step.
+        ValueError: text that is no attack.
+    """
+    attack = as_attack(attack)
+    if not hasattr(attack, "last_in_graph"):
+        raise TypeError(
+            f"attack must be a GradientSignAttack, such as aad_tf.attacks.fgsm(0.1), to run inside "
+            f"a training step, got {attack!r}."
+        )
+    return attack
+
+
+def moving_statistics(network: keras.Model) -> list[keras.Variable]:
+    """Variables that layers update in training without a gradient, as BatchNormalization does.
+
+    Args:
+        network: a Keras model.
+
+    Returns:
+        Floating-point variables of layers that are not frozen, each once.
+
+    Example:
+        >>> [variable.name for variable in moving_statistics(network)]
+        ['moving_mean', 'moving_variance']
+    """
+    found = {
+        id(variable): variable
+        for layer in network._flatten_layers()
+        if layer.trainable and not list(layer._flatten_layers(include_self=False))
+        for variable in layer.non_trainable_variables
+        if tf.as_dtype(variable.dtype).is_floating
+    }
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def kept_statistics(network: keras.Model, training: bool) -> Iterator[None]:
+    """Undoes changes to moving statistics made inside the context, also when it fails.
+
+    Masked images are no images of the data set, so BatchNormalization must not learn their
+    statistics for use at inference.
+    """
+    statistics = moving_statistics(network) if training else []
+    before = [tf.identity(variable) for variable in statistics]
+    try:
+        yield
+    finally:
+        for variable, value in zip(statistics, before, strict=True):
+            variable.assign(value)
+
+
+def prepared_gradients(
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor | None]
+) -> list[tf.Tensor | None]:
+    """Gradients of one replica, as the optimizer must get them to update as one device would.
+
+    Args:
+        optimizer: applies them next, and adds up those of all replicas.
+        gradients: of this replica; None where a variable has none.
+
+    Returns:
+        As many gradients; the same ones with one replica.
+    """
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return propagate_nonfinite(gradients)
+    return clip_global_gradients(optimizer, gradients)
+
+
+def check_for_replicas(model: Any) -> None:
+    """Refuses settings of a compiled model that several replicas cannot be trained with.
+
+    Raises:
+        ValueError: says which, and what to do.
+    """
+    if model.steps_per_execution > 1:
+        raise ValueError(
+            f"Keras 3 cannot run steps_per_execution={model.steps_per_execution} on several "
+            f"replicas. Use 1."
+        )
+    if model.jit_compile and not tf.config.list_logical_devices("GPU"):
+        raise ValueError(
+            "XLA cannot add up gradients of several replicas on CPUs. Leave out jit_compile."
+        )
+    inner = getattr(model.optimizer, "inner_optimizer", None)
+    if inner is not None and uses_gradient_clipping(inner):
+        raise ValueError(
+            "Gradients cannot be clipped in float16 on several replicas, where each scales its "
+            "loss. Use mixed_bfloat16, or no clipping."
+        )

@@ -34,7 +34,8 @@ class EnsembleAdversarialModel(AdversarialModel):
         network: any Keras classifier.
         sources: trained networks for the same images and classes; Classifiers, or Keras models,
             which take pixels in the bounds of `network`.
-        attack: makes the adversarial images of each batch on the network drawn; Tramer et al.
+        attack: an attack or its text; makes the adversarial images of each batch on the network
+            drawn. Tramer et al.
             use single-step attacks (FGSM, StepLL).
         include_self: False draws from `sources` alone.
         **kwargs: as `AdversarialModel`.
@@ -57,7 +58,7 @@ class EnsembleAdversarialModel(AdversarialModel):
         network: keras.Model | Classifier,
         *,
         sources: Sequence[keras.Model | Classifier],
-        attack: GradientSignAttack,
+        attack: GradientSignAttack | str,
         include_self: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -76,8 +77,15 @@ class EnsembleAdversarialModel(AdversarialModel):
         seed = tf.random.experimental.stateless_fold_in(self.attack_seed(), _DRAW)
         return tf.random.stateless_uniform((), seed, 0, len(self.attacked_networks), tf.int32)
 
-    def adversarial_images(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Last round of the attack on the network drawn, `[batch, H, W, C]`."""
+    def adversarial_images(
+        self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
+    ) -> tf.Tensor:
+        """Last round of the attack, `[batch, H, W, C]`: on the network drawn, in training.
+
+        Evaluation attacks the network itself.
+        """
+        if not training:
+            return super().adversarial_images(images, labels, training=False)
         branches = [
             functools.partial(self._attacked_on, classifier, images, labels)
             for classifier in self.attacked_networks
@@ -87,17 +95,9 @@ class EnsembleAdversarialModel(AdversarialModel):
     def _attacked_on(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tf.Tensor:
-        own = tf.cast(images, classifier.dtype)
-        adversarial = self.attack.last_in_graph(classifier, own, labels, self.attack_seed())
+        cast = tf.cast(images, classifier.dtype)
+        adversarial = self.attack.last_in_graph(classifier, cast, labels, self.attack_seed())
         return tf.cast(adversarial, images.dtype)
-
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """Losses and accuracies of one batch, attacked on the network itself; Keras calls it."""
-        images, labels, weights = self._unpack(data)
-        adversarial = self._attacked_on(self.classifier, images, labels)
-        losses, logits = self.training_losses(images, labels, adversarial, training=False)
-        total = self._total(losses["loss"], weights)
-        return self._track(total, losses, logits, images, labels, weights)
 
 
 def _checked_sources(sources: Any, classifier: Classifier) -> tuple[Classifier, ...]:

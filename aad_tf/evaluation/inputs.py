@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from aad_tf._version import __version__
 from aad_tf.attacks import GradientSignAttack, attack_to_dict, parse_attack, with_unique_names
+from aad_tf.checks import check_dataset
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
 from aad_tf.records.fingerprints import array_fingerprint, weights_fingerprint
 
@@ -78,7 +79,7 @@ class Batches:
         self._classifier = classifier
         self.first_index = first_index
         if isinstance(dataset, tf.data.Dataset):
-            _check_dataset(dataset)
+            check_dataset(dataset)
             self.counted = _cardinality(dataset)
             self._batches = iter(dataset)
         elif isinstance(dataset, (tuple, list)) and len(dataset) == 2:
@@ -118,21 +119,6 @@ class Batches:
         images, labels, *_ = batch
         images, labels = checked_inputs(self._classifier, images, labels)
         return images.numpy(), labels.numpy()
-
-
-def _check_dataset(dataset: tf.data.Dataset) -> None:
-    spec = dataset.element_spec
-    if not isinstance(spec, tuple) or len(spec) < 2:
-        raise TypeError(
-            f"The data set must give tuples (images, labels), got {spec}. Map it to such tuples."
-        )
-    if getattr(spec[0], "shape", None) is not None and spec[0].shape.rank == 3:
-        raise ValueError(
-            f"The data set must give batches of images [batch, height, width, channels], got "
-            f"single images {tuple(spec[0].shape)}. Call dataset.batch(100) on it."
-        )
-    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError("The data set is endless. Call dataset.take(...) on it.")
 
 
 def _cardinality(dataset: tf.data.Dataset) -> int | None:

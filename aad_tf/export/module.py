@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from aad_tf import introspection
-from aad_tf.attention.grad_cam import class_scores, grad_cam_map
+from aad_tf.attention.grad_cam import attention_maps, predicted_classes
 from aad_tf.classifier import Classifier
 from aad_tf.ops import at_least_float32
 from aad_tf.types import ClassifierOutput
@@ -99,13 +98,11 @@ def _attend(
     message = f"class_ids must lie in [0, {classifier.num_classes}), or be -1 for the predicted"
     with tf.control_dependencies([tf.debugging.Assert(known, [message, class_ids])]):
         images = tf.cast(images, classifier.dtype)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        output = classifier(images, training=False)
-        predicted = tf.argmax(output.logits, axis=-1, output_type=tf.int32)
-        explained = tf.where(class_ids < 0, predicted, class_ids)
-        scores = class_scores(output.logits, explained)
-    maps = grad_cam_map(output.features, tape.gradient(scores, output.features))
+
+    def chosen(logits: tf.Tensor) -> tf.Tensor:
+        return tf.where(class_ids < 0, predicted_classes(logits), class_ids)
+
+    maps = attention_maps(classifier, images, chosen)
     return {"attention_map": _float32(maps)}
 
 
@@ -121,30 +118,18 @@ def _logits_from_features(
     Images matter only for paths around that layer; what the features make superfluous is pruned
     when the function runs.
     """
-    calls: list[introspection.LayerCall] = []
-    with introspection.recording([classifier._attention], calls.append):
+    layer = classifier._attention
+    outputs: list[tf.Tensor] = []
+    with introspection.recording([layer], lambda call: outputs.append(call.output)):
         classifier.model(tf.cast(images, classifier.dtype), training=False)
-    given = tf.cast(features, calls[-1].output.dtype)
-    with _last_output(classifier._attention, len(calls), given):
+    given = tf.cast(features, outputs[-1].dtype)
+    calls = itertools.count(1)
+
+    def replaced(layer: keras.Layer, call: Callable[[], Any]) -> Any:
+        return given if next(calls) == len(outputs) else call()
+
+    with introspection.around_calls([layer], replaced):
         return _float32(_run(classifier, images).logits)
-
-
-@contextlib.contextmanager
-def _last_output(layer: keras.Layer, calls: int, output: tf.Tensor) -> Iterator[None]:
-    """Makes the last of `calls` calls of a layer return `output`."""
-    original = layer.call
-    counter = itertools.count(1)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return output if next(counter) == calls else original(*args, **kwargs)
-
-    layer.call = call
-    try:
-        yield
-    finally:
-        # Gone already where the classifier watched the layer itself.
-        if "call" in vars(layer):
-            del layer.call
 
 
 def _float32(values: tf.Tensor) -> tf.Tensor:

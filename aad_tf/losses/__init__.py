@@ -1,16 +1,19 @@
-"""Losses of the AAD framework, [AAD Eqs. 7-9]; every function returns one value an example."""
+"""Losses of the AAD framework, [AAD Eqs. 7-9]; every function returns one value per example."""
 
 from aad_tf.losses.aad import PRESETS, AADLosses
-from aad_tf.losses.attention import MAPS, preservation, rectification, unit_sum
-from aad_tf.losses.classification import CLASSIFICATIONS, cross_entropy, soft_margin
-from aad_tf.losses.distances import (
+from aad_tf.losses.attention import (
     DISTANCES,
+    MAPS,
     absolute_mean,
     l1_norm,
     l2_norm,
+    preservation,
+    rectification,
     squared_mean,
     squared_sum,
+    unit_sum,
 )
+from aad_tf.losses.classification import CLASSIFICATIONS, cross_entropy, soft_margin
 
 __all__ = [
     "CLASSIFICATIONS",

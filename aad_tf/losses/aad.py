@@ -1,4 +1,9 @@
-"""The parts of the total loss, [AAD Eq. 9], and named choices of them."""
+"""The parts of the total loss, [AAD Eq. 9], and named choices of them.
+
+Here stand the choices: the rule of the attention area (`threshold`; the rules themselves are in
+`attention/areas.py`), how maps are made and scaled, and the distances. `AADModel.training_losses`
+(`defenses/aad.py`) puts them together with the weights alpha, beta and gamma.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.attention.areas import threshold_rule
-from aad_tf.losses.attention import MAPS, preservation, rectification
+from aad_tf.attention.areas import rule_for_any_batch
+from aad_tf.checks import check_choice
+from aad_tf.losses.attention import MAPS, distance_by_name, preservation, rectification, unit_sum
 from aad_tf.losses.classification import CLASSIFICATIONS
-from aad_tf.losses.distances import distance_by_name
-from aad_tf.losses.names import known
+from aad_tf.ops import resize_maps
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class AADLosses:
         maps: how maps are made while training, a name in `MAPS`.
         normalized_maps: compare maps scaled to sum 1 in L_p.
         full_size_maps: compare maps resized to the image in L_p.
-        threshold: rule of the attention area, as for `attention_area`.
+        threshold: rule of the attention area, as for `attention_area`; `MatchingArea`, which
+            belongs to one batch, is refused.
 
     Example:
         >>> AADLosses.preset("paper").replace(rectification="squared_mean").rectification
@@ -44,11 +50,11 @@ class AADLosses:
     threshold: Any = "mean"
 
     def __post_init__(self) -> None:
-        known(CLASSIFICATIONS, self.classification, "classification loss")
+        check_choice(self.classification, CLASSIFICATIONS, "classification loss")
         distance_by_name(self.rectification)
         distance_by_name(self.preservation)
-        known(MAPS, self.maps, "map")
-        threshold_rule(self.threshold)
+        check_choice(self.maps, MAPS, "map")
+        rule_for_any_batch(self.threshold)
 
     @classmethod
     def preset(cls, name: str) -> AADLosses:
@@ -62,7 +68,7 @@ class AADLosses:
         Raises:
             ValueError: unknown name.
         """
-        return known(PRESETS, name, "loss preset")
+        return PRESETS[check_choice(name, PRESETS, "loss preset")]
 
     def replace(self, **parts: Any) -> AADLosses:
         """A copy with some parts exchanged."""
@@ -79,8 +85,22 @@ class AADLosses:
         return rectification(logits, masked_logits, self.rectification)
 
     def preservation_loss(self, clean_maps: tf.Tensor, adversarial_maps: tf.Tensor) -> tf.Tensor:
-        """One term of L_p, `[batch]`, of maps prepared by `comparable_maps`."""
+        """One term of L_p, `[batch]`, of maps scaled as `comparable_maps` does."""
         return preservation(clean_maps, adversarial_maps, self.preservation)
+
+    def comparable_maps(self, maps: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
+        """Maps as `preservation_loss` takes them: scaled and resized as the parts say.
+
+        Args:
+            maps: `[batch, h, w]`.
+            size: height and width of the images.
+
+        Returns:
+            `[batch, h, w]`, or `[batch, height, width]` with `full_size_maps`.
+        """
+        if self.normalized_maps:
+            maps = unit_sum(maps)
+        return resize_maps(maps, size) if self.full_size_maps else maps
 
     def attention_maps(self, features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
         """g(x), `[batch, h, w]`."""

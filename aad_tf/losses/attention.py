@@ -1,4 +1,9 @@
-"""Losses of attention, [AAD Eqs. 7-8]; every function returns one value an example."""
+"""Losses of attention, [AAD Eqs. 7-8], and the distances in them; one value per example.
+
+The functions take logits and maps as they are. Which distance, how maps are made, whether they are
+scaled to sum 1 and the rule of the attention area are choices of `AADLosses` (`losses/aad.py`).
+`AADModel.training_losses` (`defenses/aad.py`) makes maps and masked images, and scales the maps.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,57 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from aad_tf.attention.grad_cam import grad_cam_map, softmax_grad_cam_map
-from aad_tf.losses.distances import distance_by_name
-from aad_tf.ops import at_least_float32, safe_divide
+from aad_tf.checks import check_choice
+from aad_tf.ops import at_least_float32, safe_divide, safe_norm
+
+
+def l1_norm(difference: tf.Tensor) -> tf.Tensor:
+    """Sum of absolute values of each example."""
+    return tf.reduce_sum(tf.abs(difference), axis=_example_axes(difference))
+
+
+def l2_norm(difference: tf.Tensor) -> tf.Tensor:
+    """Euclidean norm of each example, with zero gradient at zero."""
+    return safe_norm(difference, axis=_example_axes(difference))
+
+
+def squared_sum(difference: tf.Tensor) -> tf.Tensor:
+    """Sum of squares of each example."""
+    return tf.reduce_sum(tf.square(difference), axis=_example_axes(difference))
+
+
+def squared_mean(difference: tf.Tensor) -> tf.Tensor:
+    """Mean of squares of each example."""
+    return tf.reduce_mean(tf.square(difference), axis=_example_axes(difference))
+
+
+def absolute_mean(difference: tf.Tensor) -> tf.Tensor:
+    """Mean of absolute values of each example."""
+    return tf.reduce_mean(tf.abs(difference), axis=_example_axes(difference))
+
+
+def _example_axes(values: tf.Tensor) -> tuple[int, ...]:
+    return tuple(range(1, values.shape.rank))
+
+
+DISTANCES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "l1": l1_norm,
+    "l2": l2_norm,
+    "squared_sum": squared_sum,
+    "squared_mean": squared_mean,
+    "absolute_mean": absolute_mean,
+}
+
+
+def distance_by_name(distance: str | Callable) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A distance by its name; a function is its own.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if callable(distance):
+        return distance
+    return DISTANCES[check_choice(distance, DISTANCES, "distance")]
 
 
 def rectification(
@@ -39,8 +93,9 @@ def preservation(
     """Penalises attention that moves under attack: [AAD Eq. 8], one term.
 
     Args:
-        clean_maps: `[batch, h, w]`, g(x).
-        adversarial_maps: `[batch, h, w]`, g(x_adv).
+        clean_maps: `[batch, h, w]`, g(x); scaled to sum 1 beforehand with `unit_sum` where
+            `AADLosses.normalized_maps` says so.
+        adversarial_maps: `[batch, h, w]`, g(x_adv), scaled alike.
         distance: name in `DISTANCES`, or a function of the difference of the maps.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Classification losses, [AAD Eq. 9]; every function returns one value an example."""
+"""Classification losses, [AAD Eq. 9]; every function returns one value per example."""
 
 from __future__ import annotations
 

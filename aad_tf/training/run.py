@@ -15,7 +15,6 @@ from aad_tf.checkpoints import ResumableCheckpoint
 from aad_tf.configs import ExperimentConfig
 from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import all_workers_equal
-from aad_tf.utils.logging import LOGGER
 from aad_tf.preemption import PreemptedError, StopOnSignal
 from aad_tf.run_log import PROGRESS_SECONDS, EpochHistory, RunRecord
 from aad_tf.training.building import build_defense, build_model, check_trained_networks

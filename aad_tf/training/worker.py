@@ -35,7 +35,6 @@ from aad_tf.training.agreement import (
     worker_spec,
 )
 from aad_tf.training.run import Callbacks, finished, train
-from aad_tf.utils.logging import LOGGER
 
 JOIN_TIMEOUT = 300.0
 _SHARED_FILE = ".shared_by_all_workers"

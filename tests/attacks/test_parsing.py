@@ -177,7 +177,7 @@ def test_bad_numbers(build, error, message):
         (random_images(), [0, 1, 2, 3], ValueError, r"labels must lie in \[0, 3\)"),
         (random_images(), np.eye(3)[[0] * 4], ValueError, "one-hot"),
         (random_images(), [0.5] * 4, TypeError, "labels must be integers"),
-        (random_images(), [0] * 3, ValueError, r"one entry an image \(4\), got 3"),
+        (random_images(), [0] * 3, ValueError, r"one entry per image \(4\), got 3"),
     ],
 )
 def test_bad_input(images, labels, error, message):

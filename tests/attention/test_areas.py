@@ -81,6 +81,37 @@ def test_maps_are_resized_before_the_threshold():
     np.testing.assert_array_equal(tf.reshape(kept, [-1]), [1.0, 0.0, 0.0, 0.0])
 
 
+def test_rules_that_count_keep_cells_of_the_grid_and_hide_their_pixels():
+    images = tf.ones((1, 8, 8, 2))
+    maps = tf.constant([[[0.0, 1.0], [2.0, 3.0]]])
+    # Cell (1, 1) is the highest: its 4 x 4 of the 8 x 8 pixels are hidden, the others are not.
+    expected = np.ones((1, 8, 8, 2))
+    expected[:, 4:, 4:] = 0
+    np.testing.assert_array_equal(mask_out(images, maps, TopCells(1)), expected)
+    masks = [[[1, 0], [0, 0]]]
+    np.testing.assert_array_equal(mask_out(images, maps, MatchingArea(masks)), expected)
+    expected[:, 4:] = 0
+    np.testing.assert_array_equal(mask_out(images, maps, TopCells(2)), expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_ten_cells_of_a_grid_of_64_hide_ten_64ths_of_an_image(dtype):
+    maps = tf.constant(np.random.default_rng(0).uniform(size=(3, 8, 8)), tf.float32)
+    mask = tf.function(
+        lambda images: mask_out(images, maps, TopCells(10)),
+        input_signature=[tf.TensorSpec((None, None, None, 1), dtype)],
+    )
+    masked = mask(tf.ones((3, 64, 64, 1), dtype))
+    assert masked.dtype == dtype
+    hidden = (tf.cast(masked, tf.float32).numpy() == 0).sum(axis=(1, 2, 3))
+    np.testing.assert_array_equal(hidden, 64 * 64 * 10 // 64)
+
+
+def test_masks_of_another_size_than_the_maps_are_refused():
+    with pytest.raises(ValueError, match=r"size of the maps, \(2, 2\), but .* have \(4, 4\)"):
+        attention_area(MAPS, MatchingArea(np.ones((2, 4, 4))))
+
+
 def test_masking_passes_gradients_to_visible_pixels_and_none_to_maps():
     images, maps = tf.Variable(tf.ones((1, 2, 2, 1))), tf.Variable([[[0.0, 1.0], [2.0, 3.0]]])
     with tf.GradientTape() as tape:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attention import grad_cam, grad_cam_map, softmax_grad_cam_map
-from aad_tf.attention.grad_cam import class_scores, compiled_attention_maps
+from aad_tf.attention.grad_cam import class_gradients, class_scores, compiled_attention_maps
 from aad_tf.classifier import Classifier
 from tests.networks import bytes_of, random_images, small_network
 
@@ -74,9 +74,27 @@ def test_zero_gradients_give_a_flat_softmax_map():
     np.testing.assert_allclose(softmax_grad_cam_map(zeros + 1, zeros), np.full((1, 2, 2), 0.25))
 
 
-def test_class_scores_pick_one_logit_an_example():
+def test_class_scores_pick_one_logit_per_example():
     logits = tf.constant([[1.0, 2.0], [3.0, 4.0]])
     assert class_scores(logits, tf.constant([1, 0])).numpy().tolist() == [2.0, 3.0]
+
+
+def test_gradients_of_target_classes_by_hand():
+    classifier = Classifier.from_keras(network_by_hand())
+    images = tf.reshape(tf.constant([0.9] * 4 + [0.1] * 4), (2, 2, 2, 1))
+    # Logits 2 m + 4 (1 - m) = 4 - 2 m and -8 m + 4 (1 - m) = 4 - 12 m: class 0 is predicted.
+    chosen = {
+        "given": tf.constant([1, 0]),
+        "chosen": lambda logits: tf.cast(logits[:, 1] < 0, tf.int32),
+    }
+    for class_ids in chosen.values():
+        logits, features, gradients = class_gradients(classifier, images, class_ids)
+        np.testing.assert_allclose(logits, [[2.2, -6.8], [3.8, 2.8]], rtol=1e-6)
+        np.testing.assert_allclose(features[0, 0, 0], [0.9, 0.1], rtol=1e-6)
+        np.testing.assert_allclose(gradients[0], np.tile([-2.0, 1.0], (2, 2, 1)))
+        np.testing.assert_allclose(gradients[1], np.tile([0.5, 1.0], (2, 2, 1)))
+    predicted = class_gradients(classifier, images, None).gradients
+    np.testing.assert_allclose(predicted, np.tile([0.5, 1.0], (2, 2, 2, 1)))
 
 
 @pytest.mark.parametrize("layer", ["conv", "pool"])
@@ -141,7 +159,7 @@ def test_explaining_changes_no_variable():
         (random_images(), [0, 1, 2, 3], ValueError, r"class_ids must lie in \[0, 3\)"),
         (random_images(), np.eye(3)[[0] * 4], ValueError, "class_ids .*one-hot"),
         (random_images(), [0.0] * 4, TypeError, "class_ids must be integers"),
-        (random_images(), [0] * 3, ValueError, r"class_ids .* one entry an image \(4\), got 3"),
+        (random_images(), [0] * 3, ValueError, r"class_ids .* one entry per image \(4\), got 3"),
     ],
 )
 def test_bad_input(images, class_ids, error, message):

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attention import LimeExplanation, lime, superpixels
-from aad_tf.attention.local_model import fit_local_model, sample_switches
+from aad_tf.attention.lime_fit import fit_local_model, sample_switches
 from aad_tf.attention.superpixels import mean_colors
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
@@ -224,7 +224,7 @@ def test_missing_scikit_image_is_named(monkeypatch):
         ({"kernel_width": 0.0}, ValueError, "kernel_width must be positive"),
         ({"kernel_width": "wide"}, TypeError, "kernel_width must be a number"),
         ({"seed": -1}, ValueError, "seed must be at least 0"),
-        ({"seed": [1, 2]}, ValueError, r"one an image \(3\)"),
+        ({"seed": [1, 2]}, ValueError, r"one per image \(3\)"),
         ({"segmentation": "slick"}, ValueError, "Did you mean 'slic'"),
         ({"segmentation": np.zeros((2, 8, 8), int)}, ValueError, r"shape \(3, 8, 8\)"),
         ({"segmentation": np.zeros((8, 8))}, TypeError, "integers, got dtype float64"),

@@ -25,7 +25,7 @@ def endless():
         (lambda x, y: (x * np.nan, y), ValueError, "NaN or infinity"),
         (lambda x, y: (x[0], y[:1]), ValueError, "rank 4"),
         (lambda x, y: (x[:0], y[:0]), ValueError, "no examples"),
-        (lambda x, y: (x, y[:3]), ValueError, "one entry an example, got 24 and 3"),
+        (lambda x, y: (x, y[:3]), ValueError, "one entry per example, got 24 and 3"),
         (lambda x, y: (x, np.eye(4)[y]), ValueError, "one-hot"),
         (lambda x, y: x, TypeError, "pair of arrays"),
         (lambda x, y: tf.data.Dataset.from_tensor_slices((x, y)), ValueError, "dataset.batch"),
@@ -60,8 +60,11 @@ def test_examples_are_checked_against_the_network_before_an_epoch(dataset, error
 
 def test_arguments_are_checked_when_given(tmp_path):
     images, labels = quadrants(4)
-    with pytest.raises(TypeError, match="attack must be an attack.*parse_attack"):
-        RobustAccuracy((images, labels), "fgsm(0.1)")
+    for attack in (None, 0.1):
+        with pytest.raises(TypeError, match="attack must be an attack .*, or its text"):
+            RobustAccuracy((images, labels), attack)
+    with pytest.raises(ValueError, match="Expected an attack like"):
+        AttentionIoU((images, labels), "fgsm(0.1")
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):
         RobustAccuracy((images, labels), FGSM, every=0)
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
@@ -77,6 +80,18 @@ def test_arguments_are_checked_when_given(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         AttentionSnapshots(images, labels, tmp_path / "file")
+
+
+def test_attacks_may_be_text(tmp_path):
+    images, labels = quadrants(4)
+    callbacks = [
+        RobustAccuracy((images, labels), "fgsm(epsilon=0.2)"),
+        AttentionIoU((images, labels), "fgsm(epsilon=0.2)"),
+        AttentionSnapshots(images, labels, tmp_path, "fgsm(epsilon=0.2)"),
+    ]
+    history = fit(plain(), callbacks, epochs=1)
+    assert {"val_robust_accuracy", "val_attention_iou"} <= set(history)
+    assert (tmp_path / "attention_epoch_0001.png").is_file()
 
 
 def test_class_names_are_as_many_as_classes(tmp_path):

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 
 from aad_tf.attention import LimeExplanation, lime
-from aad_tf.attention.local_model import fit_local_model, sample_switches
+from aad_tf.attention.lime_fit import fit_local_model, sample_switches
 from aad_tf.attention.superpixels import mean_colors
 from aad_tf.classifier import Classifier
 

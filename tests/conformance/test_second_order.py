@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from aad_tf.attacks import step_ll
 from aad_tf.attention.areas import mask_out
+from aad_tf.attention.grad_cam import class_gradients
 from aad_tf.defenses import AADModel
 from aad_tf.losses import AADLosses
 from tests.networks import random_images
@@ -173,7 +174,9 @@ def test_whole_aad_loss_with_frozen_masks(head, losses):
     def masked():
         images = tf.concat([arguments[0], *tf.unstack(arguments[2])], axis=0)
         training = head == "batch normalization"
-        _, maps = model._logits_and_maps(images, tf.tile(arguments[1], [3]), training)
+        labels = tf.tile(arguments[1], [3])
+        _, features, gradients = class_gradients(model.classifier, images, labels, training)
+        maps = model.parts.attention_maps(features, gradients)
         return mask_out(tf.ones_like(images), maps, model.parts.threshold)
 
     def watched():

@@ -10,7 +10,7 @@ import tensorflow as tf
 from aad_tf.attacks import fgsm, pgd, step_ll
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import AADModel
-from aad_tf.defenses.aad import kept_statistics
+from aad_tf.defenses.base import kept_statistics
 from aad_tf.losses import AADLosses
 from tests.networks import batch_norm_network, bytes_of, random_images, small_network
 
@@ -214,6 +214,15 @@ def test_statistics_are_kept_in_training_only(compiled):
     assert bytes_of(statistics) != before
 
 
+def test_statistics_are_kept_when_the_pass_fails():
+    network = batch_norm_network()
+    before = bytes_of(network.variables)
+    with pytest.raises(ArithmeticError), kept_statistics(network, True):
+        network(tf.constant(random_images()), training=True)
+        raise ArithmeticError
+    assert bytes_of(network.variables) == before
+
+
 def test_networks_with_open_sizes_train():
     head = [layers.GlobalAveragePooling2D(), layers.Dense(3)]
     network = keras.Sequential([keras.Input((None, None, 1)), layers.Conv2D(4, 3), *head])
@@ -229,9 +238,12 @@ def test_networks_with_open_sizes_train():
     [
         (
             {"weights": (8, 4)},
-            r"weights must be three numbers \(alpha, beta, gamma\).*got \(8, 4\)",
+            r"weights must be three finite numbers \(alpha, beta, gamma\).*got \(8, 4\)",
         ),
-        ({"weights": (8, 4, -1)}, "weights must be three numbers .* >= 0, got"),
+        *(
+            ({"weights": weights}, "weights must be three finite numbers .* >= 0, got")
+            for weights in [(8, 4, -1), (8, np.nan, 1), (8, np.inf, 1), (1, 2, 3, 4), "841", 8]
+        ),
         ({"rounds": "first"}, "rounds must be 'all', 'last' or None, got 'first'"),
         ({"losses": "papper"}, "Unknown loss preset 'papper'. Did you mean 'paper'"),
         ({"attention_layer": "pol"}, "No layer is named 'pol'. Did you mean 'pool'"),

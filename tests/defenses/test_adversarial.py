@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -131,6 +133,67 @@ def test_random_starts_differ_from_step_to_step_and_follow_the_seed():
     assert np.abs(first[0] - first[1]).max() > 0.05
     np.testing.assert_array_equal(first, starts(seed=5))
     assert np.abs(first - starts(seed=6)).max() > 0.05
+
+
+class Brightness(keras.layers.Layer):
+    """Adds 1000 times the mean of what it sees to the loss."""
+
+    def call(self, inputs):
+        self.add_loss(1000 * tf.reduce_mean(inputs))
+        return inputs
+
+
+@pytest.mark.parametrize(
+    ("make", "attack", "with_clean"),
+    [
+        (AADModel, step_ll(0.05, 2), True),
+        (AdversarialModel, fgsm(0.2), True),
+        (functools.partial(AdversarialModel, replace_clean=True), fgsm(0.2), False),
+    ],
+    ids=["aad", "adversarial", "madry"],
+)
+def test_penalties_are_those_of_the_images_trained_on(make, attack, with_clean):
+    # Neither those of masked images nor of clean ones that serve the logs alone.
+    losses = {}
+    for penalised in (False, True):
+        network = small_network()
+        if penalised:
+            network = keras.Sequential([keras.Input(SHAPE), Brightness(), network])
+        model = make(network, attack=attack, attention_layer="conv")
+        model.compile(keras.optimizers.SGD(0.0))
+        losses[penalised] = model.train_on_batch(IMAGES, LABELS, return_dict=True)["loss"]
+    rounds = list(attack.rounds(model.classifier, IMAGES, LABELS))
+    trained_on = [IMAGES, *rounds] if with_clean else rounds
+    expected = 1000 * float(tf.reduce_mean(tf.stack(trained_on)))
+    assert losses[True] - losses[False] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: AdversarialModel(small_network(), **options),
+        lambda **options: AADModel(small_network(), **options),
+        lambda **options: EnsembleAdversarialModel(
+            small_network(), sources=[small_network(seed=1)], **options
+        ),
+    ],
+    ids=["adversarial", "aad", "ensemble"],
+)
+def test_random_starts_differ_between_batches_of_an_evaluation_which_repeats(make):
+    # With a step of size 0 the adversarial image is its random start.
+    model = make(attack=pgd(0.1, 0.0, num_steps=1), seed=5)
+    model.compile(keras.optimizers.SGD(0.01))
+    images, labels = IMAGES[:5], LABELS[:5]
+    once = tf.data.Dataset.from_tensors((images, labels))
+    first = model.evaluate(once, verbose=0, return_dict=True)
+    twice = model.evaluate(once.repeat(2), verbose=0, return_dict=True)
+    # The mean over two equal batches is that of one, unless they are attacked differently.
+    name = model.loss_names[-1]
+    assert abs(twice[name] - first[name]) > 1e-4 * abs(first[name])
+    assert model.evaluate(once.repeat(2), verbose=0, return_dict=True) == twice
+    # Neither updates nor an evaluation before it change the starts of an evaluation.
+    model.optimizer.iterations.assign_add(7)
+    assert model.evaluate(once, verbose=0, return_dict=True) == first
 
 
 def test_an_uncompiled_defense_still_attacks():

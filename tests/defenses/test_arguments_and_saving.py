@@ -8,8 +8,16 @@ import keras
 import numpy as np
 import pytest
 
-from aad_tf import AADModel, AdversarialModel, StandardModel, data, models
-from aad_tf.attacks import fgsm, pgd, step_ll
+from aad_tf import (
+    AADModel,
+    AdversarialModel,
+    EnsembleAdversarialModel,
+    StandardModel,
+    data,
+    models,
+)
+from aad_tf.attacks import GradientSignAttack, fgsm, pgd, step_ll
+from tests.networks import small_network
 
 
 def test_model_checkpoint_keeps_the_network(tmp_path: Path) -> None:
@@ -22,6 +30,50 @@ def test_model_checkpoint_keeps_the_network(tmp_path: Path) -> None:
     model.fit(images, labels, verbose=0, callbacks=[keep])
     loaded = keras.saving.load_model(path)
     np.testing.assert_allclose(loaded(images), network(images), atol=1e-6)
+
+
+DEFENSES = {
+    "adversarial": AdversarialModel,
+    "aad": AADModel,
+    "ensemble": lambda network, attack: EnsembleAdversarialModel(
+        network, sources=[small_network(seed=1)], attack=attack
+    ),
+}
+
+
+@pytest.mark.parametrize("defense", DEFENSES)
+def test_an_attack_may_be_text(defense: str) -> None:
+    model = DEFENSES[defense](small_network(), attack="step_ll(epsilon=8/255, num_steps=2)")
+    assert model.attack == step_ll(8 / 255, num_steps=2)
+
+
+@pytest.mark.parametrize("defense", DEFENSES)
+@pytest.mark.parametrize(
+    ("attack", "error", "message"),
+    [
+        (None, TypeError, "attack must be an attack such as .*, or its text .*, got None"),
+        (0.1, TypeError, "attack must be an attack"),
+        (GradientSignAttack, TypeError, "attack must be an attack"),
+        ("fgsm(0.1", ValueError, "Expected an attack like"),
+        ("fsgm(0.1)", ValueError, "Unknown attack 'fsgm'. Did you mean 'fgsm'"),
+    ],
+)
+def test_what_is_no_attack_is_refused_at_once(defense, attack, error, message) -> None:
+    with pytest.raises(error, match=message):
+        DEFENSES[defense](small_network(), attack=attack)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"seed": 0.5}, TypeError, "seed must be an integer"),
+        ({"label_smoothing": float("nan")}, ValueError, r"label_smoothing must be in \[0, 1\)"),
+        ({"losses": 3}, TypeError, "losses must be AADLosses or the name of a preset, got 3"),
+    ],
+)
+def test_other_arguments_are_checked(options, error, message) -> None:
+    with pytest.raises(error, match=message):
+        AADModel(small_network(), attack=fgsm(0.1), **options)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -15,9 +17,15 @@ IMAGES = random_images(10)
 LABELS = (np.arange(10) % 3).astype("int32")
 
 
+@functools.cache
+def any_network() -> Classifier:
+    """For tests that do not look at what it learns."""
+    return Classifier.from_keras(small_network())
+
+
 def ensemble(network=None, *, sources, **options):
     model = EnsembleAdversarialModel(
-        network or small_network(), sources=sources, attack=fgsm(0.1), **options
+        network or any_network(), sources=sources, attack=fgsm(0.1), **options
     )
     model.compile(keras.optimizers.SGD(0.1))
     return model

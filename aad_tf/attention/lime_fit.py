@@ -52,13 +52,13 @@ def fit_local_model(
 
 
 def image_seeds(seed: Any, images: np.ndarray) -> list[Any]:
-    """Entropy for `sample_switches`: one seed with the pixels of each image, or a seed an image."""
+    """Entropy for `sample_switches`: a seed with the pixels of each image, or one per image."""
     if np.ndim(seed) == 0:
         whole = check_count(seed, "seed", least=0)
         return [[whole, _digest(image)] for image in images]
     if np.shape(seed) != (len(images),):
         raise ValueError(
-            f"seed must be one integer, or one an image ({len(images)}), got {np.shape(seed)}."
+            f"seed must be one integer, or one per image ({len(images)}), got {np.shape(seed)}."
         )
     return [check_count(entry, "seed", least=0) for entry in np.asarray(seed)]
 
