@@ -32,19 +32,28 @@ class ModelDirectoryError(ValueError):
 
 
 def build_network(
-    config: ExperimentConfig, image_shape: tuple[int, int, int], num_classes: int
+    config: ExperimentConfig,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    weights_follow: bool = False,
 ) -> keras.Model:
-    """Builds the untrained network of a config.
+    """Builds the network of a config as it is before training.
 
     Args:
         config: names the model, its options and its precision.
         image_shape: `(height, width, channels)`.
         num_classes: number of logits.
+        weights_follow: the caller sets all weights afterwards, so the file or name under
+            `config.model_options["weights"]`, from which training once started, is not read:
+            it may have been moved since.
 
     Returns:
-        A Keras model that returns logits.
+        A Keras model that returns logits, under the dtype policy `config.precision`.
     """
     options = dict(config.model_options)
+    if weights_follow:
+        options.pop("weights", None)
     if config.precision != "float32":
         options["dtype"] = config.precision
     return models.build(config.model, image_shape, num_classes, **options)
@@ -231,7 +240,7 @@ def load_network(model_dir: str | os.PathLike[str]) -> keras.Model:
 def _in_float32(network: keras.Model, config: ExperimentConfig) -> keras.Model:
     full = dataclasses.replace(config, precision="float32")
     image_shape, num_classes = tuple(network.input_shape[1:]), network.output_shape[-1]
-    rebuilt = build_network(full, image_shape, num_classes)
+    rebuilt = build_network(full, image_shape, num_classes, weights_follow=True)
     rebuilt.set_weights(network.get_weights())
     return rebuilt
 

@@ -73,31 +73,40 @@ def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
     return EnsembleAdversarialModel(classifier, sources=sources, attack=attack, **options)
 
 
-def build_model(config: ExperimentConfig, dataset: DatasetInfo, steps: int) -> DefenseModel:
+def build_model(
+    config: ExperimentConfig, dataset: DatasetInfo, steps: int, *, weights_follow: bool = False
+) -> DefenseModel:
     """Builds the network of a config, with its initial weights, and its defence.
 
     Args:
         config: what is trained.
         dataset: gives the shape of images and the number of classes.
-        steps: batches an epoch.
+        steps: batches per epoch.
+        weights_follow: a checkpoint is restored next, so initial weights are not read.
 
     Raises:
         ModelDirectoryError: as `build_defense`; initial weights of another architecture.
     """
     keras.utils.set_random_seed(config.seed)
-    network = model_directory.build_network(config, dataset.image_shape, dataset.num_classes)
-    if config.initial_weights:
+    network = model_directory.build_network(
+        config, dataset.image_shape, dataset.num_classes, weights_follow=weights_follow
+    )
+    if config.initial_weights and not weights_follow:
         model_directory.copy_weights(config.initial_weights, network)
     return build_defense(config, network, steps)
 
 
-def check_trained_networks(config: ExperimentConfig) -> None:
+def check_trained_networks(config: ExperimentConfig, *, weights_follow: bool = False) -> None:
     """Refuses networks to start from or attack that are missing or of another data set.
+
+    Args:
+        config: names them in `initial_weights` and `defense.sources`.
+        weights_follow: as `build_model`; `initial_weights` is not looked at.
 
     Raises:
         ModelDirectoryError: names the network.
     """
-    initial = (config.initial_weights,) if config.initial_weights else ()
+    initial = (config.initial_weights,) if config.initial_weights and not weights_follow else ()
     for path in (*initial, *config.defense.sources):
         dataset = model_directory.read_config(path).dataset
         if dataset != config.dataset:

@@ -69,7 +69,7 @@ def train(
     dataset = data.info(config.dataset, data_dir, config.image_size)
     run = Run(config, Path(model_dir), dataset, data_dir, strategy, progress_seconds, follows)
     steps = run.steps
-    check_trained_networks(config)
+    check_trained_networks(config, weights_follow=run.has_weights())
     with run.claimed():
         if not run.is_finished():
             return _train(run, callbacks() if callable(callbacks) else callbacks)
@@ -113,7 +113,7 @@ def _train(run: Run, callbacks: Sequence[keras.callbacks.Callback]) -> DefenseMo
         path = directory / model_directory.RUN
         record = RunRecord(path, config, run.dataset, replicas)
     with run.strategy.scope():
-        model = build_model(config, run.dataset, steps)
+        model = build_model(config, run.dataset, steps, weights_follow=run.has_weights())
     checkpoint = ResumableCheckpoint(
         model,
         directory / model_directory.CHECKPOINTS,

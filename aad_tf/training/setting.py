@@ -91,6 +91,14 @@ class Run:
             )
         return finished
 
+    def has_weights(self) -> bool:
+        """Whether an earlier start left weights: a checkpoint, or the trained network."""
+        checkpoints = self.directory / model_directory.CHECKPOINTS
+        return (
+            model_directory.is_finished(self.directory)
+            or tf.train.latest_checkpoint(checkpoints) is not None
+        )
+
     def training_data(self, epoch: int, step: int) -> Any:
         config = self.config
         return self._distributed(
