@@ -81,7 +81,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         Returns:
             Epoch and step within it to go on from; (0, 0) if there is no checkpoint. A step that
             equals `steps_per_epoch` leaves the end of the epoch to do, validation and callbacks:
-            `aad_tf.training.finish_epoch`.
+            `finish_epoch`.
 
         Raises:
             CheckpointError: there are checkpoints, but none can be read, or workers read
@@ -186,3 +186,42 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         if is_chief(self._strategy):
             self._manager.save()
         self._last_saved = step
+
+
+def finish_epoch(
+    model: keras.Model,
+    epoch: int,
+    validation: Any,
+    callbacks: list[keras.callbacks.Callback],
+    validation_steps: int | None = None,
+) -> None:
+    """Does what is left of an epoch after its last step, as `fit` would: validation, callbacks.
+
+    Args:
+        model: compiled and restored; a `ResumableCheckpoint` among the callbacks puts back the
+            running metrics of the epoch.
+        epoch: which one, counted from 0.
+        validation: batches that can be evaluated; None for none.
+        callbacks: those of `fit`.
+        validation_steps: batches to evaluate; None for all.
+
+    Example:
+        >>> epoch, step = checkpoint.restore()
+        >>> if step == steps_per_epoch:
+        ...     finish_epoch(model, epoch, validation, [checkpoint])
+    """
+    listed = keras.callbacks.CallbackList(
+        callbacks, add_history=True, model=model, epochs=epoch + 1, steps=0, verbose=0
+    )
+    model.stop_training = False
+    listed.on_train_begin()
+    listed.on_epoch_begin(epoch)
+    with model.distribute_strategy.scope():
+        logs = {name: float(value) for name, value in sorted(model.get_metrics_result().items())}
+    if validation is not None:
+        found = model.evaluate(
+            validation, steps=validation_steps, verbose=0, callbacks=listed, return_dict=True
+        )
+        logs |= {f"val_{name}": value for name, value in found.items()}
+    listed.on_epoch_end(epoch, logs)
+    listed.on_train_end(logs)

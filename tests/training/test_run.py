@@ -10,29 +10,23 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tensorflow as tf
 
 from aad_tf import data, model_directory
 from aad_tf.configs import ExperimentConfig
 from aad_tf.data import ReplicaShare
 from aad_tf.model_directory import ModelDirectoryError
-from aad_tf.training.setting import Run
+from aad_tf.training.run import TrainingRun
 
 CONFIG = ExperimentConfig(dataset="digits", replica_batch_size=100, batch_size=100)
 
 
-def run_of(config: ExperimentConfig, directory: Path) -> Run:
-    strategy = tf.distribute.get_strategy()
-    return Run(config, directory, data.info("digits"), None, strategy, 0.0, follows_replicas=True)
-
-
 def test_a_run_of_other_replicas_says_how_to_go_on(tmp_path: Path) -> None:
-    with run_of(CONFIG, tmp_path).claimed():
+    with TrainingRun.prepare(CONFIG, tmp_path).claimed():
         pass
-    twice = dataclasses.replace(CONFIG, batch_size=200, learning_rate=0.002)
+    twice = dataclasses.replace(CONFIG, replica_batch_size=200)
     with (
         pytest.raises(ModelDirectoryError, match="batch_size") as caught,
-        run_of(twice, tmp_path).claimed(),
+        TrainingRun.prepare(twice, tmp_path).claimed(),
     ):
         pass
     assert "follow the number of replicas, now 1: train on as many as before" in str(caught.value)
@@ -44,7 +38,7 @@ def test_validation_steps_are_those_of_the_data(tmp_path: Path, replicas: int, l
     """Of 140 examples in batches of 100: one that is left joins the batch before if it must."""
     config = dataclasses.replace(CONFIG, validation_examples=limit, replica_batch_size=0)
     strategy = SimpleNamespace(num_replicas_in_sync=replicas)
-    run = Run(config, tmp_path, data.info("digits"), None, strategy, 0.0, follows_replicas=False)
+    run = TrainingRun(config, tmp_path, data.info("digits"), None, strategy)
     if limit == 0:
         assert run.validation_steps is None
         return
