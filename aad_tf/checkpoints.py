@@ -68,7 +68,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._manager = tf.train.CheckpointManager(checkpoint, os.fspath(directory), keep)
         self._weights = [variable.value for variable in model.trainable_variables]
         self._epochs = epochs
-        self._every = every
+        self.every = every
         self._steps_per_epoch = steps_per_epoch
         self._first_step = 0
         self._last_saved = 0
@@ -140,7 +140,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves when the next multiple of `every` steps was reached."""
         self._done = self._first_step + batch + 1
-        if self._done - self._last_saved >= self._every:
+        if self._done - self._last_saved >= self.every:
             self._keep_metrics()
             self._save(int(self._epoch), self._done)
 

@@ -37,6 +37,7 @@ def small(input_shape, num_classes, dropout_rate=0.2, weights=None, dtype=None) 
 
 
 CONFIG = ExperimentConfig(
+    name="short",
     dataset="digits",
     model="small_for_tests",
     defense=DefenseConfig("adversarial", "pgd(epsilon=0.1, step_size=0.05, num_steps=1)"),
