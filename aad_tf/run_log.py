@@ -1,4 +1,8 @@
-"""What a training run writes down while it goes on: a row an epoch, progress, its origin."""
+"""What a training run writes while it goes on, each by a Keras callback.
+
+`EpochHistory` writes history.csv (one row per epoch), `ProgressLog` lines with speed and time left,
+and `RunRecord` run.json: what was run, on which data and hardware, and whether it is finished.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +27,15 @@ PROGRESS_SECONDS = 30.0
 
 
 class EpochHistory(keras.callbacks.Callback):
-    """Writes one row an epoch to a CSV file, replaced whole so that it is never cut short.
+    """Writes losses and metrics to a CSV file, one row per epoch.
+
+    Columns are `epoch`, counted from 1, and the names of Keras's logs. The file is replaced whole
+    after each epoch, so that it is never cut short.
 
     Args:
-        path: the CSV file.
-        first_epoch: rows of this epoch and later ones, left by a killed run, are dropped.
+        path: the CSV file; rows of an earlier start of the run are kept.
+        first_epoch: how many epochs were done when this start began. Rows of later epochs, left by
+            a process that was killed before their checkpoint, are dropped.
     """
 
     def __init__(self, path: str | os.PathLike[str], first_epoch: int = 0) -> None:
@@ -134,16 +142,18 @@ def _hours(seconds: float) -> str:
 
 
 class RunRecord(keras.callbacks.Callback):
-    """run.json: what was run, on what, with which versions; one entry a start.
+    """Writes run.json: what was run, on which data, hardware and versions, and for how long.
 
-    Seconds are added after each epoch and when a signal stops the run, so a kill loses those of the
-    epoch it interrupts only.
+    Keys are `state` ("running" or "finished"), `preset`, `dataset` (source and fingerprint of the
+    copy), `starts` (for each start of the run, the command, versions, git commit, hardware, UTC and
+    replicas) and `seconds` of training in all. Seconds are added after each epoch and when a signal
+    stops the run, so a kill loses only those of the epoch it interrupts.
 
     Args:
         path: the file; an earlier record of the same run is continued.
         config: what is trained.
         dataset: the copy of the data it is trained on.
-        replicas: devices that train in step, noted with each start.
+        replicas: devices that train in step.
 
     Raises:
         ValueError: the earlier part of the run was trained on another copy of the data.

@@ -30,7 +30,7 @@ def build_defense(
     Args:
         config: names defence, attack, losses and optimizer.
         network: the network to train.
-        steps_per_epoch: batches an epoch, from which learning-rate schedules count updates.
+        steps_per_epoch: batches per epoch, from which learning-rate schedules count updates.
 
     Returns:
         A compiled Keras model.
@@ -112,8 +112,8 @@ def check_trained_networks(config: ExperimentConfig, *, weights_follow: bool = F
         if dataset != config.dataset:
             raise model_directory.ModelDirectoryError(
                 f"The config names {path}, which was trained on {dataset!r}; this run trains on "
-                f"{config.dataset!r}. Networks to start from or to attack must tell the same "
-                f"classes apart."
+                f"{config.dataset!r}. Networks to start from or to attack must have the same "
+                f"classes."
             )
     if initial and not model_directory.is_finished(config.initial_weights):
         raise model_directory.ModelDirectoryError(

@@ -210,8 +210,8 @@ class TrainingRun:
             yield
             return
         resumed = self._claim()
-        patience = _LOCK_TIMEOUT if is_multi_worker(self.strategy) else 0.0
-        with model_directory.locked(self.directory, patience):
+        timeout = _LOCK_TIMEOUT if is_multi_worker(self.strategy) else 0.0
+        with model_directory.locked(self.directory, timeout):
             if not resumed:
                 path = self.directory / model_directory.CONFIG
                 write_json_atomically(path, configs.to_dict(self.config))

@@ -47,6 +47,17 @@ def test_validation_steps_are_those_of_the_data(tmp_path: Path, replicas: int, l
     assert run.validation_steps == sum(1 for _ in elements) / replicas
 
 
+# 50 = 2 * 20 + 10; the digits have 1,297.
+@pytest.mark.parametrize(("limit", "steps"), [(50, 3), (5000, 65), (0, 65)])
+def test_an_epoch_has_the_steps_of_its_first_examples(
+    tmp_path: Path, limit: int, steps: int
+) -> None:
+    run = TrainingRun.prepare(ExperimentConfig(batch_size=20, train_examples=limit), tmp_path)
+    assert run.steps == steps
+    sizes = [len(labels) for _, labels in run.training_data(0, 0).take(steps)]
+    assert sum(sizes) == min(limit or 1297, 1297)
+
+
 def test_a_lock_that_is_released_in_time_is_waited_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -65,19 +76,19 @@ def test_a_lock_that_is_released_in_time_is_waited_for(
     threading.Timer(0.3, released.set).start()
     with (
         caplog.at_level(logging.INFO, "aad_tf"),
-        model_directory.locked(tmp_path, patience=30.0),
+        model_directory.locked(tmp_path, timeout=30.0),
     ):
         assert released.is_set()
     holder.join()
     assert f"Waiting up to 30 s for a process that trains in {tmp_path}" in caplog.text
 
 
-def test_a_lock_that_is_kept_is_an_error_after_the_patience(tmp_path: Path) -> None:
+def test_a_lock_that_is_kept_is_an_error_after_the_timeout(tmp_path: Path) -> None:
     began = time.monotonic()
     with (
         model_directory.locked(tmp_path),
         pytest.raises(ModelDirectoryError, match="Another process is training"),
-        model_directory.locked(tmp_path, patience=0.2),
+        model_directory.locked(tmp_path, timeout=0.2),
     ):
         pass
     assert time.monotonic() - began > 0.2
