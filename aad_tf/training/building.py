@@ -68,7 +68,8 @@ def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
     options |= {"replace_clean": defense.replace_clean, "warmup_steps": defense.warmup_steps}
     if defense.kind == "adversarial":
         return AdversarialModel(classifier, attack=attack, **options)
-    check_trained_networks(config)
+    # Where training started from does not matter any more: the network is there.
+    check_trained_networks(config, weights_follow=True)
     sources = [model_directory.load_classifier(path)[0] for path in defense.sources]
     return EnsembleAdversarialModel(classifier, sources=sources, attack=attack, **options)
 
