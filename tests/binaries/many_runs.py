@@ -19,8 +19,8 @@ import json, os, runpy, sys, tempfile, traceback
 import aad_tf.attention_study, aad_tf.evaluation, aad_tf.training
 
 def run(arguments, output, errors):
-    os.dup2(output.fileno(), 1)
-    os.dup2(errors.fileno(), 2)
+    # TensorFlow's own lines, which come from C++, go elsewhere.
+    sys.stdout, sys.stderr = output, errors
     sys.argv = [sys.argv[1], *arguments]
     code = 1
     try:
