@@ -332,7 +332,7 @@ def _train(run: TrainingRun, callbacks: Sequence[keras.callbacks.Callback]) -> D
     if record is not None:
         _export(model, run)
         record.finish()
-    # Nobody leaves before the network is written.
+    # No worker leaves before the network is written.
     in_agreement(run.strategy, [0])
     return model
 
