@@ -1,4 +1,10 @@
-"""Checkpoints from which training goes on exactly as if it had never stopped."""
+"""Checkpoints from which training goes on exactly as if it had never stopped.
+
+A checkpoint holds the epoch and step it was saved at, all weights, the optimizer's state, the seeds
+of dropout, and the running metrics of the epoch. It holds no data: the order of examples depends on
+seed and epoch alone, so `aad_tf.data.training_batches(start_epoch=, start_step=)` goes on from a
+position. Attacks draw their random starts from the seed and the number of updates.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +19,28 @@ from aad_tf.utils.logging import LOGGER
 
 
 class CheckpointError(ValueError):
-    """Checkpoints are there, but none can be read."""
+    """There are checkpoints, but none can be read, or workers read different ones."""
 
 
 class ResumableCheckpoint(keras.callbacks.Callback):
-    """Saves everything that decides the rest of training, every so many steps and epochs.
+    """Keras callback that saves all that decides the rest of training, and restores it.
 
-    Saved are weights, optimizer, dropout seeds, running metrics, and the position in the data.
-    Files are written by `tf.train.CheckpointManager`, which replaces the newest pointer last, so
-    a kill at any moment leaves the previous checkpoint usable. Under a strategy of several workers
-    every one must have this callback: the first writes, and all read.
+    Files are written by `tf.train.CheckpointManager`, which names the newest checkpoint last, so a
+    process that is killed at any moment leaves the checkpoint before usable. Under a strategy of
+    several workers each must have this callback: the chief writes, and all read.
 
     Args:
         model: the compiled model.
-        directory: where checkpoints go.
-        every: steps between checkpoints; one is also saved after each epoch.
+        directory: where checkpoints go; made if it does not exist.
+        every: steps between two checkpoints; one is also saved after each epoch.
         steps_per_epoch: steps of a whole epoch.
-        keep: how many checkpoints to keep.
+        keep: how many checkpoints are kept.
         epochs: of the whole run. If given, a run that a callback ends early (`stop_training`) is
             saved as one that has reached its end.
+
+    Raises:
+        FloatingPointError: in training, when weights are NaN or infinite; the checkpoint before is
+            kept.
 
     Example:
         >>> checkpoint = ResumableCheckpoint(model, "run/checkpoints", 200, steps_per_epoch=550)
@@ -68,7 +77,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._manager = tf.train.CheckpointManager(checkpoint, os.fspath(directory), keep)
         self._weights = [variable.value for variable in model.trainable_variables]
         self._epochs = epochs
-        self._every = every
+        self.every = every
         self._steps_per_epoch = steps_per_epoch
         self._first_step = 0
         self._last_saved = 0
@@ -76,12 +85,12 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._restored = self._validating = False
 
     def restore(self) -> tuple[int, int]:
-        """Restores the newest checkpoint that can be read.
+        """Restores the newest checkpoint that can be read; running metrics when the epoch begins.
 
         Returns:
-            Epoch and step within it to go on from; (0, 0) if there is no checkpoint. A step that
-            equals `steps_per_epoch` leaves the end of the epoch to do, validation and callbacks:
-            `aad_tf.training.finish_epoch`.
+            Epoch and step within it to go on from, both counted from 0; (0, 0) if there is no
+            checkpoint. A step that equals `steps_per_epoch` leaves the end of the epoch to do,
+            validation and callbacks: `finish_epoch`.
 
         Raises:
             CheckpointError: there are checkpoints, but none can be read, or workers read
@@ -125,22 +134,22 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         return epoch, step
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Puts back the running metrics of an epoch that was interrupted."""
+        """Restores the running metrics of an epoch that was interrupted."""
         self._epoch.assign(epoch)
         if self._restored:
-            self._strategy.run(tf.function(self._put_back))
+            self._strategy.run(tf.function(self._restore_metrics))
             self._restored = False
 
-    def _put_back(self) -> None:
+    def _restore_metrics(self) -> None:
         """Gives the sums of metrics to the first replica and nothing to the others."""
         first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
         for metric, total in zip(self._metrics, self._sums, strict=True):
             metric.assign(tf.where(first, total, tf.zeros_like(total)))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves when the next multiple of `every` steps was reached."""
+        """Saves if the last checkpoint is `every` steps ago."""
         self._done = self._first_step + batch + 1
-        if self._done - self._last_saved >= self._every:
+        if self._done - self._last_saved >= self.every:
             self._keep_metrics()
             self._save(int(self._epoch), self._done)
 
@@ -175,7 +184,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             total.assign(tf.convert_to_tensor(metric))
 
     def _save(self, epoch: int, step: int) -> None:
-        # A loss speaks of the weights before its update, so a bad update shows here first.
+        # A loss is that of the weights before its update, so a bad update shows here first.
         if not all(bool(tf.reduce_all(tf.math.is_finite(weight))) for weight in self._weights):
             raise FloatingPointError(
                 f"Weights became NaN or infinite in epoch {int(self._epoch) + 1}; the checkpoint "
@@ -186,3 +195,42 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         if is_chief(self._strategy):
             self._manager.save()
         self._last_saved = step
+
+
+def finish_epoch(
+    model: keras.Model,
+    epoch: int,
+    validation: Any,
+    callbacks: list[keras.callbacks.Callback],
+    validation_steps: int | None = None,
+) -> None:
+    """Does what is left of an epoch after its last step, as `fit` would: validation, callbacks.
+
+    Args:
+        model: compiled and restored; a `ResumableCheckpoint` among the callbacks restores the
+            running metrics of the epoch.
+        epoch: which one, counted from 0.
+        validation: batches that can be evaluated; None for none.
+        callbacks: those of `fit`.
+        validation_steps: batches to evaluate; None for all.
+
+    Example:
+        >>> epoch, step = checkpoint.restore()
+        >>> if step == steps_per_epoch:
+        ...     finish_epoch(model, epoch, validation, [checkpoint])
+    """
+    listed = keras.callbacks.CallbackList(
+        callbacks, add_history=True, model=model, epochs=epoch + 1, steps=0, verbose=0
+    )
+    model.stop_training = False
+    listed.on_train_begin()
+    listed.on_epoch_begin(epoch)
+    with model.distribute_strategy.scope():
+        logs = {name: float(value) for name, value in sorted(model.get_metrics_result().items())}
+    if validation is not None:
+        found = model.evaluate(
+            validation, steps=validation_steps, verbose=0, callbacks=listed, return_dict=True
+        )
+        logs |= {f"val_{name}": value for name, value in found.items()}
+    listed.on_epoch_end(epoch, logs)
+    listed.on_train_end(logs)

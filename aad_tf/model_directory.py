@@ -1,4 +1,10 @@
-"""A model directory: config, run record, checkpoints, trained network, exported model."""
+"""A model directory, which training writes and evaluation reads.
+
+It holds `config.json` (every choice of the run), `run.json` (versions, hardware, data, seconds,
+"running" or "finished"), `history.csv` (one row per epoch), `checkpoints/` (what an interrupted run
+resumes from), `model.keras` (the trained network, written at the end) and `saved_model/` (the same,
+loadable by TensorFlow alone).
+"""
 
 from __future__ import annotations
 
@@ -28,23 +34,32 @@ HISTORY = "history.csv"
 
 
 class ModelDirectoryError(ValueError):
-    """A model directory that is missing, foreign, of another config, or cut short."""
+    """A model directory that is missing, of another program or config, or cut short."""
 
 
 def build_network(
-    config: ExperimentConfig, image_shape: tuple[int, int, int], num_classes: int
+    config: ExperimentConfig,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    weights_follow: bool = False,
 ) -> keras.Model:
-    """Builds the untrained network of a config.
+    """Builds the network of a config as it is before training.
 
     Args:
         config: names the model, its options and its precision.
         image_shape: `(height, width, channels)`.
         num_classes: number of logits.
+        weights_follow: the caller sets all weights afterwards, so the file or name under
+            `config.model_options["weights"]`, from which training once started, is not read:
+            it may have been moved since.
 
     Returns:
-        A Keras model that returns logits.
+        A Keras model that returns logits, under the dtype policy `config.precision`.
     """
     options = dict(config.model_options)
+    if weights_follow:
+        options.pop("weights", None)
     if config.precision != "float32":
         options["dtype"] = config.precision
     return models.build(config.model, image_shape, num_classes, **options)
@@ -111,12 +126,12 @@ def claim(model_dir: str | os.PathLike[str], config: ExperimentConfig) -> bool:
 
 
 @contextlib.contextmanager
-def locked(model_dir: str | os.PathLike[str], patience: float = 0.0) -> Iterator[None]:
+def locked(model_dir: str | os.PathLike[str], timeout: float = 0.0) -> Iterator[None]:
     """Keeps other processes from training in a directory while the context is open.
 
     Args:
         model_dir: an existing directory.
-        patience: seconds to wait for another process to end; a network file system may keep the
+        timeout: seconds to wait for another process to end; a network file system may keep the
             lock of a machine that was lost for a while.
 
     Raises:
@@ -124,14 +139,14 @@ def locked(model_dir: str | os.PathLike[str], patience: float = 0.0) -> Iterator
     """
     with open(Path(model_dir) / ".lock", "w", encoding="utf-8") as file:
         if not _got_lock(file):
-            _wait_for_lock(file, model_dir, patience)
+            _wait_for_lock(file, model_dir, timeout)
         yield
 
 
-def _wait_for_lock(file: IO[str], model_dir: str | os.PathLike[str], patience: float) -> None:
-    deadline = time.monotonic() + patience
-    if patience > 0.0:
-        LOGGER.info("Waiting up to %g s for a process that trains in %s.", patience, model_dir)
+def _wait_for_lock(file: IO[str], model_dir: str | os.PathLike[str], timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    if timeout > 0.0:
+        LOGGER.info("Waiting up to %g s for a process that trains in %s.", timeout, model_dir)
     while not _got_lock(file):
         left = deadline - time.monotonic()
         if left <= 0.0:
@@ -175,8 +190,8 @@ def load_classifier(model_dir: str | os.PathLike[str]) -> tuple[Classifier, Expe
         The classifier and the config it was trained with.
 
     Raises:
-        ModelDirectoryError: missing or foreign directory, unfinished run, or a network file that
-            is cut short.
+        ModelDirectoryError: no model directory, an unfinished run, or a network file that is cut
+            short.
 
     Example:
         >>> classifier, config = load_classifier("runs/mnist_aad_step_ll")
@@ -196,7 +211,7 @@ def copy_weights(model_dir: str | os.PathLike[str], network: keras.Model) -> Non
         network: gets the weights.
 
     Raises:
-        ModelDirectoryError: missing or foreign directory, unfinished run, another architecture.
+        ModelDirectoryError: no model directory, an unfinished run, or another architecture.
     """
     trained = load_network(model_dir)
     shapes = [[tuple(w.shape) for w in model.weights] for model in (trained, network)]
@@ -231,7 +246,7 @@ def load_network(model_dir: str | os.PathLike[str]) -> keras.Model:
 def _in_float32(network: keras.Model, config: ExperimentConfig) -> keras.Model:
     full = dataclasses.replace(config, precision="float32")
     image_shape, num_classes = tuple(network.input_shape[1:]), network.output_shape[-1]
-    rebuilt = build_network(full, image_shape, num_classes)
+    rebuilt = build_network(full, image_shape, num_classes, weights_follow=True)
     rebuilt.set_weights(network.get_weights())
     return rebuilt
 
@@ -243,7 +258,7 @@ def _differences(earlier: dict[str, Any], wanted: dict[str, Any], prefix: str = 
         if isinstance(old, dict) and isinstance(new, dict):
             found += _differences(old, new, f"{prefix}{key}.")
         elif old != new and prefix + key not in ("budget", "evaluation_attacks"):
-            found.append(f"{prefix}{key} ({old!r} there, {new!r} asked for)")
+            found.append(f"{prefix}{key} ({old!r} there, {new!r} given)")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The optimizer of a config: its options and the course of its learning rate."""
+"""The optimizer of a config and the schedule of its learning rate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 
 from aad_tf.configs import ExperimentConfig
 
-# Decaying what only shifts and scales does not regularize.
+# Decaying what only shifts and scales does not regularize. Names of Keras's variables.
 _NOT_DECAYED = ["bias", "gamma", "beta"]
 
 
@@ -17,10 +17,11 @@ def build_optimizer(config: ExperimentConfig, steps_per_epoch: int) -> keras.opt
 
     Args:
         config: names optimizer, its options, learning rate and schedule.
-        steps_per_epoch: updates an epoch, in which schedules count.
+        steps_per_epoch: updates per epoch; schedules count updates.
 
     Returns:
-        A Keras optimizer; weight decay, if asked for, leaves out biases and normalization.
+        A Keras optimizer. Its `weight_decay`, if asked for, is Keras's decoupled one and leaves out
+        biases and normalization.
 
     Raises:
         ValueError: an optimizer that Keras does not know, options it does not have, or use_ema.
@@ -48,11 +49,23 @@ def build_optimizer(config: ExperimentConfig, steps_per_epoch: int) -> keras.opt
 
 
 def learning_rate(config: ExperimentConfig, steps_per_epoch: int) -> Any:
-    """The learning rate as a number or a Keras schedule over updates.
+    """The learning rate of a config, as a number or a Keras schedule over updates.
 
-    `"cosine"` falls from `learning_rate` to 0 at the end (Loshchilov and Hutter 2017), after
-    `warmup_epochs` of linear growth; `"exponential"` multiplies by `decay_rate` every
-    `decay_epochs`, as InceptionV3 is trained in [AAD Sec. 4.1].
+    `"constant"` stays at `learning_rate`; `"cosine"` falls from `learning_rate` to 0 at the end
+    (Loshchilov and Hutter 2017), after `warmup_epochs` of linear growth; `"exponential"` multiplies
+    by `decay_rate` every `decay_epochs`, as InceptionV3 is trained in [AAD Sec. 4.1].
+
+    Args:
+        config: names schedule, peak, warm-up and decay.
+        steps_per_epoch: updates per epoch.
+
+    Returns:
+        A float, or a `keras.optimizers.schedules.LearningRateSchedule`.
+
+    Example:
+        >>> schedule = learning_rate(ExperimentConfig(learning_rate_schedule="cosine"), 100)
+        >>> float(schedule(250))  # Half of 5 epochs: half of 0.001.
+        0.0005
     """
     schedules = keras.optimizers.schedules
     peak, warmup = config.learning_rate, config.warmup_epochs * steps_per_epoch

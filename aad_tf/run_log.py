@@ -1,4 +1,8 @@
-"""What a training run writes down while it goes on: a row an epoch, progress, its origin."""
+"""What a training run writes while it goes on, each by a Keras callback.
+
+`EpochHistory` writes history.csv (one row per epoch), `ProgressLog` lines with speed and time left,
+and `RunRecord` run.json: what was run, on which data and hardware, and whether it is finished.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import io
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +27,15 @@ PROGRESS_SECONDS = 30.0
 
 
 class EpochHistory(keras.callbacks.Callback):
-    """Writes one row an epoch to a CSV file, replaced whole so that it is never cut short.
+    """Writes losses and metrics to a CSV file, one row per epoch.
+
+    Columns are `epoch`, counted from 1, and the names of Keras's logs. The file is replaced whole
+    after each epoch, so that it is never cut short.
 
     Args:
-        path: the CSV file.
-        first_epoch: rows of this epoch and later ones, left by a killed run, are dropped.
+        path: the CSV file; rows of an earlier start of the run are kept.
+        first_epoch: how many epochs were done when this start began. Rows of later epochs, left by
+            a process that was killed before their checkpoint, are dropped.
     """
 
     def __init__(self, path: str | os.PathLike[str], first_epoch: int = 0) -> None:
@@ -51,21 +60,38 @@ class EpochHistory(keras.callbacks.Callback):
 
 
 class ProgressLog(keras.callbacks.Callback):
-    """Logs losses, rate and time left, for output that is not a terminal.
+    """Logs losses, speed and time left, for output that is not a terminal.
+
+    A line looks like
+
+        epoch 2/5 step 120/550 8.13 steps/s ETA 0:01:25 loss 0.1532 accuracy 0.9604
+
+    Speed is the mean since the first call of Keras, which compiles and is left out.
 
     Args:
         epochs: epochs of the whole run.
-        steps: steps an epoch.
+        steps: steps per epoch.
         seconds: least time between two lines.
+        clock: gives the time in seconds.
+
+    Attributes:
+        first_step: step of the epoch that Keras's next `fit` begins at, which counts from 0 again;
+            set by who resumes within an epoch.
     """
 
-    def __init__(self, epochs: int, steps: int, seconds: float = PROGRESS_SECONDS) -> None:
+    def __init__(
+        self,
+        epochs: int,
+        steps: int,
+        seconds: float = PROGRESS_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__()
         self.first_step = 0
-        self._epochs, self._steps, self._seconds = epochs, steps, seconds
+        self._epochs, self._steps, self._seconds, self._clock = epochs, steps, seconds, clock
         self._epoch = 0
-        self._began: float | None = None
-        self._done = 0
+        # Time and steps of the whole run at the end of the first call.
+        self._began: tuple[float, int] | None = None
         self._last = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -73,19 +99,21 @@ class ProgressLog(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Logs a line when the last one is long enough ago."""
-        now = time.monotonic()
-        if self._began is None:
-            # The first step compiles, so the clock starts behind it.
-            self._began, self._done, self._last = now, -1, now
-        self._done += 1
+        """Logs a line if the last one is long enough ago.
+
+        With `steps_per_execution` Keras calls once per execution, with the last of its batches.
+        """
+        now = self._clock()
         step = self.first_step + batch + 1
+        done = self._epoch * self._steps + step
+        if self._began is None:
+            self._began, self._last = (now, done), now
         if now - self._last < self._seconds:
             return
         self._last = now
-        rate = self._done / max(now - self._began, 1e-9)
-        left = (self._epochs - self._epoch) * self._steps - step
-        values = " ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
+        began, first = self._began
+        rate = (done - first) / max(now - began, 1e-9)
+        left = self._epochs * self._steps - done
         LOGGER.info(
             "epoch %d/%d step %d/%d %.2f steps/s ETA %s %s",
             self._epoch + 1,
@@ -93,34 +121,39 @@ class ProgressLog(keras.callbacks.Callback):
             step,
             self._steps,
             rate,
-            _clock(left / rate) if rate else "unknown",
-            values,
+            _hours(left / rate) if rate else "unknown",
+            _values(logs),
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Logs the values of the epoch."""
         self.first_step = 0
-        values = " ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
-        LOGGER.info("epoch %d/%d done: %s", epoch + 1, self._epochs, values)
+        LOGGER.info("epoch %d/%d done: %s", epoch + 1, self._epochs, _values(logs))
 
 
-def _clock(seconds: float) -> str:
+def _values(logs: dict[str, Any] | None) -> str:
+    return " ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
+
+
+def _hours(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
 
 
 class RunRecord(keras.callbacks.Callback):
-    """run.json: what was run, on what, with which versions; one entry a start.
+    """Writes run.json: what was run, on which data, hardware and versions, and for how long.
 
-    Seconds are added after each epoch and when a signal stops the run, so a kill loses those of the
-    epoch it interrupts only.
+    Keys are `state` ("running" or "finished"), `preset`, `dataset` (source and fingerprint of the
+    copy), `starts` (for each start of the run, the command, versions, git commit, hardware, UTC and
+    replicas) and `seconds` of training in all. Seconds are added after each epoch and when a signal
+    stops the run, so a kill loses only those of the epoch it interrupts.
 
     Args:
         path: the file; an earlier record of the same run is continued.
         config: what is trained.
         dataset: the copy of the data it is trained on.
-        replicas: devices that train in step, noted with each start.
+        replicas: devices that train in step.
 
     Raises:
         ValueError: the earlier part of the run was trained on another copy of the data.

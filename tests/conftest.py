@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import durations
+
 
 @pytest.fixture(scope="session")
 def require_dataset() -> Callable[[str], Path]:
@@ -37,8 +39,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "which need the machine's cores for themselves; all: both, one after the other.",
     )
 
+    parser.addoption(
+        "--measure",
+        choices=("all", "more"),
+        help="Measure tests and write tests/durations.json, see there; more: only add to it.",
+    )
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    measure = config.getoption("measure")
+    if measure:
+        config.pluginmanager.register(durations.Measurement(fresh=measure == "all"))
+
+
+# First, since -m quick chooses in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    durations.mark_quick(items)
     _keep_part(config, items)
     _skip_whole_benchmarks(config, items)
 

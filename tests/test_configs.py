@@ -74,24 +74,6 @@ def test_whole_numbers_serve_as_floats() -> None:
     assert configs.from_dict({"defense": {"weights": [8, 4, 1]}}).defense.weights == (8.0, 4.0, 1.0)
 
 
-def test_every_preset_is_a_valid_config() -> None:
-    from train.configs import cifar10, digits, mnist
-
-    for module in (cifar10, digits, mnist):
-        for name in module.PRESETS:
-            config = configs.from_dict(module.get_config(name).to_dict())
-            assert config.name == name
-            assert config.dataset == module.__name__.rsplit(".", 1)[-1]
-            assert config.evaluation_attacks
-
-
-def test_an_unknown_preset_lists_the_near_ones() -> None:
-    from train.configs import mnist
-
-    with pytest.raises(ValueError, match="Unknown preset 'aad_stepll'.*'aad_step_ll'"):
-        mnist.get_config("aad_stepll")
-
-
 PAPER = ExperimentConfig(batch_size=1600, replica_batch_size=32, learning_rate=0.045)
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import aad_tf
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PYTHON_VERSIONS = ("3.10.13", "3.11.7", "3.12.1")
+PYTHON_VERSIONS = ("3.10.13", "3.11.7", "3.12.1", "3.13.0")
 SHIPPED = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 PACKAGES = ("aad_tf", "analysis", "eval", "train")
 
@@ -89,7 +90,16 @@ def test_python_range_matches_the_pinned_versions():
     specifiers = Requirement(f"python{read_setup()['options']['python_requires']}").specifier
     assert all(specifiers.contains(version) for version in PYTHON_VERSIONS)
     assert not specifiers.contains("3.9.18")
-    assert not specifiers.contains("3.13.0")
+    assert not specifiers.contains("3.14.0")
+
+
+def test_the_oldest_versions_that_are_tested_are_the_oldest_allowed():
+    (line,) = re.findall(r"^OLDEST_PINS := (.*)$", (REPOSITORY / "Makefile").read_text(), re.M)
+    declared = {each.name: each for each in declared_requirements()["install_requires"]}
+    for pin in map(Requirement, line.split()):
+        (version,) = [each.version for each in pin.specifier]
+        lowest = [each.version for each in declared[pin.name].specifier if each.operator == ">="]
+        assert Version(version) == Version(*lowest), pin.name
 
 
 def test_wheel_ships_the_typing_marker_and_every_module(tmp_path):
@@ -125,7 +135,7 @@ def test_make_says_which_python_it_needs(tmp_path):
     command = ["make", "PYTHON=false", f"VENV={environment}", "demo"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode != 0
-    assert "Python 3.10, 3.11 or 3.12" in result.stderr
+    assert "Python 3.10, 3.11, 3.12 or 3.13" in result.stderr
     assert "make PYTHON=" in result.stderr
     assert not environment.exists()
 

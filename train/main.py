@@ -27,7 +27,10 @@ _MODEL_DIR = flags.DEFINE_string(
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default TFDS_DATA_DIR.")
 _PROGRESS = flags.DEFINE_float(
-    "progress_seconds", PROGRESS_SECONDS, "Least time between lines of progress; 0: each step.", 0.0
+    "progress_seconds",
+    PROGRESS_SECONDS,
+    "Least time between two lines of progress, in seconds; 0: a line per step.",
+    0.0,
 )
 flags.adopt_module_key_flags(strategy_flags)
 

@@ -25,8 +25,8 @@ class DefenseConfig:
         replace_clean: adversarial training on attacked images alone (Madry et al. 2018).
         weights: (alpha, beta, gamma) of [AAD Eq. 9].
         losses: preset of the AAD losses.
-        loss_parts: parts of the preset to exchange, e.g. `{"rectification": "l2"}`.
-        update_per_round: one optimizer update a round of the attack.
+        loss_parts: parts of the preset to replace, e.g. `{"rectification": "l2"}`.
+        update_per_round: one optimizer update per round of the attack.
         warmup_steps: updates over which adversarial perturbations grow to their full size.
         sources: model directories of the static networks of `"ensemble"`, trained on the same
             data set.

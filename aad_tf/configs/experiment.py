@@ -1,4 +1,12 @@
-"""ExperimentConfig: every choice of a training run and of how it is judged."""
+"""ExperimentConfig: every choice of a training run and of how it is evaluated.
+
+Mixed precision (`precision="mixed_bfloat16"` or `"mixed_float16"`) is the one choice that many
+modules follow. `aad_tf.model_directory.build_network` gives the policy to the layers;
+`aad_tf.defenses.DefenseModel.compile` puts a `LossScaleOptimizer` around the optimizer for float16,
+and its training step scales the loss; on several replicas, `aad_tf.distribute` makes all of them
+skip an update that is not finite on one; and `aad_tf.model_directory.load_classifier` gives the
+trained network in float32, in which it is attacked and evaluated.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +29,7 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """One training run and how it is judged.
+    """One training run and how it is evaluated.
 
     Attributes:
         name: the preset's name.
@@ -44,17 +52,18 @@ class ExperimentConfig:
         label_smoothing: of the classification losses of training.
         augmentation: random changes of training images; a name of `aad_tf.data.AUGMENTATIONS`.
         initial_weights: model directory whose trained network training starts from; empty to
-            start afresh.
-        batch_size: examples a step, on all replicas together.
-        replica_batch_size: examples a step on each replica; 0 to divide `batch_size` among them.
+            start from random weights.
+        batch_size: examples per step, on all replicas together.
+        replica_batch_size: examples per step on each replica; 0 to divide `batch_size` among them.
             If given, `batch_size` is what `learning_rate` is meant for; see `for_replicas`.
         epochs: passes over the training part.
         train_examples: first so many training examples that an epoch has, for trials; 0 for all.
-        precision: Keras dtype policy of the network.
+        precision: Keras dtype policy of the network, one of `PRECISIONS`; see above.
         seed: seeds weights, order of examples, dropout and random starts.
-        validation_examples: how many validation examples to watch each epoch; 0 for none.
+        validation_examples: how many validation examples are evaluated after each epoch, 0 for
+            none.
         checkpoint_steps: steps between checkpoints.
-        steps_per_execution: training steps a call of the compiled graph.
+        steps_per_execution: training steps per call of the compiled graph.
         jit_compile: compile with XLA (of no help on CPUs).
         evaluation_attacks: attacks of `eval.robustness`, as text.
     """

@@ -1,4 +1,4 @@
-"""What a config comes to on a number of replicas."""
+"""Batch size and learning rate of a config on a number of replicas."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aad_tf.configs.experiment import ExperimentConfig
 
 
 def for_replicas(config: ExperimentConfig, replicas: int) -> ExperimentConfig:
-    """What a config comes to on so many replicas.
+    """The config with the batch size and learning rate that it has on so many replicas.
 
     With `replica_batch_size` the global batch is that many examples on each replica, and the
     learning rate is scaled by global batch / `batch_size` (Goyal et al. 2017). Without, the global
@@ -24,7 +24,7 @@ def for_replicas(config: ExperimentConfig, replicas: int) -> ExperimentConfig:
         The config with `batch_size` and `learning_rate` as they are trained with.
 
     Raises:
-        ValueError: a global batch that does not divide among the replicas, or several steps an
+        ValueError: a global batch that does not divide among the replicas, or several steps per
             execution, which Keras 3 runs on one device only.
 
     Example:

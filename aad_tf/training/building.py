@@ -30,7 +30,7 @@ def build_defense(
     Args:
         config: names defence, attack, losses and optimizer.
         network: the network to train.
-        steps_per_epoch: batches an epoch, from which learning-rate schedules count updates.
+        steps_per_epoch: batches per epoch, from which learning-rate schedules count updates.
 
     Returns:
         A compiled Keras model.
@@ -68,43 +68,53 @@ def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
     options |= {"replace_clean": defense.replace_clean, "warmup_steps": defense.warmup_steps}
     if defense.kind == "adversarial":
         return AdversarialModel(classifier, attack=attack, **options)
-    check_trained_networks(config)
+    # Where training started from does not matter any more: the network is there.
+    check_trained_networks(config, weights_follow=True)
     sources = [model_directory.load_classifier(path)[0] for path in defense.sources]
     return EnsembleAdversarialModel(classifier, sources=sources, attack=attack, **options)
 
 
-def build_model(config: ExperimentConfig, dataset: DatasetInfo, steps: int) -> DefenseModel:
+def build_model(
+    config: ExperimentConfig, dataset: DatasetInfo, steps: int, *, weights_follow: bool = False
+) -> DefenseModel:
     """Builds the network of a config, with its initial weights, and its defence.
 
     Args:
         config: what is trained.
         dataset: gives the shape of images and the number of classes.
-        steps: batches an epoch.
+        steps: batches per epoch.
+        weights_follow: a checkpoint is restored next, so initial weights are not read.
 
     Raises:
         ModelDirectoryError: as `build_defense`; initial weights of another architecture.
     """
     keras.utils.set_random_seed(config.seed)
-    network = model_directory.build_network(config, dataset.image_shape, dataset.num_classes)
-    if config.initial_weights:
+    network = model_directory.build_network(
+        config, dataset.image_shape, dataset.num_classes, weights_follow=weights_follow
+    )
+    if config.initial_weights and not weights_follow:
         model_directory.copy_weights(config.initial_weights, network)
     return build_defense(config, network, steps)
 
 
-def check_trained_networks(config: ExperimentConfig) -> None:
+def check_trained_networks(config: ExperimentConfig, *, weights_follow: bool = False) -> None:
     """Refuses networks to start from or attack that are missing or of another data set.
+
+    Args:
+        config: names them in `initial_weights` and `defense.sources`.
+        weights_follow: as `build_model`; `initial_weights` is not looked at.
 
     Raises:
         ModelDirectoryError: names the network.
     """
-    initial = (config.initial_weights,) if config.initial_weights else ()
+    initial = (config.initial_weights,) if config.initial_weights and not weights_follow else ()
     for path in (*initial, *config.defense.sources):
         dataset = model_directory.read_config(path).dataset
         if dataset != config.dataset:
             raise model_directory.ModelDirectoryError(
                 f"The config names {path}, which was trained on {dataset!r}; this run trains on "
-                f"{config.dataset!r}. Networks to start from or to attack must tell the same "
-                f"classes apart."
+                f"{config.dataset!r}. Networks to start from or to attack must have the same "
+                f"classes."
             )
     if initial and not model_directory.is_finished(config.initial_weights):
         raise model_directory.ModelDirectoryError(

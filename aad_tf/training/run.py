@@ -1,28 +1,233 @@
-"""One training run in a model directory, resuming where an earlier one stopped."""
+"""One training run in a model directory, resuming where an earlier one stopped.
+
+How a run gets back to its position in the data: `ResumableCheckpoint.restore` returns the epoch and
+the step, `_fit` passes them to `TrainingRun.training_data`, and `aad_tf.data.training_batches`
+makes the same batches from there on, because their order depends on seed and epoch alone.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from aad_tf import configs, data, export, model_directory
 from aad_tf.callbacks import StopOnNonFiniteLoss
-from aad_tf.checkpoints import ResumableCheckpoint
+from aad_tf.checkpoints import ResumableCheckpoint, finish_epoch
 from aad_tf.configs import ExperimentConfig
+from aad_tf.data import DatasetInfo
 from aad_tf.defenses import DefenseModel
-from aad_tf.distribute import all_workers_equal
+from aad_tf.distribute import all_workers_equal, distributed, is_chief, is_multi_worker
 from aad_tf.preemption import PreemptedError, StopOnSignal
-from aad_tf.run_log import PROGRESS_SECONDS, EpochHistory, RunRecord
+from aad_tf.results import write_json_atomically
+from aad_tf.run_log import PROGRESS_SECONDS, EpochHistory, ProgressLog, RunRecord
 from aad_tf.training.building import build_defense, build_model, check_trained_networks
-from aad_tf.training.epochs import fit
-from aad_tf.training.setting import Run
 from aad_tf.utils.logging import LOGGER
 
 Callbacks = Sequence[keras.callbacks.Callback] | Callable[[], Sequence[keras.callbacks.Callback]]
+
+# A network file system keeps the lock of a lost machine until its lease ends: 90 seconds, usually.
+_LOCK_TIMEOUT = 150.0
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a run is made of: its config, model directory, data and devices.
+
+    Attributes:
+        config: what is trained, with the batch size and learning rate of this number of replicas.
+        directory: the model directory.
+        dataset: describes the data in `data_dir`.
+        data_dir: TFDS data directory; None for the default.
+        strategy: of `tf.distribute`.
+        progress_seconds: least time between two lines of progress.
+        follows_replicas: whether batch size and learning rate were scaled by `replica_batch_size`.
+    """
+
+    config: ExperimentConfig
+    directory: Path
+    dataset: DatasetInfo
+    data_dir: str | None
+    strategy: tf.distribute.Strategy
+    progress_seconds: float = PROGRESS_SECONDS
+    follows_replicas: bool = False
+
+    @classmethod
+    def prepare(
+        cls,
+        config: ExperimentConfig,
+        model_dir: str | os.PathLike[str],
+        data_dir: str | None = None,
+        strategy: tf.distribute.Strategy | None = None,
+        progress_seconds: float = PROGRESS_SECONDS,
+    ) -> TrainingRun:
+        """Looks up the data and fits the config to the number of replicas; arguments as `train`.
+
+        Raises:
+            ValueError: missing data, or a batch that does not divide among the replicas.
+        """
+        strategy = strategy or tf.distribute.get_strategy()
+        return cls(
+            configs.for_replicas(config, strategy.num_replicas_in_sync),
+            Path(model_dir),
+            data.info(config.dataset, data_dir, config.image_size),
+            data_dir,
+            strategy,
+            progress_seconds,
+            follows_replicas=config.replica_batch_size > 0,
+        )
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes the files of the run."""
+        return is_chief(self.strategy)
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch."""
+        config = self.config
+        present = self.dataset.num_examples["train"]
+        steps = data.steps_per_epoch(
+            min(present, config.train_examples or present),
+            config.batch_size,
+            self.strategy.num_replicas_in_sync,
+        )
+        if steps % config.steps_per_execution:
+            raise ValueError(
+                f"steps_per_execution must divide the {steps} steps of an epoch, got "
+                f"{config.steps_per_execution}."
+            )
+        return steps
+
+    @property
+    def validation_steps(self) -> int | None:
+        """Batches per validation; None without any.
+
+        Keras cannot tell: where a process feeds several replicas, data have an element for each.
+        """
+        limit = self.config.validation_examples
+        if not limit:
+            return None
+        examples = min(self.dataset.num_examples["validation"], limit)
+        replicas = self.strategy.num_replicas_in_sync
+        return data.steps_per_epoch(examples, self.config.batch_size, replicas)
+
+    def training_data(self, epoch: int, step: int) -> Any:
+        """Endless training batches that begin at a step of an epoch, both counted from 0."""
+        config = self.config
+        return distributed(
+            self.strategy,
+            lambda share: data.training_batches(
+                config.dataset,
+                config.batch_size,
+                config.seed,
+                self.data_dir,
+                epoch,
+                step,
+                config.augmentation,
+                image_size=config.image_size,
+                share=share,
+                limit=config.train_examples or None,
+            ),
+            endless=True,
+        )
+
+    def validation_data(self) -> Any:
+        """The validation examples in batches; None if none are asked for."""
+        config = self.config
+        if not config.validation_examples:
+            return None
+        return distributed(
+            self.strategy,
+            lambda share: data.evaluation_batches(
+                config.dataset,
+                "validation",
+                config.batch_size,
+                self.data_dir,
+                config.validation_examples,
+                image_size=config.image_size,
+                share=share,
+            ),
+        )
+
+    def build_model(self) -> DefenseModel:
+        """The network in its defence, compiled, with initial weights unless a start left others."""
+        with self.strategy.scope():
+            return build_model(
+                self.config, self.dataset, self.steps, weights_follow=self.has_weights()
+            )
+
+    def checkpoint(self, model: DefenseModel) -> ResumableCheckpoint:
+        """What saves and restores the model and the position in the data."""
+        return ResumableCheckpoint(
+            model,
+            self.directory / model_directory.CHECKPOINTS,
+            self.config.checkpoint_steps,
+            self.steps,
+            epochs=self.config.epochs,
+        )
+
+    def has_weights(self) -> bool:
+        """Whether an earlier start left weights: a checkpoint, or the trained network."""
+        checkpoints = self.directory / model_directory.CHECKPOINTS
+        return (
+            model_directory.is_finished(self.directory)
+            or tf.train.latest_checkpoint(checkpoints) is not None
+        )
+
+    def is_finished(self) -> bool:
+        """Whether the network is trained; makes sure that all workers see the same.
+
+        Raises:
+            ValueError: workers see different data or model directories.
+        """
+        finished = model_directory.is_finished(self.directory)
+        copy = int(self.dataset.fingerprint, 16) >> 1
+        if not all_workers_equal(self.strategy, [finished, copy]):
+            raise ValueError(
+                f"Workers see different data or model directories; this one reads "
+                f"{self.dataset.source} (fingerprint {self.dataset.fingerprint}) and finds "
+                f"{self.directory} {'finished' if finished else 'unfinished'}. Every machine needs "
+                f"the same copy of the data and the same model directory."
+            )
+        return finished
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keeps other runs out of the directory while the context is open.
+
+        Raises:
+            ModelDirectoryError: it holds a run of another config, or another process trains there.
+        """
+        if not self.is_chief:
+            yield
+            return
+        resumed = self._claim()
+        timeout = _LOCK_TIMEOUT if is_multi_worker(self.strategy) else 0.0
+        with model_directory.locked(self.directory, timeout):
+            if not resumed:
+                path = self.directory / model_directory.CONFIG
+                write_json_atomically(path, configs.to_dict(self.config))
+            yield
+
+    def _claim(self) -> bool:
+        try:
+            return model_directory.claim(self.directory, self.config)
+        except model_directory.ModelDirectoryError as error:
+            if not self.follows_replicas:
+                raise
+            raise model_directory.ModelDirectoryError(
+                f"{error} With replica_batch_size, batch_size and learning_rate follow the number "
+                f"of replicas, now {self.strategy.num_replicas_in_sync}: train on as many as "
+                f"before, or give all three as they are there, replica_batch_size as 0."
+            ) from error
 
 
 def train(
@@ -46,8 +251,8 @@ def train(
         callbacks: further Keras callbacks, or a function that makes them, called when the strategy
             is there; on several workers, callbacks that hold tensors need that. Every worker runs
             them, and they must decide alike. Those that remember earlier epochs, such as
-            `EarlyStopping`, begin anew when a run is resumed.
-        progress_seconds: least time between two lines of progress; 0 for a line a step.
+            `EarlyStopping`, forget them when a run is resumed.
+        progress_seconds: least time between two lines of progress; 0 for a line per step.
         strategy: of `aad_tf.distribute.create_strategy`; one device when None. Every worker calls
             this function with the same arguments; the chief alone writes.
 
@@ -63,19 +268,15 @@ def train(
     Example:
         >>> train(ExperimentConfig(dataset="digits", epochs=1), "runs/digits")
     """
-    strategy = strategy or tf.distribute.get_strategy()
-    follows = config.replica_batch_size > 0
-    config = configs.for_replicas(config, strategy.num_replicas_in_sync)
-    dataset = data.info(config.dataset, data_dir, config.image_size)
-    run = Run(config, Path(model_dir), dataset, data_dir, strategy, progress_seconds, follows)
+    run = TrainingRun.prepare(config, model_dir, data_dir, strategy, progress_seconds)
     steps = run.steps
-    check_trained_networks(config)
+    check_trained_networks(run.config, weights_follow=run.has_weights())
     with run.claimed():
         if not run.is_finished():
             return _train(run, callbacks() if callable(callbacks) else callbacks)
         LOGGER.info("%s is finished already.", run.directory)
-        with strategy.scope():
-            return build_defense(config, model_directory.load_network(run.directory), steps)
+        with run.strategy.scope():
+            return build_defense(run.config, model_directory.load_network(run.directory), steps)
 
 
 def finished(
@@ -95,42 +296,35 @@ def finished(
     if not model_directory.is_finished(model_dir):
         return None
     trained = model_directory.read_config(model_dir)
-    own = config.replica_batch_size
-    wanted = configs.for_replicas(config, max(trained.batch_size // own, 1)) if own else config
-    model_directory.claim(model_dir, wanted)
+    per_replica = config.replica_batch_size
+    if per_replica:
+        config = configs.for_replicas(config, max(trained.batch_size // per_replica, 1))
+    model_directory.claim(model_dir, config)
     LOGGER.info("%s is finished already.", model_dir)
     dataset = data.info(config.dataset, data_dir, config.image_size)
-    steps = -(-dataset.num_examples["train"] // wanted.batch_size)
-    return build_defense(wanted, model_directory.load_network(model_dir), steps)
+    steps = -(-dataset.num_examples["train"] // config.batch_size)
+    return build_defense(config, model_directory.load_network(model_dir), steps)
 
 
-def _train(run: Run, callbacks: Sequence[keras.callbacks.Callback]) -> DefenseModel:
-    config, directory, steps = run.config, run.directory, run.steps
-    replicas = run.strategy.num_replicas_in_sync
+def _train(run: TrainingRun, callbacks: Sequence[keras.callbacks.Callback]) -> DefenseModel:
+    directory = run.directory
     record = None
-    if run.chief:
+    if run.is_chief:
         # Made first, since it refuses another copy of the data.
         path = directory / model_directory.RUN
-        record = RunRecord(path, config, run.dataset, replicas)
-    with run.strategy.scope():
-        model = build_model(config, run.dataset, steps)
-    checkpoint = ResumableCheckpoint(
-        model,
-        directory / model_directory.CHECKPOINTS,
-        config.checkpoint_steps,
-        steps,
-        epochs=config.epochs,
-    )
+        record = RunRecord(path, run.config, run.dataset, run.strategy.num_replicas_in_sync)
+    model = run.build_model()
+    checkpoint = run.checkpoint(model)
     epoch, step = checkpoint.restore()
     if epoch or step:
         LOGGER.info("Resuming at epoch %d, step %d.", epoch + 1, step)
-    watchers = [StopOnNonFiniteLoss(first_step=step), *callbacks]
+    listed = [StopOnNonFiniteLoss(first_step=step), *callbacks]
     if record is not None:
-        watchers += [EpochHistory(directory / model_directory.HISTORY, first_epoch=epoch), record]
+        listed += [EpochHistory(directory / model_directory.HISTORY, first_epoch=epoch), record]
     stop = StopOnSignal(checkpoint)
     try:
         with stop.listening():
-            fit(model, run, (epoch, step), [*watchers, checkpoint, stop])
+            _fit(model, run, (epoch, step), [*listed, checkpoint, stop])
     except PreemptedError:
         if record is not None:
             record.add_time()
@@ -138,12 +332,45 @@ def _train(run: Run, callbacks: Sequence[keras.callbacks.Callback]) -> DefenseMo
     if record is not None:
         _export(model, run)
         record.finish()
-    # Nobody leaves before the network is written.
+    # No worker leaves before the network is written.
     all_workers_equal(run.strategy, [0])
     return model
 
 
-def _export(model: DefenseModel, run: Run) -> None:
+def _fit(
+    model: DefenseModel,
+    run: TrainingRun,
+    position: tuple[int, int],
+    callbacks: list[keras.callbacks.Callback],
+) -> None:
+    """Fits from an epoch and step; an epoch begun earlier is finished by a shorter `fit`."""
+    epoch, step = position
+    epochs, steps = run.config.epochs, run.steps
+    validation = run.validation_data()
+    progress = ProgressLog(epochs, steps, run.progress_seconds)
+    if run.is_chief:
+        callbacks = [*callbacks, progress]
+    if step == steps:
+        finish_epoch(model, epoch, validation, callbacks, run.validation_steps)
+        epoch, step = epoch + 1, 0
+    while epoch < epochs and not model.stop_training:
+        last_epoch = epoch + 1 if step else epochs
+        progress.first_step = step
+        model.fit(
+            run.training_data(epoch, step),
+            initial_epoch=epoch,
+            epochs=last_epoch,
+            steps_per_epoch=steps - step,
+            validation_data=validation,
+            validation_steps=run.validation_steps,
+            shuffle=False,
+            callbacks=callbacks,
+            verbose="auto" if run.is_chief and sys.stdout.isatty() else 0,
+        )
+        epoch, step = last_epoch, 0
+
+
+def _export(model: DefenseModel, run: TrainingRun) -> None:
     path = run.directory / model_directory.NETWORK
     export.save_network(model.network, path)
     classifier = model.classifier

@@ -1,4 +1,4 @@
-"""Runs of a binary one after the other in one process: starting TensorFlow takes the longest."""
+"""Runs of a binary, each in a process of its own that need not start TensorFlow again."""
 
 from __future__ import annotations
 
@@ -12,23 +12,42 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# Importing TensorFlow takes the longest, so one process imports what binaries need and forks a
+# child for each run. It calls nothing of TensorFlow, whose threads would not survive a fork.
 _SCRIPT = """
-import contextlib, importlib, io, json, sys
-from absl import flags
-binary = importlib.import_module(sys.argv[1])
+import json, os, runpy, sys, tempfile, traceback
+import aad_tf.attention_study, aad_tf.evaluation, aad_tf.training
+
+def run(arguments, output, errors):
+    # TensorFlow's own lines, which come from C++, go elsewhere.
+    sys.stdout, sys.stderr = output, errors
+    sys.argv = [sys.argv[1], *arguments]
+    code = 1
+    try:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
 found = []
 for arguments in json.load(sys.stdin):
-    flags.FLAGS.unparse_flags()
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    output, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        try:
-            binary.main(flags.FLAGS([sys.argv[1], *arguments]))
-            code = 0
-        except SystemExit as exit:
-            code = exit.code
-    found.append([code, output.getvalue(), errors.getvalue()])
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        child = os.fork()
+        if child == 0:
+            run(arguments, output, errors)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        output.seek(0)
+        errors.seek(0)
+        found.append([code, output.read(), errors.read()])
 print("found:" + json.dumps(found))
 """
 
@@ -44,7 +63,7 @@ class Run(NamedTuple):
 def run_many(
     binary: str, commands: Sequence[Sequence[str]], environment: Mapping[str, str] | None = None
 ) -> list[Run]:
-    """Runs a binary, e.g. "eval.robustness", with each list of arguments."""
+    """Runs `python -m binary`, e.g. of "eval.robustness", with each list of arguments."""
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT, binary],
         input=json.dumps(commands),

@@ -13,11 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aad_tf.model_directory import load_classifier
+from tests.binaries.many_runs import run_many
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "--config=train/configs/digits.py:aad_step_ll",
     "--config.epochs=2",
-    "--config.batch_size=150",
+    "--config.batch_size=50",
+    "--config.train_examples=330",
     "--config.checkpoint_steps=2",
     "--config.validation_examples=0",
 ]
@@ -27,21 +31,12 @@ def command(*flags: str) -> list[str]:
     return [sys.executable, "-m", "train.main", *flags]
 
 
-def run(*flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*flags), cwd=ROOT, capture_output=True, text=True, timeout=300)
-
-
 def weights_of(directory: Path) -> list[np.ndarray]:
-    from aad_tf.model_directory import load_classifier
-
     return load_classifier(directory)[0].model.get_weights()
 
 
 def test_a_run_killed_at_any_moment_resumes_to_the_same_weights(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finished = run(*SMALL, f"--model_dir={whole}")
-    assert finished.returncode == 0, finished.stderr
-
     process = subprocess.Popen(
         command(*SMALL, f"--model_dir={killed}"),
         cwd=ROOT,
@@ -56,8 +51,9 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_weights(tmp_path: Path) 
     assert list(killed.glob("checkpoints/*.index"))
     assert not (killed / "model.keras").exists()
 
-    resumed = run(*SMALL, f"--model_dir={killed}")
-    assert resumed.returncode == 0, resumed.stderr
+    directories = [[*SMALL, f"--model_dir={path}"] for path in (whole, killed)]
+    for finished in run_many("train.main", directories):
+        assert finished.code == 0, finished.errors
     for one, other in zip(weights_of(whole), weights_of(killed), strict=True):
         np.testing.assert_array_equal(one, other)
     starts = json.loads((killed / "run.json").read_text())["starts"]
@@ -65,55 +61,38 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_weights(tmp_path: Path) 
     assert str(tmp_path) not in json.dumps(starts)
 
 
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        (["--config=train/configs/digits.py:aad_stepll"], "aad_step_ll"),
-        (
-            ["--config=train/configs/digits.py:clean", "--config.epoch=1"],
-            "'epoch'. Did you mean 'epochs'",
-        ),
-        (
-            ["--config=train/configs/digits.py:clean", "--config.epochs=0"],
-            "epochs must be at least 1",
-        ),
-        (["--config=train/configs/digits.py:clean", "--config.model=lenett"], "lenet"),
-        (["--config=train/configs/digits.py:clean", "--config.dataset=digit"], "digits"),
-        (
-            ["--config=train/configs/digits.py:clean", "--config.defence.kind=aad"],
-            "'defence'. Did you mean 'defense'",
-        ),
-        (["--config=train/configs/digits.py:clean", "--config.epochs.x=1"], "--config.epochs.x"),
-        (["--config=train/configs/digit.py:clean"], "train/configs/digit.py"),
-        (
-            ["--config=train/configs/digit.py:clean", "--config.epochs=1"],
-            "train/configs/digit.py",
-        ),
-    ],
-)
-def test_mistakes_are_named(tmp_path: Path, flags: list[str], expected: str) -> None:
-    result = run(*flags, f"--model_dir={tmp_path / 'run'}")
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("error: ") and expected in last
+DIGITS = "--config=train/configs/digits.py"
+MISTAKES = [
+    ([f"{DIGITS}:aad_stepll"], "aad_step_ll"),
+    ([f"{DIGITS}:clean", "--config.epoch=1"], "'epoch'. Did you mean 'epochs'"),
+    ([f"{DIGITS}:clean", "--config.epochs=0"], "epochs must be at least 1"),
+    ([f"{DIGITS}:clean", "--config.model=lenett"], "lenet"),
+    ([f"{DIGITS}:clean", "--config.dataset=digit"], "digits"),
+    ([f"{DIGITS}:clean", "--config.defence.kind=aad"], "'defence'. Did you mean 'defense'"),
+    ([f"{DIGITS}:clean", "--config.epochs.x=1"], "--config.epochs.x"),
+    (["--config=train/configs/digit.py:clean"], "train/configs/digit.py"),
+    (["--config=train/configs/digit.py:clean", "--config.epochs=1"], "train/configs/digit.py"),
+    (["--config=train/configs/mnist.py:clean", "--data_dir=absent"], "tfds build"),
+    ([f"{DIGITS}:clean", "surplus"], "Unexpected arguments: surplus"),
+]
 
 
-def test_missing_data_says_how_to_get_it(tmp_path: Path) -> None:
-    result = run(
-        "--config=train/configs/mnist.py:clean",
-        f"--model_dir={tmp_path / 'run'}",
-        f"--data_dir={tmp_path}",
-    )
-    assert result.returncode == 2
-    assert "TFDS_DATA_DIR" in result.stderr
-    assert "tfds build" in result.stderr
-    assert "Traceback" not in result.stderr
+def test_mistakes_are_named_in_one_line(tmp_path: Path) -> None:
+    commands = [
+        [*flags, f"--model_dir={tmp_path / str(number)}"]
+        for number, (flags, _) in enumerate(MISTAKES)
+    ]
+    for run_, (flags, expected) in zip(run_many("train.main", commands), MISTAKES, strict=True):
+        assert run_.code == 2, (flags, run_.errors)
+        assert "Traceback" not in run_.errors
+        last = run_.errors.splitlines()[-1]
+        assert last.startswith("error: ") and expected in last, flags
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_an_unwritable_model_directory_is_an_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    result = run("--config=train/configs/digits.py:clean", f"--model_dir={tmp_path / 'run'}")
-    assert result.returncode == 2
-    assert "error:" in result.stderr
+    flags = ["--config=train/configs/digits.py:clean", f"--model_dir={tmp_path / 'run'}"]
+    (result,) = run_many("train.main", [flags])
+    assert result.code == 2
+    assert "error:" in result.errors

@@ -13,11 +13,9 @@ from aad_tf import EnsembleAdversarialModel, model_directory
 from aad_tf.configs import DefenseConfig, ExperimentConfig
 from aad_tf.model_directory import ModelDirectoryError, load_classifier
 from aad_tf.training import train
-from tests.training.short_runs import KillAt, KilledError
+from tests.training.short_runs import CONFIG, KillAt, KilledError
 
-PLAIN = ExperimentConfig(
-    dataset="digits", batch_size=300, epochs=1, checkpoint_steps=2, validation_examples=0
-)
+PLAIN = dataclasses.replace(CONFIG, defense=DefenseConfig(), epochs=1, validation_examples=0)
 
 
 def ensemble_config(*sources: Path, **changes: Any) -> ExperimentConfig:

@@ -19,6 +19,7 @@ from tests.training.short_runs import CONFIG, KillAt, KilledError, history_of
 def test_the_run_is_recorded(uninterrupted: Path) -> None:
     run = json.loads((uninterrupted / model_directory.RUN).read_text())
     assert run["state"] == "finished"
+    assert run["preset"] == "short"
     assert run["seconds"] > 0
     assert "digits" in run["dataset"]["source"]
     start = run["starts"][0]

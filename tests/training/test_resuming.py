@@ -164,7 +164,7 @@ def test_a_signal_behind_the_last_epoch_is_heeded_before_the_export(
 
 
 class EndsEarly(keras.callbacks.Callback):
-    """Stops training behind its first epoch, and is killed before the export."""
+    """Stops training after its first epoch, and is killed before the export."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.model.stop_training = True

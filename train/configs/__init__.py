@@ -1,1 +1,1 @@
-"""Presets, one file a data set."""
+"""Presets, one file per data set."""

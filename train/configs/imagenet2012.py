@@ -1,7 +1,7 @@
 """ImageNet2012 with InceptionV3 [AAD Sec. 4.1]: synchronous training on 50 workers.
 
 Batch 32 on each worker, RMSProp (decay 0.9, momentum 0.9, epsilon 1.0), learning rate 0.045 at
-1,600 examples a step, multiplied by 0.94 every two epochs, keep probability 0.8, label smoothing
+1,600 examples per step, multiplied by 0.94 every two epochs, keep probability 0.8, label smoothing
 0.1, Inception crops, from pre-trained weights, 63 epochs. The paper does not name the number of
 epochs and the label smoothing: [AAD Fig. 5] ends at update 50,000, which is 63 epochs, and the
 smoothing is that of Szegedy et al. (2016). The epsilon 0.3 is taken on the
@@ -9,7 +9,7 @@ smoothing is that of Szegedy et al. (2016). The epsilon 0.3 is taken on the
 
 `aad_step_ll` is the paper's defence; `clean`, `step_ll` and `ensemble` are what [AAD Table 5]
 compares it with. On other numbers of workers the learning rate follows the global batch. Weights
-are those that Keras publishes, downloaded once a machine; without a network give a file:
+are those that Keras publishes, downloaded once per machine; without a network give a file:
 `--config.model_options="{'dropout_rate': 0.2, 'weights': 'inception_v3.weights.h5'}"`.
 
     python -m train.main --config=train/configs/imagenet2012.py:aad_step_ll \

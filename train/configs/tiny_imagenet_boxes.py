@@ -1,6 +1,6 @@
 """Tiny ImageNet with boxes: the networks whose attention is analysed as in [AAD Sec. 2].
 
-40 classes, 64x64 pictures, 17,000 to train on. `clean` is a small relative of InceptionV3 with an
+40 classes, 64x64 images, 17,000 to train on. `clean` is a small relative of InceptionV3 with an
 8x8 attention grid, trained as is usual today: SGD with Nesterov momentum, a cosine schedule with
 warm-up, weight decay, label smoothing, random crops and mirroring. `step_ll` and
 `ensemble` go on from it with adversarial training, for [AAD Figs. 12, 13]; `ensemble` crafts its
@@ -24,7 +24,7 @@ ATTACKS = (
     "pgd(epsilon=4/255, step_size=1/255, num_steps=20)",
 )
 CLEAN = ExperimentConfig(
-    reference="AAD Sec. 2, the analysed network, on pictures that two CPU cores can afford",
+    reference="AAD Sec. 2, the analysed network, on images that two CPU cores can afford",
     budget="30 epochs; under an hour on 2 CPU cores, see results/ for the measured time",
     dataset="tiny_imagenet_boxes",
     model="inception_small",

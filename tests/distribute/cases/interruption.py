@@ -23,7 +23,7 @@ from aad_tf.defenses import DefenseModel, StandardModel
 from aad_tf.distribute import all_workers_equal, broadcast_from_chief, distributed, is_chief
 from aad_tf.preemption import PreemptedError, StopOnSignal
 from aad_tf.training import finish_epoch
-from aad_tf.training.setting import Run
+from aad_tf.training.run import TrainingRun
 from tests.distribute.cases.common import Arrays, Logs, dataset, in_first_of_several
 from tests.networks import small_network
 
@@ -109,7 +109,7 @@ def disagreement(strategy: tf.distribute.Strategy) -> Arrays:
         found = data.info("digits")
         copy = f"{int(found.fingerprint, 16) ^ (0 if first else 2):016x}"
         facts = dataclasses.replace(found, fingerprint=copy)
-        run = Run(ExperimentConfig(), Path(own), facts, None, strategy, 0.0, False)
+        run = TrainingRun(ExperimentConfig(), Path(own), facts, None, strategy)
         for look in (checkpoint.restore, run.is_finished):
             try:
                 said.append(str(look()))

@@ -10,29 +10,23 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tensorflow as tf
 
 from aad_tf import data, model_directory
 from aad_tf.configs import ExperimentConfig
 from aad_tf.data import ReplicaShare
 from aad_tf.model_directory import ModelDirectoryError
-from aad_tf.training.setting import Run
+from aad_tf.training.run import TrainingRun
 
 CONFIG = ExperimentConfig(dataset="digits", replica_batch_size=100, batch_size=100)
 
 
-def run_of(config: ExperimentConfig, directory: Path) -> Run:
-    strategy = tf.distribute.get_strategy()
-    return Run(config, directory, data.info("digits"), None, strategy, 0.0, follows_replicas=True)
-
-
 def test_a_run_of_other_replicas_says_how_to_go_on(tmp_path: Path) -> None:
-    with run_of(CONFIG, tmp_path).claimed():
+    with TrainingRun.prepare(CONFIG, tmp_path).claimed():
         pass
-    twice = dataclasses.replace(CONFIG, batch_size=200, learning_rate=0.002)
+    twice = dataclasses.replace(CONFIG, replica_batch_size=200)
     with (
         pytest.raises(ModelDirectoryError, match="batch_size") as caught,
-        run_of(twice, tmp_path).claimed(),
+        TrainingRun.prepare(twice, tmp_path).claimed(),
     ):
         pass
     assert "follow the number of replicas, now 1: train on as many as before" in str(caught.value)
@@ -44,13 +38,24 @@ def test_validation_steps_are_those_of_the_data(tmp_path: Path, replicas: int, l
     """Of 140 examples in batches of 100: one that is left joins the batch before if it must."""
     config = dataclasses.replace(CONFIG, validation_examples=limit, replica_batch_size=0)
     strategy = SimpleNamespace(num_replicas_in_sync=replicas)
-    run = Run(config, tmp_path, data.info("digits"), None, strategy, 0.0, follows_replicas=False)
+    run = TrainingRun(config, tmp_path, data.info("digits"), None, strategy)
     if limit == 0:
         assert run.validation_steps is None
         return
     share = ReplicaShare(0, replicas, replicas)
     elements = data.evaluation_batches("digits", "validation", 100, limit=limit, share=share)
     assert run.validation_steps == sum(1 for _ in elements) / replicas
+
+
+# 50 = 2 * 20 + 10; the digits have 1,297.
+@pytest.mark.parametrize(("limit", "steps"), [(50, 3), (5000, 65), (0, 65)])
+def test_an_epoch_has_the_steps_of_its_first_examples(
+    tmp_path: Path, limit: int, steps: int
+) -> None:
+    run = TrainingRun.prepare(ExperimentConfig(batch_size=20, train_examples=limit), tmp_path)
+    assert run.steps == steps
+    sizes = [len(labels) for _, labels in run.training_data(0, 0).take(steps)]
+    assert sum(sizes) == min(limit or 1297, 1297)
 
 
 def test_a_lock_that_is_released_in_time_is_waited_for(
@@ -71,19 +76,19 @@ def test_a_lock_that_is_released_in_time_is_waited_for(
     threading.Timer(0.3, released.set).start()
     with (
         caplog.at_level(logging.INFO, "aad_tf"),
-        model_directory.locked(tmp_path, patience=30.0),
+        model_directory.locked(tmp_path, timeout=30.0),
     ):
         assert released.is_set()
     holder.join()
     assert f"Waiting up to 30 s for a process that trains in {tmp_path}" in caplog.text
 
 
-def test_a_lock_that_is_kept_is_an_error_after_the_patience(tmp_path: Path) -> None:
+def test_a_lock_that_is_kept_is_an_error_after_the_timeout(tmp_path: Path) -> None:
     began = time.monotonic()
     with (
         model_directory.locked(tmp_path),
         pytest.raises(ModelDirectoryError, match="Another process is training"),
-        model_directory.locked(tmp_path, patience=0.2),
+        model_directory.locked(tmp_path, timeout=0.2),
     ):
         pass
     assert time.monotonic() - began > 0.2
