@@ -19,6 +19,7 @@ import numpy as np
 
 from aad_tf import configs
 from aad_tf.attacks import AttentionAugmented, attack_from_record
+from aad_tf.records import read_records, read_summary, summary_path
 from aad_tf.records.columns import (
     AttentionRecords,
     check_same_network,
@@ -26,7 +27,7 @@ from aad_tf.records.columns import (
     read_attention_summary,
     split_of,
 )
-from aad_tf.results import PathLike, read_records, read_summary, summary_path
+from aad_tf.utils.files import PathLike
 
 T = TypeVar("T")
 

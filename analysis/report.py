@@ -15,7 +15,7 @@ from typing import Protocol
 
 from absl import app, flags
 
-from aad_tf.results import PathLike, write_atomically
+from aad_tf.utils.files import PathLike, write_atomically
 from analysis import ablations, table_5
 from analysis.attention import findings, gallery, networks
 from analysis.attention import tables as attention_tables

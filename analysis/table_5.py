@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aad_tf.attacks import parse_attack
-from aad_tf.results import PathLike
+from aad_tf.utils.files import PathLike
 from analysis import paper_values, plots
 from analysis.findings import Finding
 from analysis.paper_values import PaperTable

@@ -16,7 +16,7 @@ import sys
 from absl import app, flags
 
 from aad_tf.checks import near_names
-from aad_tf.results import check_writable
+from aad_tf.utils.files import check_writable
 from aad_tf.utils.logging import show_progress
 from benchmarks import report, suite
 from benchmarks.peers import PeersMissingError

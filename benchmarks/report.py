@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aad_tf.provenance import provenance
-from aad_tf.results import PathLike, write_atomically, write_json_atomically
+from aad_tf.utils.files import PathLike, write_atomically, write_json_atomically
 from benchmarks.timing import Ratio, Timing
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from absl import app, flags
 
-from aad_tf.results import check_writable
+from aad_tf.utils.files import check_writable
 from eval import galleries, running
 from eval.galleries.inputs import open_sources
 

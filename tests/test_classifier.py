@@ -11,7 +11,7 @@ from aad_tf import models
 from aad_tf.attention import grad_cam, superpixels
 from aad_tf.classifier import Classifier
 from aad_tf.ops import project_linf
-from aad_tf.plots.overlay import displayable
+from aad_tf.plots import displayable
 from aad_tf.types import Bounds
 from tests.networks import SHAPE, SubclassedNetwork, called, random_images, small_network
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attention_study.records import KEYS
-from aad_tf.results import read_record_lines
+from aad_tf.records import read_record_lines
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-from aad_tf.results import PathLike, write_atomically
+from aad_tf.utils.files import PathLike, write_atomically
 
 
 def png_bytes(figure: Figure, levels: int | None = None) -> bytes:

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from aad_tf.results import PathLike, read_record_lines, read_summary, summary_path
+from aad_tf.records import read_record_lines, read_summary, summary_path
+from aad_tf.utils.files import PathLike
 
 # The split of data that has none.
 WHOLE = "all"

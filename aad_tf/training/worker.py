@@ -27,7 +27,6 @@ from aad_tf.distribute import (
     wait_for_workers,
 )
 from aad_tf.preemption import PreemptedError
-from aad_tf.results import write_atomically
 from aad_tf.run_log import PROGRESS_SECONDS
 from aad_tf.training.agreement import (
     DisagreementError,
@@ -35,6 +34,7 @@ from aad_tf.training.agreement import (
     worker_spec,
 )
 from aad_tf.training.run import Callbacks, finished, train
+from aad_tf.utils.files import write_atomically
 
 JOIN_TIMEOUT = 300.0
 _SHARED_FILE = ".shared_by_all_workers"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aad_tf.results import PathLike
+from aad_tf.utils.files import PathLike
 from analysis.records import Results
 
 PAGE = "attention_gallery.md"

@@ -23,7 +23,7 @@ from absl import app, flags
 
 from aad_tf import configs
 from aad_tf.configs import DefenseConfig, ExperimentConfig
-from aad_tf.results import check_writable
+from aad_tf.utils.files import check_writable
 from aad_tf.utils.logging import show_progress
 from benchmarks import report
 from benchmarks.report import Finding, Section, at_least

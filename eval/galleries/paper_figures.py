@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from aad_tf.results import PathLike
+from aad_tf.utils.files import PathLike
 from eval.galleries import captions
 from eval.galleries.rules import Choice, middle_half, typical
 from eval.galleries.studies import Study, read_study

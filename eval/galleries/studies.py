@@ -12,9 +12,9 @@ import numpy as np
 
 from aad_tf.attacks import GradientSignAttack, attack_from_record
 from aad_tf.classifier import Classifier
-from aad_tf.evaluation.inputs import weights_fingerprint
 from aad_tf.records.columns import AttentionRecords, read_attention_records
-from aad_tf.results import PathLike
+from aad_tf.records.fingerprints import weights_fingerprint
+from aad_tf.utils.files import PathLike
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from aad_tf import configs, data, export, model_directory
 from aad_tf.classifier import Classifier
-from aad_tf.results import read_records, read_summary
+from aad_tf.records import read_records, read_summary
 from eval import galleries
 from eval.galleries.inputs import open_sources
 from eval.inputs import open_dataset, open_model

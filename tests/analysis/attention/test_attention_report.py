@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aad_tf.attacks import a3, ifgsm, step_ll
-from aad_tf.results import summary_path
+from aad_tf.records import summary_path
 from analysis import report
 from analysis.attention import tables
 from analysis.records import Results, find_networks
