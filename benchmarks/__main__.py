@@ -15,7 +15,7 @@ import sys
 
 from absl import app, flags
 
-from aad_tf.checks import near_names
+from aad_tf.utils.checks import near_names
 from aad_tf.utils.files import check_writable
 from aad_tf.utils.logging import show_progress
 from benchmarks import report, suite

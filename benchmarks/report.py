@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aad_tf.provenance import provenance
 from aad_tf.utils.files import PathLike, write_atomically, write_json_atomically
+from aad_tf.utils.provenance import provenance
 from benchmarks.timing import Ratio, Timing
 
 

@@ -14,7 +14,7 @@ from aad_tf.attacks import GradientSignAttack, a3
 from aad_tf.attacks.parsing import parse_attack
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import shard_range
-from aad_tf.provenance import portable, provenance_path
+from aad_tf.utils.provenance import portable, provenance_path
 from eval.inputs import check_image_size
 
 

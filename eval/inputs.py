@@ -11,11 +11,11 @@ import tensorflow as tf
 from aad_tf import configs, data, export, model_directory
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.parsing import parse_attack, split_attacks
-from aad_tf.checks import check_choice, check_count
 from aad_tf.classifier import Classifier
 from aad_tf.data import DatasetInfo
 from aad_tf.evaluation import shard_range
-from aad_tf.provenance import portable
+from aad_tf.utils.checks import check_choice, check_count
+from aad_tf.utils.provenance import portable
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from aad_tf import configs
-from aad_tf.run_log import PROGRESS_SECONDS
 from aad_tf.training import train_with
+from aad_tf.training.run_log import PROGRESS_SECONDS
 from aad_tf.utils.logging import show_progress
 from train import running, strategy_flags
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 from absl import flags, logging
 
 from aad_tf.distribute import AbsentWorkerError, WorkerLostError
-from aad_tf.preemption import PreemptedError, TerminatedError, end_on_signal
+from aad_tf.training.preemption import PreemptedError, TerminatedError, end_on_signal
 from aad_tf.utils.logging import skip_final_garbage_collection
 
 FAILURE = 1

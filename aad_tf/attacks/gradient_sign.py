@@ -25,9 +25,9 @@ from aad_tf.attacks.loop import (
 )
 from aad_tf.attacks.objectives import AnyObjective
 from aad_tf.attacks.serialization import attack_to_dict, register_kind
-from aad_tf.checks import check_count, check_epsilon
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_count, check_epsilon
 
 
 @register_kind("gradient_sign")

@@ -21,8 +21,8 @@ import tensorflow as tf
 
 from aad_tf.attacks.objectives import AnyObjective, ContextObjective
 from aad_tf.classifier import Classifier
-from aad_tf.ops import project_linf
 from aad_tf.types import Bounds
+from aad_tf.utils.ops import project_linf
 
 # Up to here a graph spells the iterations out; beyond, a loop keeps it small.
 _UNROLLED = 10

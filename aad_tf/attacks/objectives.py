@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
-from aad_tf.ops import at_least_float32
+from aad_tf.utils.ops import at_least_float32
 
 
 class Objective(Protocol):

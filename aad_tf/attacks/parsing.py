@@ -14,7 +14,7 @@ from typing import Any
 from aad_tf.attacks.attention_augmented import a3
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.presets import PRESETS
-from aad_tf.checks import near_names
+from aad_tf.utils.checks import near_names
 
 # Attacks made of another attack, which is their first argument.
 WRAPPERS = {"a3": a3}

@@ -14,7 +14,7 @@ from aad_tf.attacks.objectives import (
     TowardsFirstLeastLikely,
     TowardsLeastLikely,
 )
-from aad_tf.checks import check_count, check_epsilon
+from aad_tf.utils.checks import check_count, check_epsilon
 
 
 def fgsm(epsilon: float, label_smoothing: float = 0.0) -> GradientSignAttack:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.checks import check_count
-from aad_tf.ops import resize_maps, spatial_size
+from aad_tf.utils.checks import check_count
+from aad_tf.utils.ops import resize_maps, spatial_size
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class MatchingArea:
             raise ValueError(
                 f"MatchingArea counts the cells of masks of the size of the maps, "
                 f"{tuple(maps.shape[1:])}, but its masks have {tuple(self._size)}. Resize the maps "
-                f"with aad_tf.ops.resize_maps, or make the masks on their grid."
+                f"with aad_tf.utils.ops.resize_maps, or make the masks on their grid."
             )
         return highest_cells(maps, self._counts)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from aad_tf.classifier import Classifier, checked_inputs
-from aad_tf.ops import at_least_float32, safe_divide
+from aad_tf.utils.ops import at_least_float32, safe_divide
 
 # From features and the gradient of the target logit by them to maps.
 MapFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from aad_tf.attention.grad_cam import MapFunction, checked_attention_maps
 from aad_tf.classifier import Classifier
-from aad_tf.ops import at_least_float32, safe_divide
+from aad_tf.utils.ops import at_least_float32, safe_divide
 
 
 def grad_cam_plus_plus_map(

@@ -17,9 +17,9 @@ from aad_tf.attention.lime_fit import (
     sample_switches,
 )
 from aad_tf.attention.superpixels import Segmentation, mean_colors, superpixels
-from aad_tf.checks import check_count
 from aad_tf.classifier import Classifier, checked_inputs
-from aad_tf.ops import at_least_float32
+from aad_tf.utils.checks import check_count
+from aad_tf.utils.ops import at_least_float32
 
 
 class LimeExplanation(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from aad_tf.checks import check_count
+from aad_tf.utils.checks import check_count
 
 
 def sample_switches(num_segments: int, num_samples: int, seed: Any) -> np.ndarray:

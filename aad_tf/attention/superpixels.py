@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from aad_tf.checks import check_bounds, check_count, near_names
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_bounds, check_count, near_names
 
 # None, a name, a function from an image to labels, or labels.
 Segmentation = Any

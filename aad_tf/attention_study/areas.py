@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-from aad_tf.ops import bilinear_weights
+from aad_tf.utils.ops import bilinear_weights
 
 
 def ranked_pixels(signed: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -31,7 +31,7 @@ def ranked_pixels(signed: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear resize of maps `[maps, h, w]`, as `aad_tf.ops.resize_maps`; float32."""
+    """Bilinear resize of maps `[maps, h, w]`, as `aad_tf.utils.ops.resize_maps`; float32."""
     rows = _weights(maps.shape[1], size[0])
     columns = _weights(maps.shape[2], size[1])
     return (rows @ maps.astype(np.float32)) @ columns.T

@@ -25,8 +25,8 @@ from aad_tf.attention_study.network_pass import (
 )
 from aad_tf.attention_study.records import batch_records
 from aad_tf.attention_study.summary import study_facts
-from aad_tf.checks import check_count, near_names
 from aad_tf.classifier import Classifier
+from aad_tf.utils.checks import check_count, near_names
 
 METHODS = ("grad_cam", "grad_cam_plus_plus", "lime")
 # Far from the seeds people choose, so that a repeat never draws the samples of another study.

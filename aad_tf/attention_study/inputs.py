@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.attention_study.columns import Objects
-from aad_tf.checks import check_dataset
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.data.boxes import PADDING, check_boxes, object_masks
 from aad_tf.records.fingerprints import array_fingerprint
+from aad_tf.utils.checks import check_dataset
 
 _KEYS = ("image", "label", "boxes", "box_labels")
 

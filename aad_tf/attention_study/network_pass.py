@@ -23,7 +23,7 @@ from aad_tf.attacks.objectives import LogitsObjective
 from aad_tf.attention import grad_cam_plus_plus_map, signed_grad_cam_map
 from aad_tf.attention.grad_cam import class_gradients, class_scores
 from aad_tf.classifier import Classifier
-from aad_tf.ops import at_least_float32
+from aad_tf.utils.ops import at_least_float32
 
 EXPLAINED = ("label", "prediction")
 

@@ -17,14 +17,14 @@ from aad_tf.attention_study.explain import METHODS, Explainer, Options
 from aad_tf.attention_study.inputs import BoxedSource
 from aad_tf.attention_study.records import is_record
 from aad_tf.attention_study.summary import Counts, study_fingerprint
-from aad_tf.checks import check_count
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.inputs import as_classifier
-from aad_tf.provenance import provenance
 from aad_tf.records import read_summary, summary_path, write_record_lines
 from aad_tf.records.journal import Journal, check_same_evaluation, journal_path
 from aad_tf.records.progress import Progress
+from aad_tf.utils.checks import check_count
 from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
+from aad_tf.utils.provenance import provenance
 
 __all__ = ["METHODS", "StudyReport", "study_attention"]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import keras
 
-from aad_tf.checks import check_bounds, check_count
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import broadcast_from_chief
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_bounds, check_count
 
 
 class EpochCallback(keras.callbacks.Callback):

@@ -7,15 +7,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.checks import (
+from aad_tf.classifier import Classifier
+from aad_tf.types import Bounds
+from aad_tf.utils.checks import (
     check_count,
     check_dataset,
     check_images,
     check_label_rank,
     check_labels,
 )
-from aad_tf.classifier import Classifier
-from aad_tf.types import Bounds
 
 
 class Examples:

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from aad_tf.callbacks.base import EpochCallback
 from aad_tf.callbacks.examples import check_batch, checked_arrays
-from aad_tf.checks import check_bounds
 from aad_tf.defenses import AADModel
-from aad_tf.ops import safe_divide
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_bounds
+from aad_tf.utils.ops import safe_divide
 
 
 class GradientShares(EpochCallback):

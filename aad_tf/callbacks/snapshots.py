@@ -15,10 +15,10 @@ from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.parsing import as_attack
 from aad_tf.callbacks.base import ClassifierCallback
 from aad_tf.callbacks.examples import check_batch, checked_arrays
-from aad_tf.checks import check_count
 from aad_tf.classifier import Classifier
 from aad_tf.distribute import is_chief
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_count
 
 
 class AttentionSnapshots(ClassifierCallback):

@@ -8,8 +8,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from aad_tf.checks import near_names
 from aad_tf.configs.experiment import ExperimentConfig
+from aad_tf.utils.checks import near_names
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:

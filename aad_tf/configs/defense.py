@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aad_tf.attacks import parse_attack
-from aad_tf.checks import check_count, near_names
 from aad_tf.losses import PRESETS as LOSS_PRESETS
 from aad_tf.losses import AADLosses
+from aad_tf.utils.checks import check_count, near_names
 
 DEFENSES = ("none", "adversarial", "ensemble", "aad")
 

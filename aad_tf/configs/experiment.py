@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aad_tf.attacks import parse_attack
-from aad_tf.checks import check_count, near_names
 from aad_tf.configs.defense import DefenseConfig
 from aad_tf.data import AUGMENTATIONS
+from aad_tf.utils.checks import check_count, near_names
 
 PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("constant", "cosine", "exponential")
@@ -45,7 +45,7 @@ class ExperimentConfig:
         optimizer_options: further arguments of the optimizer, e.g. `{"momentum": 0.9}`.
         learning_rate: at its highest.
         learning_rate_schedule: `"constant"`, `"cosine"` or `"exponential"`; see
-            `aad_tf.optimizers.learning_rate`.
+            `aad_tf.training.optimizers.learning_rate`.
         warmup_epochs: epochs over which a cosine schedule grows to `learning_rate`.
         decay_epochs: epochs between two steps of an exponential schedule.
         decay_rate: factor of such a step.

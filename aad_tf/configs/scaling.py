@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from aad_tf.checks import check_count
 from aad_tf.configs.experiment import ExperimentConfig
+from aad_tf.utils.checks import check_count
 
 
 def for_replicas(config: ExperimentConfig, replicas: int) -> ExperimentConfig:

@@ -13,8 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.checks import check_choice
 from aad_tf.data.images import resized
+from aad_tf.utils.checks import check_choice
 
 # Least part of the image's area that a crop keeps, and the widest ratio of its sides.
 _LEAST_AREA = 0.5

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from aad_tf.checks import check_choice, check_count
 from aad_tf.data.augmentation import AUGMENTATIONS
 from aad_tf.data.description import SPLITS, DatasetInfo, PathLike
 from aad_tf.data.imagenet import source as imagenet
@@ -18,6 +17,7 @@ from aad_tf.data.sharding.requests import BoxedRequest, EvaluationRequest, Train
 from aad_tf.data.sharding.sharing import WHOLE, ReplicaShare
 from aad_tf.data.small import digits, tfds_source
 from aad_tf.data.small.in_memory import InMemory
+from aad_tf.utils.checks import check_choice, check_count
 
 
 class Source(Protocol):
@@ -205,7 +205,7 @@ def training_batches(
     nothing to enter anywhere; "imagenet2012" is streamed, see `aad_tf.data.imagenet.training`.
 
     No iterator is saved: a checkpoint holds the epoch and the step
-    (`aad_tf.checkpoints.ResumableCheckpoint`), training hands them on as `start_epoch` and
+    (`aad_tf.training.checkpoints.ResumableCheckpoint`), training hands them on as `start_epoch` and
     `start_step`, `TrainingRequest.first_step` turns them into the first batch, and from there
     `small.in_memory` or `sharding.replica_stream` continue.
 

@@ -21,7 +21,7 @@ from aad_tf.attention.grad_cam import class_gradients
 from aad_tf.classifier import Classifier
 from aad_tf.defenses.base import DefenseModel, kept_statistics, training_attack
 from aad_tf.losses import AADLosses
-from aad_tf.ops import spatial_size
+from aad_tf.utils.ops import spatial_size
 
 
 class AADModel(DefenseModel):

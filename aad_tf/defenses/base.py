@@ -16,13 +16,6 @@ import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.parsing import as_attack
-from aad_tf.checks import (
-    assert_image_range,
-    assert_known_labels,
-    check_count,
-    check_image_shape,
-    check_label_rank,
-)
 from aad_tf.classifier import Classifier
 from aad_tf.distribute import (
     MultiWorkerFit,
@@ -35,6 +28,13 @@ from aad_tf.distribute import (
     uses_gradient_clipping,
 )
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import (
+    assert_image_range,
+    assert_known_labels,
+    check_count,
+    check_image_shape,
+    check_label_rank,
+)
 
 # Keeps the random starts of evaluation independent of those of training.
 _EVALUATION = 2

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.checks import near_names
 from aad_tf.distribute.cluster import Cluster
 from aad_tf.distribute.connecting import (
     CONNECT_TIMEOUT,
@@ -16,6 +15,7 @@ from aad_tf.distribute.connecting import (
     connected,
 )
 from aad_tf.distribute.replicas import is_multi_worker
+from aad_tf.utils.checks import near_names
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
 

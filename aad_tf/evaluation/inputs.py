@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from aad_tf._version import __version__
 from aad_tf.attacks import GradientSignAttack, attack_to_dict, parse_attack, with_unique_names
-from aad_tf.checks import check_dataset
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
 from aad_tf.records.fingerprints import array_fingerprint, weights_fingerprint
+from aad_tf.utils.checks import check_dataset
 
 
 def as_classifier(classifier: Classifier | keras.Model) -> Classifier:

@@ -18,8 +18,8 @@ import tensorflow as tf
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.loop import Examples, starts_again
 from aad_tf.classifier import Classifier
-from aad_tf.ops import linf_distance
 from aad_tf.records import make_record
+from aad_tf.utils.ops import linf_distance
 
 # Where more than this fraction of the slots only await classification, a forward pass of those
 # alone is cheaper than the next iteration, whose backward pass they do not need.

@@ -10,7 +10,6 @@ from typing import Any
 import keras
 
 from aad_tf.attacks import GradientSignAttack, recorded_parameters
-from aad_tf.checks import check_count, near_names
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
 from aad_tf.evaluation.example_log import ExampleLog
@@ -21,13 +20,14 @@ from aad_tf.evaluation.summary import (
     masking_warnings,
     summarize_attack,
 )
-from aad_tf.provenance import provenance
 from aad_tf.records import read_records, read_summary, summary_path
 from aad_tf.records.journal import check_same_evaluation, journal_path
 from aad_tf.records.progress import Progress
 from aad_tf.records.shards import shard_facts
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_count, near_names
 from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
+from aad_tf.utils.provenance import provenance
 
 
 @dataclass(frozen=True)

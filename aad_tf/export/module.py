@@ -10,11 +10,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from aad_tf import introspection
 from aad_tf.attention.grad_cam import attention_maps, predicted_classes
-from aad_tf.classifier import Classifier
-from aad_tf.ops import at_least_float32
+from aad_tf.classifier import Classifier, tracing
 from aad_tf.types import ClassifierOutput
+from aad_tf.utils.ops import at_least_float32
 
 
 class NetworkModule(tf.Module):
@@ -120,7 +119,7 @@ def _logits_from_features(
     """
     layer = classifier._attention
     outputs: list[tf.Tensor] = []
-    with introspection.recording([layer], lambda call: outputs.append(call.output)):
+    with tracing.recording([layer], lambda call: outputs.append(call.output)):
         classifier.model(tf.cast(images, classifier.dtype), training=False)
     given = tf.cast(features, outputs[-1].dtype)
     calls = itertools.count(1)
@@ -128,7 +127,7 @@ def _logits_from_features(
     def replaced(layer: keras.Layer, call: Callable[[], Any]) -> Any:
         return given if next(calls) == len(outputs) else call()
 
-    with introspection.around_calls([layer], replaced):
+    with tracing.around_calls([layer], replaced):
         return _float32(_run(classifier, images).logits)
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import tensorflow as tf
 
 from aad_tf.attention.areas import rule_for_any_batch
-from aad_tf.checks import check_choice
 from aad_tf.losses.attention import MAPS, distance_by_name, preservation, rectification, unit_sum
 from aad_tf.losses.classification import CLASSIFICATIONS
-from aad_tf.ops import resize_maps
+from aad_tf.utils.checks import check_choice
+from aad_tf.utils.ops import resize_maps
 
 
 @dataclass(frozen=True)

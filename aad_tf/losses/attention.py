@@ -12,8 +12,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from aad_tf.attention.grad_cam import grad_cam_map, softmax_grad_cam_map
-from aad_tf.checks import check_choice
-from aad_tf.ops import at_least_float32, safe_divide, safe_norm
+from aad_tf.utils.checks import check_choice
+from aad_tf.utils.ops import at_least_float32, safe_divide, safe_norm
 
 
 def l1_norm(difference: tf.Tensor) -> tf.Tensor:

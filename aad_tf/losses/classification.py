@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from aad_tf.ops import at_least_float32
+from aad_tf.utils.ops import at_least_float32
 
 
 def soft_margin(

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from aad_tf.checks import check_choice, check_count, near_names
+from aad_tf.utils.checks import check_choice, check_count, near_names
 
 Builder = Callable[..., keras.Model]
 

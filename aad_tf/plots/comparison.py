@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.attention import grad_cam
 from aad_tf.classifier import Classifier
-from aad_tf.ops import at_least_float32
 from aad_tf.plots.grid import Panel, attention_grid
+from aad_tf.utils.ops import at_least_float32
 
 
 def compare_networks(

@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 from scipy import ndimage
 
-from aad_tf.ops import resize_maps
 from aad_tf.types import Bounds
+from aad_tf.utils.ops import resize_maps
 
 # Of luminance in linear mixes of red, green and blue (Rec. 601).
 _LUMINANCE = (0.299, 0.587, 0.114)

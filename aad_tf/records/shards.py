@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aad_tf.checks import check_count
-from aad_tf.provenance import provenance
 from aad_tf.records.io import summary_path
 from aad_tf.records.journal import check_same_evaluation
+from aad_tf.utils.checks import check_count
 from aad_tf.utils.files import PathLike, check_writable
+from aad_tf.utils.provenance import provenance
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from aad_tf import configs
 from aad_tf.configs import ExperimentConfig
 from aad_tf.distribute import Cluster, ClusterError, all_workers_equal, texts_of_workers
 from aad_tf.distribute.connecting import bucket_bytes
-from aad_tf.provenance import source_commit
+from aad_tf.utils.provenance import source_commit
 
 # What decides on data, gradients and how they travel.
 _COMPARED = ("tensorflow", "keras", "numpy", "tensorflow-datasets")

@@ -19,7 +19,7 @@ from aad_tf.defenses import (
     StandardModel,
 )
 from aad_tf.losses import AADLosses
-from aad_tf.optimizers import build_optimizer
+from aad_tf.training.optimizers import build_optimizer
 
 
 def build_defense(

@@ -20,14 +20,14 @@ import tensorflow as tf
 
 from aad_tf import configs, data, export, model_directory
 from aad_tf.callbacks import StopOnNonFiniteLoss
-from aad_tf.checkpoints import ResumableCheckpoint, finish_epoch
 from aad_tf.configs import ExperimentConfig
 from aad_tf.data import DatasetInfo
 from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import all_workers_equal, distributed, is_chief, is_multi_worker
-from aad_tf.preemption import PreemptedError, StopOnSignal
-from aad_tf.run_log import PROGRESS_SECONDS, EpochHistory, ProgressLog, RunRecord
 from aad_tf.training.building import build_defense, build_model, check_trained_networks
+from aad_tf.training.checkpoints import ResumableCheckpoint, finish_epoch
+from aad_tf.training.preemption import PreemptedError, StopOnSignal
+from aad_tf.training.run_log import PROGRESS_SECONDS, EpochHistory, ProgressLog, RunRecord
 from aad_tf.utils.files import write_json_atomically
 from aad_tf.utils.logging import LOGGER
 

@@ -26,14 +26,14 @@ from aad_tf.distribute import (
     lost_workers_named,
     wait_for_workers,
 )
-from aad_tf.preemption import PreemptedError
-from aad_tf.run_log import PROGRESS_SECONDS
 from aad_tf.training.agreement import (
     DisagreementError,
     check_same_on_all_workers,
     worker_spec,
 )
+from aad_tf.training.preemption import PreemptedError
 from aad_tf.training.run import Callbacks, finished, train
+from aad_tf.training.run_log import PROGRESS_SECONDS
 from aad_tf.utils.files import write_atomically
 
 JOIN_TIMEOUT = 300.0

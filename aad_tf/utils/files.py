@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from aad_tf.provenance import without_absolute_paths
+from aad_tf.utils.provenance import without_absolute_paths
 
 PathLike = str | os.PathLike[str]
 

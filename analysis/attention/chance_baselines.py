@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from aad_tf.data.boxes import PADDING, object_masks
-from aad_tf.ops import resize_maps
 from aad_tf.records.columns import AttentionRecords
+from aad_tf.utils.ops import resize_maps
 from analysis.attention.caption import TOP_CELLS
 from analysis.attention.matched import comparable
 from analysis.statistics import Estimate, Groups, compare, expected_random_iou, mean

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aad_tf import plots
-from aad_tf.provenance import provenance, provenance_path
 from aad_tf.types import Bounds
 from aad_tf.utils.files import PathLike, check_writable, write_atomically, write_json_atomically
+from aad_tf.utils.provenance import provenance, provenance_path
 from eval.galleries import captions
 from eval.galleries.paper_figures import (
     DIFFERENCE_FACTOR,

@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from aad_tf import metrics, ops
+from aad_tf import metrics
 from aad_tf.attention import TopCells, attention_area
 from aad_tf.attention_study import areas, columns, scatter
+from aad_tf.utils import ops
 
 
 def test_highest_marks_so_many_and_prefers_earlier_ties():

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from aad_tf.distribute import AbsentWorkerError, ClusterError
-from aad_tf.preemption import PreemptedError, TerminatedError
+from aad_tf.training.preemption import PreemptedError, TerminatedError
 from train import running
 
 

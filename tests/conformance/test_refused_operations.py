@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf import second_order
+from aad_tf.classifier import second_order
 from tests.networks import random_images
 
 # One layer of each kind that Classifier.from_keras refuses, and how TensorFlow fails there.

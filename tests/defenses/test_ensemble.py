@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from aad_tf import AdversarialModel, Classifier, EnsembleAdversarialModel
 from aad_tf.attacks import fgsm, pgd, step_ll
-from aad_tf.checkpoints import ResumableCheckpoint
+from aad_tf.training.checkpoints import ResumableCheckpoint
 from tests.networks import (
     batch_norm_network,
     bytes_of,

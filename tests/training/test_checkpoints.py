@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from aad_tf import model_directory
-from aad_tf.checkpoints import CheckpointError, ResumableCheckpoint
 from aad_tf.training import build_defense, train
+from aad_tf.training.checkpoints import CheckpointError, ResumableCheckpoint
 from tests.training.short_runs import CONFIG, STEPS, KillAt, KilledError, assert_same_weights
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from aad_tf import model_directory
 from aad_tf.model_directory import ModelDirectoryError
-from aad_tf.preemption import PreemptedError, TerminatedError, end_on_signal
 from aad_tf.training import train, train_with
+from aad_tf.training.preemption import PreemptedError, TerminatedError, end_on_signal
 from tests.training.short_runs import (
     CONFIG,
     STEPS,

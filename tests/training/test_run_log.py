@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from aad_tf.run_log import ProgressLog
+from aad_tf.training.run_log import ProgressLog
 
 
 @dataclasses.dataclass

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import aad_tf
-from aad_tf import provenance
+from aad_tf.utils import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,7 @@ def test_provenance_names_versions_and_machine_and_fits_json():
 
 
 def test_provenance_knows_the_commit_of_its_own_repository():
-    git = ["git", "-C", str(ROOT), "ls-files", "aad_tf/provenance.py"]
+    git = ["git", "-C", str(ROOT), "ls-files", "aad_tf/utils/provenance.py"]
     tracked = subprocess.run(git, capture_output=True, text=True)
     if not tracked.stdout.strip():
         pytest.skip("not run from a git repository")
@@ -83,7 +83,7 @@ def test_command_line_holds_no_absolute_path(argument, expected, tmp_path, monke
 
 
 def test_command_line_names_the_module(tmp_path):
-    code = "from aad_tf.provenance import command_line; print(command_line())"
+    code = "from aad_tf.utils.provenance import command_line; print(command_line())"
     (tmp_path / "tool.py").write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tool", "--limit=3", "a b"]

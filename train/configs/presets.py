@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from ml_collections import config_dict
 
 from aad_tf import configs
-from aad_tf.checks import near_names
 from aad_tf.configs import DefenseConfig, ExperimentConfig
+from aad_tf.utils.checks import near_names
 
 
 def table_5_defenses(

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.checks import check_choice, check_count
 from aad_tf.data.boxes.batches import Example, in_batches
 from aad_tf.data.boxes.formats import CANONICAL, RANK, check_boxes
 from aad_tf.data.images import ImageSize, sides, unit_range
+from aad_tf.utils.checks import check_choice, check_count
 
 FORMATS = (
     "center_xywh",

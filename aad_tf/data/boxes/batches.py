@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from aad_tf.checks import check_choice, check_count
 from aad_tf.data.batches import available, info, source_of
 from aad_tf.data.boxes.formats import PADDING
 from aad_tf.data.description import SPLITS, DatasetInfo, PathLike
 from aad_tf.data.images import ImageSize, resized, sides
 from aad_tf.data.sharding.requests import BoxedRequest, Sides
+from aad_tf.utils.checks import check_choice, check_count
 
 Example = dict[str, tf.Tensor]
 

@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.checks import check_choice
 from aad_tf.data.description import (
     SPLITS,
     DatasetInfo,
@@ -38,6 +37,7 @@ from aad_tf.data.imagenet.boxes import BoxIndex, read_boxes
 from aad_tf.data.imagenet.decoding import joined
 from aad_tf.data.sharding.requests import StoredRange
 from aad_tf.data.small.tfds_source import add_files, open_copy, stored_examples
+from aad_tf.utils.checks import check_choice
 
 NAME = "imagenet2012"
 IMAGE_SIZE = (299, 299)

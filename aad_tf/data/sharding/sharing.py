@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.checks import check_count
+from aad_tf.utils.checks import check_count
 
 
 @dataclass(frozen=True)

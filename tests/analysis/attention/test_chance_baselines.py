@@ -7,7 +7,7 @@ import pytest
 
 from aad_tf.attention import MatchingArea, attention_area
 from aad_tf.metrics import iou
-from aad_tf.ops import resize_maps
+from aad_tf.utils.ops import resize_maps
 from analysis.attention import chance_baselines
 from analysis.attention.chance_baselines import (
     box_chance,

@@ -17,12 +17,12 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf import data
-from aad_tf.checkpoints import ResumableCheckpoint
 from aad_tf.configs import ExperimentConfig
 from aad_tf.defenses import DefenseModel, StandardModel
 from aad_tf.distribute import all_workers_equal, broadcast_from_chief, distributed, is_chief
-from aad_tf.preemption import PreemptedError, StopOnSignal
 from aad_tf.training import finish_epoch
+from aad_tf.training.checkpoints import ResumableCheckpoint
+from aad_tf.training.preemption import PreemptedError, StopOnSignal
 from aad_tf.training.run import TrainingRun
 from tests.distribute.cases.common import Arrays, Logs, dataset, in_first_of_several
 from tests.networks import small_network

@@ -9,8 +9,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aad_tf import ops
 from aad_tf.types import Bounds
+from aad_tf.utils import ops
 
 PIXELS = st.floats(-1.0, 2.0, width=32)
 

@@ -10,9 +10,9 @@ import tensorflow as tf
 from aad_tf import models
 from aad_tf.attention import grad_cam, superpixels
 from aad_tf.classifier import Classifier
-from aad_tf.ops import project_linf
 from aad_tf.plots import displayable
 from aad_tf.types import Bounds
+from aad_tf.utils.ops import project_linf
 from tests.networks import SHAPE, SubclassedNetwork, called, random_images, small_network
 
 layers = keras.layers

@@ -1,8 +1,8 @@
-"""Presets say what `tests/presets.json` says: no number of a published experiment changes unseen.
+"""Presets say what `tests/training/presets.json` says: no number of a published experiment changes unseen.
 
 After a change that is meant, write the file again and read the difference before committing it:
 
-    python -m tests.test_presets
+    python -m tests.training.test_presets
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ RECORDED = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.is_file() el
 @pytest.mark.parametrize("preset", sorted(CURRENT.keys() | RECORDED.keys()))
 def test_a_preset_is_what_is_recorded(preset: str) -> None:
     now, recorded = CURRENT.get(preset), RECORDED.get(preset)
-    rewrite = "If that is meant, run `python -m tests.test_presets` and commit tests/presets.json."
+    rewrite = "If that is meant, run `python -m tests.training.test_presets` and commit tests/training/presets.json."
     if now is None or recorded is None:
-        place = "train/configs" if now is None else "tests/presets.json"
+        place = "train/configs" if now is None else "tests/training/presets.json"
         pytest.fail(f"{preset} is missing in {place}. {rewrite}", pytrace=False)
     now_whole, recorded_whole = CURRENT[DEFAULTS] | now, RECORDED[DEFAULTS] | recorded
     # A field that is a default here and there is the case of the defaults.

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from aad_tf.introspection import Trace, around_calls
+from aad_tf.classifier.tracing import Trace, around_calls
 
 # Scores that a softmax passed on unchanged, while the layer to strip runs in this thread.
 _passed_on: contextvars.ContextVar[list[tf.Tensor] | None] = contextvars.ContextVar(

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aad_tf import introspection
-from aad_tf.checks import check_bounds, check_images, check_labels
-from aad_tf.final_softmax import softmax_to_strip, without_softmax
-from aad_tf.second_order import exact_moments, refuse_unsafe_operations
+from aad_tf.classifier import tracing
+from aad_tf.classifier.second_order import exact_moments, refuse_unsafe_operations
+from aad_tf.classifier.softmax import softmax_to_strip, without_softmax
 from aad_tf.types import Bounds, ClassifierOutput
+from aad_tf.utils.checks import check_bounds, check_images, check_labels
 
 # Sides of images tried on a network that leaves them open. InceptionV3 needs 75 pixels or more.
 _SIZES_TO_TRY = (64, 128, 256, 512)
@@ -91,9 +91,9 @@ class Classifier:
         bounds = check_bounds(bounds)
         shape = _input_shape(model, input_shape)
         with exact_moments():
-            trace = introspection.trace_forward(model, shape, _dtype(model))
+            trace = tracing.trace_forward(model, shape, _dtype(model))
         num_classes = _num_classes(trace.output)
-        call = introspection.attention_call(trace, attention_layer)
+        call = tracing.attention_call(trace, attention_layer)
         refuse_unsafe_operations(trace, call)
         softmax = softmax_to_strip(trace)
         classifier = cls(model, call.layer, softmax, num_classes, shape, bounds)
@@ -125,11 +125,11 @@ class Classifier:
         Returns:
             Logits `[batch, classes]` and features `[batch, h, w, channels]`.
         """
-        calls: list[introspection.LayerCall] = []
+        calls: list[tracing.LayerCall] = []
         with (
             exact_moments(),
             without_softmax(self._softmax),
-            introspection.recording([self._attention], calls.append),
+            tracing.recording([self._attention], calls.append),
         ):
             logits = self.model(images, training=training)
         return ClassifierOutput(logits, calls[-1].output)

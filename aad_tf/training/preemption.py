@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
-from aad_tf.checkpoints import ResumableCheckpoint
 from aad_tf.distribute import any_worker
+from aad_tf.training.checkpoints import ResumableCheckpoint
 from aad_tf.utils.logging import LOGGER
 
 

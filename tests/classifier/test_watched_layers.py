@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf import introspection
-from aad_tf.classifier import Classifier
+from aad_tf.classifier import Classifier, tracing
+from aad_tf.classifier.second_order import exact_moments
+from aad_tf.classifier.softmax import without_softmax
 from aad_tf.export.module import NetworkModule
-from aad_tf.final_softmax import without_softmax
-from aad_tf.second_order import exact_moments
 from tests.networks import SHAPE, random_images, small_network
 
 IMAGES = tf.constant(random_images())
@@ -101,9 +100,9 @@ def test_a_layer_that_fails_is_left_alone_and_the_next_call_works() -> None:
 def test_nested_recordings_see_the_same_calls() -> None:
     model = small_network()
     conv, outer, inner = model.get_layer("conv"), [], []
-    with introspection.recording([conv], outer.append):
+    with tracing.recording([conv], outer.append):
         model(IMAGES)
-        with introspection.recording([conv], inner.append):
+        with tracing.recording([conv], inner.append):
             model(IMAGES)
     model(IMAGES)
     assert (len(outer), len(inner)) == (2, 1)
@@ -115,8 +114,8 @@ def test_of_nested_contexts_the_inner_gets_what_the_outer_returns() -> None:
     conv, found = model.get_layer("conv"), []
     expected = conv(IMAGES)
     with (
-        introspection.around_calls([conv], lambda layer, call: 2 * call()),
-        introspection.recording([conv], found.append),
+        tracing.around_calls([conv], lambda layer, call: 2 * call()),
+        tracing.recording([conv], found.append),
     ):
         model(IMAGES)
     np.testing.assert_array_equal(found[0].output, 2 * expected)
@@ -139,8 +138,8 @@ def test_threads_meet_inside_a_call_and_do_not_see_each_others_contexts() -> Non
         with (
             exact_moments(),
             without_softmax(scores),
-            introspection.around_calls([conv], meet),
-            introspection.recording([conv], found[name].append),
+            tracing.around_calls([conv], meet),
+            tracing.recording([conv], found[name].append),
         ):
             outputs[name] = model(IMAGES).numpy()
 

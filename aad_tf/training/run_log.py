@@ -19,9 +19,9 @@ import keras
 
 from aad_tf.configs import ExperimentConfig
 from aad_tf.data import DatasetInfo
-from aad_tf.provenance import provenance
 from aad_tf.utils.files import write_atomically, write_json_atomically
 from aad_tf.utils.logging import LOGGER
+from aad_tf.utils.provenance import provenance
 
 PROGRESS_SECONDS = 30.0
 

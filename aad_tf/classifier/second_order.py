@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.introspection import LayerCall, Trace, operations_between
+from aad_tf.classifier.tracing import LayerCall, Trace, operations_between
 
 # Operations whose second derivative is missing or silently wrong.
 UNSAFE_SECOND_ORDER_OPS = frozenset(

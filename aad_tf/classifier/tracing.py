@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from aad_tf.checks import near_names
+from aad_tf.utils.checks import near_names
 
 # From a layer and its call, still to be made, to the output that the caller of the layer gets.
 Around = Callable[[keras.Layer, Callable[[], Any]], Any]

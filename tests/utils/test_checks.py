@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf import checks
 from aad_tf.types import Bounds
+from aad_tf.utils import checks
 
 SHAPE = (4, 4, 1)
 GOOD = np.full((2, *SHAPE), 0.5, np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aad_tf.configs import ExperimentConfig
-from aad_tf.optimizers import build_optimizer, learning_rate
+from aad_tf.training.optimizers import build_optimizer, learning_rate
 
 BASE = ExperimentConfig(optimizer="sgd", learning_rate=0.4, epochs=10)
 
