@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-import aad_tf
+from aad_tf._version import __version__
 from aad_tf import configs
 from aad_tf.configs import ExperimentConfig
 from aad_tf.distribute import Cluster, ClusterError, all_workers_equal, texts_of_workers
@@ -39,7 +39,7 @@ def worker_spec(config: ExperimentConfig, pack_megabytes: float, lost_after: flo
         '100'
     """
     return {
-        "aad_tf": aad_tf.__version__,
+        "aad_tf": __version__,
         "commit of aad_tf": str(source_commit()),
         **{name: metadata.version(name) for name in _COMPARED},
         "pack_megabytes": str(bucket_bytes(pack_megabytes) / 2**20),
