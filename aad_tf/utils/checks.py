@@ -200,7 +200,7 @@ def check_count(value: int, name: str, least: int = 1) -> int:
     return int(value)
 
 
-def check_choice(value: Any, choices: Iterable[str], what: str) -> str:
+def check_choice(value: Any, choices: Iterable[str], what: str) -> Any:
     """Returns a name that is one of the choices.
 
     Args:
@@ -216,7 +216,7 @@ def check_choice(value: Any, choices: Iterable[str], what: str) -> str:
         'mean'
     """
     names = tuple(choices)
-    if not isinstance(value, str) or value not in names:
+    if value not in names:
         raise ValueError(f"Unknown {what} {value!r}.{near_names(str(value), names)}")
     return value
 

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from aad_tf.attacks import fgsm, pgd, step_ll
+from aad_tf.classifier import Classifier
 from aad_tf.defenses import AADModel, AdversarialModel, EnsembleAdversarialModel, StandardModel
 from tests.networks import SHAPE, bytes_of, random_images, small_network
 
 COUNT = 10
 IMAGES = random_images(COUNT)
 LABELS = (np.arange(COUNT) % 3).astype("int32")
+
+
+@functools.cache
+def source() -> Classifier:
+    """Wrapped once for all tests: training never changes it."""
+    return Classifier.from_keras(small_network(seed=1))
+
+
+# One round each keeps the graphs small; test_aad.py has more of them.
 DEFENSES = {
     "standard": StandardModel,
     "adversarial": lambda network, **options: AdversarialModel(
-        network, attack=pgd(0.1, 0.05, 2), **options
+        network, attack=pgd(0.1, 0.05, 1), **options
     ),
     "ensemble": lambda network, **options: EnsembleAdversarialModel(
-        network, sources=[small_network(seed=1)], attack=fgsm(0.1), **options
+        network, sources=[source()], attack=fgsm(0.1), **options
     ),
-    "aad": lambda network, **options: AADModel(network, attack=step_ll(0.1, 2), **options),
+    "aad": lambda network, **options: AADModel(network, attack=step_ll(0.1), **options),
 }
 ALWAYS = {"loss", "accuracy"}
 ATTACKED = {"adversarial_loss", "adversarial_accuracy"}
@@ -45,6 +57,13 @@ def compiled(defense, network=None, rate=0.05, seed=0, **options):
 def fit(model, images=IMAGES, labels=LABELS, **options):
     options = {"batch_size": 4, "shuffle": False, "verbose": 0, **options}
     return model.fit(images, labels, **options).history
+
+
+@functools.cache
+def plain_run(defense):
+    """A model after one epoch in batches of four, and its history; shared, so only to look at."""
+    model = compiled(defense)
+    return model, fit(model)
 
 
 def assert_same_weights(ours, theirs, tolerance=1e-6):
@@ -84,12 +103,11 @@ def test_the_network_is_trained_in_place(defense):
 
 @every_defense
 def test_datasets_arrays_and_eager_mode_agree(defense):
-    by_array, by_dataset, eager = (
-        compiled(defense, run_eagerly=run_eagerly) for run_eagerly in (False, False, True)
-    )
+    by_array, history = plain_run(defense)
+    by_dataset, eager = (compiled(defense, run_eagerly=eagerly) for eagerly in (False, True))
     data = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS.astype("int64"))).batch(4)
     histories = [
-        fit(by_array),
+        history,
         by_dataset.fit(data, verbose=0).history,
         fit(eager, labels=LABELS[:, None].astype("float32")),
     ]
@@ -101,7 +119,7 @@ def test_datasets_arrays_and_eager_mode_agree(defense):
 
 @every_defense
 def test_several_steps_an_execution(defense):
-    at_once, single = compiled(defense, steps_per_execution=4), compiled(defense)
+    at_once, single = compiled(defense, steps_per_execution=2), compiled(defense)
     images, labels = random_images(20), (np.arange(20) % 3).astype("int32")
     histories = [fit(model, images, labels, batch_size=4) for model in (at_once, single)]
     assert int(at_once.optimizer.iterations) == 5
@@ -181,9 +199,9 @@ def test_mixed_precision_trains(defense):
 @every_defense
 def test_scaled_losses_of_half_precision_are_scaled_back(defense):
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.05), 1024.0)
-    scaled, plain = DEFENSES[defense](small_network()), compiled(defense)
+    scaled, (plain, history) = DEFENSES[defense](small_network()), plain_run(defense)
     scaled.compile(optimizer)
-    np.testing.assert_allclose(fit(scaled)["loss"], fit(plain)["loss"], rtol=1e-4)
+    np.testing.assert_allclose(fit(scaled)["loss"], history["loss"], rtol=1e-4)
     assert_same_weights(scaled, plain, 1e-5)
 
 
