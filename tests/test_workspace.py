@@ -152,14 +152,21 @@ def imported_modules(path: Path) -> Iterator[str]:
             yield from (a.name for a in node.names if a.name.split(".")[0] in OWN_PACKAGES)
 
 
-def import_order() -> list[str]:
-    match = re.search(r"<!-- imports:begin -->(.*)<!-- imports:end -->", TEXT, re.DOTALL)
-    assert match
-    return re.findall(r"\w+", match.group(1))
+def between(begin: str, end: str) -> str:
+    return TEXT[TEXT.index(begin) : TEXT.index(end)]
+
+
+def rooms() -> list[list[str]]:
+    """Rooms of the library, a list for each row of their table."""
+    rows = between("<!-- rooms:begin -->", "<!-- rooms:end -->").splitlines()
+    named = [
+        re.findall(r"`aad_tf/(\w+)(?:\.py|/)`", row.split("|")[1]) for row in rows if "`" in row
+    ]
+    return [row for row in named if row]
 
 
 def library_files() -> Iterator[tuple[str, Path]]:
-    """Files of the library with the module of `aad_tf` they belong to."""
+    """Files of the library with the room of `aad_tf` they belong to."""
     library = REPOSITORY / "aad_tf"
     for path in sorted(library.rglob("*.py")):
         relative = path.relative_to(library)
@@ -167,21 +174,46 @@ def library_files() -> Iterator[tuple[str, Path]]:
             yield relative.parts[0].removesuffix(".py"), path
 
 
-def test_the_order_of_imports_names_every_module_once():
-    order = import_order()
-    assert sorted(order) == sorted({module for module, _ in library_files()})
+def test_the_table_of_rooms_names_every_room_once():
+    named = [room for row in rooms() for room in row]
+    assert sorted(named) == sorted({room for room, _ in library_files()})
 
 
-@pytest.mark.parametrize("module", sorted({module for module, _ in library_files()}))
-def test_imports_go_one_way(module):
-    order = import_order()
-    earlier = {*order[: order.index(module)], module} if module in order else set()
+@pytest.mark.parametrize("room", sorted({room for room, _ in library_files()}))
+def test_a_room_imports_only_from_rows_above_its_own(room):
+    rows = rooms()
+    (own,) = [number for number, row in enumerate(rows) if room in row]
+    allowed = {room}.union(*rows[:own])
     for name, path in library_files():
-        if name == module:
+        if name == room:
             for imported in imported_modules(path):
                 package, _, rest = imported.partition(".")
                 assert package == "aad_tf", f"{path.name} imports {imported}"
-                assert not rest or rest.split(".")[0] in earlier, f"{path.name} imports {imported}"
+                assert rest.split(".")[0] in allowed, f"{path.name} imports {imported}"
+
+
+WHERE = re.findall(
+    r"`(\w[\w/]*\.py):([\w.]+)`", between("<!-- where:begin -->", "<!-- where:end -->")
+)
+
+
+def test_the_table_of_places_is_read():
+    assert len(WHERE) > 30
+
+
+@pytest.mark.parametrize(("path", "name"), WHERE)
+def test_a_place_that_is_named_is_there(path, name):
+    """A function, a class, a method or a constant, defined in this file and not only imported."""
+    scope = ast.parse((REPOSITORY / path).read_text(encoding="utf-8")).body
+    for part in name.split("."):
+        found = [
+            node
+            for node in scope
+            if getattr(node, "name", None) == part
+            or part in [getattr(target, "id", None) for target in getattr(node, "targets", [])]
+        ]
+        assert found, f"{path} defines no {part}"
+        scope = getattr(found[0], "body", [])
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf._version import __version__
 from aad_tf import configs
+from aad_tf._version import __version__
 from aad_tf.configs import ExperimentConfig
 from aad_tf.distribute import Cluster, ClusterError, all_workers_equal, texts_of_workers
 from aad_tf.distribute.connecting import bucket_bytes

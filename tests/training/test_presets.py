@@ -1,4 +1,4 @@
-"""Presets say what `tests/training/presets.json` says: no number of a published experiment changes unseen.
+"""Presets say what `presets.json` beside this file says: no published number changes unseen.
 
 After a change that is meant, write the file again and read the difference before committing it:
 
@@ -63,7 +63,10 @@ RECORDED = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.is_file() el
 @pytest.mark.parametrize("preset", sorted(CURRENT.keys() | RECORDED.keys()))
 def test_a_preset_is_what_is_recorded(preset: str) -> None:
     now, recorded = CURRENT.get(preset), RECORDED.get(preset)
-    rewrite = "If that is meant, run `python -m tests.training.test_presets` and commit tests/training/presets.json."
+    rewrite = (
+        "If that is meant, run `python -m tests.training.test_presets` and commit "
+        "tests/training/presets.json."
+    )
     if now is None or recorded is None:
         place = "train/configs" if now is None else "tests/training/presets.json"
         pytest.fail(f"{preset} is missing in {place}. {rewrite}", pytrace=False)
