@@ -209,17 +209,14 @@ class TrainingRun:
         if not self.is_chief:
             yield
             return
-        resumed = self._claim()
+        self._check_directory()
         timeout = _LOCK_TIMEOUT if is_multi_worker(self.strategy) else 0.0
         with model_directory.locked(self.directory, timeout):
-            if not resumed:
-                path = self.directory / model_directory.CONFIG
-                write_json_atomically(path, configs.to_dict(self.config))
             yield
 
-    def _claim(self) -> bool:
+    def _check_directory(self) -> None:
         try:
-            return model_directory.claim(self.directory, self.config)
+            model_directory.claim(self.directory, self.config)
         except model_directory.ModelDirectoryError as error:
             if not self.follows_replicas:
                 raise
@@ -308,12 +305,15 @@ def finished(
 
 def _train(run: TrainingRun, callbacks: Sequence[keras.callbacks.Callback]) -> DefenseModel:
     directory = run.directory
+    # Made first: a config whose network cannot be built leaves no trace in the directory, so that
+    # the corrected one is not refused.
+    model = run.build_model()
     record = None
     if run.is_chief:
-        # Made first, since it refuses another copy of the data.
+        if not (directory / model_directory.CONFIG).exists():
+            write_json_atomically(directory / model_directory.CONFIG, configs.to_dict(run.config))
         path = directory / model_directory.RUN
         record = RunRecord(path, run.config, run.dataset, run.strategy.num_replicas_in_sync)
-    model = run.build_model()
     checkpoint = run.checkpoint(model)
     epoch, step = checkpoint.restore()
     if epoch or step:

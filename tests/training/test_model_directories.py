@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import pytest
@@ -55,6 +56,20 @@ def test_a_directory_of_another_config_is_refused(uninterrupted: Path) -> None:
         ModelDirectoryError, match=r"differs in defense.attack.*learning_rate \(0.001"
     ):
         train(other, uninterrupted)
+
+
+def test_a_config_that_cannot_be_built_does_not_claim_the_directory(tmp_path: Path) -> None:
+    impossible: dict[str, dict[str, Any]] = {
+        "small_for_tests": {"model": "small_for_test"},
+        "drop": {"model_options": {"drop": 0.1}},
+        "conv": {"attention_layer": "conv"},
+        "adamm": {"optimizer": "adamm"},
+    }
+    for message, changes in impossible.items():
+        with pytest.raises((ValueError, TypeError), match=message):
+            train(dataclasses.replace(CONFIG, **changes), tmp_path)
+    with pytest.raises(KilledError):
+        train(CONFIG, tmp_path, callbacks=(KillAt(1),))
 
 
 def test_a_foreign_directory_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -11,18 +11,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from aad_tf import data, model_directory
+from aad_tf import configs, data, model_directory
 from aad_tf.configs import ExperimentConfig
 from aad_tf.data import ReplicaShare
 from aad_tf.model_directory import ModelDirectoryError
 from aad_tf.training.run import TrainingRun
+from aad_tf.utils.files import write_json_atomically
 
 CONFIG = ExperimentConfig(dataset="digits", replica_batch_size=100, batch_size=100)
 
 
 def test_a_run_of_other_replicas_says_how_to_go_on(tmp_path: Path) -> None:
-    with TrainingRun.prepare(CONFIG, tmp_path).claimed():
-        pass
+    trained = TrainingRun.prepare(CONFIG, tmp_path).config
+    write_json_atomically(tmp_path / model_directory.CONFIG, configs.to_dict(trained))
     twice = dataclasses.replace(CONFIG, replica_batch_size=200)
     with (
         pytest.raises(ModelDirectoryError, match="batch_size") as caught,
@@ -62,7 +63,6 @@ def test_a_lock_that_is_released_in_time_is_waited_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     released = threading.Event()
-
     held = threading.Event()
 
     def hold() -> None:
