@@ -16,13 +16,13 @@ from aad_tf.data.boxes import check_boxes, object_masks
 from aad_tf.data.boxes.adapters import canonical_boxes, from_tuples, with_keras_cv
 from aad_tf.data.boxes.batches import boxed_available, boxed_batches, boxed_info
 from aad_tf.data.description import DatasetInfo, DatasetNotFoundError
-from aad_tf.data.sharding.sharing import ReplicaShare, steps_per_epoch
+from aad_tf.data.sharding.slices import ReplicaSlice, steps_per_epoch
 
 __all__ = [
     "AUGMENTATIONS",
     "DatasetInfo",
     "DatasetNotFoundError",
-    "ReplicaShare",
+    "ReplicaSlice",
     "available",
     "boxed_available",
     "boxed_batches",

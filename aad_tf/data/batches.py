@@ -13,8 +13,8 @@ from aad_tf.data.description import SPLITS, DatasetInfo, PathLike
 from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.training import StreamedImageNet
 from aad_tf.data.images import ImageSize, sides
-from aad_tf.data.sharding.requests import BoxedRequest, EvaluationRequest, TrainingRequest
-from aad_tf.data.sharding.sharing import WHOLE, ReplicaShare
+from aad_tf.data.requests import BoxedRequest, EvaluationRequest, TrainingRequest
+from aad_tf.data.sharding.slices import WHOLE, ReplicaSlice
 from aad_tf.data.small import digits, tfds_source
 from aad_tf.data.small.in_memory import InMemory
 from aad_tf.utils.checks import check_choice, check_count
@@ -142,7 +142,7 @@ def evaluation_batches(
     limit: int | None = None,
     *,
     image_size: ImageSize = 0,
-    share: ReplicaShare = WHOLE,
+    replica_slice: ReplicaSlice = WHOLE,
     start: int = 0,
 ) -> tf.data.Dataset:
     """Returns each example of a split once, in a fixed order, in batches.
@@ -154,8 +154,8 @@ def evaluation_batches(
         data_dir: as for `info`.
         limit: use only the first `limit` examples; None, or more than there are, is all.
         image_size: as for `info`; images are resized bilinearly.
-        share: replicas to feed, as for `training_batches`; every worker gets as many elements
-            per replica as another.
+        replica_slice: replicas to feed, as for `training_batches`; every worker gets as many
+            elements per replica as another.
         start: leave out so many examples at the beginning of the split; they are never decoded.
             Batches are cut from there on. `limit` counts from the beginning of the split all the
             same: the examples have the indices `start` to `limit` - 1.
@@ -180,7 +180,7 @@ def evaluation_batches(
     if limit is not None:
         check_count(limit, "limit")
     check_count(start, "start", 0)
-    request = EvaluationRequest(split, batch_size, limit, sides(image_size), share, start)
+    request = EvaluationRequest(split, batch_size, limit, sides(image_size), replica_slice, start)
     return source.evaluation(request, data_dir)
 
 
@@ -194,7 +194,7 @@ def training_batches(
     augmentation: str = "none",
     *,
     image_size: ImageSize = 0,
-    share: ReplicaShare = WHOLE,
+    replica_slice: ReplicaSlice = WHOLE,
     limit: int | None = None,
 ) -> tf.data.Dataset:
     """Returns an endless stream of training batches that can start anywhere.
@@ -207,12 +207,12 @@ def training_batches(
     No iterator is saved: a checkpoint holds the epoch and the step
     (`aad_tf.training.checkpoints.ResumableCheckpoint`), training hands them on as `start_epoch` and
     `start_step`, `TrainingRequest.first_step` turns them into the first batch, and from there
-    `small.in_memory` or `sharding.replica_stream` continue.
+    `small.in_memory` or `sharding.streaming` continue.
 
-    With a `share` of several replicas the stream holds, for every batch, one element per replica
-    fed, in order, as `tf.distribute.Strategy.distribute_datasets_from_function` expects. The
-    elements of all replicas, put together, are the batch that one replica alone would get, bit for
-    bit (of a data set kept in memory); each worker touches only the images of its own replicas.
+    With a `replica_slice` of several replicas the stream holds, for every batch, one element per
+    replica fed, in order, as `tf.distribute.Strategy.distribute_datasets_from_function` expects.
+    The elements of all replicas, put together, are the batch that one replica alone would get, bit
+    for bit (of a data set kept in memory); each worker touches only the images of its own replicas.
 
     Args:
         name: one of `available()`.
@@ -227,7 +227,7 @@ def training_batches(
             or not, brightness and saturation changed); drawn from `seed` and the batch's number
             alone.
         image_size: as for `info`; images are resized bilinearly.
-        share: replicas to feed; by default one replica that gets whole batches.
+        replica_slice: replicas to feed; by default one replica that gets whole batches.
         limit: an epoch has the first `limit` examples of the split only; None, or more than there
             are, is all.
 
@@ -255,7 +255,14 @@ def training_batches(
     if limit is not None:
         check_count(limit, "limit")
     request = TrainingRequest(
-        batch_size, seed, start_epoch, start_step, augmentation, sides(image_size), share, limit
+        batch_size,
+        seed,
+        start_epoch,
+        start_step,
+        augmentation,
+        sides(image_size),
+        replica_slice,
+        limit,
     )
     return source.training(request, data_dir)
 

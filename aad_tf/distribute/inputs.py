@@ -7,12 +7,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.data import ReplicaShare
+from aad_tf.data import ReplicaSlice
 
 
 def distributed(
     strategy: tf.distribute.Strategy,
-    batches: Callable[[ReplicaShare], tf.data.Dataset],
+    batches: Callable[[ReplicaSlice], tf.data.Dataset],
     endless: bool = False,
 ) -> Any:
     """Makes the input pipelines of this process.
@@ -29,15 +29,15 @@ def distributed(
         count an element for each replica.
 
     Example:
-        >>> distributed(strategy, lambda share: training_batches("mnist", 64, 0, share=share))
+        >>> distributed(strategy, lambda fed: training_batches("mnist", 64, 0, replica_slice=fed))
     """
     if strategy.num_replicas_in_sync == 1:
-        return batches(ReplicaShare())
+        return batches(ReplicaSlice())
 
     def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
         total = context.num_replicas_in_sync
         local = total // context.num_input_pipelines
-        dataset = batches(ReplicaShare(context.input_pipeline_id * local, local, total))
+        dataset = batches(ReplicaSlice(context.input_pipeline_id * local, local, total))
         if endless:
             dataset = dataset.apply(
                 tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)

@@ -124,7 +124,7 @@ class TrainingRun:
         config = self.config
         return distributed(
             self.strategy,
-            lambda share: data.training_batches(
+            lambda fed: data.training_batches(
                 config.dataset,
                 config.batch_size,
                 config.seed,
@@ -133,7 +133,7 @@ class TrainingRun:
                 step,
                 config.augmentation,
                 image_size=config.image_size,
-                share=share,
+                replica_slice=fed,
                 limit=config.train_examples or None,
             ),
             endless=True,
@@ -146,14 +146,14 @@ class TrainingRun:
             return None
         return distributed(
             self.strategy,
-            lambda share: data.evaluation_batches(
+            lambda fed: data.evaluation_batches(
                 config.dataset,
                 "validation",
                 config.batch_size,
                 self.data_dir,
                 config.validation_examples,
                 image_size=config.image_size,
-                share=share,
+                replica_slice=fed,
             ),
         )
 

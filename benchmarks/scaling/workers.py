@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf import configs
-from aad_tf.data import DatasetInfo, ReplicaShare
+from aad_tf.data import DatasetInfo, ReplicaSlice
 from aad_tf.defenses.base import moving_statistics
 from aad_tf.distribute import create_strategy, distributed, find_cluster
 from aad_tf.training import build_model
@@ -174,10 +174,10 @@ class Trainer:
         """Trains on random images; gives when each step ended, and the CPU time by then."""
         clock = StepClock()
 
-        def images(share: ReplicaShare) -> tf.data.Dataset:
-            values = tf.random.stateless_uniform((batch_size, *self._shape), (0, share.first))
+        def images(fed: ReplicaSlice) -> tf.data.Dataset:
+            values = tf.random.stateless_uniform((batch_size, *self._shape), (0, fed.first))
             labels = tf.random.stateless_uniform(
-                (batch_size,), (1, share.first), 0, self._classes, tf.int32
+                (batch_size,), (1, fed.first), 0, self._classes, tf.int32
             )
             return tf.data.Dataset.from_tensor_slices((values, labels)).repeat().batch(batch_size)
 

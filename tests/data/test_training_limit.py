@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aad_tf import data
-from aad_tf.data import ReplicaShare, steps_per_epoch
+from aad_tf.data import ReplicaSlice, steps_per_epoch
 
 
 def take(dataset, count):
@@ -50,7 +50,7 @@ def test_shares_together_are_the_whole(replicas):
     # 20 = 2 * 8 + 4.
     whole = digits(7, 20, augmentation="crop_flip")
     parts = [
-        digits(7, 20, augmentation="crop_flip", share=ReplicaShare(replica, 1, replicas))
+        digits(7, 20, augmentation="crop_flip", replica_slice=ReplicaSlice(replica, 1, replicas))
         for replica in range(replicas)
     ]
     for (images, labels), *elements in zip(whole, *parts, strict=True):
@@ -78,9 +78,9 @@ def test_streamed_examples_are_the_first_too(numbered_imagenet, replicas):
     options = {"image_size": 24, "limit": 13}
     parts = []
     for replica in range(replicas):
-        share = ReplicaShare(replica, 1, replicas)
+        fed = ReplicaSlice(replica, 1, replicas)
         batches = data.training_batches(
-            "imagenet2012", 4, 3, numbered_imagenet, share=share, **options
+            "imagenet2012", 4, 3, numbered_imagenet, replica_slice=fed, **options
         )
         parts.append(take(batches, 3 * steps))
     for epoch in range(3):
@@ -97,4 +97,4 @@ def test_limits_that_cannot_be(limit):
 
 def test_fewer_examples_than_replicas():
     with pytest.raises(ValueError, match="2 examples are too few for 3 replicas"):
-        data.training_batches("digits", 8, 3, limit=2, share=ReplicaShare(0, 1, 3))
+        data.training_batches("digits", 8, 3, limit=2, replica_slice=ReplicaSlice(0, 1, 3))

@@ -25,16 +25,15 @@ import tensorflow as tf
 from aad_tf.data.description import DatasetInfo, PathLike
 from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.decoding import central_crop, central_image, changed_image, parser
-from aad_tf.data.sharding.replica_stream import ReplicaStream
-from aad_tf.data.sharding.requests import (
-    BoxedRequest,
-    EvaluationRequest,
-    StoredRange,
-    TrainingRequest,
+from aad_tf.data.requests import BoxedRequest, EvaluationRequest, StoredRange, TrainingRequest
+from aad_tf.data.sharding.slices import ReplicaSlice, SlicedEpoch, replica_parts
+from aad_tf.data.sharding.streaming import (
+    alternating,
+    file_parts,
+    in_batches_of,
+    replica_batches,
+    stored_records,
 )
-from aad_tf.data.sharding.shared_epoch import SharedEpoch, replica_parts
-from aad_tf.data.sharding.sharing import ReplicaShare
-from aad_tf.data.sharding.streaming import alternating, file_parts, in_batches_of, stored_records
 from aad_tf.data.small.tfds_source import stored_examples
 
 
@@ -70,7 +69,7 @@ class StreamedImageNet:
         """Each example once, in the stored order; a worker decodes those of its slices alone."""
         builder = imagenet.open_builder(data_dir)
         stored = imagenet.stored_range(builder, request.split, self.held_out).part(request)
-        cut = SharedEpoch(stored.num_examples, request.batch_size, request.share)
+        cut = SlicedEpoch(stored.num_examples, request.batch_size, request.replica_slice)
         parse, size = parser(builder), request.size or imagenet.IMAGE_SIZE
 
         def example(element: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -82,13 +81,13 @@ class StreamedImageNet:
         local = assigned.filter(lambda element, _: element >= 0)
         examples = local.map(example, tf.data.AUTOTUNE, deterministic=True)
         batches = in_batches_of(examples, lambda element: cut.slice_of(element).size)
-        elements = tf.data.experimental.assert_cardinality(cut.steps * request.share.count)
+        elements = tf.data.experimental.assert_cardinality(cut.steps * request.replica_slice.count)
         # One batch ahead and no more: photographs are large, and memory must not grow.
         return batches.apply(elements).prefetch(1)
 
     def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Endless batches; each replica fed has a stream of its own."""
-        builder, share = imagenet.open_builder(data_dir), request.share
+        """Endless batches; each replica fed has its stream."""
+        builder, fed = imagenet.open_builder(data_dir), request.replica_slice
         stored = imagenet.stored_range(builder, "train", self.held_out)
         count = min(stored.num_examples, request.limit or stored.num_examples)
         parse, size = parser(builder), request.size or imagenet.IMAGE_SIZE
@@ -98,12 +97,11 @@ class StreamedImageNet:
             return changed_image(jpeg, request.augmentation, key, size), label
 
         streams = []
-        for replica in range(share.first, share.first + share.count):
-            ranges = replica_parts(count, request.batch_size, replica, share.total)
+        for replica in range(fed.first, fed.first + fed.count):
+            ranges = replica_parts(count, request.batch_size, replica, fed.total)
             parts = [file_parts(builder, StoredRange("train", *range_)) for range_ in ranges]
-            cut = SharedEpoch(count, request.batch_size, ReplicaShare(replica, total=share.total))
-            stream = ReplicaStream(request, cut, parts, self.buffer_records)
-            streams.append(stream.batches(example))
+            cut = SlicedEpoch(count, request.batch_size, ReplicaSlice(replica, total=fed.total))
+            streams.append(replica_batches(request, cut, parts, self.buffer_records, example))
         return alternating(streams).prefetch(1)
 
     def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:

@@ -1,1 +1,1 @@
-"""How replicas share a data set, and streams that begin anywhere in an epoch."""
+"""Epochs cut into batches and per-replica slices, and streams that begin anywhere in them."""

@@ -1,4 +1,8 @@
-"""Records of prepared files as streams: in a repeatable order, undecoded, little in memory."""
+"""Records of prepared files as streams: in a repeatable order, undecoded, little in memory.
+
+`replica_batches` makes the endless stream of one replica that reads its own part of a data set too
+large for memory.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,15 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.data.sharding.requests import StoredRange
+from aad_tf.data.requests import StoredRange, TrainingRequest
+from aad_tf.data.sharding.slices import Slice, SlicedEpoch
 
 # Files read in turns, and how many records are taken of one before the next has its turn.
 _OPEN_FILES = 16
 _TURN = 4
+# What random numbers are for; 1 is augmentation, in every source.
+_AUGMENTATION = 1
+_ORDER = 2
 
 
 class FileParts(NamedTuple):
@@ -129,3 +137,65 @@ def alternating(streams: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
         return streams[0]
     turns = tf.data.Dataset.range(len(streams)).repeat()
     return tf.data.Dataset.choose_from_datasets(streams, turns)
+
+
+def replica_batches(
+    request: TrainingRequest,
+    cut: SlicedEpoch,
+    parts: Sequence[FileParts],
+    buffer_records: int,
+    example: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]],
+) -> tf.data.Dataset:
+    """Endless batches of one replica, made of records in a random order.
+
+    The stream begins at `request.start_epoch` and `request.start_step`: the records that lie before
+    in that epoch are read again and dropped undecoded, earlier epochs are not read.
+
+    Args:
+        request: what is asked for.
+        cut: the epoch, cut so that it feeds this replica alone.
+        parts: where its examples are in the epochs 0 .. replicas - 1, from which on they repeat;
+            see `aad_tf.data.sharding.slices.replica_parts`.
+        buffer_records: records mixed.
+        example: makes (image, label) of a record and an int64 key `[2]` of random numbers.
+    """
+    first_epoch, first_step = request.first_step(cut.steps)
+    usual_size = cut.slice_of(tf.constant(0, tf.int64)).size
+    counts = tf.constant([len(part.paths) for part in parts], tf.int64)
+    starts, ends = tf.cumsum(counts, exclusive=True), tf.cumsum(counts)
+    files = FileParts(*(tf.concat(one, axis=0) for one in zip(*parts, strict=True)))
+
+    def key_of(purpose: int, *numbers: tf.Tensor) -> tf.Tensor:
+        key = tf.constant([request.seed, purpose], tf.int64)
+        for number in numbers:
+            key = tf.random.experimental.stateless_fold_in(key, number)
+        return key
+
+    def slice_of(number: tf.Tensor) -> Slice:
+        return cut.slice_of(number % cut.steps)
+
+    def records(epoch: tf.Tensor) -> tf.data.Dataset:
+        rotation = epoch % cut.replicas.total
+        now = slice(starts[rotation], ends[rotation])
+        key = key_of(_ORDER, epoch, tf.constant(cut.replicas.first, tf.int64))
+        return shuffled_records(FileParts(*(one[now] for one in files)), key, buffer_records)
+
+    def numbered(epoch: tf.Tensor) -> tf.data.Dataset:
+        """(Batch, counted from the first of the first epoch; index in its slice; record)."""
+
+        def number(index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            step = tf.minimum(index // usual_size, cut.steps - 1)
+            return epoch * cut.steps + step, index - step * usual_size, record
+
+        step = tf.where(epoch == first_epoch, tf.constant(first_step, tf.int64), 0)
+        skipped = step * usual_size
+        return records(epoch).skip(skipped).enumerate(skipped).map(number)
+
+    def made(number: tf.Tensor, index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        part = slice_of(number)
+        drawing = cut.drawing(number // cut.steps, part.step)
+        return number, *example(record, key_of(_AUGMENTATION, drawing, part.start + index))
+
+    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(numbered)
+    examples = epochs.map(made, tf.data.AUTOTUNE, deterministic=True)
+    return in_batches_of(examples, lambda number: slice_of(number).size)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.data.description import DatasetInfo
-from aad_tf.data.sharding.requests import BoxedRequest
+from aad_tf.data.requests import BoxedRequest
 
 _COUNTS = {"train": 1297, "validation": 140, "test": 360}
 _SIZE = 28

@@ -11,8 +11,8 @@ import tensorflow as tf
 from aad_tf.data.augmentation import augmented
 from aad_tf.data.description import DatasetInfo, PathLike
 from aad_tf.data.images import resized, unit_range
-from aad_tf.data.sharding.requests import BoxedRequest, EvaluationRequest, TrainingRequest
-from aad_tf.data.sharding.shared_epoch import SharedEpoch
+from aad_tf.data.requests import BoxedRequest, EvaluationRequest, TrainingRequest
+from aad_tf.data.sharding.slices import SlicedEpoch
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class InMemory:
         """Each example once, in the stored order; slices are cut before images are touched."""
         images, labels = self.read(request.split, data_dir)
         start, stop = request.span(len(labels))
-        cut = SharedEpoch(stop - start, request.batch_size, request.share)
+        cut = SlicedEpoch(stop - start, request.batch_size, request.replica_slice)
 
         def batch(element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             found = cut.slice_of(element).indices
             local = slice(start + found.start, start + found.stop)
             return resized(unit_range(images[local]), request.size), labels[local]
 
-        elements = tf.data.Dataset.range(cut.steps * request.share.count)
+        elements = tf.data.Dataset.range(cut.steps * request.replica_slice.count)
         return elements.map(batch).prefetch(tf.data.AUTOTUNE)
 
     def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
@@ -78,9 +78,9 @@ class InMemory:
 
 def _shuffled_slices(request: TrainingRequest, count: int, seed: tf.Tensor) -> tf.data.Dataset:
     """(Number to draw from, indices of a slice, where it begins in its batch, the batch's size)."""
-    cut = SharedEpoch(count, request.batch_size, request.share)
+    cut = SlicedEpoch(count, request.batch_size, request.replica_slice)
     first_epoch, first_step = request.first_step(cut.steps)
-    fed = request.share.count
+    fed = request.replica_slice.count
 
     def slices(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from aad_tf.data.description import DatasetInfo, DatasetNotFoundError, PathLike
-from aad_tf.data.sharding.requests import BoxedRequest, StoredRange
+from aad_tf.data.requests import BoxedRequest, StoredRange
 
 
 class Layout(NamedTuple):

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import data
-from aad_tf.data import ReplicaShare, steps_per_epoch
+from aad_tf.data import ReplicaSlice, steps_per_epoch
 from aad_tf.data.imagenet.training import StreamedImageNet
-from aad_tf.data.sharding.requests import TrainingRequest
+from aad_tf.data.requests import TrainingRequest
 from tests.data.imagenet.imagenet_copies import gradient, jpeg, write_imagenet
 
 # 36 stored training images in files of three, of which the last 3 are for validation.
@@ -51,7 +51,7 @@ def assert_same(found, expected):
 def test_every_example_once_an_epoch(stream, batch_size, replicas):
     steps = steps_per_epoch(TRAIN, batch_size, replicas)
     parts = [
-        stream((replicas + 1) * steps, batch_size, share=ReplicaShare(replica, 1, replicas))
+        stream((replicas + 1) * steps, batch_size, replica_slice=ReplicaSlice(replica, 1, replicas))
         for replica in range(replicas)
     ]
     for epoch in range(replicas + 1):
@@ -68,7 +68,9 @@ def test_every_example_once_an_epoch(stream, batch_size, replicas):
 def test_parts_move_on_until_each_replica_has_seen_everything(stream, replicas):
     steps = steps_per_epoch(TRAIN, 12, replicas)
     for replica in range(replicas):
-        seen = labels_of(stream(replicas * steps, 12, share=ReplicaShare(replica, 1, replicas)))
+        seen = labels_of(
+            stream(replicas * steps, 12, replica_slice=ReplicaSlice(replica, 1, replicas))
+        )
         # A part smaller by one leaves an example out.
         assert len(set(seen)) >= TRAIN - (TRAIN % replicas > 0)
 
@@ -104,8 +106,10 @@ def test_a_buffer_mixes_what_files_hold(numbered_imagenet):
 
 
 def test_a_worker_feeds_several_replicas_in_turn(stream):
-    singles = [stream(6, share=ReplicaShare(r, 1, 3), augmentation="inception") for r in range(3)]
-    both = stream(12, share=ReplicaShare(1, 2, 3), augmentation="inception")
+    singles = [
+        stream(6, replica_slice=ReplicaSlice(r, 1, 3), augmentation="inception") for r in range(3)
+    ]
+    both = stream(12, replica_slice=ReplicaSlice(1, 2, 3), augmentation="inception")
     assert_same(both[::2], singles[1])
     assert_same(both[1::2], singles[2])
 
@@ -115,7 +119,7 @@ def test_a_worker_feeds_several_replicas_in_turn(stream):
 
 @pytest.mark.parametrize(("epoch", "step"), [(0, 1), (0, 4), (1, 0), (2, 3), (0, 11)])
 def test_stream_resumes_anywhere(stream, epoch, step):
-    options = {"augmentation": "inception", "share": ReplicaShare(1, 1, 2)}
+    options = {"augmentation": "inception", "replica_slice": ReplicaSlice(1, 1, 2)}
     # 33 = 4 * 8 + 1: the last example joins the fourth batch.
     steps = steps_per_epoch(TRAIN, BATCH, 2)
     assert steps == 4
@@ -147,8 +151,8 @@ def test_what_is_skipped_is_not_decoded(stream, numbered_imagenet, tmp_path):
 @pytest.mark.parametrize("replica", [0, 1])
 def test_a_worker_opens_the_files_of_its_part_alone(numbered_imagenet, tmp_path, replica):
     root = shutil.copytree(numbered_imagenet, tmp_path / "copy")
-    share = ReplicaShare(replica, 1, 2)
-    batches = data.training_batches("imagenet2012", BATCH, 7, root, image_size=8, share=share)
+    fed = ReplicaSlice(replica, 1, 2)
+    batches = data.training_batches("imagenet2012", BATCH, 7, root, image_size=8, replica_slice=fed)
     # The first replica has the examples 0 to 16, in the files 0 to 5 of twelve.
     others = {0: slice(6, 12), 1: slice(0, 5)}[replica]
     files = sorted(root.glob("imagenet2012/*/*-train.tfrecord*"))

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.data import ReplicaShare
+from aad_tf.data import ReplicaSlice
 from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import distributed, is_chief, is_multi_worker
 from tests.networks import random_images
@@ -22,19 +22,19 @@ def examples(dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
     return random_images(EXAMPLES, seed=1, dtype=dtype), labels
 
 
-def bounds(share: ReplicaShare) -> np.ndarray:
+def bounds(fed: ReplicaSlice) -> np.ndarray:
     """First and last place of the slices of the replicas of a share, batch after batch."""
     found = []
     for start in range(0, EXAMPLES, BATCH):
         places = np.arange(start, min(start + BATCH, EXAMPLES))
-        slices = np.array_split(places, share.total)[share.first : share.first + share.count]
+        slices = np.array_split(places, fed.total)[fed.first : fed.first + fed.count]
         found += [(part[0], part[-1] + 1) for part in slices]
     return np.array(found)
 
 
-def dataset(share: ReplicaShare, dtype: str = "float32") -> tf.data.Dataset:
+def dataset(fed: ReplicaSlice, dtype: str = "float32") -> tf.data.Dataset:
     images, labels = (tf.constant(values) for values in examples(dtype))
-    slices = tf.data.Dataset.from_tensor_slices(bounds(share))
+    slices = tf.data.Dataset.from_tensor_slices(bounds(fed))
     return slices.map(lambda part: (images[part[0] : part[1]], labels[part[0] : part[1]]))
 
 
@@ -62,8 +62,8 @@ def fitted(
 ) -> Arrays:
     """Fits and evaluates; returns all that can be compared."""
     logs = Logs()
-    data = distributed(strategy, lambda share: dataset(share, dtype).repeat(), endless=True)
-    finite = distributed(strategy, lambda share: dataset(share, dtype))
+    data = distributed(strategy, lambda fed: dataset(fed, dtype).repeat(), endless=True)
+    finite = distributed(strategy, lambda fed: dataset(fed, dtype))
     model.fit(
         data,
         epochs=epochs,

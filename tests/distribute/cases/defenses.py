@@ -60,7 +60,7 @@ def statistics_of_one_step(strategy: tf.distribute.Strategy) -> Arrays:
         )
         model = StandardModel(network)
         model.compile("sgd")
-    data = distributed(strategy, lambda share: dataset(share).repeat(), endless=True)
+    data = distributed(strategy, lambda fed: dataset(fed).repeat(), endless=True)
     model.fit(data, epochs=1, steps_per_epoch=1, verbose=0)
     return {"mean": norm.moving_mean.numpy(), "variance": norm.moving_variance.numpy()}
 

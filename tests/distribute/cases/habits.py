@@ -72,7 +72,7 @@ def callbacks(strategy: tf.distribute.Strategy) -> Arrays:
             AttentionIoU((images, labels), fgsm(0.1)),
             AttentionSnapshots(images[:2], labels[:2], directory),
         ]
-        data = distributed(strategy, lambda share: dataset(share).repeat(), endless=True)
+        data = distributed(strategy, lambda fed: dataset(fed).repeat(), endless=True)
         history = model.fit(data, epochs=1, steps_per_epoch=2, callbacks=watching, verbose=0)
         pictures = len(os.listdir(directory))
     values = {name: np.array(found) for name, found in history.history.items()}
@@ -97,7 +97,7 @@ def stopping(strategy: tf.distribute.Strategy) -> Arrays:
                 stopped_at.append(batch)
                 model.stop_training = True
 
-    data = distributed(strategy, lambda share: dataset(share).repeat(), endless=True)
+    data = distributed(strategy, lambda fed: dataset(fed).repeat(), endless=True)
     model.fit(data, epochs=1, steps_per_epoch=8, callbacks=[Ask()], verbose=0)
     return {"stopped_at": np.array(stopped_at)}
 

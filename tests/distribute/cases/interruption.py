@@ -64,8 +64,8 @@ def shared_directory(strategy: tf.distribute.Strategy) -> Iterator[Path]:
 
 def cut_in_validation(strategy: tf.distribute.Strategy) -> Arrays:
     """An epoch that was cut in validation and finished by another process, beside a whole one."""
-    batches = distributed(strategy, lambda share: dataset(share).repeat(), endless=True)
-    finite = distributed(strategy, lambda share: dataset(share))
+    batches = distributed(strategy, lambda fed: dataset(fed).repeat(), endless=True)
+    finite = distributed(strategy, lambda fed: dataset(fed))
     settings = {"steps_per_epoch": STEPS, "validation_data": finite, "verbose": 0}
     with shared_directory(strategy) as directory:
         whole, cut, finished = Logs(), Terminated(not in_first_of_several(strategy)), Logs()

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.data import ReplicaShare
+from aad_tf.data import ReplicaSlice
 from aad_tf.defenses import StandardModel
 from aad_tf.distribute import distributed
 from tests.distribute.cases.common import Arrays, bounds, dataset
@@ -23,11 +23,11 @@ def clipped_and_weighted(strategy: tf.distribute.Strategy) -> Arrays:
         model = StandardModel(small_network(middle=[middle]))
         model.compile(keras.optimizers.SGD(1.0, global_clipnorm=0.05))
 
-    def weighted(share: ReplicaShare) -> tf.data.Dataset:
+    def weighted(fed: ReplicaSlice) -> tf.data.Dataset:
         def weigh(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
             return images, labels, 0.5 + tf.cast(labels, tf.float32)
 
-        return dataset(share).map(weigh).repeat()
+        return dataset(fed).map(weigh).repeat()
 
     data = distributed(strategy, weighted, endless=True)
     history = model.fit(data, epochs=2, steps_per_epoch=4, verbose=0)
@@ -53,16 +53,16 @@ def loss_scale(strategy: tf.distribute.Strategy) -> Arrays:
         model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
         before = [np.asarray(weight) for weight in model.network.get_weights()]
 
-    def batches(share: ReplicaShare) -> tf.data.Dataset:
-        white = tf.data.Dataset.range(len(bounds(share))).map(
-            lambda number: (number == share.count - 1) & (share.first + share.count == share.total)
+    def batches(fed: ReplicaSlice) -> tf.data.Dataset:
+        white = tf.data.Dataset.range(len(bounds(fed))).map(
+            lambda number: (number == fed.count - 1) & (fed.first + fed.count == fed.total)
         )
-        blank = tf.data.Dataset.zip(dataset(share), white)
+        blank = tf.data.Dataset.zip(dataset(fed), white)
         return blank.map(
             lambda example, all_white: (tf.where(all_white, 1.0, 0.9 * example[0]), example[1])
         )
 
-    data = distributed(strategy, lambda share: batches(share).repeat(), endless=True)
+    data = distributed(strategy, lambda fed: batches(fed).repeat(), endless=True)
     model.fit(data, epochs=1, steps_per_epoch=1, verbose=0)
     skipped = model.network.get_weights()
     scale = float(model.optimizer.dynamic_scale.numpy())

@@ -10,7 +10,7 @@ import pytest
 
 from aad_tf.distribute import AbsentWorkerError, Cluster, ClusterError, wait_for_workers
 from aad_tf.distribute.cluster.probe import unreachable
-from tests.distribute.processes import free_ports
+from train.launch.local import free_ports
 
 
 def addresses(count: int) -> tuple[str, ...]:

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aad_tf import data
-from aad_tf.data import ReplicaShare, steps_per_epoch
-from aad_tf.data.sharding.shared_epoch import replica_at, replica_parts
-from aad_tf.data.sharding.sharing import batch_bounds, slice_bounds
+from aad_tf.data import ReplicaSlice, steps_per_epoch
+from aad_tf.data.sharding.slices import SlicedEpoch, replica_parts
 
 # 1297 digits in batches of 433: 433, 433, 431.
 BATCH, STEPS = 433, 3
@@ -93,39 +92,34 @@ def test_steps_that_cannot_be(arguments, message):
         ((1, 2, 2), "must be among the 2 there are, got 2 from number 1 on"),
     ],
 )
-def test_shares_that_cannot_be(values, message):
+def test_replicas_that_cannot_be(values, message):
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
-        ReplicaShare(*values)
-
-
-@given(st.integers(0, 200), st.integers(1, 12))
-def test_slices_are_numpys(size, replicas):
-    expected = np.array_split(np.arange(size), replicas)
-    bounds = [slice_bounds(size, replica, replicas) for replica in range(replicas)]
-    assert [list(range(*one)) for one in bounds] == [part.tolist() for part in expected]
-    whole = tf.constant(size, tf.int64)
-    drawn = [slice_bounds(whole, tf.constant(r, tf.int64), replicas) for r in range(replicas)]
-    assert [(int(start), int(stop)) for start, stop in drawn] == bounds
+        ReplicaSlice(*values)
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 6))
-def test_batches_parts_and_places_make_up_the_epoch(examples, batch_size, replicas):
+def test_batches_and_slices_make_up_the_epoch_as_numpy_cuts_it(examples, batch_size, replicas):
     batch_size, examples = batch_size + replicas, examples + replicas
-    steps = steps_per_epoch(examples, batch_size, replicas)
-    bounds = [batch_bounds(step, examples, batch_size, replicas) for step in range(steps)]
-    assert [place for one in bounds for place in range(*one)] == list(range(examples))
-    sizes = [stop - start for start, stop in bounds]
-    assert all(size >= replicas for size in sizes)
-    assert sizes[:-1] == [batch_size] * (steps - 1)
-    assert sizes[-1] < batch_size + replicas
-    drawn = batch_bounds(tf.constant(steps - 1, tf.int64), examples, batch_size, replicas)
-    assert tuple(map(int, drawn)) == bounds[-1]
-    places = np.arange(sizes[-1])
-    found = replica_at(tf.constant(places), tf.constant(sizes[-1], tf.int64), replicas)
-    expected = [
-        part.size * [number] for number, part in enumerate(np.array_split(places, replicas))
-    ]
-    assert found.numpy().tolist() == sum(expected, [])
+    epoch = SlicedEpoch(examples, batch_size, ReplicaSlice(0, replicas, replicas))
+    starts = np.arange(1, epoch.steps) * batch_size
+    batches = np.split(np.arange(examples), starts)
+    assert replicas <= len(batches[-1]) < batch_size + replicas
+    expected = [part for batch in batches for part in np.array_split(batch, replicas)]
+    elements = tf.range(epoch.steps * replicas, dtype=tf.int64)
+    found = epoch.slice_of(elements)
+    assert found.indices.start.numpy().tolist() == [part[0] for part in expected]
+    assert found.indices.stop.numpy().tolist() == [part[-1] + 1 for part in expected]
+    sizes = [len(batch) for batch in batches for _ in range(replicas)]
+    assert found.batch_size.numpy().tolist() == sizes
+    members = np.repeat(elements, [len(part) for part in expected])
+    indices = tf.range(examples, dtype=tf.int64)
+    assert epoch.element_at(indices).numpy().tolist() == members.tolist()
+    # A worker that feeds the last replica alone is given that one's slices.
+    last = SlicedEpoch(examples, batch_size, ReplicaSlice(replicas - 1, 1, replicas))
+    theirs = np.where(members % replicas == replicas - 1, members // replicas, -1)
+    assert last.element_at(indices).numpy().tolist() == theirs.tolist()
+    sizes = [len(part) for part in expected[replicas - 1 :: replicas]]
+    assert last.slice_of(tf.range(epoch.steps, dtype=tf.int64)).size.numpy().tolist() == sizes
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 6))
@@ -134,7 +128,7 @@ def test_parts_hold_what_the_slices_take(examples, batch_size, replicas):
     parts = [replica_parts(examples, batch_size, r, replicas) for r in range(replicas)]
     for epoch in range(replicas):
         now = sorted(part[epoch] for part in parts)
-        assert [place for one in now for place in range(*one)] == list(range(examples))
+        assert [index for one in now for index in range(*one)] == list(range(examples))
     sizes = {stop - start for part in parts for start, stop in part}
     if batch_size % replicas == 0:
         assert sizes <= {examples // replicas, -(-examples // replicas)}
@@ -150,13 +144,13 @@ def test_parts_move_on_with_the_epoch():
 
 
 @pytest.mark.parametrize("augmentation", ["none", "crop_flip", "inception"])
-def test_shares_together_are_the_whole_stream(augmentation):
+def test_slices_together_are_the_whole_stream(augmentation):
     options = {"augmentation": augmentation, "image_size": 20 if augmentation != "none" else 0}
     whole = stream(STEPS + 1, **options)
     assert [len(labels) for _, labels in whole] == [433, 433, 431, 433]
     for total in (1, 2, 3):
         parts = [
-            stream(STEPS + 1, share=ReplicaShare(replica, 1, total), **options)
+            stream(STEPS + 1, replica_slice=ReplicaSlice(replica, 1, total), **options)
             for replica in range(total)
         ]
         assert_same(together(parts), whole)
@@ -166,8 +160,8 @@ def test_shares_together_are_the_whole_stream(augmentation):
 
 
 def test_a_worker_feeds_several_replicas_in_turn():
-    singles = [stream(4, share=ReplicaShare(replica, 1, 3)) for replica in range(3)]
-    both = stream(8, share=ReplicaShare(1, 2, 3))
+    singles = [stream(4, replica_slice=ReplicaSlice(replica, 1, 3)) for replica in range(3)]
+    both = stream(8, replica_slice=ReplicaSlice(1, 2, 3))
     assert_same(both[::2], singles[1])
     assert_same(both[1::2], singles[2])
 
@@ -176,13 +170,13 @@ def test_a_last_batch_too_small_joins_the_one_before():
     # 1297 = 2 * 648 + 1.
     whole = stream(6, batch_size=648, augmentation="flip")
     parts = [
-        stream(4, batch_size=648, augmentation="flip", share=ReplicaShare(replica, 1, 2))
+        stream(4, batch_size=648, augmentation="flip", replica_slice=ReplicaSlice(replica, 1, 2))
         for replica in range(2)
     ]
     joined = together(parts)
     assert [len(labels) for _, labels in joined] == [648, 649, 648, 649]
     assert [len(labels) for _, labels in parts[0]] == [324, 325, 324, 325]
-    # Nothing but the joined batches is drawn anew, in this epoch and the next.
+    # Nothing but the joined batches is drawn again, in this epoch and the next.
     assert_same([joined[0], joined[2]], [whole[0], whole[3]])
     for epoch in (0, 1):
         labels = [np.concatenate([y for _, y in whole[3 * epoch + 1 : 3 * epoch + 3]])]
@@ -190,21 +184,21 @@ def test_a_last_batch_too_small_joins_the_one_before():
 
 
 @pytest.mark.parametrize(("epoch", "step"), [(0, 1), (1, 0), (1, 2), (0, 4)])
-def test_shares_resume_anywhere(epoch, step):
-    options = {"augmentation": "crop_flip", "share": ReplicaShare(1, 2, 3)}
+def test_slices_resume_anywhere(epoch, step):
+    options = {"augmentation": "crop_flip", "replica_slice": ReplicaSlice(1, 2, 3)}
     whole = stream(2 * 3 * STEPS, **options)
     first = 2 * (epoch * STEPS + step)
     later = stream(4, start_epoch=epoch, start_step=step, **options)
     assert_same(later, whole[first : first + 4])
 
 
-def test_batches_that_cannot_be_shared():
+def test_batches_that_cannot_be_cut():
     with pytest.raises(ValueError, match="2 cannot be cut into 3 slices"):
-        stream(1, batch_size=2, share=ReplicaShare(0, 1, 3))
+        stream(1, batch_size=2, replica_slice=ReplicaSlice(0, 1, 3))
     with pytest.raises(ValueError, match="1297 examples are too few for 1300 replicas"):
-        stream(1, batch_size=2000, share=ReplicaShare(0, 1, 1300))
+        stream(1, batch_size=2000, replica_slice=ReplicaSlice(0, 1, 1300))
     with pytest.raises(ValueError, match="2 examples are too few for 3 replicas"):
-        data.evaluation_batches("digits", "test", 5, limit=2, share=ReplicaShare(0, 1, 3))
+        data.evaluation_batches("digits", "test", 5, limit=2, replica_slice=ReplicaSlice(0, 1, 3))
 
 
 # Evaluation ---------------------------------------------------------------------------------
@@ -213,14 +207,16 @@ def test_batches_that_cannot_be_shared():
 @pytest.mark.parametrize(
     ("total", "limit", "start"), [(1, None, 0), (2, None, 0), (3, None, 100), (2, 201, 0)]
 )
-def test_evaluation_is_shared_alike(total, limit, start):
-    def batches(share):
-        return data.evaluation_batches("digits", "test", 100, limit=limit, share=share, start=start)
+def test_evaluation_is_cut_alike(total, limit, start):
+    def batches(fed):
+        return data.evaluation_batches(
+            "digits", "test", 100, limit=limit, replica_slice=fed, start=start
+        )
 
-    whole = take(batches(ReplicaShare()), 10)
-    parts = [take(batches(ReplicaShare(r, 1, total)), 10) for r in range(total)]
+    whole = take(batches(ReplicaSlice()), 10)
+    parts = [take(batches(ReplicaSlice(r, 1, total)), 10) for r in range(total)]
     assert len({len(part) for part in parts}) == 1
-    assert {len(batches(ReplicaShare(r, 1, total))) for r in range(total)} == {len(parts[0])}
+    assert {len(batches(ReplicaSlice(r, 1, total))) for r in range(total)} == {len(parts[0])}
     if limit:
         # 100, 100 and 1: the last joins.
         assert [len(labels) for _, labels in parts[0]] == [50, 51]
@@ -230,8 +226,10 @@ def test_evaluation_is_shared_alike(total, limit, start):
 
 def test_evaluation_of_several_replicas_at_once():
     singles = [
-        take(data.evaluation_batches("digits", "test", 100, share=ReplicaShare(r, 1, 2)), 9)
+        take(data.evaluation_batches("digits", "test", 100, replica_slice=ReplicaSlice(r, 1, 2)), 9)
         for r in range(2)
     ]
-    both = take(data.evaluation_batches("digits", "test", 100, share=ReplicaShare(0, 2, 2)), 9)
+    both = take(
+        data.evaluation_batches("digits", "test", 100, replica_slice=ReplicaSlice(0, 2, 2)), 9
+    )
     assert_same(both, [element for pair in zip(*singles, strict=True) for element in pair])

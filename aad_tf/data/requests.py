@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aad_tf.data.description import PathLike
-from aad_tf.data.sharding.sharing import WHOLE, ReplicaShare
+from aad_tf.data.sharding.slices import WHOLE, ReplicaSlice
 from aad_tf.utils.checks import check_count
 
 # (height, width) of the images given; None leaves them at the data's own size.
@@ -53,7 +53,7 @@ class EvaluationRequest:
         batch_size: examples per batch of all replicas.
         limit: use only so many examples; None is all.
         size: sides of the images.
-        share: the replicas fed.
+        replica_slice: the replicas fed.
         start: index of the first example that is given.
     """
 
@@ -61,7 +61,7 @@ class EvaluationRequest:
     batch_size: int
     limit: int | None = None
     size: Sides = None
-    share: ReplicaShare = WHOLE
+    replica_slice: ReplicaSlice = WHOLE
     start: int = 0
 
     def span(self, num_examples: int) -> tuple[int, int]:
@@ -118,7 +118,7 @@ class TrainingRequest:
         start_step: batches left out.
         augmentation: one of `aad_tf.data.AUGMENTATIONS`.
         size: sides of the images.
-        share: the replicas fed.
+        replica_slice: the replicas fed.
         limit: use only so many examples; None is all.
     """
 
@@ -128,7 +128,7 @@ class TrainingRequest:
     start_step: int = 0
     augmentation: str = "none"
     size: Sides = None
-    share: ReplicaShare = WHOLE
+    replica_slice: ReplicaSlice = WHOLE
     limit: int | None = None
 
     def first_step(self, steps: int) -> tuple[int, int]:
