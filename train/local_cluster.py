@@ -19,7 +19,7 @@ from train.launch import local
 
 _WORKERS = flags.DEFINE_integer("workers", None, "How many.", lower_bound=1, required=True)
 _RESTARTS = flags.DEFINE_integer("restarts", 0, "Tries after a failure.", lower_bound=0)
-_PIN_CORES = flags.DEFINE_bool("pin_cores", False, "Give each worker cores of its own (Linux).")
+_PIN_CORES = flags.DEFINE_bool("pin_cores", False, "Give each worker separate cores (Linux).")
 _GRACE = flags.DEFINE_float("grace_seconds", 60.0, "Time to save and end.", lower_bound=0.0)
 
 

@@ -212,7 +212,7 @@ def training_batches(
     With a `replica_slice` of several replicas the stream holds, for every batch, one element per
     replica fed, in order, as `tf.distribute.Strategy.distribute_datasets_from_function` expects.
     The elements of all replicas, put together, are the batch that one replica alone would get, bit
-    for bit (of a data set kept in memory); each worker touches only the images of its own replicas.
+    for bit (of a data set kept in memory); each worker touches only the images of its replicas.
 
     Args:
         name: one of `available()`.

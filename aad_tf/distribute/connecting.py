@@ -20,7 +20,7 @@ from aad_tf.distribute.cluster import Cluster, probe
 # size than in one piece, and buckets can leave before the last gradient is known.
 PACK_MEGABYTES = 8.0
 # TensorFlow's own default. Longer would not help a worker that computes for long, because
-# heartbeats come from a thread of their own; it only helps one that is suspended or cut off.
+# heartbeats come from a separate thread; it only helps one that is suspended or cut off.
 LOST_AFTER = 10.0
 CONNECT_TIMEOUT = 60.0
 

@@ -3,8 +3,8 @@
 TensorFlow's coordination service, which runs in worker 0, notices workers that end or send no
 heartbeats and ends the collectives of all others with an error. That error names a task, but where
 and what it means depends on how the loss was noticed, and workers that end because of a loss would
-look lost themselves. So whoever notices a loss first tells the others through the same service, and
-everybody waits a moment before ending.
+look lost themselves. So whoever notices a loss first reports it to the others through the same
+service, and everybody waits a moment before ending.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aad_tf.distribute.cluster import Cluster
 
 LOGGER = logging.getLogger(__name__)
 
-# What this package tells the other workers; TensorFlow puts its own words around it.
+# What this package reports to the other workers; TensorFlow puts more words around it.
 _REPORT = "aad_tf reports: "
 _THIS_PROCESS = ", which is this process, "
 # In which a report has arrived at all workers, before the end of this one can be noticed.
@@ -70,7 +70,7 @@ def lost_workers_named(
     Args:
         cluster: names the workers.
         lost_after: heartbeat timeout of the coordination service, in seconds.
-        together: errors that all workers raise after the same step, which nobody needs to be told.
+        together: errors that all workers raise after the same step, which need no report.
 
     Raises:
         WorkerLostError: another worker was lost or failed, or this worker was suspended for so
@@ -94,7 +94,7 @@ def lost_workers_named(
         if _REPORT not in str(error) and _THIS_PROCESS not in sentence:
             _report(sentence)
             if isinstance(error, tf.errors.DeadlineExceededError):
-                # Worker 0 is silent, which others notice by their own heartbeats, a little later.
+                # Worker 0 does not answer, which others notice by their heartbeats, a little later.
                 time.sleep(lost_after / 2)
         time.sleep(_REPORT_SECONDS)
         raise WorkerLostError(f"{sentence} Start all workers again to resume.") from error
@@ -206,7 +206,7 @@ class SuspensionMeter:
 
 
 def _report_own_failure(cluster: Cluster, error: BaseException) -> None:
-    """Tells the others why this worker ends, which takes a second."""
+    """Reports to the others why this worker ends, which takes a second."""
     if cluster.size > 1:
         what = _message(str(error)) or type(error).__name__
         _report(f"{cluster.name(cluster.index)} failed: {what}")
@@ -218,12 +218,12 @@ def _report(sentence: str) -> None:
     try:
         context.context().report_error_to_cluster(tf.errors.UNAVAILABLE, _REPORT + sentence)
     except tf.errors.OpError as error:
-        # The service has told everybody of an error already.
+        # The service has reported an error to everybody already.
         LOGGER.debug("Not reported: %s", error)
 
 
 def _message(text: str) -> str:
     """The line of an error that says what happened; errors of graphs say first where it did."""
     lines = [line.strip() for line in text.splitlines()]
-    told = [line for line in lines if line and not _NO_MESSAGE.match(line)]
-    return told[0][:_LONGEST_MESSAGE] if told else ""
+    said = [line for line in lines if line and not _NO_MESSAGE.match(line)]
+    return said[0][:_LONGEST_MESSAGE] if said else ""

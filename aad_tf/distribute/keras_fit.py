@@ -1,6 +1,6 @@
 """What Keras 3 lacks for `fit` under MultiWorkerMirroredStrategy, as a mixin.
 
-Upstream: https://github.com/keras-team/keras/issues/20585. Two places of Keras's TensorFlow
+Upstream: https://github.com/keras-team/keras/issues/20585. Two methods of Keras's TensorFlow
 trainer fail there: the symbolic build reduces a batch that lies on several workers to one tensor,
 and logs, which are scalars, are reduced along an axis they do not have. A test of
 tests/distribute fails as soon as a Keras without either fault is installed. The same all-reduce

@@ -1,4 +1,4 @@
-"""InceptionV3's blocks at a size for small pictures: an 8x8 attention grid on 64x64 pixels."""
+"""InceptionV3's blocks at a size for small images: an 8x8 attention grid on 64x64 pixels."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def inception_small(
         >>> inception_small((64, 64, 3), 40).count_params()
         1284752
 
-    The network of the analysis of [AAD Sec. 2] on small pictures.
+    The network of the analysis of [AAD Sec. 2] on small images.
     """
     shape = check_image_shape("inception_small", input_shape, _SMALLEST_IMAGE, _SIZE_REASON)
     units = check_num_classes("inception_small", num_classes)

@@ -32,7 +32,7 @@ def kept_handler() -> Iterator[None]:
         (ConnectionResetError(errno.ECONNRESET, "a hiccup"), 1),
         (AbsentWorkerError("worker 1 did not come"), 75),
         (PreemptedError("saved"), 143),
-        (TerminatedError("told to end"), 143),
+        (TerminatedError("asked to end"), 143),
         (KeyboardInterrupt(), 130),
     ],
     ids=lambda value: type(value).__name__,
@@ -44,8 +44,8 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         running.run(action)
     assert ended.value.code == code
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "Traceback" not in printed
 
 
 def test_success_and_bugs_are_passed_on() -> None:

@@ -17,14 +17,14 @@ CopyWriter = Callable[..., Path]
 
 
 def small_image(index: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """A flat image whose gray level tells its place in the stored order."""
+    """A flat image whose gray level tells its index in the stored order."""
     return np.full(shape, index % 256, np.uint8)
 
 
 def write(
     root: Path, name: str, train: int, test: int, shape=(28, 28, 1), encoding="png", version="3.0.1"
 ) -> Path:
-    """Writes flat gray images, labelled by their place modulo 10, as TFDS would."""
+    """Writes flat gray images, labelled by their index modulo 10, as TFDS would."""
     directory = root / name / version
     directory.mkdir(parents=True)
     image = tfds.features.Image(shape=shape, encoding_format=encoding)
@@ -63,7 +63,7 @@ def small_copy(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def writable_copy(small_copy, tmp_path) -> Path:
-    """The same in a directory of its own, for tests that damage it."""
+    """The same in a separate directory, for tests that damage it."""
     shutil.copytree(small_copy, tmp_path / "copy")
     return tmp_path / "copy"
 

@@ -100,7 +100,7 @@ def test_epochs_and_seeds_give_different_orders():
     other = np.concatenate([y for _, y in take(stream(seed=8), STEPS)])
     stored = np.array([y for _, y in take(data.load("digits", "train"), 1297)])
     for one, another in itertools.combinations((first, second, other, stored), 2):
-        # Two unrelated orders agree in one place of ten.
+        # Two unrelated orders agree at one index in ten.
         assert np.mean(one == another) < 0.2
 
 

@@ -20,7 +20,7 @@ def digits(count, limit, **options):
 
 
 def rows(batches):
-    """All images of some batches, sorted, one a row."""
+    """All images of some batches, sorted, a row per image."""
     images = np.concatenate([images for images, _ in batches])
     return np.unique(images.reshape(len(images), -1), axis=0)
 

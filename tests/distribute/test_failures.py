@@ -115,7 +115,7 @@ def test_other_errors_go_on_as_they_are() -> None:
         raise OSError("of all")
 
 
-def test_an_error_about_another_worker_is_told_with_what_to_do() -> None:
+def test_an_error_about_another_worker_says_what_to_do() -> None:
     with pytest.raises(WorkerLostError) as raised, lost_workers_named(CLUSTER, 10.0):
         raise error_of(REPORTED)
     assert str(raised.value) == (

@@ -52,12 +52,12 @@ def test_seeds_go_on_alike_on_all_replicas(
     assert (expected["state_after"] != expected["state_before"]).any()
 
 
-def test_all_workers_stop_behind_the_step_in_which_one_asked(two_workers: Results) -> None:
+def test_all_workers_stop_after_the_step_in_which_one_asked(two_workers: Results) -> None:
     for found in two_workers("stopping"):
         np.testing.assert_array_equal(found["stopped_at"], [2])
 
 
-def test_one_process_stops_behind_the_step_in_which_it_asked(
+def test_one_process_stops_after_the_step_in_which_it_asked(
     alone: Callable[[str], Arrays],
 ) -> None:
     np.testing.assert_array_equal(alone("stopping")["stopped_at"], [2])
@@ -82,11 +82,11 @@ def test_a_signal_in_validation_ends_it_and_nothing_is_lost(
 def test_workers_that_see_different_files_say_so(
     two_workers: Results, alone: Callable[[str], Arrays]
 ) -> None:
-    places = ("epoch 1, step 1", "epoch 1, step 0")
-    for found, place in zip(two_workers("disagreement"), places, strict=True):
+    positions = ("epoch 1, step 1", "epoch 1, step 0")
+    for found, position in zip(two_workers("disagreement"), positions, strict=True):
         checkpoint, copy = found["said"]
         assert checkpoint.startswith("CheckpointError: Workers read different checkpoints")
-        assert place in checkpoint
+        assert position in checkpoint
         assert copy.startswith("ValueError: Workers see different data")
         assert str(found["copy"]) in copy
     assert list(alone("disagreement")["said"]) == ["(0, 1)", "False"]
@@ -152,7 +152,7 @@ def test_workers_are_connected_without_a_change_of_their_environment(
         assert (cluster_directory / f"environment.{index}.txt").read_text() == ""
 
 
-def test_a_model_of_ones_own_needs_the_mixin_alone(cluster_directory: Path) -> None:
+def test_a_users_model_needs_the_mixin_alone(cluster_directory: Path) -> None:
     for index in range(2):
         assert (cluster_directory / f"Repaired.{index}.txt").read_text() == ""
 

@@ -128,7 +128,7 @@ def test_callbacks_see_the_same_and_one_process_writes(
     expected = alone("callbacks")
     first, second = two_workers("callbacks")
     assert {"val_robust_accuracy", "val_attention_iou"} <= set(expected)
-    for name in set(expected) - {"pictures"}:
+    for name in set(expected) - {"figures"}:
         np.testing.assert_array_equal(first[name], second[name])
         np.testing.assert_allclose(first[name], expected[name], rtol=1e-4)
-    assert [int(found["pictures"]) for found in (first, second)] == [1, 0]
+    assert [int(found["figures"]) for found in (first, second)] == [1, 0]

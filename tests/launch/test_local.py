@@ -23,7 +23,7 @@ CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 processes = pytest.mark.distributed
 
-# The launcher, in a process of its own: each worker runs the source at its index.
+# The launcher, in a separate process: each worker runs the source at its index.
 LAUNCHER = """
 import json, os, sys
 from train.launch import local

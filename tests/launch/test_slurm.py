@@ -1,4 +1,4 @@
-"""The Slurm batch script, with programs in Slurm's place that start real worker processes."""
+"""The Slurm batch script, with programs instead of Slurm's that start real worker processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs setsid"),
 ]
 SCRIPT = ROOT / "train" / "launch" / "slurm.sh"
-# As srun: a process group a task, and the highest exit code of all.
+# As srun: a process group per task, and the highest exit code of all.
 SRUN = """#!/usr/bin/env bash
 printf '%s\\n' "$@" > srun
 highest=0
@@ -89,7 +89,7 @@ def recorded(folder: Path, name: str) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_one_worker_a_node_gets_the_flags(folder: Path) -> None:
+def test_one_worker_per_node_gets_the_flags(folder: Path) -> None:
     settings = {"CONFIG": "c.py:p", "MODEL_DIR": "shared/run", "DATA_DIR": "shared/data"}
     code, _, errors = end_of(submit(folder, "--config.name=a b", **settings))
     assert code == 0, errors

@@ -24,7 +24,7 @@ def test_steps_per_execution_must_divide_the_epoch(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_mixed_precision_trains_and_is_judged_in_float32(tmp_path: Path) -> None:
+def test_mixed_precision_trains_and_is_evaluated_in_float32(tmp_path: Path) -> None:
     model = train(dataclasses.replace(CONFIG, precision="mixed_bfloat16", epochs=1), tmp_path)
     assert model.network.get_layer("conv1").compute_dtype == "bfloat16"
     classifier, _ = load_classifier(tmp_path)

@@ -50,8 +50,8 @@ def test_sources_are_loaded_again_by_a_resumed_run_and_left_alone(
 
 
 def test_a_missing_source_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ModelDirectoryError, match="No model directory at .*absent"):
-        train(ensemble_config(tmp_path / "absent"), tmp_path / "run")
+    with pytest.raises(ModelDirectoryError, match="No model directory at .*missing"):
+        train(ensemble_config(tmp_path / "missing"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

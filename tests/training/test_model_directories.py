@@ -81,7 +81,7 @@ def test_a_foreign_directory_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 def test_loading_says_what_is_wrong_with_a_directory(uninterrupted: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelDirectoryError, match="No model directory at"):
-        load_classifier(tmp_path / "absent")
+        load_classifier(tmp_path / "missing")
     (tmp_path / "config.json").write_text('{"dataset": "dig')
     with pytest.raises(ModelDirectoryError, match="cut short"):
         load_classifier(tmp_path)

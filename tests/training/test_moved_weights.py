@@ -1,4 +1,4 @@
-"""Where training started from may be moved once the run has weights of its own."""
+"""Where training started from may be moved once the run has a checkpoint."""
 
 from __future__ import annotations
 

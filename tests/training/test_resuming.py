@@ -1,4 +1,4 @@
-"""A run that was killed or told to stop ends as if it had not been; a finished one stays."""
+"""A run that was killed or asked to stop ends as if it had not been; a finished one stays."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def terminable() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_signal_behind_the_last_epoch_is_heeded_before_the_export(
+def test_a_signal_after_the_last_epoch_comes_before_the_export(
     uninterrupted: Path, tmp_path: Path, terminable: None
 ) -> None:
     with pytest.raises(TerminatedError):
@@ -205,7 +205,7 @@ def test_a_finished_run_needs_no_checkpoints(uninterrupted: Path, tmp_path: Path
         np.testing.assert_array_equal(loaded, expected)
 
 
-def test_a_worker_started_behind_the_end_waits_for_nobody(
+def test_a_worker_started_after_the_end_waits_for_nobody(
     uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TF_CONFIG", "no cluster is looked for")

@@ -65,13 +65,13 @@ fi
 # codes, so that worker ends with a code higher still, by the shell around it. Slurm may give its
 # signals to that shell alone, which hands them on.
 # shellcheck disable=SC2016 # expanded by the shell that each worker runs in
-worker='mistake=$1 mark=$2 told=0 child=; shift 2
-        trap "told=\$((told + 1)); kill -TERM \$child 2>/dev/null" TERM
+worker='mistake=$1 mark=$2 signals=0 child=; shift 2
+        trap "signals=\$((signals + 1)); kill -TERM \$child 2>/dev/null" TERM
         "$@" & child=$!
         while true; do
-            before=$told
+            before=$signals
             wait "$child"; code=$?
-            ((before == told)) && break
+            ((before == signals)) && break
         done
         [[ $code == "$mistake" ]] && exit "$mark"; exit "$code"'
 
@@ -81,7 +81,7 @@ stopped=0
 # shellcheck disable=SC2329 # called by the trap
 hand_on() {
     stopped=$((stopped + 1))
-    scancel --signal=TERM "$SLURM_JOB_ID" || say "the workers had been told to end already."
+    scancel --signal=TERM "$SLURM_JOB_ID" || say "the workers had been asked to end already."
 }
 trap hand_on TERM
 
@@ -118,7 +118,7 @@ elif ((code == MISTAKE_MARK)); then
 elif ((stopped)); then
     say "stopped; the same sbatch resumes."
 elif ((code == SAVED)); then
-    requeue "the workers were told to end and have saved"
+    requeue "the workers were asked to end and have saved"
 elif ((${SLURM_RESTART_COUNT:-0} < MAX_RESTARTS)); then
     requeue "a worker ended with code $code"
 else

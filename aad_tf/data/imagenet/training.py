@@ -6,7 +6,7 @@ boxes and without. Nothing but a buffer of undecoded files is kept in memory.
 
 Order. The stored order is cut into one contiguous part for each replica, which moves on to the
 next replica from epoch to epoch, so that in as many epochs as there are replicas each sees nearly
-every example. A replica opens the files of its own part alone, in an order that depends on the
+every example. A replica opens the files of its part alone, in an order that depends on the
 seed and the epoch, reads some of them in turns, and mixes their records in a buffer before it
 decodes any. Which examples make up a batch therefore depends on the number of replicas, but not
 on which of them a worker feeds. A stream that starts within an epoch reads the records before it

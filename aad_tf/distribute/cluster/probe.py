@@ -1,6 +1,6 @@
 """Says which workers cannot be reached: `python probe.py SECONDS NAME ADDRESS [NAME ADDRESS ...]`.
 
-A program of its own that imports nothing of the package, started by a process that cannot say
+A separate program that imports nothing of the package, started by a process that cannot say
 anything itself while TensorFlow connects it.
 """
 

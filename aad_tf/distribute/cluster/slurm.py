@@ -21,7 +21,7 @@ def is_present(environment: Mapping[str, str]) -> bool:
 
 
 def find(environment: Mapping[str, str]) -> Cluster:
-    """The cluster of the job step: a worker a task, ports upwards from AAD_TF_SLURM_PORT (8888).
+    """The cluster of the job step: a worker per task, ports upwards from AAD_TF_SLURM_PORT (8888).
 
     GPUs are left as Slurm gives them out.
 
@@ -42,10 +42,10 @@ def find(environment: Mapping[str, str]) -> Cluster:
         given = ", ".join(f"{name}={environment[name]}" for name in _STEP)
         raise ClusterError(f"Slurm's variables make no cluster: {error} ({given}).") from error
     # The resolver sorts hosts as text, node10 before node9; Slurm counts tasks in its own order.
-    places = {host: place for place, host in enumerate(hosts)}
-    addresses = sorted(found, key=lambda address: places[address.rpartition(":")[0]])
+    order = {host: index for index, host in enumerate(hosts)}
+    addresses = sorted(found, key=lambda address: order[address.rpartition(":")[0]])
     cluster = Cluster(tuple(addresses), index, "the Slurm job step")
-    _check_place(cluster, hosts, port, environment)
+    _check_node(cluster, hosts, port, environment)
     _warn_of_shared_gpus(cluster, environment)
     return cluster
 
@@ -56,7 +56,7 @@ def _resolve(environment: Mapping[str, str], port: int) -> tuple[list[str], list
 
     num_tasks = int(environment["SLURM_STEP_NUM_TASKS"])
     with _in_process(environment):
-        # One imagined GPU a task: the resolver asks nvidia-smi otherwise, and cannot do without
+        # One imagined GPU per task: the resolver asks nvidia-smi otherwise, and cannot do without
         # GPUs. As it sets none of them (auto_set_gpu), the number means nothing.
         spec = resolver.SlurmClusterResolver(
             port_base=port, gpus_per_node=num_tasks, gpus_per_task=1, auto_set_gpu=False
@@ -87,7 +87,7 @@ def _port(environment: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _check_place(
+def _check_node(
     cluster: Cluster, hosts: list[str], port: int, environment: Mapping[str, str]
 ) -> None:
     """Raises ClusterError if this task does not run where its address says."""
@@ -109,7 +109,7 @@ def _warn_of_shared_gpus(cluster: Cluster, environment: Mapping[str, str]) -> No
     if tasks > 1 and len(devices) > 1 and "SLURM_GPUS_PER_TASK" not in environment:
         LOGGER.warning(
             "The %d workers on %s all see the GPUs %s. Give each its own with srun "
-            "--gpus-per-task, or start one worker a node with all GPUs.",
+            "--gpus-per-task, or start one worker per node with all GPUs.",
             tasks,
             host,
             ",".join(devices),

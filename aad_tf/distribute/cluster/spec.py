@@ -48,7 +48,7 @@ class Cluster:
         if repeated:
             raise ClusterError(
                 f"{self.source} lists {', '.join(repeated)} more than once. Every worker needs "
-                f"an address of its own; workers on one machine need different ports."
+                f"a different address; workers on one machine need different ports."
             )
         if not 0 <= self.index < self.size:
             raise ClusterError(

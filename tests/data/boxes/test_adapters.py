@@ -58,7 +58,7 @@ def spec_of(examples):
     return data.from_tuples(tuples(examples), 3).element_spec
 
 
-def test_boxes_may_have_classes_of_their_own():
+def test_boxes_may_have_other_classes_than_the_image():
     examples = [(IMAGE / 255, 5, [[0, 0, 1, 0.5], [0, 0.5, 1, 1]], [5, 2])]
     dataset = tuples(examples, tf.float64, own_labels=True)
     (batch,) = data.from_tuples(dataset, 1)
@@ -81,7 +81,7 @@ def test_images_of_any_size_are_resized_after_the_conversion():
 
 
 def test_part_of_a_stream_of_tuples():
-    examples = [(np.full_like(IMAGE, place), 0, NO_BOXES) for place in range(9)]
+    examples = [(np.full_like(IMAGE, index), 0, NO_BOXES) for index in range(9)]
     part = data.from_tuples(tuples(examples), 2, start=3, stop=6)
     rest = data.from_tuples(tuples(examples), 4, start=7)
     for batches, expected in ((part, [3, 4, 5]), (rest, [7, 8])):

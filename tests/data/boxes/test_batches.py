@@ -16,12 +16,12 @@ from aad_tf import data
 TRAIN, KEPT = 3005, 3000
 
 
-def box_of(place):
-    return np.array([0.125, 0.25, 0.5 + (place % 4) / 8, 1.0], np.float32)
+def box_of(index):
+    return np.array([0.125, 0.25, 0.5 + (index % 4) / 8, 1.0], np.float32)
 
 
 def write_boxes(root, train=TRAIN, undecodable=()) -> Path:
-    """A tiny_imagenet_boxes of flat 8x8 images by their places, 4 of them for testing."""
+    """A tiny_imagenet_boxes of flat 8x8 images by their indices, 4 of them for testing."""
     directory = root / "tiny_imagenet_boxes" / "1.0.0"
     directory.mkdir(parents=True)
     identity = tfds.core.dataset_info.DatasetIdentity(
@@ -40,17 +40,17 @@ def write_boxes(root, train=TRAIN, undecodable=()) -> Path:
     info = tfds.core.DatasetInfo(builder=identity, features=features)
     writer = tfds.core.SequentialWriter(info, max_examples_per_shard=100_000)
     writer.initialize_splits(["train", "validation"])
-    examples = [stored_example(place, place in undecodable) for place in range(train)]
+    examples = [stored_example(index, index in undecodable) for index in range(train)]
     writer.add_examples({"train": examples})
-    writer.add_examples({"validation": [stored_example(place) for place in range(4)]})
+    writer.add_examples({"validation": [stored_example(index) for index in range(4)]})
     writer.close_all()
     return root
 
 
-def stored_example(place, undecodable=False):
-    image = io.BytesIO(b"no image") if undecodable else np.full((8, 8, 3), place % 256, np.uint8)
-    box = tfds.features.BBox(*box_of(place).tolist())
-    return {"image": image, "label": place % 3, "objects": [{"bbox": box}]}
+def stored_example(index, undecodable=False):
+    image = io.BytesIO(b"no image") if undecodable else np.full((8, 8, 3), index % 256, np.uint8)
+    box = tfds.features.BBox(*box_of(index).tolist())
+    return {"image": image, "label": index % 3, "objects": [{"bbox": box}]}
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def small_boxes(tmp_path_factory) -> Path:
     return write_boxes(tmp_path_factory.mktemp("boxes"))
 
 
-def places(batches):
-    """Gray levels of a stream's images, one a number."""
+def indices_of(batches):
+    """Gray levels of a stream's images, a number per image."""
     images = [batch["image"][:, 0, 0, 0] for batch in batches.as_numpy_iterator()]
     return np.rint(np.concatenate(images) * 255).astype(int).tolist() if images else []
 
@@ -82,13 +82,13 @@ def test_examples_boxes_and_labels(small_boxes, split, first, count):
         batch["image"][:, 3, 3, 1], np.float32(expected) / np.float32(255)
     )
     np.testing.assert_array_equal(batch["label"], expected % 3)
-    np.testing.assert_array_equal(batch["boxes"][:, 0], [box_of(place) for place in expected])
+    np.testing.assert_array_equal(batch["boxes"][:, 0], [box_of(index) for index in expected])
     np.testing.assert_array_equal(batch["box_labels"], expected[:, None] % 3)
 
 
 def test_validation_is_the_end_of_the_stored_training_split(small_boxes):
-    assert places(stream(small_boxes, stop=3)) == [5, 6, 7]
-    assert places(stream(small_boxes, start=2998)) == [3003 % 256, 3004 % 256]
+    assert indices_of(stream(small_boxes, stop=3)) == [5, 6, 7]
+    assert indices_of(stream(small_boxes, start=2998)) == [3003 % 256, 3004 % 256]
     info = data.boxed_info("tiny_imagenet_boxes", small_boxes)
     assert info.num_examples == {"train": 5, "validation": KEPT, "test": 4}
     assert info == data.info("tiny_imagenet_boxes", small_boxes)
@@ -100,13 +100,15 @@ def test_validation_is_the_end_of_the_stored_training_split(small_boxes):
 )
 def test_any_part_of_a_split(small_boxes, start, stop, expected):
     part = stream(small_boxes, "test", batch_size=3, start=start, stop=stop)
-    assert places(part) == list(expected)
+    assert indices_of(part) == list(expected)
     assert part.element_spec["boxes"] == tf.TensorSpec((None, None, 4), tf.float32)
 
 
 def test_shards_side_by_side_are_the_whole(small_boxes):
     shards = [stream(small_boxes, start=first, stop=first + 7) for first in range(0, 21, 7)]
-    assert sum((places(shard) for shard in shards), []) == places(stream(small_boxes, stop=21))
+    assert sum((indices_of(shard) for shard in shards), []) == indices_of(
+        stream(small_boxes, stop=21)
+    )
 
 
 def test_last_short_batch_is_kept(small_boxes):
@@ -116,15 +118,15 @@ def test_last_short_batch_is_kept(small_boxes):
 
 def test_what_lies_before_the_start_is_not_decoded(tmp_path):
     directory = write_boxes(tmp_path, undecodable=(0, 1))
-    assert places(stream(directory, "train", start=2)) == [2, 3, 4]
+    assert indices_of(stream(directory, "train", start=2)) == [2, 3, 4]
     with pytest.raises(tf.errors.InvalidArgumentError):
-        places(stream(directory, "train", start=1))
+        indices_of(stream(directory, "train", start=1))
 
 
 def test_resizing_keeps_fractions(small_boxes):
     (batch,) = stream(small_boxes, "test", image_size=(16, 12))
     assert batch["image"].shape == (4, 16, 12, 3)
-    np.testing.assert_array_equal(batch["boxes"][:, 0], [box_of(place) for place in range(4)])
+    np.testing.assert_array_equal(batch["boxes"][:, 0], [box_of(index) for index in range(4)])
     info = data.boxed_info("tiny_imagenet_boxes", small_boxes, image_size=(16, 12))
     assert info.image_shape == (16, 12, 3)
     assert data.boxed_info("digits", image_size=14).image_shape == (14, 14, 1)

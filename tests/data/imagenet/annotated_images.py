@@ -23,7 +23,7 @@ OBJECT = """\t<object>
 \t\t</bndbox>
 \t</object>
 """
-# Place in the split: label, (height, width) stored, objects (class, xmin, ymin, xmax, ymax).
+# Index in the split: label, (height, width) stored, objects (class, xmin, ymin, xmax, ymax).
 IMAGES = {
     1: (1, (375, 500), [(1, 111, 108, 441, 193)]),
     2: (2, (333, 500), [(2, 250, 100, 500, 333), (2, 40, 60, 240, 300)]),
@@ -35,20 +35,20 @@ IMAGES = {
 }
 
 
-def stem(place):
-    return f"ILSVRC2012_val_{place:08d}"
+def stem(index):
+    return f"ILSVRC2012_val_{index:08d}"
 
 
-def drawn(place):
+def drawn(index):
     """Black, and white within the boxes."""
-    _, size, objects = IMAGES[place]
+    _, size, objects = IMAGES[index]
     image = np.zeros((*size, 3), np.uint8)
     for _, xmin, ymin, xmax, ymax in objects or []:
         image[ymin:ymax, xmin:xmax] = 255
     return image
 
 
-def xml(place, size, objects, names=WNIDS):
+def xml(index, size, objects, names=WNIDS):
     parts = [
         OBJECT.format(
             name=names[label], xmin=corners[0], ymin=corners[1], xmax=corners[2], ymax=corners[3]
@@ -57,7 +57,7 @@ def xml(place, size, objects, names=WNIDS):
     ]
     height, width = size
     return (
-        f"<annotation>\n\t<folder>val</folder>\n\t<filename>{stem(place)}</filename>\n"
+        f"<annotation>\n\t<folder>val</folder>\n\t<filename>{stem(index)}</filename>\n"
         "\t<source>\n\t\t<database>ILSVRC_2012</database>\n\t</source>\n"
         f"\t<size>\n\t\t<width>{width}</width>\n\t\t<height>{height}</height>\n"
         "\t\t<depth>3</depth>\n\t</size>\n\t<segmented>0</segmented>\n"
@@ -67,8 +67,8 @@ def xml(place, size, objects, names=WNIDS):
 
 def official():
     return {
-        f"val/{stem(place)}.xml": xml(place, size, objects)
-        for place, (_, size, objects) in IMAGES.items()
+        f"val/{stem(index)}.xml": xml(index, size, objects)
+        for index, (_, size, objects) in IMAGES.items()
         if objects is not None
     }
 
@@ -89,7 +89,7 @@ def pack(path, files):
 def write_images(root, names=WNIDS):
     """Writes the images as a validation split alone."""
     images = [
-        (jpeg(drawn(place)), label, f"{stem(place)}.JPEG")
-        for place, (label, _, _) in IMAGES.items()
+        (jpeg(drawn(index)), label, f"{stem(index)}.JPEG")
+        for index, (label, _, _) in IMAGES.items()
     ]
     return write_imagenet(root, {"validation": images}, names)

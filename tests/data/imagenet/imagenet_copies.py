@@ -50,21 +50,21 @@ def write_imagenet(
     return root
 
 
-def gradient(place: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """A smooth coloured image that differs from place to place."""
+def gradient(index: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
+    """A smooth coloured image that differs from index to index."""
     rows, columns = np.meshgrid(*(np.linspace(0, 1, side) for side in size), indexing="ij")
-    tint = 0.2 + 0.6 * ((place * 0.37) % 1)
+    tint = 0.2 + 0.6 * ((index * 0.37) % 1)
     channels = [rows, columns, np.full(size, tint)]
     return (np.stack(channels, -1) * 255).astype(np.uint8)
 
 
 def write_numbered(root: Path, train: int, test: int, in_a_file: int = 3) -> Path:
-    """Writes a copy in which every image is of a class of its own: its place in its split."""
+    """Writes a copy in which each image's class is its index in its split."""
     names = [f"n{number:08d}" for number in range(max(train, test))]
     images = {
         split: [
-            (jpeg(gradient(place, (48 + place % 5, 64 - place % 3))), place, f"{place}.JPEG")
-            for place in range(count)
+            (jpeg(gradient(index, (48 + index % 5, 64 - index % 3))), index, f"{index}.JPEG")
+            for index in range(count)
         ]
         for split, count in (("train", train), ("validation", test))
     }

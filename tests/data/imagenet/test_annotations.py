@@ -51,7 +51,7 @@ def test_wrong_files_are_named(tmp_path, content, message):
 
 def test_index_of_an_archive(archive):
     index = read_boxes(archive, WNIDS)
-    assert index.stems == tuple(stem(place) for place in (1, 2, 3, 4))
+    assert index.stems == tuple(stem(number) for number in (1, 2, 3, 4))
     assert index.starts.tolist() == [0, 1, 3, 5, 6]
     assert index.labels.tolist() == [1, 2, 2, 0, 3, 1]
     assert index.sizes.tolist() == [[375, 500], [333, 500], [500, 375], [375, 500]]

@@ -49,12 +49,12 @@ def test_batches(images, archive):
 
 def test_boxes_lie_on_their_objects(images, archive):
     (batch,) = stream(images, archive)
-    for place in (0, 1, 2):
-        one = slice(place, place + 1)
+    for index in (0, 1, 2):
+        one = slice(index, index + 1)
         found = data.object_masks(
             batch["boxes"][one], batch["box_labels"][one], batch["label"][one], 299
         )[0]
-        white = batch["image"][place, :, :, 0].numpy() > 0.5
+        white = batch["image"][index, :, :, 0].numpy() > 0.5
         # JPEG and interpolation blur an edge by about a pixel.
         assert np.mean(found != white) < 0.005
         assert found.any()

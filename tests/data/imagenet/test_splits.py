@@ -60,12 +60,12 @@ def evaluated(numbered_imagenet, split, **options):
 
 
 def test_splits_in_stored_order(numbered_imagenet):
-    for split, places in (
+    for split, indices in (
         ("train", range(TRAIN)),
         ("validation", range(TRAIN, TRAIN + VALIDATION)),
         ("test", range(TEST)),
     ):
-        assert labels_of(evaluated(numbered_imagenet, split)) == list(places)
+        assert labels_of(evaluated(numbered_imagenet, split)) == list(indices)
     assert [len(labels) for _, labels in evaluated(numbered_imagenet, "test")] == [4, 3]
     assert labels_of(evaluated(numbered_imagenet, "test", limit=5)) == list(range(5))
 
@@ -142,12 +142,12 @@ def test_starts_count_within_the_split(numbered_imagenet):
 
 
 def test_what_lies_before_the_start_is_not_decoded(tmp_path):
-    images = [(jpeg(gradient(place)), place, f"{place}.JPEG") for place in range(12)]
+    images = [(jpeg(gradient(index)), index, f"{index}.JPEG") for index in range(12)]
     broken = [(images[1][0][:40], 1, "1.JPEG")]
-    names = [f"n{place:08d}" for place in range(12)]
+    names = [f"n{index:08d}" for index in range(12)]
     stored = {"train": images, "validation": images[:1] + broken + images[2:]}
     root = write_imagenet(tmp_path, stored, names)
-    # Place 2 is in the file of the broken image, place 4 in the one after it.
+    # Index 2 is in the file of the broken image, index 4 in the one after it.
     for start in (4, 2):
         later = evaluated(root, "test", start=start, limit=9)
         assert labels_of(later) == list(range(start, 9))
@@ -166,10 +166,10 @@ def test_evaluation_is_shared(numbered_imagenet, split, total):
         [np.concatenate(one) for one in zip(*elements, strict=True)]
         for elements in zip(*parts, strict=True)
     ]
-    for place in (0, 1):
+    for index in (0, 1):
         np.testing.assert_array_equal(
-            np.concatenate([element[place] for element in joined]),
-            np.concatenate([element[place] for element in whole]),
+            np.concatenate([element[index] for element in joined]),
+            np.concatenate([element[index] for element in whole]),
         )
     both = evaluated(numbered_imagenet, split, replica_slice=ReplicaSlice(0, 2, total))
     for found, expected in ((both[::2], parts[0]), (both[1::2], parts[1])):

@@ -132,7 +132,7 @@ def test_stream_resumes_anywhere(stream, epoch, step):
 def test_what_is_skipped_is_not_decoded(stream, numbered_imagenet, tmp_path):
     order = stream(5)
     broken = int(order[1][1][0])
-    images = [(jpeg(gradient(place)), place, f"{place}.JPEG") for place in range(36)]
+    images = [(jpeg(gradient(index)), index, f"{index}.JPEG") for index in range(36)]
     images[broken] = (images[broken][0][:40], broken, "broken.JPEG")
     root = write_imagenet(
         tmp_path,

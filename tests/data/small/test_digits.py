@@ -63,10 +63,10 @@ def test_splits_hold_every_digit_once():
 
 def test_first_test_image_equals_a_numpy_resize():
     image, label = next(iter(data.load("digits", "test")))
-    place = np.random.RandomState(0).permutation(1797)[1297 + 140]
+    index = np.random.RandomState(0).permutation(1797)[1297 + 140]
     original = load_digits()
-    assert int(label) == original.target[place]
-    expected = resize_matrix() @ (original.images[place] / 16) @ resize_matrix().T
+    assert int(label) == original.target[index]
+    expected = resize_matrix() @ (original.images[index] / 16) @ resize_matrix().T
     np.testing.assert_allclose(image[..., 0], expected, rtol=0, atol=1e-6)
 
 

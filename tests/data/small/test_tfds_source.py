@@ -25,14 +25,14 @@ def test_validation_is_the_last_5000_of_the_stored_training_split(small_copy):
         "validation": 5000,
         "test": 7,
     }
-    # Every stored image has its place modulo 256 as gray level.
+    # Every stored image has its index modulo 256 as gray level.
     for split, first, count in (("train", 0, 12), ("validation", 12, 5000), ("test", 0, 7)):
         images, labels = next(iter(data.evaluation_batches("mnist", split, 9999, small_copy)))
-        places = np.arange(first, first + count)
-        expected = (places % 256).astype("float32")[:, None, None, None] / np.float32(255)
+        indices = np.arange(first, first + count)
+        expected = (indices % 256).astype("float32")[:, None, None, None] / np.float32(255)
         assert images.shape == (count, 28, 28, 1)
         np.testing.assert_array_equal(images, np.broadcast_to(expected, images.shape))
-        np.testing.assert_array_equal(labels, places % 10)
+        np.testing.assert_array_equal(labels, indices % 10)
 
 
 def test_info_of_a_png_copy(small_copy):

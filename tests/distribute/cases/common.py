@@ -23,11 +23,11 @@ def examples(dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
 
 
 def bounds(fed: ReplicaSlice) -> np.ndarray:
-    """First and last place of the slices of the replicas of a share, batch after batch."""
+    """Bounds of the slices of the replicas fed, batch after batch."""
     found = []
     for start in range(0, EXAMPLES, BATCH):
-        places = np.arange(start, min(start + BATCH, EXAMPLES))
-        slices = np.array_split(places, fed.total)[fed.first : fed.first + fed.count]
+        indices = np.arange(start, min(start + BATCH, EXAMPLES))
+        slices = np.array_split(indices, fed.total)[fed.first : fed.first + fed.count]
         found += [(part[0], part[-1] + 1) for part in slices]
     return np.array(found)
 

@@ -36,7 +36,7 @@ def aad_float64(strategy: tf.distribute.Strategy) -> Arrays:
 
 
 def batch_normalization(strategy: tf.distribute.Strategy) -> Arrays:
-    """AAD with batch statistics, which each replica takes of its own part."""
+    """AAD with batch statistics, which each replica takes of its part."""
     with strategy.scope():
         model = AADModel(batch_norm_network(), attack=step_ll(0.1, num_steps=2))
         model.compile(keras.optimizers.SGD(0.01))

@@ -61,7 +61,7 @@ def keras_habits(strategy: tf.distribute.Strategy) -> Arrays:
 
 
 def callbacks(strategy: tf.distribute.Strategy) -> Arrays:
-    """What looks at the network between epochs, and a picture that one process writes."""
+    """What looks at the network between epochs, and a figure that one process writes."""
     with strategy.scope():
         model = StandardModel(small_network())
         model.compile("sgd")
@@ -74,9 +74,9 @@ def callbacks(strategy: tf.distribute.Strategy) -> Arrays:
         ]
         data = distributed(strategy, lambda fed: dataset(fed).repeat(), endless=True)
         history = model.fit(data, epochs=1, steps_per_epoch=2, callbacks=watching, verbose=0)
-        pictures = len(os.listdir(directory))
+        figures = len(os.listdir(directory))
     values = {name: np.array(found) for name, found in history.history.items()}
-    return {**values, "pictures": np.array(pictures)}
+    return {**values, "figures": np.array(figures)}
 
 
 def stopping(strategy: tf.distribute.Strategy) -> Arrays:

@@ -27,14 +27,14 @@ def test_tf_config_with_workers() -> None:
     ("kind", "index", "expected"), [("chief", 0, 0), ("worker", 0, 1), ("worker", "1", 2)]
 )
 def test_the_chief_of_tf_config_is_worker_0(kind: str, index: Any, expected: int) -> None:
-    jobs = {"worker": TWO, "chief": ["boss:1"], "ps": []}
+    jobs = {"worker": TWO, "chief": ["chief:1"], "ps": []}
     cluster = find_cluster(tf_config(jobs, kind, index))
-    assert cluster.addresses == ("boss:1", *TWO)
+    assert cluster.addresses == ("chief:1", *TWO)
     assert cluster.index == expected
 
 
 def test_tf_config_is_written_as_it_is_read() -> None:
-    cluster = Cluster(("boss:1", *TWO), 2, "TF_CONFIG")
+    cluster = Cluster(("chief:1", *TWO), 2, "TF_CONFIG")
     assert find_cluster({"TF_CONFIG": cluster.tf_config()}) == cluster
     assert json.loads(cluster.tf_config())["task"] == {"type": "worker", "index": 2}
 

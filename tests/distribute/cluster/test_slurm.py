@@ -22,13 +22,13 @@ def step(nodes: str, tasks: str, num_tasks: int, index: int, **others: str) -> d
     }
 
 
-def test_one_task_a_node() -> None:
+def test_one_task_per_node() -> None:
     cluster = find_cluster(step("node[01-03]", "1(x3)", 3, 2))
     assert cluster.addresses == ("node01:8888", "node02:8888", "node03:8888")
     assert cluster.index == 2
 
 
-def test_several_tasks_a_node_have_ports_of_their_own() -> None:
+def test_several_tasks_per_node_have_different_ports() -> None:
     environment = step("m5,n[1-2]", "3,2(x2)", 7, 4, AAD_TF_SLURM_PORT="2222")
     cluster = find_cluster(environment)
     assert cluster.addresses == (
