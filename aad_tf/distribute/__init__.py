@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from aad_tf.distribute.cluster import (
-    AbsentWorkerError,
-    Cluster,
-    ClusterError,
-    find_cluster,
-    wait_for_workers,
-)
+from aad_tf.distribute.cluster import AbsentWorkerError, Cluster, ClusterError, wait_for_workers
 from aad_tf.distribute.connecting import LOST_AFTER, PACK_MEGABYTES
 from aad_tf.distribute.failures import WorkerLostError, lost_workers_named
 from aad_tf.distribute.inputs import distributed
 from aad_tf.distribute.keras_fit import MultiWorkerFit
+from aad_tf.distribute.launchers import find_cluster
 from aad_tf.distribute.replicas import (
     clip_global_gradients,
     is_multi_worker,

@@ -14,7 +14,8 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from aad_tf.distribute.cluster import Cluster, probe
+from aad_tf.distribute import probe
+from aad_tf.distribute.cluster import Cluster
 
 # Gradients of InceptionV3 travelled about a fifth faster between two workers in buckets of this
 # size than in one piece, and buckets can leave before the last gradient is known.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from aad_tf.distribute.cluster.probe import unreachable
+from aad_tf.distribute.probe import unreachable
 from tests.binaries.clusters import ROOT, SECONDS, Cluster, Worker
 from train.launch.local import worker_environments
 

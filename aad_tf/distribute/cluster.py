@@ -1,11 +1,35 @@
-"""What a cluster is: the addresses of its workers, and which of them this process is."""
+"""The workers of one training run: their addresses, which of them this process is, their start.
+
+`find_cluster` (`aad_tf.distribute.launchers`) reads what a launcher says about the workers
+(TF_CONFIG, a Kubernetes indexed Job, a Slurm job step) and `wait_for_workers` waits until all of
+them have started, before TensorFlow is asked to connect them: TensorFlow's own wait has no end for
+worker 0, and no Python runs meanwhile, neither a thread nor a signal handler. So workers first look
+at each other's ports, with nothing but TCP connections that carry no data; TensorFlow's server then
+takes over the same port. What workers exchange from then on, heartbeats included, goes through
+TensorFlow's servers, whose connections are not authenticated: keep their ports on a private
+network.
+
+Example:
+    >>> cluster = find_cluster()
+    >>> wait_for_workers(cluster, seconds=300)
+    >>> strategy = aad_tf.distribute.create_strategy("multi_worker", cluster)
+"""
 
 from __future__ import annotations
 
 import json
+import logging
+import socket
+import time
 from dataclasses import dataclass
 
+from aad_tf.distribute.probe import unreachable
+
+LOGGER = logging.getLogger(__name__)
 HIGHEST_PORT = 65535
+_PAUSE = 0.2
+_CONNECT_SECONDS = 2.0
+_PROGRESS_SECONDS = 30.0
 
 
 class ClusterError(ValueError):
@@ -101,3 +125,64 @@ def split_address(address: str, source: str) -> tuple[str, int]:
             f"[{host}]:{port}."
         )
     return (host[1:-1] if bracketed else host), int(port)
+
+
+def wait_for_workers(cluster: Cluster, seconds: float) -> None:
+    """Waits until each of the other workers has once accepted a connection at its address.
+
+    Args:
+        cluster: every worker calls this with the same list of addresses.
+        seconds: how long to wait.
+
+    Raises:
+        ClusterError: something else holds this worker's port.
+        AbsentWorkerError: workers did not start in time; the message names them.
+        ValueError: `seconds` is not positive.
+
+    Example:
+        >>> wait_for_workers(find_cluster(), seconds=300)
+    """
+    if not seconds > 0:
+        raise ValueError(f"seconds must be positive, got {seconds}.")
+    deadline = time.monotonic() + seconds
+    missing = [index for index in range(cluster.size) if index != cluster.index]
+    with _listening(cluster):
+        next_report = time.monotonic() + _PROGRESS_SECONDS
+        while missing:
+            left = max(_PAUSE, min(_CONNECT_SECONDS, deadline - time.monotonic()))
+            missing = [
+                missing[i] for i in unreachable([cluster.addresses[i] for i in missing], left)
+            ]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise AbsentWorkerError(
+                    f"{cluster.names(missing)} did not start within {seconds:g} seconds. Is it "
+                    f"running, is its address the same in the list of every worker "
+                    f"({cluster.source}), and are ports open between the machines? Start all "
+                    f"workers again to resume."
+                )
+            if time.monotonic() > next_report:
+                next_report += _PROGRESS_SECONDS
+                LOGGER.info("Waiting for %s to start.", cluster.names(missing))
+            time.sleep(_PAUSE)
+
+
+def _listening(cluster: Cluster) -> socket.socket:
+    """Lets the other workers see this one, at the port that TensorFlow will use."""
+    host, port = split_address(cluster.addresses[cluster.index], cluster.source)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # A port that an earlier run has just left can be used; one that is in use cannot.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("", port))
+        # Connections are never accepted here, so all of them must fit.
+        listener.listen(2 * cluster.size + 16)
+    except OSError as error:
+        listener.close()
+        raise ClusterError(
+            f"Port {port} of {cluster.name(cluster.index)} cannot be used: {error.strerror}. Is an "
+            f"earlier run still there? Otherwise give this worker another port."
+        ) from error
+    return listener

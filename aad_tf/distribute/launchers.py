@@ -1,20 +1,31 @@
-"""What launchers leave in a worker's environment about its cluster."""
+"""What launchers leave in the environment of a worker: TF_CONFIG, Kubernetes, Slurm."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from aad_tf.distribute.cluster import slurm
-from aad_tf.distribute.cluster.spec import Cluster, ClusterError
+from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver
+
+from aad_tf.distribute.cluster import Cluster, ClusterError
+
+LOGGER = logging.getLogger(__name__)
+SLURM_PORT = 8888
 
 _EXAMPLE = (
     '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, '
     '"task": {"type": "worker", "index": 0}}'
 )
 _KUBERNETES = ("JOB_COMPLETION_INDEX", "AAD_TF_WORKERS", "AAD_TF_HOSTS")
+_SLURM = (
+    "SLURM_PROCID",
+    "SLURM_STEP_NUM_TASKS",
+    "SLURM_STEP_NODELIST",
+    "SLURM_STEP_TASKS_PER_NODE",
+)
 
 
 def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
@@ -40,8 +51,8 @@ def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
         return _from_tf_config(environment["TF_CONFIG"])
     if any(name in environment for name in _KUBERNETES):
         return _from_kubernetes(environment)
-    if slurm.is_present(environment):
-        return slurm.find(environment)
+    if any(name in environment for name in (*_SLURM, "SLURM_JOB_ID")):
+        return _from_slurm(environment)
     raise ClusterError(
         "No cluster was found: looked for TF_CONFIG, a Kubernetes indexed Job "
         f"({', '.join(_KUBERNETES)}) and a Slurm job step (SLURM_PROCID, SLURM_STEP_NODELIST). On "
@@ -132,3 +143,68 @@ def _number(environment: Mapping[str, str], name: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ClusterError(f"{name} is {text!r}; expected a whole number.")
     return int(text)
+
+
+def _from_slurm(environment: Mapping[str, str]) -> Cluster:
+    """The cluster of a job step: a worker per task, ports upwards from AAD_TF_SLURM_PORT (8888).
+
+    GPUs are left as Slurm gives them out.
+    """
+    missing = [name for name in _SLURM if not environment.get(name)]
+    if missing:
+        raise ClusterError(
+            f"This is a Slurm job without {', '.join(missing)}: start the workers as tasks of a "
+            f"job step, with srun, rather than in the batch script itself."
+        )
+    environment = {"AAD_TF_SLURM_PORT": str(SLURM_PORT), **environment}
+    port, index, count = (_number(environment, name) for name in ("AAD_TF_SLURM_PORT", *_SLURM[:2]))
+    try:
+        hosts = slurm_cluster_resolver.expand_hostlist(environment["SLURM_STEP_NODELIST"])
+        tasks = slurm_cluster_resolver.expand_tasks_per_node(
+            environment["SLURM_STEP_TASKS_PER_NODE"]
+        )
+        if (len(hosts), count) != (len(tasks), sum(tasks)):
+            raise ValueError(
+                f"{count} tasks on {len(hosts)} nodes, of which {len(tasks)} have {sum(tasks)}"
+            )
+    except ValueError as error:
+        given = ", ".join(f"{name}={environment[name]}" for name in _SLURM)
+        raise ClusterError(f"Slurm's variables make no cluster: {error} ({given}).") from error
+    addresses = [
+        f"{host}:{port + task}"
+        for host, on_host in zip(hosts, tasks, strict=True)
+        for task in range(on_host)
+    ]
+    cluster = Cluster(tuple(addresses), index, "the Slurm job step")
+    _check_node(cluster, hosts, port, environment)
+    _warn_of_shared_gpus(cluster, environment)
+    return cluster
+
+
+def _check_node(
+    cluster: Cluster, hosts: list[str], port: int, environment: Mapping[str, str]
+) -> None:
+    """Raises ClusterError if this task does not run where its address says."""
+    node, task = environment.get("SLURM_NODEID", ""), environment.get("SLURM_LOCALID", "")
+    if not (node.isdigit() and task.isdigit() and int(node) < len(hosts)):
+        return
+    actual = f"{hosts[int(node)]}:{port + int(task)}"
+    if actual != cluster.addresses[cluster.index]:
+        raise ClusterError(
+            f"{cluster.name(cluster.index)} runs as task {task} of {hosts[int(node)]}: Slurm has "
+            f"not filled one node after the other. Use srun --distribution=block."
+        )
+
+
+def _warn_of_shared_gpus(cluster: Cluster, environment: Mapping[str, str]) -> None:
+    host = cluster.addresses[cluster.index].rpartition(":")[0]
+    tasks = sum(address.rpartition(":")[0] == host for address in cluster.addresses)
+    devices = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if tasks > 1 and len(devices) > 1 and "SLURM_GPUS_PER_TASK" not in environment:
+        LOGGER.warning(
+            "The %d workers on %s all see the GPUs %s. Give each its own with srun "
+            "--gpus-per-task, or start one worker per node with all GPUs.",
+            tasks,
+            host,
+            ",".join(devices),
+        )

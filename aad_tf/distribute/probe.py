@@ -14,15 +14,21 @@ SECONDS = 5.0
 """How long the program may take after its wait."""
 
 
-def unreachable(addresses: list[str], seconds: float = SECONDS / 2) -> list[int]:
-    """Indices of the addresses, `host:port`, where nobody accepts a connection."""
+def unreachable(addresses: list[str], seconds: float = 1.0) -> list[int]:
+    """Indices of the addresses, `host:port`, where nobody accepts a connection.
+
+    Args:
+        addresses: asked one after the other.
+        seconds: the longest wait for each.
+    """
     missing = []
-    deadline = time.monotonic() + seconds
     for index, address in enumerate(addresses):
         host, _, port = address.rpartition(":")
-        left = max(deadline - time.monotonic(), 0.05)
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=left).close()
+            with socket.create_connection((host.strip("[]"), int(port)), seconds) as connection:
+                # To a closed port of the same machine, a connection may by chance reach itself.
+                if connection.getsockname() == connection.getpeername():
+                    missing.append(index)
         except OSError:
             missing.append(index)
     return missing
@@ -31,7 +37,8 @@ def unreachable(addresses: list[str], seconds: float = SECONDS / 2) -> list[int]
 def main(seconds: float, names: list[str], addresses: list[str]) -> None:
     """Waits, then says who is missing."""
     time.sleep(seconds)
-    missing = ", ".join(names[index] for index in unreachable(addresses)) or "one of the others"
+    lost = unreachable(addresses, SECONDS / 2 / len(addresses))
+    missing = ", ".join(names[index] for index in lost) or "one of the others"
     print(
         f"error: {missing} was lost while the workers connected, which took longer than "
         f"{seconds:g} seconds. Start all workers again to resume.",

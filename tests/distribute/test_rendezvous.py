@@ -9,7 +9,7 @@ import time
 import pytest
 
 from aad_tf.distribute import AbsentWorkerError, Cluster, ClusterError, wait_for_workers
-from aad_tf.distribute.cluster.probe import unreachable
+from aad_tf.distribute.probe import unreachable
 from train.launch.local import free_ports
 
 
