@@ -2,8 +2,7 @@
 
 from aad_tf.configs.conversion import from_dict, to_dict
 from aad_tf.configs.defense import DEFENSES, DefenseConfig
-from aad_tf.configs.experiment import PRECISIONS, SCHEDULES, ExperimentConfig
-from aad_tf.configs.scaling import for_replicas
+from aad_tf.configs.experiment import PRECISIONS, SCHEDULES, ExperimentConfig, for_replicas
 
 __all__ = [
     "DEFENSES",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from aad_tf.attacks import parse_attack
 from aad_tf.losses import PRESETS as LOSS_PRESETS
 from aad_tf.losses import AADLosses
-from aad_tf.utils.checks import check_count, near_names
+from aad_tf.utils.checks import check_choice, check_count
 
 DEFENSES = ("none", "adversarial", "ensemble", "aad")
 
@@ -43,10 +42,7 @@ class DefenseConfig:
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in DEFENSES:
-            raise ValueError(
-                f"Unknown defense.kind {self.kind!r}." + near_names(self.kind, DEFENSES)
-            )
+        check_choice(self.kind, DEFENSES, "defense.kind")
         check_count(self.warmup_steps, "defense.warmup_steps", least=0)
         if self.update_per_round and self.kind != "aad":
             raise ValueError(
@@ -56,11 +52,11 @@ class DefenseConfig:
         if self.kind != "none":
             parse_attack(self.attack)
         _check_sources(self)
-        _check_loss_parts(self.loss_parts)
-        if self.losses not in LOSS_PRESETS:
-            raise ValueError(
-                f"Unknown defense.losses {self.losses!r}." + near_names(self.losses, LOSS_PRESETS)
-            )
+        for part in self.loss_parts:
+            parts = [field.name for field in dataclasses.fields(AADLosses)]
+            check_choice(part, parts, "part in defense.loss_parts")
+        AADLosses().replace(**self.loss_parts)
+        check_choice(self.losses, LOSS_PRESETS, "defense.losses")
 
 
 def _check_sources(defense: DefenseConfig) -> None:
@@ -73,13 +69,3 @@ def _check_sources(defense: DefenseConfig) -> None:
             f"defense.sources has no effect with defense.kind {defense.kind!r}; only 'ensemble' "
             f"attacks other networks."
         )
-
-
-def _check_loss_parts(parts: Mapping[str, Any]) -> None:
-    known = {part.name for part in dataclasses.fields(AADLosses)}
-    for name in parts:
-        if name not in known:
-            raise ValueError(
-                f"Unknown part {name!r} in defense.loss_parts." + near_names(name, known)
-            )
-    AADLosses().replace(**parts)

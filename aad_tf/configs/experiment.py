@@ -10,13 +10,14 @@ trained network in float32, in which it is attacked and evaluated.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 from aad_tf.attacks import parse_attack
 from aad_tf.configs.defense import DefenseConfig
 from aad_tf.data import AUGMENTATIONS
-from aad_tf.utils.checks import check_count, near_names
+from aad_tf.utils.checks import check_choice, check_count
 
 PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("constant", "cosine", "exponential")
@@ -115,9 +116,7 @@ class ExperimentConfig:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
         for name, known in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in known:
-                raise ValueError(f"Unknown {name} {value!r}." + near_names(value, known))
+            check_choice(getattr(self, name), known, name)
         _check_schedule(self)
         for attack in self.evaluation_attacks:
             parse_attack(attack)
@@ -133,3 +132,49 @@ def _check_schedule(config: ExperimentConfig) -> None:
         raise ValueError(
             f"warmup_epochs must be less than epochs ({config.epochs}), got {config.warmup_epochs}."
         )
+
+
+def for_replicas(config: ExperimentConfig, replicas: int) -> ExperimentConfig:
+    """The config with the batch size and learning rate that it has on so many replicas.
+
+    With `replica_batch_size` the global batch is that many examples on each replica, and the
+    learning rate is scaled by global batch / `batch_size` (Goyal et al. 2017). Without, the global
+    batch is `batch_size` and the learning rate stays, so the number of replicas changes nothing
+    but speed.
+
+    Args:
+        config: as asked for.
+        replicas: devices that train in step.
+
+    Returns:
+        The config with `batch_size` and `learning_rate` as they are trained with.
+
+    Raises:
+        ValueError: a global batch that does not divide among the replicas, or several steps per
+            execution, which Keras 3 runs on one device only.
+
+    Example:
+        >>> preset = ExperimentConfig(batch_size=1600, replica_batch_size=32, learning_rate=0.045)
+        >>> for_replicas(preset, 50).learning_rate, for_replicas(preset, 2).learning_rate
+        (0.045, 0.0018)
+    """
+    check_count(replicas, "replicas")
+    if replicas > 1 and config.steps_per_execution > 1:
+        raise ValueError(
+            f"Keras 3 cannot run steps_per_execution={config.steps_per_execution} on {replicas} "
+            f"replicas. Use --config.steps_per_execution=1."
+        )
+    if config.replica_batch_size:
+        batch_size = config.replica_batch_size * replicas
+        rate = config.learning_rate * batch_size / config.batch_size
+        return dataclasses.replace(
+            config, batch_size=batch_size, learning_rate=rate, replica_batch_size=0
+        )
+    if config.batch_size % replicas:
+        near = max(config.batch_size // replicas, 1)
+        raise ValueError(
+            f"batch_size {config.batch_size} does not divide among {replicas} replicas. Use "
+            f"--config.batch_size={near * replicas}, or --config.replica_batch_size={near} to "
+            f"scale the learning rate with the number of replicas."
+        )
+    return config

@@ -15,7 +15,7 @@ from aad_tf.distribute.connecting import (
     connected,
 )
 from aad_tf.distribute.replicas import is_multi_worker
-from aad_tf.utils.checks import near_names
+from aad_tf.utils.checks import check_choice
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
 
@@ -54,8 +54,7 @@ def create_strategy(
         >>> with create_strategy("mirrored").scope():
         ...     network = aad_tf.models.build("lenet", (28, 28, 1), 10)
     """
-    if name not in STRATEGIES:
-        raise ValueError(f"Unknown strategy {name!r}." + near_names(name, STRATEGIES))
+    check_choice(name, STRATEGIES, "strategy")
     if name == "none":
         return tf.distribute.get_strategy()
     if name == "mirrored":

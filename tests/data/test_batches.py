@@ -124,6 +124,22 @@ def test_stream_resumes_anywhere(epoch, step):
     assert_same(take(resumed, len(expected)), expected)
 
 
+@pytest.mark.parametrize("limit", [1, 8, 20])
+def test_each_limited_epoch_is_the_first_examples(limit):
+    steps = data.steps_per_epoch(limit, 8)
+    expected = sorted(x.tobytes() for x, _ in take(data.load("digits", "train"), limit))
+    batches = take(data.training_batches("digits", 8, 3, limit=limit), 3 * steps)
+    for epoch in range(3):
+        now = [x for images, _ in batches[epoch * steps : (epoch + 1) * steps] for x in images]
+        assert sorted(image.tobytes() for image in now) == expected
+    later = data.training_batches("digits", 8, 3, limit=limit, start_epoch=1, start_step=1)
+    assert_same(take(later, 2 * steps - 1), batches[steps + 1 :])
+
+
+def test_a_limit_beyond_the_split_is_none():
+    assert_same(take(stream(limit=5000), 2), take(stream(), 2))
+
+
 def test_global_random_seed_does_not_matter():
     tf.random.set_seed(1)
     before = take(stream(), 1)
@@ -140,6 +156,8 @@ def test_global_random_seed_does_not_matter():
         (lambda: data.load("digits", "dev"), "Known: test, train, validation"),
         (lambda: stream(start_epoch=-1), "start_epoch must be at least 0, got -1"),
         (lambda: stream(start_step=-2), "start_step must be at least 0, got -2"),
+        (lambda: stream(limit=0), "limit must be at least 1, got 0"),
+        (lambda: stream(limit=2.0), "limit must be an integer, got 2.0"),
         (lambda: stream(seed=1.5), "seed must be an integer, got 1.5"),
         (
             lambda: data.training_batches("digits", 0, 1),

@@ -9,7 +9,7 @@ from ml_collections import config_dict
 
 from aad_tf import configs
 from aad_tf.configs import DefenseConfig, ExperimentConfig
-from aad_tf.utils.checks import near_names
+from aad_tf.utils.checks import check_choice
 
 
 def table_5_defenses(
@@ -73,8 +73,6 @@ def choose(
     Raises:
         ValueError: unknown name; the message lists near ones.
     """
-    name = name or default
-    if name not in presets:
-        raise ValueError(f"Unknown preset {name!r}." + near_names(name, presets))
+    name = check_choice(name or default, presets, "preset")
     values = configs.to_dict(dataclasses.replace(presets[name], name=name))
     return config_dict.ConfigDict(values)

@@ -41,27 +41,15 @@ from aad_tf.utils.checks import check_choice
 
 NAME = "imagenet2012"
 IMAGE_SIZE = (299, 299)
+# The last of the published training images are "validation": so many, but at most a tenth.
+MOST_HELD_OUT = 10_000
+_ONE_IN = 10
 _STORED = ("train", "validation")
 _FEATURES = ("file_name", "image", "label")
 # How the published validation images, and the XML files of their boxes, are named.
 _PUBLISHED_VALIDATION = "ILSVRC2012_val_"
 
 Example = dict[str, tf.Tensor]
-
-
-class HeldOut(NamedTuple):
-    """How many of the last published training images are the validation split.
-
-    Attributes:
-        examples: at most so many.
-        one_in: and at most one of so many.
-    """
-
-    examples: int = 10_000
-    one_in: int = 10
-
-
-HELD_OUT = HeldOut()
 
 
 class BoxCoverage(NamedTuple):
@@ -109,7 +97,7 @@ def open_builder(data_dir: PathLike | None = None) -> Any:
     return builder
 
 
-def stored_ranges(builder: Any, held_out: HeldOut = HELD_OUT) -> dict[str, StoredRange]:
+def stored_ranges(builder: Any) -> dict[str, StoredRange]:
     """Where the splits of a copy are; those it has no images of are left out.
 
     Raises:
@@ -119,11 +107,11 @@ def stored_ranges(builder: Any, held_out: HeldOut = HELD_OUT) -> dict[str, Store
     train, published = (splits[name].num_examples if name in splits else 0 for name in _STORED)
     ranges = {}
     if train:
-        held = min(held_out.examples, train // held_out.one_in)
+        held = min(MOST_HELD_OUT, train // _ONE_IN)
         if not held:
             raise ValueError(
                 f"{NAME} in {builder.data_path} has {train} training images, too few to hold one "
-                f"in {held_out.one_in} back for validation."
+                f"in {_ONE_IN} back for validation."
             )
         ranges["train"] = StoredRange("train", 0, train - held)
         ranges["validation"] = StoredRange("train", train - held, train)
@@ -132,7 +120,7 @@ def stored_ranges(builder: Any, held_out: HeldOut = HELD_OUT) -> dict[str, Store
     return ranges
 
 
-def stored_range(builder: Any, split: str, held_out: HeldOut = HELD_OUT) -> StoredRange:
+def stored_range(builder: Any, split: str) -> StoredRange:
     """Where a split is.
 
     Raises:
@@ -140,7 +128,7 @@ def stored_range(builder: Any, split: str, held_out: HeldOut = HELD_OUT) -> Stor
         ValueError: an unknown split, or as `stored_ranges`.
     """
     check_choice(split, SPLITS, "split")
-    ranges = stored_ranges(builder, held_out)
+    ranges = stored_ranges(builder)
     if split not in ranges:
         raise DatasetNotFoundError(_how_to_complete(builder, ranges))
     return ranges[split]
@@ -159,14 +147,12 @@ def _how_to_complete(builder: Any, ranges: dict[str, StoredRange]) -> str:
 def info(
     data_dir: PathLike | None = None,
     annotations: PathLike | None = None,
-    held_out: HeldOut = HELD_OUT,
 ) -> DatasetInfo:
     """Describes the copy; with `annotations`, source and fingerprint cover the boxes too.
 
     Args:
         data_dir: a TFDS data directory; None as for `aad_tf.data.info`.
         annotations: the box archive or the directory unpacked from it; None leaves boxes out.
-        held_out: how validation is held out of the training images.
 
     Returns:
         A `DatasetInfo` whose splits are those the copy has.
@@ -176,7 +162,7 @@ def info(
     """
     builder = open_builder(data_dir)
     names = tuple(builder.info.features["label"].names)
-    ranges = stored_ranges(builder, held_out)
+    ranges = stored_ranges(builder)
     digest = hashlib.sha256("\n".join(names).encode())
     add_files(digest, builder, _STORED)
     source = f"tfds {NAME}/{builder.info.version}"
@@ -229,7 +215,6 @@ def open_split(
     split: str,
     data_dir: PathLike | None,
     annotations: PathLike | None,
-    held_out: HeldOut = HELD_OUT,
 ) -> tuple[Any, StoredRange, Callable[[Example], Example]]:
     """Opens a split and its boxes.
 
@@ -247,7 +232,7 @@ def open_split(
             "ILSVRC2012_bbox_val_v3.tgz or of the directory unpacked from it."
         )
     builder = open_builder(data_dir)
-    stored = stored_range(builder, split, held_out)
+    stored = stored_range(builder, split)
     return builder, stored, joined(_boxes_for(split, stored, annotations, builder))
 
 

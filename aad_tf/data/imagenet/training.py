@@ -42,21 +42,19 @@ class StreamedImageNet:
     """ImageNet 2012 as a source of `aad_tf.data`.
 
     Attributes:
-        held_out: how validation is held out of the training images.
         buffer_records: undecoded examples of each replica that are mixed; some 110 kB each.
     """
 
-    held_out: imagenet.HeldOut = imagenet.HELD_OUT
     buffer_records: int = 4096
 
     def info(self, data_dir: PathLike | None, annotations: PathLike | None = None) -> DatasetInfo:
         """Describes the copy and, with their archive, the boxes."""
-        return imagenet.info(data_dir, annotations, self.held_out)
+        return imagenet.info(data_dir, annotations)
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
         """Single examples in the stored order, as they are evaluated."""
         builder = imagenet.open_builder(data_dir)
-        parse, stored = parser(builder), imagenet.stored_range(builder, split, self.held_out)
+        parse, stored = parser(builder), imagenet.stored_range(builder, split)
 
         def example(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             jpeg, label = parse(record)
@@ -68,7 +66,7 @@ class StreamedImageNet:
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
         """Each example once, in the stored order; a worker decodes those of its slices alone."""
         builder = imagenet.open_builder(data_dir)
-        stored = imagenet.stored_range(builder, request.split, self.held_out).part(request)
+        stored = imagenet.stored_range(builder, request.split).part(request)
         cut = SlicedEpoch(stored.num_examples, request.batch_size, request.replica_slice)
         parse, size = parser(builder), request.size or imagenet.IMAGE_SIZE
 
@@ -88,7 +86,7 @@ class StreamedImageNet:
     def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
         """Endless batches; each replica fed has its stream."""
         builder, fed = imagenet.open_builder(data_dir), request.replica_slice
-        stored = imagenet.stored_range(builder, "train", self.held_out)
+        stored = imagenet.stored_range(builder, "train")
         count = min(stored.num_examples, request.limit or stored.num_examples)
         parse, size = parser(builder), request.size or imagenet.IMAGE_SIZE
 
@@ -106,9 +104,7 @@ class StreamedImageNet:
 
     def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
         """Single examples with the boxes of their annotations, cropped and resized."""
-        builder, stored, join = imagenet.open_split(
-            request.split, data_dir, request.annotations, self.held_out
-        )
+        builder, stored, join = imagenet.open_split(request.split, data_dir, request.annotations)
         examples = stored_examples(builder, stored.part(request)).map(join, tf.data.AUTOTUNE)
         size = request.size or imagenet.IMAGE_SIZE
         return examples.map(lambda example: central_crop(example, size), tf.data.AUTOTUNE)

@@ -14,8 +14,6 @@ from aad_tf import data
 from aad_tf.data import ReplicaSlice
 from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.decoding import central_crop
-from aad_tf.data.imagenet.source import HeldOut
-from aad_tf.data.imagenet.training import StreamedImageNet
 from tests.data.imagenet.annotated_images import pack, stem, xml
 from tests.data.imagenet.imagenet_copies import gradient, jpeg, write_imagenet, write_numbered
 
@@ -37,15 +35,12 @@ def test_info(numbered_imagenet):
     assert data.boxed_info("imagenet2012", numbered_imagenet) == info
 
 
-def test_at_most_so_many_are_held_back(numbered_imagenet):
-    source = StreamedImageNet(HeldOut(examples=2, one_in=3))
-    assert source.info(numbered_imagenet).num_examples == {
-        "train": 34,
-        "validation": 2,
-        "test": TEST,
-    }
-    # Of ImageNet's 1,281,167 images a tenth would be more than 10,000.
-    assert HeldOut() == (10_000, 10)
+def test_at_most_so_many_are_held_back(numbered_imagenet, monkeypatch):
+    # Of ImageNet's 1,281,167 images a tenth would be more.
+    assert imagenet.MOST_HELD_OUT == 10_000
+    monkeypatch.setattr(imagenet, "MOST_HELD_OUT", 2)
+    info = data.info("imagenet2012", numbered_imagenet)
+    assert info.num_examples == {"train": 34, "validation": 2, "test": TEST}
 
 
 # Evaluation ---------------------------------------------------------------------------------
@@ -156,7 +151,7 @@ def test_what_lies_before_the_start_is_not_decoded(tmp_path):
 
 
 @pytest.mark.parametrize(("split", "total"), [("train", 2), ("test", 3), ("validation", 3)])
-def test_evaluation_is_shared(numbered_imagenet, split, total):
+def test_evaluation_is_cut_among_replicas(numbered_imagenet, split, total):
     whole = evaluated(numbered_imagenet, split)
     parts = [
         evaluated(numbered_imagenet, split, replica_slice=ReplicaSlice(r, 1, total))

@@ -64,6 +64,18 @@ def test_every_example_once_an_epoch(stream, batch_size, replicas):
         assert sizes.tolist() == expected
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_limited_epoch_is_the_first_examples(stream, replicas):
+    steps = steps_per_epoch(13, 4, replicas)
+    parts = [
+        stream(3 * steps, 4, limit=13, replica_slice=ReplicaSlice(replica, 1, replicas))
+        for replica in range(replicas)
+    ]
+    for epoch in range(3):
+        now = slice(epoch * steps, (epoch + 1) * steps)
+        assert sorted(sum((labels_of(part[now]) for part in parts), [])) == list(range(13))
+
+
 @pytest.mark.parametrize("replicas", [2, 3])
 def test_parts_move_on_until_each_replica_has_seen_everything(stream, replicas):
     steps = steps_per_epoch(TRAIN, 12, replicas)

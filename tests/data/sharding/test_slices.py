@@ -198,6 +198,8 @@ def test_batches_that_cannot_be_cut():
     with pytest.raises(ValueError, match="1297 examples are too few for 1300 replicas"):
         stream(1, batch_size=2000, replica_slice=ReplicaSlice(0, 1, 1300))
     with pytest.raises(ValueError, match="2 examples are too few for 3 replicas"):
+        stream(1, batch_size=8, limit=2, replica_slice=ReplicaSlice(0, 1, 3))
+    with pytest.raises(ValueError, match="2 examples are too few for 3 replicas"):
         data.evaluation_batches("digits", "test", 5, limit=2, replica_slice=ReplicaSlice(0, 1, 3))
 
 
