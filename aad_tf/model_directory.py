@@ -96,15 +96,12 @@ def read_config(model_dir: str | os.PathLike[str]) -> ExperimentConfig:
         ) from error
 
 
-def claim(model_dir: str | os.PathLike[str], config: ExperimentConfig) -> bool:
-    """Makes sure a directory may be used to train `config`.
+def claim(model_dir: str | os.PathLike[str], config: ExperimentConfig) -> None:
+    """Makes sure a directory may be used to train `config`: it is empty, or holds that run.
 
     Args:
         model_dir: directory to train in; made if it does not exist.
         config: what is to be trained.
-
-    Returns:
-        True if an earlier run of the same config is there to be resumed.
 
     Raises:
         ModelDirectoryError: the directory holds something else, or a run of another config.
@@ -114,7 +111,7 @@ def claim(model_dir: str | os.PathLike[str], config: ExperimentConfig) -> bool:
     directory.mkdir(parents=True, exist_ok=True)
     # Names that begin with a dot are what an interrupted atomic write leaves behind.
     if all(path.name.startswith(".") for path in directory.iterdir()):
-        return False
+        return
     earlier = read_config(directory)
     differences = _differences(configs.to_dict(earlier), configs.to_dict(config))
     if differences:
@@ -122,7 +119,6 @@ def claim(model_dir: str | os.PathLike[str], config: ExperimentConfig) -> bool:
             f"{directory} holds a run of another config, which differs in "
             f"{'; '.join(differences)}. Give another --model_dir, or the same config to resume."
         )
-    return True
 
 
 @contextlib.contextmanager

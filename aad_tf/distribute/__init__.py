@@ -5,7 +5,6 @@ from __future__ import annotations
 from aad_tf.distribute.cluster import AbsentWorkerError, Cluster, ClusterError, wait_for_workers
 from aad_tf.distribute.connecting import LOST_AFTER, PACK_MEGABYTES
 from aad_tf.distribute.failures import WorkerLostError, lost_workers_named
-from aad_tf.distribute.inputs import distributed
 from aad_tf.distribute.keras_fit import MultiWorkerFit
 from aad_tf.distribute.launchers import find_cluster
 from aad_tf.distribute.replicas import (
@@ -25,6 +24,7 @@ from aad_tf.distribute.strategies import (
     any_worker,
     broadcast_from_chief,
     create_strategy,
+    distributed,
     is_chief,
     texts_of_workers,
 )

@@ -1,12 +1,14 @@
-"""Strategies by name, and small collectives by which the workers of a run decide alike."""
+"""Strategies by name, the data they feed, and small collectives by which workers decide alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from aad_tf.data import ReplicaSlice
 from aad_tf.distribute.cluster import Cluster
 from aad_tf.distribute.connecting import (
     CONNECT_TIMEOUT,
@@ -73,6 +75,43 @@ def _mirrored() -> tf.distribute.Strategy:
             f"--strategy=none, or several processes (python -m train.local_cluster)."
         )
     return tf.distribute.MirroredStrategy(devices)
+
+
+def distributed(
+    strategy: tf.distribute.Strategy,
+    batches: Callable[[ReplicaSlice], tf.data.Dataset],
+    endless: bool = False,
+) -> Any:
+    """Makes the input pipelines of this process.
+
+    Args:
+        strategy: of training.
+        batches: from the replicas that this process feeds to a data set with one element for
+            each of them, in order, such as `aad_tf.data.training_batches` makes them.
+        endless: the data set never ends, so workers need not agree at each step whether it has.
+
+    Returns:
+        What `fit` takes: a plain data set with one replica, else a distributed one. Where this
+        process feeds several replicas, give `fit` and `evaluate` the number of steps: Keras would
+        count an element for each replica.
+
+    Example:
+        >>> distributed(strategy, lambda fed: training_batches("mnist", 64, 0, replica_slice=fed))
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return batches(ReplicaSlice())
+
+    def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        total = context.num_replicas_in_sync
+        local = total // context.num_input_pipelines
+        dataset = batches(ReplicaSlice(context.input_pipeline_id * local, local, total))
+        if endless:
+            dataset = dataset.apply(
+                tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)
+            )
+        return dataset
+
+    return strategy.distribute_datasets_from_function(pipeline)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -19,7 +19,9 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import model_directory
+from aad_tf.attention import grad_cam
 from tests.binaries.clusters import ROOT, SECONDS, Cluster
+from tests.networks import random_images
 
 SEED = 0
 EPOCHS, STEPS, EVERY = 4, 20, 4
@@ -104,6 +106,18 @@ def hurt(directory: Path, how: str, generator: random.Random, resumes_at: int) -
     return checkpoints(directory)[-1][1]
 
 
+def assert_exported(directory: Path) -> None:
+    """The SavedModel of a run of two workers gives the attention and logits of its network."""
+    classifier, _ = model_directory.load_classifier(directory)
+    signatures = tf.saved_model.load(str(directory / model_directory.SAVED_MODEL)).signatures
+    images, class_ids = random_images(2, (28, 28, 1)), tf.constant([3, 5])
+    found = signatures["attention"](images=tf.constant(images), class_ids=class_ids)
+    expected = grad_cam(classifier, images, class_ids)
+    np.testing.assert_allclose(found["attention_map"], expected, rtol=1e-4, atol=1e-5)
+    logits = signatures["serving_default"](images=tf.constant(images))["logits"]
+    np.testing.assert_allclose(logits, classifier.predict_logits(images), rtol=1e-4, atol=1e-4)
+
+
 def run_to_the_end(directory: Path) -> str:
     """What the workers print that finish a run."""
     with Cluster(directory, 2, *FLAGS) as cluster:
@@ -121,6 +135,7 @@ def test_a_run_survives_kills_stops_and_damage_bit_for_bit(tmp_path: Path) -> No
     subprocess.run(
         [*command, *FLAGS, f"--model_dir={alone}"], cwd=ROOT, check=True, timeout=SECONDS
     )
+    assert_exported(alone)
     generator = random.Random(SEED)
     print(f"seed {SEED}")
     steps = 0

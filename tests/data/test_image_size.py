@@ -46,18 +46,12 @@ def test_the_own_size_has_two_names(own):
 @pytest.mark.parametrize("augmentation", data.AUGMENTATIONS)
 def test_height_and_width_may_differ(augmentation):
     options = {"augmentation": augmentation, "image_size": (20, 12)}
-    assert first(data.training_batches("digits", 5, 1, **options)).shape == (5, 20, 12, 1)
-    assert first(data.evaluation_batches("digits", "test", 5, image_size=(20, 12))).shape[2] == 12
-
-
-@pytest.mark.parametrize("augmentation", data.AUGMENTATIONS)
-def test_augmented_images_have_the_size_too(augmentation):
-    options = {"augmentation": augmentation, "image_size": 20}
-    stream = data.training_batches("digits", 50, 1, **options)
-    assert stream.element_spec[0].shape == (None, 20, 20, 1)
+    stream = data.training_batches("digits", 5, 1, **options)
+    assert stream.element_spec[0].shape == (None, 20, 12, 1)
     images = first(stream).numpy()
-    assert images.shape == (50, 20, 20, 1)
+    assert images.shape == (5, 20, 12, 1)
     assert images.min() >= 0 and images.max() <= 1
+    assert first(data.evaluation_batches("digits", "test", 5, image_size=(20, 12))).shape[2] == 12
 
 
 @pytest.mark.parametrize("size", [-1, 4097, 2.5, True, False, "28", (1, 2, 3), (0, 5), (5, 4097)])

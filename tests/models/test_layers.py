@@ -68,11 +68,6 @@ def test_config_survives_serialization():
     assert (copy.depth_radius, copy.bias, copy.alpha, copy.beta) == (2, 0.5, 0.3, 0.6)
 
 
-def test_keeps_symbolic_shape():
-    inputs = keras.Input((None, 7, 5))
-    assert LocalResponseNormalization()(inputs).shape == (None, None, 7, 5)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
