@@ -133,24 +133,23 @@ def locked(model_dir: str | os.PathLike[str], timeout: float = 0.0) -> Iterator[
     Raises:
         ModelDirectoryError: another process is training there.
     """
-    with open(Path(model_dir) / ".lock", "w", encoding="utf-8") as file:
-        if not _got_lock(file):
-            _wait_for_lock(file, model_dir, timeout)
-        yield
-
-
-def _wait_for_lock(file: IO[str], model_dir: str | os.PathLike[str], timeout: float) -> None:
     deadline = time.monotonic() + timeout
-    if timeout > 0.0:
-        LOGGER.info("Waiting up to %g s for a process that trains in %s.", timeout, model_dir)
-    while not _got_lock(file):
-        left = deadline - time.monotonic()
-        if left <= 0.0:
-            raise ModelDirectoryError(
-                f"Another process is training in {model_dir}. Wait for it, or give another "
-                f"--model_dir."
-            )
-        time.sleep(min(0.5, left))
+    with open(Path(model_dir) / ".lock", "w", encoding="utf-8") as file:
+        waits = False
+        while not _got_lock(file):
+            left = deadline - time.monotonic()
+            if left <= 0.0:
+                raise ModelDirectoryError(
+                    f"Another process is training in {model_dir}. Wait for it, or give another "
+                    f"--model_dir."
+                )
+            if not waits:
+                LOGGER.info(
+                    "Waiting up to %g s for a process that trains in %s.", timeout, model_dir
+                )
+                waits = True
+            time.sleep(min(0.5, left))
+        yield
 
 
 def _got_lock(file: IO[str]) -> bool:

@@ -11,10 +11,12 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from aad_tf import configs
+from aad_tf.distribute import LOST_AFTER, PACK_MEGABYTES, STRATEGIES
 from aad_tf.training import train_with
 from aad_tf.training.run_log import PROGRESS_SECONDS
+from aad_tf.training.worker import JOIN_TIMEOUT
 from aad_tf.utils.logging import show_progress
-from train import running, strategy_flags
+from train import running
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -32,7 +34,24 @@ _PROGRESS = flags.DEFINE_float(
     "Least time between two lines of progress, in seconds; 0: a line per step.",
     0.0,
 )
-flags.adopt_module_key_flags(strategy_flags)
+_STRATEGY = flags.DEFINE_enum(
+    "strategy", "none", STRATEGIES, "One device, all of this machine, or many workers."
+)
+_JOIN = flags.DEFINE_float(
+    "join_timeout", JOIN_TIMEOUT, "Seconds to wait for other workers to start.", 1.0
+)
+_LOST = flags.DEFINE_float(
+    "lost_after",
+    LOST_AFTER,
+    "Seconds without a heartbeat after which a worker is lost.",
+    lower_bound=1.0,
+)
+_PACK = flags.DEFINE_float(
+    "pack_megabytes",
+    PACK_MEGABYTES,
+    "Workers exchange gradients in buckets of about this size, in 2**20 bytes.",
+    lower_bound=0.001,
+)
 
 
 def _config() -> configs.ExperimentConfig:
@@ -46,12 +65,14 @@ def _config() -> configs.ExperimentConfig:
 
 def _train() -> None:
     train_with(
-        strategy_flags.strategy(),
+        _STRATEGY.value,
         _config(),
         str(_MODEL_DIR.value),
         data_dir=_DATA_DIR.value,
         progress_seconds=_PROGRESS.value,
-        **strategy_flags.arguments(),
+        join_timeout=_JOIN.value,
+        lost_after=_LOST.value,
+        pack_megabytes=_PACK.value,
     )
 
 

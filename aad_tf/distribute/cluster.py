@@ -17,7 +17,6 @@ Example:
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 import time
@@ -98,11 +97,6 @@ class Cluster:
         """Several workers as messages name them; those beyond `limit` are only counted."""
         shown = ", ".join(self.name(index) for index in indices[:limit])
         return shown if len(indices) <= limit else f"{shown} and {len(indices) - limit} more"
-
-    def tf_config(self) -> str:
-        """The cluster as TensorFlow reads it from the environment variable TF_CONFIG."""
-        task = {"type": "worker", "index": self.index}
-        return json.dumps({"cluster": {"worker": list(self.addresses)}, "task": task})
 
 
 def split_address(address: str, source: str) -> tuple[str, int]:

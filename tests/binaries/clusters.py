@@ -1,9 +1,7 @@
-"""Workers of a cluster as real processes, which are forked so that TensorFlow is imported once."""
+"""Workers of train.main on this machine, as real processes."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
 import runpy
 import sys
@@ -12,48 +10,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aad_tf.distribute import find_cluster
+from tests.forked import SECONDS, Forked
 from train.launch.local import worker_environments
 
-ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 240
-"""Longest wait for one thing, on a machine with other things to do."""
-# The process that is forked calls nothing of TensorFlow, whose threads would not survive that.
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["aad_tf.training"])
 
-
-def _train(flags: Sequence[str], environment: dict[str, str], log: Path) -> None:
-    """`python -m train.main` with these flags; runs in the new process."""
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    os.chdir(ROOT)
-    os.environ.update(environment)
+def _train(*flags: str) -> None:
+    """`python -m train.main` with these flags."""
     sys.argv = ["train.main", *flags]
     runpy.run_module("train.main", run_name="__main__", alter_sys=True)
 
 
-class Worker:
-    """One process of train.main."""
+class Worker(Forked):
+    """One process of train.main, whose errors are one line."""
 
     def __init__(self, flags: Sequence[str], environment: dict[str, str], log: Path) -> None:
-        self._log = log
-        self.process = _FORKS.Process(target=_train, args=(flags, environment, log))
-        self.process.start()
-
-    def signal(self, number: int) -> None:
-        """Sends it a signal."""
-        os.kill(self.process.pid, number)
-
-    def end(self) -> tuple[int | None, str]:
-        """Waits for its end; exit code and what it has printed."""
-        self.process.join(SECONDS)
-        return self.process.exitcode, self.output
-
-    @property
-    def output(self) -> str:
-        """What it has printed."""
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
+        super().__init__(_train, flags, environment, log)
 
     @property
     def error(self) -> str:
@@ -93,15 +64,14 @@ class Cluster:
 
     def __exit__(self, *exception: object) -> None:
         for worker in self.workers:
-            worker.process.kill()
-            worker.process.join()
+            worker.kill()
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Waits for a condition, which must come true before a worker ends."""
         deadline = time.monotonic() + SECONDS
         while not condition():
             for worker in self.workers:
-                assert worker.process.is_alive() and time.monotonic() < deadline, worker.output
+                assert worker.runs and time.monotonic() < deadline, worker.output
             time.sleep(0.02)
 
     def wait_for_checkpoint(self) -> None:

@@ -20,7 +20,8 @@ import tensorflow as tf
 
 from aad_tf import model_directory
 from aad_tf.attention import grad_cam
-from tests.binaries.clusters import ROOT, SECONDS, Cluster
+from tests.binaries.clusters import Cluster
+from tests.forked import ROOT, SECONDS
 from tests.networks import random_images
 
 SEED = 0

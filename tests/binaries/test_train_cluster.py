@@ -5,19 +5,18 @@ What a run resumes to afterwards is the matter of test_survival.
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from aad_tf.distribute import create_strategy, find_cluster
 from aad_tf.distribute.probe import unreachable
-from tests.binaries.clusters import ROOT, SECONDS, Cluster, Worker
+from tests.binaries.clusters import Cluster, Worker
+from tests.forked import SECONDS, Forked
 from train.launch.local import worker_environments
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(2 * SECONDS)]
@@ -50,14 +49,14 @@ def assert_all_name(
 def test_a_killed_worker_is_named_rather_than_those_that_end_because_of_it(tmp_path: Path) -> None:
     with Cluster(tmp_path / "run", 3, *ENDLESS) as cluster:
         cluster.wait_for_checkpoint()
-        cluster.workers[1].process.kill()
+        cluster.workers[1].signal(signal.SIGKILL)
         assert_all_name(cluster.workers[::2], "worker 1", time.monotonic())
 
 
 def test_a_killed_chief_is_named(tmp_path: Path) -> None:
     with Cluster(tmp_path / "run", 2, *ENDLESS) as cluster:
         cluster.wait_for_checkpoint()
-        cluster.workers[0].process.kill()
+        cluster.workers[0].signal(signal.SIGKILL)
         assert_all_name(cluster.workers[1:], "worker 0", time.monotonic())
 
 
@@ -107,7 +106,7 @@ def test_workers_of_different_configs_refuse_to_train(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_not_shared_is_named(tmp_path: Path) -> None:
     each = [[], [f"--model_dir={tmp_path / 'other'}"]]
-    flags = [*ENDLESS, "--join_timeout=15", "--lost_after=20"]
+    flags = [*ENDLESS, "--join_timeout=8", "--lost_after=20"]
     with Cluster(tmp_path / "run", 2, *flags, each=each) as cluster:
         chief, worker = cluster.workers
         code, output = worker.end()
@@ -134,24 +133,18 @@ def test_a_worker_that_was_never_started_is_named_and_sigterm_ends_the_wait(tmp_
         assert code == 128 + signal.SIGTERM and "asked to end" in output, output
 
 
-def test_a_worker_that_dies_while_they_connect_is_named() -> None:
+def connect_within_3_seconds() -> None:
+    create_strategy("multi_worker", find_cluster(), connect_timeout=3.0)
+
+
+def test_a_worker_that_dies_while_they_connect_is_named(tmp_path: Path) -> None:
     """TensorFlow would wait for it, and hold Python's lock meanwhile."""
-    connect = (
-        "from aad_tf.distribute import create_strategy, find_cluster; "
-        "create_strategy('multi_worker', find_cluster(), connect_timeout=3.0)"
-    )
+    environment = worker_environments([[], []])[0]
     began = time.monotonic()
-    alone = subprocess.run(
-        [sys.executable, "-c", connect],
-        cwd=ROOT,
-        env={**os.environ, **worker_environments([[], []])[0]},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
+    alone = Forked(connect_within_3_seconds, (), environment, tmp_path / "log")
+    code, output = alone.end()
     assert time.monotonic() - began < 3 + 5 + 60
-    assert alone.returncode == 1, alone.stderr
+    assert code == 1 and "Traceback" not in output, output
     assert re.search(
-        r"^error: worker 1 \(\S+\) was lost while the workers connected", alone.stderr, re.MULTILINE
-    ), alone.stderr
-    assert "Traceback" not in alone.stderr
+        r"^error: worker 1 \(\S+\) was lost while the workers connected", output, re.MULTILINE
+    ), output

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,33 +9,27 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.distribute import worker
 from tests.distribute.cases import CASES, Arrays
+from tests.forked import Forked
 from train.launch.local import worker_environments
 
-WORKER = Path(__file__).with_name("worker.py")
-SECONDS = 240
 Results = Callable[[str], list[Arrays]]
 
 
 def run_processes(kind: str, directory: Path, environments: Sequence[dict[str, str]]) -> None:
     """Runs a worker in each environment, to its end or for a limited time."""
-    command = [sys.executable, str(WORKER), kind, str(directory)]
-    processes = []
+    processes = [
+        Forked(worker.main, (kind, directory), environment, directory / f"log.{index}")
+        for index, environment in enumerate(environments)
+    ]
     try:
-        for index, environment in enumerate(environments):
-            with (directory / f"log.{index}").open("wb") as log:
-                processes.append(
-                    subprocess.Popen(
-                        command, env={**os.environ, **environment}, stdout=log, stderr=log
-                    )
-                )
-        codes = [process.wait(SECONDS) for process in processes]
+        for process in processes:
+            code, output = process.end()
+            assert code == 0, output[-3000:]
     finally:
         for process in processes:
             process.kill()
-            process.wait()
-    logs = "\n".join((directory / f"log.{i}").read_text()[-3000:] for i in range(len(codes)))
-    assert codes == [0] * len(codes), logs
 
 
 def reader(directory: Path, processes: int) -> Results:

@@ -34,12 +34,6 @@ def test_the_chief_of_tf_config_is_worker_0(kind: str, index: Any, expected: int
     assert cluster.index == expected
 
 
-def test_tf_config_is_written_as_it_is_read() -> None:
-    cluster = Cluster(("chief:1", *TWO), 2, "TF_CONFIG")
-    assert find_cluster({"TF_CONFIG": cluster.tf_config()}) == cluster
-    assert json.loads(cluster.tf_config())["task"] == {"type": "worker", "index": 2}
-
-
 @pytest.mark.parametrize(
     ("environment", "message"),
     [

@@ -1,13 +1,9 @@
-"""One process of a distributed test: `python worker.py STRATEGY DIRECTORY`, one file a case."""
+"""What each process of the tests of this folder does: it leaves a file per case."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import keras
 import numpy as np
@@ -67,7 +63,3 @@ def main(kind: str, directory: Path) -> None:
         for model in (Repaired, WithoutLogs, WithoutBuild):
             text = upstream(strategy, model)
             (directory / f"{model.__name__}.{index}.txt").write_text(text)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
