@@ -1,4 +1,4 @@
-"""What a stream is asked for, and the stored examples that answer it."""
+"""What a stream is asked for."""
 
 from __future__ import annotations
 
@@ -80,31 +80,6 @@ class EvaluationRequest:
                 f"index 0: nothing would be left."
             )
         return self.start, stop
-
-
-@dataclass(frozen=True)
-class StoredRange:
-    """Examples that follow one another in a split as TFDS stores it.
-
-    Attributes:
-        split: TFDS's name of the stored split.
-        start: index of the first example there.
-        stop: index after the last.
-    """
-
-    split: str
-    start: int
-    stop: int
-
-    @property
-    def num_examples(self) -> int:
-        """Number of examples."""
-        return self.stop - self.start
-
-    def part(self, request: BoxedRequest | EvaluationRequest) -> StoredRange:
-        """What a request asks for of it; raises as its `span`."""
-        start, stop = request.span(self.num_examples)
-        return StoredRange(self.split, self.start + start, self.start + stop)
 
 
 @dataclass(frozen=True)

@@ -32,25 +32,21 @@ def connected(
     pack_megabytes: float = PACK_MEGABYTES,
     lost_after: float = LOST_AFTER,
 ) -> tf.distribute.Strategy:
-    """Creates the strategy of all workers of a cluster.
+    """Creates the strategy of all workers of a cluster, every one of which calls this.
 
     Args:
-        cluster: every worker calls this at about the same time.
-        seconds: how long workers may take; then this process ends with code 1, naming those that
-            cannot be reached.
-        pack_megabytes: gradients are exchanged in buckets of about this size (2**20 bytes), the
-            same on every worker.
-        lost_after: heartbeat timeout of TensorFlow's coordination service, in seconds: a worker
-            that sends none for so long is lost. Worker 0's holds for all.
+        cluster: names the workers.
+        seconds: `connect_timeout` of `aad_tf.distribute.create_strategy`.
+        pack_megabytes, lost_after: as there; worker 0's `lost_after` holds for all.
 
     Raises:
-        ValueError: buckets of no size, or no time.
-        tf.errors.OpError: this worker's port is taken.
         RuntimeError: something of TensorFlow ran before.
+        ValueError, tf.errors.OpError: as there.
     """
-    size = bucket_bytes(pack_megabytes)
+    options = tf.distribute.experimental.CommunicationOptions(
+        bytes_per_pack=bucket_bytes(pack_megabytes)
+    )
     _set_heartbeat_timeout(cluster, lost_after)
-    options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=size)
     try:
         with _limited(cluster, seconds):
             return tf.distribute.MultiWorkerMirroredStrategy(_Resolver(cluster), options)

@@ -35,8 +35,7 @@ from aad_tf.data.description import (
 )
 from aad_tf.data.imagenet.boxes import BoxIndex, read_boxes
 from aad_tf.data.imagenet.decoding import joined
-from aad_tf.data.requests import StoredRange
-from aad_tf.data.small.tfds_source import add_files, open_copy, stored_examples
+from aad_tf.data.prepared import StoredRange, add_files, open_copy, stored_examples
 from aad_tf.utils.checks import check_choice
 
 NAME = "imagenet2012"

@@ -1,8 +1,7 @@
 """ImageNet 2012 for training and evaluation, streamed from a copy prepared by TFDS.
 
-The published training images without the last 10,000 (of a smaller copy: the last tenth) are
-"train", those held out are "validation", and the published validation images are "test", with
-boxes and without. Nothing but a buffer of undecoded files is kept in memory.
+Splits are those of `aad_tf.data.imagenet.source`. Nothing but a buffer of undecoded files is kept
+in memory.
 
 Order. The stored order is cut into one contiguous part for each replica, which moves on to the
 next replica from epoch to epoch, so that in as many epochs as there are replicas each sees nearly
@@ -25,7 +24,8 @@ import tensorflow as tf
 from aad_tf.data.description import DatasetInfo, PathLike
 from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.decoding import central_crop, central_image, changed_image, parser
-from aad_tf.data.requests import BoxedRequest, EvaluationRequest, StoredRange, TrainingRequest
+from aad_tf.data.prepared import StoredRange, stored_examples
+from aad_tf.data.requests import BoxedRequest, EvaluationRequest, TrainingRequest
 from aad_tf.data.sharding.slices import ReplicaSlice, SlicedEpoch, replica_parts
 from aad_tf.data.sharding.streaming import (
     alternating,
@@ -34,7 +34,6 @@ from aad_tf.data.sharding.streaming import (
     replica_batches,
     stored_records,
 )
-from aad_tf.data.small.tfds_source import stored_examples
 
 
 @dataclass(frozen=True)

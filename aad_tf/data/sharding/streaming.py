@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.data.requests import StoredRange, TrainingRequest
+from aad_tf.data.prepared import StoredRange
+from aad_tf.data.requests import TrainingRequest
 from aad_tf.data.sharding.slices import Slice, SlicedEpoch
 
 # Files read in turns, and how many records are taken of one before the next has its turn.

@@ -1,8 +1,8 @@
 """Small image data sets from a directory prepared by TensorFlow Datasets.
 
-Nothing is ever downloaded. A split is decoded once and kept in memory as uint8: the
-largest, Tiny ImageNet's 17,000 training images with boxes, takes 209 MB. A data set of more than
-about 1 GB decoded does not belong here and needs a pipeline that streams.
+A split is decoded once and kept in memory as uint8: the largest, Tiny ImageNet's 17,000 training
+images with boxes, takes 209 MB. A data set of more than about 1 GB decoded does not belong here and
+needs a pipeline that streams.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from aad_tf.data.description import DatasetInfo, DatasetNotFoundError, PathLike
-from aad_tf.data.requests import BoxedRequest, StoredRange
+from aad_tf.data.prepared import StoredRange, add_files, data_directory, open_copy, stored_examples
+from aad_tf.data.requests import BoxedRequest
 
 
 class Layout(NamedTuple):
@@ -43,62 +43,6 @@ LAYOUTS = {
 NAMES = tuple(LAYOUTS)
 _JPEG_START = b"\xff\xd8"
 _DECODE_BATCH = 1000
-
-
-def data_directory(data_dir: PathLike | None = None) -> Path:
-    """Returns the argument, else TFDS_DATA_DIR, else TFDS's default, as a path."""
-    chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(chosen).expanduser()
-
-
-def _version_key(directory: Path) -> tuple[int, ...]:
-    return tuple(int(part) for part in directory.name.split(".") if part.isdigit())
-
-
-def open_copy(
-    name: str, data_dir: PathLike | None, splits: Sequence[str], *, all_needed: bool = True
-) -> Any:
-    """Opens the newest prepared version of a data set, without the network.
-
-    Args:
-        name: TFDS's name.
-        data_dir: as for `data_directory`.
-        splits: stored splits that are used; their files must be there.
-        all_needed: whether a copy without one of them is incomplete.
-
-    Raises:
-        DatasetNotFoundError: if it is missing or lacks files; says how to prepare it.
-    """
-    import tensorflow_datasets as tfds
-
-    root = data_directory(data_dir)
-    found = [path.parent for path in (root / name).glob("*/dataset_info.json")]
-    if not found:
-        raise DatasetNotFoundError(
-            f"Data set {name!r} is not in {root}: expected {root / name}/<version>/"
-            "dataset_info.json. Set TFDS_DATA_DIR (or pass data_dir) to a directory that holds "
-            f"it, or prepare it with `tfds build {name} --data_dir={root}`."
-        )
-    directory = max(found, key=_version_key)
-    # Read from files alone: a builder made by name would ask the network for metadata.
-    builder = tfds.builder_from_directory(os.fspath(directory))
-    for split in splits:
-        paths = builder.info.splits[split].filepaths if split in builder.info.splits else []
-        missing = [os.fspath(path) for path in paths if not os.path.exists(path)]
-        if missing or (all_needed and not paths):
-            raise DatasetNotFoundError(
-                f"Data set {name!r} in {directory} is incomplete: split {split!r} lacks "
-                f"{', '.join(missing[:3]) or 'its files'}. Prepare it again with `tfds build "
-                f"{name} --overwrite --data_dir={root}`."
-            )
-    return builder
-
-
-def add_files(digest: Any, builder: Any, splits: Sequence[str]) -> None:
-    """Adds the names and sizes of the files of stored splits to a hash."""
-    for split in splits:
-        for path in builder.info.splits[split].filepaths if split in builder.info.splits else ():
-            digest.update(f"{os.path.basename(path)} {os.path.getsize(path)}".encode())
 
 
 def _builder(name: str, data_dir: PathLike | None) -> Any:
@@ -127,27 +71,6 @@ def stored_ranges(name: str, builder: Any) -> dict[str, StoredRange]:
         "validation": StoredRange("train", train - held_out, train),
         "test": StoredRange(layout.test, 0, test),
     }
-
-
-def stored_examples(builder: Any, stored: StoredRange, decoders: Any = None) -> tf.data.Dataset:
-    """Streams stored examples in their order; what lies before them is not decoded."""
-    import tensorflow_datasets as tfds
-
-    # TFDS refuses an empty range, which a finished shard has.
-    empty = stored.start == stored.stop
-    split = tfds.core.ReadInstruction(
-        stored.split,
-        from_=0 if empty else stored.start,
-        to=1 if empty else stored.stop,
-        unit="abs",
-    )
-    dataset = builder.as_dataset(
-        split=split,
-        shuffle_files=False,
-        decoders=decoders,
-        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-    )
-    return dataset.take(0) if empty else dataset
 
 
 def stored(name: str, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:

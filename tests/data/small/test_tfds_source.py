@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from aad_tf import data
-from aad_tf.data.small.tfds_source import data_directory
+from aad_tf.data.prepared import data_directory
 
 
 def labels_of(name, split, directory=None):

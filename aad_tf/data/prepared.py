@@ -1,0 +1,119 @@
+"""Copies of data sets prepared by TensorFlow Datasets: found, opened, read in the stored order.
+
+Nothing is ever downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from aad_tf.data.description import DatasetNotFoundError, PathLike
+from aad_tf.data.requests import BoxedRequest, EvaluationRequest
+
+
+@dataclass(frozen=True)
+class StoredRange:
+    """Examples that follow one another in a split as TFDS stores it.
+
+    Attributes:
+        split: TFDS's name of the stored split.
+        start: index of the first example there.
+        stop: index after the last.
+    """
+
+    split: str
+    start: int
+    stop: int
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples."""
+        return self.stop - self.start
+
+    def part(self, request: BoxedRequest | EvaluationRequest) -> StoredRange:
+        """What a request asks for of it; raises as its `span`."""
+        start, stop = request.span(self.num_examples)
+        return StoredRange(self.split, self.start + start, self.start + stop)
+
+
+def data_directory(data_dir: PathLike | None = None) -> Path:
+    """Returns the argument, else TFDS_DATA_DIR, else TFDS's default, as a path."""
+    chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(chosen).expanduser()
+
+
+def _version_key(directory: Path) -> tuple[int, ...]:
+    return tuple(int(part) for part in directory.name.split(".") if part.isdigit())
+
+
+def open_copy(
+    name: str, data_dir: PathLike | None, splits: Sequence[str], *, all_needed: bool = True
+) -> Any:
+    """Opens the newest prepared version of a data set, without the network.
+
+    Args:
+        name: TFDS's name.
+        data_dir: as for `data_directory`.
+        splits: stored splits that are used; their files must be there.
+        all_needed: whether a copy without one of them is incomplete.
+
+    Raises:
+        DatasetNotFoundError: if it is missing or lacks files; says how to prepare it.
+    """
+    import tensorflow_datasets as tfds
+
+    root = data_directory(data_dir)
+    found = [path.parent for path in (root / name).glob("*/dataset_info.json")]
+    if not found:
+        raise DatasetNotFoundError(
+            f"Data set {name!r} is not in {root}: expected {root / name}/<version>/"
+            "dataset_info.json. Set TFDS_DATA_DIR (or pass data_dir) to a directory that holds "
+            f"it, or prepare it with `tfds build {name} --data_dir={root}`."
+        )
+    directory = max(found, key=_version_key)
+    # Read from files alone: a builder made by name would ask the network for metadata.
+    builder = tfds.builder_from_directory(os.fspath(directory))
+    for split in splits:
+        paths = builder.info.splits[split].filepaths if split in builder.info.splits else []
+        missing = [os.fspath(path) for path in paths if not os.path.exists(path)]
+        if missing or (all_needed and not paths):
+            raise DatasetNotFoundError(
+                f"Data set {name!r} in {directory} is incomplete: split {split!r} lacks "
+                f"{', '.join(missing[:3]) or 'its files'}. Prepare it again with `tfds build "
+                f"{name} --overwrite --data_dir={root}`."
+            )
+    return builder
+
+
+def add_files(digest: Any, builder: Any, splits: Sequence[str]) -> None:
+    """Adds the names and sizes of the files of stored splits to a hash."""
+    for split in splits:
+        for path in builder.info.splits[split].filepaths if split in builder.info.splits else ():
+            digest.update(f"{os.path.basename(path)} {os.path.getsize(path)}".encode())
+
+
+def stored_examples(builder: Any, stored: StoredRange, decoders: Any = None) -> tf.data.Dataset:
+    """Streams stored examples in their order; what lies before them is not decoded."""
+    import tensorflow_datasets as tfds
+
+    # TFDS refuses an empty range, which a finished shard has.
+    empty = stored.start == stored.stop
+    split = tfds.core.ReadInstruction(
+        stored.split,
+        from_=0 if empty else stored.start,
+        to=1 if empty else stored.stop,
+        unit="abs",
+    )
+    dataset = builder.as_dataset(
+        split=split,
+        shuffle_files=False,
+        decoders=decoders,
+        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+    )
+    return dataset.take(0) if empty else dataset
