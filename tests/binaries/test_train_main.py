@@ -73,6 +73,7 @@ MISTAKES = [
     (["--config=train/configs/digit.py:clean"], "train/configs/digit.py"),
     (["--config=train/configs/digit.py:clean", "--config.epochs=1"], "train/configs/digit.py"),
     (["--config=train/configs/mnist.py:clean", "--data_dir=absent"], "tfds build"),
+    ([f"{DIGITS}:clean", "--strategy=many"], "--strategy"),
     ([f"{DIGITS}:clean", "surplus"], "Unexpected arguments: surplus"),
 ]
 

@@ -66,15 +66,16 @@ class KillAfterEpoch(keras.callbacks.Callback):
         raise KilledError
 
 
-def test_a_kill_between_the_last_step_and_the_end_of_its_epoch_is_no_loss(tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, checkpoint_steps=1, epochs=1)
+def test_a_kill_between_the_last_step_and_the_end_of_its_epoch_is_no_loss(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(CONFIG, checkpoint_steps=1)
     with pytest.raises(KilledError):
-        train(config, tmp_path / "killed", callbacks=(KillAfterEpoch(),))
+        train(config, tmp_path, callbacks=(KillAfterEpoch(),))
     steps = CountSteps()
-    train(config, tmp_path / "killed", callbacks=(steps,))
-    assert steps.training == 0
-    train(config, tmp_path / "whole")
-    assert_same_weights(tmp_path / "killed", tmp_path / "whole")
+    train(config, tmp_path, callbacks=(steps,))
+    assert steps.training == STEPS
+    assert_same_weights(tmp_path, uninterrupted)
 
 
 class Terminate(keras.callbacks.Callback):
