@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 from keras.optimizers import SGD
 
-from aad_tf import data, model_directory, models
+from aad_tf import configs, data, model_directory, models
 from aad_tf.attacks import parse_attack
 from aad_tf.configs import DefenseConfig, ExperimentConfig
 from aad_tf.defenses import AADModel, AdversarialModel, DefenseModel, EnsembleAdversarialModel
 from aad_tf.losses import AADLosses
 from aad_tf.training import build_defense
 from aad_tf.training.run import TrainingRun
+from aad_tf.utils.files import write_json_atomically
 
 SHAPE = (28, 28, 1)
 ADVERSARIAL = DefenseConfig("adversarial", "fgsm(epsilon=0.1)")
@@ -73,8 +74,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory of a network that is trained already."""
     directory = tmp_path_factory.mktemp("trained")
     run = TrainingRun.prepare(ExperimentConfig(seed=5), directory)
-    with run.claimed():
-        run.build_model().save(directory / model_directory.NETWORK)
+    write_json_atomically(directory / model_directory.CONFIG, configs.to_dict(run.config))
+    run.build_model().save(directory / model_directory.NETWORK)
     (directory / model_directory.RUN).write_text('{"state": "finished"}')
     return directory
 
