@@ -37,7 +37,7 @@ def unreachable(addresses: list[str], seconds: float = 1.0) -> list[int]:
 def main(seconds: float, names: list[str], addresses: list[str]) -> None:
     """Waits, then says who is missing."""
     time.sleep(seconds)
-    lost = unreachable(addresses, SECONDS / 2 / len(addresses))
+    lost = unreachable(addresses, SECONDS / 2 / max(len(addresses), 1))
     missing = ", ".join(names[index] for index in lost) or "one of the others"
     print(
         f"error: {missing} was lost while the workers connected, which took longer than "

@@ -1,6 +1,6 @@
-"""KerasCV's box formats and layers, and any `tf.data` of images with boxes.
+"""Keras's box formats, KerasCV's layers, and any `tf.data` of images with boxes.
 
-This is the only place that uses KerasCV, and imports it when it is first needed.
+This is the only module that uses KerasCV, and imports it when it is first needed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -34,21 +35,14 @@ _EXPECTED = (
 _RANGE_TOLERANCE = 1e-4
 
 
-def _bounding_box() -> Any:
-    # Deferred: KerasCV brings matplotlib and its whole model zoo along.
-    from keras_cv import bounding_box
-
-    return bounding_box
-
-
 def canonical_boxes(
     boxes: Any, box_format: str, image_size: Sequence[Any] | None = None
 ) -> tf.Tensor:
-    """Converts boxes of any KerasCV format; works in a `tf.data` graph too.
+    """Converts boxes of any format that Keras knows; works in a `tf.data` graph too.
 
     Args:
         boxes: array-like `[n, 4]` or `[batch, n, 4]`, any number type, without padding.
-        box_format: one of `FORMATS`, in KerasCV's words: "xyxy" is (xmin, ymin, xmax,
+        box_format: one of `FORMATS`, in Keras's words: "xyxy" is (xmin, ymin, xmax,
             ymax) in pixels from edge to edge, "rel_" means fractions of the image.
         image_size: (height, width) of the image in pixels, as integers or scalar
             tensors; formats in fractions need none.
@@ -71,9 +65,9 @@ def canonical_boxes(
         raise ValueError(
             f"Boxes in {box_format!r} are in pixels: pass image_size=(height, width) in pixels."
         )
-    shape = None if image_size is None else (image_size[0], image_size[1], 3)
-    return _bounding_box().convert_format(
-        boxes, source=box_format, target=CANONICAL, image_shape=shape, dtype="float32"
+    height, width = (None, None) if image_size is None else (image_size[0], image_size[1])
+    return keras.utils.bounding_boxes.convert_format(
+        boxes, box_format, CANONICAL, height=height, width=width, dtype="float32"
     )
 
 
@@ -94,7 +88,7 @@ def from_tuples(
             `[height, width, channels]`; labels integers; boxes `[n, 4]`, n as it comes; box_labels
             integers `[n]`, from 0. Without box_labels every box is of the image's class.
         batch_size: examples per batch, at least 1. The last batch may be shorter.
-        box_format: KerasCV's name of the boxes' format, for instance "xyxy" or "rel_yxyx";
+        box_format: Keras's name of the boxes' format, for instance "xyxy" or "rel_yxyx";
             pixels are those of the image before it is resized.
         image_size: height and width (or one number) that images are resized to, bilinearly.
             Needed if they differ in size; boxes follow.
@@ -212,6 +206,9 @@ def with_keras_cv(dataset: tf.data.Dataset, layer: Any) -> tf.data.Dataset:
         >>> flip = keras_cv.layers.RandomFlip(bounding_box_format="rel_yxyx")
         >>> flipped = aad_tf.data.with_keras_cv(batches, flip)
     """
+    # Deferred: KerasCV brings matplotlib and its whole model zoo along.
+    from keras_cv import bounding_box
+
     box_format = getattr(layer, "bounding_box_format", None)
     if box_format not in (None, CANONICAL):
         raise ValueError(
@@ -223,7 +220,7 @@ def with_keras_cv(dataset: tf.data.Dataset, layer: Any) -> tf.data.Dataset:
         boxes = {"boxes": example["boxes"], "classes": tf.cast(example["box_labels"], tf.float32)}
         inputs = {"images": example["image"], "bounding_boxes": boxes}
         outputs = layer(inputs, training=True)
-        moved = _bounding_box().to_dense(outputs["bounding_boxes"])
+        moved = bounding_box.to_dense(outputs["bounding_boxes"])
         return {
             **example,
             "image": tf.cast(outputs["images"], tf.float32),
