@@ -65,7 +65,8 @@ def canonical_boxes(
         raise ValueError(
             f"Boxes in {box_format!r} are in pixels: pass image_size=(height, width) in pixels."
         )
-    height, width = (None, None) if image_size is None else (image_size[0], image_size[1])
+    # Fractions are fractions of any size, which Keras wants to know all the same.
+    height, width = (1, 1) if image_size is None else (image_size[0], image_size[1])
     return keras.utils.bounding_boxes.convert_format(
         boxes, box_format, CANONICAL, height=height, width=width, dtype="float32"
     )
