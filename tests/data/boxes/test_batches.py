@@ -104,18 +104,6 @@ def test_any_part_of_a_split(small_boxes, start, stop, expected):
     assert part.element_spec["boxes"] == tf.TensorSpec((None, None, 4), tf.float32)
 
 
-def test_shards_side_by_side_are_the_whole(small_boxes):
-    shards = [stream(small_boxes, start=first, stop=first + 7) for first in range(0, 21, 7)]
-    assert sum((indices_of(shard) for shard in shards), []) == indices_of(
-        stream(small_boxes, stop=21)
-    )
-
-
-def test_last_short_batch_is_kept(small_boxes):
-    sizes = [len(batch["label"]) for batch in stream(small_boxes, "train", 2)]
-    assert sizes == [2, 2, 1]
-
-
 def test_what_lies_before_the_start_is_not_decoded(tmp_path):
     directory = write_boxes(tmp_path, undecodable=(0, 1))
     assert indices_of(stream(directory, "train", start=2)) == [2, 3, 4]
