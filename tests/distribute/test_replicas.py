@@ -22,7 +22,8 @@ from aad_tf.distribute import (
 from tests.distribute.cases import Arrays
 from tests.distribute.conftest import Results
 
-pytestmark = pytest.mark.distributed
+# The first test waits for all processes of the folder.
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]
 
 
 def test_dropout_and_seeds_differ_between_replicas(

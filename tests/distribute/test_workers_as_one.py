@@ -15,7 +15,8 @@ from tests.distribute.cases import Arrays
 from tests.distribute.cases.common import examples
 from tests.distribute.conftest import Results
 
-pytestmark = pytest.mark.distributed
+# The first test waits for all processes of the folder.
+pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]
 
 ROUNDING = {"plain": 1e-5, "aad_first_steps": 1e-5, "aad_float64": 1e-9}
 # Metrics are kept in float32, whatever the network's precision.
