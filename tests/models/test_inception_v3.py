@@ -14,7 +14,7 @@ import tensorflow as tf
 from aad_tf import models
 from aad_tf.attention import grad_cam
 from aad_tf.classifier import Classifier
-from aad_tf.models.inception_v3 import _IMAGENET_FILE
+from aad_tf.models.inception_v3 import _IMAGENET_FILE, _global_policy
 from aad_tf.models.weights_files import load_weights_file
 from tests.networks import bytes_of, random_images
 
@@ -144,6 +144,13 @@ def test_mixed_precision():
     assert dtypes == ["float32", "float32", *["bfloat16"] * (len(dtypes) - 3), "float32"]
     assert model.outputs[0].dtype == "float32"
     assert np.all(np.isfinite(model(random_images(1, SHAPE))))
+
+
+def test_global_policy_is_restored_after_an_error():
+    before = keras.config.dtype_policy().name
+    with pytest.raises(RuntimeError), _global_policy("mixed_bfloat16"):
+        raise RuntimeError
+    assert keras.config.dtype_policy().name == before != "mixed_bfloat16"
 
 
 def test_keras_file_round_trip(network, other, tmp_path):
