@@ -1,4 +1,4 @@
-"""Exported networks give the logits, maps and gradients of Keras, even where Keras is absent."""
+"""Exported networks give the logits, maps and gradients of Keras, also without Keras."""
 
 from __future__ import annotations
 
