@@ -72,15 +72,6 @@ def test_norm_over_several_axes():
     np.testing.assert_allclose(ops.safe_norm(values, axis=(1, 2)), [5.0])
 
 
-def test_division_by_zero_is_zero_with_zero_gradient():
-    numerator, denominator = tf.Variable([3.0, 3.0]), tf.Variable([2.0, 0.0])
-    with tf.GradientTape() as tape:
-        quotient = ops.safe_divide(numerator, denominator)
-    np.testing.assert_allclose(quotient, [1.5, 0.0])
-    gradients = tape.gradient(quotient, [numerator, denominator])
-    np.testing.assert_allclose(gradients, [[0.5, 0.0], [-0.75, 0.0]])
-
-
 @pytest.mark.parametrize(
     ("given_dtype", "expected"),
     [
