@@ -2,7 +2,7 @@
 
     python -m tests.defenses.synchronized_worker FILE.npz
 
-Run by test_synchronized_batch_norm.py, in a process of its own because logical devices must be set
+Run by test_synchronized_batch_norm.py, in a separate process because logical devices must be set
 before TensorFlow starts, and because a fault there is a hang.
 """
 
@@ -18,14 +18,14 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 from aad_tf import AADModel, AdversarialModel, StandardModel  # noqa: E402
-from aad_tf.attacks import fgsm, pgd, step_ll  # noqa: E402
+from aad_tf.attacks import pgd, step_ll  # noqa: E402
 
 IMAGES = np.random.default_rng(0).uniform(size=(8, 8, 8, 1)).astype("float32")
 LABELS = (np.arange(8) % 3).astype("int32")
 
 
 def network(final: str | None = None) -> keras.Model:
-    """Normalization before and behind the attention layer `conv`, in float64."""
+    """Normalization before and after the attention layer `conv`, in float64."""
     keras.utils.set_random_seed(0)
     layers = keras.layers
     return keras.Sequential(
@@ -57,8 +57,7 @@ def defended(make, **options) -> keras.Model:
 MODELS = {
     "plain": plain,
     "standard": lambda: defended(StandardModel),
-    "adversarial": lambda: defended(AdversarialModel, attack=fgsm(0.1)),
-    "aad": lambda: defended(AADModel, attack=step_ll(0.1, 2), attention_layer="conv"),
+    "aad": lambda: defended(AADModel, attack=step_ll(0.1), attention_layer="conv"),
 }
 
 
