@@ -137,7 +137,8 @@ def example_batches(dataset: Any, bounds: Bounds, batch_size: int) -> tf.data.Da
             f"dataset must be a tf.data.Dataset of (images, labels) batches or a pair of "
             f"arrays (images, labels), got {type(dataset).__name__}."
         )
-    arrays = checked_arrays(*dataset, bounds)
+    images, labels = dataset
+    arrays = checked_arrays(images, labels, bounds)
     return tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
 
 

@@ -105,7 +105,7 @@ def test_other_pixel_ranges():
     symmetric = Bounds(-1.0, 1.0)
     network = small_network()
     model = StandardModel(network, bounds=symmetric)
-    model.compile("adam")
+    model.compile("adam", run_eagerly=True)
     with pytest.raises(ValueError, match=r"takes \(-1.0, 1.0\). Pass bounds="):
         fit(model, [RobustAccuracy((images, labels), FGSM)])
     callback = RobustAccuracy((2 * images - 1, labels), FGSM, bounds=symmetric)

@@ -52,7 +52,7 @@ def test_gradient_shares_in_a_fit(update_per_round):
         weights=(1, 1, 0),
         update_per_round=update_per_round,
     )
-    model.compile("adam")
+    model.compile("adam", run_eagerly=True)
     history = fit(model, [GradientShares(*quadrants(6))], epochs=3)
     terms = ("classification", "rectification", "preservation")
     fractions = np.array([history[f"gradient_share_{term}"] for term in terms])

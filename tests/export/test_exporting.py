@@ -92,11 +92,11 @@ def test_unwritable_path(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["keras", "defence", "exported"])
-def test_only_a_classifier_is_exported(kind, artefact, tmp_path):
+def test_only_a_classifier_is_exported(kind, loaded, tmp_path):
     given = {
         "keras": sequential,
         "defence": lambda: StandardModel(sequential()),
-        "exported": lambda: export.load_classifier(artefact("sequential")[1]),
+        "exported": lambda: loaded("sequential"),
     }[kind]()
     with pytest.raises(TypeError, match="Classifier.from_keras"):
         export.export_saved_model(given, tmp_path / "model")
