@@ -47,10 +47,10 @@ def ensemble(network=None, sources=None, attack=None, run_eagerly=False, **optio
 
 def draws(model, steps):
     """Which network each of the first updates is attacked on."""
-    found = []
+    draw, found = tf.function(model.draw), []
     for step in range(steps):
         model.optimizer.iterations.assign(step)
-        found.append(int(model.draw()))
+        found.append(int(draw()))
     return found
 
 
