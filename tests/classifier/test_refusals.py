@@ -109,11 +109,24 @@ def test_models_that_are_no_convolutional_classifiers(kind):
         Classifier.from_keras(build())
 
 
-def test_what_is_no_model():
-    with pytest.raises(TypeError, match="must be a keras.Model of Keras 3, got str"):
-        Classifier.from_keras("lenet")
-    with pytest.raises(TypeError, match="is a Classifier already"):
-        Classifier.from_keras(Classifier.from_keras(small_network()))
+class OfKeras2:
+    """Named as a model of the package tf_keras."""
+
+    __module__ = "tf_keras.src.engine.sequential"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: "lenet", "must be a keras.Model of Keras 3, got str"),
+        (OfKeras2, r"Keras 3, got OfKeras2 of tf_keras \(Keras 2\)"),
+        (lambda: Classifier.from_keras(small_network()), "is a Classifier already"),
+        (lambda: StandardModel(small_network()), r"\(StandardModel\): pass its .classifier, or"),
+    ],
+)
+def test_what_is_no_model(make, message):
+    with pytest.raises(TypeError, match=message):
+        Classifier.from_keras(make())
 
 
 @pytest.mark.parametrize(
@@ -150,17 +163,6 @@ def test_a_network_of_open_size_that_takes_no_usual_one():
 def test_the_advice_for_an_unbuilt_network_works_in_a_defence():
     unbuilt = keras.Sequential([layers.Conv2D(4, 3), *flat_end()])
     assert StandardModel(unbuilt, input_shape=SHAPE).classifier.input_shape == SHAPE
-
-
-def test_a_model_of_keras_2_is_named_as_one():
-    old = type("Sequential", (), {"__module__": "tf_keras.src.engine.sequential"})()
-    with pytest.raises(TypeError, match=r"Keras 3, got Sequential of tf_keras \(Keras 2\)"):
-        Classifier.from_keras(old)
-
-
-def test_a_defence_is_not_wrapped_again():
-    with pytest.raises(TypeError, match=r"a defence \(StandardModel\): pass its .classifier, or"):
-        Classifier.from_keras(StandardModel(small_network()))
 
 
 @pytest.mark.parametrize("make", [small_network, lambda: StandardModel(small_network())])
