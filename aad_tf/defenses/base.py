@@ -270,6 +270,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             raise ValueError(f"{type(self).__name__} needs labels: pass (images, labels).")
         images = tf.cast(images, self.classifier.dtype)
         check_image_shape(images, self.classifier.input_shape)
+        # A step that was traced for images of another shape before leaves theirs open.
+        images = tf.ensure_shape(images, (None, *self.classifier.input_shape))
         labels = tf.convert_to_tensor(labels)
         if labels.shape.rank == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attacks import fgsm, pgd, step_ll
+from aad_tf.classifier import Classifier
 from aad_tf.defenses import (
     AADModel,
     AdversarialModel,
@@ -205,22 +206,32 @@ BAD_INPUT = {
 
 
 @functools.cache
-def checking_model(eager):
-    """A model that is never trained, because every batch it gets is refused."""
-    model = StandardModel(small_network())
-    model.compile("sgd", run_eagerly=eager)
-    return model
+def never_trained():
+    """A network whose trainers refuse every batch that they get."""
+    return Classifier.from_keras(small_network())
 
 
 @pytest.mark.parametrize("problem", BAD_INPUT)
 @pytest.mark.parametrize("eager", [False, True], ids=["graph", "eager"])
 def test_bad_input_of_fit(problem, eager):
     images, labels, message = BAD_INPUT[problem]
-    model = checking_model(eager)
+    model = StandardModel(never_trained())
+    model.compile("sgd", run_eagerly=eager)
     before = bytes_of(model.trainable_variables)
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
         model.fit(images, labels, batch_size=10, verbose=0)
     assert bytes_of(model.trainable_variables) == before
+
+
+def test_images_of_another_size_are_refused_after_training_too():
+    model = StandardModel(small_network())
+    model.compile("sgd")
+    model.fit(IMAGES, LABELS, verbose=0)
+    for images in (IMAGES[:, :7], IMAGES[..., 0]):
+        with pytest.raises(
+            (ValueError, tf.errors.InvalidArgumentError), match="(?i)shape.*8.*8.*1"
+        ):
+            model.fit(images, LABELS, verbose=0)
 
 
 @pytest.mark.parametrize("update_per_round", [False, True])
