@@ -1,14 +1,12 @@
-"""Numbers that judge maps and predictions: IoU, robust accuracy, their uncertainty."""
+"""Measures of maps and predictions: IoU, robust accuracy, and the interval of a proportion."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from scipy.stats import binomtest
 
 
 class Interval(NamedTuple):
@@ -99,62 +97,9 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> Int
         >>> wilson_interval(0, 10).high
         0.2775327998628892
     """
-    _check_confidence(confidence)
-    if count < 1 or not 0 <= successes <= count:
-        raise ValueError(f"Expected 0 <= successes <= count, count >= 1; got {successes}, {count}.")
-    deviation = NormalDist().inv_cdf(0.5 + confidence / 2)
-    proportion = successes / count
-    weight = deviation**2 / count
-    centre = proportion + weight / 2
-    width = deviation * math.sqrt(proportion * (1 - proportion) / count + weight / (4 * count))
-    low = 0.0 if successes == 0 else (centre - width) / (1 + weight)
-    high = 1.0 if successes == count else (centre + width) / (1 + weight)
-    return Interval(low, high)
-
-
-def bootstrap_interval(
-    values: Any,
-    confidence: float = 0.95,
-    *,
-    statistic: Callable[[np.ndarray], float] = np.mean,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap interval of a statistic (Efron 1979).
-
-    Args:
-        values: `[examples]` or `[examples, ...]`; whole examples are drawn with replacement.
-        confidence: in (0, 1).
-        statistic: maps drawn values to one number.
-        resamples: number of draws, at least 1.
-        seed: the same seed gives the same interval.
-
-    Returns:
-        The interval.
-
-    Raises:
-        ValueError: no values, or a number out of range.
-
-    Example:
-        >>> bootstrap_interval([1.0, 1.0, 1.0])
-        Interval(low=1.0, high=1.0)
-    """
-    _check_confidence(confidence)
-    values = np.asarray(values)
-    if values.ndim == 0 or len(values) == 0 or resamples < 1:
-        raise ValueError(
-            f"Expected values [examples, ...], at least one, and resamples >= 1; got shape "
-            f"{values.shape} and {resamples}."
-        )
-    generator = np.random.default_rng(seed)
-    drawn = [
-        statistic(values[generator.integers(len(values), size=len(values))])
-        for _ in range(resamples)
-    ]
-    low, high = np.quantile(drawn, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Interval(float(low), float(high))
-
-
-def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), e.g. 0.95, got {confidence}.")
+    if count < 1 or not 0 <= successes <= count:
+        raise ValueError(f"Expected 0 <= successes <= count, count >= 1; got {successes}, {count}.")
+    low, high = binomtest(successes, count).proportion_ci(confidence, "wilson")
+    return Interval(float(low), float(high))

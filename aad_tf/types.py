@@ -1,4 +1,4 @@
-"""Nouns shared by every module: pixel bounds and what a classifier returns."""
+"""Nouns that every module uses: pixel bounds and what a classifier returns."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from aad_tf import models
 from aad_tf.attention import lime, superpixels
-from aad_tf.attention.lime_fit import sample_switches
+from aad_tf.attention.lime import sample_switches
 from aad_tf.classifier import Classifier
 from benchmarks import peers
 from benchmarks.report import Finding, Section, at_least, at_most, rows

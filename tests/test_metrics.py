@@ -15,17 +15,10 @@ MASKS = arrays.arrays(bool, (2, 3, 4))
 
 
 def test_iou_of_hand_counted_masks():
-    # Two cells, of which one is shared: one of three. The second pair is disjoint.
+    # Two cells, one of them in both: one of three. The second pair is disjoint.
     first = np.array([[[1, 1], [0, 0]], [[1, 0], [0, 0]]], np.float32)
     second = np.array([[[1, 0], [1, 0]], [[0, 1], [1, 1]]], np.float32)
     np.testing.assert_allclose(metrics.iou(first, second), [1 / 3, 0.0], rtol=1e-7)
-
-
-def test_iou_of_a_box_and_an_area_inside_of_it():
-    box, area = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
-    box[1:5, 2:6] = True
-    area[2:4, 3:6] = True
-    assert metrics.iou(box, area).numpy() == pytest.approx(6 / 16)
 
 
 def test_empty_masks_agree_and_one_empty_mask_does_not():
@@ -59,14 +52,6 @@ def test_iou_equals_the_ratio_of_counts(first, second):
     np.testing.assert_allclose(metrics.iou(first, second), expected, rtol=1e-6)
 
 
-@given(MASKS, MASKS)
-def test_growing_a_mask_inside_the_other_raises_iou(first, second):
-    inside = first & second
-    assert (metrics.iou(inside, second).numpy() <= metrics.iou(second, second).numpy()).all()
-    union = metrics.iou(first, first | second).numpy()
-    assert (metrics.iou(first, second).numpy() <= union + 1e-6).all()
-
-
 def test_iou_refuses_shapes_that_differ():
     with pytest.raises(ValueError, match=r"two masks of one shape .* \(2, 2\) and \(2, 3\)"):
         metrics.iou(np.ones((2, 2)), np.ones((2, 3)))
@@ -74,7 +59,7 @@ def test_iou_refuses_shapes_that_differ():
         metrics.iou(np.ones(4), np.ones(4))
 
 
-def test_robust_accuracy_does_not_count_mistakes_that_an_attack_repairs():
+def test_robust_accuracy_does_not_count_misclassified_examples_that_an_attack_corrects():
     labels, clean, attacked = [0, 1, 2, 3], [0, 1, 2, 0], [0, 2, 2, 3]
     assert metrics.robust_accuracy(labels, clean, attacked) == 0.5
 
@@ -103,7 +88,7 @@ def test_wilson_interval_equals_published_values(successes, count, low, high):
 
 
 @given(st.integers(1, 1000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_interval_holds_the_share_and_mirrors(pair):
+def test_wilson_interval_holds_the_proportion_and_mirrors(pair):
     successes, count = pair
     low, high = metrics.wilson_interval(successes, count)
     assert 0 <= low <= successes / count <= high <= 1
@@ -117,31 +102,7 @@ def test_wilson_interval_refuses_impossible_counts(successes, count):
         metrics.wilson_interval(successes, count)
 
 
-def test_bootstrap_interval_is_seeded_and_near_the_normal_one():
-    values = np.random.RandomState(0).normal(2.0, 1.0, size=400)
-    interval = metrics.bootstrap_interval(values, seed=3)
-    assert interval == metrics.bootstrap_interval(values, seed=3)
-    assert interval != metrics.bootstrap_interval(values, seed=4)
-    half = 1.96 * values.std() / 20
-    assert interval.low == pytest.approx(values.mean() - half, abs=0.02)
-    assert interval.high == pytest.approx(values.mean() + half, abs=0.02)
-
-
-def test_bootstrap_interval_draws_whole_examples():
-    # Columns are equal, so their difference is zero in every draw.
-    pairs = np.repeat(np.arange(10.0)[:, None], 2, axis=1)
-    interval = metrics.bootstrap_interval(pairs, statistic=lambda p: np.ptp(p, axis=1).max())
-    assert interval == (0.0, 0.0)
-
-
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95])
-def test_intervals_refuse_a_confidence_outside_0_1(confidence):
+def test_wilson_interval_refuses_a_confidence_outside_0_1(confidence):
     with pytest.raises(ValueError, match="confidence must be in"):
         metrics.wilson_interval(1, 2, confidence)
-    with pytest.raises(ValueError, match="confidence must be in"):
-        metrics.bootstrap_interval([1.0], confidence)
-
-
-def test_bootstrap_interval_refuses_no_values():
-    with pytest.raises(ValueError, match="at least one"):
-        metrics.bootstrap_interval([])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from aad_tf.classifier import Classifier, checked_inputs
-from aad_tf.utils.ops import at_least_float32, safe_divide
+from aad_tf.utils.ops import at_least_float32
 
 # From features and the gradient of the target logit by them to maps.
 MapFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -70,7 +70,7 @@ def softmax_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor
     """
     gradients = at_least_float32(gradients)
     mean_square = tf.reduce_mean(tf.square(gradients))
-    gradients = safe_divide(gradients, tf.sqrt(mean_square + 1e-12))
+    gradients = tf.math.divide_no_nan(gradients, tf.sqrt(mean_square + 1e-12))
     scores = signed_grad_cam_map(features, gradients)
     flat = tf.nn.softmax(tf.reshape(scores, (tf.shape(scores)[0], -1)))
     return tf.reshape(flat, tf.shape(scores))
@@ -108,8 +108,8 @@ def class_gradients(
 ) -> ClassGradients:
     """One forward pass, and the gradient of the target classes by the features of it.
 
-    No checks are made, so that it can stand inside compiled graphs. Whoever differentiates the
-    result again opens a tape of their own around the call.
+    No checks are made, so that it can run inside compiled graphs. Whoever differentiates the
+    result again opens another tape around the call.
 
     Args:
         classifier: the network and its attention layer.
@@ -172,7 +172,7 @@ def grad_cam(classifier: Classifier, images: Any, class_ids: Any) -> tf.Tensor:
 def checked_attention_maps(
     classifier: Classifier, images: Any, class_ids: Any, map_function: MapFunction
 ) -> tf.Tensor:
-    """Checks the input of `grad_cam` and its kin, then runs the compiled map function."""
+    """Checks what `grad_cam` and `grad_cam_plus_plus` get, then runs the compiled function."""
     images, class_ids = checked_inputs(classifier, images, class_ids, name="class_ids")
     return compiled_attention_maps(classifier, map_function)(images, class_ids)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from aad_tf.attention.grad_cam import MapFunction, checked_attention_maps
 from aad_tf.classifier import Classifier
-from aad_tf.utils.ops import at_least_float32, safe_divide
+from aad_tf.utils.ops import at_least_float32
 
 
 def grad_cam_plus_plus_map(
@@ -49,9 +49,9 @@ def grad_cam_plus_plus_map(
     features, gradients = at_least_float32(features), at_least_float32(gradients)
     totals = tf.reduce_sum(features, axis=(1, 2), keepdims=True)
     # g^2 is cancelled, for powers of small gradients underflow; alpha stays 0 where g is 0.
-    alphas = safe_divide(tf.abs(tf.sign(gradients)), 2.0 + gradients * totals)
+    alphas = tf.math.divide_no_nan(tf.abs(tf.sign(gradients)), 2.0 + gradients * totals)
     if normalize:
-        alphas = safe_divide(alphas, tf.reduce_sum(alphas, axis=(1, 2), keepdims=True))
+        alphas = tf.math.divide_no_nan(alphas, tf.reduce_sum(alphas, axis=(1, 2), keepdims=True))
     weights = tf.reduce_sum(alphas * tf.nn.relu(gradients), axis=(1, 2), keepdims=True)
     return tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from sklearn.linear_model import Ridge
 
 from aad_tf.attention.grad_cam import class_scores
-from aad_tf.attention.lime_fit import (
-    check_width,
-    fit_local_model,
-    image_seeds,
-    sample_switches,
-)
 from aad_tf.attention.superpixels import Segmentation, mean_colors, superpixels
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.utils.checks import check_count
@@ -41,7 +37,7 @@ class LimeExplanation(NamedTuple):
         return np.array([len(weights) for weights in self.weights])
 
     def top_features(self, count: int) -> np.ndarray:
-        """The superpixels that speak most for the class, [AAD Tables 7 and 8].
+        """The superpixels of highest weight for the class, [AAD Tables 7 and 8].
 
         Args:
             count: superpixels to keep in each image; fewer are kept where fewer have a positive
@@ -121,9 +117,9 @@ def lime(
     images, class_ids = checked_inputs(classifier, images, class_ids, name="class_ids")
     check_count(num_samples, "num_samples", least=2)
     check_count(batch_size, "batch_size")
-    check_width(kernel_width)
+    _check_width(kernel_width)
     pixels = images.numpy()
-    seeds = image_seeds(seed, pixels)
+    seeds = _image_seeds(seed, pixels)
     segments = superpixels(
         pixels, segmentation, num_segments=num_segments, bounds=classifier.bounds
     )
@@ -138,7 +134,67 @@ def lime(
     return LimeExplanation(segments, weights, np.array(scores))
 
 
-def hidden_probabilities(
+def sample_switches(num_segments: int, num_samples: int, seed: Any) -> np.ndarray:
+    """Draws which superpixels are shown: all in the first sample, a fair coin each elsewhere.
+
+    Args:
+        num_segments: superpixels of the image.
+        num_samples: rows to draw.
+        seed: entropy for `numpy.random.default_rng`.
+
+    Returns:
+        bool `[num_samples, num_segments]`.
+    """
+    generator = np.random.default_rng(seed)
+    switches = generator.integers(0, 2, (num_samples, num_segments), dtype=np.uint8) > 0
+    switches[0] = True
+    return switches
+
+
+def fit_local_model(
+    switches: np.ndarray, probabilities: np.ndarray, kernel_width: float
+) -> tuple[np.ndarray, float]:
+    """Fits the weighted ridge regression of LIME.
+
+    Args:
+        switches: bool `[samples, superpixels]`, which superpixels a sample shows.
+        probabilities: `[samples]`, which the network gives the class.
+        kernel_width: as for `lime`.
+
+    Returns:
+        Coefficients `[superpixels]` and R^2, weighted by the kernel.
+    """
+    # Cosine distance of a row from the row of ones: of k among n it shows, 1 - sqrt(k / n).
+    distances = 1.0 - np.sqrt(switches.mean(axis=1))
+    nearness = np.sqrt(np.exp(-(distances**2) / kernel_width**2))
+    model = Ridge(alpha=1.0, fit_intercept=True)
+    rows = switches.astype(np.float64)
+    model.fit(rows, probabilities, sample_weight=nearness)
+    return model.coef_, float(model.score(rows, probabilities, sample_weight=nearness))
+
+
+def _image_seeds(seed: Any, images: np.ndarray) -> list[Any]:
+    """Entropy for `sample_switches`: a seed with the pixels of each image, or one per image."""
+    if np.ndim(seed) == 0:
+        whole = check_count(seed, "seed", least=0)
+        digests = (hashlib.blake2b(image.tobytes(), digest_size=16) for image in images)
+        return [[whole, int.from_bytes(digest.digest(), "little")] for digest in digests]
+    if np.shape(seed) != (len(images),):
+        raise ValueError(
+            f"seed must be one integer, or one per image ({len(images)}), got {np.shape(seed)}."
+        )
+    return [check_count(entry, "seed", least=0) for entry in np.asarray(seed)]
+
+
+def _check_width(value: float) -> None:
+    """Raises TypeError or ValueError unless a kernel width is a positive finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        raise TypeError(f"kernel_width must be a number, got {value!r}.")
+    if not 0 < value < math.inf:
+        raise ValueError(f"kernel_width must be positive and finite, got {value}.")
+
+
+def _hidden_probabilities(
     classifier: Classifier,
     image: tf.Tensor,
     hidden: tf.Tensor,
@@ -146,40 +202,12 @@ def hidden_probabilities(
     class_id: tf.Tensor,
     switches: tf.Tensor,
 ) -> tf.Tensor:
-    """Probability of a class with superpixels hidden, for use inside compiled graphs.
-
-    Args:
-        classifier: the network.
-        image: `[H, W, C]`.
-        hidden: `[H, W, C]`, what its pixels become when hidden.
-        labels: int32 `[H, W]`, the superpixel of each pixel.
-        class_id: int32 scalar.
-        switches: bool `[batch, superpixels]`, True where shown.
-
-    Returns:
-        `[batch]`, float32 or float64.
-    """
+    """Probability `[batch]` of a class where `switches` `[batch, superpixels]` hide superpixels."""
     shown = tf.gather(switches, labels, axis=1)
     batch = tf.where(shown[..., tf.newaxis], image, hidden)
     logits = classifier(batch, training=False).logits
     class_ids = tf.fill(tf.shape(logits)[:1], class_id)
     return class_scores(tf.nn.softmax(at_least_float32(logits)), class_ids)
-
-
-def compiled_hidden_probabilities(classifier: Classifier) -> Any:
-    """The compiled network passes of LIME: one trace whatever the samples and superpixels."""
-    image = tf.TensorSpec(classifier.input_shape, classifier.dtype)
-    return classifier.cached_function(
-        "lime",
-        lambda *inputs: hidden_probabilities(classifier, *inputs),
-        [
-            image,
-            image,
-            tf.TensorSpec(classifier.input_shape[:2], tf.int32),
-            tf.TensorSpec((), tf.int32),
-            tf.TensorSpec((None, None), tf.bool),
-        ],
-    )
 
 
 def _probabilities(
@@ -189,7 +217,14 @@ def _probabilities(
     # with them the last bits of the results, then depend on the image alone.
     packed = np.packbits(switches, axis=1)
     _, first, again = np.unique(packed, axis=0, return_index=True, return_inverse=True)
-    function = compiled_hidden_probabilities(classifier)
+    image = tf.TensorSpec(classifier.input_shape, classifier.dtype)
+    labels = tf.TensorSpec(classifier.input_shape[:2], tf.int32)
+    class_id, shown = tf.TensorSpec((), tf.int32), tf.TensorSpec((None, None), tf.bool)
+    function = classifier.cached_function(
+        "lime",
+        lambda *inputs: _hidden_probabilities(classifier, *inputs),
+        [image, image, labels, class_id, shown],
+    )
     batches = np.array_split(switches[first], math.ceil(len(first) / batch_size))
     fixed = [tf.convert_to_tensor(value) for value in inputs]
     found = [function(*fixed, tf.constant(batch)).numpy() for batch in batches]

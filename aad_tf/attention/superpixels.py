@@ -28,7 +28,7 @@ def superpixels(
         images: float `[batch, H, W, C]` within `bounds`.
         segmentation: `"slic"` (also None), which gives near `num_segments` patches whatever the
             size of the image; `"quickshift"` with the settings of the `lime` package, which finds
-            their number itself: some fifty in photographs of 300 pixels a side, a handful in
+            their number itself: some fifty in photographs of 300 pixels per side, a handful in
             64 x 64; a function from an image `[H, W, 3]` in [0, 1] (gray repeated to three
             channels) to integers `[H, W]`; or the integers themselves, `[batch, H, W]` or `[H, W]`
             for all images.

@@ -1,16 +1,23 @@
-"""What callbacks share that look at the network being trained."""
+"""What all callbacks here have in common: when they measure, and on which network and examples."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import broadcast_from_chief
 from aad_tf.types import Bounds
-from aad_tf.utils.checks import check_bounds, check_count
+from aad_tf.utils.checks import (
+    check_bounds,
+    check_count,
+    check_dataset,
+    check_images,
+    check_label_rank,
+)
 
 
 class EpochCallback(keras.callbacks.Callback):
@@ -47,7 +54,7 @@ class EpochCallback(keras.callbacks.Callback):
         if taken:
             raise ValueError(
                 f"The logs of this epoch hold {', '.join(taken)} already. Give each callback a "
-                f"name of its own (name=...)."
+                f"different name (name=...)."
             )
         logs.update(measured)
 
@@ -108,3 +115,42 @@ class ClassifierCallback(EpochCallback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks the examples against the network before an epoch is spent; Keras calls it."""
         self.check(self.classifier)
+
+
+def example_batches(dataset: Any, bounds: Bounds, batch_size: int) -> tf.data.Dataset:
+    """Batches of images and labels to measure on, checked as far as is possible so early.
+
+    Args:
+        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, or a pair of arrays.
+        bounds: pixel range.
+        batch_size: to cut arrays by; the last batch may be shorter.
+
+    Raises:
+        TypeError: neither a data set nor a pair of arrays, or images not floating point.
+        ValueError: no examples, not batched, endless, pixels out of range.
+    """
+    check_count(batch_size, "batch_size")
+    if isinstance(dataset, tf.data.Dataset):
+        return check_dataset(dataset)
+    if not isinstance(dataset, (tuple, list)) or len(dataset) != 2:
+        raise TypeError(
+            f"dataset must be a tf.data.Dataset of (images, labels) batches or a pair of "
+            f"arrays (images, labels), got {type(dataset).__name__}."
+        )
+    images, labels = dataset
+    arrays = checked_arrays(images, labels, bounds)
+    return tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
+
+
+def checked_arrays(images: Any, labels: Any, bounds: Bounds) -> tuple[tf.Tensor, tf.Tensor]:
+    """Arrays as tensors, checked as far as is possible without the network."""
+    images = tf.convert_to_tensor(images)
+    images = check_images(images, bounds=bounds, image_shape=(None, None, None), dtype=images.dtype)
+    labels = tf.convert_to_tensor(labels)
+    check_label_rank(labels)
+    if labels.shape[0] != images.shape[0]:
+        raise ValueError(
+            f"images and labels must have one entry per example, got {images.shape[0]} and "
+            f"{labels.shape[0]}."
+        )
+    return images, labels

@@ -12,25 +12,16 @@ from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.parsing import as_attack
 from aad_tf.attention import attention_area, grad_cam
 from aad_tf.attention.areas import rule_for_any_batch
-from aad_tf.callbacks.base import ClassifierCallback
-from aad_tf.callbacks.examples import Examples
-from aad_tf.classifier import Classifier
+from aad_tf.callbacks.base import ClassifierCallback, example_batches
+from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.metrics import iou, robust_accuracy
 from aad_tf.types import Bounds
 
 
 class AttackCallback(ClassifierCallback):
-    """Attacks a data set after an epoch and adds one number to the logs.
+    """Attacks a data set after an epoch and adds what `evaluate` gives to the logs.
 
-    Args:
-        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, or a pair of arrays;
-            images float `[batch, H, W, C]` within `bounds`, labels int `[batch]`.
-        attack: such as `aad_tf.attacks.fgsm(0.1)`, or its text; it runs the network in inference
-            mode.
-        name: the logs call the number `val_` and this.
-        seed: of random starts; every epoch sees the same ones.
-        batch_size: to cut arrays by.
-        **kwargs: `attention_layer`, `bounds` and `every`, as for `ClassifierCallback`.
+    Arguments are those of `RobustAccuracy` and, as `**kwargs`, of `ClassifierCallback`.
     """
 
     def __init__(
@@ -45,18 +36,21 @@ class AttackCallback(ClassifierCallback):
     ) -> None:
         super().__init__(**kwargs)
         self._attack = as_attack(attack)
-        self._examples = Examples(dataset, self.bounds, batch_size)
+        self._batches = example_batches(dataset, self.bounds, batch_size)
         self._name = name
         self._seed = seed
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """See `ClassifierCallback`."""
-        return self._examples.image_shape
+        """`(H, W, C)` as far as the data set tells; entries may be None."""
+        return tuple(self._batches.element_spec[0].shape[1:])
 
     def check(self, classifier: Classifier) -> None:
-        """Checks the first batch against the network."""
-        self._examples.check(classifier)
+        """Raises unless there are examples and the first batch is what the network takes."""
+        for images, labels, *_ in self._batches:
+            checked_inputs(classifier, images, labels)
+            return
+        raise ValueError("The data set is empty: there is nothing to measure on.")
 
     def evaluate(self, classifier: Classifier) -> float:
         """The number for a network, also outside of `fit`."""
@@ -68,8 +62,8 @@ class AttackCallback(ClassifierCallback):
 
     def _attacked(self, classifier: Classifier) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         """Images, adversarial images and labels, batch by batch."""
-        for index, (images, labels) in enumerate(self._examples):
-            # Another seed per batch, or all batches would share their random starts.
+        for index, (images, labels, *_) in enumerate(self._batches):
+            # Another seed per batch, or all batches would have the same random starts.
             yield images, self._attack(classifier, images, labels, seed=self._seed + index), labels
 
 

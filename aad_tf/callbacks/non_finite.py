@@ -35,18 +35,18 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the losses; Keras calls it."""
-        place = f"batch {self._first_step + batch + 1}"
+        when = f"batch {self._first_step + batch + 1}"
         steps = getattr(self.model, "steps_per_execution", 1)
         if steps > 1:
-            place += f" or one of the {steps - 1} before it (steps_per_execution={steps})"
-        self._check(logs or {}, place)
+            when += f" or one of the {steps - 1} before it (steps_per_execution={steps})"
+        self._check(logs or {}, when)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the losses of validation too; Keras calls it."""
         self._first_step = 0
         self._check(logs or {}, "at its end")
 
-    def _check(self, logs: dict[str, Any], place: str) -> None:
+    def _check(self, logs: dict[str, Any], when: str) -> None:
         losses = {name: float(value) for name, value in logs.items() if "loss" in name}
         broken = [f"{name} is {x}" for name, x in losses.items() if not math.isfinite(x)]
         if not broken:
@@ -54,7 +54,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         finite = [f"{name} is {x:.4g}" for name, x in losses.items() if math.isfinite(x)]
         others = f" (finite: {', '.join(finite)})" if finite else ""
         raise FloatingPointError(
-            f"Training stopped in epoch {self._epoch + 1}, {place}: {', '.join(broken)}{others}. "
+            f"Training stopped in epoch {self._epoch + 1}, {when}: {', '.join(broken)}{others}. "
             f"Look for NaN in the data, lower the learning rate, or clip gradients "
             f"(clipnorm of the optimizer)."
         )

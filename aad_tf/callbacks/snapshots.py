@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from aad_tf import plots
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.parsing import as_attack
-from aad_tf.callbacks.base import ClassifierCallback
-from aad_tf.callbacks.examples import check_batch, checked_arrays
-from aad_tf.classifier import Classifier
+from aad_tf.callbacks.base import ClassifierCallback, checked_arrays
+from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.distribute import is_chief
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_count
@@ -82,7 +81,7 @@ class AttentionSnapshots(ClassifierCallback):
 
     def check(self, classifier: Classifier) -> None:
         """Checks the images against the network."""
-        check_batch(classifier, self._images, self._labels)
+        checked_inputs(classifier, self._images, self._labels)
         names = self._class_names
         if names is not None and len(names) != classifier.num_classes:
             raise ValueError(
@@ -91,7 +90,7 @@ class AttentionSnapshots(ClassifierCallback):
 
     def draw(self, classifier: Classifier) -> Figure:
         """The figure for a network, also outside of `fit`."""
-        images, labels = check_batch(classifier, self._images, self._labels)
+        images, labels = checked_inputs(classifier, self._images, self._labels)
         names = self._class_names
         truth = [f"true: {plots.class_name(label, names)}" for label in labels.numpy()]
         columns = [

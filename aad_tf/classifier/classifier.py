@@ -308,6 +308,6 @@ def _size_that_fits(classifier: Classifier) -> tuple[tuple[int, ...], Callable]:
             return shape, concrete
     raise ValueError(
         f"The model leaves the size of its images open, but takes none of "
-        f"{', '.join(map(str, _SIZES_TO_TRY))} pixels a side. Pass the size that it needs: "
+        f"{', '.join(map(str, _SIZES_TO_TRY))} pixels per side. Pass the size that it needs: "
         f"input_shape=(height, width, channels)."
     ) from failure

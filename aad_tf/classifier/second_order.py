@@ -1,6 +1,6 @@
 """Where TensorFlow's second derivatives cannot be trusted, and one case corrected.
 
-Grad-CAM inside a loss is differentiated again by the weights, so whatever stands between the
+Grad-CAM inside a loss is differentiated again by the weights, so whatever lies between the
 attention layer and the logits is differentiated twice.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
 from aad_tf.classifier.tracing import LayerCall, Trace, operations_between
 
-# Operations whose second derivative is missing or silently wrong.
+# Operations whose second derivative is missing or silently incorrect.
 UNSAFE_SECOND_ORDER_OPS = frozenset(
     {
         "ResizeBilinear",
@@ -56,10 +56,17 @@ def exact_moments() -> Iterator[None]:
         _exact.reset(token)
 
 
+_original_moments = tf.nn.moments
+
+
+@functools.wraps(_original_moments)
 def _moments(
     x: tf.Tensor, axes: Any, shift: Any = None, keepdims: bool = False, name: str | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    del shift  # Without effect in TensorFlow's own function too.
+    """`tf.nn.moments` as it was, but exact where a context of `exact_moments` is open."""
+    # Shift has no effect in TensorFlow's own function either.
+    if not _exact.get():
+        return _original_moments(x, axes, shift, keepdims, name)
     with tf.name_scope(name or "moments"):
         values = tf.cast(x, tf.float32) if x.dtype == tf.float16 else x
         mean = tf.reduce_mean(values, axes, keepdims=True)
@@ -69,17 +76,7 @@ def _moments(
         return tf.cast(mean, x.dtype), tf.cast(variance, x.dtype)
 
 
-def _switched(original: Callable) -> Callable:
-    """`tf.nn.moments` as it was, but exact where a context of `exact_moments` is open."""
-
-    @functools.wraps(original)
-    def moments(*args: Any, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        return _moments(*args, **kwargs) if _exact.get() else original(*args, **kwargs)
-
-    return moments
-
-
-tf.nn.moments = _switched(tf.nn.moments)
+tf.nn.moments = _moments
 
 
 def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:

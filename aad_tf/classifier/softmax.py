@@ -49,21 +49,20 @@ def _stripped(layer: keras.Layer, call: Callable[[], Any]) -> Any:
     return output
 
 
-def _strippable(original: Callable) -> Callable:
+_original_softmax = tf.nn.softmax
+
+
+@functools.wraps(_original_softmax)
+def _softmax(logits: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
     """`tf.nn.softmax` that passes scores on where a layer is to be stripped."""
-
-    @functools.wraps(original)
-    def softmax(logits: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
-        passed_on = _passed_on.get()
-        if passed_on is None:
-            return original(logits, *args, **kwargs)
-        passed_on.append(tf.identity(logits))
-        return passed_on[-1]
-
-    return softmax
+    passed_on = _passed_on.get()
+    if passed_on is None:
+        return _original_softmax(logits, *args, **kwargs)
+    passed_on.append(tf.identity(logits))
+    return passed_on[-1]
 
 
-tf.nn.softmax = _strippable(tf.nn.softmax)
+tf.nn.softmax = _softmax
 
 
 def softmax_to_strip(trace: Trace) -> keras.Layer | None:
@@ -85,7 +84,7 @@ def softmax_to_strip(trace: Trace) -> keras.Layer | None:
     if sum(call.layer is layer for call in trace.calls) > 1:
         raise ValueError(
             f"The final softmax layer {layer.name!r} is used elsewhere in the model too, so it "
-            f"cannot be taken off. Give the output a softmax of its own, or none."
+            f"cannot be taken off. Give the output another softmax layer, or none."
         )
     return layer
 
@@ -100,18 +99,15 @@ def _producer_type(tensor: tf.Tensor) -> str:
 
 def _final_softmax_layer(trace: Trace) -> keras.Layer | None:
     """The layer whose activation ends the model in a softmax, if it can be taken off."""
-    outermost = [
-        call
-        for call in trace.calls
-        if not isinstance(call.layer, keras.Model)
-        and tf.is_tensor(call.output)
-        and _same_source(call.output, trace.output)
-    ]
-    for call in outermost:
-        if getattr(call.layer, "activation", None) is keras.activations.softmax:
-            return call.layer
-        if isinstance(call.layer, keras.layers.Softmax):
-            return call.layer
+    for layer, output in trace.calls:
+        activation = getattr(layer, "activation", None)
+        if (
+            not isinstance(layer, keras.Model)
+            and (activation is keras.activations.softmax or isinstance(layer, keras.layers.Softmax))
+            and tf.is_tensor(output)
+            and _same_source(output, trace.output)
+        ):
+            return layer
     return None
 
 

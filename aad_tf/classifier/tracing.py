@@ -80,22 +80,21 @@ def around_calls(layers: Sequence[keras.Layer], around: Around) -> Iterator[None
         _watchers.reset(token)
 
 
-def _watched(original: Callable) -> Callable:
+_original_call = keras.Operation.__call__
+
+
+@functools.wraps(_original_call)
+def _watched_call(self: Any, *args: Any, **kwargs: Any) -> Any:
     """`keras.Operation.__call__` that looks for watchers; without one it is the original."""
-
-    @functools.wraps(original)
-    def call_operation(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = functools.partial(original, self, *args, **kwargs)
-        for watcher in _watchers.get():
-            if id(self) in watcher.layers:
-                call = functools.partial(watcher.around, self, call)
-        return call()
-
-    return call_operation
+    call = functools.partial(_original_call, self, *args, **kwargs)
+    for watcher in _watchers.get():
+        if id(self) in watcher.layers:
+            call = functools.partial(watcher.around, self, call)
+    return call()
 
 
 # Every layer's __call__ ends here, also one that was replaced; Keras 3 has no hooks on layers.
-keras.Operation.__call__ = _watched(keras.Operation.__call__)
+keras.Operation.__call__ = _watched_call
 
 
 @contextlib.contextmanager
@@ -111,11 +110,6 @@ def recording(layers: Sequence[keras.Layer], record: Callable[[LayerCall], None]
         yield
 
 
-def all_layers(model: keras.Model) -> list[keras.Layer]:
-    """Every layer and nested model inside `model`."""
-    return list(model._flatten_layers(include_self=False))
-
-
 def trace_forward(
     model: keras.Model, image_shape: tuple[int | None, ...], dtype: tf.DType
 ) -> Trace:
@@ -124,19 +118,22 @@ def trace_forward(
 
     @tf.function(autograph=False)
     def forward(images: tf.Tensor) -> tf.Tensor:
-        with recording(all_layers(model), calls.append):
+        with recording(list(model._flatten_layers(include_self=False)), calls.append):
             return model(images, training=False)
 
     concrete = forward.get_concrete_function(tf.TensorSpec((None, *image_shape), dtype))
     # A layer that is built on the way also runs once in a scratch graph.
-    inside = [call for call in calls if _lies_in(concrete.graph, call.output)]
+    inside = [
+        call
+        for call in calls
+        if all(
+            tensor.graph is concrete.graph
+            for tensor in tf.nest.flatten(call.output)
+            if tf.is_tensor(tensor)
+        )
+    ]
     hidden = {call.layer.name for call in calls} - {call.layer.name for call in inside}
     return Trace(inside, sorted(hidden), concrete.outputs[0], concrete.graph)
-
-
-def _lies_in(graph: Any, output: Any) -> bool:
-    tensors = [tensor for tensor in tf.nest.flatten(output) if tf.is_tensor(tensor)]
-    return all(tensor.graph is graph for tensor in tensors)
 
 
 def operations_between(trace: Trace, features: tf.Tensor) -> list[Any]:
@@ -226,7 +223,7 @@ def _refuse_hidden(trace: Trace, names: list[str]) -> None:
     hidden = [name for name in names if name in trace.hidden]
     if hidden:
         raise ValueError(
-            f"Layers {', '.join(hidden)} run inside a function of their own (a tf.function around "
+            f"Layers {', '.join(hidden)} run inside a separate function (a tf.function around "
             f"call, tf.map_fn, tf.cond), where their outputs cannot be reached. Take it off: "
             f"attacks and defences compile the model themselves."
         )

@@ -1,4 +1,4 @@
-"""Defences: Keras models with a training step of their own."""
+"""Defences: Keras models that train a network in other ways than on clean images alone."""
 
 from aad_tf.defenses.aad import AADModel
 from aad_tf.defenses.adversarial import AdversarialModel, StandardModel

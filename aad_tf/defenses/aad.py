@@ -105,15 +105,10 @@ class AADModel(DefenseModel):
         images, labels, weights = self._unpack(data)
         adversarial = self.attack.start(images, self.classifier, self.attack_seed())
         for _ in range(self.attack.num_steps):
-            adversarial = self._next_round(adversarial, images, labels)
+            adversarial = self.attack.step_in_graph(self.classifier, adversarial, images, labels)
             trained_on = self.warmed_up(images, adversarial[tf.newaxis])
             update = self._update(images, labels, weights, trained_on)
         return self._track(*update, images, labels, weights)
-
-    def _next_round(
-        self, adversarial: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
-    ) -> tf.Tensor:
-        return self.attack.step_in_graph(self.classifier, adversarial, images, labels)
 
     def training_losses(
         self, images: tf.Tensor, labels: tf.Tensor, adversarial: tf.Tensor, training: bool
@@ -132,30 +127,25 @@ class AADModel(DefenseModel):
         with kept_statistics(self.network, training):
             masked_logits = self.classifier(masked, training=training).logits
         smoothing = self.label_smoothing if training else 0.0
+        comparable = self.parts.comparable_maps(maps, spatial_size(batch))
+        clean, *attacked = tf.split(comparable, versions)
         classification = self.parts.classification_loss(tiled, logits, smoothing)
         terms = {
             "classification_loss": _sum_of_versions(classification, versions),
             "rectification_loss": _sum_of_versions(
                 self.parts.rectification_loss(logits, masked_logits), versions
             ),
-            "preservation_loss": self._preservation(batch, maps, versions),
+            "preservation_loss": tf.add_n(
+                [self.parts.preservation_loss(clean, other) for other in attacked]
+            ),
         }
-        total = tf.add_n(
-            [
-                weight * terms[name]
-                for weight, name in zip(self.loss_weights_aad, self.loss_names, strict=True)
-            ]
-        )
+        weighted = zip(self.loss_weights_aad, self.loss_names, strict=True)
+        total = tf.add_n([weight * terms[name] for weight, name in weighted])
         by_version = tf.split(logits, versions)
         return {"loss": total, "penalty": penalty, **terms}, {
             "clean": by_version[0],
             "adversarial": by_version[-1],
         }
-
-    def _preservation(self, batch: tf.Tensor, maps: tf.Tensor, versions: int) -> tf.Tensor:
-        maps = self.parts.comparable_maps(maps, spatial_size(batch))
-        clean, *attacked = tf.split(maps, versions)
-        return tf.add_n([self.parts.preservation_loss(clean, other) for other in attacked])
 
 
 def _checked_weights(weights: Any) -> tuple[float, ...]:

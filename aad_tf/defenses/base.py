@@ -1,4 +1,4 @@
-"""DefenseModel: what every defence shares as a Keras model with its own training step.
+"""DefenseModel: what all defences are, a Keras model with another training step.
 
 `train_step` is the step of every defence: it makes adversarial images and hands them to
 `training_losses`, which is what makes one defence differ from another. Mixed precision, sample
@@ -8,7 +8,7 @@ weights and several replicas are dealt with here, for all of them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -48,7 +48,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
 
     Under a strategy of `tf.distribute` the loss is the mean over the global batch, whatever part
     of it each replica holds; dropout and random starts differ between replicas, and moving
-    statistics, which each replica takes of its own part, are averaged at each step.
+    statistics, which each replica takes of its part, are averaged at each step.
 
     Args:
         network: any Keras classifier of `[batch, H, W, C]` images; a final softmax is bypassed.
@@ -188,7 +188,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         return None
 
     def attack_seed(self, training: bool = True) -> tf.Tensor:
-        """Seed of the random starts of one batch, int32 `[2]`; each replica has its own.
+        """Seed of the random starts of one batch, int32 `[2]`, per replica.
 
         Args:
             training: True takes it from `seed` and the number of updates, so that training resumes
@@ -247,7 +247,13 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             total = self._total(losses, weights)
             scaled = self.optimizer.scale_loss(total * fraction)
         variables = self.trainable_variables
-        gradients = prepared_gradients(self.optimizer, tape.gradient(scaled, variables))
+        gradients = tape.gradient(scaled, variables)
+        # As the optimizer, which adds up those of all replicas, must get them to update as one
+        # device would.
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = propagate_nonfinite(gradients)
+        else:
+            gradients = clip_global_gradients(self.optimizer, gradients)
         self.optimizer.apply(gradients, variables)
         mean_over_replicas(moving_statistics(self.network))
         return total, losses, logits
@@ -264,6 +270,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             raise ValueError(f"{type(self).__name__} needs labels: pass (images, labels).")
         images = tf.cast(images, self.classifier.dtype)
         check_image_shape(images, self.classifier.input_shape)
+        # A step that was traced for images of another shape before leaves theirs open.
+        images = tf.ensure_shape(images, (None, *self.classifier.input_shape))
         labels = tf.convert_to_tensor(labels)
         if labels.shape.rank == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
@@ -357,23 +365,6 @@ def kept_statistics(network: keras.Model, training: bool) -> Iterator[None]:
     finally:
         for variable, value in zip(statistics, before, strict=True):
             variable.assign(value)
-
-
-def prepared_gradients(
-    optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor | None]
-) -> list[tf.Tensor | None]:
-    """Gradients of one replica, as the optimizer must get them to update as one device would.
-
-    Args:
-        optimizer: applies them next, and adds up those of all replicas.
-        gradients: of this replica; None where a variable has none.
-
-    Returns:
-        As many gradients; the same ones with one replica.
-    """
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return propagate_nonfinite(gradients)
-    return clip_global_gradients(optimizer, gradients)
 
 
 def check_for_replicas(model: Any) -> None:

@@ -28,15 +28,14 @@ class EnsembleAdversarialModel(AdversarialModel):
     The draw depends on the seed and the number of updates alone: a resumed run goes on exactly.
     The sources run in inference mode, never change, and are not part of what is saved. `evaluate`
     and validation attack the network itself, so `val_adversarial_accuracy` compares with that of
-    other defences, while `adversarial_accuracy` of training speaks of the mixture.
+    other defences, while `adversarial_accuracy` of training is that of the mixture.
 
     Args:
         network: any Keras classifier.
         sources: trained networks for the same images and classes; Classifiers, or Keras models,
             which take pixels in the bounds of `network`.
         attack: an attack or its text; makes the adversarial images of each batch on the network
-            drawn. Tramer et al.
-            use single-step attacks (FGSM, StepLL).
+            drawn. Tramer et al. use single-step attacks (FGSM, StepLL).
         include_self: False draws from `sources` alone.
         **kwargs: as `AdversarialModel`.
 
@@ -126,18 +125,6 @@ def _checked_source(source: Any, name: str, classifier: Classifier) -> Classifie
         )
     if not isinstance(source, Classifier):
         source = Classifier.from_keras(source, bounds=classifier.bounds)
-    _refuse_another_task(source, name, classifier)
-    own = {id(variable) for variable in classifier.variables}
-    if any(id(variable) in own for variable in source.variables):
-        raise ValueError(
-            f"{name} shares weights with the network in training, so it would not stay as it is. "
-            f"The network itself takes part by include_self=True; for a static copy use "
-            f"keras.models.clone_model and set_weights."
-        )
-    return source
-
-
-def _refuse_another_task(source: Classifier, name: str, classifier: Classifier) -> None:
     same_shape = tf.TensorShape(source.input_shape).is_compatible_with(classifier.input_shape)
     for what, agrees in (
         ("input_shape", same_shape),
@@ -150,3 +137,11 @@ def _refuse_another_task(source: Classifier, name: str, classifier: Classifier) 
                 f"{getattr(classifier, what)}. Sources must take the same images and tell the "
                 f"same classes apart."
             )
+    own = {id(variable) for variable in classifier.variables}
+    if any(id(variable) in own for variable in source.variables):
+        raise ValueError(
+            f"{name} shares weights with the network in training, so it would not stay as it is. "
+            f"The network itself takes part by include_self=True; for a static copy use "
+            f"keras.models.clone_model and set_weights."
+        )
+    return source

@@ -20,7 +20,7 @@ class NetworkModule(tf.Module):
     """What is saved: functions of a classifier, and the variables they read.
 
     All functions take float32 images of any batch size and return float32; the network computes
-    in its own precision between.
+    in its precision between.
 
     Args:
         classifier: the network and its attention layer.

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from aad_tf.attention.grad_cam import grad_cam_map, softmax_grad_cam_map
 from aad_tf.utils.checks import check_choice
-from aad_tf.utils.ops import at_least_float32, safe_divide, safe_norm
+from aad_tf.utils.ops import at_least_float32, safe_norm
 
 
 def l1_norm(difference: tf.Tensor) -> tf.Tensor:
@@ -55,7 +55,7 @@ DISTANCES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 
 
 def distance_by_name(distance: str | Callable) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A distance by its name; a function is its own.
+    """A distance by its name; a function is returned as it is.
 
     Raises:
         ValueError: unknown name.
@@ -107,10 +107,10 @@ def preservation(
 def unit_sum(maps: tf.Tensor) -> tf.Tensor:
     """Scales each map to sum 1; a map of zeros stays zero.
 
-    The distance between such maps speaks of where attention lies and not of the scale of the
+    The distance between such maps depends on where attention lies and not on the scale of the
     logits, which a network could otherwise shrink to please the preservation loss.
     """
-    return safe_divide(maps, tf.reduce_sum(maps, axis=(1, 2), keepdims=True))
+    return tf.math.divide_no_nan(maps, tf.reduce_sum(maps, axis=(1, 2), keepdims=True))
 
 
 MAPS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {

@@ -5,15 +5,8 @@ measures them over a data set, `eval.galleries` draws the figures of the paper w
 """
 
 from aad_tf.plots.comparison import class_name, compare_networks, image_panels, map_panels
-from aad_tf.plots.files import png_bytes, save_png
-from aad_tf.plots.grid import Panel, attention_grid
-from aad_tf.plots.images import (
-    displayable,
-    enlarged,
-    overlay,
-    with_area,
-    with_boxes,
-)
+from aad_tf.plots.grid import Panel, attention_grid, png_bytes, save_png
+from aad_tf.plots.images import displayable, enlarged, overlay, with_area, with_boxes
 
 __all__ = [
     "Panel",

@@ -33,7 +33,7 @@ def compare_networks(
         classifiers: networks by the name that heads their columns, all of one pixel range.
         images: float `[batch, H, W, C]` in the classifiers' bounds.
         labels: int `[batch]`, true classes.
-        attack: run against every network on its own (white box).
+        attack: run against each network by itself (white box).
         class_names: names by label; numbers if None or empty.
         seed: of random starts.
 

@@ -1,18 +1,23 @@
-"""Panels in rows and columns, with titles and captions."""
+"""Panels in rows and columns, with titles and captions, and figures as PNG files."""
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from aad_tf.plots.images import displayable, overlay
 from aad_tf.types import Bounds
+from aad_tf.utils.files import PathLike, write_atomically
 
 # Inches. Panels are placed by these and not by a layout engine of matplotlib, which would make them
 # a fraction of a pixel smaller and so resample the images in them.
@@ -61,13 +66,13 @@ def attention_grid(
         column_titles: one per column, or none.
         row_titles: one per row, to its left, or none.
         heading: paragraphs above everything, wrapped to the width of the grid, the first in bold.
-        columns_together: a wider gap stands after every so many columns; 0 for none.
+        columns_together: a wider gap follows every so many columns; 0 for none.
         bounds: pixel range of all images, (lower, upper).
         panel_inches: width and height of a panel.
         dpi: pixels per inch.
 
     Returns:
-        A figure of its own; no state is shared with pyplot. Its axes are the panels, row by row.
+        A new figure, unknown to pyplot. Its axes are the panels, row by row.
 
     Raises:
         ValueError: no panels, or titles that do not match.
@@ -91,7 +96,8 @@ def attention_grid(
     width = lefts[-1] + panel_inches + _GAP
     lines = _wrapped(heading, width - 2 * _GAP)
     headed = _GAP + _HEADING_LINE * len(lines) if lines else 0.0
-    heights = [panel_inches + _GAP + _CAPTION_LINE * _caption_lines(row) for row in rows]
+    captions = [max((len(panel.caption.splitlines()) for panel in row), default=0) for row in rows]
+    heights = [panel_inches + _GAP + _CAPTION_LINE * lines_below for lines_below in captions]
     tops = headed + (_TITLE if column_titles else _GAP) + np.cumsum([0.0, *heights])
     height = tops[-1]
     figure = Figure(figsize=(width, height), dpi=dpi)
@@ -121,8 +127,8 @@ def _draw(axes: Axes, panel: Panel, bounds: Bounds) -> None:
     else:
         colours = overlay(panel.image, panel.attention_map, bounds=bounds)
     axes.imshow(colours, interpolation="nearest")
-    place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "top"}
-    axes.text(0.5, -0.03, panel.caption, fontsize=8, color=panel.caption_color, **place)
+    below: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "top"}
+    axes.text(0.5, -0.03, panel.caption, fontsize=8, color=panel.caption_color, **below)
 
 
 def _wrapped(paragraphs: Sequence[str], inches: float) -> list[tuple[str, str]]:
@@ -134,5 +140,40 @@ def _wrapped(paragraphs: Sequence[str], inches: float) -> list[tuple[str, str]]:
     ]
 
 
-def _caption_lines(row: Sequence[Panel]) -> int:
-    return max((len(panel.caption.splitlines()) for panel in row), default=0)
+def png_bytes(figure: Figure, levels: int | None = None) -> bytes:
+    """A figure as the content of a PNG file.
+
+    Args:
+        figure: what to draw.
+        levels: of each colour channel; 32 halve the size of a file of photographs unseen. None
+            keeps all 256.
+    """
+    content = io.BytesIO()
+    canvas = FigureCanvasAgg(figure)
+    if levels is None:
+        canvas.print_png(content)
+        return content.getvalue()
+    canvas.draw()
+    colours = np.asarray(canvas.buffer_rgba())[..., :3] / 255
+    steps = levels - 1
+    rounded = (np.round(colours * steps) / steps * 255).round().astype(np.uint8)
+    imsave(content, rounded, format="png", dpi=figure.dpi, pil_kwargs={"optimize": True})
+    return content.getvalue()
+
+
+def save_png(figure: Figure, path: PathLike) -> Path:
+    """Writes a figure as a PNG file, complete or not at all.
+
+    Args:
+        figure: what to draw.
+        path: file to write; its directory must exist.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: the path cannot be written.
+    """
+    with write_atomically(path) as file:
+        file.write(png_bytes(figure))
+    return Path(path)

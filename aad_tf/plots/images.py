@@ -64,7 +64,7 @@ def overlay(
         opacity: weight of the map's colours, in [0, 1]; of a pair the first holds where the map is
             0 and the second where it is highest, with a straight line between them.
         colormap: name of a matplotlib colormap.
-        gray: whether the image is shown without its own colours.
+        gray: whether the image is shown in gray.
 
     Returns:
         float64 `[H, W, 3]` in [0, 1].

@@ -24,7 +24,7 @@ def skip_final_garbage_collection() -> None:
     """Makes Python skip its search for reference cycles when the program ends; for binaries.
 
     The graphs of a network are a great many objects, and searching them took more than a second
-    for LeNet, and ten seconds where processes shared a core: time that a worker which was asked to
-    end may not have. The system frees all memory of a process that ends anyway.
+    for LeNet, and ten seconds where several processes used one core: time that a worker which was
+    asked to end may not have. The system frees all memory of a process that ends anyway.
     """
     atexit.register(gc.freeze)

@@ -1,4 +1,4 @@
-"""Small tensor functions: projection, norms with safe gradients, resizing."""
+"""Small tensor functions: projection, a norm with a safe gradient, resizing."""
 
 from __future__ import annotations
 
@@ -61,11 +61,6 @@ def safe_norm(values: tf.Tensor, axis: int | tuple[int, ...] = -1) -> tf.Tensor:
     positive = squared > 0
     root = tf.sqrt(tf.where(positive, squared, tf.ones_like(squared)))
     return tf.where(positive, root, tf.zeros_like(root))
-
-
-def safe_divide(numerator: tf.Tensor, denominator: tf.Tensor) -> tf.Tensor:
-    """`numerator / denominator`, and 0 with zero gradient where the denominator is 0."""
-    return tf.math.divide_no_nan(numerator, denominator)
 
 
 def at_least_float32(values: tf.Tensor) -> tf.Tensor:

@@ -73,7 +73,7 @@ def test_hidden_pixels_by_hand():
 
 def test_maps_are_resized_before_the_threshold():
     images = tf.ones((1, 1, 4, 1))
-    # Resized to [0, 0.25, 0.75, 1] with mean 0.5: the right half is hidden.
+    # Resized to [0, 0.25, 0.75, 1] with mean 0.5: the second half is hidden.
     kept = mask_out(images, tf.constant([[[0.0, 1.0]]]))
     np.testing.assert_array_equal(tf.reshape(kept, [-1]), [1.0, 1.0, 0.0, 0.0])
     # A threshold of 0.2 hides three of the four pixels; on the grid it would hide two.

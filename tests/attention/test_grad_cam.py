@@ -52,12 +52,12 @@ def test_softmax_map_by_hand():
     gradients = tf.constant([[[[1.0, -1.0], [3.0, 1.0]]]])
     # Mean square (1 + 1 + 9 + 1)/4 = 3. Weights (4/2, 0/2)/sqrt(3); cells (2, 6)/sqrt(3), whose
     # softmax is sigmoid(-+ 4/sqrt(3)).
-    right = 1 / (1 + np.exp(-4 / np.sqrt(3)))
+    second = 1 / (1 + np.exp(-4 / np.sqrt(3)))
     maps = softmax_grad_cam_map(features, gradients)
-    np.testing.assert_allclose(maps, [[[1 - right, right]]], rtol=1e-6)
+    np.testing.assert_allclose(maps, [[[1 - second, second]]], rtol=1e-6)
 
 
-def test_softmax_maps_share_one_scale_and_sum_to_one():
+def test_softmax_maps_have_one_scale_and_sum_to_one():
     rng = np.random.default_rng(0)
     features, gradients = rng.normal(size=(2, 3, 5, 4, 2)).astype("float32")
     maps = softmax_grad_cam_map(features, gradients)
@@ -152,12 +152,8 @@ def test_explaining_changes_no_variable():
     ("images", "class_ids", "error", "message"),
     [
         (random_images() * 255, [0] * 4, ValueError, "divide by 255"),
-        (random_images() * np.nan, [0] * 4, ValueError, "NaN"),
-        (random_images()[0], [0], ValueError, "rank 4"),
-        (np.zeros((4, 8, 8, 1), np.uint8), [0] * 4, TypeError, "uint8"),
         (np.zeros((4, 9, 9, 1), np.float32), [0] * 4, ValueError, r"\[batch, 8, 8, 1\]"),
         (random_images(), [0, 1, 2, 3], ValueError, r"class_ids must lie in \[0, 3\)"),
-        (random_images(), np.eye(3)[[0] * 4], ValueError, "class_ids .*one-hot"),
         (random_images(), [0.0] * 4, TypeError, "class_ids must be integers"),
         (random_images(), [0] * 3, ValueError, r"class_ids .* one entry per image \(4\), got 3"),
     ],

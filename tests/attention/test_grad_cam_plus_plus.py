@@ -138,20 +138,19 @@ def test_each_method_is_compiled_once_and_keeps_its_own_maps():
 
 
 @pytest.mark.parametrize(
-    ("images", "class_ids", "error", "message"),
+    ("changes", "error", "message"),
     [
-        (random_images() * 255, [0] * 4, ValueError, "divide by 255"),
-        (random_images()[0], [0], ValueError, "rank 4"),
-        (random_images(), [0, 1, 2, 3], ValueError, r"class_ids must lie in \[0, 3\)"),
-        (random_images(), [0.0] * 4, TypeError, "class_ids must be integers"),
+        ({"images": random_images() * 255}, ValueError, "divide by 255"),
+        ({"class_ids": [0, 1, 2, 3]}, ValueError, r"class_ids must lie in \[0, 3\)"),
+        ({"classifier": small_network()}, TypeError, "Classifier.from_keras"),
     ],
 )
-def test_bad_input(images, class_ids, error, message):
-    classifier = Classifier.from_keras(small_network())
+def test_bad_input(changes, error, message):
+    arguments = {
+        "classifier": Classifier.from_keras(small_network()),
+        "images": random_images(),
+        "class_ids": [0] * 4,
+        **changes,
+    }
     with pytest.raises(error, match=message):
-        grad_cam_plus_plus(classifier, images, class_ids)
-
-
-def test_a_keras_model_is_no_classifier():
-    with pytest.raises(TypeError, match="Classifier.from_keras"):
-        grad_cam_plus_plus(small_network(), random_images(), [0] * 4)
+        grad_cam_plus_plus(**arguments)

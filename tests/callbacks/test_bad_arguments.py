@@ -22,14 +22,10 @@ def endless():
     [
         (lambda x, y: (255 * x, y), ValueError, "divide by 255"),
         (lambda x, y: ((255 * x).astype(np.uint8), y), TypeError, "must be floating point"),
-        (lambda x, y: (x * np.nan, y), ValueError, "NaN or infinity"),
-        (lambda x, y: (x[0], y[:1]), ValueError, "rank 4"),
         (lambda x, y: (x[:0], y[:0]), ValueError, "no examples"),
         (lambda x, y: (x, y[:3]), ValueError, "one entry per example, got 24 and 3"),
         (lambda x, y: (x, np.eye(4)[y]), ValueError, "one-hot"),
         (lambda x, y: x, TypeError, "pair of arrays"),
-        (lambda x, y: tf.data.Dataset.from_tensor_slices((x, y)), ValueError, "dataset.batch"),
-        (lambda x, y: tf.data.Dataset.from_tensors(x), TypeError, "tuples .images, labels."),
         (lambda x, y: endless(), ValueError, "endless.*take"),
     ],
 )
@@ -109,7 +105,7 @@ def test_other_pixel_ranges():
     symmetric = Bounds(-1.0, 1.0)
     network = small_network()
     model = StandardModel(network, bounds=symmetric)
-    model.compile("adam")
+    model.compile("adam", run_eagerly=True)
     with pytest.raises(ValueError, match=r"takes \(-1.0, 1.0\). Pass bounds="):
         fit(model, [RobustAccuracy((images, labels), FGSM)])
     callback = RobustAccuracy((2 * images - 1, labels), FGSM, bounds=symmetric)

@@ -53,7 +53,7 @@ def test_non_finite_loss_of_validation():
 
 def test_non_finite_loss_of_a_defence_names_the_term():
     model = AADModel(small_network(), attack=FGSM)
-    model.compile(keras.optimizers.SGD(1e30))
+    model.compile(keras.optimizers.SGD(1e30), run_eagerly=True)
     with pytest.raises(FloatingPointError, match="classification_loss is (nan|inf)"):
         fit(model, [StopOnNonFiniteLoss()], epochs=9)
 

@@ -24,12 +24,12 @@ from tests.callbacks.small_fits import (
 )
 
 
-def picture_size(path):
+def size_of(path):
     return matplotlib.image.imread(path).shape[:2]
 
 
 def test_snapshot_sizes(tmp_path):
-    """Panels of 1.4 inches, gaps of 0.08, titles 0.28, captions 0.17, 100 pixels an inch."""
+    """Panels of 1.4 inches, gaps of 0.08, titles 0.28, captions 0.17, 100 pixels per inch."""
     images, labels = quadrants(5)
     callbacks = [
         AttentionSnapshots(images, labels, tmp_path / "deep" / "both", FGSM, max_images=3),
@@ -38,9 +38,9 @@ def test_snapshot_sizes(tmp_path):
     fit(plain(), callbacks)
     name = "attention_epoch_0001.png"
     expected = round(100 * (0.28 + 3 * 1.65)), round(100 * (0.08 + 4 * 1.48))
-    assert picture_size(tmp_path / "deep" / "both" / name) == expected
+    assert size_of(tmp_path / "deep" / "both" / name) == expected
     expected = round(100 * (0.28 + 5 * 1.65)), round(100 * (0.08 + 2 * 1.48))
-    assert picture_size(tmp_path / "clean" / name) == expected
+    assert size_of(tmp_path / "clean" / name) == expected
     assert os.listdir(tmp_path / "clean") == [name]
 
 
@@ -64,7 +64,7 @@ def test_snapshot_captions_worked_by_hand(tmp_path):
     assert captions_of(numbers.draw(classifier)) == ["true: 1", "1 0.98"]
 
 
-def test_each_panel_shows_its_own_image_and_map(tmp_path):
+def test_each_panel_shows_its_image_and_map(tmp_path):
     images, labels = quadrants(2)
     classifier = Classifier.from_keras(small_network(), "first")
     figure = AttentionSnapshots(images, labels, tmp_path, FGSM).draw(classifier)

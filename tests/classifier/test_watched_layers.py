@@ -46,12 +46,12 @@ def patched_network(kind: str) -> keras.Model:
     )
     if kind == "instance":
         conv_layer = model.get_layer("conv")
-        own = conv_layer.call
-        conv_layer.call = lambda inputs: 2 * own(inputs)
+        unpatched = conv_layer.call
+        conv_layer.call = lambda inputs: 2 * unpatched(inputs)
     if kind == "softmax":
         scores = model.get_layer("scores")
-        own_scores = scores.call
-        scores.call = lambda inputs, **options: own_scores(2 * inputs, **options)
+        unscaled = scores.call
+        scores.call = lambda inputs, **options: unscaled(2 * inputs, **options)
     return model
 
 
@@ -75,8 +75,8 @@ def test_what_an_owner_put_on_a_layer_stays_and_takes_part(kind: str) -> None:
     assert classifier.attention_layer == "conv"
     # What stands around a layer's call comes after the output of the layer.
     ratio = {"instance": 2.0, "class": 2.0}.get(kind, 1.0)
-    unpatched = patched_network("none").get_layer("conv")
-    np.testing.assert_allclose(features, ratio * unpatched(IMAGES), atol=1e-6)
+    plain = patched_network("none").get_layer("conv")
+    np.testing.assert_allclose(features, ratio * plain(IMAGES), atol=1e-6)
 
 
 def test_a_layer_that_fails_is_left_alone_and_the_next_call_works() -> None:

@@ -18,9 +18,9 @@ from aad_tf.attacks import fgsm, ifgsm, pgd
 from aad_tf.classifier import Classifier
 from tests.networks import SHAPE, random_images, small_network
 
-# Share of pixels whose gradient may be at rounding level.
+# Fraction of pixels whose gradient may be at rounding level.
 ALLOWED = 5e-4
-# A gradient below this share of the largest one is rounding: float32 has 24 bits.
+# A gradient below this fraction of the largest one is rounding: float32 has 24 bits.
 ROUNDING_LEVEL = 1e-6
 
 NETWORKS = {
@@ -58,7 +58,7 @@ def case(name):
     # Some pixels at the bounds, where clipping counts.
     images = np.clip(images * 1.2 - 0.1, 0.0, 1.0).astype("float32")
     labels = np.argmax(model(images), axis=-1).astype("int32")
-    # True and wrong labels.
+    # True labels and others.
     labels[::3] = (labels[::3] + 1) % 3
     return model, images, labels
 
@@ -66,7 +66,7 @@ def case(name):
 def by_foolbox(attack, model, images, labels, epsilon):
     wrapped = foolbox.TensorFlowModel(model, bounds=(0, 1))
     inputs = tf.constant(images), tf.constant(labels, tf.int64)
-    # Its images are attacked whether or not the network was right about them before, as ours are.
+    # Its images are attacked whether or not they were classified correctly before, as here.
     _, clipped, _ = attack(wrapped, *inputs, epsilons=epsilon)
     return clipped.numpy()
 

@@ -1,4 +1,4 @@
-"""LIME equals the `lime` package on the same samples, and agrees with it on samples of its own."""
+"""LIME equals the `lime` package on the same samples, and agrees with it on other samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 
 from aad_tf.attention import LimeExplanation, lime
-from aad_tf.attention.lime_fit import fit_local_model, sample_switches
+from aad_tf.attention.lime import fit_local_model, sample_switches
 from aad_tf.attention.superpixels import mean_colors
 from aad_tf.classifier import Classifier
 
@@ -34,7 +34,7 @@ class FixedSwitches:
 
 
 def tinted_digits(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Handwritten digits, 16 x 16 RGB, each in a colour of its own."""
+    """Handwritten digits, 16 x 16 RGB, each in another colour."""
     digits = load_digits()
     large = digits.images[:count].repeat(2, 1).repeat(2, 2)[..., np.newaxis] / 16
     tints = np.random.default_rng(0).uniform(0.5, 1, (count, 1, 1, 3))
@@ -73,7 +73,7 @@ def probabilities(classifier: Classifier, images: np.ndarray) -> np.ndarray:
 
 
 def theirs(classifier, image, class_id, *, switches=None, **options) -> LimeExplanation:
-    """The package's explanation of one image in the form of ours."""
+    """The package's explanation of one image as a LimeExplanation."""
     explainer = LimeImageExplainer(feature_selection="none", random_state=SEED)
     if switches is not None:
         explainer.random_state = FixedSwitches(switches)
@@ -132,7 +132,7 @@ def test_superpixels_rank_alike_on_samples_of_their_own(subject, hide_color):
     for image, label in zip(images, labels, strict=True):
         found = ours(classifier, image, label, hide_color=hide_color).weights[0]
         expected = theirs(classifier, image, label, hide_color=hide_color).weights[0]
-        # Hiding blank paper behind its own colour changes nothing: such superpixels share rank 0,
+        # Hiding blank paper by its own colour changes nothing: such superpixels have rank 0,
         # and noise alone orders them, between two seeds of one library as well.
         hidden = mean_colors(image, SEGMENTS) if hide_color is None else hide_color
         changed = np.abs(image - hidden).max(axis=-1) > 1e-6

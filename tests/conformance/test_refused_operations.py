@@ -1,4 +1,4 @@
-"""That TensorFlow's second derivatives fail where they are refused or put right.
+"""That TensorFlow's second derivatives fail where they are refused or corrected.
 
 If one of these tests fails after an update of TensorFlow, an operation can leave the list of
 refused ones, or the correction of the moments is no longer needed.

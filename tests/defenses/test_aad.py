@@ -104,24 +104,25 @@ def test_presets_end_to_end(preset, by_hand):
     np.testing.assert_allclose(logits["adversarial"], toy_logits_and_features(rounds[-1])[0])
 
 
-def test_balanced_maps_are_compared_as_shares():
+def test_balanced_maps_are_compared_as_fractions_of_their_sum():
     images = random_images(4, (2, 2, 2), dtype="float64")
     rounds = random_images(4, (2, 2, 2), 1, "float64")[None]
     model = AADModel(toy(), attack=step_ll(0.1))
     terms, _ = model.training_losses(tf.constant(images), LABELS, tf.constant(rounds), True)
-    shares = []
+    fractions = []
     for version in (images, rounds[0]):
         features = toy_logits_and_features(version)[1]
         maps = np.maximum((features * WEIGHTS.T[LABELS][:, None, None]).sum(axis=-1), 0)
         sums = maps.sum(axis=(1, 2), keepdims=True)
-        shares.append(np.divide(maps, sums, out=np.zeros_like(maps), where=sums > 0))
-    expected = np.abs(shares[0] - shares[1]).sum(axis=(1, 2))
+        fractions.append(np.divide(maps, sums, out=np.zeros_like(maps), where=sums > 0))
+    expected = np.abs(fractions[0] - fractions[1]).sum(axis=(1, 2))
     np.testing.assert_allclose(terms["preservation_loss"], expected, rtol=1e-7)
 
 
-def aad(network=None, attack=None, **options):
+def aad(network=None, attack=None, run_eagerly=True, **options):
+    """Eager, since single steps take less time than compiling them."""
     model = AADModel(network or small_network(), attack=attack or step_ll(0.1, 2), **options)
-    model.compile(keras.optimizers.SGD(0.01))
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=run_eagerly)
     return model
 
 
@@ -129,16 +130,15 @@ def aad(network=None, attack=None, **options):
     ("attack", "rounds", "expected"),
     [
         (step_ll(0.1, 2), None, 2),
-        (step_ll(0.1, 6), None, 6),
-        (pgd(0.1, 0.05, 3), None, 1),
+        (pgd(0.1, 0.05, 2), None, 1),
         (step_ll(0.1, 2), "last", 1),
-        (pgd(0.1, 0.05, 6), "all", 6),
+        (pgd(0.1, 0.05, 2), "all", 2),
     ],
 )
 def test_rounds_that_are_trained_on(attack, rounds, expected):
     model = aad(attack=attack, rounds=rounds)
     images = tf.constant(random_images())
-    adversarial = tf.function(model.adversarial_images)(images, tf.constant(LABELS))
+    adversarial = model.adversarial_images(images, tf.constant(LABELS))
     assert adversarial.shape == (expected, 4, 8, 8, 1)
     every = attack.rounds_in_graph(model.classifier, images, LABELS, model.attack_seed())
     np.testing.assert_allclose(adversarial, every[-expected:], atol=1e-6)
@@ -164,7 +164,7 @@ def test_one_step_equals_one_by_hand():
 
 
 @pytest.mark.parametrize("attack", [step_ll(0.1, 2), pgd(0.1, 0.05, 2)])
-def test_an_update_a_round_attacks_the_updated_weights(attack):
+def test_an_update_per_round_attacks_the_updated_weights(attack):
     one_by_one, images = aad(attack=attack, update_per_round=True), tf.constant(random_images())
     by_hand = aad(attack=attack)
     current = attack.start(images, by_hand.classifier, by_hand.attack_seed())
@@ -226,7 +226,7 @@ def test_statistics_are_kept_when_the_pass_fails():
 def test_networks_with_open_sizes_train():
     head = [layers.GlobalAveragePooling2D(), layers.Dense(3)]
     network = keras.Sequential([keras.Input((None, None, 1)), layers.Conv2D(4, 3), *head])
-    model = aad(network, losses=AADLosses.preset("reference_code"))
+    model = aad(network, losses=AADLosses.preset("reference_code"), run_eagerly=False)
     spec = (tf.TensorSpec((None, None, None, 1)), tf.TensorSpec((None,), tf.int32))
     batches = [(random_images(2, (9, 9, 1)), LABELS[:2]), (random_images(3, (7, 8, 1)), LABELS[:3])]
     data = tf.data.Dataset.from_generator(lambda: batches, output_signature=spec)

@@ -9,29 +9,23 @@ import tensorflow as tf
 
 from aad_tf import AADModel, AdversarialModel
 from aad_tf.attacks import fgsm, step_ll
+from tests.networks import small_network
 
 
 def network() -> keras.Model:
-    return keras.Sequential(
-        [
-            keras.Input((6, 6, 1)),
-            keras.layers.Conv2D(2, 3, name="conv"),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(3),
-        ]
-    )
+    return small_network(shape=(6, 6, 1))
 
 
 IMAGES = tf.fill((2, 6, 6, 1), 0.5)
 
 
-@pytest.mark.parametrize(("updates", "share"), [(0, 0.25), (1, 0.5), (3, 1.0), (10, 1.0)])
-def test_the_perturbation_grows_by_one_part_an_update(updates: int, share: float) -> None:
+@pytest.mark.parametrize(("updates", "fraction"), [(0, 0.25), (1, 0.5), (3, 1.0), (10, 1.0)])
+def test_the_perturbation_grows_by_one_part_per_update(updates: int, fraction: float) -> None:
     model = AdversarialModel(network(), attack=fgsm(0.2), warmup_steps=4)
     model.compile("sgd")
     model.optimizer.iterations.assign(updates)
     warmed = model.warmed_up(IMAGES, IMAGES + 0.2)
-    np.testing.assert_allclose(warmed, IMAGES + 0.2 * share, atol=1e-7)
+    np.testing.assert_allclose(warmed, IMAGES + 0.2 * fraction, atol=1e-7)
 
 
 def test_rounds_grow_alike() -> None:
@@ -54,10 +48,12 @@ def test_training_sees_the_smaller_perturbation_and_evaluation_the_full_one() ->
     images = generator.uniform(0.3, 0.7, (8, 6, 6, 1)).astype("float32")
     labels = np.arange(8) % 3
     losses = {}
-    shared = network()
+    one_network = network()
     for steps in (0, 1000):
-        model = AdversarialModel(shared, attack=fgsm(0.3), warmup_steps=steps, replace_clean=True)
-        model.compile(keras.optimizers.SGD(0.0))
+        model = AdversarialModel(
+            one_network, attack=fgsm(0.3), warmup_steps=steps, replace_clean=True
+        )
+        model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
         trained = model.fit(images, labels, batch_size=8, verbose=0).history["loss"][0]
         losses[steps] = trained, model.evaluate(images, labels, batch_size=8, verbose=0)[0]
     assert losses[1000][0] < losses[0][0] - 1e-4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def artefact(tmp_path_factory):
         return done[name]
 
     return export_once
+
+
+@pytest.fixture(scope="session")
+def loaded(artefact):
+    """Returns a function that loads what `artefact` exported, once."""
+    return functools.cache(lambda name: export.load_classifier(artefact(name)[1]))
 
 
 @pytest.fixture

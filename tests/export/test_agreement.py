@@ -1,4 +1,4 @@
-"""Exported networks give the logits, maps and gradients of Keras, even where Keras is absent."""
+"""Exported networks give the logits, maps and gradients of Keras, also without Keras."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ layers = keras.layers
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_artefact_agrees_with_keras(name, artefact):
+def test_artefact_agrees_with_keras(name, artefact, loaded):
     classifier, path = artefact(name)
-    signatures = tf.saved_model.load(str(path)).signatures
-    loaded = export.load_classifier(path)
+    signatures, loaded = tf.saved_model.load(str(path)).signatures, loaded(name)
     for count in (1, 3, 7):
         images = tf.constant(some_images(count))
         labels = tf.constant(np.arange(count) % CLASSES, tf.int32)
@@ -46,9 +45,8 @@ def gradients_by_images_and_features(function, images):
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_loaded_network_has_the_gradients_of_the_keras_network(name, artefact):
-    classifier, path = artefact(name)
-    loaded = export.load_classifier(path)
+def test_loaded_network_has_the_gradients_of_the_keras_network(name, artefact, loaded):
+    classifier, loaded = artefact(name)[0], loaded(name)
     images = tf.constant(some_images())
     expected = gradients_by_images_and_features(classifier, images)
     for take in (gradients_by_images_and_features, tf.function(gradients_by_images_and_features)):

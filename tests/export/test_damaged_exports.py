@@ -1,4 +1,4 @@
-"""Exports that are missing, foreign, cut short, damaged or of another format are told apart."""
+"""Exports that are missing, foreign, cut short, damaged or of another format are distinguished."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import export
-from aad_tf.export import files
+from aad_tf.export import saved_model
 
 
 def test_missing_and_foreign_directories(tmp_path):
-    with pytest.raises(FileNotFoundError, match="No exported model at .*absent.*export"):
-        export.load_classifier(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match="No exported model at .*missing.*export"):
+        export.load_classifier(tmp_path / "missing")
     tf.saved_model.save(tf.Module(), str(tmp_path / "foreign"))
     with pytest.raises(export.ExportError, match="SavedModel of another origin"):
         export.load_classifier(tmp_path / "foreign")
@@ -47,7 +47,7 @@ def test_cut_short_damaged_and_lost_files(exported, name):
 
 
 def test_cut_short_and_newer_metadata(exported):
-    path = exported / files.METADATA
+    path = exported / saved_model.METADATA
     text = path.read_text()
     path.write_text(text[: len(text) // 2])
     with pytest.raises(export.ExportError, match="aad_tf.json is cut short"):

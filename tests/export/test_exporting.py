@@ -1,4 +1,4 @@
-"""An export takes the place of an earlier one wholly or not at all, and of nothing else."""
+"""An export replaces an earlier one wholly or not at all, and nothing else; `.keras` files too."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ import tensorflow as tf
 from aad_tf import export
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import StandardModel
-from aad_tf.export import files
-from tests.export.exported_networks import CLASSES, SHAPE, classifier_of, sequential, some_images
+from aad_tf.export import saved_model
+from tests.export.exported_networks import (
+    CLASSES,
+    SHAPE,
+    classifier_of,
+    nested,
+    sequential,
+    some_images,
+)
 
 layers = keras.layers
 
@@ -72,7 +79,7 @@ def test_failed_exchange_puts_the_earlier_directory_back(tmp_path):
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "kept").touch()
     with pytest.raises(FileNotFoundError):
-        files.replace_directory(tmp_path / "target", tmp_path / "absent", tmp_path / "aside")
+        saved_model.replace_directory(tmp_path / "target", tmp_path / "missing", tmp_path / "aside")
     assert os.listdir(tmp_path / "target") == ["kept"]
 
 
@@ -84,13 +91,37 @@ def test_unwritable_path(tmp_path):
         export.save_network(sequential(), tmp_path / "file" / "model.keras")
 
 
-@pytest.mark.parametrize("wrong", ["keras", "defence", "exported"])
-def test_only_a_classifier_is_exported(wrong, artefact, tmp_path):
+@pytest.mark.parametrize("kind", ["keras", "defence", "exported"])
+def test_only_a_classifier_is_exported(kind, loaded, tmp_path):
     given = {
         "keras": sequential,
         "defence": lambda: StandardModel(sequential()),
-        "exported": lambda: export.load_classifier(artefact("sequential")[1]),
-    }[wrong]()
+        "exported": lambda: loaded("sequential"),
+    }[kind]()
     with pytest.raises(TypeError, match="Classifier.from_keras"):
         export.export_saved_model(given, tmp_path / "model")
     assert os.listdir(tmp_path) == []
+
+
+def test_save_network_round_trip(tmp_path):
+    path = tmp_path / "deep" / "model.keras"
+    images = some_images()
+    for seed in (0, 1):
+        keras.utils.set_random_seed(seed)
+        model = nested()
+        given = model if seed else Classifier.from_keras(model)
+        assert export.save_network(given, path) == path
+        loaded = keras.saving.load_model(path)
+        np.testing.assert_array_equal(loaded(images), model(images))
+    assert os.listdir(path.parent) == ["model.keras"]
+
+
+def test_save_network_refuses(tmp_path):
+    with pytest.raises(ValueError, match=r"must end in .keras, got 'model.h5'"):
+        export.save_network(sequential(), tmp_path / "model.h5")
+    with pytest.raises(TypeError, match="must be a keras.Model, got dict"):
+        export.save_network({}, tmp_path / "model.keras")
+    (tmp_path / "model.keras").mkdir()
+    with pytest.raises(IsADirectoryError, match="Give the path of a file"):
+        export.save_network(sequential(), tmp_path / "model.keras")
+    assert os.listdir(tmp_path) == ["model.keras"]

@@ -1,4 +1,4 @@
-"""Networks side by side: every column shows its own image, map, prediction and confidence."""
+"""Networks side by side: every column shows its image, map, prediction and confidence."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_each_network_has_its_maps_before_and_after_the_attack_on_itself():
             np.testing.assert_allclose(changed[0], np.repeat(adversarial[row], 3, -1), atol=1e-6)
             expected = overlay(adversarial[row], maps[1][row])
             np.testing.assert_allclose(after[0], expected, atol=1e-5)
-            # The clean map over the same image would be another picture.
+            # The clean map over the same image would be another figure.
             assert np.abs(after[0] - overlay(adversarial[row], maps[0][row])).max() > 0.1
             assert before[1] == caption(classifier, images[row])
             assert after[1] == caption(classifier, adversarial[row])

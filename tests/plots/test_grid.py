@@ -35,23 +35,24 @@ def of_colour(*colours):
 def test_panels_show_their_images_row_by_row():
     rows = [of_colour((1, 0, 0), (0, 1, 0)), of_colour((0, 0, 1))]
     figure = attention_grid(rows)
-    picture = pixels(png_bytes(figure))[::-1, :, :3]
-    for axes, colour in zip(figure.axes, np.eye(3), strict=True):
-        left, bottom, right, top = (round(edge) for edge in axes.get_window_extent().extents)
-        inside = picture[bottom:top, left:right]
+    for inside, colour in zip(drawn(figure), np.eye(3), strict=True):
         np.testing.assert_array_equal(inside, np.broadcast_to(colour, inside.shape))
     (red, green, blue) = extents(figure.axes)
     assert red[0] == blue[0] and red[1] == green[1]
     assert green[0] > red[2] and blue[3] < red[1]
 
 
+def drawn(figure):
+    """The pixels of each panel of a figure's file, `[height, width, 3]`."""
+    whole = pixels(png_bytes(figure))[::-1, :, :3]
+    edges = [map(round, axes.get_window_extent().extents) for axes in figure.axes]
+    return [whole[bottom:top, left:right][::-1] for left, bottom, right, top in edges]
+
+
 def test_pixels_of_an_image_are_whole_pixels_of_the_file():
     image = np.random.default_rng(0).uniform(size=(32, 32, 3)).round(1)
     figure = attention_grid([[Panel(image)] * 3] * 2, panel_inches=0.64, columns_together=2)
-    picture = pixels(png_bytes(figure))[::-1, :, :3]
-    for axes in figure.axes:
-        left, bottom, right, top = (round(edge) for edge in axes.get_window_extent().extents)
-        shown = picture[bottom:top, left:right][::-1]
+    for shown in drawn(figure):
         np.testing.assert_allclose(shown, np.kron(image, np.ones((2, 2, 1))), atol=1 / 255)
 
 
@@ -135,20 +136,20 @@ def test_grid_refuses():
         attention_grid([[Panel(IMAGE)]], row_titles=["a", "b"])
 
 
-def test_saved_file_is_the_picture_and_nothing_else_is_left(tmp_path):
+def test_a_saved_file_is_the_figure_and_nothing_else_is_left(tmp_path):
     figure = attention_grid([[Panel(IMAGE, MAP, "seven")]])
-    path = tmp_path / "picture.png"
+    path = tmp_path / "figure.png"
     path.write_bytes(b"older")
     assert save_png(figure, path) == path
     assert path.read_bytes() == png_bytes(figure)
-    assert os.listdir(tmp_path) == ["picture.png"]
+    assert os.listdir(tmp_path) == ["figure.png"]
 
 
 def test_failed_write_leaves_nothing(tmp_path):
-    (tmp_path / "picture.png").mkdir()
-    with pytest.raises(OSError, match="picture.png"):
-        save_png(attention_grid([[Panel(IMAGE)]]), tmp_path / "picture.png")
-    assert os.listdir(tmp_path) == ["picture.png"]
+    (tmp_path / "figure.png").mkdir()
+    with pytest.raises(OSError, match="figure.png"):
+        save_png(attention_grid([[Panel(IMAGE)]]), tmp_path / "figure.png")
+    assert os.listdir(tmp_path) == ["figure.png"]
 
 
 def test_no_global_plotting_state():

@@ -109,10 +109,10 @@ def test_boxes_are_white_between_black():
 
 
 def test_areas_keep_their_colour_and_the_rest_is_pale():
-    picture = np.tile([0.8, 0.2, 0.2], (16, 16, 1))
+    image = np.tile([0.8, 0.2, 0.2], (16, 16, 1))
     area = np.zeros((4, 4), bool)
     area[:, 2:] = True
-    painted = with_area(picture, area)
+    painted = with_area(image, area)
     assert painted[8, 14].tolist() == [0.8, 0.2, 0.2]
     assert np.ptp(painted[8, 0]) < 1e-9
     np.testing.assert_allclose(painted[8, 8:10], [AREA_EDGE] * 2)

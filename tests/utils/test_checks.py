@@ -51,7 +51,7 @@ def test_good_images_take_the_dtype_asked_for():
     assert images_of(GOOD.tolist()).shape == (2, *SHAPE)
 
 
-def test_rounding_beyond_a_bound_is_forgiven():
+def test_rounding_beyond_a_bound_is_accepted():
     images_of(np.full((1, *SHAPE), 1.0 + 5e-5, np.float32))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -82,10 +83,11 @@ def test_command_line_holds_no_absolute_path(argument, expected, tmp_path, monke
     assert provenance.command_line().split(" ", 3)[-1].strip("'").endswith(expected)
 
 
-def test_command_line_names_the_module(tmp_path):
+def test_command_line_names_the_module(tmp_path, monkeypatch, capsys):
     code = "from aad_tf.utils.provenance import command_line; print(command_line())"
     (tmp_path / "tool.py").write_text(code)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tool", "--limit=3", "a b"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.stdout.strip() == "python -m tool --limit=3 'a b'"
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["tool.py", "--limit=3", "a b"])
+    # As `python -m tool` does.
+    runpy.run_module("tool", run_name="__main__", alter_sys=True)
+    assert capsys.readouterr().out.strip() == "python -m tool --limit=3 'a b'"

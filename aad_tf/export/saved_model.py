@@ -1,0 +1,299 @@
+"""Writes networks, complete or not at all, and loads exported ones as classifiers without Keras."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from aad_tf._version import __version__
+from aad_tf.classifier import Classifier
+from aad_tf.export.module import NetworkModule
+from aad_tf.types import Bounds, ClassifierOutput
+
+# SavedModel loaders leave this folder to whoever wrote the model.
+METADATA = "assets.extra/aad_tf.json"
+FORMAT = 1
+
+
+class ExportError(ValueError):
+    """A SavedModel that is foreign, of another format, or cut short."""
+
+
+def export_saved_model(classifier: Classifier, path: str | os.PathLike[str]) -> Path:
+    """Writes a classifier as a SavedModel that needs TensorFlow alone to load.
+
+    Signatures, for any batch size:
+      `serving_default`: `images` to `logits` and `probabilities`, `[batch, classes]`.
+      `attention`: `images` and int32 `class_ids` to `attention_map`, `[batch, h, w]`, the map of
+        `aad_tf.attention.grad_cam`; a class of -1 stands for the predicted class.
+      `attention_predicted`: `images` to the `attention_map` of the predicted class.
+
+    Differentiable functions of the loaded object, for attacks on it:
+      `forward(images)`: `logits` and `features` of the attention layer.
+      `features(images)` and `logits_from_features(images, features)`: the same in two parts,
+        through which a tape also sees the gradient of logits by features.
+
+    Images and all results are float32, also for bfloat16 and float64 networks, which keep their
+    precision inside. The network runs in inference mode.
+
+    Args:
+        classifier: the network and its attention layer.
+        path: directory to write; an earlier export there is replaced, anything else is refused.
+
+    Returns:
+        The directory, as an absolute path. It appears under its name only when complete.
+
+    Raises:
+        TypeError: not a Classifier around a Keras model.
+        FileExistsError: the path holds something else than an export.
+        OSError: the path cannot be written.
+
+    Example:
+        >>> export_saved_model(classifier, "run/saved_model")
+        >>> served = tf.saved_model.load("run/saved_model").signatures["serving_default"]
+        >>> served(images=images)["probabilities"]
+    """
+    if not isinstance(classifier, Classifier) or isinstance(classifier, ExportedClassifier):
+        raise TypeError(
+            f"classifier must be a Classifier around a Keras model, got "
+            f"{type(classifier).__name__}. Wrap the model with Classifier.from_keras(model), or "
+            f"pass the .classifier of a defence."
+        )
+    target = Path(os.path.abspath(path))
+    earlier = target.is_dir() and ((target / METADATA).is_file() or not any(target.iterdir()))
+    if not earlier and (target.exists() or target.is_symlink()):
+        raise FileExistsError(
+            f"{target} exists and is no model exported by aad_tf, so it is left alone. Give "
+            f"another path, or remove it."
+        )
+    with _directory_beside(target) as directory:
+        module = NetworkModule(classifier)
+        # Networks may hold operations with custom gradients, such as swish.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
+        new = directory / "new"
+        tf.saved_model.save(module, str(new), signatures=module.signatures(), options=options)
+        _write_metadata(classifier, new)
+        replace_directory(target, new, aside=directory / "previous")
+    return target
+
+
+def save_network(model: keras.Model | Classifier, path: str | os.PathLike[str]) -> Path:
+    """Writes a network as a `.keras` file, from which training can go on.
+
+    Args:
+        model: the network, or the Classifier around it. Of a defence, pass `.network`.
+        path: file to write, ending in `.keras`; replaced if it exists.
+
+    Returns:
+        The file, as an absolute path. It appears under its name only when complete.
+
+    Raises:
+        TypeError: no Keras model.
+        ValueError: path does not end in `.keras`.
+        OSError: the path cannot be written.
+
+    Example:
+        >>> save_network(network, "run/model.keras")
+        >>> network = keras.saving.load_model("run/model.keras")
+    """
+    if isinstance(model, Classifier):
+        model = model.model
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model must be a keras.Model, got {type(model).__name__}.")
+    target = Path(os.path.abspath(path))
+    if target.suffix != ".keras":
+        raise ValueError(f"path must end in .keras, got {target.name!r}.")
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a directory. Give the path of a file.")
+    with _directory_beside(target) as directory:
+        model.save(directory / target.name)
+        os.replace(directory / target.name, target)
+    return target
+
+
+def load_classifier(path: str | os.PathLike[str]) -> ExportedClassifier:
+    """Loads an exported model as attacks, attention maps and evaluation take it.
+
+    Args:
+        path: directory `export_saved_model` wrote.
+
+    Returns:
+        A Classifier without the Keras model: it gives logits, features and their gradients, and
+        cannot be trained.
+
+    Raises:
+        FileNotFoundError: no such directory.
+        ExportError: a SavedModel of another origin or format, or files cut short.
+
+    Example:
+        >>> classifier = load_classifier("run/saved_model")
+        >>> adversarial = aad_tf.attacks.fgsm(0.1)(classifier, images, labels)
+    """
+    directory = Path(path)
+    metadata = _read_metadata(directory)
+    _check_files(directory, metadata["files"])
+    return ExportedClassifier(tf.saved_model.load(str(directory)), metadata)
+
+
+class ExportedClassifier(Classifier):
+    """An exported network as a Classifier; made by `load_classifier`.
+
+    Args:
+        loaded: what `tf.saved_model.load` returned.
+        metadata: what was written beside the network: bounds, attention layer, version, files.
+    """
+
+    def __init__(self, loaded: Any, metadata: dict[str, Any]) -> None:
+        self.metadata = metadata
+        self.bounds = Bounds(*metadata["bounds"])
+        self.num_classes = metadata["num_classes"]
+        self.input_shape = tuple(metadata["input_shape"])
+        self.attention_layer = metadata["attention_layer"]
+        self.compiled = {}
+        self._loaded = loaded
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "model":
+            raise AttributeError(
+                "An exported network holds no Keras model, so it cannot be trained. Load its "
+                ".keras file instead."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def dtype(self) -> tf.DType:
+        """float32, whatever the network computes in."""
+        return tf.float32
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """All variables of the network."""
+        return list(self._loaded.network_variables)
+
+    @property
+    def trainable_variables(self) -> list[tf.Variable]:
+        """Variables that were trainable before the export."""
+        return list(self._loaded.network_trainable_variables)
+
+    def __call__(self, images: tf.Tensor, training: bool = False) -> ClassifierOutput:
+        """Runs the network once; see `Classifier.__call__`.
+
+        Raises:
+            ValueError: training is True.
+        """
+        if training:
+            raise ValueError("An exported network runs in inference mode only: training=False.")
+        # Two functions, because a tape cannot see features inside of one.
+        features = self._loaded.features(images)
+        return ClassifierOutput(self._loaded.logits_from_features(images, features), features)
+
+
+@contextlib.contextmanager
+def _directory_beside(target: Path) -> Iterator[Path]:
+    """A temporary directory on the file system of `target`, gone after the context."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"Cannot write to {target.parent} ({error.strerror}); choose another path"
+        ) from error
+    with temporary as name:
+        yield Path(name)
+
+
+def replace_directory(target: Path, new: Path, aside: Path) -> None:
+    """Puts `new` where `target` is, which goes to `aside`, or back if that fails."""
+    if target.exists():
+        os.replace(target, aside)
+    try:
+        os.replace(new, target)
+    except BaseException:
+        if aside.exists():
+            os.replace(aside, target)
+        raise
+
+
+def _write_metadata(classifier: Classifier, directory: Path) -> None:
+    """Writes what a reader must know of the network, and the size and hash of every file."""
+    files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
+    metadata = {
+        "format": FORMAT,
+        "aad_tf": __version__,
+        "bounds": [float(bound) for bound in classifier.bounds],
+        "num_classes": classifier.num_classes,
+        "input_shape": list(classifier.input_shape),
+        "attention_layer": classifier.attention_layer,
+        "dtype": classifier.dtype.name,
+        "files": {path.relative_to(directory).as_posix(): _describe(path) for path in files},
+    }
+    path = directory / METADATA
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    """Size in bytes and SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _read_metadata(directory: Path) -> dict[str, Any]:
+    """Reads what `_write_metadata` wrote."""
+    if not directory.exists():
+        raise FileNotFoundError(
+            f"No exported model at {directory}. Write one with "
+            f"aad_tf.export.export_saved_model(classifier, {str(directory)!r})."
+        )
+    path = directory / METADATA
+    if not path.is_file():
+        saved_model = (directory / "saved_model.pb").is_file()
+        what = "a SavedModel of another origin" if saved_model else "no SavedModel"
+        raise ExportError(
+            f"{directory} is {what}: it lacks {METADATA}, which says what pixels and layers it "
+            f"has. Wrap the Keras model with Classifier.from_keras and export it with "
+            f"aad_tf.export.export_saved_model."
+        )
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportError(
+            f"{path} is cut short ({error}). Copy or export the model again."
+        ) from error
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise ExportError(
+            f"{path} is not of format {FORMAT}, the one this version of aad_tf reads. Export the "
+            f"network again with this version."
+        )
+    return metadata
+
+
+def _check_files(directory: Path, files: dict[str, dict[str, Any]]) -> None:
+    """Raises ExportError unless every file is there as it was written."""
+    for name, expected in files.items():
+        path = directory / name
+        if not path.is_file():
+            raise ExportError(f"{directory} lacks {name}. Copy or export the model again.")
+        found = _describe(path)
+        if found["bytes"] != expected["bytes"]:
+            raise ExportError(
+                f"{path} is cut short: expected {expected['bytes']} bytes, found "
+                f"{found['bytes']}. Copy or export the model again."
+            )
+        if found["sha256"] != expected["sha256"]:
+            raise ExportError(
+                f"{path} is damaged: its content is not what was exported. Copy or export the "
+                f"model again."
+            )
