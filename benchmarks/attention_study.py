@@ -17,7 +17,7 @@ from aad_tf.attacks.loop import Examples, State
 from aad_tf.attention import grad_cam, grad_cam_plus_plus
 from aad_tf.attention_study import Options, study_attention
 from aad_tf.classifier import Classifier
-from benchmarks.report import Finding, Section, at_least, at_most, rows
+from benchmarks.report import Finding, Section, rows
 from benchmarks.subject import SEED, Subject
 from benchmarks.timing import interleaved, ratio
 
@@ -63,12 +63,12 @@ def run(subject: Subject) -> Section:
             Finding.of_ratio(
                 "study_attention / network passes alone",
                 ratio(timings[OURS], timings[PASSES]),
-                at_most(1.3),
+                at_most=1.3,
             ),
             Finding.of_ratio(
                 "separate calls, nothing measured or written / study_attention",
                 ratio(timings[SEPARATE], timings[OURS]),
-                at_least(1.0),
+                at_least=1.0,
             ),
         ],
         measurements=rows(timings),

@@ -118,7 +118,7 @@ def _dataset_info(name: str) -> data.DatasetInfo:
         return data.info("digits")
 
 
-def shares_unlike(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, float]:
+def fractions_unlike(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Fraction of values of each array that differ from the reference by more than rounding."""
     return {
         name: float((np.abs(values - reference) > 1e-5).mean()) for name, values in others.items()

@@ -26,7 +26,7 @@ from aad_tf.configs import DefenseConfig, ExperimentConfig
 from aad_tf.utils.files import check_writable
 from aad_tf.utils.logging import show_progress
 from benchmarks import report
-from benchmarks.report import Finding, Section, at_least
+from benchmarks.report import Finding, Section
 from benchmarks.scaling import model
 from benchmarks.scaling.model import GIGABIT, Network
 from benchmarks.scaling.workers import WorkerFailedError, Workers, step_times
@@ -201,12 +201,12 @@ def weak_scaling(cases: Mapping[str, Mapping[str, Any]], size: Size, network: Ne
         modelled = model.step_seconds(times[APART].median, sent, 2, network)
         findings += [
             Finding.of_ratio(
-                f"{name}: {first} / {second}", ratio(times[first], times[second]), goal
+                f"{name}: {first} / {second}", ratio(times[first], times[second]), **goal
             )
             for first, second, goal in (
-                (ALONE, PAIR, at_least(0.9)),
-                (APART, PAIR, None),
-                (ALONE, APART, None),
+                (ALONE, PAIR, {"at_least": 0.9}),
+                (APART, PAIR, {}),
+                (ALONE, APART, {}),
             )
         ]
         findings.append(Finding(f"{name}: step modelled / measured", modelled / times[PAIR].median))
