@@ -33,14 +33,8 @@ T = TypeVar("T")
 
 # What must agree for a recorded attack to be the attack of a column.
 _SAME_ATTACK = (
-    "norm",
-    "epsilon",
-    "projected",
-    "steps",
-    "step_size",
-    "random_start",
-    "restarts",
-    "objective",
+    *("norm", "epsilon", "projected", "steps", "step_size"),
+    *("random_start", "restarts", "objective"),
 )
 # What must agree between the committed config and that of the network that was evaluated.
 _SAME_TRAINING = ("dataset", "model", "defense", "learning_rate", "batch_size", "epochs", "seed")
@@ -67,6 +61,11 @@ class ResultRun:
     records: Path | None = None
 
     @property
+    def name(self) -> str:
+        """`<dataset>_<preset>`."""
+        return f"{self.dataset}_{self.preset}"
+
+    @property
     def attacks(self) -> list[dict[str, Any]]:
         """Entries of the summary, one per attack."""
         return list(self.summary.get("attacks", []))
@@ -91,10 +90,8 @@ class ResultRun:
         Args:
             threat_model: as `GradientSignAttack.threat_model` returns; its name does not matter.
         """
-        for entry in self.attacks:
-            if same_attack(entry["threat_model"], threat_model):
-                return entry
-        return None
+        matching = (e for e in self.attacks if same_attack(e["threat_model"], threat_model))
+        return next(matching, None)
 
     @functools.cached_property
     def robust(self) -> dict[str, dict[int, bool]]:
@@ -104,7 +101,7 @@ class ResultRun:
             FileNotFoundError: the records were not kept.
         """
         if self.records is None:
-            raise FileNotFoundError(f"No records of {self.dataset}_{self.preset}.")
+            raise FileNotFoundError(f"No records of {self.name}.")
         outcomes: dict[str, dict[int, bool]] = {}
         for record in read_records(self.records):
             outcomes.setdefault(record["attack"], {})[record["index"]] = not record["success"]
@@ -204,25 +201,16 @@ def read_whole(path: PathLike) -> dict[str, Any]:
     return summary
 
 
-def read_runs(results_dir: PathLike, dataset: str, presets: Iterable[str]) -> dict[str, ResultRun]:
-    """The runs of a data set that were evaluated, by preset, in the order given."""
-    runs = {preset: read_run(results_dir, dataset, preset) for preset in presets}
-    return {preset: run for preset, run in runs.items() if run is not None}
-
-
-def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """A config with the settings that came after it was written; empty stays empty."""
-    if not config:
-        return {}
-    # By way of JSON, so that tuples and lists compare alike.
-    return json.loads(json.dumps(configs.to_dict(configs.from_dict(config))))
-
-
 def _config(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     """The training's config: what the evaluation saw, if it saw one, and its committed copy."""
     copy = _read_object(path)
     evaluated = _description(summary, "model").get("config", {})
-    there, seen = _with_defaults(copy), _with_defaults(evaluated)
+    # With the settings that came after they were written; as JSON, so that tuples and lists
+    # compare alike.
+    there, seen = (
+        json.loads(json.dumps(configs.to_dict(configs.from_dict(dict(config))))) if config else {}
+        for config in (copy, evaluated)
+    )
     keys = [key for key in _SAME_TRAINING if there and seen and there[key] != seen[key]]
     if keys:
         raise ValueError(
@@ -233,7 +221,7 @@ def _config(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _description(summary: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """What the evaluation was told of its "model" or "dataset"."""
+    """What the evaluation noted of its "model" or "dataset"."""
     return summary.get("evaluated", {}).get("description", {}).get(key, {})
 
 
@@ -332,8 +320,8 @@ def find_networks(results_dir: PathLike) -> list[Network]:
     for path in sorted((Path(results_dir) / "attention").glob(f"*{_SUFFIX}")):
         summary = read_attention_summary(path)
         dataset, network, role = _parts(path, summary)
-        first, own = seen.setdefault((dataset, network), (path, summary))
-        check_same_network(own, summary, str(first), str(path))
+        first, first_summary = seen.setdefault((dataset, network), (path, summary))
+        check_same_network(first_summary, summary, str(first), str(path))
         found.setdefault((dataset, network), {}).setdefault(role, []).append(path)
     networks = [Network(*key, files) for key, files in found.items()]
     return sorted(networks, key=lambda n: (-sum(map(len, n.files.values())), n.name))

@@ -61,7 +61,7 @@ def iou_rounds(run: AttentionRecords) -> Figure:
             mean(iou[c[0], k - 1], skip_nan=True) for k, c in zip(rounds, chosen, strict=True)
         ]
         _line(panels[0], rounds + 0.04 * (2 * group - 1), estimates, chosen[0][1], _NAMES[group])
-    chance = drift_chance(run, TOP_CELLS)
+    chance = drift_chance(run)
     others = [np.nan if e.value is None else e.value for e in chance.rounds]
     panels[0].plot(rounds, others, ":", color="0.3", label="chance: other images' maps")
     panels[0].axhline(

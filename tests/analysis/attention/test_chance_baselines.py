@@ -91,7 +91,7 @@ def test_random_pixels_and_the_centre():
     assert chance["centred disc"][0] < 0.2
 
 
-def test_images_wrong_or_without_a_box_have_no_chance_level():
+def test_images_misclassified_or_without_a_box_have_no_chance_level():
     run = run_of([[0, 1], [0, 0], [1, 1], [0, 0]], boxes=[(0, 0, 1, 1)] * 3 + [None])
     found = box_chance(run)
     for column in (found.measured, *found.chance.values()):
@@ -113,13 +113,6 @@ def test_rows_by_success():
     assert rows["random pixels"].difference.value == 0.0
 
 
-def test_drift_of_maps_that_never_move_and_agree_is_one():
-    run = run_of([[0, 1]] * 4, maps=_looking([0, 0, 0, 0]))
-    found = drift_chance(run)
-    assert found.rounds[0].value == pytest.approx(1.0)
-    assert found.random_cells == pytest.approx(expected_random_iou(64, 10, 10))
-
-
 def test_drift_of_random_maps_is_that_of_random_cells():
     run = simulated(400)
     found = drift_chance(run)
@@ -127,7 +120,7 @@ def test_drift_of_random_maps_is_that_of_random_cells():
 
 
 def test_one_seed_gives_one_choice_of_other_images():
-    run = simulated(100)
+    run = simulated(50)
     first, again, other = (box_chance(run, seed=seed).excess() for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
