@@ -208,7 +208,7 @@ def _columns(dataset: str) -> tuple[tuple[Column, ...], PaperTable | None]:
 
 
 def paper_row(preset: str) -> str:
-    """The paper's name of the row a preset reproduces or varies; that of others is their own."""
+    """The paper's name of the row a preset reproduces or varies; others keep their name."""
     return ROWS.get(preset, preset).split(" (")[0]
 
 
@@ -508,7 +508,7 @@ def page(table: Table5) -> str:
 
 
 def own_page(table: Table5) -> str:
-    """The reader's own run beside the paper's row, as Markdown; `table` is from `of_run`."""
+    """The reader's run beside the paper's row, as Markdown; `table` is from `of_run`."""
     (row,) = table.rows
     parts = [
         f"# {row.name} on {table.title}, beside AAD Table 5",

@@ -149,9 +149,9 @@ def box_masks(run: AttentionRecords, images: np.ndarray, size: tuple[int, int]) 
     boxes = run.boxes[images]
     padded = np.full((len(boxes), max(map(len, boxes), default=0), 4), float(PADDING))
     labels = np.full(padded.shape[:2], PADDING)
-    for row, own in enumerate(boxes):
-        padded[row, : len(own)] = np.reshape(own, (-1, 4))
-        labels[row, : len(own)] = 0
+    for row, corners in enumerate(boxes):
+        padded[row, : len(corners)] = np.reshape(corners, (-1, 4))
+        labels[row, : len(corners)] = 0
     masks = object_masks(padded, labels, np.zeros(len(boxes), int), size)
     return masks.reshape(len(boxes), size[0] * size[1])
 
@@ -189,7 +189,7 @@ def iou_of_ranks(
             `partner` `[maps, pixels]`.
         areas: int `[boxes]`, pixels of each box.
         boxes: bool `[boxes, pixels]`.
-        partner: int `[boxes]`, whose map is laid on each box; None lays each on its own.
+        partner: int `[boxes]`, whose map is laid on each box; None: the map of the same row.
 
     Returns:
         float `[boxes]`; 0 for a box without pixels.

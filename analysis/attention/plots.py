@@ -25,18 +25,13 @@ _THIRDS = ("low", "middle", "high")
 _MOST_VALUES = 25
 
 
-def iou_distributions(run: AttentionRecords, round_number: int = 1) -> Figure:
-    """IoU with the box, and of clean and adversarial maps, by success; means with intervals.
-
-    Args:
-        run: the records.
-        round_number: round after which success is judged.
-    """
+def iou_distributions(run: AttentionRecords) -> Figure:
+    """IoU with the box, and of clean and adversarial maps, by success in round 1, with means."""
     figure, panels = _figure(2)
-    columns = (run.iou_box()[:, 0], run.iou_clean(size=TOP_CELLS)[:, round_number - 1])
+    columns = (run.iou_box()[:, 0], run.iou_clean(size=TOP_CELLS)[:, 0])
     titles = ("clean attention and box", f"attention before and after, {TOP_CELLS} cells")
     for panel, values, title in zip(panels, columns, titles, strict=True):
-        for group, style, name in _groups(run, round_number):
+        for group, style, name in _groups(run, 1):
             known = values[group & ~np.isnan(values)]
             if len(known):
                 _distribution(panel, known, values, style, name)
@@ -47,11 +42,7 @@ def iou_distributions(run: AttentionRecords, round_number: int = 1) -> Figure:
 
 
 def iou_rounds(run: AttentionRecords) -> Figure:
-    """IoU of clean and adversarial maps over rounds by success, above its chance level.
-
-    Args:
-        run: the records.
-    """
+    """IoU of clean and adversarial maps over rounds by success, above its chance level."""
     figure, panels = _figure(1)
     iou = run.iou_clean(size=TOP_CELLS)
     rounds = np.arange(1, run.rounds + 1)
@@ -73,16 +64,11 @@ def iou_rounds(run: AttentionRecords) -> Figure:
     return _with_legends(figure, panels)
 
 
-def success_by_iou(run: AttentionRecords, round_number: int = 1) -> Figure:
-    """Share of successful attacks by decile of IoU with the box: all, and by thirds of confidence.
-
-    Args:
-        run: the records.
-        round_number: round after which success is judged.
-    """
+def success_by_iou(run: AttentionRecords) -> Figure:
+    """Success in round 1 by decile of IoU with the box: all images, and thirds of confidence."""
     figure, panels = _figure(2)
     usable = np.flatnonzero(comparable(run))
-    iou, success = run.iou_box()[:, 0], run.succeeded(round_number)
+    iou, success = run.iou_box()[:, 0], run.succeeded(1)
     _deciles(panels[0], usable, iou, success, _OTHERS[1], "all images")
     order = usable[np.argsort(run.confidence[usable, 0], kind="stable")]
     styles = (_SUCCEEDED, _FAILED, _OTHERS[0])
@@ -98,11 +84,7 @@ def success_by_iou(run: AttentionRecords, round_number: int = 1) -> Figure:
 
 
 def scatter_over_rounds(run: AttentionRecords) -> Figure:
-    """How entropy and centroid of attention change over rounds, by success.
-
-    Args:
-        run: the records.
-    """
+    """How entropy and centroid of attention change over rounds, by success."""
     figure, panels = _figure(2)
     rounds = np.arange(1, run.rounds + 1)
     labels = ("change of entropy since clean", "shift of the centroid, fractions")

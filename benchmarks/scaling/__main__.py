@@ -275,7 +275,7 @@ def _messages_of(case: Mapping[str, Any], bucket_megabytes: int) -> list[float]:
 
 
 def main(argv: list[str]) -> None:
-    """Parses flags, measures and writes; ends with 2 after a mistake, with 1 if a worker failed."""
+    """Parses flags, measures, writes; ends with 2 after an error of the user, 1 of a worker."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
     show_progress()

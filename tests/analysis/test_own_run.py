@@ -1,4 +1,4 @@
-"""A run of the reader's own beside the paper's row."""
+"""A run of the reader beside the paper's row."""
 
 from __future__ import annotations
 

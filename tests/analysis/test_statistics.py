@@ -83,9 +83,9 @@ def test_overlapping_groups_are_resampled_by_image():
     assert found.value == pytest.approx(FIRST[in_first].mean() - other[in_second].mean())
     assert found.count == min(in_first.sum(), in_second.sum())
 
-    def gap(places):
-        places = places.astype(int)
-        one, two = places[in_first[places]], places[in_second[places]]
+    def gap(indices):
+        indices = indices.astype(int)
+        one, two = indices[in_first[indices]], indices[in_second[indices]]
         return FIRST[one].mean() - other[two].mean()
 
     brute = brute_force(gap, np.arange(40))
