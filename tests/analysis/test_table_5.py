@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 
+import keras
 import pytest
 
-from analysis import table_5
+from aad_tf import data
+from aad_tf.attacks import parse_attack
+from aad_tf.evaluation import evaluate_robustness
+from analysis import statistics, table_5
+from tests.networks import small_network
 from train.configs.mnist import ATTACKS
 from train.configs.presets import ROWS
 
@@ -130,21 +135,53 @@ def test_an_unknown_data_set_is_refused(results):
         table_5.build(results, "imagenet")
 
 
-def test_summary_of_a_real_evaluation_is_understood(results):
-    keras = pytest.importorskip("keras")
-    from aad_tf import data
-    from aad_tf.attacks import parse_attack
-    from aad_tf.evaluation import evaluate_robustness
+def test_findings_of_hand_written_records(results, record):
+    # 100 examples: under FGSM AAD stands 40 points higher, under IFGSM 40 lower, under PGD equal.
+    high, low = "+" * 90 + "x" * 10, "+" * 50 + "x" * 50
+    record("mnist_aad_step_ll", {FGSM: high, IFGSM: low, PGD_30: low, STEP_LL: high})
+    record("mnist_step_ll", {FGSM: low, IFGSM: high, PGD_30: low, STEP_LL: low})
+    found = table_5.findings(table_5.build(results, "mnist"))
+    assert {rows for rows, _ in found} == {"AAD with StepLL against Adv. train with StepLL"}
+    assert [(f.statement, f.verdict) for _, f in found] == [
+        ("FGSM (ε 0.15)", "confirmed"),
+        ("IFGSM (ε 0.15)", "contradicted"),
+        ("PGD30 (ε 0.3)", "undecided"),
+    ]
+    fgsm = found[0][1]
+    # 50 examples are correct under both, 40 under AAD alone: the interval is that of pairs.
+    paired = statistics.difference_interval((90, 100), (50, 100), (50, 40, 0, 10))
+    assert fgsm.estimate == paired and paired.value == pytest.approx(0.4)
+    assert fgsm.paper == pytest.approx((98.69 - 96.42) / 100)
+    line = table_5.finding_lines(table_5.build(results, "mnist"))[1]
+    assert line.startswith("  - FGSM (ε 0.15): +40.0 [")
+    assert line.endswith("], paper +2.3, confirmed")
 
-    keras.utils.set_random_seed(0)
-    network = keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            keras.layers.Conv2D(2, 5, strides=4),
-            keras.layers.Flatten(),
-            keras.layers.Dense(10),
-        ]
-    )
+
+def test_without_records_examples_are_not_paired(results, record):
+    outcomes = {FGSM: "+" * 50 + "x" * 50}
+    record("mnist_aad_step_ll", outcomes, keep_records=False)
+    record("mnist_step_ll", outcomes)
+    ((_, finding),) = table_5.findings(table_5.build(results, "mnist"))
+    assert finding.estimate == statistics.difference_interval((50, 100), (50, 100))
+
+
+def test_no_finding_where_a_row_was_not_run(results, record):
+    record("mnist_aad_step_ll", {FGSM: "++"})
+    assert table_5.findings(table_5.build(results, "mnist")) == []
+
+
+def test_pgd_defences_are_compared_at_the_same_training_steps(results, record):
+    for preset in ("aad_pgd_short", "madry"):
+        record(f"mnist_{preset}", {PGD_30: "+" * 30})
+    assert table_5.findings(table_5.build(results, "mnist")) == []
+    record("mnist_madry_short", {PGD_30: "x" * 30})
+    ((rows, finding),) = table_5.findings(table_5.build(results, "mnist"))
+    assert finding.verdict == "confirmed"
+    assert "fewer PGD steps" in rows.split(" against ")[1]
+
+
+def test_summary_of_a_real_evaluation_is_understood(results):
+    network = small_network(keras.layers.Dense(10), shape=(28, 28, 1))
     (results / "robustness").mkdir(parents=True)
     output = results / "robustness" / "digits_clean.jsonl.gz"
     report = evaluate_robustness(
