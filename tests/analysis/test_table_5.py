@@ -90,21 +90,19 @@ def test_records_of_another_data_set_are_refused(results, record):
         table_5.build(results, "mnist")
 
 
-def test_a_shard_is_refused(results, record):
-    record("mnist_clean", {FGSM: "++"})
+def test_damaged_and_partial_records_are_refused(results, record):
+    record("mnist_clean", {FGSM: "++"}, training={"config.json": {}})
+    (results / "runs" / "mnist_clean" / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
+        table_5.build(results, "mnist")
     path = results / "robustness" / "mnist_clean.summary.json"
     summary = json.loads(path.read_text(encoding="utf-8"))
     summary["evaluated"]["shard"] = [1, 2]
     path.write_text(json.dumps(summary))
     with pytest.raises(ValueError, match="is a shard of an evaluation; merge its shards first"):
         table_5.build(results, "mnist")
-
-
-def test_a_broken_config_is_named(results, record):
-    record("mnist_clean", {FGSM: "++"}, training={"config.json": {}})
-    (results / "runs" / "mnist_clean" / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
-        table_5.build(results, "mnist")
+    with pytest.raises(ValueError, match="dataset must be one of mnist, cifar10, digits"):
+        table_5.build(results, "imagenet")
 
 
 CONFIG = {
@@ -128,11 +126,6 @@ def test_a_copy_of_another_training_is_refused(results, record):
     record("mnist_clean", {FGSM: "++"}, config=CONFIG, training={"config.json": copy})
     with pytest.raises(ValueError, match="another training.*differs in: epochs, seed"):
         table_5.build(results, "mnist")
-
-
-def test_an_unknown_data_set_is_refused(results):
-    with pytest.raises(ValueError, match="dataset must be one of mnist, cifar10, digits"):
-        table_5.build(results, "imagenet")
 
 
 def test_findings_of_hand_written_records(results, record):
