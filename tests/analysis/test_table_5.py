@@ -38,7 +38,7 @@ def test_without_records_every_row_of_the_paper_says_not_run(results):
 
 
 def test_a_row_shows_accuracy_interval_and_the_papers_value(results, record):
-    # 8 of 10 right as they are, 5 of 10 under attack; Wilson's interval of 5 of 10 by hand:
+    # 8 of 10 correct as they are, 5 of 10 under attack; Wilson's interval of 5 of 10 by hand:
     # (0.5 + 0.19207) / 1.38415 -+ sqrt(0.025 + 0.00960) * 1.95996 / 1.38415 = 0.2366, 0.7634.
     record("mnist_aad_step_ll", {FGSM: "+++++xxx!!"})
     row = table_5.build(results, "mnist").row("aad_step_ll")

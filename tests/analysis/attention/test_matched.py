@@ -119,7 +119,7 @@ def test_the_smaller_group_counts_for_a_regression():
 
 
 def test_low_iou_beside_others_by_hand():
-    # Low: 0, 1; others 2, 3 of the same confidence and 4 far from both; 5 is wrong when clean.
+    # Low: 0, 1; others 2, 3 of the same confidence and 4 far from both; 5 misclassified when clean.
     run = run_of(
         [[0, 1], [0, 1], [0, 1], [0, 0], [0, 0], [1, 1]],
         confidence=[0.2, 0.8, 0.2, 0.8, 0.999, 0.5],

@@ -17,11 +17,11 @@ PLUS, MINUS = a3(PLAIN, 10), a3(PLAIN, -10)
 def make(write, record):
     """Records a run: outcome and IoU after round 3 of each image, and one misclassified."""
 
-    def write_run(role, attack, fooled, ious, **options):
+    def write_run(role, attack, misclassified, ious, **options):
         rounds = attack.num_steps
         after = [1.0] * (rounds - 3)
         records = [
-            record(i, [0, 0, 0, int(i in fooled)] + [0] * (rounds - 3),
+            record(i, [0, 0, 0, int(i in misclassified)] + [0] * (rounds - 3),
                    iou_clean=[1.0, 1.0, iou, *after])
             for i, iou in enumerate(ious)
         ] + [record(99, [1] * (rounds + 1), iou_clean=0.0)]  # fmt: skip
@@ -138,11 +138,14 @@ def a3_study(make, kept_by_fgsm):
     """
     plain, kept = step_ll(4 / 255, num_steps=3), step_ll(4 / 255, num_steps=3, relabel=False)
     attacks = {"step_ll": plain, "step_ll_kept_target": kept, "ifgsm": ifgsm(4 / 255, num_steps=3)}
-    fooled = {"step_ll": 30, "step_ll_kept_target": 5, "ifgsm": 40 - kept_by_fgsm}
+    succeeds = {"step_ll": 30, "step_ll_kept_target": 5, "ifgsm": 40 - kept_by_fgsm}
     made = {}
     for role, attack in attacks.items():
         made[role] = make(role, attack, set(range(20)), [0.6] * 40)
-        for ending, sigma, count, iou in (("plus", 10, fooled[role], 0.2), ("minus", -10, 5, 0.8)):
+        for ending, sigma, count, iou in (
+            ("plus", 10, succeeds[role], 0.2),
+            ("minus", -10, 5, 0.8),
+        ):
             augmented = f"{role}_a3_{ending}"
             made[augmented] = make(augmented, a3(attack, sigma), set(range(count)), [iou] * 40)
     return align(made)
