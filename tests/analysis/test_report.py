@@ -136,7 +136,9 @@ def test_readme_and_tables_are_what_the_records_generate(committed):
     block = report.readme_block(committed)
     assert report.replace_block(text, block) == text, "run: make tables"
     made = {**attention_tables.files(committed), **networks.files(committed)}
-    made |= {path: data for path, data in table_5.files(committed).items() if path[-4:] != ".png"}
+    for table in committed.once(table_5.tables):
+        stem = f"tables/table_5_{table.dataset}"
+        made |= {f"{stem}.md": table_5.page(table), f"{stem}.csv": table_5.csv_of(table)}
     assert len(made) > 30
     for path, data in made.items():
         assert (committed.root / path).read_text(encoding="utf-8") == data, "run: make tables"
