@@ -218,9 +218,7 @@ def _shown(runs: Mapping[str, ResultRun], paper: PaperTable) -> list[str]:
     shown = []
     for preset in ROWS:
         name = paper_row(preset)
-        if preset in runs:
-            shown.append(preset)
-        elif name in paper.rows and name not in covered:
+        if preset in runs or (name in paper.rows and name not in covered):
             shown.append(preset)
             covered.add(name)
     return shown
