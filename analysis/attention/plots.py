@@ -133,8 +133,8 @@ def _path_of_rounds(panel: Axes, variant: Variant, style: Style) -> None:
     iou = run.iou_clean(gradient_method(run), main_cells(run))[:, :ROUNDS].mean(axis=0)
     panel.plot(iou, kept, **style, label=variant.name)
     for k, x, y in zip(rounds, iou, kept, strict=True):
-        offset = {"textcoords": "offset points", "fontsize": 8}
-        panel.annotate(str(k), (x, y), (5, 4), **offset, color=style["color"])
+        offset: Style = {"textcoords": "offset points", "fontsize": 8, "color": style["color"]}
+        panel.annotate(str(k), (x, y), (5, 4), **offset)
 
 
 def _groups(run: AttentionRecords, round_number: int) -> list[tuple[np.ndarray, Style, str]]:
