@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,21 +14,6 @@ from analysis.statistics import Estimate
 # Blue and orange of Okabe and Ito, told apart by the color-blind and, by shape, in gray.
 _OURS, _PAPER = "#0072B2", "#D55E00"
 _PANELS_PER_LINE = 3
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One column of accuracies.
-
-    Attributes:
-        title: of the panel.
-        ours: measured, in [0, 1], one per row.
-        paper: printed, in percent, one per row; None where the paper has no value.
-    """
-
-    title: str
-    ours: Sequence[Estimate]
-    paper: Sequence[float | None]
 
 
 def empty_figure(width: float, height: float) -> Figure:
@@ -46,21 +30,27 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def accuracies(title: str, rows: Sequence[str], panels: Sequence[Panel]) -> Figure:
+def accuracies(
+    title: str,
+    rows: Sequence[str],
+    panels: Mapping[str, Sequence[tuple[Estimate, float | None]]],
+) -> Figure:
     """Panels side by side: ours as dots with intervals, the paper's values as diamonds.
 
     Args:
         title: of the figure.
         rows: names, from top to bottom.
-        panels: at least one.
+        panels: by title, at least one; for each row ours in [0, 1] and the paper's in percent,
+            None where the paper has no value.
     """
     lines = -(-len(panels) // _PANELS_PER_LINE)
     figure = empty_figure(11, lines * (0.9 + 0.32 * len(rows)) + 0.6)
     grid = figure.subplots(lines, _PANELS_PER_LINE, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    for axes, panel in zip(grid.flat, panels, strict=False):
-        _draw(axes, rows, panel)
+    for axes, (heading, values) in zip(grid.flat, panels.items(), strict=False):
+        axes.set_title(heading, fontsize=10)
+        _draw(axes, rows, values)
     for axes in grid[-1]:
         axes.set_xlabel("accuracy, %")
     figure.suptitle(title, fontsize=12)
@@ -72,8 +62,8 @@ def accuracies(title: str, rows: Sequence[str], panels: Sequence[Panel]) -> Figu
     return figure
 
 
-def _draw(axes: Axes, rows: Sequence[str], panel: Panel) -> None:
-    for height, (ours, paper) in enumerate(zip(panel.ours, panel.paper, strict=True)):
+def _draw(axes: Axes, rows: Sequence[str], values: Sequence[tuple[Estimate, float | None]]) -> None:
+    for height, (ours, paper) in enumerate(values):
         if paper is not None:
             axes.plot(paper, height, "D", color=_PAPER, mfc="none", label="paper", clip_on=False)
         if ours.value is not None and ours.interval is not None:
@@ -88,7 +78,6 @@ def _draw(axes: Axes, rows: Sequence[str], panel: Panel) -> None:
                 label="ours, 95 % interval",
                 clip_on=False,
             )
-    axes.set_title(panel.title, fontsize=10)
     axes.set_xlim(0, 100)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), list(rows), fontsize=8)

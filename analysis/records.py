@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -33,14 +33,8 @@ T = TypeVar("T")
 
 # What must agree for a recorded attack to be the attack of a column.
 _SAME_ATTACK = (
-    "norm",
-    "epsilon",
-    "projected",
-    "steps",
-    "step_size",
-    "random_start",
-    "restarts",
-    "objective",
+    *("norm", "epsilon", "projected", "steps", "step_size"),
+    *("random_start", "restarts", "objective"),
 )
 # What must agree between the committed config and that of the network that was evaluated.
 _SAME_TRAINING = ("dataset", "model", "defense", "learning_rate", "batch_size", "epochs", "seed")
@@ -67,6 +61,11 @@ class ResultRun:
     records: Path | None = None
 
     @property
+    def name(self) -> str:
+        """`<dataset>_<preset>`."""
+        return f"{self.dataset}_{self.preset}"
+
+    @property
     def attacks(self) -> list[dict[str, Any]]:
         """Entries of the summary, one per attack."""
         return list(self.summary.get("attacks", []))
@@ -91,10 +90,8 @@ class ResultRun:
         Args:
             threat_model: as `GradientSignAttack.threat_model` returns; its name does not matter.
         """
-        for entry in self.attacks:
-            if same_attack(entry["threat_model"], threat_model):
-                return entry
-        return None
+        matching = (e for e in self.attacks if same_attack(e["threat_model"], threat_model))
+        return next(matching, None)
 
     @functools.cached_property
     def robust(self) -> dict[str, dict[int, bool]]:
@@ -104,7 +101,7 @@ class ResultRun:
             FileNotFoundError: the records were not kept.
         """
         if self.records is None:
-            raise FileNotFoundError(f"No records of {self.dataset}_{self.preset}.")
+            raise FileNotFoundError(f"No records of {self.name}.")
         outcomes: dict[str, dict[int, bool]] = {}
         for record in read_records(self.records):
             outcomes.setdefault(record["attack"], {})[record["index"]] = not record["success"]
@@ -204,25 +201,16 @@ def read_whole(path: PathLike) -> dict[str, Any]:
     return summary
 
 
-def read_runs(results_dir: PathLike, dataset: str, presets: Iterable[str]) -> dict[str, ResultRun]:
-    """The runs of a data set that were evaluated, by preset, in the order given."""
-    runs = {preset: read_run(results_dir, dataset, preset) for preset in presets}
-    return {preset: run for preset, run in runs.items() if run is not None}
-
-
-def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """A config with the settings that came after it was written; empty stays empty."""
-    if not config:
-        return {}
-    # By way of JSON, so that tuples and lists compare alike.
-    return json.loads(json.dumps(configs.to_dict(configs.from_dict(config))))
-
-
 def _config(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     """The training's config: what the evaluation saw, if it saw one, and its committed copy."""
     copy = _read_object(path)
     evaluated = _description(summary, "model").get("config", {})
-    there, seen = _with_defaults(copy), _with_defaults(evaluated)
+    # With the settings that came after they were written; as JSON, so that tuples and lists
+    # compare alike.
+    there, seen = (
+        json.loads(json.dumps(configs.to_dict(configs.from_dict(dict(config))))) if config else {}
+        for config in (copy, evaluated)
+    )
     keys = [key for key in _SAME_TRAINING if there and seen and there[key] != seen[key]]
     if keys:
         raise ValueError(
@@ -233,7 +221,7 @@ def _config(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _description(summary: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """What the evaluation was told of its "model" or "dataset"."""
+    """What the evaluation noted of its "model" or "dataset"."""
     return summary.get("evaluated", {}).get("description", {}).get(key, {})
 
 
@@ -249,27 +237,35 @@ def _read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-# What the last part of a name stands for.
+class Role(NamedTuple):
+    """What the last part of a file's name stands for.
+
+    Attributes:
+        text: the attack in words.
+        objective: what it descends, without A3.
+        sign: of A3's sigma; 0 without A3.
+    """
+
+    text: str
+    objective: str
+    sign: int = 0
+
+
+_STEP_LL, _KEPT, _FGSM = "towards_least_likely", "towards_first_least_likely", "away_from_label"
 ROLES = {
-    "step_ll": "StepLL, for Tables 1 to 4 and 9",
-    "step_ll_kept_target": "StepLL towards the original image's least likely class in every round",
-    "step_ll_kept_target_a3_plus": "the same with A3, sigma above 0",
-    "step_ll_kept_target_a3_minus": "the same with A3, sigma below 0",
-    "step_ll_a3_plus": "StepLL with A3, sigma above 0",
-    "step_ll_a3_minus": "StepLL with A3, sigma below 0",
-    "ifgsm": "FGSM in rounds",
-    "ifgsm_a3_plus": "FGSM in rounds with A3, sigma above 0",
-    "ifgsm_a3_minus": "FGSM in rounds with A3, sigma below 0",
-    "lime": "StepLL with LIME's maps",
+    "step_ll": Role("StepLL, for Tables 1 to 4 and 9", _STEP_LL),
+    "step_ll_kept_target": Role(
+        "StepLL towards the original image's least likely class in every round", _KEPT
+    ),
+    "step_ll_kept_target_a3_plus": Role("the same with A3, sigma above 0", _KEPT, 1),
+    "step_ll_kept_target_a3_minus": Role("the same with A3, sigma below 0", _KEPT, -1),
+    "step_ll_a3_plus": Role("StepLL with A3, sigma above 0", _STEP_LL, 1),
+    "step_ll_a3_minus": Role("StepLL with A3, sigma below 0", _STEP_LL, -1),
+    "ifgsm": Role("FGSM in rounds", _FGSM),
+    "ifgsm_a3_plus": Role("FGSM in rounds with A3, sigma above 0", _FGSM, 1),
+    "ifgsm_a3_minus": Role("FGSM in rounds with A3, sigma below 0", _FGSM, -1),
+    "lime": Role("StepLL with LIME's maps", _STEP_LL),
 }
-# What the plain attack of a role descends, by the role's name without its ending for A3.
-_OBJECTIVES = {
-    "step_ll": "towards_least_likely",
-    "step_ll_kept_target": "towards_first_least_likely",
-    "ifgsm": "away_from_label",
-    "lime": "towards_least_likely",
-}
-_SIGNS = {"_a3_plus": 1, "_a3_minus": -1}
 _SUFFIX = ".jsonl.gz"
 
 
@@ -332,15 +328,15 @@ def find_networks(results_dir: PathLike) -> list[Network]:
     for path in sorted((Path(results_dir) / "attention").glob(f"*{_SUFFIX}")):
         summary = read_attention_summary(path)
         dataset, network, role = _parts(path, summary)
-        first, own = seen.setdefault((dataset, network), (path, summary))
-        check_same_network(own, summary, str(first), str(path))
+        first, first_summary = seen.setdefault((dataset, network), (path, summary))
+        check_same_network(first_summary, summary, str(first), str(path))
         found.setdefault((dataset, network), {}).setdefault(role, []).append(path)
     networks = [Network(*key, files) for key, files in found.items()]
     return sorted(networks, key=lambda n: (-sum(map(len, n.files.values())), n.name))
 
 
 def _parts(path: Path, summary: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Data set, network and role in a file's name."""
+    """Data set, network and role in a file's name; refuses records of another attack."""
     if summary.get("shard") is not None:
         raise ValueError(f"{path} is shard {summary['shard']} of a study; merge its shards first.")
     data = summary["fingerprint"]["dataset"] or {}
@@ -352,21 +348,16 @@ def _parts(path: Path, summary: Mapping[str, Any]) -> tuple[str, str, str]:
             f"{path} should be called {dataset or '<data set>'}_<network>_{split}_<attack>{_SUFFIX}"
             f", where <attack> is one of {', '.join(ROLES)}."
         )
-    _check_attack(path, role, summary["study"]["attack"])
-    return dataset, network, role
-
-
-def _check_attack(path: Path, role: str, attack: Mapping[str, Any]) -> None:
-    """Refuses records of another attack than the file's name says."""
-    ending = next((end for end in _SIGNS if role.endswith(end)), "")
-    expected = _OBJECTIVES[role.removesuffix(ending)]
+    expected, attack = ROLES[role], summary["study"]["attack"]
     objective, sigma = objective_of(attack)
-    if objective != expected or int(np.sign(sigma or 0)) != _SIGNS.get(ending, 0):
-        with_a3 = f"a3({expected}, sigma {'above' if ending == '_a3_plus' else 'below'} 0)"
+    if objective != expected.objective or np.sign(sigma or 0) != expected.sign:
+        side = {1: "above", -1: "below"}.get(expected.sign)
+        wanted = f"a3({expected.objective}, sigma {side} 0)" if side else expected.objective
         raise ValueError(
-            f"{path} should hold {ROLES[role]}: expected the objective "
-            f"{with_a3 if ending else expected}, got {attack['objective']}."
+            f"{path} should hold {expected.text}: expected the objective {wanted}, got "
+            f"{attack['objective']}."
         )
+    return dataset, network, role
 
 
 def objective_of(attack: Mapping[str, Any]) -> tuple[str, float | None]:

@@ -1,6 +1,6 @@
 """Makes every table and plot from the committed records, and the README's block of results.
 
-Run it as `python -m analysis.report`, or `make tables`. A run of your own is put beside the paper's
+Run it as `python -m analysis.report`, or `make tables`. Your run is put beside the paper's
 row, without touching the committed results:
 
     python -m analysis.report --records=runs/aad.jsonl.gz --model_dir=runs/aad
@@ -102,7 +102,7 @@ def _write(path: Path, data: str | bytes) -> Path:
 
 
 def own_report(records: PathLike, model_dir: PathLike | None = None) -> str:
-    """A run of the reader's own beside the paper's row, with its threat models, as Markdown.
+    """The reader's run beside the paper's row, with its threat models, as Markdown.
 
     Args:
         records: file of records that `eval.robustness` wrote.
@@ -127,7 +127,7 @@ def _run() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Parses flags and writes; a mistake of the user's ends in one line and exit code 2."""
+    """Parses flags and writes; an error of the user's ends in one line and exit code 2."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
     try:

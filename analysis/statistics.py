@@ -79,7 +79,7 @@ def resample(
     """A statistic over samples drawn with replacement, by `scipy.stats.bootstrap`.
 
     Args:
-        samples: each `[images]`, at least one image; each is drawn on its own.
+        samples: each `[images]`, at least one image; each is drawn separately.
         statistic: takes the samples, `[draws, images]` each, and `axis=-1`.
         seed: the same seed gives the same draws.
         paired: True draws the images of all samples together.
@@ -158,7 +158,7 @@ def mean(values: Any, *, seed: int = 0, skip_nan: bool = False) -> Estimate:
 
 
 def compare(first: Any, second: Any, *, seed: int = 0, skip_nan: bool = False) -> Groups:
-    """Means of two groups of different images; each group is resampled on its own.
+    """Means of two groups of different images; each group is resampled separately.
 
     Args:
         first: `[images]`.
@@ -239,7 +239,7 @@ def area_under_curve(positive: Any, negative: Any) -> Estimate:
 
     Args:
         positive: scores `[images]`.
-        negative: scores `[images]` of other images; each group is resampled on its own.
+        negative: scores `[images]` of other images; each group is resampled separately.
 
     Returns:
         0.5 tells nothing, 1 tells all apart.

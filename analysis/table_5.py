@@ -11,7 +11,7 @@ from aad_tf.utils.files import PathLike
 from analysis import paper_values, plots
 from analysis.findings import Finding
 from analysis.paper_values import PaperTable
-from analysis.records import ResultRun, Results, read_runs, same_attack
+from analysis.records import ResultRun, Results, read_run, same_attack
 from analysis.statistics import (
     DASH,
     NOTHING,
@@ -148,17 +148,6 @@ class Table5:
         run = {row.preset for row in self.rows if row.run is not None}
         return [preset for preset in ROWS if preset not in run]
 
-    def further_attacks(self) -> list[tuple[Row, dict[str, Any]]]:
-        """Recorded attacks that stand in no column, with their rows."""
-        wanted = [column.threat_model for column in self.columns if column.threat_model]
-        return [
-            (row, entry)
-            for row in self.rows
-            if row.run is not None
-            for entry in row.run.attacks
-            if not any(same_attack(entry["threat_model"], model) for model in wanted)
-        ]
-
 
 def build(results_dir: PathLike, dataset: str) -> Table5:
     """Puts the table together from records.
@@ -181,7 +170,8 @@ def build(results_dir: PathLike, dataset: str) -> Table5:
     if dataset not in DATASETS:
         raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {dataset!r}.")
     columns, paper = _columns(dataset)
-    runs = read_runs(results_dir, dataset, ROWS)
+    found = {preset: read_run(results_dir, dataset, preset) for preset in ROWS}
+    runs = {preset: run for preset, run in found.items() if run is not None}
     shown = _shown(runs, paper_values.TABLE_5["mnist" if paper is None else dataset])
     rows = tuple(_row(preset, runs.get(preset), columns, paper) for preset in shown)
     return Table5(dataset, columns, rows, () if paper is None else paper.notes)
@@ -218,7 +208,7 @@ def _columns(dataset: str) -> tuple[tuple[Column, ...], PaperTable | None]:
 
 
 def paper_row(preset: str) -> str:
-    """The paper's name of the row a preset reproduces or varies; that of others is their own."""
+    """The paper's name of the row a preset reproduces or varies; others keep their name."""
     return ROWS.get(preset, preset).split(" (")[0]
 
 
@@ -228,9 +218,7 @@ def _shown(runs: Mapping[str, ResultRun], paper: PaperTable) -> list[str]:
     shown = []
     for preset in ROWS:
         name = paper_row(preset)
-        if preset in runs:
-            shown.append(preset)
-        elif name in paper.rows and name not in covered:
+        if preset in runs or (name in paper.rows and name not in covered):
             shown.append(preset)
             covered.add(name)
     return shown
@@ -303,8 +291,8 @@ def threat_models(table: Table5) -> Table:
                 recorded.setdefault(rule, []).append(row.preset)
         for rule, presets in (recorded or {"": []}).items():
             name = column.name if len(recorded) < 2 else f"{column.name} ({', '.join(presets)})"
-            fooled = _SUCCESS_RULES.get(rule, DASH)
-            rows.append((name, *_threat_cells(column.threat_model), fooled))
+            when = _SUCCESS_RULES.get(rule, DASH)
+            rows.append((name, *_threat_cells(column.threat_model), when))
     heads = ("attack", "norm", "ε in [0, 1]", "ε × 255", "steps × size", "start", "restarts")
     return Table((*heads, "labels it uses", "fooled when"), rows, left=9)
 
@@ -382,12 +370,14 @@ def findings(table: Table5) -> list[tuple[str, Finding]]:
     found = []
     for preset, other in _COMPARED:
         first, second = table.row(preset), table.row(other)
-        if first is None or second is None:
-            continue
-        for number, column in enumerate(table.columns):
-            if column.name in _ITERATED:
-                finding = _compare(first, second, number, column.heading)
-                found += [(f"{first.name} against {second.name}", finding)] if finding else []
+        if first is not None and second is not None:
+            names = f"{first.name} against {second.name}"
+            compared = [
+                _compare(first, second, number, column.heading)
+                for number, column in enumerate(table.columns)
+                if column.name in _ITERATED
+            ]
+            found += [(names, finding) for finding in compared if finding is not None]
     return found
 
 
@@ -395,9 +385,10 @@ def _compare(first: Row, second: Row, number: int, heading: str) -> Finding | No
     one, other = first.cells[number], second.cells[number]
     if one.entry is None or other.entry is None or first.run is None or second.run is None:
         return None
-    paper = None
+    paper, direction = None, 0
     if one.paper is not None and other.paper is not None:
         paper = (one.paper - other.paper) / 100
+        direction = (paper > 0) - (paper < 0)
     pairs = None
     if first.run.records is not None and second.run.records is not None:
         pairs = pair_counts(
@@ -408,7 +399,6 @@ def _compare(first: Row, second: Row, number: int, heading: str) -> Finding | No
         (other.entry["robust"], other.entry["count"]),
         pairs,
     )
-    direction = (paper is not None and paper > 0) - (paper is not None and paper < 0)
     return Finding(heading, difference, direction, paper, percent=True)
 
 
@@ -425,39 +415,36 @@ def finding_lines(table: Table5) -> list[str]:
 
 
 def warning_lines(table: Table5) -> list[str]:
-    """The evaluations' signs of gradient masking as a Markdown list."""
-    lines = [
-        f"- {row.name}: {warning}"
-        for row in table.rows
-        if row.run is not None
-        for warning in row.run.warnings
-    ]
-    if lines or not table.has_runs:
-        return lines
-    return ["The evaluations found none."]
+    """The evaluations' signs of gradient masking as a Markdown list; nothing without any run."""
+    runs = [(row.name, row.run) for row in table.rows if row.run is not None]
+    lines = [f"- {name}: {warning}" for name, run in runs for warning in run.warnings]
+    return lines or (["The evaluations found none."] if runs else [])
 
 
 def further_attacks(table: Table5) -> Table | None:
     """Recorded attacks beyond the paper's columns; None if there are none."""
+    columns = [column.threat_model for column in table.columns if column.threat_model]
     rows = []
-    for row, entry in table.further_attacks():
-        cell = Cell(None, entry["robust"], entry["count"], entry)
-        model = entry["threat_model"]
-        fooled = _SUCCESS_RULES.get(model.get("success", ""), DASH)
-        names = (row.name, entry["attack"], f"{cell.count:,}", cell.text())
-        rows.append((*names, *_threat_cells(model)[:3], fooled))
+    for row in table.rows:
+        for entry in row.run.attacks if row.run is not None else ():
+            model, count = entry["threat_model"], entry["count"]
+            if not any(same_attack(model, column) for column in columns):
+                accuracy = fraction(entry["robust"], count).percent()
+                rule = _SUCCESS_RULES.get(model.get("success", ""), DASH)
+                names = (row.name, entry["attack"], f"{count:,}", accuracy)
+                rows.append((*names, *_threat_cells(model)[:3], rule))
     heads = ("defence", "attack", "n", "accuracy", "norm", "ε in [0, 1]", "ε × 255", "fooled when")
     return Table(heads, rows, left=2) if rows else None
 
 
-_SHARE_KEYS = ("ours_percent", "low_percent", "high_percent")
+_PERCENT_KEYS = ("ours_percent", "low_percent", "high_percent")
 _THREAT_KEYS = (
     *("norm", "epsilon", "epsilon_255", "projected", "steps", "step_size"),
     *("random_start", "restarts", "objective", "success"),
 )
 _CSV = (
     *("dataset", "preset", "defence", "column", "attack", "status"),
-    *("paper_percent", *_SHARE_KEYS, "right", "count"),
+    *("paper_percent", *_PERCENT_KEYS, "right", "count"),
     *_THREAT_KEYS,
     *("seed", "epochs", "training_seconds", "data_source", "data_fingerprint"),
 )
@@ -488,7 +475,7 @@ def _csv_values(dataset: str, row: Row, column: Column, cell: Cell) -> dict[str,
     accuracy = cell.accuracy
     if accuracy.value is not None and accuracy.interval is not None:
         percents = (f"{100 * number:.4f}" for number in (accuracy.value, *accuracy.interval))
-        values |= dict(zip(_SHARE_KEYS, percents, strict=True))
+        values |= dict(zip(_PERCENT_KEYS, percents, strict=True))
     model = cell.entry["threat_model"] if cell.entry else column.threat_model or {}
     values |= {key: model.get(key) for key in _THREAT_KEYS}
     if row.run is not None:
@@ -502,7 +489,6 @@ def _csv_values(dataset: str, row: Row, column: Column, cell: Cell) -> dict[str,
 
 def page(table: Table5) -> str:
     """Table 5 of one data set with everything needed to read it, as a Markdown page."""
-    warnings = warning_lines(table)
     parts = [
         f"# AAD Table 5, {table.title}",
         "Made by `python -m analysis.report` from `results/robustness` and `results/runs`.",
@@ -510,7 +496,7 @@ def page(table: Table5) -> str:
         accuracies(table).markdown(),
         *_not_run(table),
         "## Signs of gradient masking",
-        "\n".join(warnings) or "Nothing has been run.",
+        "\n".join(warning_lines(table)) or "Nothing has been run.",
         "## Does AAD stand above adversarial training?",
         COMPARING,
         "\n".join(finding_lines(table)),
@@ -520,16 +506,15 @@ def page(table: Table5) -> str:
 
 
 def own_page(table: Table5) -> str:
-    """The reader's own run beside the paper's row, as Markdown; `table` is from `of_run`."""
-    warnings = warning_lines(table)
-    beside = [] if any(row.in_paper for row in table.rows) else ["The paper has no such row."]
+    """The reader's run beside the paper's row, as Markdown; `table` is from `of_run`."""
+    (row,) = table.rows
     parts = [
-        f"# {table.rows[0].name} on {table.title}, beside AAD Table 5",
+        f"# {row.name} on {table.title}, beside AAD Table 5",
         READING,
         accuracies(table).markdown(),
-        *beside,
+        *([] if row.in_paper else ["The paper has no such row."]),
         "## Signs of gradient masking",
-        "\n".join(warnings),
+        "\n".join(warning_lines(table)),
         *_behind(table),
     ]
     return "\n\n".join(parts) + "\n"
@@ -537,19 +522,19 @@ def own_page(table: Table5) -> str:
 
 def _behind(table: Table5) -> list[str]:
     """Threat models, what else was run, training, notes."""
-    parts = [
+    notes = "\n".join(f"- {note}" for note in table.notes)
+    sections = {"Further attacks": further_attacks(table), "Training": training(table)}
+    return [
         "## Threat models",
         threat_models(table).markdown(),
         "Every attack reads the network's own gradients and starts from examples classified right.",
+        *(
+            f"## {title}\n\n{found.markdown()}"
+            for title, found in sections.items()
+            if found is not None
+        ),
+        *([f"## Notes on the paper's values\n\n{notes}"] if notes else []),
     ]
-    further, trained = further_attacks(table), training(table)
-    if further is not None:
-        parts += ["## Further attacks", further.markdown()]
-    if trained is not None:
-        parts += ["## Training", trained.markdown()]
-    if table.notes:
-        parts += ["## Notes on the paper's values", "\n".join(f"- {n}" for n in table.notes)]
-    return parts
 
 
 def _not_run(table: Table5) -> list[str]:
@@ -583,15 +568,10 @@ def files(results: Results) -> dict[str, str | bytes]:
 
 def figure(table: Table5) -> plots.Figure:
     """One panel for each column: ours as dots with intervals, the paper's as diamonds."""
-    cells = [[row.cells[number] for row in table.rows] for number in range(len(table.columns))]
-    panels = [
-        plots.Panel(
-            column.heading,
-            [cell.accuracy for cell in column_cells],
-            [cell.paper for cell in column_cells],
-        )
-        for column, column_cells in zip(table.columns, cells, strict=True)
-    ]
+    panels = {
+        column.heading: [(row.cells[i].accuracy, row.cells[i].paper) for row in table.rows]
+        for i, column in enumerate(table.columns)
+    }
     title = f"AAD Table 5, {table.title}: accuracy under attack"
     return plots.accuracies(title, [row.name for row in table.rows], panels)
 

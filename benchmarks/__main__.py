@@ -30,7 +30,7 @@ _OUTPUT = flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
-    """Parses flags, runs, prints and writes; a mistake of the user's ends in exit code 2."""
+    """Parses flags, runs, prints and writes; an error of the user's ends in exit code 2."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
     for name in _ONLY.value:

@@ -17,8 +17,8 @@ from aad_tf.attacks.loop import Examples, State
 from aad_tf.attention import grad_cam, grad_cam_plus_plus
 from aad_tf.attention_study import Options, study_attention
 from aad_tf.classifier import Classifier
-from benchmarks.report import Finding, Section, at_least, at_most, rows
-from benchmarks.subject import SEED, Subject
+from benchmarks.report import Finding, Section, rows
+from benchmarks.subject import SEED, Subject, info_or_digits
 from benchmarks.timing import interleaved, ratio
 
 OURS = "aad_tf.attention_study.study_attention"
@@ -35,7 +35,7 @@ def run(subject: Subject) -> Section:
     The passes alone are one forward and one backward pass to the images for each round, and a last
     forward pass, on batches in memory.
     """
-    info = _dataset_info()
+    info = info_or_digits(data.boxed_info, "tiny_imagenet_boxes")
     # Enough images that opening the files, once per study, does not count for much.
     count, size = 3 * subject.size.images, subject.size.batch_size
     keras.utils.set_random_seed(SEED)
@@ -63,12 +63,12 @@ def run(subject: Subject) -> Section:
             Finding.of_ratio(
                 "study_attention / network passes alone",
                 ratio(timings[OURS], timings[PASSES]),
-                at_most(1.3),
+                at_most=1.3,
             ),
             Finding.of_ratio(
                 "separate calls, nothing measured or written / study_attention",
                 ratio(timings[SEPARATE], timings[OURS]),
-                at_least(1.0),
+                at_least=1.0,
             ),
         ],
         measurements=rows(timings),
@@ -76,13 +76,6 @@ def run(subject: Subject) -> Section:
             "One forward pass per round serves predictions, both maps and the attack's gradient."
         ],
     )
-
-
-def _dataset_info() -> data.DatasetInfo:
-    try:
-        return data.boxed_info("tiny_imagenet_boxes")
-    except data.DatasetNotFoundError:
-        return data.boxed_info("digits")
 
 
 def _study(

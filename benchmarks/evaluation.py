@@ -9,7 +9,7 @@ import numpy as np
 
 from aad_tf.evaluation import evaluate_robustness
 from benchmarks import attack, peers
-from benchmarks.report import Finding, Section, at_least, rows
+from benchmarks.report import Finding, Section, rows
 from benchmarks.subject import Subject
 from benchmarks.timing import fastest, interleaved, ratio
 
@@ -19,19 +19,11 @@ OURS = "aad_tf.evaluation.evaluate_robustness"
 def run(subject: Subject) -> Section:
     """Times the way to a robust accuracy: ours, and the peers' full attack with predictions."""
     pgd = attack.settings(subject)
-    found: dict[str, float] = {}
-    ways = {OURS: functools.partial(_our_accuracy, subject, pgd)}
+    ways: dict[str, Callable[[], float]] = {OURS: functools.partial(_our_accuracy, subject, pgd)}
     for name, function in peers.attacks(subject.network, pgd).items():
         ways[name] = functools.partial(_peer_accuracy, subject, function)
-
-    def keeping(name: str, way: Callable[[], float]) -> Callable[[], None]:
-        def measure() -> None:
-            found[name] = way()
-
-        return measure
-
-    contenders = {name: keeping(name, way) for name, way in ways.items()}
-    timings = interleaved(contenders, subject.size.long_repetitions)
+    found = {name: way() for name, way in ways.items()}
+    timings = interleaved(ways, subject.size.long_repetitions, warm_up=0)
     best = fastest(timings, [name for name in ways if name != OURS])
     return Section(
         title="From network and images to a robust accuracy, on a plain network",
@@ -40,16 +32,16 @@ def run(subject: Subject) -> Section:
             Finding.of_ratio(
                 f"fastest peer ({best}) / evaluate_robustness",
                 ratio(timings[best], timings[OURS]),
-                at_least(2.0),
+                at_least=2.0,
             ),
             attack.accuracy_spread(found),
         ],
         measurements=rows(timings, robust_accuracy=found),
         notes=[
             "Images leave the batch once they are misclassified and others take their place, so "
-            "the gain is the greater the weaker the network is; on one that withstands the attack "
-            "there is none. It counts an image as misclassified if any iterate is; of the "
-            "others' attacks the last image is judged.",
+            "the gain is the greater the weaker the network is; on one that is robust to the "
+            "attack there is none. It counts an image as misclassified if any iterate is; of the "
+            "others' attacks the last image is classified.",
         ],
     )
 

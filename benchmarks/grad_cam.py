@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from aad_tf.attention import grad_cam
 from benchmarks import peers
-from benchmarks.report import Finding, Section, at_least, at_most, rows
+from benchmarks.report import Finding, Section, rows
 from benchmarks.subject import Subject
 from benchmarks.timing import interleaved, ratio
 
@@ -41,9 +41,9 @@ def run(subject: Subject) -> Section:
             Finding.of_ratio(
                 "throughput of aad_tf / tf-keras-vis",
                 ratio(timings[PEER], timings[OURS]),
-                at_least(3.0),
+                at_least=3.0,
             ),
-            Finding("largest difference between their maps", difference, target=at_most(1e-5)),
+            Finding("largest difference between their maps", difference, at_most=1e-5),
         ],
         measurements=rows(timings, images_per_second=throughput),
         notes=[

@@ -15,7 +15,7 @@ from aad_tf.attention import lime, superpixels
 from aad_tf.attention.lime import sample_switches
 from aad_tf.classifier import Classifier
 from benchmarks import peers
-from benchmarks.report import Finding, Section, at_least, at_most, rows
+from benchmarks.report import Finding, Section, rows
 from benchmarks.subject import SEED, Subject
 from benchmarks.timing import Timing, interleaved, ratio
 
@@ -63,14 +63,14 @@ def run(subject: Subject) -> Section:
 
 
 def _findings(timings: dict[str, dict[str, Timing]], difference: float) -> list[Finding]:
-    def of_ratio(method: str, name: str, *target: Any) -> Finding:
+    def of_ratio(method: str, name: str, **target: float) -> Finding:
         compared = ratio(timings[method][name], timings[method][OURS])
-        return Finding.of_ratio(f"speed of aad_tf / {name} ({method})", compared, *target)
+        return Finding.of_ratio(f"speed of aad_tf / {name} ({method})", compared, **target)
 
     network = ratio(timings["slic"][OURS], timings["slic"][NETWORK])
     return [
-        of_ratio("slic", PREDICT, at_least(10.0)),
-        Finding("largest difference of weights / largest", difference, target=at_most(1e-3)),
+        of_ratio("slic", PREDICT, at_least=10.0),
+        Finding("largest difference of weights / largest", difference, at_most=1e-3),
         of_ratio("slic", COMPILED),
         of_ratio("slic", LARGE),
         *(of_ratio("quickshift", name) for name in (PREDICT, COMPILED, LARGE)),

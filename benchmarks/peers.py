@@ -5,6 +5,7 @@ Their attacks take and return batches of images in [0, 1]; the settings are thos
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import warnings
@@ -73,18 +74,15 @@ def attacks(network: keras.Model, pgd: PGD) -> dict[str, AttackFunction]:
     }
 
 
-def _compiled(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    spec = tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)
-    return tf.function(
-        lambda images: network(images, training=False), input_signature=[spec], autograph=False
-    )
-
-
 def _foolbox(network: keras.Model, pgd: PGD) -> AttackFunction:
     import foolbox
 
     # With a compiled model, which made it some 6 % faster than with the network itself.
-    model = foolbox.models.TensorFlowModel(_compiled(network), bounds=(0, 1), device="/CPU:0")
+    spec = tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)
+    compiled = tf.function(
+        lambda images: network(images, training=False), input_signature=[spec], autograph=False
+    )
+    model = foolbox.models.TensorFlowModel(compiled, bounds=(0, 1), device="/CPU:0")
     attack = foolbox.attacks.LinfPGD(
         abs_stepsize=pgd.step_size, steps=pgd.num_steps, random_start=False
     )
@@ -149,11 +147,8 @@ def _art(network: keras.Model, pgd: PGD) -> dict[str, AttackFunction]:
         "ART (NumPy)": ProjectedGradientDescentNumpy,
         "ART (TensorFlow)": ProjectedGradientDescentTensorFlowV2,
     }
-    return {name: _art_attack(form, estimator, pgd) for name, form in forms.items()}
 
-
-def _art_attack(form: Any, estimator: Any, pgd: PGD) -> AttackFunction:
-    def run(images: tf.Tensor, labels: tf.Tensor) -> np.ndarray:
+    def run(form: Any, images: tf.Tensor, labels: tf.Tensor) -> np.ndarray:
         attack = form(
             estimator,
             norm=np.inf,
@@ -166,7 +161,7 @@ def _art_attack(form: Any, estimator: Any, pgd: PGD) -> AttackFunction:
         )
         return attack.generate(images.numpy(), labels.numpy())
 
-    return run
+    return {name: functools.partial(run, form) for name, form in forms.items()}
 
 
 def grad_cam(network: keras.Model, layer: str) -> AttackFunction:

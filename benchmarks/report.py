@@ -14,75 +14,47 @@ from benchmarks.timing import Ratio, Timing
 
 
 @dataclass(frozen=True)
-class Target:
-    """What a number should be.
-
-    Attributes:
-        limit: the number to keep to.
-        at_most: True if smaller is better, False if the limit is a least value.
-    """
-
-    limit: float
-    at_most: bool
-
-    def met(self, value: float) -> bool:
-        """Whether the value keeps to the limit."""
-        return value <= self.limit if self.at_most else value >= self.limit
-
-    def __str__(self) -> str:
-        return f"at {'most' if self.at_most else 'least'} {self.limit:g}"
-
-
-def at_most(limit: float) -> Target:
-    """A target that smaller numbers meet."""
-    return Target(limit, at_most=True)
-
-
-def at_least(limit: float) -> Target:
-    """A target that greater numbers meet."""
-    return Target(limit, at_most=False)
-
-
-@dataclass(frozen=True)
 class Finding:
-    """One number of a report.
+    """One number of a report, with its target if it has one and does not only explain others.
 
     Attributes:
         what: a phrase that says what the number is.
         value: the number.
         unit: "x" for ratios, "MB", "" for counts and fractions.
-        target: what it should be; None for numbers that only explain others.
         quartiles: spread over the repetitions, where there is one.
         cpu_value: the same ratio in CPU time, where there is one.
+        at_most: target that smaller numbers meet.
+        at_least: target that greater numbers meet; not both.
     """
 
     what: str
     value: float
     unit: str = ""
-    target: Target | None = None
     quartiles: tuple[float, float] | None = None
     cpu_value: float | None = None
+    at_most: float | None = None
+    at_least: float | None = None
 
     @classmethod
-    def of_ratio(cls, what: str, ratio: Ratio, target: Target | None = None) -> Finding:
-        """A finding from a ratio of times."""
-        return cls(what, ratio.value, "x", target, ratio.quartiles, ratio.cpu_value)
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the target is met; None without one."""
-        return None if self.target is None else self.target.met(self.value)
+    def of_ratio(cls, what: str, ratio: Ratio, **target: float) -> Finding:
+        """A finding from a ratio of times; `target` is `at_most` or `at_least`."""
+        return cls(what, ratio.value, "x", ratio.quartiles, ratio.cpu_value, **target)
 
     def as_dict(self) -> dict[str, Any]:
-        """Entries for JSON."""
+        """Entries for JSON; `met` is None without a target."""
+        target, met = None, None
+        if self.at_most is not None:
+            target, met = f"at most {self.at_most:g}", self.value <= self.at_most
+        elif self.at_least is not None:
+            target, met = f"at least {self.at_least:g}", self.value >= self.at_least
         return {
             "what": self.what,
             "value": self.value,
             "unit": self.unit,
             "quartiles": self.quartiles,
             "cpu_value": self.cpu_value,
-            "target": None if self.target is None else str(self.target),
-            "met": self.met,
+            "target": target,
+            "met": met,
         }
 
 
@@ -95,7 +67,7 @@ class Section:
         settings: what the numbers hold for.
         findings: the numbers to read.
         measurements: a row for each contender, all with the same keys.
-        notes: sentences that a reader needs to judge the numbers.
+        notes: sentences that a reader needs to understand the numbers.
     """
 
     title: str
@@ -106,13 +78,8 @@ class Section:
 
     def as_dict(self) -> dict[str, Any]:
         """Entries for JSON."""
-        return {
-            "title": self.title,
-            "settings": dict(self.settings),
-            "findings": [finding.as_dict() for finding in self.findings],
-            "measurements": {name: dict(row) for name, row in self.measurements.items()},
-            "notes": list(self.notes),
-        }
+        findings = [finding.as_dict() for finding in self.findings]
+        return {**vars(self), "findings": findings, "notes": list(self.notes)}
 
 
 def rows(timings: Mapping[str, Timing], **columns: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -215,11 +182,11 @@ def _findings_table(sections: Mapping[str, Any]) -> list[str]:
     ]
     for name, section in sections.items():
         for found in section["findings"]:
-            spread = found["quartiles"]
+            spread, unit = found["quartiles"], found["unit"]
             cells = (
                 name,
                 found["what"],
-                f"**{found['value']:.3g}{_spaced(found['unit'])}**",
+                f"**{found['value']:.3g}{unit if unit in ('', 'x') else f' {unit}'}**",
                 "" if spread is None else f"{spread[0]:.3g} to {spread[1]:.3g}",
                 "" if found["cpu_value"] is None else f"{found['cpu_value']:.3g}",
                 found["target"] or "",
@@ -227,10 +194,6 @@ def _findings_table(sections: Mapping[str, Any]) -> list[str]:
             )
             lines.append(f"| {' | '.join(cells)} |")
     return lines
-
-
-def _spaced(unit: str) -> str:
-    return unit if unit in ("", "x") else f" {unit}"
 
 
 def _measurements_table(measurements: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ class Subject:
 def prepare(size: Size) -> Subject:
     """Builds and trains the network of a benchmark run."""
     keras.utils.set_random_seed(SEED)
-    info = _dataset_info(size.dataset)
+    info = info_or_digits(data.info, size.dataset)
     network = models.build("lenet", info.image_shape, info.num_classes)
     model = StandardModel(network)
     model.compile(keras.optimizers.Adam(LEARNING_RATE))
@@ -111,14 +111,15 @@ def prepare(size: Size) -> Subject:
     )
 
 
-def _dataset_info(name: str) -> data.DatasetInfo:
+def info_or_digits(info: Callable[[str], data.DatasetInfo], name: str) -> data.DatasetInfo:
+    """`info` of a data set, or of the embedded digits where that is not installed."""
     try:
-        return data.info(name)
+        return info(name)
     except data.DatasetNotFoundError:
-        return data.info("digits")
+        return info("digits")
 
 
-def shares_unlike(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, float]:
+def fractions_unlike(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Fraction of values of each array that differ from the reference by more than rounding."""
     return {
         name: float((np.abs(values - reference) > 1e-5).mean()) for name, values in others.items()

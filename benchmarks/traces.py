@@ -15,7 +15,7 @@ from aad_tf.attention import grad_cam
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import AADModel, AdversarialModel, DefenseModel, StandardModel
 from aad_tf.evaluation import evaluate_robustness
-from benchmarks.report import Finding, Section, at_most
+from benchmarks.report import Finding, Section
 from benchmarks.subject import Subject
 
 BATCH_SIZES = (100, 37, 1)
@@ -33,9 +33,7 @@ def run(subject: Subject) -> Section:
     return Section(
         title="Traces of each compiled function over changing batch sizes",
         settings={"batches": ", ".join(map(str, BATCH_SIZES))},
-        findings=[
-            Finding("most traces of one compiled function", max(counts.values()), target=at_most(1))
-        ],
+        findings=[Finding("most traces of one compiled function", max(counts.values()), at_most=1)],
         measurements={name: {"traces": count} for name, count in counts.items()},
     )
 

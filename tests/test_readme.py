@@ -45,7 +45,7 @@ def test_the_first_python_block_defends_and_exports_a_model(tmp_path, monkeypatc
 
 def test_the_second_python_block_studies_attention(tmp_path, monkeypatch):
     source = blocks("python")[1]
-    pictures = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3)).astype(np.uint8)
     boxes = np.tile(np.float32([[[4, 8, 28, 24]]]), (60, 1, 1))
     layers = keras.layers
     network = keras.Sequential(
@@ -56,7 +56,7 @@ def test_the_second_python_block_studies_attention(tmp_path, monkeypatch):
             layers.Dense(3),
         ]
     )
-    examples = (pictures, np.arange(60, dtype=np.int32) % 3, boxes)
+    examples = (images, np.arange(60, dtype=np.int32) % 3, boxes)
     names = {"my_model": network, "my_dataset": tf.data.Dataset.from_tensor_slices(examples)}
     monkeypatch.chdir(tmp_path)
     exec(compile(source, "README.md", "exec"), names)

@@ -129,12 +129,8 @@ def test_small_run_measures_everything(tmp_path: Path) -> None:
     assert "Modelled; no more than two workers were run." in (tmp_path / "found.md").read_text()
 
 
-@pytest.mark.parametrize(
-    ("flag", "expected"),
-    [("--output=benchmarks", "benchmarks is a directory"), ("--size=large", "--size=")],
-)
-def test_mistakes_are_named(tmp_path: Path, flag: str, expected: str) -> None:
-    result = benchmark(tmp_path / "found.json", flag)
-    assert result.returncode != 0
-    assert expected in result.stderr + result.stdout
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    result = benchmark(tmp_path / "found.json", "--output=benchmarks")
+    assert result.returncode == 2
+    assert "benchmarks is a directory" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr

@@ -51,29 +51,23 @@ def agreement_table(run: AttentionRecords) -> Table:
     return Table(heads, rows, left=2)
 
 
-def conclusions(run: AttentionRecords, round_number: int = 1) -> list[Conclusion]:
-    """What Tables 1 and 3 say by each method of the records.
-
-    Args:
-        run: the records.
-        round_number: round after which success is judged and areas are compared.
+def conclusions(run: AttentionRecords) -> list[Conclusion]:
+    """What Tables 1 and 3 say by each method of the records, after round 1.
 
     Returns:
         For each method the IoU with the box at each size recorded, then that of clean and
         adversarial maps (ten cells, or each number of features for LIME).
     """
-    failed, succeeded = run.failed(round_number), run.succeeded(round_number)
     found = []
     for method in run.methods:
         features = [str(count) for count in run.study["features"]]
-        box_sizes = features if method == "lime" else ["equal_area"]
-        clean_sizes = features if method == "lime" else [str(TOP_CELLS)]
-        columns = [("box", size, run.iou_box(method, size)[:, 0]) for size in box_sizes]
-        columns += [
-            ("clean", size, run.iou_clean(method, size)[:, round_number - 1])
-            for size in clean_sizes
-        ]
-        for measure, size, values in columns:
-            groups = compare(values[succeeded], values[failed], skip_nan=True)
-            found.append(Conclusion(method, measure, size, groups))
+        sizes = {
+            "box": features if method == "lime" else ["equal_area"],
+            "clean": features if method == "lime" else [str(TOP_CELLS)],
+        }
+        for measure, iou in (("box", run.iou_box), ("clean", run.iou_clean)):
+            for size in sizes[measure]:
+                values = iou(method, size)[:, 0]
+                groups = compare(values[run.succeeded(1)], values[run.failed(1)], skip_nan=True)
+                found.append(Conclusion(method, measure, size, groups))
     return found

@@ -6,8 +6,10 @@ box has.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,27 +45,24 @@ class BoxChance:
         """Measured minus chance, `[n]`."""
         return self.measured - self.chance[name]
 
-    def by_success(self, run: AttentionRecords, round_number: int = 1) -> dict[str, Groups]:
+    def by_success(self, run: AttentionRecords) -> dict[str, Groups]:
         """Measured IoU, chance levels, and excess over other images' maps and the disc.
 
         Args:
             run: the records that this was made from.
-            round_number: round after which success is judged.
 
         Returns:
-            Successful (first) against failed attacks, by name of the row.
+            Successful (first) against failed attacks of round 1, by name of the row.
         """
         columns = {"measured": self.measured, **self.chance}
         columns |= {f"measured - {name}": self.excess(name) for name in (OTHERS, DISC)}
-        failed, succeeded = run.failed(round_number), run.succeeded(round_number)
         return {
-            name: compare(column[succeeded], column[failed], skip_nan=True)
+            name: compare(column[run.succeeded(1)], column[run.failed(1)], skip_nan=True)
             for name, column in columns.items()
         }
 
 
-@dataclass(frozen=True)
-class DriftChance:
+class DriftChance(NamedTuple):
     """IoU of clean and adversarial maps by chance.
 
     Attributes:
@@ -75,78 +74,58 @@ class DriftChance:
     random_cells: float
 
 
-def box_chance(
-    run: AttentionRecords, method: str = "grad_cam", *, partners: int = PARTNERS, seed: int = 0
-) -> BoxChance:
-    """Chance levels of the IoU with the box at equal area.
+def box_chance(run: AttentionRecords, *, seed: int = 0) -> BoxChance:
+    """Chance levels of the IoU of Grad-CAM's areas with the box, at equal area.
+
+    The copies of the maps in the records are resized to the image (to 64 pixels along an edge if
+    it is larger). They are after the ReLU and have 8 bits: where a box takes more pixels than are
+    above 0 the rest are the first in reading order, while the measured IoU goes on by the map
+    before its ReLU.
 
     Args:
         run: the records.
-        method: whose maps; their copies in the records are resized to the image (to 64 pixels
-            along an edge if it is larger). The copies are after the ReLU and have 8 bits: where a
-            box takes more pixels than are above 0 the rest are the first in reading order, while
-            the measured IoU goes on by the map before its ReLU.
-        partners: other images whose map is laid on each box, at most.
         seed: of the choice of other images.
-
-    Returns:
-        Chance and measured IoU of each image.
     """
-    usable = np.flatnonzero(comparable(run))
-    size = canvas(run)
+    usable, size = np.flatnonzero(comparable(run)), canvas(run)
     boxes = box_masks(run, usable, size)
     areas = boxes.sum(axis=1)
     usable, boxes, areas = (column[areas > 0] for column in (usable, boxes, areas))
     distinct, of_distinct = np.unique(areas, return_inverse=True)
     expected = [expected_random_iou(boxes.shape[1], int(area), int(area)) for area in distinct]
+    ranks = pixel_ranks(run.maps()[usable, 0], size)
+    shifts = list(other_images(len(usable), PARTNERS, seed))
+    others = np.full(len(usable), 0.0 if shifts else np.nan)
+    for partner in shifts:
+        others += iou_of_ranks(ranks, areas, boxes, partner) / len(shifts)
     chance = {
         RANDOM: np.array(expected)[of_distinct.reshape(-1)],
-        OTHERS: np.zeros(len(usable)),
+        OTHERS: others,
         DISC: iou_of_ranks(centre_ranks(size)[np.newaxis], areas, boxes),
     }
-    ranks = pixel_ranks(run.maps(method)[usable, 0], size)
-    shifts = list(other_images(len(usable), partners, seed))
-    for partner in shifts:
-        chance[OTHERS] += iou_of_ranks(ranks, areas, boxes, partner) / len(shifts)
-    if not shifts:
-        chance[OTHERS][:] = np.nan
     columns = {}
     for name, values in chance.items():
         columns[name] = np.full(len(run), np.nan)
         columns[name][usable] = values
-    return BoxChance(columns, np.where(comparable(run), run.iou_box(method)[:, 0], np.nan))
+    return BoxChance(columns, np.where(comparable(run), run.iou_box()[:, 0], np.nan))
 
 
-def drift_chance(
-    run: AttentionRecords,
-    cells: int = TOP_CELLS,
-    method: str = "grad_cam",
-    *,
-    partners: int = PARTNERS,
-    seed: int = 0,
-) -> DriftChance:
-    """Chance levels of the IoU of clean and adversarial maps, over correct images.
+def drift_chance(run: AttentionRecords) -> DriftChance:
+    """Chance levels of the IoU of clean and adversarial maps at `TOP_CELLS` cells, correct images.
 
-    Args:
-        run: the records.
-        cells: highest cells kept of each map.
-        method: whose maps.
-        partners: other images that each is compared with, at most.
-        seed: of the choice of other images.
+    Each image's clean map is compared with the maps of `PARTNERS` other images.
     """
-    maps = run.maps(method)[run.correct]
-    flat = maps.reshape(*maps.shape[:2], maps.shape[2] * maps.shape[3])
-    kept = first_ranks(flat) < cells
-    pairs = list(other_images(len(flat), partners, seed))
+    maps, total = run.maps()[run.correct], math.prod(run.study["grid"])
+    flat = maps.reshape(len(maps), run.rounds + 1, total)
+    kept = first_ranks(flat) < TOP_CELLS
+    pairs = list(other_images(len(flat), PARTNERS, seed=0))
     rounds = []
-    for k in range(1, flat.shape[1]):
+    for k in range(1, run.rounds + 1):
         values = np.full(len(flat), 0.0 if pairs else np.nan)
         for partner in pairs:
             both = (kept[:, 0] & kept[partner, k]).sum(axis=1)
             values += both / (kept[:, 0] | kept[partner, k]).sum(axis=1) / len(pairs)
         rounds.append(mean(values, skip_nan=True))
-    total = flat.shape[2]
-    count = min(cells, total)
+    count = min(TOP_CELLS, total)
     return DriftChance(tuple(rounds), expected_random_iou(total, count, count))
 
 
@@ -170,9 +149,9 @@ def box_masks(run: AttentionRecords, images: np.ndarray, size: tuple[int, int]) 
     boxes = run.boxes[images]
     padded = np.full((len(boxes), max(map(len, boxes), default=0), 4), float(PADDING))
     labels = np.full(padded.shape[:2], PADDING)
-    for row, own in enumerate(boxes):
-        padded[row, : len(own)] = np.reshape(own, (-1, 4))
-        labels[row, : len(own)] = 0
+    for row, corners in enumerate(boxes):
+        padded[row, : len(corners)] = np.reshape(corners, (-1, 4))
+        labels[row, : len(corners)] = 0
     masks = object_masks(padded, labels, np.zeros(len(boxes), int), size)
     return masks.reshape(len(boxes), size[0] * size[1])
 
@@ -210,7 +189,7 @@ def iou_of_ranks(
             `partner` `[maps, pixels]`.
         areas: int `[boxes]`, pixels of each box.
         boxes: bool `[boxes, pixels]`.
-        partner: int `[boxes]`, whose map is laid on each box; None lays each on its own.
+        partner: int `[boxes]`, whose map is laid on each box; None: the map of the same row.
 
     Returns:
         float `[boxes]`; 0 for a box without pixels.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +40,7 @@ from analysis.statistics import DASH, NOTHING, Estimate, Groups, compare, mean
 from analysis.tables import Table
 
 PAGE = "attention_findings.md"
+BOX, CLEAN = "IoU with the box", f"IoU with the clean attention, {TOP_CELLS} cells"
 _SOURCE = re.compile(r" \(((?:Table|Sec\.) [\d.]+)\)$")
 
 
@@ -84,13 +85,9 @@ class Studied:
     @functools.cached_property
     def matched(self) -> dict[str, MatchedComparison]:
         """Successful and failed attacks, all and matched, by what is compared."""
-        columns = {
-            "IoU with the box": self.run.iou_box()[:, 0],
-            f"IoU with the clean attention, {TOP_CELLS} cells": self.run.iou_clean()[:, 0],
-        }
-        return {
-            name: matched.compare_outcomes(self.run, values) for name, values in columns.items()
-        }
+        box, clean = self.run.iou_box()[:, 0], self.run.iou_clean()[:, 0]
+        columns = {BOX: box, CLEAN: clean}
+        return {name: matched.compare_outcomes(self.run, each) for name, each in columns.items()}
 
     @functools.cached_property
     def low(self) -> MatchedComparison:
@@ -101,12 +98,9 @@ class Studied:
     def regressions(self) -> dict[str, Regression]:
         """Regressions of success by measure; none without two images of both outcomes."""
         box, clean = self.run.iou_box()[:, 0], self.run.iou_clean()[:, 0]
-        columns = {
-            "IoU with the box": box,
-            f"IoU with the box below {LOW_IOU} (yes or no)": box < LOW_IOU,
-            f"IoU with the clean attention, {TOP_CELLS} cells": clean,
-        }
-        found = {name: regression.regress(self.run, column) for name, column in columns.items()}
+        low = f"{BOX} below {LOW_IOU} (yes or no)"
+        columns = {BOX: box, low: box < LOW_IOU, CLEAN: clean}
+        found = {name: regression.regress(self.run, each) for name, each in columns.items()}
         known = {name: one for name, one in found.items() if one is not None}
         return known if len(known) == len(columns) else {}
 
@@ -202,17 +196,15 @@ def files(results: Results) -> dict[str, str | bytes]:
         "iou_rounds": ("IoU over rounds, with chance", attention_plots.iou_rounds),
         "scatter": ("Scatter over rounds", attention_plots.scatter_over_rounds),
     }
-    name = subject.found.name
-    drawn = {
-        f"attention_{stem}_{name}.png": (title, plots.png(draw(subject.run)))
-        for stem, (title, draw) in figures.items()
-    }
+    drawn = {stem: (title, draw(subject.run)) for stem, (title, draw) in figures.items()}
     if subject.a3 is not None:
-        figure = attention_plots.augmented(subject.a3)
         title = "Accuracy against IoU, with and without A3"
-        drawn[f"attention_a3_{name}.png"] = (title, plots.png(figure))
-    text = page(subject, {file: title for file, (title, _) in drawn.items()})
-    return {PAGE: text, **{f"figures/{file}": data for file, (_, data) in drawn.items()}}
+        drawn["a3"] = (title, attention_plots.augmented(subject.a3))
+    paths = {stem: f"figures/attention_{stem}_{subject.found.name}.png" for stem in drawn}
+    return {
+        PAGE: page(subject, {paths[stem]: title for stem, (title, _) in drawn.items()}),
+        **{paths[stem]: plots.png(figure) for stem, (_, figure) in drawn.items()},
+    }
 
 
 def page(subject: Studied, drawn: dict[str, str]) -> str:
@@ -220,7 +212,7 @@ def page(subject: Studied, drawn: dict[str, str]) -> str:
 
     Args:
         subject: what it is made from.
-        drawn: titles of the plots by file name.
+        drawn: titles of the plots by path in the results directory.
     """
     blocks = _blocks(subject)
     parts = [
@@ -240,7 +232,7 @@ def page(subject: Studied, drawn: dict[str, str]) -> str:
         parts += ["## Attacks augmented by attention (A3, Table 9)"]
         parts += about_a3(subject.a3, subject.is_written_about)
     parts += ["## Plots"] if drawn else []
-    parts += [f"![{title}](figures/{name})" for name, title in drawn.items()]
+    parts += [f"![{title}]({path})" for path, title in drawn.items()]
     parts += ["## The numbers behind"]
     for title, text, table in _behind(subject):
         parts += [f"### {title}", *([text] if text else []), table.markdown()]
@@ -293,10 +285,10 @@ def _blocks(subject: Studied) -> list[tuple[str, str, list[Finding]]]:
         ("Attention before and after the attack", "", of_drift(subject)),
         ("Scatter", "", of_scatter(subject)),
     ]
-    if subject.explained is not None:
-        which = which_images(subject.explained)
-        found = of_methods(subject, subject.explained)
-        blocks.append(("Other methods of attention", which, found))
+    run = subject.explained
+    if run is not None:
+        found = of_methods(subject, run)
+        blocks.append(("Other methods of attention", which_images(run), found))
     return blocks
 
 
@@ -331,9 +323,10 @@ def of_boxes(subject: Studied) -> list[Finding]:
         for name in (OTHERS, DISC):
             excess = mean(chance.excess(name)[mask], skip_nan=True)
             found.append(say(prose.OVER.format(name) + where, excess, prose.MATCHES, 1))
-    both, low = subject.matched["IoU with the box"], subject.low
+    both, low = subject.matched[BOX], subject.low
+    in_table_1 = f"{prose.EASY} (Table 1)"
     printed = printed_difference(TABLE_1, "all")
-    found.append(say(prose.BOX, both.raw, f"{prose.EASY} (Table 1)", -1, printed))
+    found.append(say(prose.BOX, both.raw, in_table_1, -1, printed))
     found.append(say(f"{prose.BOX}, {prose.PAIRS}", both.matched, prose.EASY, -1))
     box, is_low, *_ = (*subject.regressions.values(), None, None)
     if box is not None:
@@ -341,13 +334,12 @@ def of_boxes(subject: Studied) -> list[Finding]:
     found.append(say(prose.LOW, low.raw, f"{prose.EASY} (Table 2)", 1, paper_rates()[2] / 100))
     found.append(say(f"{prose.LOW}, {prose.PAIRS}", low.matched, prose.EASY, 1))
     if is_low is not None:
-        found.append(
-            say(prose.LOW_ODDS, is_low.coefficients["IoU"], prose.EASY, 1, counts=is_low.counts)
-        )
-    part = run.select(small)
+        odds = is_low.coefficients["IoU"]
+        found.append(say(prose.LOW_ODDS, odds, prose.EASY, 1, counts=is_low.counts))
+    part, where = run.select(small), f"{prose.BOX}, {prose.SMALL}"
     both = matched.compare_outcomes(part, part.iou_box()[:, 0])
-    found.append(say(f"{prose.BOX}, {prose.SMALL}", both.raw, f"{prose.EASY} (Table 1)", -1))
-    found.append(say(f"{prose.BOX}, {prose.SMALL}, {prose.PAIRS}", both.matched, prose.EASY, -1))
+    found.append(say(where, both.raw, in_table_1, -1))
+    found.append(say(f"{where}, {prose.PAIRS}", both.matched, prose.EASY, -1))
     found.append(say(prose.EXCESS, chance.by_success(run)[f"measured - {OTHERS}"], prose.EASY, -1))
     return found
 
@@ -355,7 +347,7 @@ def of_boxes(subject: Studied) -> list[Finding]:
 def of_drift(subject: Studied) -> list[Finding]:
     """[AAD Tables 3, 4], at fixed confidence too, and where labels flip."""
     say, run, iou = subject.say, subject.run, subject.run.iou_clean(size=TOP_CELLS)
-    both = subject.matched[f"IoU with the clean attention, {TOP_CELLS} cells"]
+    both = subject.matched[CLEAN]
     raw = compare(iou[run.succeeded(1), 0], iou[run.failed(1), 0], skip_nan=True)
     printed = printed_difference(TABLE_3, str(TOP_CELLS))
     found = [
@@ -385,11 +377,10 @@ def _first_flips(subject: Studied) -> list[Finding]:
 
 
 def _half_misclassified(run: AttentionRecords) -> list[Finding]:
-    together = f", over {run.rounds} rounds together" if run.rounds > 1 else ""
-    looked_at: list[tuple[tuple[int, ...] | None, str]] = [(None, together)]
-    looked_at += [((1,), ", in round 1")] if run.rounds > 1 else []
+    several: dict[str, tuple[int, ...] | None]
+    several = {f", over {run.rounds} rounds together": None, ", in round 1": (1,)}
     found = []
-    for rounds, when in looked_at:
+    for when, rounds in several.items() if run.rounds > 1 else [("", None)]:
         half = flips.half_misclassified(run, rounds)
         at = "no IoU that was seen" if half.value is None else f"an IoU of {half.value:.3f}"
         sentence = (
@@ -401,9 +392,9 @@ def _half_misclassified(run: AttentionRecords) -> list[Finding]:
 
 def of_scatter(subject: Studied) -> list[Finding]:
     """Whether a successful attack scatters attention [AAD Sec. 2.2], after round 1."""
-    own = scatter.change(subject.run, "entropy", 1)[subject.run.succeeded(1)]
-    loses = mean(own, skip_nan=True)
-    found = [subject.say(prose.ENTROPY, loses, f"{prose.SCATTERS} (Sec. 2.2)", 1)]
+    lost = scatter.change(subject.run, "entropy", 1)[subject.run.succeeded(1)]
+    change = mean(lost, skip_nan=True)
+    found = [subject.say(prose.ENTROPY, change, f"{prose.SCATTERS} (Sec. 2.2)", 1)]
     for measure in scatter.MEASURES:
         shrinks = measure == "positive share"
         groups, _ = scatter.by_success(subject.run, measure, 1)
@@ -470,7 +461,7 @@ def about_a3(found: Aligned, is_written_about: bool) -> list[str]:
     for name, (plain, *others) in found.variants.items():
         parts = []
         for number, variant in enumerate(others, start=1):
-            if variant is not None and plain is not None:
+            if variant is not None:
                 points, moved = gaps[number, name] = variant.against(plain)
                 parts.append(
                     f"σ {variant.sigma:g}: accuracy {points.percent(sign=True)} points, IoU with "
@@ -488,44 +479,29 @@ def about_a3(found: Aligned, is_written_about: bool) -> list[str]:
     return [start, "\n".join(lines), *([" ".join(sentences)] if sentences else [])]
 
 
-def _behind(subject: Studied) -> list[tuple[str, str, Table]]:
+def _behind(subject: Studied) -> Iterator[tuple[str, str, Table]]:
     """The tables behind the findings: title, text (may be empty) and table of each."""
     run, explained = subject.run, subject.explained
+    by_chance = chance_baselines.boxes_table(run, subject.chance)
+    yield "IoU with the box by chance", prose.BY_CHANCE, by_chance
+    drift = chance_baselines.drift_table(run)
+    yield "IoU of clean and adversarial attention by chance", "", drift
+    rule, balance = f"Rule: {RULE}. {prose.GAPS}", matched.balance_table(subject.matched)
+    yield "Matched on confidence and box area", rule, balance
     low = f"Images of IoU < {LOW_IOU} with the box beside the others (Table 2), matched"
-    balance = matched.balance_table(subject.matched)
-    found = [
-        (
-            "IoU with the box by chance",
-            prose.BY_CHANCE,
-            chance_baselines.boxes_table(run, subject.chance),
-        ),
-        (
-            "IoU of clean and adversarial attention by chance",
-            "",
-            chance_baselines.drift_table(run),
-        ),
-        ("Matched on confidence and box area", f"Rule: {RULE}. {prose.GAPS}", balance),
-        (low, "By the same rule.", matched.low_table(subject.low)),
-    ]
+    yield low, "By the same rule.", matched.low_table(subject.low)
     if subject.regressions:
         coefficients = regression.coefficients_table(subject.regressions)
-        found.append(("Logistic regression of success", prose.REGRESSION, coefficients))
+        yield "Logistic regression of success", prose.REGRESSION, coefficients
+    yield "IoU with the box within quintiles of confidence", "", matched.strata_table(run)
     by_area = matched.strata_table(run, "box area")
-    found += [
-        ("IoU with the box within quintiles of confidence", "", matched.strata_table(run)),
-        ("IoU with the box within quintiles of box area", prose.BOX_AREA, by_area),
-        ("First flips, round by round", prose.FIRST_FLIPS, flips.flips_table(run)),
-        (
-            "Wrong labels by IoU with the clean attention",
-            prose.WRONG,
-            flips.misclassified_table(run),
-        ),
-        ("Scatter, round by round", "", scatter.scatter_table(run)),
-    ]
+    yield "IoU with the box within quintiles of box area", prose.BOX_AREA, by_area
+    yield "First flips, round by round", prose.FIRST_FLIPS, flips.flips_table(run)
+    by_iou = flips.misclassified_table(run)
+    yield "Wrong labels by IoU with the clean attention", prose.WRONG, by_iou
+    yield "Scatter, round by round", "", scatter.scatter_table(run)
     if explained is not None:
         text = f"Over {int(explained.correct.sum()):,} images classified right."
-        found.append(("Agreement of methods", text, agreement.agreement_table(explained)))
+        yield "Agreement of methods", text, agreement.agreement_table(explained)
     if len(subject.networks) > 1:
-        table = matched.networks_table(subject.networks)
-        found.append(("Other networks, same attack", "", table))
-    return found
+        yield "Other networks, same attack", "", matched.networks_table(subject.networks)

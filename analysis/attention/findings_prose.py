@@ -48,103 +48,60 @@ FLIPPED = "IoU with the clean attention, first flipped in round {first} - not fl
 ENTROPY = "change of entropy where the attack succeeds"
 CHANGE = "change of {}, succeeded - failed"
 
-# By what is measured: where the sentence says that it lies, and the sentence, which means of both
-# groups may follow.
-SENTENCES = {
-    OVER.format(OTHERS): (
-        ABOVE,
-        "Attention overlaps the box more than other images' attention would by chance",
-    ),
-    OVER.format(DISC): (
-        ABOVE,
-        "Attention overlaps the box more than a disc in the centre of the picture",
-    ),
-    f"{OVER.format(OTHERS)}, {SMALL}": (
-        ABOVE,
-        f"At {SMALL}, attention overlaps the box more than other images' attention would by chance",
-    ),
-    f"{OVER.format(DISC)}, {SMALL}": (
-        ABOVE,
-        f"At {SMALL}, attention overlaps the box more than a disc in the centre of the picture",
-    ),
-    BOX: (
-        UNDECIDED,
-        "Clean attention overlaps the box about as much where the attack succeeds",
-    ),
-    f"{BOX}, {PAIRS}": (
-        UNDECIDED,
-        f"A{PAIRS[1:]}, clean attention overlaps the box about as much where the attack succeeds",
-    ),
-    ODDS: (
-        UNDECIDED,
-        f"A{FIXED[1:]}, one standard deviation more IoU does not measurably change the log odds "
-        f"that the attack succeeds",
-    ),
-    LOW: (
-        ABOVE,
-        f"The attack succeeds more often on images of IoU < {LOW_IOU} than on the others",
-    ),
-    f"{LOW}, {PAIRS}": (
-        UNDECIDED,
-        f"A{PAIRS[1:]}, the attack succeeds measurably neither less nor more often on images of "
-        f"IoU < {LOW_IOU} than on the others",
-    ),
-    LOW_ODDS: (
-        ABOVE,
-        f"A{FIXED[1:]}, an IoU < {LOW_IOU} raises the log odds that the attack succeeds",
-    ),
-    f"{BOX}, {SMALL}": (
-        BELOW,
-        f"At {SMALL} (looked at after the whole), clean attention overlaps the box less where the "
-        f"attack succeeds",
-    ),
-    f"{BOX}, {SMALL}, {PAIRS}": (
-        UNDECIDED,
-        f"At {SMALL} (looked at after the whole), {PAIRS}, clean attention overlaps the box "
-        f"about as much where the attack succeeds",
-    ),
-    EXCESS: (
-        UNDECIDED,
-        "IoU above other images' attention on the same box is about the same where the attack "
+# By where a sentence says that the number lies, and by what is measured. The means of both groups
+# may follow a sentence.
+_BY_SIDE = {
+    ABOVE: {
+        OVER.format(OTHERS): "Attention overlaps the box more than other images' attention would "
+        "by chance",
+        OVER.format(DISC): "Attention overlaps the box more than a disc in the centre of the "
+        "picture",
+        f"{OVER.format(OTHERS)}, {SMALL}": f"At {SMALL}, attention overlaps the box more than "
+        "other images' attention would by chance",
+        f"{OVER.format(DISC)}, {SMALL}": f"At {SMALL}, attention overlaps the box more than a disc "
+        "in the centre of the picture",
+        LOW: f"The attack succeeds more often on images of IoU < {LOW_IOU} than on the others",
+        LOW_ODDS: f"A{FIXED[1:]}, an IoU < {LOW_IOU} raises the log odds that the attack succeeds",
+        CHANGE.format("components"): "The change of components is higher where the attack succeeds",
+        CHANGE.format(SHIFT): "The centroid shift is higher where the attack succeeds",
+    },
+    UNDECIDED: {
+        BOX: "Clean attention overlaps the box about as much where the attack succeeds",
+        f"{BOX}, {PAIRS}": f"A{PAIRS[1:]}, clean attention overlaps the box about as much where "
+        "the attack succeeds",
+        ODDS: f"A{FIXED[1:]}, one standard deviation more IoU does not measurably change the log "
+        "odds that the attack succeeds",
+        f"{LOW}, {PAIRS}": f"A{PAIRS[1:]}, the attack succeeds measurably neither less nor more "
+        f"often on images of IoU < {LOW_IOU} than on the others",
+        f"{BOX}, {SMALL}, {PAIRS}": f"At {SMALL} (looked at after the whole), {PAIRS}, clean "
+        "attention overlaps the box about as much where the attack succeeds",
+        EXCESS: "IoU above other images' attention on the same box is about the same where the "
+        "attack succeeds",
+        f"{{method}}: {BOX}": "By {method}, attention overlaps the box about as much where the "
+        "attack succeeds",
+    },
+    BELOW: {
+        f"{BOX}, {SMALL}": f"At {SMALL} (looked at after the whole), clean attention overlaps the "
+        "box less where the attack succeeds",
+        CLEAN: "A successful attack leaves less of the clean attention in place",
+        f"{CLEAN}, {PAIRS}": f"A{PAIRS[1:]}, a successful attack leaves less of the clean "
+        "attention in place",
+        LATER: "From round 1 to {rounds} attention drifts on from the clean attention",
+        FLIPPED: "Of images still right before round {first}, those it flips keep less of the "
+        "clean attention",
+        ENTROPY: "Attention loses entropy when an attack succeeds",
+        CHANGE.format("entropy"): "The change of entropy is lower where the attack succeeds",
+        CHANGE.format("positive share"): "The change of positive share is lower where the attack "
         "succeeds",
-    ),
-    CLEAN: (BELOW, "A successful attack leaves less of the clean attention in place"),
-    f"{CLEAN}, {PAIRS}": (
-        BELOW,
-        f"A{PAIRS[1:]}, a successful attack leaves less of the clean attention in place",
-    ),
-    LATER: (BELOW, "From round 1 to {rounds} attention drifts on from the clean attention"),
-    FLIPPED: (
-        BELOW,
-        "Of images still right before round {first}, those it flips keep less of the clean "
-        "attention",
-    ),
-    ENTROPY: (BELOW, "Attention loses entropy when an attack succeeds"),
-    CHANGE.format("entropy"): (
-        BELOW,
-        "The change of entropy is lower where the attack succeeds",
-    ),
-    CHANGE.format("components"): (
-        ABOVE,
-        "The change of components is higher where the attack succeeds",
-    ),
-    CHANGE.format("positive share"): (
-        BELOW,
-        "The change of positive share is lower where the attack succeeds",
-    ),
-    CHANGE.format(SHIFT): (
-        ABOVE,
-        "The centroid shift is higher where the attack succeeds",
-    ),
-    # By every method alike.
-    f"{{method}}: {BOX}": (
-        UNDECIDED,
-        "By {method}, attention overlaps the box about as much where the attack succeeds",
-    ),
-    f"{{method}}: {CLEAN}": (
-        BELOW,
-        "By {method}, attention overlaps the clean attention less where the attack succeeds",
-    ),
+        f"{{method}}: {CLEAN}": "By {method}, attention overlaps the clean attention less where "
+        "the attack succeeds",
+    },
+}
+# By what is measured: the side, and the sentence.
+SENTENCES = {
+    measure: (side, sentence)
+    for side, sentences in _BY_SIDE.items()
+    for measure, sentence in sentences.items()
 }
 FLIPS_ALSO = "; the same verdict in rounds {later}"
 

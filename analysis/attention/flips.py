@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.isotonic import isotonic_regression
@@ -18,6 +18,7 @@ from aad_tf.records.columns import AttentionRecords
 from analysis.attention.caption import TOP_CELLS
 from analysis.statistics import (
     DASH,
+    NOTHING,
     Estimate,
     Groups,
     compare,
@@ -30,8 +31,7 @@ from analysis.tables import Table
 HALF = 0.5
 
 
-@dataclass(frozen=True)
-class FlipRow:
+class FlipRow(NamedTuple):
     """One round of an attack.
 
     Attributes:
@@ -57,17 +57,9 @@ def flip_rounds(run: AttentionRecords) -> np.ndarray:
     return np.where(run.correct & flipped.any(axis=1), flipped.argmax(axis=1) + 1, 0)
 
 
-def by_round(
-    run: AttentionRecords, method: str = "grad_cam", size: int | str = TOP_CELLS
-) -> list[FlipRow]:
-    """IoU at the round of the first flip, against images that have not flipped yet.
-
-    Args:
-        run: the records.
-        method: whose maps.
-        size: of the areas, as in the records.
-    """
-    iou, flips = run.iou_clean(method, size), flip_rounds(run)
+def by_round(run: AttentionRecords) -> list[FlipRow]:
+    """IoU at the round of the first flip, against images that have not flipped yet."""
+    iou, flips = run.iou_clean(size=TOP_CELLS), flip_rounds(run)
     rows = []
     for k in range(1, run.rounds + 1):
         now = flips == k
@@ -77,7 +69,7 @@ def by_round(
     return rows
 
 
-def attained(size: int) -> np.ndarray:
+def attained(size: int = TOP_CELLS) -> np.ndarray:
     """The values that the IoU of two areas of `size` cells can take, for 0 to `size` in common.
 
     Example:
@@ -89,27 +81,23 @@ def attained(size: int) -> np.ndarray:
 
 
 def misclassified_fractions(
-    run: AttentionRecords,
-    rounds: Sequence[int] | None = None,
-    method: str = "grad_cam",
-    size: int = TOP_CELLS,
+    run: AttentionRecords, rounds: Sequence[int] | None = None
 ) -> dict[int, Estimate]:
     """Fraction of images misclassified in a round, by the cells shared with the clean area then.
 
     Args:
         run: the records.
         rounds: looked at, together; None for all.
-        method: whose maps.
-        size: cells of each area, as in the records.
 
     Returns:
         By number of cells in both areas, for each that was seen, the fewest first. Counts are
         pairs of image and round; intervals draw whole images.
     """
-    flipped, count = _counts(run, rounds, method, size)
+    flipped, count = _counts(run, rounds)
     if count.sum() == 0:
         return {}
-    draws = _ratio(*(_resampled_sums(column) for column in (flipped, count)))
+    part, whole = _resampled_sums(flipped), _resampled_sums(count)
+    draws = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
     found = {}
     for common in np.flatnonzero(count.sum(axis=0)).tolist():
         pairs = int(count[:, common].sum())
@@ -117,12 +105,7 @@ def misclassified_fractions(
     return found
 
 
-def half_misclassified(
-    run: AttentionRecords,
-    rounds: Sequence[int] | None = None,
-    method: str = "grad_cam",
-    size: int = TOP_CELLS,
-) -> Estimate:
+def half_misclassified(run: AttentionRecords, rounds: Sequence[int] | None = None) -> Estimate:
     """The IoU with the clean area at which half the images are misclassified in the same round.
 
     Fractions are made to fall with the IoU (isotonic regression, weighted by count); where they
@@ -131,20 +114,17 @@ def half_misclassified(
     Args:
         run: the records.
         rounds: looked at, together; None for all.
-        method: whose maps.
-        size: cells of each area, as in the records.
 
     Returns:
         No value if the fractions do not cross one half; the interval draws whole images, and there
         is none if more than 2.5 % of the draws do not cross. The count is that of images.
     """
-    flipped, count = _counts(run, rounds, method, size)
-    ious = attained(size)
-    value = crossing(ious, flipped.sum(axis=0), count.sum(axis=0))
+    flipped, count = _counts(run, rounds)
     if len(count) == 0:
-        return Estimate(None, None, 0)
+        return NOTHING
+    value = crossing(attained(), flipped.sum(axis=0), count.sum(axis=0))
     sums = (_resampled_sums(column) for column in (flipped, count))
-    draws = np.array([crossing(ious, w, c) for w, c in zip(*sums, strict=True)])
+    draws = np.array([crossing(attained(), w, c) for w, c in zip(*sums, strict=True)])
     return estimate(value, draws, len(count))
 
 
@@ -180,17 +160,14 @@ def crossing(ious: np.ndarray, part: np.ndarray, count: np.ndarray, level: float
     return float(ious[above] + step * (ious[above + 1] - ious[above]))
 
 
-def _counts(
-    run: AttentionRecords, rounds: Sequence[int] | None, method: str, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of image and round by cells in common, `[images, size + 1]`: misclassified, all."""
+def _counts(run: AttentionRecords, rounds: Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of image and round by cells in common, `[images, 11]`: misclassified, all."""
     chosen = np.arange(run.rounds) if rounds is None else np.asarray(rounds, int) - 1
-    iou = run.iou_clean(method, size)[run.correct][:, chosen]
+    iou = run.iou_clean(size=TOP_CELLS)[run.correct][:, chosen]
     flipped = (run.prediction[:, 1:] != run.label[:, np.newaxis])[run.correct][:, chosen]
-    # IoU = k / (2 size - k) for k cells in common; records round it.
-    known = ~np.isnan(iou)
-    common = np.rint(2 * size * np.nan_to_num(iou) / (1 + np.nan_to_num(iou))).astype(int)
-    inside = (common[..., np.newaxis] == np.arange(size + 1)) & known[..., np.newaxis]
+    # IoU = k / (2 size - k) for k cells in common; records round it. NaN equals no number.
+    common = np.rint(2 * TOP_CELLS * iou / (1 + iou))
+    inside = common[..., np.newaxis] == np.arange(TOP_CELLS + 1)
     return (inside & flipped[..., np.newaxis]).sum(axis=1), inside.sum(axis=1)
 
 
@@ -201,10 +178,6 @@ def _resampled_sums(counts: np.ndarray) -> np.ndarray:
         return (multiplicities(drawn, len(counts)) @ counts).T
 
     return resample([np.arange(len(counts), dtype=np.float64)], sums).T
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
 def flips_table(run: AttentionRecords) -> Table:
@@ -224,7 +197,7 @@ def misclassified_table(run: AttentionRecords) -> Table:
     for common, found in misclassified_fractions(run).items():
         one = first.get(common)
         texts = (DASH, DASH) if one is None else (f"{one.count:,}", one.percent())
-        iou = f"{attained(TOP_CELLS)[common]:.3f}"
+        iou = f"{attained()[common]:.3f}"
         rows.append((f"{common} of {TOP_CELLS}", iou, f"{found.count:,}", found.percent(), *texts))
     heads = ("cells in common", "IoU", "images × rounds", "wrong %, all rounds")
     return Table((*heads, "images, round 1", "wrong %, round 1"), rows)

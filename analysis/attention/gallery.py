@@ -1,4 +1,4 @@
-"""The page of picture galleries, from the JSON files that lie beside the pictures."""
+"""The page of galleries, from the JSON files that lie beside the figures."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def find_galleries(results_dir: PathLike) -> list[tuple[Path, dict[str, Any]]]:
     """JSON files of galleries with their content, in the order of the paper's figures.
 
     Raises:
-        FileNotFoundError: a picture is missing.
+        FileNotFoundError: a figure is missing.
         ValueError: a file that is no gallery's.
     """
     found = []
@@ -91,12 +91,12 @@ def page(galleries: list[tuple[Path, dict[str, Any]]], results_dir: PathLike) ->
 
 def _section(directory: Path, content: Mapping[str, Any]) -> list[str]:
     title = f"AAD Fig. {content['number']}: {content['title']}"
-    picture = f"![{title}]({(directory / content['picture']).as_posix()})"
+    image = f"![{title}]({(directory / content['picture']).as_posix()})"
     groups = "\n".join(_group_line(group) for group in content["groups"])
     source = "; ".join(_record_line(record) for record in content["records"])
     return [
         f"## {title}",
-        picture,
+        image,
         _WHAT_TO_SEE.get(content["number"], ""),
         content["rule"],
         groups,

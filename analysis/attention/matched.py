@@ -51,26 +51,7 @@ class MatchedComparison:
     raw: Groups
     matched: Groups
     unmatched: int
-    balance: dict[str, tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Stratum:
-    """Images between two quantiles of confidence.
-
-    Attributes:
-        low: least confidence in it.
-        high: highest confidence in it.
-        success_rate: fraction of successful attacks.
-        count: images.
-        groups: IoU of successful (first) and failed attacks.
-    """
-
-    low: float
-    high: float
-    success_rate: float
-    count: int
-    groups: Groups
+    balance: dict[str, tuple[float, ...]]
 
 
 def logit(probability: np.ndarray) -> np.ndarray:
@@ -132,115 +113,47 @@ def match_pairs(
     return found[:, 0], found[:, 1]
 
 
-def compare_outcomes(
-    run: AttentionRecords, values: np.ndarray, round_number: int = 1, *, caliper: float = CALIPER
-) -> MatchedComparison:
-    """Values of successful minus failed attacks, raw and matched by `RULE`.
+def compare_outcomes(run: AttentionRecords, values: np.ndarray) -> MatchedComparison:
+    """Values of successful minus failed attacks of round 1, raw and matched by `RULE`.
 
     Args:
         run: the records.
-        values: float `[n]`, e.g. `run.iou_box()[:, 0]`.
-        round_number: round after which success is judged.
-        caliper: largest distance of a pair, in standard deviations.
-
-    Returns:
-        The comparison, over images with a box and a value.
+        values: float `[n]`, e.g. `run.iou_box()[:, 0]`; NaN leaves an image out.
     """
-    first, second = run.succeeded(round_number), run.failed(round_number)
-    return compare_groups(run, first, second, values, caliper=caliper)
+    return _compare_groups(run, run.succeeded(1), run.failed(1), values)
 
 
-def compare_low(run: AttentionRecords, round_number: int = 1) -> MatchedComparison:
-    """Fraction of successful attacks at an IoU with the box below `LOW_IOU`, and on other images.
+def compare_low(run: AttentionRecords) -> MatchedComparison:
+    """Fraction of attacks that succeed in round 1: at an IoU below `LOW_IOU` (first), and others.
 
-    Args:
-        run: the records.
-        round_number: round after which success is judged.
-
-    Returns:
-        Low IoU (first) against the others (second), raw and matched by `RULE`.
+    The IoU is that of the clean image's attention with the box.
     """
     low = run.iou_box()[:, 0] < LOW_IOU
-    return compare_groups(run, low, ~low, run.succeeded(round_number).astype(np.float64))
+    return _compare_groups(run, low, ~low, run.succeeded(1).astype(np.float64))
 
 
-def compare_groups(
-    run: AttentionRecords,
-    first: np.ndarray,
-    second: np.ndarray,
-    values: np.ndarray,
-    *,
-    caliper: float = CALIPER,
+def _compare_groups(
+    run: AttentionRecords, first: np.ndarray, second: np.ndarray, values: np.ndarray
 ) -> MatchedComparison:
-    """Values of one group of images less those of another, raw and matched by `RULE`.
-
-    Args:
-        run: the records.
-        first: bool `[n]`.
-        second: bool `[n]`, other images.
-        values: float `[n]`.
-        caliper: largest distance of a pair, in standard deviations.
-
-    Returns:
-        The comparison, over images classified correctly with a box and a value.
-    """
+    """Over images classified correctly with a box and a value; the groups hold other images."""
     usable = comparable(run) & ~np.isnan(values)
     ours, others = np.flatnonzero(first & usable), np.flatnonzero(second & usable)
     points = covariates(run)
-    one, two = match_pairs(points[ours], points[others], caliper)
+    one, two = match_pairs(points[ours], points[others])
     pairs = ours[one], others[two]
     balance = {
-        name: (
-            standardized_difference(points[ours, axis], points[others, axis]),
-            standardized_difference(points[pairs[0], axis], points[pairs[1], axis]),
+        name: tuple(
+            standardized_difference(points[a, axis], points[b, axis])
+            for a, b in ((ours, others), pairs)
         )
         for axis, name in enumerate(COVARIATES)
     }
     return MatchedComparison(
-        compare(values[ours], values[others], skip_nan=True),
+        compare(values[ours], values[others]),
         paired_difference(values[pairs[0]], values[pairs[1]]),
         min(len(ours), len(others)) - len(one),
         balance,
     )
-
-
-def stratify(
-    run: AttentionRecords,
-    values: np.ndarray,
-    round_number: int = 1,
-    *,
-    strata: int = STRATA,
-    by: np.ndarray | None = None,
-) -> list[Stratum]:
-    """The difference of successful and failed attacks within quantiles of a covariate.
-
-    Args:
-        run: the records.
-        values: the IoU, float `[n]`.
-        round_number: round after which success is judged.
-        strata: number of quantiles.
-        by: the covariate, float `[n]`; None takes the clean confidence.
-
-    Returns:
-        Strata of ascending covariate, as equal in size as they can be.
-    """
-    usable = np.flatnonzero(comparable(run) & ~np.isnan(values))
-    covariate = run.confidence[:, 0] if by is None else by
-    order = usable[np.argsort(covariate[usable], kind="stable")]
-    succeeded, failed = run.succeeded(round_number), run.failed(round_number)
-    found = []
-    for number, part in enumerate(np.array_split(order, strata)):
-        if len(part):
-            groups = compare(
-                values[part[succeeded[part]]],
-                values[part[failed[part]]],
-                seed=10 * number,
-                skip_nan=True,
-            )
-            low, high = covariate[part[0]], covariate[part[-1]]
-            rate = float(succeeded[part].mean())
-            found.append(Stratum(low, high, rate, len(part), groups))
-    return found
 
 
 def balance_table(columns: dict[str, MatchedComparison]) -> Table:
@@ -276,31 +189,36 @@ def _all_and_pairs(
     found: MatchedComparison,
 ) -> list[tuple[str, Groups, str, tuple[str, ...]]]:
     """Label, groups, images left over and gaps of the covariates, of all images and of pairs."""
-    gaps = [
-        tuple(
-            DASH if np.isnan(found.balance[name][stage]) else f"{found.balance[name][stage]:.2f}"
-            for name in COVARIATES
-        )
-        for stage in (0, 1)
-    ]
+    before, after = zip(*(found.balance[name] for name in COVARIATES), strict=True)
+    rows = (
+        ("all", found.raw, DASH, before),
+        ("pairs", found.matched, f"{found.unmatched:,}", after),
+    )
     return [
-        ("all", found.raw, DASH, gaps[0]),
-        ("pairs", found.matched, f"{found.unmatched:,}", gaps[1]),
+        (label, groups, left, tuple(DASH if np.isnan(gap) else f"{gap:.2f}" for gap in gaps))
+        for label, groups, left, gaps in rows
     ]
 
 
 def strata_table(run: AttentionRecords, by: str = "confidence") -> Table:
-    """IoU with the box by success, within quintiles of clean confidence or of box area."""
+    """IoU with the box by success of round 1, within quintiles of a covariate.
+
+    Args:
+        run: the records.
+        by: `confidence` (clean) or `box area`. Strata are as equal in size as they can be.
+    """
     covariate = run.confidence[:, 0] if by == "confidence" else run.box_area
-    rows = [
-        (
-            f"{part.low:.3f}–{part.high:.3f}",
-            f"{part.count:,}",
-            f"{100 * part.success_rate:.1f}",
-            *part.groups.texts(),
-        )
-        for part in stratify(run, run.iou_box()[:, 0], by=covariate)
-    ]
+    values, succeeded = run.iou_box()[:, 0], run.succeeded(1)
+    usable = np.flatnonzero(comparable(run) & ~np.isnan(values))
+    order = usable[np.argsort(covariate[usable], kind="stable")]
+    rows = []
+    for number, part in enumerate(np.array_split(order, STRATA)):
+        if len(part):
+            yes = succeeded[part]
+            groups = compare(values[part[yes]], values[part[~yes]], seed=10 * number)
+            ends = f"{covariate[part[0]]:.3f}–{covariate[part[-1]]:.3f}"
+            rate = f"{100 * float(yes.mean()):.1f}"
+            rows.append((ends, f"{len(part):,}", rate, *groups.texts()))
     return Table((by, "n", "succeeded %", "succeeded", "failed", "difference"), rows)
 
 

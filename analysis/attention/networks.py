@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from aad_tf.metrics import wilson_interval
-from analysis.records import Results, read_whole
+from analysis.records import ResultRun, Results, read_run
 from analysis.statistics import DASH
 from analysis.tables import Table
 
 STEM = "attention_networks"
 
 
-@dataclass(frozen=True)
-class StudiedNetwork:
-    """A network of the study with its robustness evaluation.
-
-    Attributes:
-        name: `<data set>_<network>`.
-        summary: of `eval.robustness`.
-        config: of its training.
-        run: record of its training.
-    """
-
-    name: str
-    summary: dict[str, Any]
-    config: dict[str, Any]
-    run: dict[str, Any]
-
-
-def read(results: Results) -> list[StudiedNetwork]:
+def read(results: Results) -> list[ResultRun]:
     """The studied networks whose training and robustness are on record too.
 
     Args:
@@ -41,43 +21,35 @@ def read(results: Results) -> list[StudiedNetwork]:
     Raises:
         ValueError: a file that is no record, or that of a shard.
     """
-    found = []
-    for network in results.networks:
-        records = results.root / "robustness" / f"{network.name}.summary.json"
-        training = results.root / "runs" / network.name
-        if records.is_file() and (training / "run.json").is_file():
-            config, run = (
-                json.loads((training / f"{part}.json").read_text(encoding="utf-8"))
-                for part in ("config", "run")
-            )
-            found.append(StudiedNetwork(network.name, read_whole(records), config, run))
-    return found
+    runs = [read_run(results.root, found.dataset, found.network) for found in results.networks]
+    return [run for run in runs if run is not None and run.training]
 
 
-def accuracies(networks: Sequence[StudiedNetwork]) -> Table:
+def accuracies(networks: Sequence[ResultRun]) -> Table:
     """Accuracy as they are and under each attack, in percent with Wilson's 95 % interval."""
-    attacks = _attack_names(networks)
+    attacks = list(dict.fromkeys(entry["attack"] for n in networks for entry in n.attacks))
     rows = []
     for network in networks:
-        entries = {entry["attack"]: entry for entry in network.summary["attacks"]}
-        first = next(iter(entries.values()))
-        clean = round(first["clean_accuracy"] * first["count"])
-        cells = [_percent(clean, first["count"])]
+        entries = {entry["attack"]: entry for entry in network.attacks}
+        count, clean = (network.attacks[0][key] for key in ("count", "clean_accuracy"))
+        cells = [_percent(round(clean * count), count)]
         for attack in attacks:
             entry = entries.get(attack)
-            cells.append(DASH if entry is None else _percent(entry["robust"], entry["count"]))
-        rows.append((network.name, f"{first['count']:,}", *cells))
+            robust = DASH if entry is None else _percent(entry["robust"], entry["count"])
+            cells.append(robust)
+        rows.append((network.name, f"{count:,}", *cells))
     return Table(("network", "n", "clean", *attacks), rows)
 
 
-def threat_models(networks: Sequence[StudiedNetwork]) -> Table:
+def _percent(hits: int, count: int) -> str:
+    low, high = (100 * bound for bound in wilson_interval(hits, count))
+    return f"{100 * hits / count:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def threat_models(networks: Sequence[ResultRun]) -> Table:
     """What each column speaks of."""
-    models = {
-        entry["attack"]: entry["threat_model"]
-        for network in networks
-        for entry in network.summary["attacks"]
-    }
-    rows = tuple(
+    models = {entry["attack"]: entry["threat_model"] for n in networks for entry in n.attacks}
+    rows = [
         (
             name,
             "l∞",
@@ -89,14 +61,14 @@ def threat_models(networks: Sequence[StudiedNetwork]) -> Table:
             model["success"].replace("_", " "),
         )
         for name, model in models.items()
-    )
+    ]
     heads = ("attack", "norm", "ε in [0, 1]", "ε", "steps", "restarts", "loss", "fooled at")
     return Table(heads, rows, left=2)
 
 
-def training(networks: Sequence[StudiedNetwork]) -> Table:
+def training(networks: Sequence[ResultRun]) -> Table:
     """How the networks were trained."""
-    rows = tuple(
+    rows = [
         (
             network.name,
             network.config["model"],
@@ -105,17 +77,17 @@ def training(networks: Sequence[StudiedNetwork]) -> Table:
             network.config["initial_weights"] or DASH,
             str(network.config["epochs"]),
             str(network.config["seed"]),
-            f"{network.run['seconds'] / 60:.0f}",
+            f"{network.training['seconds'] / 60:.0f}",
         )
         for network in networks
-    )
+    ]
     heads = ("network", "model", "attack in training", "defence", "started from", "epochs", "seed")
     return Table((*heads, "minutes"), rows, left=5)
 
 
-def page(networks: Sequence[StudiedNetwork]) -> str:
+def page(networks: Sequence[ResultRun]) -> str:
     """All of it as Markdown."""
-    sources = sorted({network.run["dataset"]["source"] for network in networks})
+    sources = sorted({network.training["dataset"]["source"] for network in networks})
     parts = [
         "# Networks of the attention study",
         "Made by `python -m analysis.report` from `results/robustness` and `results/runs`.",
@@ -129,16 +101,6 @@ def page(networks: Sequence[StudiedNetwork]) -> str:
         training(networks).markdown(),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _attack_names(networks: Sequence[StudiedNetwork]) -> list[str]:
-    names = [entry["attack"] for network in networks for entry in network.summary["attacks"]]
-    return list(dict.fromkeys(names))
-
-
-def _percent(hits: int, count: int) -> str:
-    low, high = (100 * bound for bound in wilson_interval(hits, count))
-    return f"{100 * hits / count:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def files(results: Results) -> dict[str, str | bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,27 +18,25 @@ from analysis.attention.table_9 import ROUNDS, Aligned, Variant
 from analysis.plots import empty_figure
 from analysis.statistics import Estimate, mean
 
+Style = dict[str, Any]
 # Vermilion, blue, green, black of Okabe and Ito; shapes and dashes tell them apart in gray.
-_SUCCEEDED, _FAILED = ("#D55E00", "s", "-"), ("#0072B2", "o", "--")
-_OTHERS = (("#009E73", "^", "-."), ("#000000", "D", ":"), ("#CC79A7", "v", (0, (5, 1))))
+_SUCCEEDED = {"color": "#D55E00", "marker": "s", "ls": "-"}
+_FAILED = {"color": "#0072B2", "marker": "o", "ls": "--"}
+_GREEN = {"color": "#009E73", "marker": "^", "ls": "-."}
+_BLACK = {"color": "#000000", "marker": "D", "ls": ":"}
 _NAMES = ("attack succeeded", "attack failed")
 _THIRDS = ("low", "middle", "high")
 # More different values than this are drawn in bins.
 _MOST_VALUES = 25
 
 
-def iou_distributions(run: AttentionRecords, round_number: int = 1) -> Figure:
-    """IoU with the box, and of clean and adversarial maps, by success; means with intervals.
-
-    Args:
-        run: the records.
-        round_number: round after which success is judged.
-    """
+def iou_distributions(run: AttentionRecords) -> Figure:
+    """IoU with the box, and of clean and adversarial maps, by success in round 1, with means."""
     figure, panels = _figure(2)
-    columns = (run.iou_box()[:, 0], run.iou_clean(size=TOP_CELLS)[:, round_number - 1])
+    columns = (run.iou_box()[:, 0], run.iou_clean(size=TOP_CELLS)[:, 0])
     titles = ("clean attention and box", f"attention before and after, {TOP_CELLS} cells")
     for panel, values, title in zip(panels, columns, titles, strict=True):
-        for group, style, name in _groups(run, round_number):
+        for group, style, name in _groups(run, 1):
             known = values[group & ~np.isnan(values)]
             if len(known):
                 _distribution(panel, known, values, style, name)
@@ -47,11 +47,7 @@ def iou_distributions(run: AttentionRecords, round_number: int = 1) -> Figure:
 
 
 def iou_rounds(run: AttentionRecords) -> Figure:
-    """IoU of clean and adversarial maps over rounds by success, above its chance level.
-
-    Args:
-        run: the records.
-    """
+    """IoU of clean and adversarial maps over rounds by success, above its chance level."""
     figure, panels = _figure(1)
     iou = run.iou_clean(size=TOP_CELLS)
     rounds = np.arange(1, run.rounds + 1)
@@ -61,7 +57,7 @@ def iou_rounds(run: AttentionRecords) -> Figure:
             mean(iou[c[0], k - 1], skip_nan=True) for k, c in zip(rounds, chosen, strict=True)
         ]
         _line(panels[0], rounds + 0.04 * (2 * group - 1), estimates, chosen[0][1], _NAMES[group])
-    chance = drift_chance(run, TOP_CELLS)
+    chance = drift_chance(run)
     others = [np.nan if e.value is None else e.value for e in chance.rounds]
     panels[0].plot(rounds, others, ":", color="0.3", label="chance: other images' maps")
     panels[0].axhline(
@@ -73,19 +69,14 @@ def iou_rounds(run: AttentionRecords) -> Figure:
     return _with_legends(figure, panels)
 
 
-def success_by_iou(run: AttentionRecords, round_number: int = 1) -> Figure:
-    """Share of successful attacks by decile of IoU with the box: all, and by thirds of confidence.
-
-    Args:
-        run: the records.
-        round_number: round after which success is judged.
-    """
+def success_by_iou(run: AttentionRecords) -> Figure:
+    """Success in round 1 by decile of IoU with the box: all images, and thirds of confidence."""
     figure, panels = _figure(2)
     usable = np.flatnonzero(comparable(run))
-    iou, success = run.iou_box()[:, 0], run.succeeded(round_number)
-    _deciles(panels[0], usable, iou, success, _OTHERS[1], "all images")
+    iou, success = run.iou_box()[:, 0], run.succeeded(1)
+    _deciles(panels[0], usable, iou, success, _BLACK, "all images")
     order = usable[np.argsort(run.confidence[usable, 0], kind="stable")]
-    styles = (_SUCCEEDED, _FAILED, _OTHERS[0])
+    styles = (_SUCCEEDED, _FAILED, _GREEN)
     for name, style, third in zip(_THIRDS, styles, np.array_split(order, 3), strict=True):
         if len(third):
             low, high = run.confidence[third[[0, -1]], 0]
@@ -98,11 +89,7 @@ def success_by_iou(run: AttentionRecords, round_number: int = 1) -> Figure:
 
 
 def scatter_over_rounds(run: AttentionRecords) -> Figure:
-    """How entropy and centroid of attention change over rounds, by success.
-
-    Args:
-        run: the records.
-    """
+    """How entropy and centroid of attention change over rounds, by success."""
     figure, panels = _figure(2)
     rounds = np.arange(1, run.rounds + 1)
     labels = ("change of entropy since clean", "shift of the centroid, fractions")
@@ -127,7 +114,7 @@ def augmented(found: Aligned) -> Figure:
     """
     figure, panels = _figure(len(found.variants))
     for panel, (name, group) in zip(panels, found.variants.items(), strict=True):
-        for variant, style in zip(group, (_OTHERS[1], _SUCCEEDED, _FAILED), strict=True):
+        for variant, style in zip(group, (_BLACK, _SUCCEEDED, _FAILED), strict=True):
             if variant is not None:
                 _path_of_rounds(panel, variant, style)
         x_label = f"mean IoU with the clean map, {main_cells(found.first)} cells"
@@ -140,30 +127,29 @@ def augmented(found: Aligned) -> Figure:
     return _with_legends(figure, panels)
 
 
-def _path_of_rounds(panel: Axes, variant: Variant, style: tuple) -> None:
-    color, marker, line = style
+def _path_of_rounds(panel: Axes, variant: Variant, style: Style) -> None:
     run, rounds = variant.run, range(1, ROUNDS + 1)
     kept = [100 * float(run.failed(k).mean()) for k in rounds]
     iou = run.iou_clean(gradient_method(run), main_cells(run))[:, :ROUNDS].mean(axis=0)
-    panel.plot(iou, kept, color=color, marker=marker, ls=line, label=variant.name)
+    panel.plot(iou, kept, **style, label=variant.name)
     for k, x, y in zip(rounds, iou, kept, strict=True):
-        offset = {"textcoords": "offset points", "fontsize": 8, "color": color}
+        offset: Style = {"textcoords": "offset points", "fontsize": 8, "color": style["color"]}
         panel.annotate(str(k), (x, y), (5, 4), **offset)
 
 
-def _groups(run: AttentionRecords, round_number: int) -> list[tuple[np.ndarray, tuple, str]]:
+def _groups(run: AttentionRecords, round_number: int) -> list[tuple[np.ndarray, Style, str]]:
     masks = run.succeeded(round_number), run.failed(round_number)
     return list(zip(masks, (_SUCCEEDED, _FAILED), _NAMES, strict=True))
 
 
 def _distribution(
-    panel: Axes, known: np.ndarray, every: np.ndarray, style: tuple, name: str
+    panel: Axes, known: np.ndarray, every: np.ndarray, style: Style, name: str
 ) -> None:
-    color, marker, line = style
+    color, line = style["color"], style["ls"]
     values = np.unique(np.round(every[~np.isnan(every)], 6))
     if len(values) <= _MOST_VALUES:
         fractions = 100 * (np.round(known, 6)[:, np.newaxis] == values).mean(axis=0)
-        panel.plot(values, fractions, color=color, marker=marker, ls=line, ms=4)
+        panel.plot(values, fractions, **style, ms=4)
     else:
         weights = np.full(len(known), 100 / len(known))
         edges = np.linspace(0, 1, 21).tolist()
@@ -175,28 +161,24 @@ def _distribution(
 
 
 def _deciles(
-    panel: Axes, images: np.ndarray, iou: np.ndarray, success: np.ndarray, style: tuple, name: str
+    panel: Axes, images: np.ndarray, iou: np.ndarray, success: np.ndarray, style: Style, name: str
 ) -> None:
-    color, marker, line = style
     parts = np.array_split(images[np.argsort(iou[images], kind="stable")], 10)
     parts = [part for part in parts if len(part)]
     middles = [float(np.median(iou[part])) for part in parts]
     rates = np.array([100 * success[part].mean() for part in parts])
     bounds = [wilson_interval(int(success[part].sum()), len(part)) for part in parts]
     spread = np.abs(100 * np.array(bounds).reshape(-1, 2).T - rates)
-    panel.errorbar(
-        middles, rates, spread, color=color, marker=marker, ls=line, ms=4, capsize=2, label=name
-    )
+    panel.errorbar(middles, rates, spread, **style, ms=4, capsize=2, label=name)
 
 
-def _line(panel: Axes, x: np.ndarray, estimates: list[Estimate], style: tuple, name: str) -> None:
-    color, marker, line = style
+def _line(panel: Axes, x: np.ndarray, estimates: list[Estimate], style: Style, name: str) -> None:
     known = [(a, e.value, e.interval) for a, e in zip(x, estimates, strict=True) if e.interval]
     if not known:
         return
     x, values, bounds = (np.array(column) for column in zip(*known, strict=True))
     spread = np.abs(bounds.T - values)
-    panel.errorbar(x, values, spread, color=color, marker=marker, ls=line, capsize=3, label=name)
+    panel.errorbar(x, values, spread, **style, capsize=3, label=name)
 
 
 def _figure(panels: int) -> tuple[Figure, list[Axes]]:

@@ -26,41 +26,28 @@ class Regression:
         coefficients: by name: `IoU`, then `COVARIATES`; their counts are the images of the smaller
             group.
         alone: the coefficient of IoU without the others.
-        succeeded: images whose attack succeeded.
-        failed: images whose attack failed.
+        counts: images, succeeded / failed.
     """
 
     coefficients: dict[str, Estimate]
     alone: Estimate
-    succeeded: int
-    failed: int
-
-    @property
-    def count(self) -> int:
-        """Images."""
-        return self.succeeded + self.failed
-
-    @property
-    def counts(self) -> str:
-        """Images, succeeded / failed."""
-        return f"{self.succeeded:,} / {self.failed:,}"
+    counts: str
 
 
-def regress(run: AttentionRecords, values: np.ndarray, round_number: int = 1) -> Regression | None:
-    """Logistic regression of success on IoU, confidence and box area.
+def regress(run: AttentionRecords, values: np.ndarray) -> Regression | None:
+    """Logistic regression of success in round 1 on IoU, confidence and box area.
 
     Args:
         run: the records.
         values: the IoU, float `[n]`; or bool `[n]`, whether it is low, whose coefficient is then
             that of being low rather than of one standard deviation.
-        round_number: round after which success is judged.
 
     Returns:
         Coefficients with bootstrap intervals (drawn within each group); None if a group has fewer
         than two images.
     """
     usable = comparable(run) & ~np.isnan(values)
-    success = run.succeeded(round_number)[usable]
+    success = run.succeeded(1)[usable]
     if min(success.sum(), (~success).sum()) < 2:
         return None
     iou, yes = values[usable, np.newaxis], int(success.sum())
@@ -74,8 +61,7 @@ def regress(run: AttentionRecords, values: np.ndarray, round_number: int = 1) ->
     return Regression(
         dict(zip(("IoU", *COVARIATES), adjusted, strict=True)),
         _bootstrapped(features[:, :1], success, smallest)[0],
-        yes,
-        len(success) - yes,
+        f"{yes:,} / {len(success) - yes:,}",
     )
 
 

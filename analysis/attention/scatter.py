@@ -18,16 +18,13 @@ MEASURES = {
 }
 
 
-def change(
-    run: AttentionRecords, measure: str, round_number: int, method: str = "grad_cam"
-) -> np.ndarray:
-    """How a measure changes from the clean image to a round.
+def change(run: AttentionRecords, measure: str, round_number: int) -> np.ndarray:
+    """How a measure of Grad-CAM's maps changes from the clean image to a round.
 
     Args:
         run: the records.
         measure: one of `MEASURES`.
         round_number: the round.
-        method: whose maps.
 
     Returns:
         float `[n]`: the change; of the centroid its distance, in fractions of the image's height
@@ -39,9 +36,9 @@ def change(
     if measure not in MEASURES:
         raise ValueError(f"Unknown measure {measure!r}. Known: {', '.join(MEASURES)}.")
     if measure == SHIFT:
-        centroid = run.centroid(method)
+        centroid = run.centroid("grad_cam")
         return np.linalg.norm(centroid[:, round_number] - centroid[:, 0], axis=-1)
-    values = run.measure(method, MEASURES[measure])
+    values = run.measure("grad_cam", MEASURES[measure])
     return values[:, round_number] - values[:, 0]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -88,23 +89,26 @@ class Variant:
         return mean(self.kept.astype(float) - plain.kept), mean(self.iou - plain.iou)
 
 
+# Without A3, with sigma above 0, below 0; None for what was not run.
+Variants = tuple[Variant, Variant | None, Variant | None]
+
+
 @dataclass(frozen=True)
 class Aligned:
     """All attacks that were run with and without A3.
 
     Attributes:
-        variants: by attack, in the order of `ATTACKS`: plain, sigma above 0, below 0; None for
-            what was not run.
+        variants: by attack, in the order of `ATTACKS`.
         shared: every image that all runs hold, from the first run.
     """
 
-    variants: Mapping[str, Sequence[Variant | None]]
+    variants: Mapping[str, Variants]
     shared: AttentionRecords
 
     @property
     def first(self) -> AttentionRecords:
         """The images compared, under the first attack."""
-        return next(v.run for group in self.variants.values() for v in group if v is not None)
+        return next(iter(self.variants.values()))[0].run
 
 
 def align(runs: Mapping[str, AttentionRecords]) -> Aligned | None:
@@ -132,9 +136,13 @@ def align(runs: Mapping[str, AttentionRecords]) -> Aligned | None:
     for name, group in chosen.items():
         _check_group(name, group)
     common = iter(common_images(everything))
+
+    def variant(name: str, run: AttentionRecords | None) -> Variant | None:
+        return None if run is None else _variant(name, next(common))
+
     variants = {
-        name: [None if run is None else _variant(name, next(common)) for run in group]
-        for name, group in chosen.items()
+        name: (_variant(name, next(common)), variant(name, plus), variant(name, minus))
+        for name, (_, plus, minus) in chosen.items()
     }
     return Aligned(variants, _same_images(everything, only_correct=False)[0])
 
@@ -177,48 +185,50 @@ def _variant(name: str, run: AttentionRecords) -> Variant:
 def _check_comparable(runs: Sequence[AttentionRecords]) -> None:
     """One network, one copy of the data, and maps and areas of one kind."""
     for run in runs[1:]:
-        names = [str(r.study["attack"]["attack"]) for r in (runs[0], run)]
-        check_same_network(runs[0].summaries[0], run.summaries[0], *names)
-        one, other = (
-            {
-                "method": gradient_method(r),
-                "cells": main_cells(r),
-                "explained": r.study.get("explained", "label"),
-            }
+        first, other = (
+            (
+                str(r.study["attack"]["attack"]),
+                {
+                    "method": gradient_method(r),
+                    "cells": main_cells(r),
+                    "explained": r.study.get("explained", "label"),
+                },
+            )
             for r in (runs[0], run)
         )
-        for key, value in one.items():
-            if other[key] != value:
-                raise ValueError(
-                    f"{names[1]} has {key} {other[key]}, {names[0]} {value}: they cannot be "
-                    f"compared."
-                )
+        check_same_network(runs[0].summaries[0], run.summaries[0], first[0], other[0])
+        _check_same(*other, *first)
 
 
 def _check_group(name: str, group: Sequence[AttentionRecords | None]) -> None:
     """A3 must be compared with the same attack without it, and sigma be as its file says."""
-    attacks = [None if run is None else run.study["attack"] for run in group]
-    plain = attacks[0]
-    for attack, sign in zip(attacks, (0, 1, -1), strict=True):
-        if attack is None or plain is None:
+    settings = []
+    for run, sign in zip(group, (0, 1, -1), strict=True):
+        if run is None:
             continue
-        (objective, sigma), (plain_objective, _) = objective_of(attack), objective_of(plain)
+        attack = run.study["attack"]
+        objective, sigma = objective_of(attack)
         if np.sign(sigma or 0) != sign:
             raise ValueError(
                 f"{name}: {attack['attack']} has sigma {sigma}; its file's name says "
                 f"{('no A3', 'sigma above 0', 'sigma below 0')[sign]}."
             )
         keys = ("step_size", "projected", "random_start")
-        here, there = ({key: a.get(key) for key in keys} for a in (attack, plain))
-        if attack["projected"]:
-            here["epsilon"], there["epsilon"] = attack["epsilon"], plain["epsilon"]
-        here["objective"], there["objective"] = objective, plain_objective
-        for key, value in here.items():
-            if value != there[key]:
-                raise ValueError(
-                    f"{name}: {attack['attack']} has {key} {value}, the plain attack "
-                    f"{there[key]}: they cannot be compared."
-                )
+        settings.append({**{key: attack.get(key) for key in keys}, "objective": objective})
+        # Where steps add up, the budget follows from the rounds, which may differ.
+        settings[-1]["epsilon"] = attack["epsilon"] if attack["projected"] else None
+        _check_same(f"{name}: {attack['attack']}", settings[-1], "the plain attack", settings[0])
+
+
+def _check_same(
+    name: str, settings: Mapping[str, Any], other: str, others: Mapping[str, Any]
+) -> None:
+    """Refuses what differs in a setting."""
+    for key, value in settings.items():
+        if value != others[key]:
+            raise ValueError(
+                f"{name} has {key} {value}, {other} {others[key]}: they cannot be compared."
+            )
 
 
 def table_9(runs: Mapping[str, AttentionRecords], dataset: str, network: str) -> StudyTable | None:
@@ -289,32 +299,29 @@ def _facts(found: Aligned, network: str) -> tuple[str, ...]:
     )
 
 
-def _attack_fact(group: Sequence[Variant | None]) -> str:
+def _attack_fact(group: Variants) -> str:
     """The plain attack, and which sigma it was augmented with; the rest of them was checked."""
     plain, *others = (variant for variant in group if variant is not None)
     sigmas = " and ".join(f"{variant.sigma:g}" for variant in others)
     return f"{attack_fact(plain.run.study, ROUNDS)} The same attention-augmented (A3), σ {sigmas}."
 
 
-def _attack(
-    table: StudyTable, name: str, variants: Sequence[Variant | None]
-) -> list[tuple[str, ...]]:
+def _attack(table: StudyTable, name: str, variants: Variants) -> list[tuple[str, ...]]:
     """Rows of one attack, the paper's below; numbers and findings."""
     plain = variants[0]
     printed = (*TABLE_9.rows.get(name, (None, None)), None)
     rows: list[tuple[str, ...]] = []
     for number, (variant, value) in enumerate(zip(variants, printed, strict=True)):
-        gap = _printed_gap(name) if number == 1 else None
-        if variant is None or plain is None:
+        if variant is None:
             rows.append((f"{name}, {_LABELS[number]}", "not run", *[DASH] * 4))
             continue
+        gap = _printed_gap(name) if number == 1 else None
         rows.append(_measured(table, variant, plain if number else None, (value, gap)))
         if value is not None:
             difference = DASH if gap is None else f"{gap:+.1f}"
             rows.append(("", "paper", f"{value:.1f}", difference, DASH, DASH))
-    for variant, sign in zip(variants[1:], (1, -1), strict=True):
-        if variant is not None and plain is not None:
-            table.findings += _findings(name, variant, plain, sign)
+        if number:
+            table.findings += _findings(name, variant, plain, above=number == 1)
     return rows
 
 
@@ -337,12 +344,12 @@ def _measured(
     return (variant.name, "ours", accuracy.percent(), gaps[0], iou.text(), gaps[1])
 
 
-def _findings(name: str, variant: Variant, plain: Variant, sign: int) -> list[Finding]:
+def _findings(name: str, variant: Variant, plain: Variant, above: bool) -> list[Finding]:
     """What A3 does; the paper speaks of sigma above 0 alone."""
     points, moved = variant.against(plain)
     against, printed = f"{variant.name} - {name}", _printed_gap(name)
-    direction = -1 if sign > 0 else 0
-    gap = None if printed is None or sign < 0 else printed / 100
+    direction = -1 if above else 0
+    gap = printed / 100 if above and printed is not None else None
     return [
         Finding(f"accuracy, {against}", points, direction, gap, percent=True, headline=True),
         Finding(f"IoU clean-adversarial, {against}", moved, direction, headline=True),
@@ -364,7 +371,7 @@ def _drift(table: StudyTable, name: str, variants: Sequence[Variant]) -> list[tu
     for variant in variants:
         label, kept, iou = variant.name, variant.kept, variant.iou
         groups = compare(iou[~kept], iou[kept])
-        area = drift_auc(kept, iou)
+        area = area_under_curve(1 - iou[~kept], 1 - iou[kept])
         first, second, _ = groups.texts()
         rows.append((label, "ours", groups.counts, first, second, area.text()))
         table.note("all", label, "IoU", "fooled", groups.first)
@@ -380,16 +387,6 @@ def _drift(table: StudyTable, name: str, variants: Sequence[Variant]) -> list[tu
         headline = variant.sigma is not None and variant.sigma < 0
         table.findings.append(Finding(statement, gap, 0, headline=headline))
     return rows
-
-
-def drift_auc(kept: np.ndarray, iou: np.ndarray) -> Estimate:
-    """Area under the curve of 1 - IoU as a sign that an attack changed the label.
-
-    Args:
-        kept: bool `[images]`, still correct under attack.
-        iou: `[images]`, of clean and adversarial attention area.
-    """
-    return area_under_curve(1 - iou[~kept], 1 - iou[kept])
 
 
 def _minus_half(area: Estimate) -> Estimate:

@@ -29,7 +29,7 @@ from analysis.attention.study_table import StudyTable
 from analysis.attention.table_9 import common_images
 from analysis.findings import BELOW, Finding
 from analysis.paper_values import TABLE_3, TABLE_4
-from analysis.statistics import Estimate, expected_random_iou, fraction, mean
+from analysis.statistics import Estimate, expected_random_iou, mean
 
 
 def table_3(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
@@ -49,7 +49,7 @@ def table_3(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
     rows: list[tuple[str, ...]] = []
     for size in sizes:
         printed = TABLE_3.rows.get(str(size))
-        found = _by_split(table, run, (method, 1, size), printed)
+        *_, found = _by_split(table, run, (method, 1, size), printed).values()
         rows.append((f"{size}", "ours", _chance(run, size), *found.means.texts()))
         if printed is not None:
             rows.append(("", "paper", "", *printed_means(printed)))
@@ -96,7 +96,7 @@ def table_4(
             table.findings += _from_round_before(run, method, number, main)
         for size in sizes:
             if size != main:
-                found = _by_split(table, run, (method, number, size))
+                *_, found = _by_split(table, run, (method, number, size)).values()
                 means = found.means.texts()
                 other_rows.append((f"{number}", f"{size}", _chance(run, size), *means))
     heads = ("round", "", "ε", "succeeded %", "IoU, succeeded", "failed %", "IoU, failed")
@@ -119,13 +119,9 @@ def _round(
     method, number, size = measured
     printed = TABLE_4.rows.get(str(number))
     means = None if printed is None else printed[1::2]
-    found = _by_split(table, run, measured, means)
-    for split, inside in splits(run):
-        count = int((run.correct & inside).sum())
-        values = (None, None) if printed is None else printed[::2]
-        for (group, mask), value in zip(_groups(run, number).items(), values, strict=True):
-            rate = fraction(int((mask & inside).sum()), count)
-            table.note(split, f"round {number}", "percent", group, rate, value)
+    by_split = _by_split(table, run, measured, means)
+    for split, found in by_split.items():  # the last is all images
+        found.note_fractions(table, split, f"round {number}", printed)
     statement = f"IoU clean-adversarial after round {number}, succeeded - failed"
     gap, headline = with_difference(means)[2], number == 3
     table.findings.append(Finding(statement, found.means.difference, -1, gap, headline=headline))
@@ -140,8 +136,8 @@ def _by_split(
     run: AttentionRecords,
     measured: tuple[str, int, int],
     printed: Sequence[float] | None = None,
-) -> OutcomeSplit:
-    """Both groups over all images; numbers of each split, remarks where a group is empty.
+) -> dict[str, OutcomeSplit]:
+    """Both groups by split, all images last; their numbers, a remark where a group is empty.
 
     Args:
         table: gets numbers and remarks.
@@ -151,15 +147,13 @@ def _by_split(
     """
     method, number, size = measured
     values = run.iou_clean(method, size)[:, number - 1]
-    for split, inside in splits(run):  # the last is all images
-        found = by_outcome(values, *(mask & inside for mask in _groups(run, number).values()))
+    by_split = {}
+    for split, inside in splits(run):
+        found = by_outcome(values, run.succeeded(number) & inside, run.failed(number) & inside)
         found.note_means(table, split, f"round {number}, {size} cells", "IoU", printed)
+        by_split[split] = found
     found.remark(table, f"round {number}")
-    return found
-
-
-def _groups(run: AttentionRecords, number: int) -> dict[str, np.ndarray]:
-    return {"succeeded": run.succeeded(number), "failed": run.failed(number)}
+    return by_split
 
 
 def _from_round_before(run: AttentionRecords, method: str, number: int, size: int) -> list[Finding]:

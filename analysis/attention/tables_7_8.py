@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -24,12 +24,8 @@ def table_7(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
     """
     title = "IoU of LIME's best superpixels and the box, clean images right and with a box"
     table = _empty("7", title, run, (dataset, network), TABLE_7)
-    usable = run.correct & run.has_box
-
-    def overlap(features: int) -> np.ndarray:
-        return run.iou_box("lime", features)[:, 0]
-
-    return _fill(table, run, TABLE_7, overlap, usable, "LIME, IoU with the box")
+    columns = {features: run.iou_box("lime", features)[:, 0] for features in _features(run)}
+    return _fill(table, run, TABLE_7, columns, run.correct & run.has_box, "LIME, IoU with the box")
 
 
 def table_8(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
@@ -42,12 +38,12 @@ def table_8(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
     """
     title = "IoU of LIME's best superpixels of clean and adversarial image after round 1"
     table = _empty("8", title, run, (dataset, network), TABLE_8)
+    columns = {features: run.iou_clean("lime", features)[:, 0] for features in _features(run)}
+    return _fill(table, run, TABLE_8, columns, run.correct, "LIME, IoU clean-adversarial", True)
 
-    def overlap(features: int) -> np.ndarray:
-        return run.iou_clean("lime", features)[:, 0]
 
-    what = "LIME, IoU clean-adversarial"
-    return _fill(table, run, TABLE_8, overlap, run.correct, what, repeated=True)
+def _features(run: AttentionRecords) -> list[int]:
+    return [int(count) for count in run.study["features"]]
 
 
 def _empty(
@@ -62,17 +58,17 @@ def _fill(
     table: StudyTable,
     run: AttentionRecords,
     paper: PaperTable,
-    measure: Callable[[int], np.ndarray],
+    columns: Mapping[int, np.ndarray],
     usable: np.ndarray,
     what: str,
     repeated: bool = False,
 ) -> StudyTable:
     rows: list[tuple[str, ...]] = []
-    for features in map(int, run.study["features"]):
+    for features, values in columns.items():
         printed = paper.rows.get(str(features))
         for split, inside in splits(run):  # the last is all images
             masks = (run.succeeded(1) & usable & inside, run.failed(1) & usable & inside)
-            found = by_outcome(measure(features), *masks)
+            found = by_outcome(values, *masks)
             found.note_means(table, split, f"{features} features", "IoU", printed)
         rows.append((f"{features}", "ours", found.means.counts, *found.means.texts()))
         if printed is not None:
@@ -117,7 +113,7 @@ def lime_fact(run: AttentionRecords) -> str:
     options = run.study.get("lime") or {}
     listed = "".join(f", {name} {value}" for name, value in options.items())
     segments, score = (run.measure("lime", name)[run.correct, 0] for name in ("segments", "score"))
-    most = max(map(int, run.study["features"]))
+    most = max(_features(run))
     if not len(segments):
         return f"LIME{listed}."
     whole = 100 * float(np.mean(segments <= most))

@@ -14,9 +14,8 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import dataclasses
 import itertools
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import app, flags
@@ -26,7 +25,7 @@ from aad_tf.configs import DefenseConfig, ExperimentConfig
 from aad_tf.utils.files import check_writable
 from aad_tf.utils.logging import show_progress
 from benchmarks import report
-from benchmarks.report import Finding, Section, at_least
+from benchmarks.report import Finding, Section
 from benchmarks.scaling import model
 from benchmarks.scaling.model import GIGABIT, Network
 from benchmarks.scaling.workers import WorkerFailedError, Workers, step_times
@@ -50,8 +49,7 @@ _LEARNING_RATE = 1e-4
 _CHAIN, _CHAIN_OF_LONG = 10, 2
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """A network and its defence, trained on random images.
 
     Attributes:
@@ -67,8 +65,7 @@ class Case:
     batch_size: int
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(NamedTuple):
     """How much is measured.
 
     Attributes:
@@ -95,12 +92,7 @@ SIZES = {
     "full": Size(
         cases={
             "inception_v3_aad": Case(imagenet2012.SMALL, (107, 107, 3), 40, 8),
-            "inception_small_aad": Case(
-                dataclasses.replace(tiny_imagenet_boxes.CLEAN, defense=_STEP_LL),
-                (64, 64, 3),
-                40,
-                32,
-            ),
+            "inception_small_aad": Case(_INCEPTION_SMALL, (64, 64, 3), 40, 32),
         },
         repetitions=3,
         turn_seconds=5.0,
@@ -131,12 +123,17 @@ def measure_case(case: Case, size: Size, cores: list[int]) -> dict[str, Any]:
     Raises:
         WorkerFailedError: a worker failed.
     """
+    config = dataclasses.replace(case.config, learning_rate=_LEARNING_RATE)
+    prepared = {
+        "config": configs.to_dict(config),
+        "image_shape": case.image_shape,
+        "num_classes": case.num_classes,
+    }
     with (
         Workers(cores, False, size.answer_seconds) as singles,
         Workers(cores, True, size.answer_seconds) as pair,
     ):
-        sent = _prepare(singles, case)
-        _prepare(pair, case)
+        sent, *_ = [workers.ask("prepare", **prepared)[0] for workers in (singles, pair)]
 
         def turn(workers: Workers, steps: int, only: int | None = None) -> tuple[float, float]:
             # The first step of a call also opens the data, so it only starts the clock.
@@ -147,27 +144,13 @@ def measure_case(case: Case, size: Size, cores: list[int]) -> dict[str, Any]:
         for workers in (singles, pair):  # Compiles.
             turn(workers, 1)
         steps = max(3, int(size.turn_seconds / turn(singles, 2, only=0)[0]))
-        modes: dict[str, Callable[[int], tuple[float, float]]] = {
-            ALONE: lambda number: turn(singles, steps, only=number % len(cores)),
-            PAIR: lambda number: turn(pair, steps),
-            APART: lambda number: turn(singles, steps),
-        }
-        found: dict[str, list[tuple[float, float]]] = {mode: [] for mode in modes}
+        found: dict[str, list[tuple[float, float]]] = {ALONE: [], PAIR: [], APART: []}
         for repetition in range(size.repetitions):
-            for mode, measure in modes.items():
-                found[mode].append(measure(repetition))
+            found[ALONE].append(turn(singles, steps, only=repetition % len(cores)))
+            found[PAIR].append(turn(pair, steps))
+            found[APART].append(turn(singles, steps))
     timings = {mode: Timing(*zip(*turns, strict=True)) for mode, turns in found.items()}
     return {**sent, "timings": timings}
-
-
-def _prepare(workers: Workers, case: Case) -> dict[str, int]:
-    config = dataclasses.replace(case.config, learning_rate=_LEARNING_RATE)
-    return workers.ask(
-        "prepare",
-        config=configs.to_dict(config),
-        image_shape=case.image_shape,
-        num_classes=case.num_classes,
-    )[0]
 
 
 def measure_messages(size: Size, cores: list[int]) -> dict[int, list[float]]:
@@ -201,12 +184,12 @@ def weak_scaling(cases: Mapping[str, Mapping[str, Any]], size: Size, network: Ne
         modelled = model.step_seconds(times[APART].median, sent, 2, network)
         findings += [
             Finding.of_ratio(
-                f"{name}: {first} / {second}", ratio(times[first], times[second]), goal
+                f"{name}: {first} / {second}", ratio(times[first], times[second]), **goal
             )
             for first, second, goal in (
-                (ALONE, PAIR, at_least(0.9)),
-                (APART, PAIR, None),
-                (ALONE, APART, None),
+                (ALONE, PAIR, {"at_least": 0.9}),
+                (APART, PAIR, {}),
+                (ALONE, APART, {}),
             )
         ]
         findings.append(Finding(f"{name}: step modelled / measured", modelled / times[PAIR].median))
@@ -222,7 +205,7 @@ def weak_scaling(cases: Mapping[str, Mapping[str, Any]], size: Size, network: Ne
             "Measured through `fit` on one batch of random images in memory: reading images and "
             "augmenting them is left out. The modes take turns; ratios are those of the median "
             "steps of a turn. Two workers apart, the same steps with no exchange, show what "
-            "sharing the machine's memory and cache takes; on machines of their own workers do "
+            "sharing the machine's memory and cache takes; workers on several machines do "
             "not share them. The model adds the exchange to the step of two workers apart; nothing "
             "is fitted to the steps of two workers."
         ],
@@ -292,14 +275,14 @@ def _messages_of(case: Mapping[str, Any], bucket_megabytes: int) -> list[float]:
 
 
 def main(argv: list[str]) -> None:
-    """Parses flags, measures and writes; ends with 2 after a mistake, with 1 if a worker failed."""
+    """Parses flags, measures, writes; ends with 2 after an error of the user, 1 of a worker."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
     show_progress()
     size = SIZES[_SIZE.value]
     try:
         check_writable(_OUTPUT.value)
-        cores = [own[0] for own in split_cores(2)]
+        cores = [part[0] for part in split_cores(2)]
         origin = report.origin(_SIZE.value)
         rows = measure_messages(size, cores)
         network = model.fit_network(list(rows), [float(np.median(row)) for row in rows.values()])

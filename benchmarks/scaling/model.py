@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
 
 GIGABIT = 1e9 / 8
 # Other than gradients and moving statistics a step sends the number of examples, the count of
@@ -25,8 +24,8 @@ class Network:
     """What a message between two workers costs.
 
     Attributes:
-        bandwidth: bytes a second.
-        latency: seconds a hop, whatever the size.
+        bandwidth: bytes per second.
+        latency: seconds per hop, whatever the size.
     """
 
     bandwidth: float
@@ -84,13 +83,17 @@ def fit_network(
     sizes, times = np.asarray(message_bytes, np.float64), np.asarray(seconds, np.float64)
     transfers = 2 * (workers - 1)
     columns = np.stack([sizes * transfers / workers, np.full_like(sizes, transfers)], axis=1)
-    # Nanoseconds a byte and tenths of a millisecond a hop, so that both unknowns are of a size.
-    scales = np.array([1e-9, 1e-4])
-    (slowness, latency), _ = nnls(columns * scales / times[:, np.newaxis], np.ones_like(times))
-    slowness, latency = slowness * scales[0], latency * scales[1]
-    if slowness <= 0:
+    weighted, ones = columns / times[:, np.newaxis], np.ones_like(times)
+    # Scaled to bytes of the longest message and to a hop, so that both unknowns are of a size.
+    largest = weighted.max(axis=0)
+    slowness, latency = np.linalg.lstsq(weighted / largest, ones, rcond=None)[0] / largest
+    # Of two unknowns with positive columns at most one is negative at the best fit.
+    if slowness * columns[:, 0].max() <= 1e-9 * times.max():
         raise ValueError("All-reduces took no longer the more they carried: measure again.")
-    return Network(bandwidth=1 / slowness, latency=latency)
+    if latency < 0:
+        first = weighted[:, 0]
+        slowness, latency = first.sum() / (first @ first), 0.0
+    return Network(bandwidth=float(1 / slowness), latency=float(latency))
 
 
 def messages(gradient_bytes: float, statistics_bytes: float, bucket_bytes: float) -> list[float]:

@@ -1,4 +1,4 @@
-"""Processes that train on order, each on a core of its own: alone, or as workers of a cluster."""
+"""Processes that train on order, each pinned to a core: alone, or as workers of a cluster."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Workers:
             process = context.Process(target=_serve, args=(theirs, together), daemon=True)
             with _inherited(environment, core):
                 process.start()
-            theirs.close()
+            theirs.close()  # So that each side notices when the other is gone.
             self._processes.append(process)
             self._connections.append(connection)
 
@@ -192,16 +192,16 @@ class Trainer:
 
     def all_reduce(self, size: int, chain: int, times: int) -> list[float]:
         """Seconds of an all-reduce of so many bytes; `chain` of them follow in one call."""
-        key = (size, chain)
-        if key not in self._all_reduces:
-            self._all_reduces[key] = _chain_of_all_reduces(self._strategy, size, chain)
-            self._all_reduces[key]()
-        seconds = []
+        run = self._all_reduces.get((size, chain))
+        if run is None:
+            run = _chain_of_all_reduces(self._strategy, size, chain)
+            self._all_reduces[size, chain] = run
+            run()  # Compiles.
+        starts = []
         for _ in range(times):
-            start = time.monotonic()
-            self._all_reduces[key]()
-            seconds.append((time.monotonic() - start) / chain)
-        return seconds
+            starts.append(time.monotonic())
+            run()
+        return (np.diff([*starts, time.monotonic()]) / chain).tolist()
 
 
 def _bytes(variables: Any) -> int:

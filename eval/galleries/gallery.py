@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aad_tf import plots
-from aad_tf.types import Bounds
 from aad_tf.utils.files import PathLike, check_writable, write_atomically, write_json_atomically
 from aad_tf.utils.provenance import provenance, provenance_path
 from eval.galleries import captions
@@ -81,8 +80,8 @@ def described(number: int, sheet: Sheet, studies: Sequence[Study], png: str) -> 
         png: name of the file it is drawn to.
 
     Returns:
-        Figure, number, title, picture, rule, legend, attacks, rounds, number of panels, groups
-        with the images chosen, records.
+        Figure, number, title, file, rule, legend, attacks, rounds, number of panels, groups with
+        the images chosen, records.
     """
     return {
         "figure": f"AAD Fig. {number}",
@@ -111,13 +110,10 @@ def drawn(number: int, sheet: Sheet, sources: Sequence[Source]) -> Figure:
         ValueError: a pass that differs from the records.
     """
     cells = [cell for row in sheet.cells for cell in row]
+    features = GALLERIES[number].features
     replayed = [
-        replay(
-            source,
-            sorted({cell.row for cell in cells if cell.study == place}),
-            GALLERIES[number].features,
-        )
-        for place, source in enumerate(sources)
+        replay(source, sorted({cell.row for cell in cells if cell.study == index}), features)
+        for index, source in enumerate(sources)
     ]
     attacks = _attacks(sheet, [source.study for source in sources])
     return plots.attention_grid(
@@ -149,7 +145,11 @@ def panel(cell: Cell, image: Replayed, source: Source) -> plots.Panel:
     """
     bounds, number = source.classifier.bounds, cell.round_number
     if cell.kind == "difference":
-        return _difference(image, number, bounds)
+        change = (image.images[number] - image.images[0]) / (bounds.upper - bounds.lower)
+        in_255ths = 255 * np.abs(change)
+        caption = f"max {in_255ths.max():.1f}, mean {in_255ths.mean():.1f}"
+        # Around mid gray.
+        return plots.Panel(plots.enlarged(0.5 + DIFFERENCE_FACTOR * change, _SIDE), None, caption)
     colours = plots.enlarged(image.images[number], _SIDE, bounds)
     if cell.kind == "original":
         colours = plots.with_boxes(colours, source.study.records.boxes[cell.row])
@@ -158,15 +158,6 @@ def panel(cell: Cell, image: Replayed, source: Source) -> plots.Panel:
     elif cell.kind == "map":
         colours = plots.overlay(colours, image.maps[number], **_MAP_STYLE)
     return plots.Panel(colours, None, cell.caption, cell.color)
-
-
-def _difference(image: Replayed, round_number: int, bounds: Bounds) -> plots.Panel:
-    """The amplified difference around mid gray."""
-    change = (image.images[round_number] - image.images[0]) / (bounds.upper - bounds.lower)
-    in_255ths = 255 * np.abs(change)
-    caption = f"max {in_255ths.max():.1f}, mean {in_255ths.mean():.1f}"
-    colours = plots.enlarged(0.5 + DIFFERENCE_FACTOR * change, _SIDE)
-    return plots.Panel(colours, None, caption)
 
 
 def _attacks(sheet: Sheet, studies: Sequence[Study]) -> list[str]:
@@ -183,14 +174,14 @@ def _small_png(figure: Figure) -> bytes:
 
 
 def _group(group: Group) -> dict[str, Any]:
-    study, choice = group.study, group.choice
+    choice = group.choice
     return {
         "name": group.name,
         "images": choice.group,
         "candidates": choice.candidates,
         "measure": group.measure,
         "median": round(choice.median, 4),
-        "examples": [_example(study, int(row)) for row in choice.rows],
+        "examples": [_example(group.study, int(row)) for row in choice.rows],
     }
 
 

@@ -38,12 +38,13 @@ def open_sources(
             than the records, or another copy of the data.
     """
     models: list[str | None] = list(model_dirs) or [None]
-    if len(models) not in (1, len(studies)):
+    if len(models) == 1:
+        models *= len(studies)
+    if len(models) != len(studies):
         raise ValueError(
             f"Give one --model_dir for all records or one for each of the {len(studies)} files, "
             f"got {len(models)}."
         )
-    models = models * len(studies) if len(models) == 1 else models
     networks: dict[tuple[str | None, str], Classifier] = {}
     sources = []
     for study, model in zip(studies, models, strict=True):

@@ -110,13 +110,10 @@ def figures_1_and_9(studies: Sequence[Study], features: int | None = None) -> Sh
             ("attack failed", correct & ~succeeded),
         )
     ]
-    examples = [
-        [
-            [_original(study, row), *(_map(study, row, number) for number in (0, 1))]
-            for row in group.choice.rows
-        ]
-        for group in groups
-    ]
+
+    def panels(row: int) -> list[Cell]:
+        return [_original(study, row), _map(study, row, 0), _map(study, row, 1)]
+
     drawn = "map" if features is None else "LIME"
     rule = (
         f"Rule: of the images {_CONFIDENT}, those whose clean map's IoU with the box is nearest "
@@ -125,7 +122,7 @@ def figures_1_and_9(studies: Sequence[Study], features: int | None = None) -> Sh
     )
     legend = _MAPS if features is None else _lime_legend(features)
     columns = ["original", f"{drawn}, clean", f"{drawn}, attacked"]
-    return _by_group(groups, examples, columns, rule, legend + _BOX)
+    return _by_group(groups, panels, columns, rule, legend + _BOX)
 
 
 def figure_2(studies: Sequence[Study]) -> Sheet:
@@ -211,13 +208,10 @@ def figures_12_and_13(studies: Sequence[Study]) -> Sheet:
             ("(b) defence failed", trained.succeeded(1)),
         )
     ]
-    examples = [
-        [
-            [_original(plain, row), _map(plain, row, 1), _map(trained, row, 1, 1)]
-            for row in group.choice.rows
-        ]
-        for group in groups
-    ]
+
+    def panels(row: int) -> list[Cell]:
+        return [_original(plain, row), _map(plain, row, 1), _map(trained, row, 1, 1)]
+
     rule = (
         f"Rule: of the images that both networks get right, that the attack on the first network "
         f"flips and {_CONFIDENT} by the first, those whose map of the attacked image under "
@@ -225,7 +219,7 @@ def figures_12_and_13(studies: Sequence[Study]) -> Sheet:
         f"on the second network failed or succeeded after round 1: n images); {_TIES}."
     )
     legend = f"Each network is attacked on its own. {_MAPS}{_BOX}"
-    return _by_group(groups, examples, ["original", plain.name, trained.name], rule, legend)
+    return _by_group(groups, panels, ["original", plain.name, trained.name], rule, legend)
 
 
 @dataclass(frozen=True)
@@ -334,20 +328,21 @@ def _round_titles(rounds: int) -> list[str]:
 
 def _by_group(
     groups: list[Group],
-    examples: Sequence[Sequence[list[Cell]]],
+    panels: Callable[[int], list[Cell]],
     columns: list[str],
     rule: str,
     legend: str,
 ) -> Sheet:
-    """Groups below each other, two of their examples per row."""
+    """Groups below each other, two of their examples per row; `panels` draws an example."""
     cells, titles = [], []
-    for group, panels in zip(groups, examples, strict=True):
+    for group in groups:
         title = "\n".join([*group.name.rsplit(" ", 1), f"n = {group.choice.group:,}"])
-        for start in range(0, len(panels), _ACROSS):
-            cells.append(sum(panels[start : start + _ACROSS], []))
+        for start in range(0, len(group.choice.rows), _ACROSS):
+            beside = group.choice.rows[start : start + _ACROSS]
+            cells.append([cell for row in beside for cell in panels(row)])
             titles.append(title)
-    columns = columns * (max(map(len, cells)) // len(columns))
-    return Sheet(cells, titles, columns, len(examples[0][0]), groups, rule, 1, legend)
+    headings = columns * (max(map(len, cells)) // len(columns))
+    return Sheet(cells, titles, headings, len(columns), groups, rule, 1, legend)
 
 
 def _lime_legend(features: int) -> str:

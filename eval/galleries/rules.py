@@ -51,9 +51,7 @@ def typical(
     """
     group = group & ~np.isnan(values)
     candidates = np.flatnonzero(group & allowed)
-    if len(candidates) == 0:
-        return Choice(candidates, int(group.sum()), 0, _median(values[group]))
-    median = _median(values[group])
+    median = float(np.median(values[group])) if group.any() else float("nan")
     # Rounded, so that IoU as far above the median as others below tie.
     distance = np.round(np.abs(values[candidates] - median), 9)
     order = candidates[np.lexsort((indices[candidates], distance))]
@@ -72,7 +70,3 @@ def middle_half(values: np.ndarray, among: np.ndarray) -> np.ndarray:
         return np.zeros(len(values), bool)
     low, high = np.quantile(values[among], [0.25, 0.75])
     return (values >= low) & (values <= high)
-
-
-def _median(values: np.ndarray) -> float:
-    return float(np.median(values)) if len(values) else float("nan")

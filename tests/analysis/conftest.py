@@ -12,8 +12,6 @@ import pytest
 
 from aad_tf.attacks import parse_attack
 
-RIGHT, FOOLED, MISTAKE = "+", "x", "!"
-
 
 def write_run(
     results: Path,
@@ -27,7 +25,7 @@ def write_run(
     config: Mapping[str, Any] | None = None,
     keep_records: bool = True,
 ) -> None:
-    """Writes a run whose examples fare as spelled: + withstood, x fooled, ! misclassified."""
+    """Writes a run; a letter per example: + correct, x misclassified under attack, ! when clean."""
     robustness = results / "robustness"
     robustness.mkdir(parents=True, exist_ok=True)
     entries, lines = [], []
@@ -37,9 +35,9 @@ def write_run(
             {
                 "attack": attack.name,
                 "count": len(spelled),
-                "robust": spelled.count(RIGHT),
-                "fooled": spelled.count(FOOLED),
-                "clean_mistakes": spelled.count(MISTAKE),
+                "robust": spelled.count("+"),
+                "fooled": spelled.count("x"),
+                "clean_mistakes": spelled.count("!"),
                 "threat_model": {**attack.threat_model(), "success": success},
             }
         )
@@ -48,10 +46,10 @@ def write_run(
                 "index": index,
                 "label": 0,
                 "attack": attack.name,
-                "clean_prediction": int(outcome == MISTAKE),
-                "adversarial_prediction": int(outcome != RIGHT),
-                "success": outcome != RIGHT,
-                "clean_mistake": outcome == MISTAKE,
+                "clean_prediction": int(outcome == "!"),
+                "adversarial_prediction": int(outcome != "+"),
+                "success": outcome != "+",
+                "clean_mistake": outcome == "!",
                 "steps": attack.num_steps,
                 "restart": 0,
                 "linf": attack.total_epsilon,

@@ -1,4 +1,4 @@
-"""A run of the reader's own beside the paper's row."""
+"""A run of the reader beside the paper's row."""
 
 from __future__ import annotations
 
@@ -76,12 +76,9 @@ def test_a_model_directory_of_another_training_is_refused(results, record, tmp_p
         read_own_run(files(results, "mine"), results)
 
 
-def test_an_evaluation_that_has_not_finished_is_named(tmp_path):
+def test_what_does_not_go_together_is_named(tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match=r"no .*mine\.summary\.json, which eval.robustness"):
         report.own_report(tmp_path / "mine.jsonl.gz")
-
-
-def test_flags_of_the_own_run_need_its_records(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         command(f"--output={tmp_path / 'mine.md'}")
     assert "--model_dir and --output go with --records" in capsys.readouterr().err

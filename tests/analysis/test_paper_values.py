@@ -76,8 +76,8 @@ def test_notes_of_table_5_are_true_of_its_numbers():
     )
     assert cifar10.value("clean model", "FGSM") > cifar10.value("clean model", "StepLL")
     assert imagenet.value("AAD with StepLL", "StepLL") < imagenet.value("Tramèr et al.", "StepLL")
-    share = round(100 * RIGHT_IMAGES / VALIDATION_IMAGES, 2)
-    assert share == 76.49 != imagenet.value("clean model", "original")
+    percent = round(100 * RIGHT_IMAGES / VALIDATION_IMAGES, 2)
+    assert percent == 76.49 != imagenet.value("clean model", "original")
 
 
 def test_table_2_gives_successes_more_confidence_and_table_1_agrees_on_how_many_fail():

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 
+import keras
 import pytest
 
-from analysis import table_5
+from aad_tf import data
+from aad_tf.attacks import parse_attack
+from aad_tf.evaluation import evaluate_robustness
+from analysis import statistics, table_5
+from tests.networks import small_network
 from train.configs.mnist import ATTACKS
 from train.configs.presets import ROWS
 
@@ -33,7 +38,7 @@ def test_without_records_every_row_of_the_paper_says_not_run(results):
 
 
 def test_a_row_shows_accuracy_interval_and_the_papers_value(results, record):
-    # 8 of 10 right as they are, 5 of 10 under attack; Wilson's interval of 5 of 10 by hand:
+    # 8 of 10 correct as they are, 5 of 10 under attack; Wilson's interval of 5 of 10 by hand:
     # (0.5 + 0.19207) / 1.38415 -+ sqrt(0.025 + 0.00960) * 1.95996 / 1.38415 = 0.2366, 0.7634.
     record("mnist_aad_step_ll", {FGSM: "+++++xxx!!"})
     row = table_5.build(results, "mnist").row("aad_step_ll")
@@ -50,8 +55,8 @@ def test_an_attack_of_another_budget_or_step_fills_no_column(results, record):
     record("mnist_clean", {"fgsm(epsilon=0.1)": "++", near: "+x", restarts: "xx"})
     table = table_5.build(results, "mnist")
     assert [cell.text() for cell in table.row("clean").cells[1:]] == ["not run"] * 5
-    assert len(table.further_attacks()) == 3
-    assert "restarts=5" in table_5.further_attacks(table).markdown()
+    further = table_5.further_attacks(table)
+    assert len(further.rows) == 3 and "restarts=5" in further.markdown()
 
 
 def test_a_shorter_preset_stands_in_for_its_row_and_says_so(results, record):
@@ -85,21 +90,19 @@ def test_records_of_another_data_set_are_refused(results, record):
         table_5.build(results, "mnist")
 
 
-def test_a_shard_is_refused(results, record):
-    record("mnist_clean", {FGSM: "++"})
+def test_damaged_and_partial_records_are_refused(results, record):
+    record("mnist_clean", {FGSM: "++"}, training={"config.json": {}})
+    (results / "runs" / "mnist_clean" / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
+        table_5.build(results, "mnist")
     path = results / "robustness" / "mnist_clean.summary.json"
     summary = json.loads(path.read_text(encoding="utf-8"))
     summary["evaluated"]["shard"] = [1, 2]
     path.write_text(json.dumps(summary))
     with pytest.raises(ValueError, match="is a shard of an evaluation; merge its shards first"):
         table_5.build(results, "mnist")
-
-
-def test_a_broken_config_is_named(results, record):
-    record("mnist_clean", {FGSM: "++"}, training={"config.json": {}})
-    (results / "runs" / "mnist_clean" / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
-        table_5.build(results, "mnist")
+    with pytest.raises(ValueError, match="dataset must be one of mnist, cifar10, digits"):
+        table_5.build(results, "imagenet")
 
 
 CONFIG = {
@@ -125,26 +128,53 @@ def test_a_copy_of_another_training_is_refused(results, record):
         table_5.build(results, "mnist")
 
 
-def test_an_unknown_data_set_is_refused(results):
-    with pytest.raises(ValueError, match="dataset must be one of mnist, cifar10, digits"):
-        table_5.build(results, "imagenet")
+def test_findings_of_hand_written_records(results, record):
+    # 100 examples: under FGSM AAD stands 40 points higher, under IFGSM 40 lower, under PGD equal.
+    high, low = "+" * 90 + "x" * 10, "+" * 50 + "x" * 50
+    record("mnist_aad_step_ll", {FGSM: high, IFGSM: low, PGD_30: low, STEP_LL: high})
+    record("mnist_step_ll", {FGSM: low, IFGSM: high, PGD_30: low, STEP_LL: low})
+    found = table_5.findings(table_5.build(results, "mnist"))
+    assert {rows for rows, _ in found} == {"AAD with StepLL against Adv. train with StepLL"}
+    assert [(f.statement, f.verdict) for _, f in found] == [
+        ("FGSM (ε 0.15)", "confirmed"),
+        ("IFGSM (ε 0.15)", "contradicted"),
+        ("PGD30 (ε 0.3)", "undecided"),
+    ]
+    fgsm = found[0][1]
+    # 50 examples are correct under both, 40 under AAD alone: the interval is that of pairs.
+    paired = statistics.difference_interval((90, 100), (50, 100), (50, 40, 0, 10))
+    assert fgsm.estimate == paired and paired.value == pytest.approx(0.4)
+    assert fgsm.paper == pytest.approx((98.69 - 96.42) / 100)
+    line = table_5.finding_lines(table_5.build(results, "mnist"))[1]
+    assert line.startswith("  - FGSM (ε 0.15): +40.0 [")
+    assert line.endswith("], paper +2.3, confirmed")
+
+
+def test_without_records_examples_are_not_paired(results, record):
+    outcomes = {FGSM: "+" * 50 + "x" * 50}
+    record("mnist_aad_step_ll", outcomes, keep_records=False)
+    record("mnist_step_ll", outcomes)
+    ((_, finding),) = table_5.findings(table_5.build(results, "mnist"))
+    assert finding.estimate == statistics.difference_interval((50, 100), (50, 100))
+
+
+def test_no_finding_where_a_row_was_not_run(results, record):
+    record("mnist_aad_step_ll", {FGSM: "++"})
+    assert table_5.findings(table_5.build(results, "mnist")) == []
+
+
+def test_pgd_defences_are_compared_at_the_same_training_steps(results, record):
+    for preset in ("aad_pgd_short", "madry"):
+        record(f"mnist_{preset}", {PGD_30: "+" * 30})
+    assert table_5.findings(table_5.build(results, "mnist")) == []
+    record("mnist_madry_short", {PGD_30: "x" * 30})
+    ((rows, finding),) = table_5.findings(table_5.build(results, "mnist"))
+    assert finding.verdict == "confirmed"
+    assert "fewer PGD steps" in rows.split(" against ")[1]
 
 
 def test_summary_of_a_real_evaluation_is_understood(results):
-    keras = pytest.importorskip("keras")
-    from aad_tf import data
-    from aad_tf.attacks import parse_attack
-    from aad_tf.evaluation import evaluate_robustness
-
-    keras.utils.set_random_seed(0)
-    network = keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            keras.layers.Conv2D(2, 5, strides=4),
-            keras.layers.Flatten(),
-            keras.layers.Dense(10),
-        ]
-    )
+    network = small_network(keras.layers.Dense(10), shape=(28, 28, 1))
     (results / "robustness").mkdir(parents=True)
     output = results / "robustness" / "digits_clean.jsonl.gz"
     report = evaluate_robustness(

@@ -59,7 +59,7 @@ def test_threat_models_tell_budget_steps_labels_and_rule(results, record):
     assert lines["IFGSM"][8] == "–"
 
 
-def test_rows_judged_by_other_rules_get_a_line_each(results, record):
+def test_rows_with_other_rules_of_success_get_a_line_each(results, record):
     record("mnist_clean", {FGSM: "++"}, success="any_iterate")
     record("mnist_fgsm", {FGSM: "++"}, success="last_iterate")
     rows = table_5.threat_models(table_5.build(results, "mnist")).rows
@@ -69,7 +69,7 @@ def test_rows_judged_by_other_rules_get_a_line_each(results, record):
     ]
 
 
-def test_training_is_told_from_its_records(results, record):
+def test_training_is_described_from_its_records(results, record):
     record("mnist_aad_step_ll", {FGSM: "++"}, training=TRAINING)
     (row,) = table_5.training(table_5.build(results, "mnist")).rows
     assert row == (
@@ -77,13 +77,10 @@ def test_training_is_told_from_its_records(results, record):
         "AAD: step_ll(epsilon=0.15, num_steps=2), losses balanced, 8:4:1",
         *("5", "100", "0.001", "3", "2.5", "2", "tfds mnist/3.0.1 (abcd)"),
     )
-
-
-def test_an_unfinished_training_is_marked(results, record):
     run = {**TRAINING["run.json"], "state": "running"}
-    record("mnist_aad_step_ll", {FGSM: "++"}, training={**TRAINING, "run.json": run})
-    (row,) = table_5.training(table_5.build(results, "mnist")).rows
-    assert row[6] == "2.5 (unfinished)"
+    record("mnist_step_ll", {FGSM: "++"}, training={**TRAINING, "run.json": run})
+    unfinished, _ = table_5.training(table_5.build(results, "mnist")).rows
+    assert unfinished[6] == "2.5 (unfinished)"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +126,7 @@ def test_warnings_stand_beside_their_row(results, record):
     ]
 
 
-def test_csv_has_a_line_a_cell_with_its_threat_model(results, record):
+def test_csv_has_a_line_per_cell_with_its_threat_model(results, record):
     record("mnist_aad_step_ll", {FGSM: "+++++xxx!!"}, training=TRAINING)
     lines = csv_rows(table_5.build(results, "mnist"))
     assert len(lines) == 6 * 6

@@ -6,7 +6,7 @@ import pytest
 
 from aad_tf.metrics import Interval
 from analysis.findings import Finding, findings_table
-from analysis.statistics import Estimate
+from analysis.statistics import NOTHING, Estimate
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,9 @@ def test_findings_in_points_and_where_the_paper_prints_none():
     assert rows[1][2:] == ("+0.200 [+0.100, +0.300]", "below 0", "contradicted")
 
 
-def test_without_images_there_is_nothing_to_compare():
-    finding = Finding("x", Estimate(None, None, 0), -1, 0.5)
-    assert (finding.verdict_text(), finding.ours_text()) == ("nothing to compare", "–")
-
-
-def test_a_number_that_nothing_is_compared_with_has_no_sign_and_no_verdict():
+def test_what_is_compared_with_nothing_has_no_sign_and_no_verdict():
     finding = Finding("x", Estimate(0.5, Interval(0.4, 0.6), 50), None)
     assert (finding.ours_text(), finding.paper_text()) == ("0.500 [0.400, 0.600]", "–")
     assert finding.verdict_text() == "–"
+    nothing = Finding("x", NOTHING, -1, 0.5)
+    assert (nothing.verdict_text(), nothing.ours_text()) == ("nothing to compare", "–")

@@ -99,8 +99,8 @@ def test_figure_2_shows_each_round_with_its_own_iou(tmp_path):
         "✗ dog 0.74\nIoU clean map 0.33",
         "✓ cat 0.75\nIoU clean map 0.34",
     ]
-    wrong = [cell.color == MISCLASSIFIED for cell in maps]
-    assert wrong == [False, False, True, True, True, False]
+    misclassified = [cell.color == MISCLASSIFIED for cell in maps]
+    assert misclassified == [False, False, True, True, True, False]
     # After round 5, whose IoU it names.
     assert sheet.groups[0].choice.median == 0.34
 

@@ -233,3 +233,18 @@ def test_shards_are_read_together_or_not_at_all(write, record):
     assert read_attention_records(*shards).index.tolist() == [0, 1]
     with pytest.raises(ValueError, match=r"hold shards \[2\] of the 2 of test. Give all of them"):
         read_attention_records(shards[1])
+
+
+def test_a_repetition_of_lime_is_read_where_every_record_has_it(write, record):
+    methods = ("grad_cam", "lime")
+    repeat = {"lime": {"iou_repeat": {"8": [0.5], "10": [0.5]}}}
+    newer = record(0, [0, 1], methods=methods, measured=repeat)
+    older = record(1, [0, 1], methods=methods)
+    with pytest.raises(ValueError, match="line 2: no lime/iou_repeat/8"):
+        read_attention_records(write("d_clean_test_lime", [newer, older]))
+    # Of two splits one may lack it.
+    both = read_attention_records(
+        write("d_clean_test_lime", [newer]),
+        write("d_clean_validation_lime", [older], split="validation"),
+    )
+    assert len(both) == 2 and both.iou_repeat(8) is None

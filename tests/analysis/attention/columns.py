@@ -29,7 +29,7 @@ def run_of(
     Args:
         prediction: int `[n, rounds + 1]`.
         confidence: `[n]` or a number, for every round.
-        boxes: one an image (None for an image without); else the upper left quarter.
+        boxes: one per image (None for an image without); else the upper left quarter.
         iou_box: `[n]` or a number, for every round and method.
         iou_clean: `[n, rounds]` or a number, for every method and size.
         maps: uint8 `[n, rounds + 1, 8, 8]`.
@@ -37,7 +37,7 @@ def run_of(
         **columns: columns that replace others, with "__" for "/".
     """
     prediction = np.asarray(prediction)
-    n, places = prediction.shape
+    n, stages = prediction.shape
     boxes = [QUARTER] * n if boxes is None else list(boxes)
     held = np.empty(n, object)
     held[:] = [() if box is None else (box,) for box in boxes]
@@ -48,24 +48,24 @@ def run_of(
         "boxes": held,
         "box_area": np.array(area),
         "prediction": prediction,
-        "confidence": _wide(confidence, n, places),
-        "top_confidence": _wide(confidence, n, places),
+        "confidence": _wide(confidence, n, stages),
+        "top_confidence": _wide(confidence, n, stages),
     }
     for number, method in enumerate(methods):
         sizes = ("8", "10") if method == "lime" else ("5", "10", "20", "30")
         for size in ("8", "10") if method == "lime" else ("equal_area",):
-            found[f"{method}/iou_box/{size}"] = _wide(iou_box, n, places)
+            found[f"{method}/iou_box/{size}"] = _wide(iou_box, n, stages)
         for size in sizes:
-            found[f"{method}/iou_clean/{size}"] = _wide(iou_clean, n, places - 1)
+            found[f"{method}/iou_clean/{size}"] = _wide(iou_clean, n, stages - 1)
         for measure in ("entropy", "components", "positive", "peak"):
-            found[f"{method}/{measure}"] = np.full((n, places), 0.5)
-        found[f"{method}/centroid"] = np.full((n, places, 2), 0.5)
-        found[f"{method}/map"] = np.zeros((n, places, *GRID), np.uint8) if maps is None else maps
+            found[f"{method}/{measure}"] = np.full((n, stages), 0.5)
+        found[f"{method}/centroid"] = np.full((n, stages, 2), 0.5)
+        found[f"{method}/map"] = np.zeros((n, stages, *GRID), np.uint8) if maps is None else maps
         for other in methods[number + 1 :]:
             for measure in ("rank_correlation", "iou"):
-                found[f"agreement/{method}|{other}/{measure}"] = np.full((n, places), 0.5)
+                found[f"agreement/{method}|{other}/{measure}"] = np.full((n, stages), 0.5)
     found |= {name.replace("__", "/"): np.asarray(value) for name, value in columns.items()}
-    return AttentionRecords((_summary(places - 1, methods),), np.full(n, "test"), found)
+    return AttentionRecords((_summary(stages - 1, methods),), np.full(n, "test"), found)
 
 
 def simulated(
@@ -81,10 +81,12 @@ def simulated(
     iou = np.clip(0.5 + 0.1 * strength + 0.1 * noise, 0, 1)
     weight = 0.8 * noise if attention_matters else 0.0
     probability = 1 / (1 + np.exp(-(0.5 - 1.2 * strength - weight)))
-    wrong = probability[:, np.newaxis] > generator.random((rounds, images)).cumprod(axis=0).T
+    misclassified = (
+        probability[:, np.newaxis] > generator.random((rounds, images)).cumprod(axis=0).T
+    )
     edges = generator.uniform(0.3, 0.9, images)
     return run_of(
-        np.hstack([np.zeros((images, 1), int), wrong.astype(int)]),
+        np.hstack([np.zeros((images, 1), int), misclassified.astype(int)]),
         confidence=1 / (1 + np.exp(-(1 + strength))),
         boxes=[(0.0, 0.0, edge, edge) for edge in edges],
         iou_box=iou,
@@ -93,10 +95,10 @@ def simulated(
     )
 
 
-def _wide(values: Any, rows: int, places: int) -> np.ndarray:
+def _wide(values: Any, rows: int, stages: int) -> np.ndarray:
     values = np.asarray(values, float)
     values = values[:, np.newaxis] if values.ndim == 1 else values
-    return np.broadcast_to(values, (rows, places)).copy()
+    return np.broadcast_to(values, (rows, stages)).copy()
 
 
 def _summary(rounds: int, methods: Sequence[str]) -> dict[str, Any]:

@@ -66,9 +66,9 @@ def test_boxes_are_united():
 def _looking(corners):
     """Maps that look at the upper left (0) or the lower right (1) quarter."""
     maps = np.zeros((len(corners), 2, 8, 8), np.uint8)
-    for own, corner in zip(maps, corners, strict=True):
+    for of_image, corner in zip(maps, corners, strict=True):
         half = slice(0, 4) if corner == 0 else slice(4, 8)
-        own[:, half, half] = 255
+        of_image[:, half, half] = 255
     return maps
 
 
@@ -91,7 +91,7 @@ def test_random_pixels_and_the_centre():
     assert chance["centred disc"][0] < 0.2
 
 
-def test_images_wrong_or_without_a_box_have_no_chance_level():
+def test_images_misclassified_or_without_a_box_have_no_chance_level():
     run = run_of([[0, 1], [0, 0], [1, 1], [0, 0]], boxes=[(0, 0, 1, 1)] * 3 + [None])
     found = box_chance(run)
     for column in (found.measured, *found.chance.values()):
@@ -113,13 +113,6 @@ def test_rows_by_success():
     assert rows["random pixels"].difference.value == 0.0
 
 
-def test_drift_of_maps_that_never_move_and_agree_is_one():
-    run = run_of([[0, 1]] * 4, maps=_looking([0, 0, 0, 0]))
-    found = drift_chance(run)
-    assert found.rounds[0].value == pytest.approx(1.0)
-    assert found.random_cells == pytest.approx(expected_random_iou(64, 10, 10))
-
-
 def test_drift_of_random_maps_is_that_of_random_cells():
     run = simulated(400)
     found = drift_chance(run)
@@ -127,7 +120,7 @@ def test_drift_of_random_maps_is_that_of_random_cells():
 
 
 def test_one_seed_gives_one_choice_of_other_images():
-    run = simulated(100)
+    run = simulated(50)
     first, again, other = (box_chance(run, seed=seed).excess() for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -136,22 +129,22 @@ def test_one_seed_gives_one_choice_of_other_images():
 def test_every_image_meets_twenty_others_and_never_itself():
     partners = np.array(list(other_images(30, chance_baselines.PARTNERS, seed=0)))
     assert partners.shape == (20, 30)
-    own = np.arange(30)
-    assert not (partners == own).any()
-    assert all(len(set(partners[:, image])) == 20 for image in own)
+    images = np.arange(30)
+    assert not (partners == images).any()
+    assert all(len(set(partners[:, image])) == 20 for image in images)
 
 
 def test_the_chance_level_is_the_mean_over_all_partners():
     # One of 21 images looks at the upper left quarter, where its box is; the 20 others elsewhere.
-    # They are each other's partners, so its own chance level is 0, and theirs is a twentieth of
+    # They are each other's partners, so its chance level is 0, and theirs is a twentieth of
     # what its map reaches on their boxes.
     corners = [0] + [1] * 20
     run = run_of([[0, 1]] * 21, maps=_looking(corners))
-    own = iou_of_ranks(pixel_ranks(run.maps()[:1, 0], (64, 64)), np.array([1024]),
+    reached = iou_of_ranks(pixel_ranks(run.maps()[:1, 0], (64, 64)), np.array([1024]),
                        box_masks(run, np.array([0]), (64, 64)))  # fmt: skip
     found = box_chance(run).chance["other images"]
     assert found[0] == pytest.approx(0.0)
-    np.testing.assert_allclose(found[1:], own[0] / 20)
+    np.testing.assert_allclose(found[1:], reached[0] / 20)
     # The same for drift: ten cells of the upper left against ten of the lower right.
     drift = drift_chance(run).rounds[0]
     assert drift.value == pytest.approx((0 + 20 * 19 / 20) / 21)

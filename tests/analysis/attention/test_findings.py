@@ -22,6 +22,7 @@ from analysis.findings import (
 from analysis.records import Network, Results
 from analysis.statistics import Estimate, Groups
 from tests.analysis.attention.columns import run_of, simulated
+from tests.attention_records import make_record, write_records
 
 STEP = 4 / 255
 ALL = ("grad_cam", "grad_cam_plus_plus", "lime")
@@ -79,7 +80,7 @@ def test_means_stand_in_the_sentence_and_both_counts_beside_it():
 
 def test_a_sentence_that_the_records_do_not_support_stops_the_page():
     # Confidence alone explains success here: the raw difference is there, unlike in the sentence.
-    run = simulated(2000)
+    run = simulated(1000)
     with pytest.raises(StaleSentenceError, match="overlaps the box about as much .* is below"):
         findings.of_boxes(_written_about(run))
     with pytest.raises(StaleSentenceError, match="Attention loses entropy.*says below"):
@@ -89,7 +90,7 @@ def test_a_sentence_that_the_records_do_not_support_stops_the_page():
 def test_confidence_alone_explains_what_matching_takes_away():
     found = {
         f.statement.split(":")[0].rstrip("."): f
-        for f in findings.of_boxes(_studied(simulated(2000)))
+        for f in findings.of_boxes(_studied(simulated(1000)))
     }
     box = "IoU with the box, succeeded - failed"
     low = "Success at IoU < 0.5 - success on other images"
@@ -109,7 +110,7 @@ def test_findings_follow_from_the_records_whatever_they_hold():
     assert {finding.verdict for finding in found} <= {UNDECIDED, NO_COMPARISON, "–"}
 
 
-def _records(record, *, rounds, methods=("grad_cam",), images=24, shift=0):
+def _records(*, rounds, methods=("grad_cam",), images=24, shift=0):
     generator = np.random.default_rng(shift)
     made = []
     for index in range(images):
@@ -118,7 +119,7 @@ def _records(record, *, rounds, methods=("grad_cam",), images=24, shift=0):
         iou = [round(0.9 - 0.2 * k * (1 + (flip == 1)) / 2, 3) for k in range(1, rounds + 1)]
         maps = generator.integers(0, 256, (rounds + 1, 8, 8), dtype=np.uint8)
         made.append(
-            record(
+            make_record(
                 index,
                 prediction,
                 confidence=0.3 + 0.02 * index,
@@ -132,33 +133,32 @@ def _records(record, *, rounds, methods=("grad_cam",), images=24, shift=0):
     return made
 
 
-@pytest.fixture
-def studied(record, write, results):
-    """A network under every attack, and a second one under one."""
-    name = "tiny_imagenet_boxes_{}_{}_{}"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """What is made of a network under every attack, and a second one under one."""
+    results = tmp_path_factory.mktemp("results")
+
+    def write(role, records, network="plain", split="test", **options):
+        name = f"tiny_imagenet_boxes_{network}_{split}_{role}.jsonl.gz"
+        write_records(results / "attention" / name, records, split=split, **options)
+
     for split in ("test", "validation"):
-        stem = name.format("plain", split, "step_ll")
-        write(stem, _records(record, rounds=3), split=split)
+        write("step_ll", _records(rounds=3), split=split)
     plain = step_ll(STEP, num_steps=3)
     for role, sigma in (("step_ll_a3_plus", 10), ("step_ll_a3_minus", -10)):
-        stem = name.format("plain", "test", role)
-        write(stem, _records(record, rounds=3, shift=1), attack=a3(plain, sigma))
-    write(name.format("plain", "test", "lime"), _records(record, rounds=1, methods=ALL))
-    write(name.format("twin", "test", "step_ll"), _records(record, rounds=3), weights="4567")
-    return results
+        write(role, _records(rounds=3, shift=1), attack=a3(plain, sigma))
+    write("lime", _records(rounds=1, methods=ALL))
+    write("step_ll", _records(rounds=3), network="twin", weights="4567")
+    return findings.files(Results(results))
 
 
-def test_page_and_plots_are_made_alike_each_time(studied):
-    made = findings.files(Results(studied))
+def test_page_and_plots(made):
+    name = "tiny_imagenet_boxes_plain"
+    plots = ("iou_distributions", "success_by_iou", "iou_rounds", "scatter", "a3")
     assert list(made) == [
         "attention_findings.md",
-        "figures/attention_iou_distributions_tiny_imagenet_boxes_plain.png",
-        "figures/attention_success_by_iou_tiny_imagenet_boxes_plain.png",
-        "figures/attention_iou_rounds_tiny_imagenet_boxes_plain.png",
-        "figures/attention_scatter_tiny_imagenet_boxes_plain.png",
-        "figures/attention_a3_tiny_imagenet_boxes_plain.png",
+        *(f"figures/attention_{plot}_{name}.png" for plot in plots),
     ]
-    assert findings.files(Results(studied)) == made
     text = made["attention_findings.md"]
     for title in ("Agreement of methods", "Other networks", "Matched on", "Wrong labels by IoU"):
         assert f"### {title}" in text
@@ -171,10 +171,8 @@ def test_page_and_plots_are_made_alike_each_time(studied):
     assert not [sentence for _, sentence in prose.SENTENCES.values() if sentence in text]
 
 
-def test_what_the_paper_says_points_to_every_finding_once(studied):
-    text = findings.files(Results(studied))["attention_findings.md"].split("## The numbers behind")[
-        0
-    ]
+def test_what_the_paper_says_points_to_every_finding_once(made):
+    text = made["attention_findings.md"].split("## The numbers behind")[0]
     numbered = [line.split("|") for line in text.splitlines() if line.count("|") == 8]
     verdicts = {row[1].strip(): row[7].split(";")[0].strip() for row in numbered[1:]}
     block = text.split("## What the paper says")[1].split("## Attention and the object")[0]
@@ -186,8 +184,8 @@ def test_what_the_paper_says_points_to_every_finding_once(studied):
         for number in cell.replace("–", "").replace(" ", "").split(",")
         if number
     }
-    judged = {key: value for key, value in verdicts.items() if key.isdigit() and value != "–"}
-    assert pointed == judged and len(judged) > 15
+    decided = {key: value for key, value in verdicts.items() if key.isdigit() and value != "–"}
+    assert pointed == decided and len(decided) > 15
 
 
 def test_one_row_for_each_thing_the_paper_says():

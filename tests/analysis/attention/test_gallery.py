@@ -1,4 +1,4 @@
-"""The page of galleries from JSON files beside pictures."""
+"""The page of galleries from JSON files beside figures."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ CONTENT = {
 }
 
 
-def write(results, name="aad_fig_2", picture=True, **changes):
+def write(results, name="aad_fig_2", drawn=True, **changes):
     figures = results / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     content = {**CONTENT, "picture": f"{name}.png", **changes}
     (figures / f"{name}.json").write_text(json.dumps(content))
-    if picture:
+    if drawn:
         (figures / f"{name}.png").write_bytes(b"png")
 
 
-def test_page_links_pictures_in_the_papers_order(tmp_path):
+def test_page_links_figures_in_the_papers_order(tmp_path):
     write(tmp_path, "aad_fig_11", number=11, title="A3")
     write(tmp_path)
     ((path, text),) = gallery.files(Results(tmp_path)).items()
@@ -67,8 +67,8 @@ def test_nothing_is_written_without_galleries(tmp_path):
     assert gallery.files(Results(tmp_path)) == {}
 
 
-def test_foreign_files_are_refused(tmp_path):
-    write(tmp_path, picture=False)
+def test_other_files_are_refused(tmp_path):
+    write(tmp_path, drawn=False)
     with pytest.raises(FileNotFoundError, match="aad_fig_2.png, which is not beside it"):
         gallery.files(Results(tmp_path))
     (tmp_path / "figures" / "aad_fig_2.json").write_text("{}")

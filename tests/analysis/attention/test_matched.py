@@ -10,36 +10,30 @@ from analysis.attention.matched import (
     compare_low,
     compare_outcomes,
     covariates,
-    logit,
     match_pairs,
-    stratify,
+    strata_table,
 )
 from analysis.attention.regression import refit, regress
 from tests.analysis.attention.columns import run_of, simulated
 
 
-def test_obvious_pairs_are_found():
-    first = np.array([[0.0, 0.0], [5.0, 5.0]])
-    second = np.array([[5.1, 5.0], [9.0, 9.0], [0.0, 0.1]])
-    one, two = match_pairs(first, second, caliper=0.2)
-    assert (one.tolist(), two.tolist()) == ([0, 1], [2, 0])
-
-
-def test_the_closest_pair_is_made_first_and_nothing_is_used_twice():
-    # 1 is nearer to the only partner than 0; the caliper keeps 0 from the far one.
-    one, two = match_pairs(np.array([[0.0], [0.1]]), np.array([[0.12], [3.0]]), caliper=0.5)
-    assert (one.tolist(), two.tolist()) == ([1], [0])
-
-
-def test_ties_go_to_earlier_images():
-    one, two = match_pairs(np.zeros((2, 1)), np.zeros((3, 1)))
-    assert (one.tolist(), two.tolist()) == ([0, 1], [0, 1])
-
-
-@pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (0, 0)])
-def test_an_empty_group_gives_no_pairs(sizes):
-    one, two = match_pairs(np.zeros((sizes[0], 2)), np.zeros((sizes[1], 2)))
-    assert len(one) == len(two) == 0
+@pytest.mark.parametrize(
+    ("first", "second", "caliper", "pairs"),
+    [
+        ([0.0, 5.0], [5.1, 9.0, 0.1], 0.2, ([0, 1], [2, 0])),
+        # 1 is nearer to the only partner than 0; the caliper keeps 0 from the far one.
+        ([0.0, 0.1], [0.12, 3.0], 0.5, ([1], [0])),
+        # Ties go to earlier images.
+        ([0.0, 0.0], [0.0, 0.0, 0.0], 0.2, ([0, 1], [0, 1])),
+        ([], [0.0], 0.2, ([], [])),
+        ([0.0], [], 0.2, ([], [])),
+    ],
+)
+def test_pairs_by_hand(first, second, caliper, pairs):
+    # A second covariate that is the same everywhere changes nothing.
+    points = (np.stack([group, np.ones(len(group))], axis=1) for group in (first, second))
+    one, two = match_pairs(*points, caliper=caliper)
+    assert (one.tolist(), two.tolist()) == pairs
 
 
 def test_covariates_are_standardised_over_images_right_with_a_box():
@@ -51,7 +45,6 @@ def test_covariates_are_standardised_over_images_right_with_a_box():
     values = covariates(run)
     # Of two images the logits 0 and log 9 and the areas 1 and 0.5 become -1 and 1.
     np.testing.assert_allclose(values[:2], [[-1, 1], [1, -1]])
-    assert logit(np.array([0.9]))[0] == pytest.approx(np.log(9))
 
 
 def test_by_hand_raw_and_matched_differences():
@@ -78,6 +71,7 @@ def test_images_without_a_box_are_left_out():
 def test_where_confidence_is_the_cause_matching_takes_the_difference_away():
     run = simulated()
     found = compare_outcomes(run, run.iou_box()[:, 0])
+    assert found == compare_outcomes(run, run.iou_box()[:, 0])
     assert found.raw.difference.interval.high < -0.02
     low, high = found.matched.difference.interval
     assert low < 0 < high
@@ -93,46 +87,39 @@ def test_where_attention_matters_the_matched_difference_stays():
 
 
 def test_regression_tells_the_causes_apart():
-    by_confidence = simulated()
+    by_confidence = simulated(1000)
     found = regress(by_confidence, by_confidence.iou_box()[:, 0])
     low, high = found.coefficients["IoU"].interval
     assert low < 0 < high
     assert found.alone.interval.high < 0
     assert found.coefficients["logit of confidence"].interval.high < 0
-    both = simulated(attention_matters=True)
+    both = simulated(1000, attention_matters=True)
     assert regress(both, both.iou_box()[:, 0]).coefficients["IoU"].interval.high < 0
 
 
 def test_regression_alone_gives_the_log_odds_ratio():
-    # IoU 0 and 1, successes 30 of 40 and 10 of 40; half a standard deviation apart on each side.
-    wrong = np.repeat([1, 0, 1, 0], [30, 10, 10, 30])
+    # IoU 0 and 1, successes 30 of 40 and 10 of 40: odds 3 against 1 / 3. The IoU lies half a
+    # standard deviation on each side of its mean; being low is yes or no.
+    misclassified = np.repeat([1, 0, 1, 0], [30, 10, 10, 30])
     iou = np.repeat([0.0, 1.0], 40)
-    run = run_of(np.stack([np.zeros(80, int), wrong], axis=1))
+    run = run_of(np.stack([np.zeros(80, int), misclassified], axis=1))
     found = regress(run, iou)
     assert found.alone.value == pytest.approx(np.log((10 / 30) / (30 / 10)) / 2, abs=1e-3)
-    assert found.count == 80
     assert found.counts == "40 / 40"
+    assert regress(run, iou < 0.5).alone.value == pytest.approx(np.log(9), abs=1e-2)
 
 
 def test_the_smaller_group_counts_for_a_regression():
-    wrong = np.repeat([1, 0], [30, 4])
-    run = run_of(np.stack([np.zeros(34, int), wrong], axis=1), confidence=np.linspace(0.2, 0.9, 34))
+    columns = np.stack([np.zeros(34, int), np.repeat([1, 0], [30, 4])], axis=1)
+    run = run_of(columns, confidence=np.linspace(0.2, 0.9, 34))
     found = regress(run, np.linspace(0, 1, 34))
-    assert (found.count, found.counts, found.alone.count) == (34, "30 / 4", 4)
+    assert (found.counts, found.alone.count) == ("30 / 4", 4)
     low = regress(run, np.arange(34) % 17 == 0)
     assert low.coefficients["IoU"].count == 2  # two low images, fewer than the four that failed
 
 
-def test_being_low_gives_the_log_odds_ratio():
-    # Successes 30 of 40 at low IoU, 10 of 40 at others: odds 3 against 1 / 3.
-    wrong = np.repeat([1, 0, 1, 0], [30, 10, 10, 30])
-    run = run_of(np.stack([np.zeros(80, int), wrong], axis=1))
-    found = regress(run, np.repeat([True, False], 40))
-    assert found.alone.value == pytest.approx(np.log(9), abs=1e-2)
-
-
 def test_low_iou_beside_others_by_hand():
-    # Low: 0, 1; others 2, 3 of the same confidence and 4 far from both; 5 is wrong when clean.
+    # Low: 0, 1; others 2, 3 of the same confidence and 4 far from both; 5 misclassified when clean.
     run = run_of(
         [[0, 1], [0, 1], [0, 1], [0, 0], [0, 0], [1, 1]],
         confidence=[0.2, 0.8, 0.2, 0.8, 0.999, 0.5],
@@ -163,28 +150,25 @@ def test_regression_needs_both_outcomes():
 
 def test_strata_hold_confidence_fixed():
     run = simulated()
-    strata = stratify(run, run.iou_box()[:, 0])
-    rates = [stratum.success_rate for stratum in strata]
+    rows = strata_table(run).rows
+    rates = [float(row[2]) for row in rows]
     assert rates == sorted(rates, reverse=True)
-    counts = [s.count for s in strata]
-    assert counts == [600] * 5
+    assert [row[1] for row in rows] == ["600"] * 5
     raw = compare_outcomes(run, run.iou_box()[:, 0]).raw.difference.value
-    mean = np.mean([s.groups.difference.value for s in strata])
+    mean = np.mean([float(row[5].split()[0]) for row in rows])
     assert abs(mean) < abs(raw) / 2
 
 
 def test_strata_by_hand():
+    """Ten images in fifths of two: in the first the attack on one of them succeeds."""
     run = run_of(
-        [[0, 0], [0, 1], [0, 0], [0, 1]],
-        confidence=[0.9, 0.8, 0.1, 0.2],
-        iou_box=[0.7, 0.5, 0.3, 0.2],
+        [[0, 0], [0, 1], *[[0, 0]] * 8],
+        confidence=[0.1, 0.2, *np.linspace(0.3, 0.9, 8)],
+        iou_box=[0.3, 0.2, *[0.5] * 8],
     )
-    low, high = stratify(run, run.iou_box()[:, 0], strata=2)
-    assert (low.low, low.high, low.success_rate) == (0.1, 0.2, 0.5)
-    assert low.groups.difference.value == pytest.approx(-0.1)
-    assert high.groups.difference.value == pytest.approx(-0.2)
-
-
-def test_the_same_records_give_the_same_numbers():
-    run = simulated(200)
-    assert compare_outcomes(run, run.iou_box()[:, 0]) == compare_outcomes(run, run.iou_box()[:, 0])
+    first, second, *_ = strata_table(run).rows
+    assert first[:3] == ("0.100–0.200", "2", "50.0")
+    assert [cell.split()[0] for cell in first[3:]] == ["0.200", "0.300", "-0.100"]
+    assert second[2] == "0.0" and second[3] == second[5] == "–"
+    by_area = strata_table(run, "box area")
+    assert by_area.columns[0] == "box area" and by_area.rows[0][0] == "0.250–0.250"

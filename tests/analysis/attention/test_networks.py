@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from aad_tf.attacks import fgsm
 from analysis.attention import networks
 from analysis.records import Results
@@ -69,12 +67,3 @@ def test_networks_without_training_or_robustness_are_left_out(tmp_path):
         "tiny_imagenet_boxes_clean"
     ]
     assert networks.read(Results(tmp_path / "nowhere")) == []
-
-
-def test_a_shard_is_refused(tmp_path):
-    on_record(tmp_path, "clean")
-    path = tmp_path / "robustness" / "tiny_imagenet_boxes_clean.summary.json"
-    summary = {**json.loads(path.read_text()), "evaluated": {"shard": [2, 3]}}
-    path.write_text(json.dumps(summary))
-    with pytest.raises(ValueError, match=r"clean\.summary\.json is a shard of an evaluation"):
-        networks.read(Results(tmp_path))

@@ -103,9 +103,9 @@ def test_groups_without_images_are_left_out(plot, prediction):
 
 def test_augmented_attacks_have_a_panel_each():
     plain, more = simulated(60, rounds=3), simulated(60, rounds=3, seed=1)
-    right, other = common_images([plain, more])
-    iou = right.iou_clean()[:, 2]
-    first = Variant("StepLL", right, right.failed(3), iou)
+    one, other = common_images([plain, more])
+    iou = one.iou_clean()[:, 2]
+    first = Variant("StepLL", one, one.failed(3), iou)
     second = Variant("StepLL + A3 (σ 10)", other, other.failed(3), other.iou_clean()[:, 2])
     variants = {"StepLL": (first, second, None), "FGSM": (first, None, second)}
     left, middle = plots.augmented(Aligned(variants, plain)).axes

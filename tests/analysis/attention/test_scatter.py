@@ -12,7 +12,7 @@ NAN = float("nan")
 
 
 def four():
-    """Two successful attacks, one failed one, and an image wrong when clean."""
+    """Two successful attacks, one failed one, and an image misclassified when clean."""
     return run_of(
         [[0, 1], [0, 1], [0, 0], [1, 1]],
         grad_cam__entropy=[[0.5, 0.7], [0.5, NAN], [0.6, 0.5], [0.1, 0.9]],
@@ -49,10 +49,10 @@ def test_rows_compare_successful_with_failed_attacks():
 
 
 def test_a_difference_that_is_there_has_an_interval_away_from_zero():
-    wrong = np.arange(200) % 2
+    misclassified = np.arange(200) % 2
     noise = np.random.default_rng(0).normal(0, 0.05, 200)
-    entropy = np.stack([np.full(200, 0.5), 0.5 + 0.1 * wrong + noise], axis=1)
-    run = run_of(np.stack([np.zeros(200, int), wrong], axis=1), grad_cam__entropy=entropy)
+    entropy = np.stack([np.full(200, 0.5), 0.5 + 0.1 * misclassified + noise], axis=1)
+    run = run_of(np.stack([np.zeros(200, int), misclassified], axis=1), grad_cam__entropy=entropy)
     low, high = by_success(run, "entropy", 1)[0].difference.interval
     assert 0 < low < 0.1 < high
 

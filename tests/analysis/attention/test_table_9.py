@@ -15,13 +15,13 @@ PLUS, MINUS = a3(PLAIN, 10), a3(PLAIN, -10)
 
 @pytest.fixture
 def make(write, record):
-    """Records a run: outcome and IoU after round 3 of each image, one more being wrong."""
+    """Records a run: outcome and IoU after round 3 of each image, and one misclassified."""
 
-    def write_run(role, attack, fooled, ious, **options):
+    def write_run(role, attack, misclassified, ious, **options):
         rounds = attack.num_steps
         after = [1.0] * (rounds - 3)
         records = [
-            record(i, [0, 0, 0, int(i in fooled)] + [0] * (rounds - 3),
+            record(i, [0, 0, 0, int(i in misclassified)] + [0] * (rounds - 3),
                    iou_clean=[1.0, 1.0, iou, *after])
             for i, iou in enumerate(ious)
         ] + [record(99, [1] * (rounds + 1), iou_clean=0.0)]  # fmt: skip
@@ -102,14 +102,19 @@ def test_no_table_without_a_pair_or_three_rounds(runs, make, write, record):
 
 
 def test_only_images_of_all_runs_are_compared(runs, write, record):
-    records = [record(i, [0, 0, 0, 0], iou_clean=0.5) for i in (1, 3)]
-    fewer = read_attention_records(write("d_clean_test_step_ll_a3_minus", records, attack=MINUS))
-    table = table_9({**runs, "step_ll_a3_minus": fewer}, "d", "clean")
+    def with_images(indices):
+        records = [record(i, [0, 0, 0, 0], iou_clean=0.5) for i in indices]
+        path = write("d_clean_test_step_ll_a3_minus", records, attack=MINUS)
+        return {**runs, "step_ll_a3_minus": read_attention_records(path)}
+
+    table = table_9(with_images((1, 3)), "d", "clean")
     rows = table.tables[0][1].rows
-    # Of images 1 and 3 the plain attack fools the first.
+    # Of images 1 and 3 the plain attack changes the first.
     assert rows[0][2].startswith("50.0") and rows[0][4].startswith("0.600")
     assert {number[9] for number in table.numbers if number[4] == "percent"} == {2}
     assert "the 2 of them that are right without attack (test 2; 100.0 %)" in table.page()
+    with pytest.raises(ValueError, match="No image is right in all runs"):
+        table_9(with_images([77]), "d", "clean")
 
 
 def test_headline_findings_come_first(runs):
@@ -133,11 +138,14 @@ def a3_study(make, kept_by_fgsm):
     """
     plain, kept = step_ll(4 / 255, num_steps=3), step_ll(4 / 255, num_steps=3, relabel=False)
     attacks = {"step_ll": plain, "step_ll_kept_target": kept, "ifgsm": ifgsm(4 / 255, num_steps=3)}
-    fooled = {"step_ll": 30, "step_ll_kept_target": 5, "ifgsm": 40 - kept_by_fgsm}
+    succeeds = {"step_ll": 30, "step_ll_kept_target": 5, "ifgsm": 40 - kept_by_fgsm}
     made = {}
     for role, attack in attacks.items():
         made[role] = make(role, attack, set(range(20)), [0.6] * 40)
-        for ending, sigma, count, iou in (("plus", 10, fooled[role], 0.2), ("minus", -10, 5, 0.8)):
+        for ending, sigma, count, iou in (
+            ("plus", 10, succeeds[role], 0.2),
+            ("minus", -10, 5, 0.8),
+        ):
             augmented = f"{role}_a3_{ending}"
             made[augmented] = make(augmented, a3(attack, sigma), set(range(count)), [iou] * 40)
     return align(made)
@@ -146,19 +154,8 @@ def a3_study(make, kept_by_fgsm):
 def test_sentences_on_a3_stand_where_the_records_support_them(make):
     sentences = about_a3(a3_study(make, kept_by_fgsm=35), is_written_about=True)[-1]
     assert "the attack is stronger under StepLL, and weaker under StepLL (target kept)" in sentences
-
-
-def test_a_sentence_on_a3_that_no_longer_holds_is_named(make):
     with pytest.raises(StaleSentenceError, match="scattering attention does not always .* below"):
         about_a3(a3_study(make, kept_by_fgsm=5), is_written_about=True)
-
-
-def test_no_image_in_common_is_refused(runs, write, record):
-    run = read_attention_records(
-        write("d_clean_test_step_ll_a3_minus", [record(77, [0] * 4)], attack=MINUS)
-    )
-    with pytest.raises(ValueError, match="No image is right in all runs"):
-        table_9({**runs, "step_ll_a3_minus": run}, "d", "clean")
 
 
 @pytest.mark.parametrize(

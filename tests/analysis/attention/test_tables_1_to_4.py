@@ -7,6 +7,7 @@ import io
 
 import pytest
 
+from aad_tf.attacks import step_ll
 from aad_tf.records.columns import read_attention_records
 from analysis.attention.tables_1_2 import table_1, table_2
 from analysis.attention.tables_3_4 import table_3, table_4
@@ -24,7 +25,7 @@ def moved(first, second):
 
 @pytest.fixture
 def images(record):
-    """Right and with a box: 0 to 3; 4 is wrong, 5 has no box."""
+    """Correct and with a box: 0 to 3; 4 is misclassified, 5 has no box."""
     return [
         record(0, [0, 1, 1], confidence=0.9, iou_box=0.4, iou_clean=moved(0.2, 0.1)),
         record(1, [0, 1, 1], confidence=0.7, iou_box=0.6, iou_clean=moved(0.4, 0.3)),
@@ -173,7 +174,39 @@ def test_an_empty_group_is_a_dash_and_a_note(write, record, prediction, missing)
         assert table.latex() and table.csv()
 
 
-def test_nothing_right_at_all_is_no_crash(write, record):
+def test_no_correct_image_is_no_crash(write, record):
     run = read_attention_records(write("d_clean_test_step_ll", [record(0, [1, 1])]))
     for make in (table_1, table_2, table_3, table_4):
         assert "no image to compare" in make(run, "d", "clean").page()
+
+
+def two_rounds(write, record, stem, second, attack=None):
+    """40 images, 30 misclassified in round 1; the first `second` in round 2."""
+    records = [record(i, [0, int(i < 30), int(i < second)]) for i in range(40)]
+    return read_attention_records(write(stem, records, attack=attack))
+
+
+@pytest.mark.parametrize(
+    ("kept_in_2", "conclusion"),
+    [
+        (38, "+20.0 [+7.5, +32.5] points ([that table](table_4_d_clean_kept_target.md)): choosing "
+             "the target anew undoes part of what the round before had reached."),
+        (30, "+0.0 [+0.0, +0.0] points ([that table](table_4_d_clean_kept_target.md))."),
+    ],
+)  # fmt: skip
+def test_where_success_falls_table_4_points_to_the_kept_target(
+    write, record, kept_in_2, conclusion
+):
+    run = two_rounds(write, record, "d_clean_test_step_ll", 20)
+    kept_attack = step_ll(4 / 255, num_steps=2, relabel=False)
+    kept = two_rounds(write, record, "d_clean_test_step_ll_kept_target", kept_in_2, kept_attack)
+    (note,) = [n for n in table_4(run, "d", "clean", kept=kept).remarks if "Success falls" in n]
+    assert "from round 1 to 2" in note and "75.0 % to 50.0 % of the 40 images of test" in note
+    assert f"goes 75.0 % to {100 * kept_in_2 / 40:.1f} %" in note
+    assert note.endswith(conclusion)
+    assert not [n for n in table_4(run, "d", "clean").remarks if "Success falls" in n]
+
+
+def test_where_success_rises_there_is_nothing_to_explain(write, record):
+    run = two_rounds(write, record, "d_clean_test_step_ll", 38)
+    assert not [n for n in table_4(run, "d", "clean", kept=run).remarks if "Success falls" in n]

@@ -90,25 +90,3 @@ def test_lime_beside_itself_is_the_floor_of_table_8(write, record):
 def test_records_without_a_repetition_are_read_and_shown_as_before(run):
     assert run.iou_repeat(8) is None
     assert "other samples" not in table_8(run, "d", "clean").page()
-
-
-def test_a_repetition_that_only_some_records_hold_is_damage(write, record):
-    methods = ("grad_cam", "lime")
-    repeat = {"lime": {"iou_repeat": {"8": [0.5], "10": [0.5]}}}
-    records = [
-        record(0, [0, 1], methods=methods, measured=repeat),
-        record(1, [0, 1], methods=methods),
-    ]
-    with pytest.raises(ValueError, match="line 2: no lime/iou_repeat/8"):
-        read_attention_records(write("d_clean_test_lime", records))
-
-
-def test_two_splits_are_read_where_one_lacks_the_repetition(write, record):
-    methods = ("grad_cam", "lime")
-    repeat = {"lime": {"iou_repeat": {"8": [0.5], "10": [0.5]}}}
-    newer = write("d_clean_test_lime", [record(0, [0, 1], methods=methods, measured=repeat)])
-    older = write(
-        "d_clean_validation_lime", [record(0, [0, 1], methods=methods)], split="validation"
-    )
-    run = read_attention_records(newer, older)
-    assert len(run) == 2 and run.iou_repeat(8) is None
