@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.attention_study.columns import Objects
+from aad_tf.attention_study.measures import Objects
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.data.boxes import PADDING, check_boxes, object_masks
 from aad_tf.records.fingerprints import array_fingerprint

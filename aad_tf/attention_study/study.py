@@ -15,12 +15,11 @@ import keras
 from aad_tf.attacks import GradientSignAttack, recorded_parameters
 from aad_tf.attention_study.explain import METHODS, Explainer, Options
 from aad_tf.attention_study.inputs import BoxedSource
-from aad_tf.attention_study.records import is_record
-from aad_tf.attention_study.summary import Counts, study_fingerprint
+from aad_tf.attention_study.records import Counts, is_record, study_fingerprint
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.inputs import as_classifier
-from aad_tf.records import read_summary, summary_path, write_record_lines
-from aad_tf.records.journal import Journal, check_same_evaluation, journal_path
+from aad_tf.records import summary_path, write_record_lines
+from aad_tf.records.journal import Journal, check_same_evaluation, finished_summary, journal_path
 from aad_tf.records.progress import Progress
 from aad_tf.utils.checks import check_count
 from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
@@ -104,8 +103,9 @@ def study_attention(
     fingerprint = study_fingerprint(classifier, explainer.facts, description)
     part = {"first_index": first_index, "shard": list(shard) if shard else None}
     identity = {**fingerprint, **part, "first_example": source.first_example}
-    if output.exists() and not journal_path(output).exists():
-        return _read_report(output, identity)
+    if (summary := finished_summary(output, "study")) is not None:
+        _check_finished(output, summary, identity)
+        return StudyReport(summary, output)
     journal = Journal(journal_path(output), identity, is_record)
     try:
         run = _Run(explainer, source, journal, first_index, num_examples)
@@ -129,14 +129,8 @@ def study_attention(
         journal.close()
 
 
-def _read_report(output: Path, identity: Mapping[str, Any]) -> StudyReport:
-    """The report of a finished study, if it is the one asked for."""
-    if not summary_path(output).exists():
-        raise FileExistsError(
-            f"{output} exists, but not its summary {summary_path(output).name}. Choose another "
-            f"output, or delete it to start over."
-        )
-    summary = read_summary(output, "study")
+def _check_finished(output: Path, summary: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Refuses the summary of a finished study that is another one than asked for."""
     found = dict(summary.get("identity", {}))
     if "study" in found:
         # Older summaries name the attack, and hold the text of a Python object for its objective.
@@ -145,7 +139,6 @@ def _read_report(output: Path, identity: Mapping[str, Any]) -> StudyReport:
         attack = {**attack, "parameters": recorded_parameters(attack)}
         found["study"] = {**found["study"], "attack": attack}
     check_same_evaluation(output, found, identity)
-    return StudyReport(summary, output)
 
 
 class _Run:

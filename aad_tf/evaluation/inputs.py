@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf._version import __version__
-from aad_tf.attacks import GradientSignAttack, attack_to_dict, parse_attack, with_unique_names
+from aad_tf.attacks import GradientSignAttack, as_attack, attack_to_dict, with_unique_names
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
 from aad_tf.records.fingerprints import array_fingerprint, weights_fingerprint
 from aad_tf.utils.checks import check_dataset
@@ -35,14 +35,13 @@ def check_attacks(
     """
     if isinstance(attacks, (GradientSignAttack, str)):
         attacks = (attacks,)
-    chosen = tuple(parse_attack(each) if isinstance(each, str) else each for each in attacks)
+    chosen = tuple(as_attack(each) for each in attacks)
     if not chosen:
         raise ValueError("attacks is empty; give at least one, e.g. [aad_tf.attacks.fgsm(0.1)].")
     for attack in chosen:
         if not isinstance(attack, GradientSignAttack):
             raise TypeError(
-                f"attacks must be attacks such as aad_tf.attacks.fgsm(0.1), or their text such as "
-                f"'fgsm(epsilon=0.1)', got {attack!r}."
+                f"An evaluation runs attacks of the type GradientSignAttack, got {attack!r}."
             )
     return with_unique_names(chosen)
 

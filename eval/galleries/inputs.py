@@ -8,9 +8,9 @@ from pathlib import Path
 
 from aad_tf import data
 from aad_tf.classifier import Classifier
-from eval.attention_inputs import BoxedPart, open_network, open_part
 from eval.galleries.replay import Source
 from eval.galleries.studies import Study
+from eval.inputs import BoxedPart, open_network, open_part
 
 
 def open_sources(

@@ -16,7 +16,7 @@ from aad_tf.defenses import AADModel
 from aad_tf.evaluation import evaluate_robustness
 from aad_tf.evaluation.example_log import OutcomeCounts
 from aad_tf.evaluation.pool import AttackPool
-from aad_tf.evaluation.summary import masking_warnings
+from aad_tf.evaluation.summary import comparisons, masking_warnings
 from aad_tf.records import make_record
 from tests.networks import random_images, small_network
 
@@ -142,7 +142,9 @@ def test_more_steps_of_a_mixed_aim_are_no_sign_of_masking():
             for attack, predicted in ((one_step, 1), (three_steps, 0)):
                 numbers = {"index": index, "label": 0, "clean_prediction": 0, "linf": 0.1}
                 counts.add(make_record(attack.name, adversarial_prediction=predicted, **numbers))
-        return masking_warnings([one_step, three_steps], counts)
+        attacks = [one_step, three_steps]
+        models = [attack.threat_model() for attack in attacks]
+        return masking_warnings(models, comparisons(attacks), counts)
 
     assert warnings(a3(fgsm(0.1), 10), a3(ifgsm(0.1), 10)) == []
     # PGD alone aims at the label only, so it should not do worse than an A3 step.

@@ -153,7 +153,11 @@ def test_an_empty_list_has_no_attacks():
             "Unknown reduction .max.*Known: mean, sum",
         ),
         (lambda: a3(fgsm(0.1), 3, scale=2), ValueError, "Unknown scale 2.*Known: max, none"),
-        (lambda: a3(fgsm(0.1), 3, explained=0), ValueError, "Unknown explained 0.*Known: label, prediction"),
+        (
+            lambda: a3(fgsm(0.1), 3, explained=0),
+            ValueError,
+            "Unknown explained 0.*Known: label, prediction",
+        ),
         (
             lambda: a3(fgsm(0.1), 3, threshold="batch_mean"),
             ValueError,

@@ -24,7 +24,7 @@ def test_images_without_boxes_are_counted(classifier, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"boxes": BOXES + np.float32(0.3)}, "Example 0, box 0.*outside the picture"),
+        ({"boxes": BOXES + np.float32(0.3)}, "Example 0, box 0.*outside the image"),
         ({"boxes": BOXES[..., [2, 1, 0, 3]]}, "Example 0, box 0.*swapped corners"),
         ({"boxes": BOXES * 64}, "in pixels where fractions"),
         ({"boxes": np.full_like(BOXES, np.nan)}, "NaN"),
