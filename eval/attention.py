@@ -42,7 +42,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of random starts and LIME.")
 
 
 def _study() -> attention_study.StudyReport:
-    shard, output = sharding.own_part(_SHARD.value, _OUTPUT.value)
+    shard, output = sharding.requested_part(_SHARD.value, _OUTPUT.value)
     check_writable(output)
     attack = open_attack(_ATTACK.value, _EPSILON.value, _ROUNDS.value, _SIGMA.value)
     part = open_part(
@@ -94,11 +94,11 @@ def _image_size() -> int:
 
 
 def main(argv: list[str]) -> None:
-    """Parses flags and studies; a mistake of the user's ends in one line and exit code 2."""
+    """Parses flags and studies; bad input ends in one line and exit code 2."""
     running.run(
         lambda: attention_study.format_summary(_study().summary),
         argv[1:],
-        resumed_from=lambda: sharding.own_journal(_SHARD.value, _OUTPUT.value),
+        resumed_from=lambda: sharding.requested_journal(_SHARD.value, _OUTPUT.value),
     )
 
 

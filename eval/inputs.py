@@ -132,7 +132,7 @@ def open_dataset(
     Args:
         subject: names the data set and the size of its images, which its network must take.
         split: "train", "validation" or "test".
-        batch_size: examples a batch; shards are cut between batches.
+        batch_size: examples per batch; shards are cut between batches.
         data_dir: TFDS data directory.
         limit: only the first so many examples.
         shard: (number, count) of a part of these, or None.

@@ -37,7 +37,7 @@ def make_record(
     """One image's record; a single number stands for every round.
 
     Args:
-        index: place in the split.
+        index: index in the split.
         prediction: class predicted for the clean image and after each round.
         label: true class.
         confidence: of the true class.
@@ -50,7 +50,7 @@ def make_record(
         maps: by method, uint8 `[rounds + 1, 8, 8]`; else a ramp.
         agreement: by pair of methods, e.g. `grad_cam|lime`, entries that replace the 0.5.
     """
-    places = len(prediction)
+    stages = len(prediction)
     area = None if box is None else (box[2] - box[0]) * (box[3] - box[1])
     pairs = [f"{a}|{b}" for i, a in enumerate(methods) for b in methods[i + 1 :]]
     record: dict[str, Any] = {
@@ -59,20 +59,20 @@ def make_record(
         "boxes": [] if box is None else [list(box)],
         "box_area": area,
         "prediction": list(prediction),
-        "confidence": over_rounds(confidence, places),
-        "top_confidence": over_rounds(top_confidence, places),
+        "confidence": over_rounds(confidence, stages),
+        "top_confidence": over_rounds(top_confidence, stages),
         "maps": {},
         "agreement": {
             pair: {
-                "rank_correlation": [0.5] * places,
-                "iou": [0.5] * places,
+                "rank_correlation": [0.5] * stages,
+                "iou": [0.5] * stages,
                 **(agreement or {}).get(pair, {}),
             }
             for pair in pairs
         },
     }
     for method in methods:
-        values = (maps or {}).get(method, [RAMP] * places)
+        values = (maps or {}).get(method, [RAMP] * stages)
         record["maps"][method] = {
             **_method(method, values, None if box is None else iou_box, iou_clean),
             **(measured or {}).get(method, {}),
@@ -80,29 +80,29 @@ def make_record(
     return record
 
 
-def over_rounds(values: Sequence[float] | float, places: int) -> list[float]:
-    return [values] * places if isinstance(values, (int, float)) else list(values)
+def over_rounds(values: Sequence[float] | float, stages: int) -> list[float]:
+    return [values] * stages if isinstance(values, (int, float)) else list(values)
 
 
 def _method(method: str, maps: Any, iou_box: Any, iou_clean: Any) -> dict[str, Any]:
-    places = len(maps)
+    stages = len(maps)
     sizes = [str(size) for size in (FEATURES if method == "lime" else CELLS)]
     box_sizes = sizes if method == "lime" else ["equal_area"]
     clean = iou_clean if isinstance(iou_clean, Mapping) else dict.fromkeys(sizes, iou_clean)
     entry = {
         "map": [base64.b64encode(np.asarray(m, np.uint8).tobytes()).decode() for m in maps],
-        "peak": [1.0] * places,
+        "peak": [1.0] * stages,
         "iou_box": None
         if iou_box is None
-        else {size: over_rounds(iou_box, places) for size in box_sizes},
-        "iou_clean": {size: over_rounds(clean[size], places - 1) for size in sizes},
-        "entropy": [0.5] * places,
-        "centroid": [[0.5, 0.5]] * places,
-        "components": [1] * places,
-        "positive": [1.0] * places,
+        else {size: over_rounds(iou_box, stages) for size in box_sizes},
+        "iou_clean": {size: over_rounds(clean[size], stages - 1) for size in sizes},
+        "entropy": [0.5] * stages,
+        "centroid": [[0.5, 0.5]] * stages,
+        "components": [1] * stages,
+        "positive": [1.0] * stages,
     }
     if method == "lime":
-        entry |= {"segments": [20] * places, "score": [0.5] * places}
+        entry |= {"segments": [20] * stages, "score": [0.5] * stages}
     return entry
 
 
@@ -123,7 +123,7 @@ def write_records(
     Args:
         path: file of records to write, ending with ".jsonl.gz".
         records: as `make_record` makes them.
-        attack: a gradient-sign attack; else StepLL, 4/255 a round.
+        attack: a gradient-sign attack; else StepLL, 4/255 per round.
         weights: hash of the network.
         split: of the data.
         study: entries that replace the study's own.
@@ -160,8 +160,8 @@ def write_records(
     }
     if keep_summary:
         summary = _summary(records, whole_study, weights, data, model_config)
-        place = path.with_name(path.name.removesuffix(".jsonl.gz") + ".summary.json")
-        place.write_text(json.dumps(summary), encoding="utf-8")
+        summary_file = path.with_name(path.name.removesuffix(".jsonl.gz") + ".summary.json")
+        summary_file.write_text(json.dumps(summary), encoding="utf-8")
     return path
 
 

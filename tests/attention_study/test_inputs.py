@@ -37,7 +37,7 @@ def test_bad_examples_are_named(classifier, tmp_path, changes, message):
         study(classifier, tmp_path / "x.jsonl", batches_of(**changes))
 
 
-def test_error_names_the_example_by_its_place_in_the_split(classifier, tmp_path):
+def test_error_names_the_example_by_its_index_in_the_split(classifier, tmp_path):
     boxes = BOXES.copy()
     boxes[3, 0, 2] = 1.5
     with pytest.raises(ValueError, match="Example 13, box 0"):
