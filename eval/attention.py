@@ -73,13 +73,13 @@ def _study() -> attention_study.StudyReport:
     with evaluation.ProgressLine() as line:
         return attention_study.study_attention(
             classifier,
-            part.opened,
+            part.batches,
             attack,
             output=output,
             batch_size=_BATCH_SIZE.value,
             options=options,
             first_index=part.first,
-            num_examples=part.count,
+            num_examples=part.num_examples,
             shard=shard,
             description={"model": model, "dataset": part.description},
             class_names=part.info.class_names,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,33 +43,17 @@ class NamedDataset:
     """Part of a data set.
 
     Attributes:
-        batches: (images, labels), in the same order every time.
-        description: which copy and split it is, ready for JSON.
+        batches: (images, labels), in the same order every time; where there are boxes, a function
+            from the index of an example to batches from there on.
         first: index of the first example in the split.
         num_examples: its size.
-    """
-
-    batches: tf.data.Dataset
-    description: dict[str, Any]
-    first: int
-    num_examples: int
-
-
-@dataclasses.dataclass(frozen=True)
-class BoxedPart:
-    """Part of a data set with boxes.
-
-    Attributes:
-        opened: from the index of an example to batches from there on.
-        first: index of the first example.
-        count: number of examples.
         description: which copy and split it is, ready for JSON.
         info: the data set, its images at the size they are given.
     """
 
-    opened: Callable[[int], tf.data.Dataset]
+    batches: Any
     first: int
-    count: int
+    num_examples: int
     description: dict[str, Any]
     info: DatasetInfo
 
@@ -153,7 +136,7 @@ def open_dataset(
     )
     description = _copy(name, split, limit, info)
     description |= {"image_size": size} if size else {}
-    return NamedDataset(batches, description, first, stop - first)
+    return NamedDataset(batches, first, stop - first, description, info)
 
 
 def open_network(
@@ -219,7 +202,7 @@ def open_part(
     image_size: int | tuple[int, int] | None = None,
     limit: int | None = None,
     shard: tuple[int, int] | None = None,
-) -> BoxedPart:
+) -> NamedDataset:
     """Opens a split of a data set, or a shard of it.
 
     Args:
@@ -246,7 +229,7 @@ def open_part(
     description = _copy(name, split, limit, info)
     if annotations:
         description["boxes"] = _coverage(split, annotations, data_dir)
-    return BoxedPart(opened, first, stop - first, description, info)
+    return NamedDataset(opened, first, stop - first, description, info)
 
 
 def open_attack(

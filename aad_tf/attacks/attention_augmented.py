@@ -172,9 +172,6 @@ def a3(
         explained: class that both maps explain: the true `"label"`, or the `"prediction"` of the
             original image. They are the same on images that the network classifies correctly.
 
-    Returns:
-        The attack.
-
     Raises:
         TypeError: not an attack, or one whose objective is no function of the logits.
         ValueError: sigma not finite, an unknown option, or an attack made by `a3`.

@@ -183,7 +183,9 @@ class Explainer:
             _refuse_non_finite(step.explanation, round_number, batch.first_index)
         known |= self._map_columns(batch, passes)
         labels = batch.labels.numpy()
-        return batch_records(batch.first_index, labels, batch.boxes, batch.objects.area, known)
+        return batch_records(
+            batch.first_index, labels, batch.boxes, measures.object_area(batch.masks), known
+        )
 
     def _map_columns(self, batch: Batch, passes: Passes) -> dict[str, Any]:
         rounds, found = passes.rounds, passes.lime
@@ -192,7 +194,7 @@ class Explainer:
             if method == "lime":
                 signed[method] = measures.lime_maps(found, self._grid)
                 measured[method] = measures.lime_columns(
-                    found, signed[method], batch.objects, self.options.features
+                    found, signed[method], batch.masks, self.options.features
                 )
                 measured[method]["iou_repeat"] = measures.lime_overlaps(
                     [found[0], passes.lime_repeat], self.options.features
@@ -200,7 +202,7 @@ class Explainer:
                 continue
             signed[method] = np.stack([getattr(step.explanation, method) for step in rounds])
             measured[method] = measures.gradient_columns(
-                signed[method], batch.objects, self.options.cells
+                signed[method], batch.masks, self.options.cells
             )
         for method in set(measured) - set(self.options.keep_maps):
             del measured[method]["map"]

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.attention_study.measures import Objects
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.data.boxes import PADDING, check_boxes, object_masks
 from aad_tf.records.fingerprints import array_fingerprint
@@ -25,14 +24,14 @@ class Batch(NamedTuple):
         images: tensor `[batch, H, W, C]` in the classifier's dtype.
         labels: int32 tensor `[batch]`.
         boxes: for each example float32 `[n, 4]`, the boxes of its class.
-        objects: where the labelled objects are.
+        masks: bool `[batch, H, W]`, where the labelled objects are; all False without a box.
     """
 
     first_index: int
     images: tf.Tensor
     labels: tf.Tensor
     boxes: list[np.ndarray]
-    objects: Objects
+    masks: np.ndarray
 
 
 class BoxedSource:
@@ -106,4 +105,4 @@ def _checked(classifier: Classifier, batch: Mapping[str, tf.Tensor], first_index
         kinds = np.zeros((len(answers), 0), np.int32)
     masks = object_masks(boxes, kinds, answers, tuple(images.shape[1:3]))
     of_label = [boxes[i][kinds[i] == label] for i, label in enumerate(answers)]
-    return Batch(first_index, images, labels, of_label, Objects(masks))
+    return Batch(first_index, images, labels, of_label, masks)

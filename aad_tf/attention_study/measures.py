@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import ndimage, stats
@@ -208,39 +208,28 @@ def _fractions(maps: np.ndarray) -> np.ndarray:
         return maps / sums
 
 
-class Objects(NamedTuple):
-    """Where the labelled objects of a batch are.
+def object_area(masks: np.ndarray) -> np.ndarray:
+    """Fraction of each image inside the boxes of its class, `[batch]`; NaN where there is none.
 
-    Attributes:
-        masks: bool `[batch, H, W]`; all False where there is no box of the label's class.
+    Args:
+        masks: bool `[batch, H, W]`, where the labelled objects are; all False without a box.
     """
-
-    masks: np.ndarray
-
-    @property
-    def known(self) -> np.ndarray:
-        """Which examples have a box, bool `[batch]`."""
-        return np.asarray(self.masks.any((1, 2)))
-
-    @property
-    def area(self) -> np.ndarray:
-        """Fraction of the image inside the boxes, `[batch]`; NaN where there is none."""
-        return np.where(self.known, self.masks.mean((1, 2)), np.nan)
+    return np.where(masks.any((1, 2)), masks.mean((1, 2)), np.nan)
 
 
-def gradient_columns(signed: np.ndarray, objects: Objects, cells: Sequence[int]) -> dict[str, Any]:
+def gradient_columns(signed: np.ndarray, masks: np.ndarray, cells: Sequence[int]) -> dict[str, Any]:
     """Columns of a method whose maps lie on the grid of the attention layer.
 
     Args:
         signed: `[rounds, batch, h, w]` before the ReLU; the clean images first.
-        objects: of the batch.
+        masks: bool `[batch, H, W]`, where the labelled objects are.
         cells: numbers of cells to compare clean and adversarial areas by, [AAD Table 3].
 
     Returns:
         Columns by name; see `aad_tf.attention_study.records`.
     """
     columns = map_columns(signed)
-    columns["iou_box"] = {"equal_area": _equal_area_iou(signed, objects)}
+    columns["iou_box"] = {"equal_area": _equal_area_iou(signed, masks)}
     order = ranks(_flat(signed))
     columns["iou_clean"] = {
         str(count): overlap(order[1:] < count, order[:1] < count) for count in cells
@@ -254,14 +243,14 @@ def lime_maps(explanations: Sequence[Any], grid: tuple[int, int]) -> np.ndarray:
 
 
 def lime_columns(
-    explanations: Sequence[Any], signed: np.ndarray, objects: Objects, features: Sequence[int]
+    explanations: Sequence[Any], signed: np.ndarray, masks: np.ndarray, features: Sequence[int]
 ) -> dict[str, Any]:
     """Columns of LIME, whose areas are its best superpixels, [AAD Tables 7 and 8].
 
     Args:
         explanations: a `LimeExplanation` of the batch for each round.
         signed: their `lime_maps`, for the measures shared with other methods.
-        objects: of the batch.
+        masks: bool `[batch, H, W]`, where the labelled objects are.
         features: numbers of superpixels to keep.
 
     Returns:
@@ -269,10 +258,10 @@ def lime_columns(
     """
     columns = map_columns(signed)
     columns["iou_box"] = {}
-    inside = _flat(objects.masks)
+    inside = _flat(masks)
     for count in features:
         kept = np.stack([_flat(found.top_features(count)) for found in explanations])
-        columns["iou_box"][str(count)] = _where_known(overlap(kept, inside), objects)
+        columns["iou_box"][str(count)] = _where_known(overlap(kept, inside), masks)
     columns["iou_clean"] = lime_overlaps(explanations, features)
     columns["segments"] = np.stack([found.segment_counts for found in explanations])
     columns["score"] = np.stack([found.scores for found in explanations])
@@ -357,20 +346,20 @@ def encoded(maps: np.ndarray) -> np.ndarray:
     return texts
 
 
-def _equal_area_iou(signed: np.ndarray, objects: Objects) -> np.ndarray:
+def _equal_area_iou(signed: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """IoU with the object, of an area as large as it, [AAD Eq. 4, Table 1]."""
-    size = objects.masks.shape[1:]
-    inside = _flat(objects.masks)
+    size = masks.shape[1:]
+    inside = _flat(masks)
     counts = inside.sum(1)
     found = []
     for maps in signed:
         pixels = _flat(ranked_pixels(maps, size))
         found.append(overlap(highest(pixels, counts), inside))
-    return _where_known(np.stack(found), objects)
+    return _where_known(np.stack(found), masks)
 
 
-def _where_known(values: np.ndarray, objects: Objects) -> np.ndarray:
-    return np.where(objects.known, values, np.nan)
+def _where_known(values: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    return np.where(masks.any((1, 2)), values, np.nan)
 
 
 def _flat(maps: np.ndarray) -> np.ndarray:

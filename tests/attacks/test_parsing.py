@@ -155,12 +155,8 @@ def test_bad_numbers(build, error, message):
     ("images", "labels", "error", "message"),
     [
         (random_images() * 255, [0] * 4, ValueError, "divide by 255"),
-        (random_images() * np.nan, [0] * 4, ValueError, "NaN"),
-        (random_images()[0], [0], ValueError, "rank 4"),
         (np.zeros((4, 8, 8, 1), np.uint8), [0] * 4, TypeError, "uint8"),
         (random_images(), [0, 1, 2, 3], ValueError, r"labels must lie in \[0, 3\)"),
-        (random_images(), np.eye(3)[[0] * 4], ValueError, "one-hot"),
-        (random_images(), [0.5] * 4, TypeError, "labels must be integers"),
         (random_images(), [0] * 3, ValueError, r"one entry per image \(4\), got 3"),
     ],
 )
