@@ -54,32 +54,6 @@ def _weights(source: int, target: int) -> np.ndarray:
     return bilinear_weights(source, target).numpy()
 
 
-def highest(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Marks the highest entries of each row; ties go to the earlier entry.
-
-    Args:
-        values: `[rows, entries]`.
-        counts: int `[rows]`, how many to mark in each row.
-
-    Returns:
-        bool `[rows, entries]`.
-    """
-    entries = values.shape[1]
-    marked = np.zeros(values.shape, bool)
-    for row, count in enumerate(counts):
-        if count <= 0:
-            continue
-        if count >= entries:
-            marked[row] = True
-            continue
-        threshold = np.partition(values[row], entries - count)[entries - count]
-        above = values[row] > threshold
-        equal = np.flatnonzero(values[row] == threshold)
-        above[equal[: count - int(above.sum())]] = True
-        marked[row] = above
-    return marked
-
-
 def ranks(values: np.ndarray) -> np.ndarray:
     """Rank of each entry in its row, highest first: 0 for the highest; ties to the earlier.
 
@@ -350,11 +324,8 @@ def _equal_area_iou(signed: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """IoU with the object, of an area as large as it, [AAD Eq. 4, Table 1]."""
     size = masks.shape[1:]
     inside = _flat(masks)
-    counts = inside.sum(1)
-    found = []
-    for maps in signed:
-        pixels = _flat(ranked_pixels(maps, size))
-        found.append(overlap(highest(pixels, counts), inside))
+    counts = inside.sum(1, keepdims=True)
+    found = [overlap(ranks(_flat(ranked_pixels(maps, size))) < counts, inside) for maps in signed]
     return _where_known(np.stack(found), masks)
 
 

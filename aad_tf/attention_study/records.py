@@ -29,15 +29,12 @@ Lists run over rounds: the clean image first, then the image after each round of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aad_tf._version import __version__
-from aad_tf.classifier import Classifier
 from aad_tf.records import (
     read_record_lines,
     read_summary,
@@ -45,7 +42,6 @@ from aad_tf.records import (
     summary_path,
     write_record_lines,
 )
-from aad_tf.records.fingerprints import weights_fingerprint
 from aad_tf.records.shards import Part, merged_provenance, read_parts
 from aad_tf.utils.files import PathLike, write_json_atomically
 
@@ -178,27 +174,6 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         f"{attack['attack']}: correct after each round: {accuracies} "
         f"(linf, total {attack['epsilon']:.4g} = {attack['epsilon_255']:.4g}/255)"
     )
-
-
-def study_fingerprint(
-    classifier: Classifier,
-    study: Mapping[str, Any],
-    description: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What must be the same for records to belong together, as JSON gives it back.
-
-    Returns:
-        `aad_tf` (version), `weights`, `bounds`, `dataset` (as described) and `study`, which
-        holds the parameters of the attack.
-    """
-    facts = {
-        "aad_tf": __version__,
-        "weights": weights_fingerprint(classifier),
-        "bounds": [float(bound) for bound in classifier.bounds],
-        "dataset": description.get("dataset"),
-        "study": dict(study),
-    }
-    return json.loads(json.dumps(facts))
 
 
 def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:

@@ -15,10 +15,11 @@ import keras
 from aad_tf.attacks import GradientSignAttack, recorded_parameters
 from aad_tf.attention_study.explain import METHODS, Explainer, Options
 from aad_tf.attention_study.inputs import BoxedSource
-from aad_tf.attention_study.records import Counts, is_record, study_fingerprint
+from aad_tf.attention_study.records import Counts, is_record
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.inputs import as_classifier
 from aad_tf.records import summary_path, write_record_lines
+from aad_tf.records.fingerprints import fingerprint
 from aad_tf.records.journal import Journal, check_same_evaluation, finished_summary, journal_path
 from aad_tf.records.progress import Progress
 from aad_tf.utils.checks import check_count
@@ -100,9 +101,9 @@ def study_attention(
     source = BoxedSource(dataset, batch_size, first_index)
     # As the summary will give it back.
     description = json.loads(json.dumps(dict(description or {})))
-    fingerprint = study_fingerprint(classifier, explainer.facts, description)
+    known = fingerprint(classifier, dataset=description.get("dataset"), study=explainer.facts)
     part = {"first_index": first_index, "shard": list(shard) if shard else None}
-    identity = {**fingerprint, **part, "first_example": source.first_example}
+    identity = {**known, **part, "first_example": source.first_example}
     if (summary := finished_summary(output, "study")) is not None:
         _check_finished(output, summary, identity)
         return StudyReport(summary, output)
@@ -112,7 +113,7 @@ def study_attention(
         summary = {
             "study": explainer.facts,
             "identity": identity,
-            "fingerprint": fingerprint,
+            "fingerprint": known,
             "description": description,
             "class_names": list(class_names),
             **found,

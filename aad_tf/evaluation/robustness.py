@@ -9,13 +9,14 @@ from typing import Any
 
 import keras
 
-from aad_tf.attacks import GradientSignAttack, recorded_parameters
+from aad_tf.attacks import GradientSignAttack, attack_to_dict, recorded_parameters
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
 from aad_tf.evaluation.example_log import ExampleLog
 from aad_tf.evaluation.stream import AttackStream
 from aad_tf.evaluation.summary import SUCCESS_RULES, comparisons, summarize
 from aad_tf.records import read_records, summary_path
+from aad_tf.records.fingerprints import fingerprint
 from aad_tf.records.journal import check_same_evaluation, finished_summary
 from aad_tf.records.progress import Progress
 from aad_tf.records.shards import shard_facts
@@ -132,8 +133,16 @@ def evaluate_robustness(
         check_writable(output)
     classifier = inputs.as_classifier(classifier)
     batches = inputs.Batches(classifier, dataset, batch_size, num_examples, first_index)
-    evaluated = inputs.fingerprint(classifier, batches, attacks, description)
-    evaluated |= {"seed": seed, "success": success, **shard_facts(first_index, shard)}
+    evaluated = fingerprint(
+        classifier,
+        first_example=batches.first_example,
+        num_examples=batches.counted,
+        description=dict(description or {}),
+        attacks={attack.name: attack_to_dict(attack) for attack in attacks},
+        seed=int(seed),
+        success=success,
+        **shard_facts(first_index, shard),
+    )
     if output is not None and (summary := finished_summary(output, "attacks")) is not None:
         _check_finished(output, summary, {**evaluated, "num_examples": batches.count()})
         return RobustnessReport(summary, output)

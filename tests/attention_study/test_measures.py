@@ -16,22 +16,18 @@ from aad_tf.attention_study import measures
 from aad_tf.utils import ops
 
 
-def test_highest_marks_so_many_and_prefers_earlier_ties():
+def test_ranks_prefer_earlier_ties():
     values = np.array([[3.0, 1.0, 1.0, 1.0], [0.0, 0.0, 5.0, 0.0], [1.0, 2.0, 3.0, 4.0]])
-    marked = measures.highest(values, np.array([2, 3, 0]))
-    np.testing.assert_array_equal(
-        marked, [[True, True, False, False], [True, True, True, False], [False] * 4]
-    )
-    assert measures.highest(values, np.array([4, 4, 9])).all()
+    expected = [[0, 1, 2, 3], [1, 2, 0, 3], [3, 2, 1, 0]]
+    np.testing.assert_array_equal(measures.ranks(values), expected)
 
 
-def test_highest_and_ranks_agree_with_the_graph_version():
+def test_ranks_agree_with_the_graph_version():
     maps = np.random.default_rng(0).integers(0, 6, (20, 5, 5)).astype(np.float32)
     flat = maps.reshape(20, 25)
     for count in (1, 7, 24):
         expected = attention_area(maps, TopCells(count)).numpy().reshape(20, 25) > 0
         np.testing.assert_array_equal(measures.ranks(flat) < count, expected)
-        np.testing.assert_array_equal(measures.highest(flat, np.full(20, count)), expected)
 
 
 def test_overlap_agrees_with_iou():
