@@ -12,7 +12,7 @@ from aad_tf.attacks import GradientSignAttack
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.example_log import ExampleLog
 from aad_tf.evaluation.inputs import Batches
-from aad_tf.evaluation.pool import AttackPool
+from aad_tf.evaluation.pool import AttackPool, predicted_classes
 from aad_tf.evaluation.summary import timing
 from aad_tf.records import make_record
 from aad_tf.records.progress import Progress
@@ -91,9 +91,10 @@ class AttackStream:
         wanted = [counts.missing(pool.attack.name, start, count) for pool in self._pools]
         if not any(each.any() for each in wanted):
             return
-        predictions = self._clean_predictions(start, images)
-        correct = predictions == labels
         indices = np.arange(start, start + count)
+        logits = self._classifier.predict_logits(tf.constant(images))
+        predictions = predicted_classes(logits, indices, ". Check its weights.")
+        correct = predictions == labels
         for pool, missing in zip(self._pools, wanted, strict=True):
             attacked = missing & correct
             self._log.append(
@@ -107,16 +108,6 @@ class AttackStream:
                 for i in np.flatnonzero(missing & ~correct)
             )
             pool.add(images[attacked], labels[attacked], indices[attacked])
-
-    def _clean_predictions(self, start: int, images: np.ndarray) -> np.ndarray:
-        logits = tf.cast(self._classifier.predict_logits(tf.constant(images)), tf.float32).numpy()
-        finite = np.isfinite(logits).all(axis=-1)
-        if not finite.all():
-            raise ValueError(
-                f"The network's logits are NaN or infinite on example "
-                f"{start + int(np.flatnonzero(~finite)[0])}. Check its weights."
-            )
-        return logits.argmax(axis=-1)
 
     def _work(self, pool: AttackPool, report: Callable[[], None], *, drain: bool) -> None:
         name = pool.attack.name
