@@ -196,18 +196,9 @@ def first_success(
 def random_starts(
     images: Any, epsilon: float, bounds: Bounds, seed: Any, indices: Any, restarts: Any
 ) -> tf.Tensor:
-    """Uniform points of the l-inf balls around images, within the pixel range.
+    """Uniform points of the l-inf balls of radius `epsilon` around images, within the bounds.
 
-    Args:
-        images: `[batch, H, W, C]`, the original images.
-        epsilon: radius of the balls.
-        bounds: pixel range.
-        seed: an integer, or int32 `[2]`.
-        indices: int `[batch]`; see `unit_noise`.
-        restarts: int, or int `[batch]`.
-
-    Returns:
-        Tensor like `images`.
+    `seed`, `indices` and `restarts` are those of `unit_noise`; the result is like `images`.
     """
     images = tf.convert_to_tensor(images)
     known = images.shape[1:].is_fully_defined()

@@ -95,7 +95,7 @@ AnyObjective = Objective | ContextObjective
 class _OfLogits:
     """Runs the network once and leaves the values to `from_logits`."""
 
-    name: str
+    name: ClassVar[str]
     from_logits: Callable[..., tf.Tensor]
 
     def __call__(
