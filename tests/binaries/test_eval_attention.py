@@ -18,7 +18,12 @@ from tests.binaries.many_runs import Run, run, run_many, stopped_after
 FLAGS = ("--dataset=digits", "--batch_size=20", "--attack=step_ll", "--epsilon=0.1", "--rounds=2")
 
 # Takes seconds, so that it can be stopped on the way.
-LONG = ("--dataset=digits", "--split=train", "--attack=ifgsm(epsilon=0.1, num_steps=60)")
+LONG = (
+    "--dataset=digits",
+    "--split=train",
+    "--limit=800",
+    "--attack=ifgsm(epsilon=0.1, num_steps=60)",
+)
 
 
 def small_network(classes: int) -> keras.Model:
