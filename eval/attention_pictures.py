@@ -46,7 +46,7 @@ def draw() -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Draws; an error of the user's ends in one line and exit code 2."""
+    """Draws; bad input ends in one line and exit code 2."""
     running.run(draw, argv[1:])
 
 

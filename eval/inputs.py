@@ -1,4 +1,4 @@
-"""What evaluation binaries open: a model with where it comes from, and a named data set."""
+"""What evaluation binaries open: networks with where they come from, data sets, attacks."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 
-from aad_tf import configs, data, export, model_directory
-from aad_tf.attacks import GradientSignAttack
-from aad_tf.attacks.parsing import parse_attack, split_attacks
+from aad_tf import configs, data, export, model_directory, models
+from aad_tf.attacks import GradientSignAttack, a3, parse_attack
+from aad_tf.attacks.parsing import split_attacks
 from aad_tf.classifier import Classifier
 from aad_tf.data import DatasetInfo
 from aad_tf.evaluation import shard_range
 from aad_tf.utils.checks import check_choice, check_count
-from aad_tf.utils.provenance import portable
+from aad_tf.utils.provenance import portable, provenance_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,16 +43,19 @@ class NamedDataset:
     """Part of a data set.
 
     Attributes:
-        batches: (images, labels), in the same order every time.
-        description: which copy and split it is, ready for JSON.
+        batches: (images, labels), in the same order every time; where there are boxes, a function
+            from the index of an example to batches from there on.
         first: index of the first example in the split.
         num_examples: its size.
+        description: which copy and split it is, ready for JSON.
+        info: the data set, its images at the size they are given.
     """
 
-    batches: tf.data.Dataset
-    description: dict[str, Any]
+    batches: Any
     first: int
     num_examples: int
+    description: dict[str, Any]
+    info: DatasetInfo
 
 
 def open_model(
@@ -92,11 +96,8 @@ def open_model(
     chosen = chosen or tuple(map(parse_attack, config.evaluation_attacks))
     if not chosen:
         raise ValueError("The model's config names no attacks: give --attacks.")
-    values = configs.to_dict(config)
-    del values["evaluation_attacks"]
     size = config.image_size if image_size is None else image_size
-    described = {"config": portable(values)}
-    return Subject(classifier, described, dataset or config.dataset, chosen, size)
+    return Subject(classifier, _described(config), dataset or config.dataset, chosen, size)
 
 
 def open_dataset(
@@ -114,7 +115,7 @@ def open_dataset(
     Args:
         subject: names the data set and the size of its images, which its network must take.
         split: "train", "validation" or "test".
-        batch_size: examples a batch; shards are cut between batches.
+        batch_size: examples per batch; shards are cut between batches.
         data_dir: TFDS data directory.
         limit: only the first so many examples.
         shard: (number, count) of a part of these, or None.
@@ -129,24 +130,137 @@ def open_dataset(
     name, size = subject.dataset, subject.image_size
     info = data.info(name, data_dir, size)
     check_image_size(subject.classifier, info)
-    check_choice(split, tuple(info.num_examples), "split")
-    present = info.num_examples[split]
-    check_count(batch_size, "batch_size")
-    check_count(present if limit is None else limit, "limit")
-    total = min(limit or present, present)
-    first, stop = shard_range(total, batch_size, *shard) if shard else (0, total)
+    first, stop = _examples(info, split, batch_size, limit, shard)
     batches = data.evaluation_batches(
         name, split, batch_size, data_dir, stop, image_size=size, start=first
     )
-    description = {
-        "name": name,
-        "split": split,
-        "limit": limit,
-        "source": info.source,
-        "fingerprint": info.fingerprint,
-        **({"image_size": size} if size else {}),
-    }
-    return NamedDataset(batches, description, first, stop - first)
+    description = _copy(name, split, limit, info)
+    description |= {"image_size": size} if size else {}
+    return NamedDataset(batches, first, stop - first, description, info)
+
+
+def open_network(
+    model_dir: str | None,
+    keras_model: str | None,
+    network: str | None,
+    weights: str | None,
+    attention_layer: str | None,
+    info: DatasetInfo,
+) -> tuple[Classifier, dict[str, Any]]:
+    """Opens a model directory, a Keras file, or a registered network with weights.
+
+    Args:
+        model_dir: directory that `train.main` wrote.
+        keras_model: `.keras` or `.h5` file of any classifier of images in [0, 1].
+        network: a name of `aad_tf.models.available()`, such as "inception_v3".
+        weights: of `network`: "imagenet" or a file.
+        attention_layer: layer that maps explain; None for the model's own choice.
+        info: the data set, for the network's shape.
+
+    Returns:
+        The network, and what it is, ready for JSON.
+
+    Raises:
+        ValueError: none or several networks asked for, one that is missing or cut short, or one
+            for another number of classes or another size of images than the data have.
+    """
+    if sum(map(bool, (model_dir, keras_model, network))) != 1:
+        raise ValueError("Give one of --model_dir, --keras_model and --network.")
+    if weights and not network:
+        raise ValueError("--weights belongs to --network; a model directory has its own.")
+    if model_dir:
+        classifier, config = model_directory.load_classifier(model_dir)
+        description = _described(config)
+        model = classifier.model
+        layer = attention_layer or classifier.attention_layer
+    elif keras_model:
+        model, layer = keras.saving.load_model(keras_model, compile=False), attention_layer
+        description = {"keras_model": provenance_path(keras_model)}
+    else:
+        options = {"weights": weights} if weights else {}
+        model = models.build(str(network), info.image_shape, info.num_classes, **options)
+        layer = attention_layer
+        described = weights if weights in (None, "imagenet") else provenance_path(weights)
+        description = {"network": network, "weights": described}
+    classifier = Classifier.from_keras(model, layer)
+    if classifier.num_classes != info.num_classes:
+        raise ValueError(
+            f"The network has {classifier.num_classes} classes, {info.name} has "
+            f"{info.num_classes}. Do they belong together?"
+        )
+    check_image_size(classifier, info)
+    return classifier, description
+
+
+def open_part(
+    name: str,
+    split: str,
+    batch_size: int,
+    *,
+    data_dir: str | None = None,
+    annotations: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    limit: int | None = None,
+    shard: tuple[int, int] | None = None,
+) -> NamedDataset:
+    """Opens a split of a data set, or a shard of it.
+
+    Args:
+        name: a name of `aad_tf.data.boxed_available()`.
+        split: "train", "validation" or "test".
+        batch_size: examples per batch; shards are cut between batches.
+        data_dir: TFDS data directory.
+        annotations: box archive of imagenet2012.
+        image_size: side, or (height, width), that images are resized to.
+        limit: only the first so many examples.
+        shard: (number, count) of a part of these, or None.
+
+    Raises:
+        ValueError: unknown names, missing data, a shard or count that cannot be.
+    """
+    info = data.boxed_info(name, data_dir, annotations, image_size)
+    first, stop = _examples(info, split, batch_size, limit, shard)
+
+    def opened(start: int) -> tf.data.Dataset:
+        return data.boxed_batches(
+            name, split, batch_size, data_dir, start, stop, image_size, annotations
+        )
+
+    description = _copy(name, split, limit, info)
+    if annotations:
+        description["boxes"] = _coverage(split, annotations, data_dir)
+    return NamedDataset(opened, first, stop - first, description, info)
+
+
+def open_attack(
+    text: str, epsilon: str | None, rounds: int | None, sigma: float | None
+) -> GradientSignAttack:
+    """Builds an attack from its call, or from its name with size and rounds beside it.
+
+    Args:
+        text: `step_ll(epsilon=4/255, num_steps=3)`, or `step_ll` alone.
+        epsilon: with a name alone, e.g. "4/255"; of `step_ll` the size of one round, of `ifgsm`
+            and others that keep a budget the budget.
+        rounds: with a name alone, the number of rounds.
+        sigma: weight of A3's attention term on top of the attack; None for none.
+
+    Raises:
+        ValueError: an unknown attack, a size left out, or given twice.
+
+    Example:
+        >>> open_attack("step_ll", "4/255", 3, None).num_steps
+        3
+    """
+    if "(" in text:
+        if epsilon is not None or rounds is not None:
+            raise ValueError(f"--attack={text} has its own size and rounds: leave out the others.")
+        attack = parse_attack(text)
+    else:
+        if epsilon is None:
+            raise ValueError(f"--attack={text} needs a size: --epsilon=4/255, or {text}(...).")
+        steps = "" if text == "fgsm" and rounds in (None, 1) else f", num_steps={rounds or 1}"
+        attack = parse_attack(f"{text}(epsilon={epsilon}{steps})")
+    return attack if sigma is None else a3(attack, sigma)
 
 
 def check_image_size(classifier: Classifier, info: DatasetInfo) -> None:
@@ -160,3 +274,37 @@ def check_image_size(classifier: Classifier, info: DatasetInfo) -> None:
     raise ValueError(
         f"The network takes images of shape {taken}, those of {info.name} are {given}. {advice}"
     )
+
+
+def _described(config: configs.ExperimentConfig) -> dict[str, Any]:
+    """What a trained network is, without how its config wants it evaluated; ready for JSON."""
+    values = configs.to_dict(config)
+    del values["evaluation_attacks"]
+    return {"config": portable(values)}
+
+
+def _examples(
+    info: DatasetInfo, split: str, batch_size: int, limit: int | None, shard: tuple[int, int] | None
+) -> tuple[int, int]:
+    """The first example of a part of a split, and the one after the last."""
+    present = info.num_examples[check_choice(split, tuple(info.num_examples), "split")]
+    check_count(batch_size, "batch_size")
+    total = present if limit is None else min(check_count(limit, "limit"), present)
+    return shard_range(total, batch_size, *shard) if shard else (0, total)
+
+
+def _copy(name: str, split: str, limit: int | None, info: DatasetInfo) -> dict[str, Any]:
+    """Which copy of a data set and which part of it is read; ready for JSON."""
+    facts = {"source": info.source, "fingerprint": info.fingerprint}
+    return {"name": name, "split": split, "limit": limit, **facts}
+
+
+def _coverage(split: str, annotations: str, data_dir: str | None) -> dict[str, int]:
+    """How many images of a split the box archive speaks of; ImageNet2012 only."""
+    found = data.imagenet.coverage(split, annotations, data_dir)
+    if found.without_annotation == found.examples:
+        raise ValueError(
+            f"{annotations} has boxes for none of the {found.examples} images of split {split!r}. "
+            f"Is it the archive of another split?"
+        )
+    return found._asdict()

@@ -11,7 +11,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "File of records (.jsonl.gz).", re
 
 
 def main(argv: list[str]) -> None:
-    """Merges the files named; a mistake of the user's ends in one line and exit code 2."""
+    """Merges the files named; bad input ends in one line and exit code 2."""
     running.run(lambda: evaluation.format_summary(evaluation.merge_shards(argv[1:], _OUTPUT.value)))
 
 

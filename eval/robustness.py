@@ -31,7 +31,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default 
 
 
 def _evaluate() -> evaluation.RobustnessReport:
-    shard, output = sharding.own_part(_SHARD.value, _OUTPUT.value)
+    shard, output = sharding.requested_part(_SHARD.value, _OUTPUT.value)
     check_writable(output)
     model = open_model(
         _MODEL_DIR.value, _SAVED_MODEL.value, _DATASET.value, _ATTACKS.value, _IMAGE_SIZE.value
@@ -57,11 +57,11 @@ def _evaluate() -> evaluation.RobustnessReport:
 
 
 def main(argv: list[str]) -> None:
-    """Parses flags and evaluates; a mistake of the user's ends in one line and exit code 2."""
+    """Parses flags and evaluates; bad input ends in one line and exit code 2."""
     running.run(
         lambda: evaluation.format_summary(_evaluate().summary),
         argv[1:],
-        resumed_from=lambda: sharding.own_journal(_SHARD.value, _OUTPUT.value),
+        resumed_from=lambda: sharding.requested_journal(_SHARD.value, _OUTPUT.value),
     )
 
 

@@ -1,4 +1,4 @@
-"""How every evaluation binary runs and ends: a mistake of the user's is one line, exit code 2."""
+"""How every evaluation binary runs and ends: bad input is one line, exit code 2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGE_SIZE = (
     "config, of other models 0."
 )
 # What goes wrong while data are read reaches Python as an error of TensorFlow.
-_MISTAKES = (ValueError, TypeError, OSError, ImportError, tf.errors.OpError)
+_BAD_INPUT = (ValueError, TypeError, OSError, ImportError, tf.errors.OpError)
 
 
 def run(
@@ -33,7 +33,7 @@ def run(
             starts over.
 
     Raises:
-        SystemExit: code 2 after a mistake of the user's, 130 after Ctrl-C.
+        SystemExit: code 2 after bad input, 130 after Ctrl-C.
     """
     show_progress()
     skip_final_garbage_collection()
@@ -41,7 +41,7 @@ def run(
         if unexpected:
             raise ValueError(f"Unexpected arguments: {' '.join(unexpected)}.")
         text = action()
-    except _MISTAKES as error:
+    except _BAD_INPUT as error:
         logging.debug("Details", exc_info=True)
         # TensorFlow appends which operation failed, line by line.
         shown = error.message.splitlines()[0] if isinstance(error, tf.errors.OpError) else error

@@ -8,12 +8,12 @@ from aad_tf.distribute import ClusterError, find_cluster
 from aad_tf.evaluation import journal_path, parse_shard, shard_output
 
 HELP = (
-    "Only this part, e.g. 3/50. With 'cluster' every worker of a cluster takes its own: the third "
+    "Only this part, e.g. 3/50. With 'cluster' every worker of a cluster takes one: the third "
     "of fifty takes 3/50 and writes x.3-of-50.jsonl.gz where --output is x.jsonl.gz."
 )
 
 
-def own_part(shard: str | None, output: str) -> tuple[tuple[int, int] | None, Path]:
+def requested_part(shard: str | None, output: str) -> tuple[tuple[int, int] | None, Path]:
     """Reads what the flags `--shard` and `--output` ask for.
 
     Args:
@@ -28,7 +28,7 @@ def own_part(shard: str | None, output: str) -> tuple[tuple[int, int] | None, Pa
         ValueError: a part that does not exist, or no cluster.
 
     Example:
-        >>> own_part("3/50", "x.jsonl.gz")
+        >>> requested_part("3/50", "x.jsonl.gz")
         ((3, 50), PosixPath('x.jsonl.gz'))
     """
     if shard is None:
@@ -42,10 +42,10 @@ def own_part(shard: str | None, output: str) -> tuple[tuple[int, int] | None, Pa
             f"--shard=cluster takes the number of this worker in its cluster. {error} Or number "
             f"the parts by hand: --shard=1/50."
         ) from error
-    own = (cluster.index + 1, cluster.size)
-    return own, shard_output(output, own)
+    part = (cluster.index + 1, cluster.size)
+    return part, shard_output(output, part)
 
 
-def own_journal(shard: str | None, output: str) -> Path:
-    """The file from which an interrupted run goes on; arguments as for `own_part`."""
-    return journal_path(own_part(shard, output)[1])
+def requested_journal(shard: str | None, output: str) -> Path:
+    """The file from which an interrupted run goes on; arguments as for `requested_part`."""
+    return journal_path(requested_part(shard, output)[1])

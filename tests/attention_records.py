@@ -37,7 +37,7 @@ def make_record(
     """One image's record; a single number stands for every round.
 
     Args:
-        index: in the split.
+        index: index in the split.
         prediction: class predicted for the clean image and after each round.
         label: true class.
         confidence: of the true class.
@@ -160,8 +160,8 @@ def write_records(
     }
     if keep_summary:
         summary = _summary(records, whole_study, weights, data, model_config)
-        beside = path.with_name(path.name.removesuffix(".jsonl.gz") + ".summary.json")
-        beside.write_text(json.dumps(summary), encoding="utf-8")
+        summary_file = path.with_name(path.name.removesuffix(".jsonl.gz") + ".summary.json")
+        summary_file.write_text(json.dumps(summary), encoding="utf-8")
     return path
 
 

@@ -16,15 +16,17 @@ from aad_tf.attacks.objectives import (
     TowardsFirstLeastLikely,
     TowardsLeastLikely,
 )
-from aad_tf.attacks.parsing import WRAPPERS, parse_attack
-from aad_tf.attacks.presets import PRESETS, fgsm, ifgsm, iter_ll, pgd, step_ll
-from aad_tf.attacks.recorded import (
+from aad_tf.attacks.parsing import (
+    WRAPPERS,
+    as_attack,
     attack_call,
     attack_from_record,
+    parse_attack,
     preset_of,
     recorded_parameters,
     with_unique_names,
 )
+from aad_tf.attacks.presets import PRESETS, fgsm, ifgsm, iter_ll, pgd, step_ll
 from aad_tf.attacks.serialization import attack_from_dict, attack_to_dict, register_kind
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "TowardsFirstLeastLikely",
     "TowardsLeastLikely",
     "a3",
+    "as_attack",
     "attack_call",
     "attack_from_dict",
     "attack_from_record",

@@ -11,16 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.attacks.gradient_sign import GradientSignAttack
-from aad_tf.attacks.objectives import ContextObjective, LogitsObjective
+from aad_tf.attacks.loop import objective_context
+from aad_tf.attacks.objectives import LogitsObjective
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.attention.areas import MeanThreshold, TopCells, attention_area
-from aad_tf.attention.grad_cam import class_gradients, grad_cam_map
+from aad_tf.attention.grad_cam import class_gradients, grad_cam_map, predicted_classes
 from aad_tf.classifier import Classifier
+from aad_tf.utils.checks import check_choice
 
-# Reductions over the cells of a map, and what maps are divided by.
 _REDUCTIONS = {"mean": tf.reduce_mean, "sum": tf.reduce_sum}
-_SCALES = ("max", "none")
-_EXPLAINED = ("label", "prediction")
 # Maps below this count as zero; above it the square of a maximum is no subnormal float32.
 _SMALLEST_PEAK = 1e-18
 
@@ -35,15 +34,10 @@ class AttentionAugmented:
 
     Att(x) is the attention area of the original image, constant during the attack; g(x_adv) the
     Grad-CAM map of the image under attack, for the same class. Both come from the forward pass
-    that the loss needs anyway. The arguments are those of `a3`.
+    that the loss needs anyway. The attributes are the arguments of `a3`, but for the objective.
 
     Attributes:
         objective: L, a function of the logits.
-        sigma: weight of the attention term; 0 leaves it out.
-        reduction: `"mean"` or `"sum"` over the cells of the map.
-        scale: `"max"` divides g by its maximum, `"none"` takes it as it is.
-        threshold: rule of Att.
-        explained: class that both maps explain.
     """
 
     objective: LogitsObjective
@@ -65,9 +59,9 @@ class AttentionAugmented:
                 f"attention share a forward pass; {type(self.objective).__name__} has none."
             )
         _check_number(self.sigma, "sigma")
-        _check_choice(self.reduction, "reduction", _REDUCTIONS)
-        _check_choice(self.scale, "scale", _SCALES)
-        _check_choice(self.explained, "explained", _EXPLAINED)
+        check_choice(self.reduction, _REDUCTIONS, "reduction")
+        check_choice(self.scale, ("max", "none"), "scale")
+        check_choice(self.explained, ("label", "prediction"), "explained")
         _check_threshold(self.threshold, self.scale)
 
     @property
@@ -78,12 +72,16 @@ class AttentionAugmented:
     @property
     def arguments(self) -> str:
         """sigma, and the options that differ from their defaults, as text."""
-        options = [
-            f"{field.name}={getattr(self, field.name)}"
-            for field in dataclasses.fields(self)[2:]
+        options = {**self.options(), "sigma": f"{self.sigma:.12g}"}
+        return ", ".join(f"{name}={value}" for name, value in options.items())
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of `a3` that build this objective: sigma, and what is no default."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)[1:]
             if getattr(self, field.name) != field.default
-        ]
-        return ", ".join([f"sigma={self.sigma:.12g}", *options])
+        }
 
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
@@ -92,16 +90,13 @@ class AttentionAugmented:
 
         What the loss itself needs of the original images comes last.
         """
-        plain = self.objective
-        inner = (
-            plain.context(classifier, images, labels) if isinstance(plain, ContextObjective) else ()
-        )
+        inner = objective_context(classifier, self.objective, images, labels)
         if self.sigma == 0:
             return inner
-        known = labels if self.explained == "label" else None
-        logits, maps = self._logits_and_maps(classifier, images, known)
-        area = attention_area(maps, self.threshold)
-        return (area, *inner) if known is not None else (area, _predicted(logits), *inner)
+        explained = labels if self.explained == "label" else None
+        logits, maps = self._logits_and_maps(classifier, images, explained)
+        predicted = () if self.explained == "label" else (predicted_classes(logits),)
+        return (attention_area(maps, self.threshold), *predicted, *inner)
 
     def __call__(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor
@@ -114,10 +109,10 @@ class AttentionAugmented:
                 f"{self.name} compares with the original images: pass on what "
                 f"context(classifier, original_images, labels) returns for them."
             )
-        own = 1 if self.explained == "label" else 2
-        area, class_ids = (*context[:own], labels)[:2]
-        logits, maps = self._logits_and_maps(classifier, images, class_ids)
-        values = self.objective.from_logits(logits, labels, *context[own:])
+        area, *inner = context
+        explained = labels if self.explained == "label" else inner.pop(0)
+        logits, maps = self._logits_and_maps(classifier, images, explained)
+        values = self.objective.from_logits(logits, labels, *inner)
         deviation = _REDUCTIONS[self.reduction](tf.abs(area - maps), axis=(1, 2))
         return values - self.sigma * tf.cast(deviation, values.dtype), logits
 
@@ -177,9 +172,6 @@ def a3(
         explained: class that both maps explain: the true `"label"`, or the `"prediction"` of the
             original image. They are the same on images that the network classifies correctly.
 
-    Returns:
-        The attack.
-
     Raises:
         TypeError: not an attack, or one whose objective is no function of the logits.
         ValueError: sigma not finite, an unknown option, or an attack made by `a3`.
@@ -192,16 +184,11 @@ def a3(
         raise TypeError(
             f"attack must be a GradientSignAttack such as step_ll(4 / 255), got {attack!r}."
         )
-    # isinstance tells the type checker nothing here: the dataclass looks for itself.
-    plain: Any = attack.objective
+    plain: Any = attack.objective  # Which the dataclass checks.
     sigma = _check_number(sigma, "sigma")
     objective = AttentionAugmented(plain, sigma, reduction, scale, threshold, explained)
     name = f"a3({attack.name},{objective.arguments})".replace(" ", "")
     return dataclasses.replace(attack, objective=objective, name=name)
-
-
-def _predicted(logits: tf.Tensor) -> tf.Tensor:
-    return tf.argmax(tf.stop_gradient(logits), axis=-1, output_type=tf.int32)
 
 
 def _check_number(value: Any, name: str) -> float:
@@ -210,11 +197,6 @@ def _check_number(value: Any, name: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
     return float(value)
-
-
-def _check_choice(value: Any, name: str, choices: Any) -> None:
-    if value not in tuple(choices):
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
 
 
 def _check_threshold(threshold: Any, scale: str) -> None:

@@ -196,18 +196,9 @@ def first_success(
 def random_starts(
     images: Any, epsilon: float, bounds: Bounds, seed: Any, indices: Any, restarts: Any
 ) -> tf.Tensor:
-    """Uniform points of the l-inf balls around images, within the pixel range.
+    """Uniform points of the l-inf balls of radius `epsilon` around images, within the bounds.
 
-    Args:
-        images: `[batch, H, W, C]`, the original images.
-        epsilon: radius of the balls.
-        bounds: pixel range.
-        seed: an integer, or int32 `[2]`.
-        indices: int `[batch]`; see `unit_noise`.
-        restarts: int, or int `[batch]`.
-
-    Returns:
-        Tensor like `images`.
+    `seed`, `indices` and `restarts` are those of `unit_noise`; the result is like `images`.
     """
     images = tf.convert_to_tensor(images)
     known = images.shape[1:].is_fully_defined()
@@ -319,11 +310,10 @@ def compiled_context(
     """The compiled `objective_context` of a pair: from images and labels, in one trace."""
     if not isinstance(objective, ContextObjective):
         return lambda images, labels: ()
-    return _compiled(
-        classifier,
+    return classifier.cached_function(
         ("objective_context", objective),
         lambda images, labels: objective_context(classifier, objective, images, labels),
-        [classifier.image_spec, tf.TensorSpec((None,), tf.int32)],
+        [classifier.image_spec, classifier.labels_spec],
     )
 
 
@@ -333,33 +323,20 @@ def compiled_iteration(classifier: Classifier, objective: AnyObjective) -> Any:
     Returns:
         A function of a `State`, `Examples`, step size and budget to the next state and logits.
     """
-    scalar = tf.TensorSpec((), classifier.dtype)
-    return _compiled(
-        classifier,
+    return classifier.cached_function(
         ("attack_iteration", objective),
         lambda *arguments: iteration(classifier, objective, *arguments),
-        [State(classifier.image_spec), examples_spec(classifier, objective), scalar, scalar],
+        lambda: iteration_spec(classifier, objective),
     )
 
 
-def examples_spec(classifier: Classifier, objective: AnyObjective) -> Examples:
-    """The signature of `Examples` of any batch."""
-    labels = tf.TensorSpec((None,), tf.int32)
-    if not isinstance(objective, ContextObjective):
-        return Examples(classifier.image_spec, labels)
-    function: Any = compiled_context(classifier, objective)
-    outputs = function.get_concrete_function().structured_outputs
-    context = tuple(tf.TensorSpec(output.shape, output.dtype) for output in outputs)
-    return Examples(classifier.image_spec, labels, context)
-
-
-def _compiled(
-    classifier: Classifier, key: tuple, function: Callable[..., Any], signature: list[Any]
-) -> Any:
-    found = classifier.compiled.get(key)
-    if found is None:
-        found = tf.function(function, input_signature=signature, autograph=False)
-        # Traced at once: TensorFlow takes first calls of many functions for retracing.
-        found.get_concrete_function()
-        classifier.compiled[key] = found
-    return found
+def iteration_spec(classifier: Classifier, objective: AnyObjective) -> list[Any]:
+    """The signature of `State`, `Examples`, step size and budget of any batch."""
+    context: tuple[tf.TensorSpec, ...] = ()
+    if isinstance(objective, ContextObjective):
+        function: Any = compiled_context(classifier, objective)
+        outputs = function.get_concrete_function().structured_outputs
+        context = tuple(tf.TensorSpec(output.shape, output.dtype) for output in outputs)
+    examples = Examples(classifier.image_spec, classifier.labels_spec, context)
+    scalar = tf.TensorSpec((), classifier.dtype)
+    return [State(classifier.image_spec), examples, scalar, scalar]

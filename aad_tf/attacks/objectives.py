@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import tensorflow as tf
 
@@ -91,22 +92,27 @@ class ContextObjective(Protocol):
 AnyObjective = Objective | ContextObjective
 
 
+class _OfLogits:
+    """Runs the network once and leaves the values to `from_logits`."""
+
+    name: ClassVar[str]
+    from_logits: Callable[..., tf.Tensor]
+
+    def __call__(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Values `[batch]` to descend, and the logits they came from; see `Objective`."""
+        logits = classifier(images, training=False).logits
+        return self.from_logits(logits, labels, *context), logits
+
+
 @register_kind("away_from_label")
 @dataclass(frozen=True)
-class AwayFromLabel:
+class AwayFromLabel(_OfLogits):
     """Minus the cross-entropy of the true label: descending it is FGSM, IFGSM, PGD."""
 
     label_smoothing: float = 0.0
-
-    @property
-    def name(self) -> str:
-        return "away_from_label"
-
-    def __call__(
-        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = classifier(images, training=False).logits
-        return self.from_logits(logits, labels), logits
+    name: ClassVar[str] = "away_from_label"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
         """Values `[batch]` to descend; see `LogitsObjective`."""
@@ -115,7 +121,7 @@ class AwayFromLabel:
 
 @register_kind("towards_least_likely")
 @dataclass(frozen=True)
-class TowardsLeastLikely:
+class TowardsLeastLikely(_OfLogits):
     """Cross-entropy of the least likely class, L(f(x), y_LL) of [AAD Eq. 3].
 
     The class is the one with the lowest logit at the point where the objective is evaluated,
@@ -123,16 +129,7 @@ class TowardsLeastLikely:
     """
 
     label_smoothing: float = 0.0
-
-    @property
-    def name(self) -> str:
-        return "towards_least_likely"
-
-    def __call__(
-        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = classifier(images, training=False).logits
-        return self.from_logits(logits, labels), logits
+    name: ClassVar[str] = "towards_least_likely"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
         """Values `[batch]` to descend; see `LogitsObjective`."""
@@ -142,17 +139,14 @@ class TowardsLeastLikely:
 
 @register_kind("towards_first_least_likely")
 @dataclass(frozen=True)
-class TowardsFirstLeastLikely:
+class TowardsFirstLeastLikely(_OfLogits):
     """Cross-entropy of the class that was least likely on the original image, in every round.
 
     This is the target of Kurakin et al. (2017); `TowardsLeastLikely` chooses it in each round.
     """
 
     label_smoothing: float = 0.0
-
-    @property
-    def name(self) -> str:
-        return "towards_first_least_likely"
+    name: ClassVar[str] = "towards_first_least_likely"
 
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
@@ -160,12 +154,6 @@ class TowardsFirstLeastLikely:
         """The least likely class of the original images, int32 `[batch]`."""
         del labels
         return (least_likely(classifier(images, training=False).logits),)
-
-    def __call__(
-        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = classifier(images, training=False).logits
-        return self.from_logits(logits, labels, *context), logits
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
         """Values `[batch]` to descend, given the context; see `LogitsObjective`."""

@@ -1,6 +1,8 @@
-"""Attacks from text, for flags and configs: `pgd(epsilon=8/255, step_size=2/255, num_steps=10)`.
+"""Attacks from text and from records, and as text.
 
-An attack made of another one is written around it: `a3(fgsm(epsilon=4/255), sigma=10)`.
+Text is the call of a preset, as flags and configs hold it:
+`pgd(epsilon=8/255, step_size=2/255, num_steps=10)`. An attack made of another one is written around
+it: `a3(fgsm(epsilon=4/255), sigma=10)`.
 """
 
 from __future__ import annotations
@@ -9,12 +11,17 @@ import ast
 import dataclasses
 import inspect
 import operator
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aad_tf.attacks.attention_augmented import a3
+from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
 from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.objectives import TowardsLeastLikely
 from aad_tf.attacks.presets import PRESETS
-from aad_tf.utils.checks import near_names
+from aad_tf.attacks.serialization import attack_from_dict, attack_to_dict
+from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_choice, near_names
 
 # Attacks made of another attack, which is their first argument.
 WRAPPERS = {"a3": a3}
@@ -40,7 +47,13 @@ def parse_attack(text: str) -> GradientSignAttack:
         >>> parse_attack("a3(step_ll(epsilon=4/255, num_steps=3), sigma=10)").objective.sigma
         10.0
     """
-    return dataclasses.replace(_build(_parse_call(text), text), name=text.replace(" ", ""))
+    try:
+        attack = _value(ast.parse(text.strip(), mode="eval").body, text, nested=True)
+    except SyntaxError as error:
+        raise ValueError(_expected(text)) from error
+    if not isinstance(attack, GradientSignAttack):
+        raise ValueError(_expected(text))
+    return dataclasses.replace(attack, name=text.replace(" ", ""))
 
 
 def as_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
@@ -69,35 +82,184 @@ def as_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
 
 def split_attacks(text: str) -> list[str]:
     """Splits `fgsm(epsilon=0.1);pgd(...)` or a comma-separated list at its top level."""
-    parts, depth, current = [], 0, ""
+    parts, depth = [""], 0
     for character in text:
         depth += {"(": 1, ")": -1}.get(character, 0)
         if character in ",;" and depth == 0:
-            parts.append(current)
-            current = ""
+            parts.append("")
         else:
-            current += character
-    return [part.strip() for part in [*parts, current] if part.strip()]
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
 
 
-def _parse_call(text: str) -> ast.Call:
+def attack_from_record(record: Mapping[str, Any]) -> GradientSignAttack:
+    """Rebuilds the attack of a record; only here is a recorded label ever parsed.
+
+    Args:
+        record: a threat model, as `GradientSignAttack.threat_model` returns it: the
+            `threat_model` of an entry of a summary, or `study["attack"]` of an attention study.
+            Older ones lack `parameters`; there the label in `attack` must be the call of a
+            preset, and all else that is recorded must agree with what the call builds.
+
+    Returns:
+        The attack, under its recorded name.
+
+    Raises:
+        ValueError: the record describes no attack, or contradicts itself.
+
+    Example:
+        >>> attack_from_record(fgsm(0.1).threat_model()) == fgsm(0.1)
+        True
+    """
+    name = record.get("attack")
+    if not isinstance(name, str):
+        raise ValueError(f"A record of an attack must hold its name under 'attack', got {record}.")
+    if "parameters" in record:
+        return attack_from_dict(record["parameters"], name)
     try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
+        attack = parse_attack(name)
+    except ValueError as error:
+        raise ValueError(
+            f"The record names its attack {name!r} and lacks its parameters, and the name is not "
+            f"the call of a preset ({error}) Make the records again."
+        ) from error
+    rebuilt = attack.threat_model(Bounds(*record.get("bounds", (0.0, 1.0))))
+    for key in sorted((record.keys() & rebuilt.keys()) - {"attack"}):
+        if record[key] != rebuilt[key]:
+            raise ValueError(
+                f"{name} builds an attack of {key} {rebuilt[key]}, recorded is {record[key]}. "
+                f"Make the records again."
+            )
+    return attack
+
+
+def recorded_parameters(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of the attack of a record, of an older one too; see `attack_from_record`."""
+    known = record.get("parameters")
+    return attack_to_dict(attack_from_record(record)) if known is None else dict(known)
+
+
+def attack_call(attack: GradientSignAttack) -> str | None:
+    """An attack as the shortest call of a preset that `parse_attack` reads; None if none builds it.
+
+    Example:
+        >>> attack_call(step_ll(4 / 255, num_steps=3))
+        'step_ll(epsilon=4/255,num_steps=3)'
+    """
+    objective = attack.objective
+    if isinstance(objective, AttentionAugmented):
+        inner = attack_call(dataclasses.replace(attack, objective=objective.objective))
+        options = objective.options()
+        written = all(isinstance(value, (int, float, str)) for value in options.values())
+        return f"a3({inner},{_arguments(options)})" if inner and written else None
+    possible = {
+        "label_smoothing": getattr(objective, "label_smoothing", 0.0),
+        "relabel": isinstance(objective, TowardsLeastLikely),
+        **vars(attack),
+        "epsilon": attack.step_size if attack.epsilon is None else attack.epsilon,
+    }
+    # Where several presets build it, the one it is named by.
+    named = re.split(r"[(,]", attack.name.removeprefix("a3("))[0]
+    for name in sorted(PRESETS, key=lambda name: name != named):
+        preset = PRESETS[name]
+        parameters = inspect.signature(preset).parameters
+        chosen = {key: possible[key] for key in parameters}
+        if preset(**chosen) != attack:
+            continue
+        for key in [
+            key for key in parameters if parameters[key].default is not inspect.Parameter.empty
+        ]:
+            shorter = {other: value for other, value in chosen.items() if other != key}
+            chosen = shorter if preset(**shorter) == attack else chosen
+        return f"{name}({_arguments(chosen)})"
+    return None
+
+
+def preset_of(attack: GradientSignAttack) -> str | None:
+    """Name of the preset that builds an attack (`"step_ll"`), without A3; None if none does.
+
+    Where several build it, as `fgsm` and `ifgsm` of one iteration do, the one it is named by.
+    """
+    call = attack_call(attack)
+    return None if call is None else call.removeprefix("a3(").split("(")[0]
+
+
+def with_unique_names(attacks: Sequence[GradientSignAttack]) -> tuple[GradientSignAttack, ...]:
+    """The attacks under names that differ: those of equal name are named by their parameters.
+
+    Returns:
+        The attacks in their order; whose name no other has keeps it.
+
+    Raises:
+        ValueError: the same attack twice under one name.
+
+    Example:
+        >>> [attack.name for attack in with_unique_names([fgsm(0.1), fgsm(0.2), ifgsm(0.1)])]
+        ['fgsm(epsilon=0.1)', 'fgsm(epsilon=0.2)', 'ifgsm']
+    """
+    names = [attack.name for attack in attacks]
+    labels = [
+        _detailed_name(attack) if names.count(attack.name) > 1 else attack.name
+        for attack in attacks
+    ]
+    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    if repeated:
+        raise ValueError(
+            f"attacks holds {', '.join(repeated)} more than once. Remove one, or give them names "
+            f"that differ with dataclasses.replace(attack, name=...)."
+        )
+    return tuple(
+        dataclasses.replace(attack, name=label)
+        for attack, label in zip(attacks, labels, strict=True)
+    )
+
+
+def _detailed_name(attack: GradientSignAttack) -> str:
+    call = attack_call(attack)
+    if call is not None and call.split("(")[0] == attack.name.split("(")[0]:
+        return call
+    return f"{attack.name}({_arguments(_flat(attack_to_dict(attack)))})"
+
+
+def _flat(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in parameters.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _arguments(values: Mapping[str, Any]) -> str:
+    return ",".join(f"{key}={_text(value)}" for key, value in values.items())
+
+
+def _text(value: Any) -> str:
+    """A value as `parse_attack` reads it back exactly, 255ths where they are the shorter."""
+    if not isinstance(value, float):
+        return repr(value)
+    fraction = f"{round(value * 255)}/255"
+    exact = round(value * 255) / 255 == value
+    return fraction if exact and len(fraction) < len(repr(value)) else repr(value)
+
+
+def _value(node: ast.expr, text: str, nested: bool) -> Any:
+    """What an expression stands for; calls stand alone or as arguments of wrappers (`nested`)."""
+    if nested and isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return _called(node, node.func.id, text)
+    try:
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            sides = (_value(side, text, nested=False) for side in (node.left, node.right))
+            return _OPERATORS[type(node.op)](*sides)
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
         raise ValueError(_expected(text)) from error
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-        raise ValueError(_expected(text))
-    return node
 
 
-def _build(call: ast.Call, text: str) -> GradientSignAttack:
-    """The attack of one call; calls stand as arguments of wrappers only."""
-    name = call.func.id  # type: ignore[attr-defined]
+def _called(call: ast.Call, name: str, text: str) -> GradientSignAttack:
     presets = {**PRESETS, **WRAPPERS}
-    if name not in presets:
-        raise ValueError(f"Unknown attack {name!r}." + near_names(name, presets))
-    known = list(inspect.signature(presets[name]).parameters)
-    value = _attack_or_value if name in WRAPPERS else _value
+    preset = presets[check_choice(name, presets, "attack")]
+    known = list(inspect.signature(preset).parameters)
+    nested = name in WRAPPERS
     arguments = {}
     for keyword in call.keywords:
         if keyword.arg not in known:
@@ -105,10 +267,9 @@ def _build(call: ast.Call, text: str) -> GradientSignAttack:
                 f"Attack {name!r} has no argument {keyword.arg!r}."
                 + near_names(str(keyword.arg), known)
             )
-        arguments[keyword.arg] = value(keyword.value, text)
-    positional = [value(node, text) for node in call.args]
+        arguments[keyword.arg] = _value(keyword.value, text, nested)
     try:
-        return presets[name](*positional, **arguments)
+        return preset(*(_value(node, text, nested) for node in call.args), **arguments)
     except TypeError as error:
         raise ValueError(f"Attack {text!r}: {error}") from error
 
@@ -117,17 +278,3 @@ def _expected(text: str) -> str:
     return (
         f"Expected an attack like pgd(epsilon=8/255, step_size=2/255, num_steps=10), got {text!r}."
     )
-
-
-def _value(node: ast.expr, text: str) -> Any:
-    try:
-        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-            return _OPERATORS[type(node.op)](_value(node.left, text), _value(node.right, text))
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise ValueError(_expected(text)) from error
-
-
-def _attack_or_value(node: ast.expr, text: str) -> Any:
-    is_attack = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    return _build(node, text) if is_attack else _value(node, text)  # type: ignore[arg-type]

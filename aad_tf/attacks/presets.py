@@ -24,9 +24,6 @@ def fgsm(epsilon: float, label_smoothing: float = 0.0) -> GradientSignAttack:
         epsilon: l-inf size of the one step, in [0, 1].
         label_smoothing: of the cross-entropy that is climbed.
 
-    Returns:
-        The attack.
-
     Raises:
         ValueError: epsilon outside [0, 1] (was /255 meant?).
 
@@ -45,9 +42,6 @@ def ifgsm(epsilon: float, num_steps: int = 3, step_size: float | None = None) ->
         num_steps: rounds.
         step_size: size of a step; default `epsilon / num_steps`.
 
-    Returns:
-        The attack.
-
     Raises:
         ValueError: a size outside [0, 1], or fewer than one step.
     """
@@ -65,9 +59,6 @@ def step_ll(
         label_smoothing: of the cross-entropy that is descended (the authors' code: 0.1).
         relabel: True goes towards the class that is least likely at the start of each round, as
             the authors' code does; False towards that of the original image in every round.
-
-    Returns:
-        The attack.
 
     Raises:
         ValueError: epsilon outside [0, 1], or fewer than one step.
@@ -90,9 +81,6 @@ def iter_ll(
         step_size: size of a step; default `epsilon / num_steps`.
         relabel: choose the target again at the start of each round, as the AAD authors' StepLL
             does; a round may then undo the one before.
-
-    Returns:
-        The attack.
 
     Raises:
         ValueError: a size outside [0, 1], or fewer than one step.
@@ -126,9 +114,6 @@ def pgd(
         num_steps: steps.
         random_start: start from a uniform point of the budget.
         restarts: independent starts; an example counts as misclassified if any of them ends so.
-
-    Returns:
-        The attack.
 
     Raises:
         ValueError: a size outside [0, 1], a count under one, restarts without random start.

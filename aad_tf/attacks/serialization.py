@@ -15,7 +15,6 @@ import numpy as np
 
 _Class = TypeVar("_Class", bound=type)
 _KINDS: dict[str, type] = {}
-_LABEL = "name"
 
 
 def register_kind(kind: str) -> Callable[[_Class], _Class]:
@@ -85,7 +84,7 @@ def attack_from_dict(parameters: Mapping[str, Any], name: str | None = None) -> 
         True
     """
     attack = _decoded(parameters)
-    return attack if name is None else dataclasses.replace(attack, **{_LABEL: name})
+    return attack if name is None else dataclasses.replace(attack, name=name)
 
 
 def _encoded(value: Any) -> Any:
@@ -101,7 +100,7 @@ def _encoded(value: Any) -> Any:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         # Without the address of an object, which differs between processes.
         return {"kind": kind, "repr": re.sub(r" at 0x[0-9a-f]+", "", repr(value))}
-    fields = [field.name for field in dataclasses.fields(value) if field.name != _LABEL]
+    fields = [field.name for field in dataclasses.fields(value) if field.name != "name"]
     return {"kind": kind, **{field: _encoded(getattr(value, field)) for field in fields}}
 
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aad_tf.attacks import GradientSignAttack, parse_attack
+from aad_tf.attacks import GradientSignAttack, as_attack
 from aad_tf.attention import lime
-from aad_tf.attention_study import columns
+from aad_tf.attention_study import measures
 from aad_tf.attention_study.inputs import Batch
 from aad_tf.attention_study.network_pass import (
     EXPLAINED,
@@ -24,9 +24,8 @@ from aad_tf.attention_study.network_pass import (
     follow,
 )
 from aad_tf.attention_study.records import batch_records
-from aad_tf.attention_study.summary import study_facts
 from aad_tf.classifier import Classifier
-from aad_tf.utils.checks import check_count, near_names
+from aad_tf.utils.checks import check_choice, check_count
 
 METHODS = ("grad_cam", "grad_cam_plus_plus", "lime")
 # Far from the seeds people choose, so that a repeat never draws the samples of another study.
@@ -61,12 +60,8 @@ class Options:
         if not self.methods:
             raise ValueError(f"Choose at least one of the methods {', '.join(METHODS)}.")
         for method in (*self.methods, *self.keep_maps):
-            if method not in METHODS:
-                raise ValueError(f"Unknown method {method!r}." + near_names(method, METHODS))
-        if self.explained not in EXPLAINED:
-            raise ValueError(
-                f"Unknown explained {self.explained!r}." + near_names(self.explained, EXPLAINED)
-            )
+            check_choice(method, METHODS, "method")
+        check_choice(self.explained, EXPLAINED, "explained")
         for name in ("cells", "features"):
             if len(getattr(self, name)) == 0:
                 raise ValueError(
@@ -118,11 +113,11 @@ class Explainer:
         options: Options,
         batch_size: int,
     ) -> None:
-        attack = parse_attack(attack) if isinstance(attack, str) else attack
+        attack = as_attack(attack)
         if not isinstance(attack, GradientSignAttack):
             raise TypeError(
-                f"attack must be a GradientSignAttack such as step_ll(4 / 255), or its text, got "
-                f"{attack!r}."
+                f"A study follows the iterations of a GradientSignAttack such as "
+                f"step_ll(4 / 255), got {attack!r}."
             )
         if attack.restarts > 1:
             raise ValueError("An attack with restarts has no one path to follow: use restarts=1.")
@@ -136,16 +131,21 @@ class Explainer:
                 f"must be smaller; got cells={options.cells}. Choose others: "
                 f"Options(cells=...), or --cells=... on the command line."
             )
-        chosen = {key: _plain(value) for key, value in asdict(options).items()}
+        chosen = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(options).items()
+        }
         if "lime" in options.methods:
             chosen["lime"] = _lime_facts(options.lime)
-        self.facts = study_facts(
-            classifier,
-            attack,
-            self._grid,
-            classifier.input_shape,
-            {**chosen, "batch_size": batch_size},
-        )
+        self.facts = {
+            "attack": attack.threat_model(classifier.bounds),
+            "rounds": attack.num_steps,
+            "attention_layer": classifier.attention_layer,
+            "grid": list(self._grid),
+            "image_shape": list(classifier.input_shape),
+            **chosen,
+            "batch_size": batch_size,
+        }
 
     def passes(self, batch: Batch) -> Passes:
         """Runs the network on a batch, and does nothing else."""
@@ -183,29 +183,31 @@ class Explainer:
             _refuse_non_finite(step.explanation, round_number, batch.first_index)
         known |= self._map_columns(batch, passes)
         labels = batch.labels.numpy()
-        return batch_records(batch.first_index, labels, batch.boxes, batch.objects.area, known)
+        return batch_records(
+            batch.first_index, labels, batch.boxes, measures.object_area(batch.masks), known
+        )
 
     def _map_columns(self, batch: Batch, passes: Passes) -> dict[str, Any]:
         rounds, found = passes.rounds, passes.lime
         measured, signed = {}, {}
         for method in self.options.methods:
             if method == "lime":
-                signed[method] = columns.lime_maps(found, self._grid)
-                measured[method] = columns.lime_columns(
-                    found, signed[method], batch.objects, self.options.features
+                signed[method] = measures.lime_maps(found, self._grid)
+                measured[method] = measures.lime_columns(
+                    found, signed[method], batch.masks, self.options.features
                 )
-                measured[method]["iou_repeat"] = columns.lime_overlaps(
+                measured[method]["iou_repeat"] = measures.lime_overlaps(
                     [found[0], passes.lime_repeat], self.options.features
                 )
                 continue
             signed[method] = np.stack([getattr(step.explanation, method) for step in rounds])
-            measured[method] = columns.gradient_columns(
-                signed[method], batch.objects, self.options.cells
+            measured[method] = measures.gradient_columns(
+                signed[method], batch.masks, self.options.cells
             )
         for method in set(measured) - set(self.options.keep_maps):
             del measured[method]["map"]
         agreement = {
-            f"{one}|{two}": columns.agreement_columns(signed[one], signed[two])
+            f"{one}|{two}": measures.agreement_columns(signed[one], signed[two])
             for one, two in itertools.combinations(self.options.methods, 2)
         }
         return {"maps": measured, "agreement": agreement}
@@ -213,12 +215,9 @@ class Explainer:
     def _lime(self, batch: Batch, step: Round, seed_offset: int = 0) -> Any:
         options = {"seed": self.options.seed, **self.options.lime}
         options["seed"] += seed_offset
-        return lime(self.classifier, step.images, self._class_ids(batch, step), **options)
-
-    def _class_ids(self, batch: Batch, step: Round) -> Any:
-        if self.options.explained == "label":
-            return batch.labels
-        return step.explanation.prediction
+        by_label = self.options.explained == "label"
+        class_ids = batch.labels if by_label else step.explanation.prediction
+        return lime(self.classifier, step.images, class_ids, **options)
 
 
 def _grid(classifier: Classifier) -> tuple[int, int]:
@@ -253,9 +252,8 @@ def _lime_facts(options: dict[str, Any]) -> dict[str, Any]:
     """
     parameters = inspect.signature(lime).parameters
     defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
-    unknown = sorted(set(options) - set(defaults))
-    if unknown:
-        raise ValueError(f"lime has no option {unknown[0]!r}." + near_names(unknown[0], defaults))
+    for name in options:
+        check_choice(name, defaults, "option of lime")
     known = {**defaults, **options}
     del known["seed"], known["batch_size"]
     if known["segmentation"] is not None and not isinstance(known["segmentation"], str):
@@ -268,7 +266,3 @@ def _lime_facts(options: dict[str, Any]) -> dict[str, Any]:
             "pip install 'aad_tf[lime]', or give the superpixels in "
             "Options(lime={'segmentation': ...})."
         ) from error
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.attention_study.columns import Objects
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.data.boxes import PADDING, check_boxes, object_masks
 from aad_tf.records.fingerprints import array_fingerprint
@@ -21,18 +20,18 @@ class Batch(NamedTuple):
     """A checked batch.
 
     Attributes:
-        first_index: place of its first example in the split.
+        first_index: index of its first example in the split.
         images: tensor `[batch, H, W, C]` in the classifier's dtype.
         labels: int32 tensor `[batch]`.
         boxes: for each example float32 `[n, 4]`, the boxes of its class.
-        objects: where the labelled objects are.
+        masks: bool `[batch, H, W]`, where the labelled objects are; all False without a box.
     """
 
     first_index: int
     images: tf.Tensor
     labels: tf.Tensor
     boxes: list[np.ndarray]
-    objects: Objects
+    masks: np.ndarray
 
 
 class BoxedSource:
@@ -40,10 +39,10 @@ class BoxedSource:
 
     Args:
         dataset: a `tf.data.Dataset` of batches, dicts with image, label, boxes and box_labels as
-            `aad_tf.data.boxed_batches` gives them, or a function from the place of an example,
-            a multiple of `batch_size` behind the first, to such a data set.
+            `aad_tf.data.boxed_batches` gives them, or a function from the index of an example,
+            a multiple of `batch_size` after the first, to such a data set.
         batch_size: examples in every batch but the last.
-        first_index: place of the first example in the split.
+        first_index: index of the first example in the split.
 
     Raises:
         TypeError: neither a data set of such dicts nor a function.
@@ -64,7 +63,7 @@ class BoxedSource:
         self.first_example = array_fingerprint([np.asarray(first[key][:1]) for key in _KEYS[:2]])
 
     def batches(self, classifier: Classifier, done: int) -> Iterator[Batch]:
-        """Checked batches behind the first `done` examples, a multiple of the batch size."""
+        """Checked batches after the first `done` examples, a multiple of the batch size."""
         index = self._first_index + done
         short = False
         for batch in self._open(done):
@@ -96,17 +95,14 @@ def _checked(classifier: Classifier, batch: Mapping[str, tf.Tensor], first_index
     answers = labels.numpy()
     if "boxes" in batch:
         boxes = batch["boxes"].numpy()
-        kinds = batch["box_labels"].numpy() if "box_labels" in batch else _own(answers, boxes)
+        if "box_labels" in batch:
+            kinds = batch["box_labels"].numpy()
+        else:  # The boxes are of the images' labels; rows of -1 are padding.
+            kinds = np.where((boxes == PADDING).all(-1), PADDING, answers[:, None])
         boxes = check_boxes(boxes, kinds, first_example=first_index)
     else:
         boxes = np.zeros((len(answers), 0, 4), np.float32)
         kinds = np.zeros((len(answers), 0), np.int32)
     masks = object_masks(boxes, kinds, answers, tuple(images.shape[1:3]))
-    own = [boxes[i][kinds[i] == label] for i, label in enumerate(answers)]
-    return Batch(first_index, images, labels, own, Objects(masks))
-
-
-def _own(labels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Labels of boxes that bear none: those of their images; rows of -1 are padding."""
-    padding = (boxes == PADDING).all(-1)
-    return np.where(padding, PADDING, labels[:, None])
+    of_label = [boxes[i][kinds[i] == label] for i, label in enumerate(answers)]
+    return Batch(first_index, images, labels, of_label, masks)

@@ -16,12 +16,12 @@ from aad_tf.attacks.loop import (
     Examples,
     State,
     compiled_iteration,
-    examples_spec,
+    iteration_spec,
     signed_step,
 )
 from aad_tf.attacks.objectives import LogitsObjective
 from aad_tf.attention import grad_cam_plus_plus_map, signed_grad_cam_map
-from aad_tf.attention.grad_cam import class_gradients, class_scores
+from aad_tf.attention.grad_cam import class_gradients, predicted_classes
 from aad_tf.classifier import Classifier
 from aad_tf.utils.ops import at_least_float32
 
@@ -103,14 +103,10 @@ def _arrays(explanation: Explanation) -> Explanation:
 
 def compiled_explanation(classifier: Classifier, explained: str = "label") -> Any:
     """The compiled function from images and labels to an `Explanation`."""
-
-    def explain(images: tf.Tensor, labels: tf.Tensor) -> Explanation:
-        target = labels if explained == "label" else None
-        logits, features, gradients = class_gradients(classifier, images, target)
-        return _explanation(logits, features, gradients, labels)
-
     return classifier.cached_function(
-        ("explanation", explained), explain, [classifier.image_spec, classifier.labels_spec]
+        ("explanation", explained),
+        lambda images, labels: _explained(classifier, images, labels, explained)[0],
+        [classifier.image_spec, classifier.labels_spec],
     )
 
 
@@ -124,62 +120,45 @@ def compiled_explained_iteration(classifier: Classifier, objective: Any, explain
         A function of a `State`, `Examples`, step size and budget, to the next state and the
         `Explanation` of the present images.
     """
-    key = ("explained_iteration", objective, explained)
-    if key not in classifier.compiled:
-        make = _shared_pass if isinstance(objective, LogitsObjective) else _separate_passes
-        classifier.compiled[key] = make(classifier, objective, explained)
-    return classifier.compiled[key]
+    if not isinstance(objective, LogitsObjective):
+        explain = compiled_explanation(classifier, explained)
+        iterate = compiled_iteration(classifier, objective)
+        return lambda state, examples, *scalars: (
+            iterate(state, examples, *scalars)[0],
+            explain(state.images, examples.labels),
+        )
 
-
-def _shared_pass(classifier: Classifier, objective: Any, explained: str) -> Any:
     def both(state: State, examples: Examples, step_size: Any, epsilon: Any) -> Any:
         images, labels = state.images, examples.labels
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            logits, features = classifier(images, training=False)
-            scores = class_scores(logits, _class_ids(logits, labels, explained))
+            explanation, logits = _explained(classifier, images, labels, explained)
             values = objective.from_logits(logits, labels, *examples.context)
-        explanation = _explanation(logits, features, tape.gradient(scores, features), labels)
         gradient = tape.gradient(values, images)
         moved = signed_step(
             images, gradient, examples.images, step_size, epsilon, classifier.bounds
         )
         return state._replace(images=moved), explanation
 
-    scalar = tf.TensorSpec((), classifier.dtype)
-    examples = examples_spec(classifier, objective)
-    return tf.function(
+    return classifier.cached_function(
+        ("explained_iteration", objective, explained),
         both,
-        input_signature=[State(classifier.image_spec), examples, scalar, scalar],
-        autograph=False,
+        lambda: iteration_spec(classifier, objective),
     )
 
 
-def _separate_passes(classifier: Classifier, objective: Any, explained: str) -> Any:
-    explain = compiled_explanation(classifier, explained)
-    iterate = compiled_iteration(classifier, objective)
-
-    def both(state: State, examples: Examples, *scalars: tf.Tensor) -> Any:
-        following = iterate(state, examples, *scalars)[0]
-        return following, explain(state.images, examples.labels)
-
-    return both
-
-
-def _class_ids(logits: tf.Tensor, labels: tf.Tensor, explained: str) -> tf.Tensor:
-    if explained == "label":
-        return labels
-    return tf.argmax(tf.stop_gradient(logits), axis=-1, output_type=tf.int32)
-
-
-def _explanation(
-    logits: tf.Tensor, features: tf.Tensor, gradients: tf.Tensor, labels: tf.Tensor
-) -> Explanation:
+def _explained(
+    classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, explained: str
+) -> tuple[Explanation, tf.Tensor]:
+    """The explanation of images, and their logits."""
+    target = labels if explained == "label" else None
+    logits, features, gradients = class_gradients(classifier, images, target)
     probabilities = tf.nn.softmax(at_least_float32(logits))
-    return Explanation(
-        tf.argmax(logits, axis=-1, output_type=tf.int32),
+    explanation = Explanation(
+        predicted_classes(logits),
         tf.gather(probabilities, labels, axis=1, batch_dims=1),
         tf.reduce_max(probabilities, axis=-1),
         signed_grad_cam_map(features, gradients),
         grad_cam_plus_plus_map(features, gradients),
     )
+    return explanation, logits

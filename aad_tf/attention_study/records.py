@@ -1,5 +1,6 @@
-"""One record per image: what a network saw in it, and how that changed under attack.
+"""What a study writes: one record per image, and a summary of what was studied and counted.
 
+A record holds what a network saw in an image, and how that changed under attack.
 Lists run over rounds: the clean image first, then the image after each round of the attack.
 
     index            index in the split
@@ -17,7 +18,7 @@ Lists run over rounds: the clean image first, then the image after each round of
         iou_clean    IoU with the clean image's area, by number of cells or superpixels; from the
                      first round on
         entropy, centroid, components, positive
-                     how scattered the map is, see `aad_tf.attention_study.scatter`; components
+                     how scattered the map is, see `aad_tf.attention_study.measures`; components
                      are those of the area above the map's mean, positive is the fraction of cells
                      above zero
         segments, score, iou_repeat
@@ -28,10 +29,21 @@ Lists run over rounds: the clean image first, then the image after each round of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from aad_tf.records import (
+    read_record_lines,
+    read_summary,
+    record_line,
+    summary_path,
+    write_record_lines,
+)
+from aad_tf.records.shards import Part, merged_provenance, read_parts
+from aad_tf.utils.files import PathLike, write_json_atomically
 
 KEYS = (
     "index",
@@ -116,3 +128,109 @@ def _plain(values: np.ndarray) -> Any:
     entries = rounded.astype(object)
     entries[missing] = None
     return entries.tolist()
+
+
+class Counts:
+    """Counts records as they come: how many are classified correctly, and how many have no box.
+
+    Args:
+        rounds: rounds of the attack.
+    """
+
+    def __init__(self, rounds: int) -> None:
+        self.examples = self.right = self.without_box = self.right_without_box = 0
+        self._right_by_round = np.zeros(rounds + 1, int)
+
+    def add(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Counts further records."""
+        for record in records:
+            hits = np.asarray(record["prediction"]) == record["label"]
+            boxless = record["box_area"] is None
+            self.examples += 1
+            self.right += int(hits[0])
+            self.without_box += int(boxless)
+            self.right_without_box += int(boxless and hits[0])
+            self._right_by_round += hits
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts by name."""
+        names = ("examples", "right", "without_box", "right_without_box")
+        return {name: getattr(self, name) for name in names}
+
+    def accuracy(self) -> list[float]:
+        """Fractions of all examples classified correctly: as they are, and after each round."""
+        return [
+            round(float(fraction), 6) for fraction in self._right_by_round / max(self.examples, 1)
+        ]
+
+
+def format_summary(summary: Mapping[str, Any]) -> str:
+    """A few lines for the terminal: accuracies, counts, rate."""
+    counts, attack = summary["counts"], summary["study"]["attack"]
+    accuracies = ", ".join(f"{fraction:.2%}" for fraction in summary["accuracy"][1:])
+    return (
+        f"{counts['examples']} images, {counts['right']} correct as they are "
+        f"({summary['accuracy'][0]:.2%}), {counts['without_box']} without a box of their class\n"
+        f"{attack['attack']}: correct after each round: {accuracies} "
+        f"(linf, total {attack['epsilon']:.4g} = {attack['epsilon_255']:.4g}/255)"
+    )
+
+
+def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
+    """Joins the records of all parts of a study; the same file as that of one pass.
+
+    Args:
+        paths: files of records, in any order.
+        output: file to write; its summary goes beside it.
+
+    Returns:
+        The summary.
+
+    Raises:
+        ValueError: parts of different studies, parts that are missing or overlap, damaged files.
+        OSError: a file cannot be read or written.
+    """
+    parts = read_parts(paths, output, _read_part, "study")
+    first = parts[0].summary
+    counts = Counts(first["study"]["rounds"])
+    write_record_lines(Path(output), _counted_lines(parts, counts))
+    merged = {
+        **{key: first[key] for key in ("study", "fingerprint", "description", "class_names")},
+        "identity": {**first["identity"], "shard": None},
+        "counts": counts.as_dict(),
+        "accuracy": counts.accuracy(),
+        **_speed([part.summary for part in parts]),
+        "range": [parts[0].first, parts[-1].stop],
+        "shard": None,
+        "provenance": merged_provenance(parts),
+    }
+    write_json_atomically(summary_path(output), merged)
+    return merged
+
+
+def _read_part(path: PathLike) -> Part:
+    summary = read_summary(path, "study")
+    first, stop = summary["range"]
+    return Part(Path(path), summary, summary["shard"], first, stop, summary["fingerprint"])
+
+
+def _speed(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Seconds of all parts together; the rate if no part was resumed, which hides some seconds."""
+    seconds = sum(summary["seconds"] for summary in summaries)
+    count = sum(summary["counts"]["examples"] for summary in summaries)
+    whole = seconds > 0 and not any(summary.get("resumed_at") for summary in summaries)
+    return {
+        "seconds": round(seconds, 2),
+        "examples_per_second": round(count / seconds, 2) if whole else None,
+    }
+
+
+def _counted_lines(parts: Sequence[Part], counts: Counts) -> Iterator[bytes]:
+    for part in parts:
+        before = counts.examples
+        for record in read_record_lines(part.path, KEYS):
+            counts.add([record])
+            yield record_line(record)
+        found, expected = counts.examples - before, part.summary["counts"]["examples"]
+        if found != expected:
+            raise ValueError(f"{part.path} holds {found} records, its summary says {expected}.")

@@ -15,12 +15,12 @@ import keras
 from aad_tf.attacks import GradientSignAttack, recorded_parameters
 from aad_tf.attention_study.explain import METHODS, Explainer, Options
 from aad_tf.attention_study.inputs import BoxedSource
-from aad_tf.attention_study.records import is_record
-from aad_tf.attention_study.summary import Counts, study_fingerprint
+from aad_tf.attention_study.records import Counts, is_record
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.inputs import as_classifier
-from aad_tf.records import read_summary, summary_path, write_record_lines
-from aad_tf.records.journal import Journal, check_same_evaluation, journal_path
+from aad_tf.records import summary_path, write_record_lines
+from aad_tf.records.fingerprints import fingerprint
+from aad_tf.records.journal import Journal, check_same_evaluation, finished_summary, journal_path
 from aad_tf.records.progress import Progress
 from aad_tf.utils.checks import check_count
 from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
@@ -101,23 +101,22 @@ def study_attention(
     source = BoxedSource(dataset, batch_size, first_index)
     # As the summary will give it back.
     description = json.loads(json.dumps(dict(description or {})))
-    fingerprint = study_fingerprint(classifier, explainer.facts, description)
+    known = fingerprint(classifier, dataset=description.get("dataset"), study=explainer.facts)
     part = {"first_index": first_index, "shard": list(shard) if shard else None}
-    identity = {**fingerprint, **part, "first_example": source.first_example}
-    if output.exists() and not journal_path(output).exists():
-        return _read_report(output, identity)
+    identity = {**known, **part, "first_example": source.first_example}
+    if (summary := finished_summary(output, "study")) is not None:
+        _check_finished(output, summary, identity)
+        return StudyReport(summary, output)
     journal = Journal(journal_path(output), identity, is_record)
     try:
-        run = _Run(explainer, source, journal, first_index, num_examples)
-        run.go(progress)
+        found = _study(explainer, source, journal, first_index, num_examples, progress)
         summary = {
             "study": explainer.facts,
             "identity": identity,
-            "fingerprint": fingerprint,
+            "fingerprint": known,
             "description": description,
             "class_names": list(class_names),
-            **run.result(),
-            "range": [first_index, first_index + run.counts.examples],
+            **found,
             "shard": part["shard"],
             "provenance": provenance(),
         }
@@ -129,14 +128,8 @@ def study_attention(
         journal.close()
 
 
-def _read_report(output: Path, identity: Mapping[str, Any]) -> StudyReport:
-    """The report of a finished study, if it is the one asked for."""
-    if not summary_path(output).exists():
-        raise FileExistsError(
-            f"{output} exists, but not its summary {summary_path(output).name}. Choose another "
-            f"output, or delete it to start over."
-        )
-    summary = read_summary(output, "study")
+def _check_finished(output: Path, summary: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Refuses the summary of a finished study that is another one than asked for."""
     found = dict(summary.get("identity", {}))
     if "study" in found:
         # Older summaries name the attack, and hold the text of a Python object for its objective.
@@ -145,82 +138,72 @@ def _read_report(output: Path, identity: Mapping[str, Any]) -> StudyReport:
         attack = {**attack, "parameters": recorded_parameters(attack)}
         found["study"] = {**found["study"], "attack": attack}
     check_same_evaluation(output, found, identity)
-    return StudyReport(summary, output)
 
 
-class _Run:
-    """One run over the part of a data set that a journal does not hold yet."""
+def _study(
+    explainer: Explainer,
+    source: BoxedSource,
+    journal: Journal,
+    first_index: int,
+    num_examples: int | None,
+    progress: Callable[[Progress], None] | None,
+) -> dict[str, Any]:
+    """Studies the batches that the journal does not hold yet; counts and rates for the summary."""
+    counts = Counts(explainer.attack.num_steps)
+    _take_over(journal, counts, explainer.batch_size, first_index)
+    reused, seconds, began = counts.examples, 0.0, time.monotonic()
+    for records in _measured(explainer, source, reused):
+        journal.append(records)
+        counts.add(records)
+        seconds = time.monotonic() - began
+        if progress is not None:
+            progress(Progress(counts.examples, num_examples, reused, seconds, "images"))
+    if num_examples not in (None, counts.examples):
+        raise ValueError(
+            f"The data set ended after {counts.examples} examples; {num_examples} were "
+            f"announced. Is the copy complete?"
+        )
+    fresh = counts.examples - reused
+    return {
+        "counts": counts.as_dict(),
+        "accuracy": counts.accuracy(),
+        "resumed_at": reused,
+        "seconds": round(seconds, 2),
+        "examples_per_second": round(fresh / seconds, 2) if seconds else None,
+        "range": [first_index, first_index + counts.examples],
+    }
 
-    def __init__(
-        self,
-        explainer: Explainer,
-        source: BoxedSource,
-        journal: Journal,
-        first_index: int,
-        num_examples: int | None,
-    ) -> None:
-        self._explainer, self._source, self._journal = explainer, source, journal
-        self._first_index, self._total = first_index, num_examples
-        self.counts = Counts(explainer.attack.num_steps)
-        self._reused = self._take_over()
-        self._seconds = 0.0
 
-    def go(self, progress: Callable[[Progress], None] | None) -> None:
-        """Studies the batches that are left."""
-        began = time.monotonic()
-        for records in self._measured():
-            self._journal.append(records)
-            self.counts.add(records)
-            self._seconds = time.monotonic() - began
-            if progress is not None:
-                done = self.counts.examples
-                progress(Progress(done, self._total, self._reused, self._seconds, "images"))
-        if self._total not in (None, self.counts.examples):
-            raise ValueError(
-                f"The data set ended after {self.counts.examples} examples; {self._total} were "
-                f"announced. Is the copy complete?"
-            )
-
-    def _measured(self) -> Iterator[list[dict[str, Any]]]:
-        """Records batch by batch; one batch is measured while the network works on the next."""
-        waiting: Future[list[dict[str, Any]]] | None = None
-        with ThreadPoolExecutor(1, "measure") as measuring:
-            for batch in self._source.batches(self._explainer.classifier, self._reused):
-                passes = self._explainer.passes(batch)
-                if waiting is not None:
-                    yield waiting.result()
-                waiting = measuring.submit(self._explainer.records, batch, passes)
+def _measured(
+    explainer: Explainer, source: BoxedSource, done: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Records batch by batch; one batch is measured while the network works on the next."""
+    waiting: Future[list[dict[str, Any]]] | None = None
+    with ThreadPoolExecutor(1, "measure") as measuring:
+        for batch in source.batches(explainer.classifier, done):
+            passes = explainer.passes(batch)
             if waiting is not None:
                 yield waiting.result()
+            waiting = measuring.submit(explainer.records, batch, passes)
+        if waiting is not None:
+            yield waiting.result()
 
-    def result(self) -> dict[str, Any]:
-        """Counts and rates for the summary."""
-        fresh = self.counts.examples - self._reused
-        return {
-            "counts": self.counts.as_dict(),
-            "accuracy": self.counts.accuracy(),
-            "resumed_at": self._reused,
-            "seconds": round(self._seconds, 2),
-            "examples_per_second": round(fresh / self._seconds, 2) if self._seconds else None,
-        }
 
-    def _take_over(self) -> int:
-        """Counts the whole batches that the journal holds, and drops what comes after them."""
-        size = self._explainer.batch_size
-        held: list[dict[str, Any]] = []
-        cut = None
-        for number, (offset, record) in enumerate(self._journal.entries()):
-            if record["index"] != self._first_index + number:
-                raise ValueError(
-                    f"{self._journal.path} is damaged: example {self._first_index + number} was "
-                    f"expected, {record['index']} is there. Delete it to start over."
-                )
-            if number % size == 0:
-                self.counts.add(held)
-                held, cut = [], offset
-            held.append(record)
-        if len(held) == size:
-            self.counts.add(held)
-        elif cut is not None:
-            self._journal.truncate(cut)
-        return self.counts.examples
+def _take_over(journal: Journal, counts: Counts, batch_size: int, first_index: int) -> None:
+    """Counts the whole batches that the journal holds, and drops what comes after them."""
+    held: list[dict[str, Any]] = []
+    cut = None
+    for number, (offset, record) in enumerate(journal.entries()):
+        if record["index"] != first_index + number:
+            raise ValueError(
+                f"{journal.path} is damaged: example {first_index + number} was expected, "
+                f"{record['index']} is there. Delete it to start over."
+            )
+        if number % batch_size == 0:
+            counts.add(held)
+            held, cut = [], offset
+        held.append(record)
+    if len(held) == batch_size:
+        counts.add(held)
+    elif cut is not None:
+        journal.truncate(cut)

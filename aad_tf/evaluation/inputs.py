@@ -1,19 +1,17 @@
-"""What an evaluation is given: checked at the edge, and identified for resumption."""
+"""What an evaluation is given, checked at the edge."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from aad_tf._version import __version__
-from aad_tf.attacks import GradientSignAttack, attack_to_dict, parse_attack, with_unique_names
+from aad_tf.attacks import GradientSignAttack, as_attack, with_unique_names
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
-from aad_tf.records.fingerprints import array_fingerprint, weights_fingerprint
+from aad_tf.records.fingerprints import array_fingerprint
 from aad_tf.utils.checks import check_dataset
 
 
@@ -35,14 +33,13 @@ def check_attacks(
     """
     if isinstance(attacks, (GradientSignAttack, str)):
         attacks = (attacks,)
-    chosen = tuple(parse_attack(each) if isinstance(each, str) else each for each in attacks)
+    chosen = tuple(as_attack(each) for each in attacks)
     if not chosen:
         raise ValueError("attacks is empty; give at least one, e.g. [aad_tf.attacks.fgsm(0.1)].")
     for attack in chosen:
         if not isinstance(attack, GradientSignAttack):
             raise TypeError(
-                f"attacks must be attacks such as aad_tf.attacks.fgsm(0.1), or their text such as "
-                f"'fgsm(epsilon=0.1)', got {attack!r}."
+                f"An evaluation runs attacks of the type GradientSignAttack, got {attack!r}."
             )
     return with_unique_names(chosen)
 
@@ -142,32 +139,3 @@ def _checked_arrays(images: Any, labels: Any) -> tuple[Any, Any]:
 def _slices(images: Any, labels: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
     for start in range(0, len(images), batch_size):
         yield images[start : start + batch_size], labels[start : start + batch_size]
-
-
-def fingerprint(
-    classifier: Classifier,
-    source: Batches,
-    attacks: Sequence[GradientSignAttack],
-    description: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What is evaluated, in a form to compare and to write down.
-
-    Returns:
-        `weights` (a hash that does not depend on their order), `bounds`, `first_example`,
-        `num_examples` (None if the data set does not tell), `description`, `attacks` (name to
-        parameters), `aad_tf` (version).
-
-    Raises:
-        TypeError: the description cannot be written as JSON.
-    """
-    facts = {
-        "aad_tf": __version__,
-        "weights": weights_fingerprint(classifier),
-        "bounds": [float(bound) for bound in classifier.bounds],
-        "first_example": source.first_example,
-        "num_examples": source.counted,
-        "description": dict(description or {}),
-        "attacks": {attack.name: attack_to_dict(attack) for attack in attacks},
-    }
-    # Tuples become lists, so that what is read back compares equal.
-    return json.loads(json.dumps(facts))

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from aad_tf.evaluation.example_log import OutcomeCounts
-from aad_tf.evaluation.summary import attack_entry, warnings_by_name
+from aad_tf.evaluation.summary import summarize, timing
 from aad_tf.records import read_records, read_summary, record_line, summary_path, write_record_lines
 from aad_tf.records.shards import Part, merged_provenance, read_parts, shard_facts
 from aad_tf.utils.files import PathLike, write_json_atomically
 
-# What differs between parts of the same evaluation.
-_OWN = ("first_example", "num_examples", "first_index", "shard")
+_DIFFERS_BETWEEN_PARTS = ("first_example", "num_examples", "first_index", "shard")
 
 
 def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
@@ -40,17 +39,13 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
         []
     """
     parts = read_parts(paths, output, _read_part, "evaluation")
-    entries = parts[0].summary["attacks"]
-    counts = OutcomeCounts([entry["attack"] for entry in entries], parts[0].first)
+    first = parts[0].summary
+    models = [entry["threat_model"] for entry in first["attacks"]]
+    counts = OutcomeCounts([model["attack"] for model in models], parts[0].first)
     write_record_lines(output, _counted_lines(parts, counts))
-    budgets = {entry["attack"]: entry["threat_model"]["epsilon"] for entry in entries}
+    timings = [_timing(parts, number) for number in range(len(models))]
     merged = {
-        "attacks": [
-            attack_entry(entry["attack"], counts, entry["threat_model"], _timing(parts, number))
-            for number, entry in enumerate(entries)
-        ],
-        "success_rule": parts[0].summary["success_rule"],
-        "warnings": warnings_by_name(budgets, parts[0].summary["comparisons"], counts),
+        **summarize(models, timings, counts, first["success_rule"], first["comparisons"]),
         "evaluated": _evaluated(parts),
         "provenance": merged_provenance(parts),
     }
@@ -61,7 +56,7 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
 def _read_part(path: PathLike) -> Part:
     summary = read_summary(path)
     evaluated = summary.get("evaluated", {})
-    identity = {key: value for key, value in evaluated.items() if key not in _OWN}
+    identity = {key: value for key, value in evaluated.items() if key not in _DIFFERS_BETWEEN_PARTS}
     first = evaluated.get("first_index", 0)
     stop = first + summary["attacks"][0]["count"]
     return Part(Path(path), summary, evaluated.get("shard"), first, stop, identity)
@@ -95,13 +90,10 @@ def _expected(part: Part, record: dict[str, Any] | None, attack: str, index: int
 def _timing(parts: Sequence[Part], number: int) -> dict[str, float]:
     """Seconds and images of all parts together, as each part's last run counted both."""
     entries = [part.summary["attacks"][number] for part in parts]
-    seconds = sum(entry["seconds"] for entry in entries)
-    attacked = sum(entry["images_attacked"] for entry in entries)
-    return {
-        "seconds": round(seconds, 3),
-        "images_attacked": attacked,
-        "images_per_second": round(attacked / seconds, 3) if seconds else 0.0,
-    }
+    return timing(
+        sum(entry["seconds"] for entry in entries),
+        sum(entry["images_attacked"] for entry in entries),
+    )
 
 
 def _evaluated(parts: Sequence[Part]) -> dict[str, Any]:

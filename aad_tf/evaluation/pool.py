@@ -160,7 +160,8 @@ class AttackPool:
             following, logits = self._iterate(state, examples)
             classified = np.flatnonzero(self._classified_by_iteration(finished))
             logits = _take(logits, classified)
-        predictions = self._predictions(logits, classified)
+        hint = f" under attack {self.attack.name!r}. Try float32, or look for what overflows."
+        predictions = predicted_classes(logits, self._slots["index"][classified], hint)
         misclassified = predictions != self._slots["label"][classified]
         leaving = misclassified | finished[classified]
         rows = classified[leaving]
@@ -178,17 +179,6 @@ class AttackPool:
             return finished
         # Without a random start the attack begins at the original image, known to be correct.
         return finished | (self._slots["step"] > 0) | self.attack.random_start
-
-    def _predictions(self, logits: tf.Tensor, classified: np.ndarray) -> np.ndarray:
-        values = np.asarray(tf.cast(logits, tf.float32)) if len(classified) else np.zeros((0, 1))
-        finite = np.isfinite(values).all(axis=-1)
-        if not finite.all():
-            index = self._slots["index"][classified[~finite][0]]
-            raise ValueError(
-                f"The network's logits are NaN or infinite on example {index} under attack "
-                f"{self.attack.name!r}. Evaluate it in float32, or look for what overflows."
-            )
-        return values.argmax(axis=-1)
 
     def _settle(
         self, rows: np.ndarray, predictions: np.ndarray, misclassified: np.ndarray
@@ -221,6 +211,16 @@ class AttackPool:
             )
             for i in np.flatnonzero(~again)
         ]
+
+
+def predicted_classes(logits: tf.Tensor, indices: np.ndarray, hint: str) -> np.ndarray:
+    """Class of each example, int `[batch]`; ValueError with the hint if logits are not finite."""
+    values = tf.cast(logits, tf.float32).numpy()
+    finite = np.isfinite(values).all(axis=-1)
+    if not finite.all():
+        index = indices[~finite][0]
+        raise ValueError(f"The network's logits are NaN or infinite on example {index}{hint}")
+    return values.argmax(axis=-1)
 
 
 def _rows(structure: Any, positions: np.ndarray) -> Any:

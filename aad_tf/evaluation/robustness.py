@@ -9,23 +9,19 @@ from typing import Any
 
 import keras
 
-from aad_tf.attacks import GradientSignAttack, recorded_parameters
+from aad_tf.attacks import GradientSignAttack, attack_to_dict, recorded_parameters
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
 from aad_tf.evaluation.example_log import ExampleLog
 from aad_tf.evaluation.stream import AttackStream
-from aad_tf.evaluation.summary import (
-    SUCCESS_RULES,
-    comparisons,
-    masking_warnings,
-    summarize_attack,
-)
-from aad_tf.records import read_records, read_summary, summary_path
-from aad_tf.records.journal import check_same_evaluation, journal_path
+from aad_tf.evaluation.summary import SUCCESS_RULES, comparisons, summarize
+from aad_tf.records import read_records, summary_path
+from aad_tf.records.fingerprints import fingerprint
+from aad_tf.records.journal import check_same_evaluation, finished_summary
 from aad_tf.records.progress import Progress
 from aad_tf.records.shards import shard_facts
 from aad_tf.types import Bounds
-from aad_tf.utils.checks import check_count, near_names
+from aad_tf.utils.checks import check_choice, check_count, near_names
 from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
 from aad_tf.utils.provenance import provenance
 
@@ -131,18 +127,25 @@ def evaluate_robustness(
     """
     attacks = inputs.check_attacks(attacks)
     check_count(batch_size, "batch_size")
-    if success not in SUCCESS_RULES:
-        raise ValueError(f"success must be one of {', '.join(SUCCESS_RULES)}, got {success!r}.")
+    check_choice(success, SUCCESS_RULES, "success rule")
     output = None if output is None else Path(output)
     if output is not None:
         check_writable(output)
     classifier = inputs.as_classifier(classifier)
-    place = shard_facts(first_index, shard)
     batches = inputs.Batches(classifier, dataset, batch_size, num_examples, first_index)
-    evaluated = inputs.fingerprint(classifier, batches, attacks, description)
-    evaluated |= {"seed": seed, "success": success, **place}
-    if output is not None and output.exists() and not journal_path(output).exists():
-        return _read_report(output, evaluated, batches)
+    evaluated = fingerprint(
+        classifier,
+        first_example=batches.first_example,
+        num_examples=batches.counted,
+        description=dict(description or {}),
+        attacks={attack.name: attack_to_dict(attack) for attack in attacks},
+        seed=int(seed),
+        success=success,
+        **shard_facts(first_index, shard),
+    )
+    if output is not None and (summary := finished_summary(output, "attacks")) is not None:
+        _check_finished(output, summary, {**evaluated, "num_examples": batches.count()})
+        return RobustnessReport(summary, output)
     log = ExampleLog([attack.name for attack in attacks], first_index, output, evaluated)
     try:
         stream = AttackStream(classifier, attacks, log, batch_size, seed, success)
@@ -152,44 +155,31 @@ def evaluate_robustness(
         log.close()
 
 
-def _read_report(
-    output: Path, evaluated: Mapping[str, Any], batches: inputs.Batches
-) -> RobustnessReport:
-    """The report of a finished run of the same evaluation."""
-    if not summary_path(output).exists():
-        raise FileExistsError(
-            f"{output} exists, but not its summary {summary_path(output).name}. Choose another "
-            f"output, or delete it to start over."
-        )
-    summary = read_summary(output)
+def _check_finished(output: Path, summary: Mapping[str, Any], evaluated: Mapping[str, Any]) -> None:
+    """Refuses the summary of a finished run of another evaluation."""
     # Every entry counts the examples, also where the data set could not tell their number before.
     found = {**summary.get("evaluated", {}), "num_examples": summary["attacks"][0]["count"]}
     models = [entry["threat_model"] for entry in summary["attacks"]]
     # Older summaries describe attacks by the text of a Python object.
     found["attacks"] = {model["attack"]: recorded_parameters(model) for model in models}
-    check_same_evaluation(output, found, {**evaluated, "num_examples": batches.count()})
-    return RobustnessReport(summary, output)
+    check_same_evaluation(output, found, evaluated)
 
 
 def _finish(
-    stream: AttackStream,
-    log: ExampleLog,
-    evaluated: Mapping[str, Any],
+    stream: AttackStream, log: ExampleLog, evaluated: Mapping[str, Any]
 ) -> RobustnessReport:
     success, bounds = evaluated["success"], Bounds(*evaluated["bounds"])
+    models = [{**attack.threat_model(bounds), "success": success} for attack in stream.attacks]
+    timings = [stream.timing(attack) for attack in stream.attacks]
+    compared = comparisons(stream.attacks)
     summary = {
-        "attacks": [
-            summarize_attack(attack, log.counts, success, stream.timing(attack), bounds)
-            for attack in stream.attacks
-        ],
-        "success_rule": SUCCESS_RULES[success],
-        "warnings": masking_warnings(stream.attacks, log.counts),
+        **summarize(models, timings, log.counts, SUCCESS_RULES[success], compared),
         "evaluated": dict(evaluated),
         "provenance": provenance(),
     }
     if "shard" in evaluated:
         # Parts are joined where only names of attacks are known.
-        summary["comparisons"] = comparisons(stream.attacks)
+        summary["comparisons"] = compared
     if log.output is None:
         return RobustnessReport(summary, None, tuple(log.sorted_records()))
     log.write_sorted()

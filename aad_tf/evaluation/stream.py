@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +12,8 @@ from aad_tf.attacks import GradientSignAttack
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.example_log import ExampleLog
 from aad_tf.evaluation.inputs import Batches
-from aad_tf.evaluation.pool import AttackPool
+from aad_tf.evaluation.pool import AttackPool, predicted_classes
+from aad_tf.evaluation.summary import timing
 from aad_tf.records import make_record
 from aad_tf.records.progress import Progress
 
@@ -83,12 +83,7 @@ class AttackStream:
 
     def timing(self, attack: GradientSignAttack) -> dict[str, float]:
         """Seconds that this run spent in an attack, and images it attacked per second."""
-        seconds, attacked = self._seconds[attack.name], self._attacked[attack.name]
-        return {
-            "seconds": round(seconds, 3),
-            "images_attacked": attacked,
-            "images_per_second": round(attacked / seconds, 3) if attacked else 0.0,
-        }
+        return timing(self._seconds[attack.name], self._attacked[attack.name])
 
     def _add(self, start: int, images: np.ndarray, labels: np.ndarray) -> None:
         count = len(labels)
@@ -96,26 +91,23 @@ class AttackStream:
         wanted = [counts.missing(pool.attack.name, start, count) for pool in self._pools]
         if not any(each.any() for each in wanted):
             return
-        predictions = self._clean_predictions(start, images)
-        correct = predictions == labels
         indices = np.arange(start, start + count)
+        logits = self._classifier.predict_logits(tf.constant(images))
+        predictions = predicted_classes(logits, indices, ". Check its weights.")
+        correct = predictions == labels
         for pool, missing in zip(self._pools, wanted, strict=True):
             attacked = missing & correct
             self._log.append(
-                _clean_mistake(pool.attack.name, indices[i], labels[i], predictions[i])
+                make_record(
+                    pool.attack.name,
+                    index=int(indices[i]),
+                    label=int(labels[i]),
+                    clean_prediction=int(predictions[i]),
+                    adversarial_prediction=int(predictions[i]),
+                )
                 for i in np.flatnonzero(missing & ~correct)
             )
             pool.add(images[attacked], labels[attacked], indices[attacked])
-
-    def _clean_predictions(self, start: int, images: np.ndarray) -> np.ndarray:
-        logits = tf.cast(self._classifier.predict_logits(tf.constant(images)), tf.float32).numpy()
-        finite = np.isfinite(logits).all(axis=-1)
-        if not finite.all():
-            raise ValueError(
-                f"The network's logits are NaN or infinite on example "
-                f"{start + int(np.flatnonzero(~finite)[0])}. Check its weights."
-            )
-        return logits.argmax(axis=-1)
 
     def _work(self, pool: AttackPool, report: Callable[[], None], *, drain: bool) -> None:
         name = pool.attack.name
@@ -126,13 +118,3 @@ class AttackStream:
             self._log.append(records)
             report()
             begin = time.perf_counter()
-
-
-def _clean_mistake(attack: str, index: int, label: int, prediction: int) -> dict[str, Any]:
-    return make_record(
-        attack,
-        index=int(index),
-        label=int(label),
-        clean_prediction=int(prediction),
-        adversarial_prediction=int(prediction),
-    )

@@ -12,7 +12,6 @@ import numpy as np
 from aad_tf.attacks import AttentionAugmented, GradientSignAttack
 from aad_tf.evaluation.example_log import CLEAN_MISTAKE, MISCLASSIFIED, ROBUST, OutcomeCounts
 from aad_tf.metrics import wilson_interval
-from aad_tf.types import Bounds
 
 # One-sided 5% of the normal distribution.
 _SIGNIFICANT = 1.645
@@ -23,33 +22,46 @@ SUCCESS_RULES = {
 }
 
 
-def summarize_attack(
-    attack: GradientSignAttack,
+def summarize(
+    threat_models: Sequence[Mapping[str, Any]],
+    timings: Sequence[Mapping[str, float]],
     counts: OutcomeCounts,
-    success: str,
-    timing: Mapping[str, float],
-    bounds: Bounds = Bounds(0.0, 1.0),
+    success_rule: str,
+    compared: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
-    """Accuracies of one attack with their threat model, for a summary.
+    """Accuracies under attacks with their threat models, and signs of masked gradients.
 
     Args:
-        attack: the attack that was run.
+        threat_models: one for each attack, which it names under `attack`.
+        timings: one for each attack, as `timing` gives it.
         counts: outcomes of all examples.
-        success: key of `SUCCESS_RULES`.
-        timing: further entries, such as seconds.
-        bounds: pixel range of the images; part of the threat model unless it is (0, 1).
+        success_rule: the sentence of `SUCCESS_RULES` that outcomes follow.
+        compared: as `comparisons` gives it.
 
     Returns:
-        Entries that `json` can write. `interval` is Wilson's of the robust accuracy.
+        `attacks` (one entry per attack; `interval` is Wilson's of the robust accuracy),
+        `success_rule` and `warnings`, all of which `json` can write.
     """
-    threat_model = {**attack.threat_model(bounds), "success": success}
-    return attack_entry(attack.name, counts, threat_model, timing)
+    return {
+        "attacks": [
+            {**_accuracies(model["attack"], counts), "threat_model": dict(model), **seconds}
+            for model, seconds in zip(threat_models, timings, strict=True)
+        ],
+        "success_rule": success_rule,
+        "warnings": masking_warnings(threat_models, compared, counts),
+    }
 
 
-def attack_entry(
-    name: str, counts: OutcomeCounts, threat_model: Mapping[str, Any], timing: Mapping[str, float]
-) -> dict[str, Any]:
-    """The entry of one attack in a summary, from its name and threat model alone."""
+def timing(seconds: float, attacked: int) -> dict[str, float]:
+    """Seconds spent in an attack, images attacked, and images per second, for a summary."""
+    return {
+        "seconds": round(seconds, 3),
+        "images_attacked": attacked,
+        "images_per_second": round(attacked / seconds, 3) if seconds else 0.0,
+    }
+
+
+def _accuracies(name: str, counts: OutcomeCounts) -> dict[str, Any]:
     outcomes = counts.outcomes(name)
     count = len(outcomes)
     robust, misclassified, mistakes = (
@@ -65,12 +77,14 @@ def attack_entry(
         "fooled": misclassified,
         "clean_mistakes": mistakes,
         "interval": {"method": "wilson", "confidence": 0.95, **interval._asdict()},
-        "threat_model": dict(threat_model),
-        **timing,
     }
 
 
-def masking_warnings(attacks: Sequence[GradientSignAttack], counts: OutcomeCounts) -> list[str]:
+def masking_warnings(
+    threat_models: Sequence[Mapping[str, Any]],
+    compared: Sequence[Sequence[str]],
+    counts: OutcomeCounts,
+) -> list[str]:
     """Plain sentences on results that no honest gradient would give (Athalye et al. 2018).
 
     A stronger attack may by chance leave a few examples correct that a weaker one does not, so a
@@ -78,14 +92,21 @@ def masking_warnings(attacks: Sequence[GradientSignAttack], counts: OutcomeCount
     disagree finds it significant at 5%.
 
     Args:
-        attacks: the attacks that were run.
+        threat_models: one for each attack that was run.
+        compared: as `comparisons` gives it.
         counts: outcomes of all examples under each.
 
     Returns:
         Warnings, empty if nothing looks wrong.
     """
-    budgets = {attack.name: attack.total_epsilon for attack in attacks}
-    return warnings_by_name(budgets, comparisons(attacks), counts)
+    warnings = []
+    for model in threat_models:
+        name = model["attack"]
+        warnings += _unmoved_warning(name, counts) if model["epsilon"] > 0 else []
+        for stronger, weaker, reason in compared:
+            if stronger == name:
+                warnings += _comparison_warning(stronger, weaker, reason, counts)
+    return warnings
 
 
 def comparisons(attacks: Sequence[GradientSignAttack]) -> list[list[str]]:
@@ -93,25 +114,6 @@ def comparisons(attacks: Sequence[GradientSignAttack]) -> list[list[str]]:
     pairs = itertools.product(attacks, repeat=2)
     reasons = ((one, other, _why_stronger(one, other)) for one, other in pairs)
     return [[one.name, other.name, reason] for one, other, reason in reasons if reason]
-
-
-def warnings_by_name(
-    budgets: Mapping[str, float], compared: Sequence[Sequence[str]], counts: OutcomeCounts
-) -> list[str]:
-    """What `masking_warnings` says, from names alone.
-
-    Args:
-        budgets: from the name of each attack to its largest perturbation.
-        compared: as `comparisons` gives it.
-        counts: outcomes of all examples under each attack.
-    """
-    warnings = []
-    for name, budget in budgets.items():
-        warnings += _unmoved_warning(name, counts) if budget > 0 else []
-        for stronger, weaker, reason in compared:
-            if stronger == name:
-                warnings += _comparison_warning(stronger, weaker, reason, counts)
-    return warnings
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
@@ -148,18 +150,15 @@ def _why_stronger(stronger: GradientSignAttack, weaker: GradientSignAttack) -> s
     if isinstance(stronger.objective, AttentionAugmented):
         return None
     if stronger.num_steps > 1 and weaker.num_steps == 1:
-        comparable = stronger.objective in (weaker.objective, _untargeted(stronger))
+        # Climbing the loss of the true label is the strongest aim of all here.
+        untargeted = stronger.objective.name == "away_from_label"
+        comparable = untargeted or stronger.objective == weaker.objective
         return "takes several steps within at least the same budget" if comparable else None
     wider = stronger.total_epsilon > weaker.total_epsilon + 1e-9
     same = (stronger.objective, stronger.random_start) == (weaker.objective, weaker.random_start)
     if wider and same and stronger.num_steps >= weaker.num_steps > 1:
         return "has a larger budget and no fewer steps"
     return None
-
-
-def _untargeted(attack: GradientSignAttack) -> Any:
-    """The attack's objective if it climbs the loss of the true label, the strongest of all here."""
-    return attack.objective if attack.objective.name == "away_from_label" else None
 
 
 def _comparison_warning(

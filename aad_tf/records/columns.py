@@ -10,11 +10,9 @@ summary beside them. Here they become arrays whose first axis is the image:
 from __future__ import annotations
 
 import binascii
-import functools
-import gzip
-import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +33,6 @@ _ALWAYS = ("index", "label", "prediction")
 # What must agree for two files to be of one network and one copy of the data.
 _SAME_NETWORK = ("weights", "bounds")
 _SAME_DATA = ("name", "fingerprint")
-
-# Takes what some records hold under a column's keys to an array, or raises TypeError or ValueError.
-Converter = Callable[[list[Any]], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +169,10 @@ class AttentionRecords:
         Raises:
             ValueError: the attack has no such round.
         """
-        return self.correct & (self.prediction[:, self._round(round_number)] != self.label)
+        if not 1 <= round_number <= self.rounds:
+            files = f" Read were {', '.join(map(str, self.paths))}." if self.paths else ""
+            raise ValueError(f"round must be in [1, {self.rounds}], got {round_number}.{files}")
+        return self.correct & (self.prediction[:, round_number] != self.label)
 
     def failed(self, round_number: int) -> np.ndarray:
         """bool `[n]`: classified correctly when clean and after this round, I_fail.
@@ -182,7 +180,7 @@ class AttentionRecords:
         Raises:
             ValueError: the attack has no such round.
         """
-        return self.correct & (self.prediction[:, self._round(round_number)] == self.label)
+        return self.correct & ~self.succeeded(round_number)
 
     def select(self, chosen: np.ndarray) -> AttentionRecords:
         """The images that a mask `[n]`, or an array of indices into the first axis, chooses."""
@@ -194,12 +192,6 @@ class AttentionRecords:
         if name not in self.columns:
             raise ValueError(f"No {name} in the records; they hold {', '.join(self.columns)}.")
         return self.columns[name]
-
-    def _round(self, number: int) -> int:
-        if not 1 <= number <= self.rounds:
-            files = f" Read were {', '.join(map(str, self.paths))}." if self.paths else ""
-            raise ValueError(f"round must be in [1, {self.rounds}], got {number}.{files}")
-        return number
 
 
 def read_attention_records(
@@ -232,7 +224,7 @@ def read_attention_records(
     for path, summary in zip(paths, summaries, strict=True):
         check_same_network(summaries[0], summary, f"{paths[0]}", f"{path}")
         _check_same_study(summaries[0], summary, f"{paths[0]}", f"{path}")
-        part = read_columns(path, summary["study"], columns)
+        part = _read_columns(path, summary["study"], columns)
         _check_complete(part, summary, f"{path}")
         splits.append(np.full(len(part["index"]), split_of(summary)))
         parts.append(part)
@@ -279,44 +271,28 @@ def split_of(summary: Mapping[str, Any]) -> str:
     return (summary["fingerprint"]["dataset"] or {}).get("split") or WHOLE
 
 
-def read_columns(
-    path: PathLike, study: Mapping[str, Any], names: Collection[str] | None = None
+def _read_columns(
+    path: PathLike, study: Mapping[str, Any], names: Collection[str] | None
 ) -> dict[str, np.ndarray]:
-    """Reads a file of attention records into one array per column.
-
-    Args:
-        path: file of records, one JSON object per line, compressed if its name ends with ".gz".
-        study: the summary's study; it says which columns there are and how long they run.
-        names: the columns to read; None reads all.
-
-    Returns:
-        Arrays whose first axis is the image, by the names of `AttentionRecords.columns`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a damaged line or one without a key; the message names file, line and key.
-    """
+    """Reads one file into arrays by name; raises ValueError that names file, line and column."""
     columns = _study_columns(study)
     if names is not None:
         unknown = [name for name in names if name not in columns]
         if unknown:
             raise ValueError(f"{path}: no {unknown[0]} in this study; it has {', '.join(columns)}.")
         columns = {name: columns[name] for name in columns if name in {*_ALWAYS, *names}}
-    values: dict[str, list[Any]] = {"index": []}
-    for number, record in _lines(path):
-        if number == 1:
-            columns = {
-                name: c for name, c in columns.items() if not c.optional or c.held_by(record)
-            }
-            values = {name: [] for name in columns}
-        for name, column in columns.items():
+    values: dict[str, list[Any]] = {name: [] for name in columns}
+    for number, record in enumerate(read_record_lines(path, ("index",)), start=1):
+        for name in list(values):
             try:
-                values[name].append(column.value(record))
+                values[name].append(columns[name].value(record))
             except (KeyError, TypeError, IndexError) as error:
-                raise ValueError(f"{path}, line {number}: no {name} ({error!r}).") from error
+                if not (columns[name].optional and number == 1):
+                    raise ValueError(f"{path}, line {number}: no {name} ({error!r}).") from error
+                del values[name]
     if not values["index"]:
         raise ValueError(f"{path} holds no records.")
-    return {name: _converted(path, name, columns[name].convert, values[name]) for name in columns}
+    return {name: _converted(path, name, columns[name], held) for name, held in values.items()}
 
 
 def check_same_network(
@@ -397,92 +373,86 @@ class _Column:
 
     Attributes:
         keys: that lead to it, the outermost first.
-        convert: makes an array of the values of any number of records.
-        may_lack: True if None may stand for the mapping that the last key is looked up in.
-        optional: True if files of an older format are without it; the first record decides.
+        shape: of one image's entry; scalars have ().
+        convert: from the values of some records and the shape to an array; raises TypeError or
+            ValueError.
     """
 
     keys: tuple[str, ...]
-    convert: Converter
-    may_lack: bool = False
-    optional: bool = False
+    shape: tuple[int, ...]
+    convert: Callable[[list[Any], tuple[int, ...]], np.ndarray]
+
+    @property
+    def optional(self) -> bool:
+        """Whether files of an older format are without it; the first record decides."""
+        return "iou_repeat" in self.keys
 
     def value(self, record: Mapping[str, Any]) -> Any:
         """What a record holds, not converted yet; raises KeyError or TypeError if it does not."""
         value: Any = record
         for key in self.keys:
-            if value is None and self.may_lack:
-                return None
             value = value[key]
+            if value is None and key == "iou_box":  # There is no box.
+                return None
         return value
 
-    def held_by(self, record: Mapping[str, Any]) -> bool:
-        """Whether a record has it."""
-        try:
-            self.value(record)
-        except (KeyError, TypeError, IndexError):
-            return False
-        return True
+    def array(self, values: list[Any]) -> np.ndarray:
+        """The column of records that hold these values; raises TypeError or ValueError."""
+        array = self.convert(values, self.shape)
+        if array.shape[1:] != self.shape:
+            raise ValueError(f"expected shape {self.shape}, got {array.shape[1:]}")
+        return array
 
 
 def _study_columns(study: Mapping[str, Any]) -> dict[str, _Column]:
     """The columns of the records of a study, by name."""
     stages, methods = int(study["rounds"]) + 1, list(study["methods"])
-    single = functools.partial(_integers, shape=())
-    numbers = functools.partial(_numbers, shape=(stages,))
     columns = {
-        "index": _Column(("index",), single),
-        "label": _Column(("label",), single),
-        "boxes": _Column(("boxes",), _boxes),
-        "box_area": _Column(("box_area",), functools.partial(_numbers, shape=())),
-        "prediction": _Column(("prediction",), functools.partial(_integers, shape=(stages,))),
-        "confidence": _Column(("confidence",), numbers),
-        "top_confidence": _Column(("top_confidence",), numbers),
+        "index": _Column(("index",), (), _integers),
+        "label": _Column(("label",), (), _integers),
+        "boxes": _Column(("boxes",), (), _boxes),
+        "box_area": _Column(("box_area",), (), _numbers),
+        "prediction": _Column(("prediction",), (stages,), _integers),
+        "confidence": _Column(("confidence",), (stages,), _numbers),
+        "top_confidence": _Column(("top_confidence",), (stages,), _numbers),
     }
     for method in methods:
-        for name, column in _method_columns(method, study, stages).items():
-            keys = ("maps", method, *column.keys)
-            columns[f"{method}/{name}"] = replace(column, keys=keys)
-    pairs = [f"{a}|{b}" for i, a in enumerate(methods) for b in methods[i + 1 :]]
-    for keys in (("agreement", pair, measure) for pair in pairs for measure in _AGREEMENTS):
-        columns["/".join(keys)] = _Column(keys, numbers)
+        for name, shape in _method_shapes(method, study, stages).items():
+            keys = ("maps", method, *name.split("/"))
+            columns[f"{method}/{name}"] = _Column(keys, shape, _maps if name == "map" else _numbers)
+    for one, other in itertools.combinations(methods, 2):
+        for measure in _AGREEMENTS:
+            keys = ("agreement", f"{one}|{other}", measure)
+            columns["/".join(keys)] = _Column(keys, (stages,), _numbers)
     return columns
 
 
-def _method_columns(method: str, study: Mapping[str, Any], stages: int) -> dict[str, _Column]:
+def _method_shapes(
+    method: str, study: Mapping[str, Any], stages: int
+) -> dict[str, tuple[int, ...]]:
+    """Shape of one image's entry in each column of a method, by name."""
     lime = method == "lime"
-    sizes = [str(size) for size in (study["features"] if lime else study["cells"])]
-    numbers = functools.partial(_numbers, shape=(stages,))
-    later = functools.partial(_numbers, shape=(stages - 1,))
-    columns = {
-        f"iou_box/{size}": _Column(("iou_box", size), numbers, may_lack=True)
-        for size in (sizes if lime else ["equal_area"])
-    }
-    columns |= {f"iou_clean/{size}": _Column(("iou_clean", size), later) for size in sizes}
+    sizes = study["features"] if lime else study["cells"]
+    shapes: dict[str, tuple[int, ...]] = {}
+    shapes |= {f"iou_box/{size}": (stages,) for size in (sizes if lime else ["equal_area"])}
+    shapes |= {f"iou_clean/{size}": (stages - 1,) for size in sizes}
     if lime:
-        single = functools.partial(_numbers, shape=(1,))
-        columns |= {
-            f"iou_repeat/{size}": _Column(("iou_repeat", size), single, optional=True)
-            for size in sizes
-        }
-    for measure in (*_MEASURES, *(("segments", "score") if lime else ())):
-        columns[measure] = _Column((measure,), numbers)
-    points = functools.partial(_numbers, shape=(stages, 2))
-    columns["centroid"] = _Column(("centroid",), points)
+        shapes |= {f"iou_repeat/{size}": (1,) for size in sizes}
+    shapes |= dict.fromkeys((*_MEASURES, *(("segments", "score") if lime else ())), (stages,))
+    shapes["centroid"] = (stages, 2)
     if method in study.get("keep_maps", study["methods"]):
-        maps = functools.partial(_maps, shape=(stages, *study["grid"]))
-        columns["map"] = _Column(("map",), maps)
-    return columns
+        shapes["map"] = (stages, *study["grid"])
+    return shapes
 
 
-def _converted(path: PathLike, name: str, convert: Converter, values: list[Any]) -> np.ndarray:
+def _converted(path: PathLike, name: str, column: _Column, values: list[Any]) -> np.ndarray:
     """All values at once; only if that fails, one by one to find the line."""
     try:
-        return convert(values)
+        return column.array(values)
     except (TypeError, ValueError) as error:
         for number, value in enumerate(values, start=1):
             try:
-                convert([value])
+                column.array([value])
             except (TypeError, ValueError) as found:
                 raise ValueError(f"{path}, line {number}: no valid {name} ({found}).") from found
         raise ValueError(f"{path}: no valid {name} ({error}).") from error
@@ -492,14 +462,14 @@ def _numbers(values: list[Any], shape: tuple[int, ...]) -> np.ndarray:
     """Floats; None becomes NaN, for a single number or for a whole list."""
     if shape:
         values = [np.full(shape, np.nan) if value is None else value for value in values]
-    return _of_shape(np.array(values, np.float64), shape)
+    return np.array(values, np.float64)
 
 
 def _integers(values: list[Any], shape: tuple[int, ...]) -> np.ndarray:
     array = np.array(values)
     if array.dtype.kind != "i":
         raise TypeError(f"expected whole numbers, got {array.dtype.name}")
-    return _of_shape(array.astype(np.int64), shape)
+    return array.astype(np.int64)
 
 
 def _maps(values: list[Sequence[str]], shape: tuple[int, ...]) -> np.ndarray:
@@ -510,32 +480,13 @@ def _maps(values: list[Sequence[str]], shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(b"".join(maps), np.uint8).reshape(len(values), *shape)
 
 
-def _boxes(values: list[Any]) -> np.ndarray:
+def _boxes(values: list[Any], shape: tuple[int, ...]) -> np.ndarray:
     array = np.empty(len(values), object)
-    for image, boxes in enumerate(values):  # all at once, NumPy would look into the tuples
-        array[image] = tuple(tuple(map(float, _of_four(box))) for box in boxes)
+    for image, boxes in enumerate(values):  # All at once, NumPy would look into the tuples.
+        array[image] = tuple(tuple(map(float, box)) for box in boxes)
+        if any(len(box) != 4 for box in array[image]):
+            raise ValueError(f"expected boxes of 4 numbers, got {boxes}")
     return array
-
-
-def _of_four(box: Sequence[float]) -> Sequence[float]:
-    if len(box) != 4:
-        raise ValueError(f"expected boxes of 4 numbers, got {box}")
-    return box
-
-
-def _of_shape(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    if array.shape[1:] != shape:
-        raise ValueError(f"expected shape {shape}, got {array.shape[1:]}")
-    return array
-
-
-def _lines(path: PathLike) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    number = 0
-    try:
-        for number, record in enumerate(read_record_lines(path, ("index",)), start=1):
-            yield number, record
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged after line {number}: {error}.") from error
 
 
 def _check_keys(value: Any, keys: tuple[str, ...], what: str) -> None:

@@ -1,13 +1,38 @@
-"""Hashes that tell networks and arrays apart, so that records of different ones are never mixed."""
+"""What identifies an evaluation, so that records of different ones are never mixed."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from aad_tf._version import __version__
 from aad_tf.classifier import Classifier
+
+
+def fingerprint(classifier: Classifier, **facts: Any) -> dict[str, Any]:
+    """What must be the same for records to belong together, as JSON gives it back.
+
+    Args:
+        classifier: the network.
+        **facts: further entries, which `json` can write.
+
+    Returns:
+        `aad_tf` (version), `weights` (a hash that does not depend on their order), `bounds`, and
+        the facts; tuples are lists, so that what is read back compares equal.
+
+    Raises:
+        TypeError: a fact cannot be written as JSON.
+    """
+    network = {
+        "aad_tf": __version__,
+        "weights": weights_fingerprint(classifier),
+        "bounds": [float(bound) for bound in classifier.bounds],
+    }
+    return json.loads(json.dumps({**network, **facts}))
 
 
 def weights_fingerprint(classifier: Classifier) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aad_tf.records.io import record_line
+from aad_tf.records.io import read_summary, record_line, summary_path
 from aad_tf.utils.files import PathLike
 
 _HEADER_START = b'{"fingerprint":'
@@ -18,6 +18,27 @@ def journal_path(output: PathLike) -> Path:
     """Where records are kept until an evaluation is complete."""
     output = Path(output)
     return output.with_name(output.name + ".partial")
+
+
+def finished_summary(output: PathLike, key: str) -> dict[str, Any] | None:
+    """The summary of a finished evaluation; None if it is to be begun or resumed.
+
+    Args:
+        output: file of records.
+        key: as for `read_summary`.
+
+    Raises:
+        FileExistsError: there are records without their summary.
+    """
+    output = Path(output)
+    if not output.exists() or journal_path(output).exists():
+        return None
+    if not summary_path(output).exists():
+        raise FileExistsError(
+            f"{output} exists, but not its summary {summary_path(output).name}. Choose another "
+            f"output, or delete it to start over."
+        )
+    return read_summary(output, key)
 
 
 class Journal:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from aad_tf import data
 from aad_tf.classifier import Classifier
-from eval.attention_inputs import BoxedPart, open_network, open_part
 from eval.galleries.replay import Source
 from eval.galleries.studies import Study
+from eval.inputs import NamedDataset, open_network, open_part
 
 
 def open_sources(
@@ -56,11 +56,11 @@ def open_sources(
             opened = open_network(directory, file, network, weights, layer, part.info)
             networks[model, layer] = opened[0]
         study = dataclasses.replace(study, name=_name(study, model or network))
-        sources.append(Source(study, networks[model, layer], part.opened))
+        sources.append(Source(study, networks[model, layer], part.batches))
     return sources
 
 
-def _open_data(study: Study, data_dir: str | None, annotations: str | None) -> BoxedPart:
+def _open_data(study: Study, data_dir: str | None, annotations: str | None) -> NamedDataset:
     """The data of a study, at the size its images were brought to."""
     recorded = study.dataset
     if recorded.get("name") not in data.boxed_available():

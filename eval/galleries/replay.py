@@ -9,7 +9,7 @@ from inspect import signature
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.attention_study.areas import overlap
+from aad_tf.attention_study.measures import overlap
 from aad_tf.attention_study.network_pass import Round, follow
 from aad_tf.classifier import Classifier, checked_inputs
 from eval.galleries.studies import Study, check_network

@@ -70,7 +70,6 @@ def test_text_gives_the_preset(text, attack):
         ("fgsm(open('x'))", "Expected an attack like"),
         ("a.fgsm(0.1)", "Expected an attack like"),
         ("fgsm()", r"Attack 'fgsm\(\)': .*missing 1 required positional argument: 'epsilon'"),
-        ("fgsm(8)", r"Was 8/255 = 0.03137 meant\?"),
         ("fgsm('0.1')", "must be a number"),
         ("fgsm(0.1, 0.0, 3)", "takes from 1 to 2 positional arguments but 3 were given"),
         ("fgsm(0.1, epsilon=0.2)", "multiple values for argument 'epsilon'"),
@@ -80,13 +79,9 @@ def test_text_gives_the_preset(text, attack):
         ("fgsm(fgsm(0.1))", "Expected an attack like"),
         ("a3(fgsm(0.1))", "missing 1 required positional argument: 'sigma'"),
         ("a3(fgms(0.1), 10)", "Unknown attack 'fgms'. Did you mean 'fgsm'"),
-        ("a3(fgsm(8), 10)", r"Was 8/255 = 0.03137 meant\?"),
         ("a3(fgsm(eps=0.1), 10)", "'fgsm' has no argument 'eps'"),
         ("a3(0.1, sigma=10)", "attack must be a GradientSignAttack.*got 0.1"),
-        ("a3('fgsm', sigma=10)", "attack must be a GradientSignAttack.*got 'fgsm'"),
         ("a3(fgsm(0.1), sigma=fgsm(0.1))", "sigma must be a number"),
-        ("a3(a3(fgsm(0.1), 10), 1)", "attention-augmented already, with sigma=10"),
-        ("a3(fgsm(0.1), 1e999)", "sigma must be finite, got inf"),
     ],
 )
 def test_text_that_is_no_attack(text, message):
@@ -94,26 +89,11 @@ def test_text_that_is_no_attack(text, message):
         parse_attack(text)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "fgsm(0.1);pgd(0.1, 0.02, 4)",
-        " fgsm(0.1) , pgd(0.1, 0.02, 4) ",
-        "fgsm(0.1),pgd(0.1, 0.02, 4);",
-    ],
-)
-def test_lists_are_split_at_their_top_level(text):
-    assert split_attacks(text) == ["fgsm(0.1)", "pgd(0.1, 0.02, 4)"]
-
-
 @pytest.mark.parametrize("separator", [",", ";", " , "])
-def test_lists_of_nested_attacks_are_split_around_them(separator):
+def test_lists_are_split_at_their_top_level(separator):
     texts = ["a3(step_ll(4/255, 3), sigma=10)", "fgsm(0.1)", "a3(fgsm(0.1), sigma=-10)"]
-    assert split_attacks(separator.join(texts)) == texts
-
-
-def test_an_empty_list_has_no_attacks():
-    assert split_attacks(" ; ") == []
+    assert split_attacks(separator.join(texts) + separator) == texts
+    assert split_attacks(f" {separator} ") == []
 
 
 @pytest.mark.parametrize(
@@ -150,10 +130,14 @@ def test_an_empty_list_has_no_attacks():
         (
             lambda: a3(fgsm(0.1), 3, reduction="max"),
             ValueError,
-            "reduction must be one of mean, sum, got 'max'",
+            "Unknown reduction .max.*Known: mean, sum",
         ),
-        (lambda: a3(fgsm(0.1), 3, scale=2), ValueError, "scale must be one of max, none, got 2"),
-        (lambda: a3(fgsm(0.1), 3, explained=0), ValueError, "one of label, prediction, got 0"),
+        (lambda: a3(fgsm(0.1), 3, scale=2), ValueError, "Unknown scale 2.*Known: max, none"),
+        (
+            lambda: a3(fgsm(0.1), 3, explained=0),
+            ValueError,
+            "Unknown explained 0.*Known: label, prediction",
+        ),
         (
             lambda: a3(fgsm(0.1), 3, threshold="batch_mean"),
             ValueError,
@@ -171,12 +155,8 @@ def test_bad_numbers(build, error, message):
     ("images", "labels", "error", "message"),
     [
         (random_images() * 255, [0] * 4, ValueError, "divide by 255"),
-        (random_images() * np.nan, [0] * 4, ValueError, "NaN"),
-        (random_images()[0], [0], ValueError, "rank 4"),
         (np.zeros((4, 8, 8, 1), np.uint8), [0] * 4, TypeError, "uint8"),
         (random_images(), [0, 1, 2, 3], ValueError, r"labels must lie in \[0, 3\)"),
-        (random_images(), np.eye(3)[[0] * 4], ValueError, "one-hot"),
-        (random_images(), [0.5] * 4, TypeError, "labels must be integers"),
         (random_images(), [0] * 3, ValueError, r"one entry per image \(4\), got 3"),
     ],
 )

@@ -18,7 +18,7 @@ BOX_LABELS = np.array([[0], [1], [1], [1]], np.int32)
 def mean_network() -> keras.Model:
     """Ten times the mean of each of two channels; attention layer: the channels themselves.
 
-    The gradient of a logit by its own channel is 10/16 in each of the 16 cells, so Grad-CAM is
+    The gradient of a logit by its channel is 10/16 in each of the 16 cells, so Grad-CAM is
     10/16 of that channel.
     """
     images = keras.Input((4, 4, 2))
@@ -31,10 +31,10 @@ def mean_network() -> keras.Model:
 
 
 def four_images() -> np.ndarray:
-    """Own channels rise from 0.20 to 0.35 by row, or fall; the other channel is flat."""
+    """The label's channels rise from 0.20 to 0.35 by row, or fall; the other channel is flat."""
     rising = 0.20 + 0.01 * np.arange(16).reshape(4, 4)
     images = np.zeros((4, 4, 4, 2), np.float32)
-    for place, (label, own, other) in enumerate(
+    for index, (label, labelled, other) in enumerate(
         zip(
             LABELS,
             (rising.T, rising[::-1, ::-1], rising, rising),
@@ -42,8 +42,8 @@ def four_images() -> np.ndarray:
             strict=True,
         )
     ):
-        images[place, :, :, label] = own
-        images[place, :, :, 1 - label] = other
+        images[index, :, :, label] = labelled
+        images[index, :, :, 1 - label] = other
     return images
 
 

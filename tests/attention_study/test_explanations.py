@@ -60,13 +60,13 @@ def test_shared_pass_takes_the_steps_of_the_attack(classifier):
 
 
 def test_explaining_the_prediction(classifier, tmp_path):
-    """The wrong image is explained by the other, flat channel: the same in every cell."""
+    """The misclassified image is explained by the other, flat channel: the same in every cell."""
     options = dataclasses.replace(OPTIONS, explained="prediction")
     output = tmp_path / "x.jsonl"
     study(classifier, output, options=options)
-    wrong = json.loads(output.read_text().splitlines()[3])
-    assert wrong["prediction"][0] == 0 != wrong["label"]
-    assert wrong["maps"]["grad_cam"]["entropy"][0] == 1.0
+    record = json.loads(output.read_text().splitlines()[3])
+    assert record["prediction"][0] == 0 != record["label"]
+    assert record["maps"]["grad_cam"]["entropy"][0] == 1.0
 
 
 def test_lime_in_a_study(tmp_path):
@@ -83,10 +83,10 @@ def test_lime_in_a_study(tmp_path):
     output = tmp_path / "x.jsonl"
     study(classifier, output, data, options=options)
     records = [json.loads(line) for line in output.read_text().splitlines()]
-    for place, record in enumerate(records):
+    for index, record in enumerate(records):
         found = record["maps"]["lime"]
         direct = lime(
-            classifier, images[place : place + 1], [place], num_samples=60, num_segments=9
+            classifier, images[index : index + 1], [index], num_samples=60, num_segments=9
         )
         mask = direct.top_features(2)[0]
         box = np.zeros((16, 16), bool)
@@ -119,7 +119,7 @@ def test_lime_without_scikit_image_says_how_to_install_it(classifier, tmp_path, 
     options = dataclasses.replace(OPTIONS, methods=("lime",), lime={"num_samples": 20})
     with pytest.raises(ImportError, match=r"pip install 'aad_tf\[lime\]'"):
         study(classifier, tmp_path / "x.jsonl", options=options)
-    # Superpixels of one's own need no library: here four squares.
+    # Given superpixels need no library: here four squares.
     squares = np.kron([[0, 1], [2, 3]], np.ones((2, 2), int)).tolist()
     options = dataclasses.replace(options, lime={"num_samples": 20, "segmentation": squares})
     summary = study(classifier, tmp_path / "x.jsonl", options=options).summary

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -92,37 +88,3 @@ def test_a_description_with_tuples_is_recognised(classifier, tmp_path):
     described = {"description": {"dataset": {"size": (4, 4)}}}
     first = study(classifier, output, **described).summary
     assert study(classifier, output, **described).summary == first
-
-
-SCRIPT = """
-import sys
-sys.path.insert(0, {root!r})
-from aad_tf import Classifier
-from aad_tf.attention_study import study_attention
-from tests.attention_study.conftest import mean_network
-from tests.attention_study.studies import ATTACK, OPTIONS, many
-classifier = Classifier.from_keras(mean_network(), "features")
-data = many(40_000, 50)
-study_attention(classifier, data, ATTACK, output={output!r}, batch_size=50, options=OPTIONS,
-                progress=lambda state: print(state.done, flush=True))
-"""
-
-
-@pytest.mark.slow
-def test_killed_process_leaves_a_journal_that_goes_on(classifier, tmp_path):
-    output = tmp_path / "x.jsonl"
-    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-    script = SCRIPT.format(root=root, output=os.fspath(output))
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if int(line) >= 150:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait(30)
-    assert process.returncode == -signal.SIGKILL and not output.exists()
-    # 40,000 examples would take long: the rest of this test needs the journal's first part only.
-    held = journal_path(output).read_bytes().splitlines()[1:151]
-    again = tmp_path / "again.jsonl"
-    study(classifier, again, many(40_000, 50).take(3), batch_size=50)
-    assert again.read_bytes().splitlines() == held
-    assert summary_path(again).exists()

@@ -1,14 +1,15 @@
 """Four images whose every number is worked out by hand; see conftest for network and images.
 
-Own channels hold 0.20, 0.21, ... 0.35 in some order (mean 0.275), the other channel is flat.
-StepLL with size 0.3 goes towards the class with the lower logit: first it takes 0.3 off the own
-channel (0.01 to 0.05 are left in five cells, mean 0.15/16 = 0.009375) and adds it to the other;
-then the own class is the least likely one, and the second round adds 0.3 again (mean 0.309375).
-The last image is wrong from the start, so its rounds come the other way round.
+The label's channel holds 0.20, 0.21, ... 0.35 in some order (mean 0.275), the other one is flat.
+StepLL with size 0.3 goes towards the class with the lower logit: first it takes 0.3 off the
+label's channel (0.01 to 0.05 are left in five cells, mean 0.15/16 = 0.009375) and adds it to the
+other one; then the label is the least likely class, and the second round adds 0.3 again (mean
+0.309375). The last image is misclassified from the start, so its rounds come the other way round.
 """
 
 from __future__ import annotations
 
+import base64
 import math
 
 import numpy as np
@@ -16,13 +17,12 @@ import pytest
 
 from aad_tf.attacks import step_ll
 from aad_tf.attention_study import Options, study_attention
-from aad_tf.attention_study.columns import decoded
 from aad_tf.attention_study.records import KEYS
 from aad_tf.records import read_record_lines
 from tests.attention_study.conftest import batches_of
 
 OPTIONS = Options(cells=(4, 8), features=(2,), keep_maps=("grad_cam", "grad_cam_plus_plus"))
-# Own minus other mean of each image, as it is and after each round.
+# Mean of the label's channel minus the other's of each image, as it is and after each round.
 MARGINS = [
     [0.275 - 0.1, 0.009375 - 0.4, 0.309375 - 0.1],
     [0.275 - 0.2, 0.009375 - 0.5, 0.309375 - 0.2],
@@ -61,8 +61,8 @@ def test_predictions_and_confidences(study):
         np.testing.assert_allclose(
             record["top_confidence"], np.maximum(expected, 1 - expected), atol=1e-4
         )
-        right = [prediction == record["label"] for prediction in record["prediction"]]
-        assert right == [margin > 0 for margin in margins]
+        correct = [prediction == record["label"] for prediction in record["prediction"]]
+        assert correct == [margin > 0 for margin in margins]
 
 
 def test_counts_and_accuracies(study):
@@ -118,13 +118,13 @@ def test_scatter_of_the_first_image(study):
 
 
 def test_maps(study):
-    # Grad-CAM is 10/16 of the own channel.
+    # Grad-CAM is 10/16 of the label's channel.
     assert column(study, "peak")[0] == pytest.approx([0.21875, 0.03125, 0.21875], abs=1e-4)
-    attacked = decoded(column(study, "map")[0][1], (4, 4))
+    attacked = np.frombuffer(base64.b64decode(column(study, "map")[0][1]), np.uint8)
     expected = np.zeros((4, 4), np.uint8)
     expected[:, 3] = [102, 153, 204, 255]  # 255 times 2, 3, 4, 5 fifths
     expected[3, 2] = 51
-    np.testing.assert_array_equal(attacked, expected)
+    np.testing.assert_array_equal(attacked.reshape(4, 4), expected)
 
 
 def test_grad_cam_plus_plus_by_its_closed_form(study):

@@ -1,11 +1,13 @@
-"""Runs of a binary, each in a process of its own that need not start TensorFlow again."""
+"""Runs of a binary: many in forks of one process, one alone, one that is stopped on the way."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -77,3 +79,32 @@ def run_many(
         raise RuntimeError(done.stderr)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("found:")]
     return [Run(*each) for each in json.loads(line.removeprefix("found:"))]
+
+
+def run(binary: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m binary` as a user does."""
+    command = [sys.executable, "-m", binary, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+
+
+def stopped_after(
+    records: int, stop: signal.Signals, journal: Path, binary: str, *arguments: object
+) -> tuple[int, str]:
+    """Starts a binary, stops it once its journal holds so many records; exit code and errors."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", binary, *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 200
+    while process.poll() is None and time.monotonic() < deadline:
+        if journal.exists() and journal.read_bytes().count(b"\n") > records:
+            break
+        time.sleep(0.005)
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors

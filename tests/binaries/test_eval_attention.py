@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
@@ -16,23 +13,17 @@ from aad_tf import data
 from aad_tf.attention_study.records import KEYS
 from aad_tf.evaluation import journal_path
 from aad_tf.records import read_record_lines, read_summary
-from tests.binaries.many_runs import Run, run_many
+from tests.binaries.many_runs import Run, run, run_many, stopped_after
 
-ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ("--dataset=digits", "--batch_size=20", "--attack=step_ll", "--epsilon=0.1", "--rounds=2")
 
 # Takes seconds, so that it can be stopped on the way.
-LONG = ("--dataset=digits", "--split=train", "--attack=ifgsm(epsilon=0.1, num_steps=60)")
-
-
-def command(*arguments: object, module: str = "eval.attention") -> list[str]:
-    return [sys.executable, "-m", module, *map(str, arguments)]
-
-
-def run(*arguments: object, module: str = "eval.attention") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments, module=module), cwd=ROOT, capture_output=True, text=True, timeout=280
-    )
+LONG = (
+    "--dataset=digits",
+    "--split=train",
+    "--limit=800",
+    "--attack=ifgsm(epsilon=0.1, num_steps=60)",
+)
 
 
 def small_network(classes: int) -> keras.Model:
@@ -59,7 +50,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-MISTAKES = {
+BAD_FLAGS = {
     "--epsilon=16": "Was 16/255",
     "--attack=step_l": "Did you mean 'step_ll'",
     "--attack=step_ll(epsilon=0.1)": "has its own size and rounds",
@@ -89,14 +80,14 @@ def runs(network: Path, directory: Path) -> dict[str, Run]:
     """Runs of the binary one after the other in one process: by the flag that sets each apart.
 
     The whole test split; its two halves, the second as worker 1 of a cluster; the first once more
-    with another network; and a mistake of each kind.
+    with another network; and bad flags of each kind.
     """
     outputs = {
         "whole": directory / "new" / "whole.jsonl.gz",
         "--shard=1/2": directory / "by_hand.jsonl.gz",
         "--shard=cluster": directory / "part.jsonl.gz",
         f"--keras_model={directory}/other.keras": directory / "new" / "whole.jsonl.gz",
-        **{flag.format(tmp=directory): directory / "out" / "x.jsonl" for flag in MISTAKES},
+        **{flag.format(tmp=directory): directory / "out" / "x.jsonl" for flag in BAD_FLAGS},
     }
     commands = [
         [f"--keras_model={network}", *FLAGS, f"--output={output}", *([flag] * (flag != "whole"))]
@@ -159,37 +150,17 @@ def test_shards_run_apart_and_merge_into_the_same_file(
 def test_killed_and_resumed_it_writes_the_same_file(network: Path, tmp_path: Path) -> None:
     whole, output = tmp_path / "whole.jsonl.gz", tmp_path / "cut.jsonl.gz"
     same = (f"--keras_model={network}", *LONG)
-    assert run(*same, f"--output={whole}").returncode == 0
-    flags = (*same, f"--output={output}")
-    stops = ((40, signal.SIGKILL, -signal.SIGKILL), (300, signal.SIGINT, 130))
-    for records, stop, code in stops:
-        process = subprocess.Popen(
-            command(*flags),
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-            # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        wait_for_records(process, journal_path(output), records)
-        process.send_signal(stop)
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == code, errors
+    assert run("eval.attention", *same, f"--output={whole}").returncode == 0
+    flags = ("eval.attention", *same, f"--output={output}")
+    for records, stop, code in ((40, signal.SIGKILL, -signal.SIGKILL), (300, signal.SIGINT, 130)):
+        found, errors = stopped_after(records, stop, journal_path(output), *flags)
+        assert found == code, errors
         assert not output.exists() and journal_path(output).exists()
     assert errors.splitlines()[-1].startswith("interrupted: run the same command again to resume")
     done = run(*flags)
     assert done.returncode == 0, done.stderr
     assert output.read_bytes() == whole.read_bytes()
     assert read_summary(output, "study")["resumed_at"] >= 300
-
-
-def wait_for_records(process: subprocess.Popen, journal: Path, records: int) -> None:
-    deadline = time.monotonic() + 200
-    while process.poll() is None and time.monotonic() < deadline:
-        if journal.exists() and journal.read_bytes().count(b"\n") > records:
-            return
-        time.sleep(0.005)
 
 
 def test_records_of_another_network_are_refused(
@@ -201,11 +172,11 @@ def test_records_of_another_network_are_refused(
     assert len(list(read_record_lines(whole, KEYS))) == 360
 
 
-@pytest.mark.parametrize("flag", MISTAKES)
-def test_mistakes_end_in_one_line(runs: dict[str, Run], directory: Path, flag: str) -> None:
+@pytest.mark.parametrize("flag", BAD_FLAGS)
+def test_bad_flags_end_in_one_line(runs: dict[str, Run], directory: Path, flag: str) -> None:
     done = runs[flag.format(tmp=directory)]
     assert done.code == 2, done.errors
     last = done.errors.splitlines()[-1]
-    assert last.startswith("error: ") and MISTAKES[flag] in last
+    assert last.startswith("error: ") and BAD_FLAGS[flag] in last
     assert "Traceback" not in done.errors
     assert not (directory / "out" / "x.jsonl").exists()

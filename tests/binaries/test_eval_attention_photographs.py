@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -12,14 +11,12 @@ import pytest
 from aad_tf import models
 from aad_tf.attention_study.records import KEYS
 from aad_tf.records import read_record_lines, read_summary
+from tests.binaries import many_runs
 from tests.data.imagenet.annotated_images import WNIDS, official, pack, write_images, xml
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*flags: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "eval.attention", "--dataset=imagenet2012", *map(str, flags)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    return many_runs.run("eval.attention", "--dataset=imagenet2012", *flags)
 
 
 @pytest.mark.slow

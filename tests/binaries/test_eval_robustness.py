@@ -6,8 +6,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
@@ -17,22 +15,16 @@ from aad_tf import configs, data, export, model_directory
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import journal_path
 from aad_tf.records import read_records, read_summary
+from tests.binaries import many_runs
 from tests.binaries.many_runs import run_many
 
-ROOT = Path(__file__).resolve().parents[2]
 ATTACKS = ("fgsm(epsilon=0.1)", "ifgsm(epsilon=0.1)")
-# Most digits withstand it, so it takes all its steps: long enough to be killed on the way.
+# Most digits stay correct, so it takes all its steps: long enough to be killed on the way.
 LONG = "--attacks=fgsm(epsilon=0.01); pgd(epsilon=0.01, step_size=0.002, num_steps=300, restarts=3)"
 
 
-def command(*arguments: object, module: str = "eval.robustness") -> list[str]:
-    return [sys.executable, "-m", module, *map(str, arguments)]
-
-
-def run(*arguments: object, **options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments, **options), cwd=ROOT, capture_output=True, text=True, timeout=280
-    )
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return many_runs.run("eval.robustness", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -59,25 +51,8 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stopped_after(records: int, stop: signal.Signals, output: Path, *flags: object):
-    """Starts an evaluation, stops it once its journal holds so many records; gives its end."""
-    journal = journal_path(output)
-    process = subprocess.Popen(
-        command(*flags, f"--output={output}"),
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 200
-    while process.poll() is None and time.monotonic() < deadline:
-        if journal.exists() and journal.read_bytes().count(b"\n") > records:
-            break
-        time.sleep(0.01)
-    process.send_signal(stop)
-    _, errors = process.communicate(timeout=60)
-    return process.returncode, errors
+    journal, flags = journal_path(output), (*flags, f"--output={output}")
+    return many_runs.stopped_after(records, stop, journal, "eval.robustness", *flags)
 
 
 def test_the_configs_attacks_run_and_the_summary_says_all(model_dir, tmp_path):
@@ -166,7 +141,7 @@ def test_shards_run_apart_and_merge_into_the_same_file(model_dir, tmp_path):
     assert "80/80 (100%)" in runs[2].errors and "Only shard 2/3" in runs[2].output
     assert "40 examples in batches of 20 make 2 shards at most, got 3" in runs[4].errors
     assert not part.exists()
-    done = run(f"--output={merged}", *parts, module="eval.merge_robustness")
+    done = many_runs.run("eval.merge_robustness", f"--output={merged}", *parts)
     assert done.returncode == 0, done.stderr
     assert merged.read_bytes() == whole.read_bytes()
     # The table of one pass, but for its seconds.
@@ -175,7 +150,7 @@ def test_shards_run_apart_and_merge_into_the_same_file(model_dir, tmp_path):
     assert read_summary(merged)["evaluated"] == read_summary(whole)["evaluated"]
 
 
-def test_a_mistake_ends_in_one_clear_line(tmp_path):
+def test_bad_input_ends_in_one_clear_line(tmp_path):
     done = run(f"--output={tmp_path}/r.jsonl", f"--model_dir={tmp_path}/none")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: No model directory at")
@@ -183,7 +158,7 @@ def test_a_mistake_ends_in_one_clear_line(tmp_path):
     assert not done.stdout and not list(tmp_path.iterdir())
 
 
-def test_mistakes_of_every_kind_have_a_clear_message(model_dir, tmp_path):
+def test_bad_input_of_every_kind_has_a_clear_message(model_dir, tmp_path):
     (tmp_path / "file").touch()
     model = f"--model_dir={model_dir}"
     cases = [

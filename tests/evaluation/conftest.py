@@ -18,7 +18,7 @@ def network() -> Classifier:
 
 @pytest.fixture(scope="module")
 def examples(network: Classifier) -> tuple[np.ndarray, np.ndarray]:
-    """37 images, of which the network gets some nine in ten right."""
+    """37 images, of which the network classifies some nine in ten correctly."""
     images = np.random.default_rng(1).uniform(size=(37, 6, 6, 1))
     labels = network.predict_logits(tf.constant(images)).numpy().argmax(-1)
     labels[::10] = (labels[::10] + 1) % 3
@@ -45,7 +45,7 @@ def random_network() -> Classifier:
 
 @pytest.fixture(scope="session")
 def random_examples(random_network: Classifier) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of which the network gets some nine in ten right."""
+    """Images and labels of which the network classifies some nine in ten correctly."""
     generator = np.random.RandomState(2)
     images = generator.uniform(size=(60, 6, 6, 2))
     labels = random_network.predict_logits(tf.constant(images)).numpy().argmax(-1)

@@ -41,17 +41,16 @@ def test_attacks_are_taken_as_text_too(random_network, random_examples):
     ("changes", "error", "message"),
     [
         ({"images": lambda x: x * 255}, ValueError, "0..255 pixels: divide by 255"),
-        ({"images": lambda x: np.full_like(x, np.nan)}, ValueError, "NaN or infinity"),
-        ({"images": lambda x: (x * 255).astype(np.uint8)}, TypeError, "must be floating point"),
-        ({"images": lambda x: x[..., 0]}, ValueError, "must have rank 4"),
         ({"images": lambda x: x[:, :5]}, ValueError, r"must have shape \[batch, 6, 6, 2\]"),
-        ({"labels": lambda y: np.eye(5)[y]}, ValueError, "For one-hot labels pass tf.argmax"),
         ({"labels": lambda y: y + 5}, ValueError, r"must lie in \[0, 5\)"),
-        ({"labels": lambda y: y.astype(float)}, TypeError, "must be integers"),
         ({"labels": lambda y: y[:-1]}, ValueError, "one entry per example"),
         ({"images": lambda x: x[:0], "labels": lambda y: y[:0]}, ValueError, "data set is empty"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
-        ({"success": "first"}, ValueError, "success must be one of any_iterate, last_iterate"),
+        (
+            {"success": "first"},
+            ValueError,
+            "Unknown success rule .first",
+        ),
         ({"attacks": []}, ValueError, "attacks is empty"),
         (
             {"attacks": [fgsm(0.1), fgsm(0.1)]},
@@ -61,7 +60,7 @@ def test_attacks_are_taken_as_text_too(random_network, random_examples):
         (
             {"attacks": [0.1]},
             TypeError,
-            r"such as aad_tf.attacks.fgsm\(0.1\), or their text.*got 0.1",
+            r"such as aad_tf.attacks.fgsm\(0.1\), or its text.*got 0.1",
         ),
         ({"attacks": ["fgsm"]}, ValueError, "Expected an attack like"),
         ({"dataset": 3}, TypeError, "tf.data.Dataset of .* or a pair of arrays"),

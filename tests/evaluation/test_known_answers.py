@@ -22,7 +22,7 @@ from tests.evaluation.attacked_networks import brightness_classifier, gray_image
 
 
 def test_robust_accuracy_and_records_of_a_linear_classifier():
-    # Gray v is fooled by FGSM of size 0.15 where |v - 0.5| < 0.15; the last label is wrong.
+    # Gray v is misclassified after FGSM of size 0.15 where |v - 0.5| < 0.15, the last one always.
     levels, labels = [0.1, 0.3, 0.4, 0.6, 0.7, 0.9], [0, 0, 0, 1, 1, 0]
     data = (gray_images(levels), np.array(labels))
     report = evaluate_robustness(brightness_classifier(), data, [fgsm(0.15)], batch_size=2)
@@ -69,8 +69,8 @@ def test_attacks_of_equal_name_are_told_apart_by_their_parameters():
     assert only.robust_accuracy("fgsm") == 0.5
 
 
-def test_an_iterated_attack_stops_at_the_first_step_that_fools():
-    # Steps of 0.05 from 0.5 + d fool at the first multiple above d.
+def test_an_iterated_attack_stops_at_the_first_misclassification():
+    # Steps of 0.05 from 0.5 + d lead to misclassification at the first multiple above d.
     distances = [0.02, 0.07, 0.12, 0.17, 0.24]
     data = (gray_images([0.5 + d for d in distances]), np.ones(5, int))
     attack = ifgsm(0.2, num_steps=4)
@@ -99,9 +99,9 @@ def test_a_random_start_counts_as_an_iterate():
     attack = pgd(0.3, step_size=0.3, num_steps=1)
     records = list(evaluate_robustness(brightness_classifier(), data, attack).records())
     starts = 0.55 + 0.3 * unit_noise(0, np.arange(40), 0, (2, 2, 1)).numpy()
-    fooled_at_start = starts.mean(axis=(1, 2, 3)) < 0.5
-    assert 0 < fooled_at_start.sum() < 40
-    np.testing.assert_array_equal([r["steps"] == 0 for r in records], fooled_at_start)
+    misclassified = starts.mean(axis=(1, 2, 3)) < 0.5
+    assert 0 < misclassified.sum() < 40
+    np.testing.assert_array_equal([r["steps"] == 0 for r in records], misclassified)
 
 
 def test_attacks_of_other_pixel_ranges_use_them():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -28,26 +29,21 @@ def interrupt_after(done: int):
 ATTACKS = [PRESETS["ifgsm"], RESTARTED]
 
 
+@pytest.fixture
+def run(random_network, random_examples):
+    """An evaluation of sixty examples under both attacks; takes further options."""
+    return functools.partial(evaluate_robustness, random_network, random_examples, ATTACKS)
+
+
 @pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz"])
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(
-    name, random_network, random_examples, tmp_path
-):
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(name, run, tmp_path):
     whole, cut = tmp_path / "whole" / name, tmp_path / "cut" / name
-    evaluate_robustness(random_network, random_examples, ATTACKS, batch_size=8, output=whole)
+    run(batch_size=8, output=whole)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_robustness(
-            random_network,
-            random_examples,
-            ATTACKS,
-            batch_size=8,
-            output=cut,
-            progress=interrupt_after(50),
-        )
+        run(batch_size=8, output=cut, progress=interrupt_after(50))
     assert journal_path(cut).exists() and not cut.exists()
     states: list[Progress] = []
-    report = evaluate_robustness(
-        random_network, random_examples, ATTACKS, batch_size=5, output=cut, progress=states.append
-    )
+    report = run(batch_size=5, output=cut, progress=states.append)
     assert states[0].reused >= 50
     assert states[-1][:2] == (120, 120)
     assert cut.read_bytes() == whole.read_bytes()
@@ -60,32 +56,26 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     ]
 
 
-def test_records_on_disk_equal_records_in_memory_in_order(
-    random_network, random_examples, tmp_path
-):
-    in_memory = evaluate_robustness(random_network, random_examples, ATTACKS)
-    on_disk = evaluate_robustness(
-        random_network, random_examples, ATTACKS, output=tmp_path / "r.jsonl"
-    )
+def test_records_on_disk_equal_records_in_memory_in_order(run, tmp_path):
+    in_memory = run()
+    on_disk = run(output=tmp_path / "r.jsonl")
     records = list(read_records(tmp_path / "r.jsonl"))
     assert records == list(in_memory.records()) == list(on_disk.records())
     order = [(["ifgsm", "pgd"].index(record["attack"]), record["index"]) for record in records]
     assert order == sorted(order) and len(order) == 120
 
 
-def test_a_finished_run_is_read_back(random_network, random_examples, tmp_path):
+def test_a_finished_run_is_read_back(run, tmp_path):
     path = tmp_path / "r.jsonl"
-    first = evaluate_robustness(random_network, random_examples, ATTACKS, output=path)
+    first = run(output=path)
     calls: list[Progress] = []
-    again = evaluate_robustness(
-        random_network, random_examples, ATTACKS, output=path, progress=calls.append
-    )
+    again = run(output=path, progress=calls.append)
     assert again.summary == first.summary and not calls
     with pytest.raises(ValueError, match=r"another evaluation, which differs in seed \(0 there, 1"):
-        evaluate_robustness(random_network, random_examples, ATTACKS, output=path, seed=1)
+        run(output=path, seed=1)
     (tmp_path / "r.summary.json").unlink()
     with pytest.raises(FileExistsError, match="not its summary r.summary.json"):
-        evaluate_robustness(random_network, random_examples, ATTACKS, output=path)
+        run(output=path)
 
 
 def test_another_attack_of_the_same_name_is_another_evaluation(
@@ -155,23 +145,19 @@ def test_a_summary_from_before_examples_were_counted_is_read(
     assert again.summary == summary
 
 
-def interrupted(random_network, random_examples, output: Path) -> Path:
+def interrupted(run, output: Path) -> Path:
     with pytest.raises(KeyboardInterrupt):
-        evaluate_robustness(
-            random_network, random_examples, ATTACKS, output=output, progress=interrupt_after(40)
-        )
+        run(output=output, progress=interrupt_after(40))
     return journal_path(output)
 
 
 @pytest.mark.parametrize("kept", [0, 5, -1, -30])
-def test_a_line_cut_short_is_dropped(kept, random_network, random_examples, tmp_path):
-    journal = interrupted(random_network, random_examples, tmp_path / "r.jsonl")
+def test_a_line_cut_short_is_dropped(kept, run, tmp_path):
+    journal = interrupted(run, tmp_path / "r.jsonl")
     content = journal.read_bytes()
     journal.write_bytes(content[: kept or len(content) // 2])
-    report = evaluate_robustness(
-        random_network, random_examples, ATTACKS, output=tmp_path / "r.jsonl"
-    )
-    expected = evaluate_robustness(random_network, random_examples, ATTACKS)
+    report = run(output=tmp_path / "r.jsonl")
+    expected = run()
     assert list(report.records()) == list(expected.records())
 
 
@@ -187,9 +173,9 @@ def test_a_line_cut_short_is_dropped(kept, random_network, random_examples, tmp_
     ],
 )
 def test_a_journal_of_another_evaluation_is_refused(
-    changes, message, random_network, random_examples, tmp_path
+    changes, message, run, random_network, random_examples, tmp_path
 ):
-    journal = interrupted(random_network, random_examples, tmp_path / "r.jsonl")
+    journal = interrupted(run, tmp_path / "r.jsonl")
     content = journal.read_bytes()
     arguments = {
         "classifier": random_network,
@@ -207,56 +193,46 @@ def test_a_journal_of_another_evaluation_is_refused(
     assert journal.read_bytes() == content
 
 
-def test_foreign_and_damaged_journals_are_refused_and_kept(
-    random_network, random_examples, tmp_path
-):
+def test_foreign_and_damaged_journals_are_refused_and_kept(run, tmp_path):
     output = tmp_path / "r.jsonl"
     journal = journal_path(output)
     for foreign in (b"notes of mine", b"notes\nof mine\n", b"[1]\n"):
         journal.write_bytes(foreign)
         with pytest.raises(ValueError, match="is not a journal"):
-            evaluate_robustness(random_network, random_examples, ATTACKS, output=output)
+            run(output=output)
         assert journal.read_bytes() == foreign
     journal.unlink()
-    lines = (
-        interrupted(random_network, random_examples, output).read_bytes().splitlines(keepends=True)
-    )
+    lines = interrupted(run, output).read_bytes().splitlines(keepends=True)
     for damage in (b"?\n", b'{"index": 1}\n'):
         journal.write_bytes(b"".join([*lines[:3], damage, *lines[3:]]))
         with pytest.raises(ValueError, match="damaged at byte"):
-            evaluate_robustness(random_network, random_examples, ATTACKS, output=output)
+            run(output=output)
 
 
-def test_a_journal_in_use_is_refused(random_network, random_examples, tmp_path):
+def test_a_journal_in_use_is_refused(run, tmp_path):
     output = tmp_path / "r.jsonl"
 
     def start_another(progress: Progress) -> None:
         with pytest.raises(ValueError, match="Another process is writing"):
-            evaluate_robustness(random_network, random_examples, ATTACKS, output=output)
+            run(output=output)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate_robustness(
-            random_network, random_examples, ATTACKS, output=output, progress=start_another
-        )
+        run(output=output, progress=start_another)
 
 
-def test_a_data_set_that_shrank_is_noticed(random_network, random_examples, tmp_path):
+def test_a_data_set_that_shrank_is_noticed(run, random_network, random_examples, tmp_path):
     output = tmp_path / "r.jsonl"
-    interrupted(random_network, random_examples, output)
+    interrupted(run, output)
     with pytest.raises(ValueError, match=r"differs in num_examples \(60 there, 20 asked"):
         evaluate_robustness(
             random_network, [part[:20] for part in random_examples], ATTACKS, output=output
         )
 
 
-def test_an_output_that_cannot_be_written_is_refused_before_any_work(
-    random_network, random_examples, tmp_path
-):
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Cannot write to"):
-        evaluate_robustness(
-            random_network, random_examples, ATTACKS, output=tmp_path / "file" / "r"
-        )
+        run(output=tmp_path / "file" / "r")
     with pytest.raises(IsADirectoryError):
-        evaluate_robustness(random_network, random_examples, ATTACKS, output=tmp_path)
+        run(output=tmp_path)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
-from aad_tf import data, models
-from aad_tf.attacks import fgsm, ifgsm, pgd
+from aad_tf.attacks import fgsm, ifgsm, pgd, step_ll
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import (
     evaluate_robustness,
@@ -23,8 +21,25 @@ from aad_tf.evaluation import (
 from aad_tf.evaluation.example_log import OutcomeCounts
 from aad_tf.records import make_record, read_summary
 from tests.evaluation.attacked_networks import gray_images, island_classifier
-from tests.evaluation.parts import ATTACKS, all_parts, evaluate_part
-from tests.networks import linear_network
+from tests.networks import linear_network, random_images, small_network
+
+ATTACKS = [ifgsm(0.03), pgd(0.04, step_size=0.02, num_steps=2, restarts=3), step_ll(0.02)]
+
+
+def evaluate_part(classifier, arrays, number, count, output, attacks=ATTACKS, **options):
+    """One shard as any machine runs it, of batches of four."""
+    first, stop = shard_range(len(arrays[1]), 4, number, count)
+    part = tuple(array[first:stop] for array in arrays)
+    facts = {"first_index": first, "shard": (number, count), "batch_size": 4, **options}
+    return evaluate_robustness(classifier, part, attacks, output=output, **facts)
+
+
+def all_parts(classifier, arrays, count: int, output: Path, **options) -> list[Path]:
+    paths = [shard_output(output, (number, count)) for number in range(1, count + 1)]
+    for number, path in enumerate(paths, start=1):
+        evaluate_part(classifier, arrays, number, count, path, **options)
+    return paths
+
 
 # What a run without shard has always written down, and is recognised by.
 EVALUATED = ["aad_tf", "attacks", "bounds", "description", "first_example", "num_examples"]
@@ -38,8 +53,9 @@ def without_timing(summary: dict) -> dict:
     return {**{k: v for k, v in summary.items() if k != "provenance"}, "attacks": entries}
 
 
-@pytest.mark.parametrize("success", ["any_iterate", "last_iterate"])
-@pytest.mark.parametrize("count", [1, 3, 10])
+@pytest.mark.parametrize(
+    ("count", "success"), [(1, "any_iterate"), (3, "last_iterate"), (10, "any_iterate")]
+)
 def test_merged_shards_are_one_pass(count, success, network, examples, tmp_path):
     options = {"seed": 5, "success": success}
     whole, merged = tmp_path / "whole.jsonl.gz", tmp_path / "merged.jsonl.gz"
@@ -51,38 +67,27 @@ def test_merged_shards_are_one_pass(count, success, network, examples, tmp_path)
     assert sorted(summary["evaluated"]) == EVALUATED
     assert summary == read_summary(merged)
     assert len(summary["provenance"]["shards"]) == count
-    fooled = [entry["fooled"] for entry in summary["attacks"]]
-    assert all(0 < each < 33 for each in fooled)
+    assert all(0 < entry["fooled"] < 33 for entry in summary["attacks"])
     # The command of one pass takes the merged file for its own.
     again = evaluate_robustness(network, examples, ATTACKS, output=merged, **options)
     assert again.summary == summary
 
 
-def test_merged_shards_of_a_float32_network_on_digits_are_one_pass(tmp_path):
-    keras.utils.set_random_seed(0)
-    model = models.build("lenet", (28, 28, 1), 10)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(2e-3), loss)
-    model.fit(data.training_batches("digits", 50, seed=0), steps_per_epoch=12, verbose=0)
-    batches = data.evaluation_batches("digits", "test", 20, limit=90)
+def test_merged_shards_of_a_float32_network_are_one_pass(tmp_path):
+    network = Classifier.from_keras(small_network(shape=(6, 6, 1)))
+    images = random_images(30, (6, 6, 1))
+    labels = network.predict_logits(images).numpy().argmax(-1).astype(np.int32)
     attacks = [fgsm(0.05), pgd(0.05, step_size=0.02, num_steps=3)]
     whole, merged = tmp_path / "whole.jsonl", tmp_path / "merged.jsonl"
-    report = evaluate_robustness(model, batches, attacks, output=whole, batch_size=20)
-    parts = []
-    for number in (1, 2):
-        first, stop = shard_range(90, 20, number, 2)
-        part = batches.skip(first // 20).take(-(-(stop - first) // 20))
-        parts.append(tmp_path / f"{number}.jsonl")
-        place = {"first_index": first, "shard": (number, 2), "batch_size": 20}
-        evaluate_robustness(model, part, attacks, output=parts[-1], **place)
+    report = evaluate_robustness(network, (images, labels), attacks, output=whole, batch_size=4)
+    parts = all_parts(network, (images, labels), 2, tmp_path / "x.jsonl", attacks=attacks)
     summary = merge_shards(parts, merged)
     assert merged.read_bytes() == whole.read_bytes()
     assert without_timing(summary) == without_timing(report.summary)
-    assert all(0.1 < e["robust_accuracy"] < e["clean_accuracy"] for e in summary["attacks"])
 
 
 def test_warnings_speak_of_all_examples(tmp_path):
-    # Two steps spare what one fools: two images in a part are no sign, six together are.
+    # Two steps spare what one misclassifies: two images in a part are no sign, six together are.
     arrays = (gray_images([0.5] * 12), np.array([0, 0, 1, 1] * 3))
     attacks = [fgsm(0.12), ifgsm(0.15, num_steps=2, step_size=0.12)]
     options = {"attacks": attacks, "success": "last_iterate"}
@@ -165,3 +170,64 @@ def test_outcomes_are_counted_from_the_first_example():
     assert counts.missing("a", 11, 3).tolist() == [True, False, True]
     with pytest.raises(ValueError, match="Example 9 lies before example 10"):
         counts.add({**record, "index": 9})
+
+
+def test_parts_that_do_not_belong_together_are_refused(network, examples, tmp_path):
+    merged = tmp_path / "merged.jsonl"
+    parts = all_parts(network, examples, 3, tmp_path / "x.jsonl", attacks=[fgsm(0.05)])
+
+    def refused(message, *paths):
+        with pytest.raises(ValueError, match=message):
+            merge_shards(paths, merged)
+        assert not merged.exists()
+
+    refused("no files of records")
+    refused("Expected every shard of one division once, got 1/3, 3/3; missing: 2", *parts[::2])
+    refused("got 1/3, 2/3, 2/3, 3/3; missing: none", *parts, parts[1])
+    other = tmp_path / "other.jsonl"
+    evaluate_part(network, examples, 3, 3, other, attacks=[fgsm(0.06)])
+    refused(r"other.*another evaluation, which differs in attacks.fgsm", *parts[:2], other)
+    other.unlink()
+    evaluate_part(network, examples, 3, 3, other, attacks=[fgsm(0.05)], seed=1)
+    refused(r"differs in seed \(1 there, 0 asked for\)", *parts[:2], other)
+    other.unlink()
+    evaluate_part(network, examples, 3, 4, other, attacks=[fgsm(0.05)])
+    refused(r"Expected every shard of one division once, got 1/3, 2/3, 3/4", *parts[:2], other)
+    other.unlink()
+    evaluate_part(network, examples, 3, 3, other, attacks=[fgsm(0.05)], first_index=28)
+    refused("begins at example 28, the shard before it ends at 24", *parts[:2], other)
+    whole = tmp_path / "whole.jsonl"
+    evaluate_robustness(network, examples, [fgsm(0.05)], output=whole)
+    refused("whole.jsonl is no shard but a whole evaluation", whole)
+    with pytest.raises(ValueError, match="one of the files to merge"):
+        merge_shards(parts, parts[0])
+
+
+def test_damaged_parts_are_refused(network, examples, tmp_path):
+    parts = all_parts(network, examples, 2, tmp_path / "x.jsonl", attacks=ATTACKS[:2])
+    lines = parts[1].read_bytes().splitlines(keepends=True)
+    begin = f"expected example {shard_range(37, 4, 2, 2)[0]} under"
+    for damaged, message in (
+        (lines[:-1], "expected example 36 under pgd, found the end"),
+        (lines[1:], f"{begin} ifgsm"),
+        ([*lines, lines[-1]], "more records than"),
+        ([*lines[:-1], lines[-1][:20]], "is no file of records, or damaged, at line"),
+    ):
+        parts[1].write_bytes(b"".join(damaged))
+        with pytest.raises(ValueError, match=message):
+            merge_shards(parts, tmp_path / "merged.jsonl")
+        assert not (tmp_path / "merged.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("facts", "error", "message"),
+    [
+        ({"shard": (4, 3)}, ValueError, r"from 1 to count, got \(4, 3\)"),
+        ({"shard": (0, 3)}, ValueError, "shard must be at least 1"),
+        ({"shard": (1.0, 3)}, TypeError, "shard must be an integer"),
+        ({"first_index": -1}, ValueError, "first_index must be at least 0"),
+    ],
+)
+def test_shards_that_cannot_be(facts, error, message, network, examples):
+    with pytest.raises(error, match=message):
+        evaluate_robustness(network, examples, fgsm(0.1), **facts)

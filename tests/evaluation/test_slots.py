@@ -1,4 +1,4 @@
-"""Slots are filled again as images are fooled: one trace, few calls, little read ahead."""
+"""Slots are filled again as images are misclassified: one trace, few calls, little read ahead."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_one_trace_whatever_the_batch_sizes(random_network, random_examples):
     assert random_network.compiled["logits"].experimental_get_tracing_count() == 1
 
 
-def test_images_leave_once_fooled_so_a_weak_network_takes_few_calls(
+def test_images_leave_once_misclassified_so_a_weak_network_takes_few_calls(
     random_network, random_examples
 ):
     calls: dict[str, int] = {"any_iterate": 0, "last_iterate": 0}
@@ -33,7 +33,7 @@ def test_images_leave_once_fooled_so_a_weak_network_takes_few_calls(
         evaluate_robustness(
             random_network, random_examples, attack, batch_size=10, success=rule, progress=count
         )
-    # Six batches of ten, 40 steps each, and a call to judge them.
+    # Six batches of ten, 40 steps each, and a call to classify them.
     assert calls["last_iterate"] >= 6 * 40
     assert calls["any_iterate"] < calls["last_iterate"] / 2
 
@@ -46,8 +46,8 @@ def test_the_data_set_is_read_no_further_than_the_slots_need(random_network, ran
         nonlocal read
         for start in range(0, 6000, 10):
             read += 10
-            place = start % 60
-            yield images[place : place + 10], labels[place : place + 10]
+            part = slice(start % 60, start % 60 + 10)
+            yield images[part], labels[part]
 
     signature = (tf.TensorSpec((None, 6, 6, 2), tf.float64), tf.TensorSpec((None,), tf.int32))
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature).take(40)

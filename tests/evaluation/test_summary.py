@@ -58,7 +58,7 @@ def test_unknown_attack_names_list_the_known(random_network, random_examples):
 
 
 def test_a_single_step_that_beats_many_is_reported_as_masking():
-    # Over the island, two steps under last_iterate return to where one step had fooled.
+    # Over the island, two steps under last_iterate return from where one step had led.
     data = (gray_images([0.5] * 10), np.zeros(10, int))
     attacks = [fgsm(0.12), ifgsm(0.15, num_steps=2, step_size=0.12)]
     report = evaluate_robustness(island_classifier(), data, attacks, success="last_iterate")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.sharding import own_part
+from eval.sharding import requested_part
 
 LAUNCHERS = ("TF_CONFIG", "JOB_COMPLETION_INDEX", "AAD_TF_WORKERS", "AAD_TF_HOSTS")
 
@@ -20,10 +20,10 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_part_by_hand_keeps_the_name_of_the_output():
-    assert own_part(None, "runs/x.jsonl.gz") == (None, Path("runs/x.jsonl.gz"))
-    assert own_part("3/50", "runs/x.jsonl.gz") == ((3, 50), Path("runs/x.jsonl.gz"))
+    assert requested_part(None, "runs/x.jsonl.gz") == (None, Path("runs/x.jsonl.gz"))
+    assert requested_part("3/50", "runs/x.jsonl.gz") == ((3, 50), Path("runs/x.jsonl.gz"))
     with pytest.raises(ValueError, match="number/count, from 1/50 to 50/50; got 'clusters'"):
-        own_part("clusters", "x.jsonl")
+        requested_part("clusters", "x.jsonl")
 
 
 def test_workers_of_tf_config_take_one_part_each(monkeypatch):
@@ -32,16 +32,16 @@ def test_workers_of_tf_config_take_one_part_each(monkeypatch):
         config = {"cluster": workers, "task": {"type": "worker", "index": index}}
         monkeypatch.setenv("TF_CONFIG", json.dumps(config))
         output = Path(f"x.{index + 1}-of-3.jsonl.gz")
-        assert own_part("cluster", "x.jsonl.gz") == ((index + 1, 3), output)
+        assert requested_part("cluster", "x.jsonl.gz") == ((index + 1, 3), output)
 
 
 def test_pods_of_an_indexed_job_take_one_part_each(monkeypatch):
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "49")
     monkeypatch.setenv("AAD_TF_WORKERS", "50")
     monkeypatch.setenv("AAD_TF_HOSTS", "evaluate-{index}.evaluate:2222")
-    assert own_part("cluster", "x.jsonl") == ((50, 50), Path("x.50-of-50.jsonl"))
+    assert requested_part("cluster", "x.jsonl") == ((50, 50), Path("x.50-of-50.jsonl"))
 
 
-def test_without_a_cluster_the_way_out_is_told():
+def test_without_a_cluster_the_error_says_what_to_do():
     with pytest.raises(ValueError, match="looked for TF_CONFIG.* by hand: --shard=1/50"):
-        own_part("cluster", "x.jsonl")
+        requested_part("cluster", "x.jsonl")
