@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +32,8 @@ from aad_tf.utils.files import PathLike
 
 T = TypeVar("T")
 
-# What must agree for a recorded attack to be the attack of a column.
-_SAME_ATTACK = (
-    *("norm", "epsilon", "projected", "steps", "step_size"),
-    *("random_start", "restarts", "objective"),
-)
+# What must agree for a recorded attack to be the attack of a column, beside its sizes.
+_SAME_ATTACK = ("norm", "projected", "steps", "random_start", "restarts", "objective")
 # What must agree between the committed config and that of the network that was evaluated.
 _SAME_TRAINING = ("dataset", "model", "defense", "learning_rate", "batch_size", "epochs", "seed")
 
@@ -109,14 +107,27 @@ class ResultRun:
 
 
 def same_attack(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """True if two threat models are of one attack, whatever its name and rule of success."""
-    return all(_equal(first.get(key), second.get(key)) for key in _SAME_ATTACK)
+    """True if two threat models are of one attack, whatever its name and rule of success.
+
+    Sizes are compared as fractions of the pixel range: 0.3 within (-1, 1) is 0.15 within (0, 1).
+    """
+    sizes = zip(_sizes(first), _sizes(second), strict=True)
+    return all(first.get(key) == second.get(key) for key in _SAME_ATTACK) and all(
+        one == other if None in (one, other) else math.isclose(one, other, abs_tol=1e-9)
+        for one, other in sizes
+    )
 
 
-def _equal(first: Any, second: Any) -> bool:
-    if isinstance(first, float) and isinstance(second, float):
-        return abs(first - second) <= 1e-9
-    return first == second
+def pixel_width(threat_model: Mapping[str, Any]) -> float:
+    """Width of the pixel range that the sizes of a threat model are in: 1 unless it says so."""
+    lower, upper = threat_model.get("bounds", (0.0, 1.0))
+    return upper - lower
+
+
+def _sizes(threat_model: Mapping[str, Any]) -> list[Any]:
+    width = pixel_width(threat_model)
+    sizes = (threat_model.get("epsilon"), threat_model.get("step_size"))
+    return [None if size is None else size / width for size in sizes]
 
 
 def read_run(results_dir: PathLike, dataset: str, preset: str) -> ResultRun | None:

@@ -11,7 +11,7 @@ from aad_tf.utils.files import PathLike
 from analysis import paper_values, plots
 from analysis.findings import Finding
 from analysis.paper_values import PaperTable
-from analysis.records import ResultRun, Results, read_run, same_attack
+from analysis.records import ResultRun, Results, pixel_width, read_run, same_attack
 from analysis.statistics import (
     DASH,
     NOTHING,
@@ -38,8 +38,9 @@ COMPARING = (
 )
 _PRESETS = {"mnist": mnist.PRESETS, "cifar10": cifar10.PRESETS, "digits": digits.PRESETS}
 _ATTACKS = {"mnist": mnist.ATTACKS, "cifar10": cifar10.ATTACKS, "digits": digits.ATTACKS}
-_ITERATED = ("FGSM", "IFGSM", "PGD30", "PGD100", "PGD5", "PGD20")
-# (preset, preset it is compared with), under the attacks of `_ITERATED`.
+_COMPARED_ATTACKS = ("FGSM", "IFGSM", "PGD30", "PGD100", "PGD5", "PGD20")
+# (preset, preset it is compared with), under the attacks above: StepLL, which some are trained on,
+# is left out.
 _COMPARED = (
     ("aad_step_ll", "step_ll"),
     ("aad_pgd", "madry"),
@@ -48,6 +49,7 @@ _COMPARED = (
 _ATTACK_LABELS = {
     "away_from_label": "true label",
     "towards_least_likely": "the network's least likely class",
+    "towards_first_least_likely": "the clean image's least likely class",
 }
 _SUCCESS_RULES = {
     "any_iterate": "any iterate is misclassified",
@@ -150,7 +152,7 @@ class Table5:
 
 
 def build(results_dir: PathLike, dataset: str) -> Table5:
-    """Puts the table together from records.
+    """Puts the table together from the summaries of evaluations.
 
     Args:
         results_dir: the directory that holds `runs` and `robustness`.
@@ -300,12 +302,13 @@ def threat_models(table: Table5) -> Table:
 def _threat_cells(model: Mapping[str, Any]) -> tuple[str, ...]:
     # Attacks of other kinds than gradient signs have no steps of one size, or no start.
     steps, size = model.get("steps", DASH), model.get("step_size")
+    width = pixel_width(model)
     objective = model.get("objective", DASH)
     return (
         "l∞" if model.get("projected", True) else "l∞, rounds add up",
-        f"{model['epsilon']:.4g}",
-        f"{255 * model['epsilon']:.4g}",
-        str(steps) if size is None else f"{steps} × {size:.4g}",
+        f"{model['epsilon'] / width:.4g}",
+        f"{255 * model['epsilon'] / width:.4g}",
+        str(steps) if size is None else f"{steps} × {size / width:.4g}",
         "random" if model.get("random_start") else "clean image",
         str(model.get("restarts", DASH)),
         _ATTACK_LABELS.get(objective, objective),
@@ -375,7 +378,7 @@ def findings(table: Table5) -> list[tuple[str, Finding]]:
             compared = [
                 _compare(first, second, number, column.heading)
                 for number, column in enumerate(table.columns)
-                if column.name in _ITERATED
+                if column.name in _COMPARED_ATTACKS
             ]
             found += [(names, finding) for finding in compared if finding is not None]
     return found

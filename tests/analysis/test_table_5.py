@@ -7,10 +7,12 @@ import json
 import keras
 import pytest
 
-from aad_tf import data
+from aad_tf import attacks, data
 from aad_tf.attacks import parse_attack
 from aad_tf.evaluation import evaluate_robustness
+from aad_tf.types import Bounds
 from analysis import statistics, table_5
+from analysis.records import same_attack
 from tests.networks import small_network
 from train.configs.mnist import ATTACKS
 from train.configs.presets import ROWS
@@ -196,3 +198,12 @@ def test_summary_of_a_real_evaluation_is_understood(results):
     )
     assert sum(row.run.robust["fgsm(epsilon=0.15)"].values()) == fgsm.correct
     assert json.loads(output.with_name("digits_clean.summary.json").read_text())["attacks"]
+
+
+def test_sizes_of_attacks_are_fractions_of_the_pixel_range():
+    column = attacks.fgsm(0.15).threat_model()
+    twice_as_wide = Bounds(-1.0, 1.0)
+    assert same_attack(attacks.fgsm(0.3).threat_model(twice_as_wide), column)
+    assert not same_attack(attacks.fgsm(0.15).threat_model(twice_as_wide), column)
+    cells = table_5._threat_cells(attacks.fgsm(0.3).threat_model(twice_as_wide))
+    assert cells[1:4] == ("0.15", "38.25", "1 × 0.15")
