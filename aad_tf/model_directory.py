@@ -1,4 +1,4 @@
-"""A model directory, which training writes and evaluation reads.
+"""A model directory, which training writes and evaluation reads, and the network of its config.
 
 It holds `config.json` (every choice of the run), `run.json` (versions, hardware, data, seconds,
 "running" or "finished"), `history.csv` (one row per epoch), `checkpoints/` (what an interrupted run

@@ -14,7 +14,7 @@ from aad_tf.attacks import GradientSignAttack, a3, parse_attack
 from aad_tf.attacks.parsing import split_attacks
 from aad_tf.classifier import Classifier
 from aad_tf.data import DatasetInfo
-from aad_tf.evaluation import shard_range
+from aad_tf.records.shards import shard_range
 from aad_tf.utils.checks import check_choice, check_count
 from aad_tf.utils.provenance import portable, provenance_path
 

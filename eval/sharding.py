@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from aad_tf.distribute import ClusterError, find_cluster
-from aad_tf.evaluation import journal_path, parse_shard, shard_output
+from aad_tf.records.journal import journal_path
+from aad_tf.records.shards import parse_shard, shard_output
 
 HELP = (
     "Only this part, e.g. 3/50. With 'cluster' every worker of a cluster takes one: the third "

@@ -146,3 +146,31 @@ def test_files_that_documents_name_exist(document: str) -> None:
     named = set(re.findall(r"`((?:\w+/)[\w./-]+\.(?:py|md|sh|ya?ml|json|png))(?::\w+)?`", text))
     assert named
     assert not [name for name in sorted(named) if not (REPOSITORY / name).exists()]
+
+
+# Words that CONTRIBUTING.md asks to say in the field's terms, and "an image" for "per image".
+_THINGS = (
+    "image|step|class|batch|epoch|round|attack|worker|replica|example|row|cell|line|record|process"
+    "|machine|node|layer|device|data set|pixel|file|network"
+)
+OTHER_WORDS = re.compile(
+    r"\b(doors?|cards?|strangers?|newcomers?|gathering|rivals|forgiv\w+|crews?|peace|last words"
+    r"|beats?|of ours)\b"
+    rf"|\b(one|once|twice) an? ({_THINGS})\b"
+    rf"|\ban? (row|line|file|record|worker|value|seed|figure) an? ({_THINGS})\b",
+    re.IGNORECASE,
+)
+
+
+def test_code_and_documents_speak_the_words_of_the_field():
+    found = []
+    for pattern in ("**/*.py", "*.md", "Makefile", "setup.cfg", "train/launch/*"):
+        for path in sorted(REPOSITORY.glob(pattern)):
+            inside = path.relative_to(REPOSITORY)
+            left_out = inside.parts[0].startswith(".") or inside.name == "CHANGELOG.md"
+            if left_out or path == Path(__file__) or not path.is_file():
+                continue
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+                if match := OTHER_WORDS.search(line):
+                    found.append(f"{inside}:{number}: {match[0]}")
+    assert found == []

@@ -217,20 +217,20 @@ class GradientSignAttack:
 
     def start(
         self,
-        images: tf.Tensor,
         classifier: Classifier,
+        images: tf.Tensor,
         seed: Any,
-        restarts: Any = 0,
         indices: Any = None,
+        restart: Any = 0,
     ) -> tf.Tensor:
         """Where the attack begins: the images, or a uniform point of the budget around them.
 
         Args:
-            images: `[batch, H, W, C]`, original images.
             classifier: tells the pixel range.
+            images: `[batch, H, W, C]`, original images.
             seed: an integer, or int32 `[2]`.
-            restarts: number of the restart, from 0; int or int `[batch]`.
             indices: int `[batch]`: index of each example in its data set; by default in the batch.
+            restart: number of the restart, from 0; int or int `[batch]`.
 
         Returns:
             Tensor like `images`.
@@ -238,13 +238,13 @@ class GradientSignAttack:
         if not self.random_start or self.epsilon is None:
             return images
         indices = tf.range(tf.shape(images)[0]) if indices is None else indices
-        return random_starts(images, self.epsilon, classifier.bounds, seed, indices, restarts)
+        return random_starts(images, self.epsilon, classifier.bounds, seed, indices, restart)
 
     def begin(
-        self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restarts: Any
+        self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
     ) -> State:
         """The state before the first iteration; arguments as for `start`."""
-        return State(self.start(examples.images, classifier, seed, restarts, indices))
+        return State(self.start(classifier, examples.images, seed, indices, restart))
 
     def scalars(self, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         """Step size and budget as tensors, so that one compiled step serves all values."""

@@ -194,21 +194,21 @@ def first_success(
 
 
 def random_starts(
-    images: Any, epsilon: float, bounds: Bounds, seed: Any, indices: Any, restarts: Any
+    images: Any, epsilon: float, bounds: Bounds, seed: Any, indices: Any, restart: Any
 ) -> tf.Tensor:
     """Uniform points of the l-inf balls of radius `epsilon` around images, within the bounds.
 
-    `seed`, `indices` and `restarts` are those of `unit_noise`; the result is like `images`.
+    `seed`, `indices` and `restart` are those of `unit_noise`; the result is like `images`.
     """
     images = tf.convert_to_tensor(images)
     known = images.shape[1:].is_fully_defined()
     shape = tuple(images.shape[1:]) if known else tf.shape(images)[1:]
-    noise = tf.cast(unit_noise(seed, indices, restarts, shape), images.dtype)
+    noise = tf.cast(unit_noise(seed, indices, restart, shape), images.dtype)
     starts = tf.clip_by_value(images + tf.cast(epsilon, images.dtype) * noise, *bounds)
     return tf.ensure_shape(starts, images.shape)
 
 
-def unit_noise(seed: Any, indices: Any, restarts: Any, shape: Any) -> tf.Tensor:
+def unit_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
     """Uniform noise that depends on the seed, the example and the restart alone.
 
     Neither the batch nor the order of examples changes it, nor whether it is drawn op by op or in
@@ -218,23 +218,23 @@ def unit_noise(seed: Any, indices: Any, restarts: Any, shape: Any) -> tf.Tensor:
     Args:
         seed: any integer, or int32 `[2]`, of which an integer is `[seed, 0]`.
         indices: int `[batch]`: index of each example in its data set; in training in its batch.
-        restarts: int or int `[batch]`: number of the restart, from 0.
+        restart: int or int `[batch]`: number of the restart, from 0.
         shape: of one example, integers; inside a graph it may be a tensor.
 
     Returns:
         float32 `[batch, *shape]` in [-1, 1), multiples of 2**-23.
 
     Example:
-        >>> unit_noise(seed=0, indices=[3, 7], restarts=0, shape=(28, 28, 1)).shape
+        >>> unit_noise(seed=0, indices=[3, 7], restart=0, shape=(28, 28, 1)).shape
         TensorShape([2, 28, 28, 1])
     """
     if not tf.is_tensor(seed):
         words = [int(seed) & 0xFFFFFFFF, int(seed) >> 32 & 0xFFFFFFFF]
         seed = tf.constant(np.array(words, np.uint32).view(np.int32))
     indices = tf.cast(indices, tf.int32)
-    restarts = tf.broadcast_to(tf.cast(restarts, tf.int32), tf.shape(indices))
+    restart = tf.broadcast_to(tf.cast(restart, tf.int32), tf.shape(indices))
     draw = _compiled_noise(shape) if tf.executing_eagerly() else functools.partial(_noise, shape)
-    return draw(tf.cast(seed, tf.int32), indices, restarts)
+    return draw(tf.cast(seed, tf.int32), indices, restart)
 
 
 @functools.lru_cache(maxsize=64)
@@ -247,10 +247,10 @@ def _compiled_noise(shape: tuple[int, ...]) -> Callable[..., tf.Tensor]:
     )
 
 
-def _noise(shape: Any, seed: tf.Tensor, indices: tf.Tensor, restarts: tf.Tensor) -> tf.Tensor:
+def _noise(shape: Any, seed: tf.Tensor, indices: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
     size = tf.reduce_prod(shape)
     first, second, index, restart = (
-        tf.bitcast(each, tf.uint32) for each in (*tf.unstack(seed), indices, restarts)
+        tf.bitcast(each, tf.uint32) for each in (*tf.unstack(seed), indices, restart)
     )
     keys = _threefry((first, second), (index, restart))
     counter = tf.bitcast(tf.range((size + 1) // 2), tf.uint32)[tf.newaxis]

@@ -9,7 +9,7 @@ from typing import Protocol
 import tensorflow as tf
 
 from aad_tf.data.augmentation import AUGMENTATIONS
-from aad_tf.data.description import SPLITS, DatasetInfo, PathLike
+from aad_tf.data.description import SPLITS, DatasetInfo
 from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.training import StreamedImageNet
 from aad_tf.data.images import ImageSize, sides
@@ -18,6 +18,7 @@ from aad_tf.data.sharding.slices import WHOLE, ReplicaSlice
 from aad_tf.data.small import digits, tfds_source
 from aad_tf.data.small.in_memory import InMemory
 from aad_tf.utils.checks import check_choice, check_count
+from aad_tf.utils.files import PathLike
 
 
 class Source(Protocol):

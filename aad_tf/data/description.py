@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 SPLITS = ("train", "validation", "test")
-
-PathLike = str | os.PathLike[str]
 
 
 class DatasetNotFoundError(ValueError):

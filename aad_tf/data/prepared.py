@@ -13,8 +13,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.data.description import DatasetNotFoundError, PathLike
+from aad_tf.data.description import DatasetNotFoundError
 from aad_tf.data.requests import BoxedRequest, EvaluationRequest
+from aad_tf.utils.files import PathLike
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aad_tf.data.description import PathLike
 from aad_tf.data.sharding.slices import WHOLE, ReplicaSlice
 from aad_tf.utils.checks import check_count
+from aad_tf.utils.files import PathLike
 
 # (height, width) of the images given; None leaves them at the data's own size.
 Sides = tuple[int, int] | None

@@ -103,7 +103,7 @@ class AADModel(DefenseModel):
         if not self.update_per_round:
             return super().train_step(data)
         images, labels, weights = self._unpack(data)
-        adversarial = self.attack.start(images, self.classifier, self.attack_seed())
+        adversarial = self.attack.start(self.classifier, images, self.attack_seed())
         for _ in range(self.attack.num_steps):
             adversarial = self.attack.step_in_graph(self.classifier, adversarial, images, labels)
             trained_on = self.warmed_up(images, adversarial[tf.newaxis])

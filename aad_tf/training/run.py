@@ -128,10 +128,10 @@ class TrainingRun:
                 config.dataset,
                 config.batch_size,
                 config.seed,
-                self.data_dir,
-                epoch,
-                step,
-                config.augmentation,
+                data_dir=self.data_dir,
+                start_epoch=epoch,
+                start_step=step,
+                augmentation=config.augmentation,
                 image_size=config.image_size,
                 replica_slice=fed,
                 limit=config.train_examples or None,
@@ -276,7 +276,7 @@ def train(
             return build_defense(run.config, model_directory.load_network(run.directory), steps)
 
 
-def finished(
+def load_finished(
     config: ExperimentConfig, model_dir: str | os.PathLike[str], data_dir: str | None = None
 ) -> DefenseModel | None:
     """The trained defence of a run that reached its end, on whatever number of replicas.

@@ -32,7 +32,7 @@ from aad_tf.training.agreement import (
     worker_spec,
 )
 from aad_tf.training.preemption import PreemptedError
-from aad_tf.training.run import Callbacks, finished, train
+from aad_tf.training.run import Callbacks, load_finished, train
 from aad_tf.training.run_log import PROGRESS_SECONDS
 from aad_tf.utils.files import write_atomically
 
@@ -87,7 +87,7 @@ def train_with(
     if strategy != "multi_worker":
         return train(config, model_dir, strategy=create_strategy(strategy), **arguments)
     # A worker that is started again after the end of a run would wait for the others in vain.
-    trained = finished(config, model_dir, data_dir)
+    trained = load_finished(config, model_dir, data_dir)
     if trained is not None:
         return trained
     cluster = find_cluster()

@@ -101,7 +101,7 @@ def test_step_ll_accumulates_at_most_a_step_per_round(epsilon, steps, case):
 @given(epsilon=SIZES, case=cases(), seed=st.integers(0, 2**31 - 1))
 def test_random_starts_lie_in_the_ball_and_fill_it(epsilon, case, seed):
     bounds, images, _ = case
-    start = pgd(epsilon, 0.01, 1).start(images, classifier(bounds), seed).numpy()
+    start = pgd(epsilon, 0.01, 1).start(classifier(bounds), images, seed).numpy()
     check_range(start, bounds)
     moved = np.abs(start.astype(np.float64) - images)
     assert moved.max() <= epsilon + ROUNDING

@@ -167,7 +167,7 @@ def test_the_first_restart_that_ends_misclassified_is_kept():
     one = pgd(0.1, 0.001, num_steps=2)
     tries = []
     for restart in range(3):
-        current = one.start(images, classifier, 0, restart)
+        current = one.start(classifier, images, 0, restart=restart)
         for _ in range(2):
             current = one.step_in_graph(classifier, current, images, labels)
         tries.append(current)

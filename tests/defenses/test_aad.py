@@ -167,7 +167,7 @@ def test_one_step_equals_one_by_hand():
 def test_an_update_per_round_attacks_the_updated_weights(attack):
     one_by_one, images = aad(attack=attack, update_per_round=True), tf.constant(random_images())
     by_hand = aad(attack=attack)
-    current = attack.start(images, by_hand.classifier, by_hand.attack_seed())
+    current = attack.start(by_hand.classifier, images, by_hand.attack_seed())
     for _ in range(2):
         current = attack.step_in_graph(by_hand.classifier, current, images, LABELS)
         with tf.GradientTape() as tape:

@@ -8,7 +8,7 @@
 #
 # What has to be there before: ImageNet, prepared once with `tfds build imagenet2012` from
 # ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar in $TFDS_DATA_DIR/downloads/manual; and the
-# ImageNet weights of InceptionV3. Keras downloads these once a machine, into ~/.keras. Where nodes
+# ImageNet weights of InceptionV3. Keras downloads these once per machine, into ~/.keras. Where nodes
 # have no network, either a node that has one fills a shared home (or KERAS_HOME), or a file is
 # named: sbatch train/launch/slurm.sh --config.model_options.weights=inception_v3.weights.h5
 #

@@ -6,10 +6,11 @@ import tensorflow as tf
 
 from aad_tf.data.batches import available, info, source_of
 from aad_tf.data.boxes.formats import PADDING
-from aad_tf.data.description import SPLITS, DatasetInfo, PathLike
+from aad_tf.data.description import SPLITS, DatasetInfo
 from aad_tf.data.images import ImageSize, resized, sides
 from aad_tf.data.requests import BoxedRequest, Sides
 from aad_tf.utils.checks import check_choice, check_count
+from aad_tf.utils.files import PathLike
 
 Example = dict[str, tf.Tensor]
 

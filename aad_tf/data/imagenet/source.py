@@ -30,13 +30,13 @@ from aad_tf.data.description import (
     SPLITS,
     DatasetInfo,
     DatasetNotFoundError,
-    PathLike,
     SplitSizes,
 )
 from aad_tf.data.imagenet.boxes import BoxIndex, read_boxes
 from aad_tf.data.imagenet.decoding import joined
 from aad_tf.data.prepared import StoredRange, add_files, open_copy, stored_examples
 from aad_tf.utils.checks import check_choice
+from aad_tf.utils.files import PathLike
 
 NAME = "imagenet2012"
 IMAGE_SIZE = (299, 299)

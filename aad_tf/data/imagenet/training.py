@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from aad_tf.data.description import DatasetInfo, PathLike
+from aad_tf.data.description import DatasetInfo
 from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.decoding import central_crop, central_image, changed_image, parser
 from aad_tf.data.prepared import StoredRange, stored_examples
@@ -34,6 +34,7 @@ from aad_tf.data.sharding.streaming import (
     replica_batches,
     stored_records,
 )
+from aad_tf.utils.files import PathLike
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import Any
 import tensorflow as tf
 
 from aad_tf.data.augmentation import augmented
-from aad_tf.data.description import DatasetInfo, PathLike
+from aad_tf.data.description import DatasetInfo
 from aad_tf.data.images import resized, unit_range
 from aad_tf.data.requests import BoxedRequest, EvaluationRequest, TrainingRequest
 from aad_tf.data.sharding.slices import SlicedEpoch
+from aad_tf.utils.files import PathLike
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.data.description import DatasetInfo, DatasetNotFoundError, PathLike
+from aad_tf.data.description import DatasetInfo, DatasetNotFoundError
 from aad_tf.data.prepared import StoredRange, add_files, data_directory, open_copy, stored_examples
 from aad_tf.data.requests import BoxedRequest
+from aad_tf.utils.files import PathLike
 
 
 class Layout(NamedTuple):
