@@ -4,6 +4,9 @@ It holds `config.json` (every choice of the run), `run.json` (versions, hardware
 "running" or "finished"), `history.csv` (one row per epoch), `checkpoints/` (what an interrupted run
 resumes from), `model.keras` (the trained network, written at the end) and `saved_model/` (the same,
 loadable by TensorFlow alone).
+
+`build_network` makes the network of a config in its precision; `load_classifier` loads one that was
+trained in mixed precision in float32.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The numbers the two papers print, as data, with notes where a paper contradicts itself.
+"""The numbers that [AAD] prints, as data, with notes where the paper contradicts itself.
+
+Those of the CBAM study are in `analysis/agrawal_values.py`. `TABLE_5` is by data set.
 
     [AAD]      Wu et al., "Attention, Please! Adversarial Defense via Attention Rectification and
                Preservation", 2018.
-    [Agrawal]  Agrawal et al., "Impact of Attention on Adversarial Robustness of Image
-               Classification Models", 2021.
 
 Percentages are in percent, IoU and confidence in [0, 1], and epsilon is in the paper's own unit.
 """

@@ -154,7 +154,10 @@ def sample_switches(num_segments: int, num_samples: int, seed: Any) -> np.ndarra
 def fit_local_model(
     switches: np.ndarray, probabilities: np.ndarray, kernel_width: float
 ) -> tuple[np.ndarray, float]:
-    """Fits the weighted ridge regression of LIME.
+    """Fits LIME's local model: ridge regression of the probability on the switches.
+
+    A sample weighs exp(-d^2 / kernel_width^2)^(1/2), where d is its cosine distance from the sample
+    that shows all superpixels.
 
     Args:
         switches: bool `[samples, superpixels]`, which superpixels a sample shows.

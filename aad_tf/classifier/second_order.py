@@ -1,7 +1,9 @@
 """Where TensorFlow's second derivatives cannot be trusted, and one case corrected.
 
 Grad-CAM inside a loss is differentiated again by the weights, so whatever lies between the
-attention layer and the logits is differentiated twice.
+attention layer and the logits is differentiated twice. Operations of `UNSAFE_SECOND_ORDER_OPS` are
+refused by `refuse_unsafe_operations`; `tf.nn.moments` is corrected by `exact_moments`, and refused
+where a graph holds its faulty form already.
 """
 
 from __future__ import annotations

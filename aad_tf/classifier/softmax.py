@@ -23,6 +23,8 @@ _passed_on: contextvars.ContextVar[list[tf.Tensor] | None] = contextvars.Context
 def without_softmax(layer: keras.Layer | None) -> Iterator[None]:
     """Makes `layer` pass its scores on unchanged, in this thread, while the context is open.
 
+    While the layer runs, `tf.nn.softmax` returns its argument; otherwise it is the original.
+
     Args:
         layer: what `softmax_to_strip` returned; None changes nothing.
 
@@ -67,6 +69,8 @@ tf.nn.softmax = _softmax
 
 def softmax_to_strip(trace: Trace) -> keras.Layer | None:
     """The layer that ends the model in a softmax; None if the model ends in logits.
+
+    Only finds it; `without_softmax` takes it off.
 
     Raises:
         ValueError: the model ends in probabilities that cannot be turned into logits.

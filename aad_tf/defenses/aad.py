@@ -99,7 +99,11 @@ class AADModel(DefenseModel):
         return self.attack.last_in_graph(*arguments)[tf.newaxis]
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One update, or one per round; Keras calls it."""
+        """One update on the sum over rounds, as `DefenseModel.train_step`; Keras calls it.
+
+        With `update_per_round` one update after each round, and the next round attacks the
+        updated network.
+        """
         if not self.update_per_round:
             return super().train_step(data)
         images, labels, weights = self._unpack(data)

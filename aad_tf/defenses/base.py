@@ -224,7 +224,11 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         return images + fraction * (adversarial - images)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One update; Keras calls it."""
+        """One update; Keras calls it.
+
+        Adversarial images are made and warmed up, the gradient of `training_losses` is taken and
+        applied, and metrics are updated.
+        """
         images, labels, weights = self._unpack(data)
         adversarial = self.warmed_up(images, self.adversarial_images(images, labels))
         total, losses, logits = self._update(images, labels, weights, adversarial)

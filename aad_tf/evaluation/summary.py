@@ -87,6 +87,9 @@ def masking_warnings(
 ) -> list[str]:
     """Plain sentences on results that no honest gradient would give (Athalye et al. 2018).
 
+    There are two kinds: an attack left images that it did not get misclassified exactly as they
+    were, or a stronger attack left significantly more of them correct than a weaker one.
+
     A stronger attack may by chance leave a few examples correct that a weaker one does not, so a
     difference is reported only where a one-sided sign test over the examples on which the two
     disagree finds it significant at 5%.
@@ -110,7 +113,11 @@ def masking_warnings(
 
 
 def comparisons(attacks: Sequence[GradientSignAttack]) -> list[list[str]]:
-    """Which attacks should leave no more accuracy than others: [stronger, weaker, why], by name."""
+    """Which attacks should leave no more accuracy than others: [stronger, weaker, why], by name.
+
+    The stronger one takes several steps against one, or has a larger epsilon and no fewer steps,
+    and is alike otherwise.
+    """
     pairs = itertools.product(attacks, repeat=2)
     reasons = ((one, other, _why_stronger(one, other)) for one, other in pairs)
     return [[one.name, other.name, reason] for one, other, reason in reasons if reason]

@@ -45,7 +45,12 @@ class NetworkModule(tf.Module):
         ]
 
     def signatures(self) -> dict[str, Any]:
-        """Signatures of the SavedModel by name."""
+        """Signatures of the SavedModel by name.
+
+        `serving_default` takes images and gives logits and probabilities; `attention` takes images
+        and `class_ids` and gives the `attention_map` of these classes; `attention_predicted` gives
+        that of the predicted class.
+        """
         return {
             "serving_default": self.serve,
             "attention": self.attend,
@@ -92,7 +97,15 @@ def _serve(classifier: Classifier, images: tf.Tensor) -> dict[str, tf.Tensor]:
 def _attend(
     classifier: Classifier, images: tf.Tensor, class_ids: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Grad-CAM of given classes, as `aad_tf.attention.grad_cam`; -1 is the predicted class."""
+    """Signature `attention`: Grad-CAM of given classes, as `aad_tf.attention.grad_cam`.
+
+    Args:
+        images: float32 `[batch, H, W, C]`.
+        class_ids: int32 `[batch]`; -1 is the predicted class.
+
+    Returns:
+        `attention_map`, float32 `[batch, h, w]`.
+    """
     known = tf.reduce_all((class_ids >= -1) & (class_ids < classifier.num_classes))
     message = f"class_ids must lie in [0, {classifier.num_classes}), or be -1 for the predicted"
     with tf.control_dependencies([tf.debugging.Assert(known, [message, class_ids])]):

@@ -33,8 +33,9 @@ class AADLosses:
         maps: how maps are made while training, a name in `MAPS`.
         normalized_maps: compare maps scaled to sum 1 in L_p.
         full_size_maps: compare maps resized to the image in L_p.
-        threshold: rule of the attention area, as for `attention_area`; `MatchingArea`, which
-            belongs to one batch, is refused.
+        threshold: rule of the attention area: `"mean"`, above the mean of each map;
+            `"batch_mean"`, above the mean of all maps of the batch; or another of
+            `attention_area`. `MatchingArea`, which belongs to one batch, is refused.
 
     Example:
         >>> AADLosses.preset("paper").replace(rectification="squared_mean").rectification

@@ -127,6 +127,18 @@ def make_record(
 
     `success` says that the example is not robust: it is misclassified under attack, or, marked by
     `clean_mistake`, it is misclassified as it is and was not attacked.
+
+    Args:
+        attack: label of the attack.
+        index: of the example in its split.
+        label: true class.
+        clean_prediction: class of the original image.
+        adversarial_prediction: class of the adversarial image; of a clean mistake that of the
+            original image.
+        steps: iterations behind the adversarial image, of the restart that is kept; fewer than the
+            attack has if the example left early. 0 for a clean mistake.
+        restart: number of that restart, from 0.
+        linf: largest difference of the adversarial image from the original one.
     """
     return {
         "index": index,

@@ -1,4 +1,8 @@
-"""Saving before the machine is taken away: a signal ends training between two steps."""
+"""Saving before the machine is taken away: a signal ends training between two steps.
+
+`StopOnSignal` acts during `fit`, `end_on_signal` before and after it. Their errors end `train.main`
+with exit code 143 (`train/running.py:run`).
+"""
 
 from __future__ import annotations
 

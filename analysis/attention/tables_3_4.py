@@ -33,7 +33,10 @@ from analysis.statistics import Estimate, expected_random_iou, mean
 
 
 def table_3(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
-    """IoU of clean and adversarial attention areas after round 1, by number of cells kept.
+    """[AAD Table 3]: IoU of clean and adversarial attention areas after round 1, by cells kept.
+
+    Columns: where the attack succeeded, where it failed, their difference, and the IoU by chance;
+    the paper's values stand below.
 
     Args:
         run: images under StepLL.

@@ -98,7 +98,10 @@ class Sheet:
 def figures_1_and_9(studies: Sequence[Study], features: int | None = None) -> Sheet:
     """[AAD Figs. 1, 9]: attention before and after an attack, by its success.
 
-    Examples are nearest to their group's median of the clean map's IoU with the box.
+    Two groups: correctly classified images that round 1 gets misclassified, and those it does not.
+    Of each group up to four, one per class, whose confidence is between the quartiles of all
+    correctly classified images and whose clean map has the IoU with the box that is nearest to the
+    group's median. With `features`, the maps are LIME's [AAD Fig. 9].
     """
     (study,) = studies
     correct, succeeded = study.records.correct, study.succeeded(1)
