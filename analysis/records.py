@@ -111,6 +111,9 @@ def same_attack(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
 
     Sizes are compared as fractions of the pixel range: 0.3 within (-1, 1) is 0.15 within (0, 1).
     """
+    objectives = [model.get("parameters", {}).get("objective") for model in (first, second)]
+    if None not in objectives and objectives[0] != objectives[1]:
+        return False
     sizes = zip(_sizes(first), _sizes(second), strict=True)
     return all(first.get(key) == second.get(key) for key in _SAME_ATTACK) and all(
         one == other if None in (one, other) else math.isclose(one, other, abs_tol=1e-9)

@@ -388,6 +388,9 @@ def _compare(first: Row, second: Row, number: int, heading: str) -> Finding | No
     one, other = first.cells[number], second.cells[number]
     if one.entry is None or other.entry is None or first.run is None or second.run is None:
         return None
+    rules = [entry["threat_model"].get("success") for entry in (one.entry, other.entry)]
+    if rules[0] != rules[1] or first.run.part != second.run.part:
+        return None
     paper, direction = None, 0
     if one.paper is not None and other.paper is not None:
         paper = (one.paper - other.paper) / 100

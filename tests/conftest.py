@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     durations.mark_quick(items)
     _keep_part(config, items)
-    _skip_whole_benchmarks(config, items)
+    _skip_long(config, items)
 
 
 def _keep_part(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -71,11 +71,11 @@ def _keep_part(config: pytest.Config, items: list[pytest.Item]) -> None:
     items[:] = [item for item, keep in zip(items, kept, strict=True) if keep]
 
 
-def _skip_whole_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out whole benchmarks, which take a minute each, unless they are asked for."""
-    if "whole_benchmark" in config.getoption("markexpr"):
+def _skip_long(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out tests that take a minute or more each, unless they are asked for."""
+    if "long" in config.getoption("markexpr"):
         return
-    skip = pytest.mark.skip(reason="a whole benchmark; run with -m whole_benchmark")
+    skip = pytest.mark.skip(reason="takes a minute or more; run with -m long")
     for item in items:
-        if item.get_closest_marker("whole_benchmark"):
+        if item.get_closest_marker("long"):
             item.add_marker(skip)

@@ -19,7 +19,7 @@ FILE = Path(__file__).with_name("durations.json")
 # A test takes its own time, and a fixture that it shares with other tests has to be made once.
 QUICK_SECONDS = 0.2
 QUICK_FIXTURE_SECONDS = 2.0
-NEVER_QUICK = ("slow", "distributed", "whole_benchmark")
+NEVER_QUICK = ("slow", "distributed", "long")
 _SHARED = pytest.StashKey[dict[str, float]]()
 _PROPERTY = "shared_fixture_seconds"
 

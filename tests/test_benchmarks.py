@@ -48,8 +48,18 @@ def outcome(subject: Subject) -> Callable[[str], dict[str, Any]]:
     return functools.cache(lambda name: suite.BENCHMARKS[name](subject).as_dict())
 
 
+# These take long even at the smallest size.
+LONG = ("attention_study", "memory", "training_step", "traces")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(suite.BENCHMARKS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in LONG else [])
+        for name in suite.BENCHMARKS
+    ],
+)
 def test_each_benchmark_reports_its_fields(
     name: str, outcome: Callable[[str], dict[str, Any]]
 ) -> None:
@@ -80,6 +90,7 @@ def test_libraries_make_the_same_images(outcome: Callable[[str], dict[str, Any]]
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_memory_is_sampled_to_the_end(outcome: Callable[[str], dict[str, Any]]) -> None:
     rows = outcome("memory")["measurements"]
     assert [len(row["megabytes"]) for row in rows.values()] == [10] * 4

@@ -108,7 +108,7 @@ def benchmark(output: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 @needs_two_cores
 @pytest.mark.slow
-@pytest.mark.whole_benchmark
+@pytest.mark.long
 @pytest.mark.distributed
 def test_small_run_measures_everything(tmp_path: Path) -> None:
     result = benchmark(tmp_path / "found.json")

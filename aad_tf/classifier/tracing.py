@@ -180,9 +180,12 @@ def attention_call(trace: Trace, name: str | None = None) -> LayerCall:
     spatial = [call for call in trace.calls if _is_grid(call.output)]
     if name is not None:
         return _named_call(trace, spatial, name)
+    last_of_layer = {id(call.layer): call for call in trace.calls}
     for call in reversed(spatial):
         if (
             not isinstance(call.layer, keras.Model)
+            # A layer that runs again off the way to the logits has the features of that last run.
+            and last_of_layer[id(call.layer)] is call
             and computed_by_weights(call.output)
             and operations_between(trace, call.output)
         ):

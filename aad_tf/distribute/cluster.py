@@ -17,6 +17,7 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import time
@@ -140,9 +141,10 @@ def wait_for_workers(cluster: Cluster, seconds: float) -> None:
         raise ValueError(f"seconds must be positive, got {seconds}.")
     deadline = time.monotonic() + seconds
     missing = [index for index in range(cluster.size) if index != cluster.index]
-    with _listening(cluster):
+    with _listening(cluster) as listener:
         next_report = time.monotonic() + _PROGRESS_SECONDS
         while missing:
+            _take_connections(listener)
             left = max(_PAUSE, min(_CONNECT_SECONDS, deadline - time.monotonic()))
             missing = [
                 missing[i] for i in unreachable([cluster.addresses[i] for i in missing], left)
@@ -164,19 +166,26 @@ def wait_for_workers(cluster: Cluster, seconds: float) -> None:
 
 def _listening(cluster: Cluster) -> socket.socket:
     """Lets the other workers see this one, at the port that TensorFlow will use."""
-    host, port = split_address(cluster.addresses[cluster.index], cluster.source)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    _, port = split_address(cluster.addresses[cluster.index], cluster.source)
+    # A host's name may stand for addresses of either kind.
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
     try:
         # A port that an earlier run has just left can be used; one that is in use cannot.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("", port))
-        # Connections are never accepted here, so all of them must fit.
-        listener.listen(2 * cluster.size + 16)
+        listener = socket.create_server(
+            ("", port), family=family, backlog=2 * cluster.size + 16, dualstack_ipv6=both
+        )
     except OSError as error:
-        listener.close()
         raise ClusterError(
             f"Port {port} of {cluster.name(cluster.index)} cannot be used: {error.strerror}. Is an "
             f"earlier run still there? Otherwise give this worker another port."
         ) from error
+    listener.setblocking(False)
     return listener
+
+
+def _take_connections(listener: socket.socket) -> None:
+    """Makes room for further connections; one that came has told its worker that this one runs."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()

@@ -11,6 +11,9 @@ import h5py
 import keras
 import numpy as np
 
+# What Keras and h5py raise about a file that is damaged or of another network.
+_UNREADABLE = (OSError, LookupError, RuntimeError, ValueError, zipfile.BadZipFile)
+
 
 def load_weights_file(model: keras.Model, path: str, logits: str = "logits") -> bool:
     """Loads a file with `keras.Model.load_weights` and makes sure of what it loaded.
@@ -40,8 +43,10 @@ def load_weights_file(model: keras.Model, path: str, logits: str = "logits") -> 
     before = model.get_weights()
     try:
         return _load(model, path, logits)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except BaseException as error:
         model.set_weights(before)
+        if not isinstance(error, _UNREADABLE):
+            raise
         raise ValueError(
             f"{path} holds no weights for {model.name}, or is cut short: expected a .weights.h5, "
             f".keras or .h5 file that Keras saved of the same network ({error})."

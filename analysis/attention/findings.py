@@ -36,7 +36,7 @@ from analysis.findings import (
 )
 from analysis.paper_values import TABLE_1, TABLE_3, TABLE_7, TABLE_8, PaperTable
 from analysis.records import Network, Results
-from analysis.statistics import DASH, NOTHING, Estimate, Groups, compare, mean
+from analysis.statistics import DASH, Estimate, Groups, compare, mean
 from analysis.tables import Table
 
 PAGE = "attention_findings.md"
@@ -471,8 +471,10 @@ def about_a3(found: Aligned, is_written_about: bool) -> list[str]:
         lines.append(f"- {title}, {'; '.join(parts)}.")
     if is_written_about:
         for number, (sentence, moves, strength) in prose.A3_SENTENCES.items():
+            if any((number, name) not in gaps for name in strength):
+                continue
             for name, side in strength.items():
-                points, moved = gaps.get((number, name), (NOTHING, NOTHING))
+                points, moved = gaps[number, name]
                 check_sentence(sentence, moves, moved)
                 check_sentence(sentence, side, points)
             sentences.append(sentence)

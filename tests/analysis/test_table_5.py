@@ -207,3 +207,14 @@ def test_sizes_of_attacks_are_fractions_of_the_pixel_range():
     assert not same_attack(attacks.fgsm(0.15).threat_model(twice_as_wide), column)
     cells = table_5._threat_cells(attacks.fgsm(0.3).threat_model(twice_as_wide))
     assert cells[1:4] == ("0.15", "38.25", "1 × 0.15")
+
+
+def test_an_attack_on_smoothed_labels_is_another_attack():
+    smoothed = attacks.fgsm(0.1, label_smoothing=0.3).threat_model()
+    assert not same_attack(smoothed, attacks.fgsm(0.1).threat_model())
+
+
+def test_rows_of_other_images_or_rules_are_not_compared(results, record):
+    record("mnist_step_ll", {FGSM: "++"})
+    record("mnist_aad_step_ll", {FGSM: "+x"}, success="any_iterate")
+    assert table_5.findings(table_5.build(results, "mnist")) == []

@@ -21,7 +21,7 @@ from train.configs import digits
 def test_the_demo_trains_attacks_draws_exports_and_loads_back(tmp_path: Path) -> None:
     presets = {
         name: dataclasses.replace(
-            digits.PRESETS[preset], epochs=1, train_examples=500, validation_examples=0
+            digits.PRESETS[preset], epochs=1, train_examples=100, validation_examples=0
         )
         for name, preset in (("plain", "clean"), ("AAD", "aad_step_ll"))
     }

@@ -20,6 +20,7 @@ SIDE, CELLS = 75, 3
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.distributed
 @pytest.mark.timeout(420)
 def test_two_workers_train_and_export_inception_v3(

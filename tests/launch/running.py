@@ -15,7 +15,7 @@ SECONDS = 60.0
 
 
 def start(command: list[str], directory: Path, **environment: str) -> subprocess.Popen[str]:
-    """Starts a command that finds this repository's modules and notices Ctrl-C."""
+    """Starts a command that finds this repository's modules and heeds signals."""
     return subprocess.Popen(
         command,
         cwd=directory,
@@ -23,9 +23,14 @@ def start(command: list[str], directory: Path, **environment: str) -> subprocess
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_heed_signals,
     )
+
+
+def _heed_signals() -> None:
+    """Where the tests run in the background, these are ignored, and children inherit that."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def end_of(process: subprocess.Popen[str]) -> tuple[int, str, str]:

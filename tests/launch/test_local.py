@@ -258,6 +258,8 @@ if tries < 2: os.kill(os.getpid(), 9)
         ([FAILS_TWICE], 1, 1, ["1 of 1"]),
         # Neither after a mistake of the user's nor where somebody asked for the end.
         (["sys.exit(2)"], 3, 2, []),
+        # The one with the mistake takes longer to end than the one that lost it.
+        (["sys.exit(75)", "on_sigterm(lambda: 0); time.sleep(2.5); sys.exit(2)"], 1, 2, []),
         (["sys.exit(130)"], 3, 1, []),
         (["sys.exit(143)"], 3, 1, []),
     ],

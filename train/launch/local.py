@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -186,6 +187,11 @@ def _run_once(
             if output.stop_at_once or time.monotonic() >= deadline:
                 break
             time.sleep(_POLL_SECONDS)
+        mistaken = [index for index, worker in enumerate(workers) if worker.code == MISTAKE]
+        if mistaken and not output.stopped_by:
+            # It may have taken longer to end than those that only lost it.
+            failed = mistaken[0]
+            codes[failed] = MISTAKE
         return codes, failed
     finally:
         for worker in workers:
@@ -331,7 +337,10 @@ class _Output:
         try:
             with self._lock:
                 while line:
-                    line = line[os.write(descriptor, line) :]
+                    try:
+                        line = line[os.write(descriptor, line) :]
+                    except BlockingIOError:
+                        select.select([], [descriptor], [], 1.0)
         except OSError as error:
             if not self._failed:
                 self._failed = True
