@@ -249,3 +249,28 @@ def test_a_cached_function_is_made_and_traced_once():
     for size in (1, 4, 3):
         classifier.predict_logits(IMAGES[:size])
     assert classifier.compiled["logits"].experimental_get_tracing_count() == 1
+
+
+class RunsAgainAside(keras.Model):
+    """Its last convolution also runs off the way to the logits, after them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = keras.layers.Conv2D(1, 3, padding="same", name="first")
+        self.shared = keras.layers.Conv2D(1, 3, padding="same", name="shared")
+        self.logits = keras.layers.Dense(3)
+
+    def call(self, images):
+        features = self.shared(self.first(images))
+        scores = self.logits(tf.reshape(features, [-1, 64]))
+        self.aside = self.shared(features)
+        return scores
+
+
+def test_a_layer_that_runs_again_off_the_way_to_the_logits_is_not_the_default():
+    network = RunsAgainAside()
+    network(tf.zeros((1, 8, 8, 1)))
+    classifier = Classifier.from_keras(network)
+    assert classifier.attention_layer == "first"
+    logits, features = classifier(tf.zeros((2, 8, 8, 1)))
+    assert logits.shape == (2, 3) and features.shape == (2, 8, 8, 1)

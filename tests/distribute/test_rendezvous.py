@@ -69,3 +69,22 @@ def test_a_port_that_is_taken_is_named() -> None:
 def test_no_time_is_refused() -> None:
     with pytest.raises(ValueError, match="seconds must be positive, got 0"):
         wait_for_workers(Cluster(("127.0.0.1:1",), 0, "a test"), 0)
+
+
+def test_a_worker_that_waits_heeds_any_number_of_connections_of_either_kind() -> None:
+    where = addresses(2)
+    port = int(where[0].rpartition(":")[2])
+    hosts = ["127.0.0.1", "::1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
+    waiting = Cluster(where, 0, "a test")
+    thread = threading.Thread(
+        target=lambda: pytest.raises(AbsentWorkerError, wait_for_workers, waiting, 4.0)
+    )
+    thread.start()
+    while unreachable([where[0]]):
+        time.sleep(0.02)
+    # More than may wait to be accepted at one time.
+    for _ in range(5):
+        for host in hosts * 10:
+            socket.create_connection((host, port), timeout=2.0).close()
+        time.sleep(0.3)
+    thread.join()
