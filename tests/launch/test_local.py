@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.launch.running import SECONDS, end_of, start, wait_until
+from tests.launch.running import ROOT, SECONDS, end_of, start, wait_until
 from train.launch import local
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -270,6 +270,27 @@ def test_all_start_again_after_a_failure(
     code, _, errors = launched(tmp_path, *sources, restarts=restarts)
     assert code == exit_code
     assert re.findall(r"restart (\d of \d)", errors) == restarted
+
+
+@processes
+def test_an_output_that_is_full_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    options = {"worker": WORKER, "restarts": 0, "grace_seconds": SECONDS}
+    options["sources"] = ["print('\\n'.join(map(str, range(40_000))))"]
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, json.dumps(options)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=writing,
+    )
+    os.close(writing)
+    # Far more is written meanwhile than a pipe holds.
+    time.sleep(1.0)
+    with open(reading, encoding="utf-8") as output:
+        lines = output.read().splitlines()
+    assert launcher.wait(SECONDS) == 0
+    assert lines == [f"[worker 0] {number}" for number in range(40_000)]
 
 
 # Requests to stop ---------------------------------------------------------------------------
