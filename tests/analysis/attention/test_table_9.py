@@ -158,6 +158,12 @@ def test_sentences_on_a3_stand_where_the_records_support_them(make):
         about_a3(a3_study(make, kept_by_fgsm=5), is_written_about=True)
 
 
+def test_a_sentence_on_attacks_that_were_not_run_is_left_out(runs):
+    # Of the three attacks that the sentences speak of, these records hold one.
+    _, attacks = about_a3(align(runs), is_written_about=True)
+    assert "σ -10" in attacks
+
+
 @pytest.mark.parametrize(
     ("attack", "options", "message"),
     [
