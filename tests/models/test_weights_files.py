@@ -147,3 +147,16 @@ def test_files_that_are_missing_cut_short_or_something_else(tmp_path):
         archive.writestr("config.json", "{}")
     with pytest.raises(ValueError, match="archive.keras holds no weights .*model.weights.h5"):
         load_weights_file(network(), str(tmp_path / "archive.keras"))
+
+
+def test_an_interrupted_load_leaves_the_network_as_it_was(tmp_path, monkeypatch):
+    path, model = saved(network(seed=1), tmp_path / "network.weights.h5"), network()
+    before = bytes_of(model.weights)
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.Model, "load_weights", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_weights_file(model, path)
+    assert bytes_of(model.weights) == before
