@@ -2,9 +2,10 @@
 
 Direct calls of an attack and training (`..._in_graph`) run this loop. The pool of
 `aad_tf.evaluation` and the passes of `aad_tf.attention_study` stop between iterations, so they
-repeat the iteration themselves; starts and the rule of restarts they take from here, too. What an
-attack knows of an example stands in two structures whose tensors have one entry per example, so
-that examples can be taken out, put in and run side by side at different iterations:
+call `iteration` themselves (a pass that explains on the way only `signed_step`); starts and the
+rule of restarts are those of this module everywhere. What an attack knows of an example stands in
+two structures whose tensors have one entry per example, so that examples can be taken out, put in
+and run side by side at different iterations:
 
 - `Examples`: what stays constant, the original image above all;
 - `State`: what an iteration changes, the image under attack above all. An attack that adapts its
