@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 240
 """Longest wait for one thing, on a machine with other things to do."""
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["aad_tf.training"])
+_FORKS.set_forkserver_preload(["aad_tf.attention_study", "aad_tf.evaluation", "aad_tf.training"])
 
 
 def _run(

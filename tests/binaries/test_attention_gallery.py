@@ -25,7 +25,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(3e-3), loss)
+    model.compile(keras.optimizers.Adam(3e-3), loss, jit_compile=False)
     model.fit(data.training_batches("digits", 50, seed=0), steps_per_epoch=100, verbose=0)
     path = tmp_path_factory.mktemp("network") / "small.keras"
     export.save_network(model, path)

@@ -21,7 +21,8 @@ FLAGS = ("--dataset=digits", "--batch_size=20", "--attack=step_ll", "--epsilon=0
 LONG = (
     "--dataset=digits",
     "--split=train",
-    "--limit=800",
+    "--limit=400",
+    "--batch_size=50",
     "--attack=ifgsm(epsilon=0.1, num_steps=60)",
 )
 
@@ -43,7 +44,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Keras file of a network that has seen a hundred batches of digits."""
     model = small_network(10)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(3e-3), loss)
+    model.compile(keras.optimizers.Adam(3e-3), loss, jit_compile=False)
     model.fit(data.training_batches("digits", 50, seed=0), steps_per_epoch=100, verbose=0)
     path = tmp_path_factory.mktemp("network") / "network.keras"
     model.save(path)
@@ -150,17 +151,19 @@ def test_shards_run_apart_and_merge_into_the_same_file(
 def test_killed_and_resumed_it_writes_the_same_file(network: Path, tmp_path: Path) -> None:
     whole, output = tmp_path / "whole.jsonl.gz", tmp_path / "cut.jsonl.gz"
     same = (f"--keras_model={network}", *LONG)
-    assert run("eval.attention", *same, f"--output={whole}").returncode == 0
-    flags = ("eval.attention", *same, f"--output={output}")
-    for records, stop, code in ((40, signal.SIGKILL, -signal.SIGKILL), (300, signal.SIGINT, 130)):
-        found, errors = stopped_after(records, stop, journal_path(output), *flags)
-        assert found == code, errors
+    (done,) = run_many("eval.attention", [[*same, f"--output={whole}"]])
+    assert done.code == 0, done.errors
+    flags = (*same, f"--output={output}")
+    for records, stop, code in ((40, signal.SIGKILL, -signal.SIGKILL), (150, signal.SIGINT, 130)):
+        stopped = stopped_after(records, stop, journal_path(output), "eval.attention", *flags)
+        assert stopped.code == code, stopped.errors
         assert not output.exists() and journal_path(output).exists()
-    assert errors.splitlines()[-1].startswith("interrupted: run the same command again to resume")
-    done = run(*flags)
-    assert done.returncode == 0, done.stderr
+    advice = "interrupted: run the same command again to resume"
+    assert stopped.errors.splitlines()[-1].startswith(advice)
+    done = run("eval.attention", *flags)
+    assert done.code == 0, done.errors
     assert output.read_bytes() == whole.read_bytes()
-    assert read_summary(output, "study")["resumed_at"] >= 300
+    assert read_summary(output, "study")["resumed_at"] >= 150
 
 
 def test_records_of_another_network_are_refused(

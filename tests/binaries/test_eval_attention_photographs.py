@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import keras
@@ -11,12 +10,13 @@ import pytest
 from aad_tf import models
 from aad_tf.attention_study.records import KEYS
 from aad_tf.records import read_record_lines, read_summary
-from tests.binaries import many_runs
+from tests.binaries.many_runs import Run, run_many
 from tests.data.imagenet.annotated_images import WNIDS, official, pack, write_images, xml
 
 
-def run(*flags: object) -> subprocess.CompletedProcess[str]:
-    return many_runs.run("eval.attention", "--dataset=imagenet2012", *flags)
+def run(*flags: object) -> Run:
+    (done,) = run_many("eval.attention", [["--dataset=imagenet2012", *flags]])
+    return done
 
 
 @pytest.mark.slow
@@ -32,7 +32,7 @@ def test_inception_v3_on_imagenet_with_official_boxes(tmp_path: Path) -> None:
     done = run(
         *flags, *attack, f"--data_dir={copy}", f"--annotations={boxes}", f"--output={output}"
     )
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.errors
     records = list(read_record_lines(output, KEYS))
     areas = [record["box_area"] for record in records]
     # The crop takes off 23 rows and 31 columns on each side of 375 x 500: the box from 111 to 441
@@ -62,5 +62,5 @@ def test_an_archive_of_other_images_is_refused(tmp_path: Path) -> None:
     flags = ("--network=inception_v3", "--split=test", f"--data_dir={copy}")
     attack = ("--attack=fgsm", "--epsilon=4/255", f"--output={tmp_path / 'x.jsonl'}")
     done = run(*flags, *attack, f"--annotations={boxes}")
-    assert done.returncode == 2
-    assert "has boxes for none of the 5 images" in done.stderr.splitlines()[-1]
+    assert done.code == 2
+    assert "has boxes for none of the 5 images" in done.errors.splitlines()[-1]

@@ -1,11 +1,10 @@
-"""eval.robustness as a user runs it: real processes, real kills, one-line errors."""
+"""eval.robustness as a user runs it: a new process, real kills, one-line errors."""
 
 from __future__ import annotations
 
 import json
 import re
 import signal
-import subprocess
 from pathlib import Path
 
 import keras
@@ -15,16 +14,16 @@ from aad_tf import configs, data, export, model_directory
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import journal_path
 from aad_tf.records import read_records, read_summary
-from tests.binaries import many_runs
-from tests.binaries.many_runs import run_many
+from tests.binaries.many_runs import Run, run, run_many, stopped_after
 
 ATTACKS = ("fgsm(epsilon=0.1)", "ifgsm(epsilon=0.1)")
 # Most digits stay correct, so it takes all its steps: long enough to be killed on the way.
-LONG = "--attacks=fgsm(epsilon=0.01); pgd(epsilon=0.01, step_size=0.002, num_steps=300, restarts=3)"
+LONG = "--attacks=fgsm(epsilon=0.01); pgd(epsilon=0.01, step_size=0.002, num_steps=100, restarts=3)"
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return many_runs.run("eval.robustness", *arguments)
+def run_once(*arguments: object) -> Run:
+    (done,) = run_many("eval.robustness", [arguments])
+    return done
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    network.compile(keras.optimizers.Adam(3e-3), loss)
+    network.compile(keras.optimizers.Adam(3e-3), loss, jit_compile=False)
     network.fit(data.training_batches("digits", 50, seed=0), steps_per_epoch=100, verbose=0)
     config = configs.ExperimentConfig(dataset="digits", evaluation_attacks=ATTACKS)
     (directory / model_directory.CONFIG).write_text(json.dumps(configs.to_dict(config)))
@@ -50,15 +49,15 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def stopped_after(records: int, stop: signal.Signals, output: Path, *flags: object):
+def stopped(records: int, stop: signal.Signals, output: Path, *flags: object) -> Run:
     journal, flags = journal_path(output), (*flags, f"--output={output}")
-    return many_runs.stopped_after(records, stop, journal, "eval.robustness", *flags)
+    return stopped_after(records, stop, journal, "eval.robustness", *flags)
 
 
 def test_the_configs_attacks_run_and_the_summary_says_all(model_dir, tmp_path):
     output = tmp_path / "new" / "r.jsonl.gz"
-    done = run(f"--model_dir={model_dir}", f"--output={output}", "--limit=200")
-    assert done.returncode == 0, done.stderr
+    done = run("eval.robustness", f"--model_dir={model_dir}", f"--output={output}", "--limit=200")
+    assert done.code == 0, done.errors
     summary = read_summary(output)
     assert [entry["attack"] for entry in summary["attacks"]] == list(ATTACKS)
     assert all(0.1 < e["robust_accuracy"] < e["clean_accuracy"] for e in summary["attacks"])
@@ -67,14 +66,14 @@ def test_the_configs_attacks_run_and_the_summary_says_all(model_dir, tmp_path):
     for entry in summary["attacks"]:
         robust = [r for r in records if r["attack"] == entry["attack"] and not r["success"]]
         assert entry["robust_accuracy"] == len(robust) / 200
-        assert f"{entry['robust_accuracy']:.2%}" in done.stdout
+        assert f"{entry['robust_accuracy']:.2%}" in done.output
     description = summary["evaluated"]["description"]
     assert description["dataset"]["fingerprint"] == data.info("digits").fingerprint
     assert description["model"]["config"]["dataset"] == "digits"
     flags = f"--model_dir={model_dir.name} --output=r.jsonl.gz --limit=200"
     assert summary["provenance"]["command"] == f"python -m eval.robustness {flags}"
     assert str(tmp_path) not in json.dumps(summary)
-    assert "400/400 (100%)" in done.stderr
+    assert "400/400 (100%)" in done.errors
     assert sorted(path.name for path in output.parent.iterdir()) == [
         "r.jsonl.gz",
         "r.summary.json",
@@ -85,11 +84,11 @@ def test_an_exported_model_is_taken_alike(model_dir, tmp_path):
     output = tmp_path / "r.jsonl"
     model = f"--saved_model={model_dir / 'saved_model'}"
     attacks = f"--attacks={';'.join(ATTACKS)}"
-    done = run(model, attacks, "--dataset=digits", f"--output={output}", "--limit=60")
-    assert done.returncode == 0, done.stderr
+    done = run_once(model, attacks, "--dataset=digits", f"--output={output}", "--limit=60")
+    assert done.code == 0, done.errors
     exported = list(read_records(output))
     output = tmp_path / "of_keras.jsonl"
-    assert run(f"--model_dir={model_dir}", f"--output={output}", "--limit=60").returncode == 0
+    assert run_once(f"--model_dir={model_dir}", f"--output={output}", "--limit=60").code == 0
     trained = list(read_records(output))
     # The export computes in float32 at its edges.
     differing = [a for a, b in zip(exported, trained, strict=True) if a["success"] != b["success"]]
@@ -101,20 +100,20 @@ def test_an_exported_model_is_taken_alike(model_dir, tmp_path):
 def test_a_run_stopped_twice_ends_like_an_uninterrupted_one(model_dir, tmp_path):
     whole, cut = tmp_path / "whole.jsonl.gz", tmp_path / "cut.jsonl.gz"
     flags = [f"--model_dir={model_dir}", LONG, "--limit=60", "--batch_size=5", "--seed=3"]
-    finished = run(*flags, f"--output={whole}")
-    assert finished.returncode == 0, finished.stderr
+    finished = run_once(*flags, f"--output={whole}")
+    assert finished.code == 0, finished.errors
 
-    code, _ = stopped_after(20, signal.SIGKILL, cut, *flags)
-    assert code == -signal.SIGKILL and not cut.exists()
+    killed = stopped(20, signal.SIGKILL, cut, *flags)
+    assert killed.code == -signal.SIGKILL and not cut.exists()
     kept = journal_path(cut).read_bytes().count(b"\n") - 1
-    code, errors = stopped_after(kept + 30, signal.SIGINT, cut, *flags)
+    code, _, errors = stopped(kept + 30, signal.SIGINT, cut, *flags)
     assert code == 130 and not cut.exists(), errors
     assert "interrupted: run the same command again to resume" in errors
     assert "Traceback" not in errors
     kept = journal_path(cut).read_bytes().count(b"\n") - 1
 
-    resumed = run(*flags, f"--output={cut}")
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = run_once(*flags, f"--output={cut}")
+    assert resumed.code == 0, resumed.errors
     assert cut.read_bytes() == whole.read_bytes()
     assert not journal_path(cut).exists()
     attacked = sum(entry["images_attacked"] for entry in read_summary(cut)["attacks"])
@@ -141,21 +140,21 @@ def test_shards_run_apart_and_merge_into_the_same_file(model_dir, tmp_path):
     assert "80/80 (100%)" in runs[2].errors and "Only shard 2/3" in runs[2].output
     assert "40 examples in batches of 20 make 2 shards at most, got 3" in runs[4].errors
     assert not part.exists()
-    done = many_runs.run("eval.merge_robustness", f"--output={merged}", *parts)
-    assert done.returncode == 0, done.stderr
+    (done,) = run_many("eval.merge_robustness", [[f"--output={merged}", *parts]])
+    assert done.code == 0, done.errors
     assert merged.read_bytes() == whole.read_bytes()
     # The table of one pass, but for its seconds.
-    tables = [re.sub(r"[\d.]+ s$", "", text, flags=re.M) for text in (done.stdout, runs[0].output)]
+    tables = [re.sub(r"[\d.]+ s$", "", text, flags=re.M) for text in (done.output, runs[0].output)]
     assert tables[0].split() == tables[1].split()
     assert read_summary(merged)["evaluated"] == read_summary(whole)["evaluated"]
 
 
 def test_bad_input_ends_in_one_clear_line(tmp_path):
-    done = run(f"--output={tmp_path}/r.jsonl", f"--model_dir={tmp_path}/none")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: No model directory at")
-    assert "Traceback" not in done.stderr
-    assert not done.stdout and not list(tmp_path.iterdir())
+    done = run_once(f"--output={tmp_path}/r.jsonl", f"--model_dir={tmp_path}/none")
+    assert done.code == 2
+    assert done.errors.splitlines()[-1].startswith("error: No model directory at")
+    assert "Traceback" not in done.errors
+    assert not done.output and not list(tmp_path.iterdir())
 
 
 def test_bad_input_of_every_kind_has_a_clear_message(model_dir, tmp_path):

@@ -5,30 +5,22 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from aad_tf.model_directory import load_classifier
-from tests.binaries.many_runs import run_many
+from tests.binaries.many_runs import run_many, stopped_once
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "--config=train/configs/digits.py:aad_step_ll",
     "--config.epochs=2",
-    "--config.batch_size=50",
-    "--config.train_examples=330",
+    "--config.batch_size=20",
+    "--config.train_examples=132",
     "--config.checkpoint_steps=2",
     "--config.validation_examples=0",
 ]
-
-
-def command(*flags: str) -> list[str]:
-    return [sys.executable, "-m", "train.main", *flags]
 
 
 def weights_of(directory: Path) -> list[np.ndarray]:
@@ -37,18 +29,13 @@ def weights_of(directory: Path) -> list[np.ndarray]:
 
 def test_a_run_killed_at_any_moment_resumes_to_the_same_weights(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = subprocess.Popen(
-        command(*SMALL, f"--model_dir={killed}"),
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 200
-    while not list(killed.glob("checkpoints/*.index")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert list(killed.glob("checkpoints/*.index"))
+
+    def is_saved() -> bool:
+        return any(killed.glob("checkpoints/*.index"))
+
+    flags = (*SMALL, f"--model_dir={killed}")
+    stopped = stopped_once(is_saved, signal.SIGKILL, "train.main", *flags)
+    assert stopped.code == -signal.SIGKILL and is_saved(), stopped.errors
     assert not (killed / "model.keras").exists()
 
     directories = [[*SMALL, f"--model_dir={path}"] for path in (whole, killed)]
