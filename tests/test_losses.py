@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +9,7 @@ import tensorflow as tf
 from aad_tf import losses
 from aad_tf.attention import MatchingArea, TopCells
 from aad_tf.losses import AADLosses
+from tests.forked import Forked
 
 LOG2 = np.log(2.0)
 
@@ -162,11 +160,11 @@ def test_unknown_names():
         losses.soft_margin(tf.constant([0]), tf.zeros((1, 2)), "max")
 
 
-def test_importing_leaves_tensorflow_unstarted():
+def test_importing_leaves_tensorflow_unstarted(tmp_path):
     # Collective strategies, thread counts and devices must be set before TensorFlow starts.
     program = (
         "import tensorflow as tf, aad_tf.defenses, aad_tf.models, aad_tf.evaluation\n"
         "tf.config.threading.set_intra_op_parallelism_threads(1)"
     )
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
+    code, printed = Forked(exec, (program, {}), {}, tmp_path / "log").end()
+    assert code == 0, printed

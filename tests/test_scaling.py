@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.scaling import model, workers
 from benchmarks.scaling.model import Network
+from tests.binaries.many_runs import run_many
 
 ROOT = Path(__file__).resolve().parents[1]
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -129,8 +130,8 @@ def test_small_run_measures_everything(tmp_path: Path) -> None:
     assert "Modelled; no more than two workers were run." in (tmp_path / "found.md").read_text()
 
 
-def test_mistakes_are_named(tmp_path: Path) -> None:
-    result = benchmark(tmp_path / "found.json", "--output=benchmarks")
-    assert result.returncode == 2
-    assert "benchmarks is a directory" in result.stderr.splitlines()[-1]
-    assert "Traceback" not in result.stderr
+def test_mistakes_are_named() -> None:
+    (result,) = run_many("benchmarks.scaling", [["--size=small", "--output=benchmarks"]])
+    assert result.code == 2
+    assert "benchmarks is a directory" in result.errors.splitlines()[-1]
+    assert "Traceback" not in result.errors

@@ -3,7 +3,7 @@
     python -m tests.defenses.synchronized_worker FILE.npz
 
 Run by test_synchronized_batch_norm.py, in a separate process because logical devices must be set
-before TensorFlow starts, and because a fault there is a hang.
+before TensorFlow starts, and because a fault there is a hang, which is ended.
 """
 
 from __future__ import annotations

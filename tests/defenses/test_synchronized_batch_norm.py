@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-# Two devices train in some 20 s; what waits for ever is ended here.
-SECONDS = 200
-ROOT = Path(__file__).parents[2]
+from tests.binaries.many_runs import run_many
 
 pytestmark = pytest.mark.slow
 
@@ -20,9 +14,8 @@ pytestmark = pytest.mark.slow
 def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
     """Weights after two steps by model and number of devices."""
     path = tmp_path_factory.mktemp("synchronized") / "weights.npz"
-    command = [sys.executable, "-m", "tests.defenses.synchronized_worker", str(path)]
-    done = subprocess.run(command, cwd=ROOT, timeout=SECONDS, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    (done,) = run_many("tests.defenses.synchronized_worker", [[path]])
+    assert done.code == 0, done.errors[-3000:]
     return dict(np.load(path))
 
 
