@@ -8,6 +8,8 @@ BatchNormalization and the seeds of dropout.
 from __future__ import annotations
 
 import csv
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ def small(input_shape, num_classes, dropout_rate=0.2, weights=None, dtype=None) 
     return network
 
 
+# Of a config that trains it in place of another network.
+SMALL: dict[str, Any] = {"model": "small_for_tests", "model_options": {}}
 CONFIG = ExperimentConfig(
     name="short",
     dataset="digits",
@@ -66,6 +70,24 @@ class KillAt(keras.callbacks.Callback):
         self.left -= 1
         if self.left == 0:
             raise KilledError
+
+
+class CopyAt(keras.callbacks.Callback):
+    """Copies a model directory after numbers of steps: what a kill at that moment leaves."""
+
+    def __init__(self, directory: Path, steps: Sequence[int]) -> None:
+        super().__init__()
+        self._directory, self._steps, self._now = directory, steps, 0
+
+    @staticmethod
+    def path(directory: Path, steps: int) -> Path:
+        """Where the copy is."""
+        return directory.with_name(f"{directory.name}_{steps}")
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._now += 1
+        if self._now in self._steps:
+            shutil.copytree(self._directory, self.path(self._directory, self._now))
 
 
 def weights_of(directory: Path) -> list[np.ndarray]:

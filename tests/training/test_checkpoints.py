@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from aad_tf import model_directory
 from aad_tf.training import build_defense, train
 from aad_tf.training.checkpoints import CheckpointError, ResumableCheckpoint
-from tests.training.short_runs import CONFIG, STEPS, KillAt, KilledError, assert_same_weights
+from tests.training.short_runs import CONFIG, STEPS, assert_same_weights
 
 
 def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(tmp_path: Path) -> None:
@@ -26,26 +27,24 @@ def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(tmp_path: Path)
 
 
 def test_the_checkpoint_before_a_corrupt_one_is_used(
-    uninterrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    uninterrupted: Path, killed_at: Callable[[int], Path]
 ) -> None:
-    with pytest.raises(KilledError):
-        train(CONFIG, tmp_path, callbacks=(KillAt(STEPS + 1),))
+    directory = killed_at(STEPS + 1)
     newest = max(
-        (tmp_path / model_directory.CHECKPOINTS).glob("*.data-*"),
+        (directory / model_directory.CHECKPOINTS).glob("*.data-*"),
         key=lambda path: path.stat().st_mtime,
     )
     newest.write_bytes(newest.read_bytes()[:1000])
-    train(CONFIG, tmp_path)
-    assert_same_weights(tmp_path, uninterrupted)
+    train(CONFIG, directory)
+    assert_same_weights(directory, uninterrupted)
 
 
-def test_checkpoints_that_are_all_corrupt_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KilledError):
-        train(CONFIG, tmp_path, callbacks=(KillAt(STEPS),))
-    for path in (tmp_path / model_directory.CHECKPOINTS).glob("*.data-*"):
+def test_checkpoints_that_are_all_corrupt_are_an_error(killed_at: Callable[[int], Path]) -> None:
+    directory = killed_at(STEPS)
+    for path in (directory / model_directory.CHECKPOINTS).glob("*.data-*"):
         path.write_bytes(b"")
     with pytest.raises(CheckpointError, match="No checkpoint in .* can be read"):
-        train(CONFIG, tmp_path)
+        train(CONFIG, directory)
 
 
 def test_a_checkpoint_at_the_end_of_an_epoch_leaves_validation_to_do(tmp_path: Path) -> None:

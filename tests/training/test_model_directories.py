@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,14 @@ def test_the_run_is_recorded(uninterrupted: Path) -> None:
     assert (uninterrupted / model_directory.SAVED_MODEL / "saved_model.pb").is_file()
 
 
-def test_another_copy_of_the_data_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(KilledError):
-        train(CONFIG, tmp_path, callbacks=(KillAt(3),))
-    path = tmp_path / model_directory.RUN
+def test_another_copy_of_the_data_is_refused(killed_at: Callable[[int], Path]) -> None:
+    directory = killed_at(3)
+    path = directory / model_directory.RUN
     record = json.loads(path.read_text())
     record["dataset"]["fingerprint"] = "0" * 16
     path.write_text(json.dumps(record))
     with pytest.raises(ValueError, match="This run began on .*000"):
-        train(CONFIG, tmp_path)
+        train(CONFIG, directory)
 
 
 def test_two_processes_do_not_train_in_one_directory(tmp_path: Path) -> None:

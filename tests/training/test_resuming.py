@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,12 @@ from tests.training.short_runs import (
 
 @pytest.mark.parametrize("steps", [1, STEPS, STEPS + 3])
 def test_a_killed_run_ends_as_if_it_had_not_been(
-    uninterrupted: Path, tmp_path: Path, steps: int
+    uninterrupted: Path, killed_at: Callable[[int], Path], steps: int
 ) -> None:
-    with pytest.raises(KilledError):
-        train(CONFIG, tmp_path, callbacks=(KillAt(steps),))
-    train(CONFIG, tmp_path)
-    assert_same_weights(tmp_path, uninterrupted)
-    assert history_of(tmp_path) == history_of(uninterrupted)
+    directory = killed_at(steps)
+    train(CONFIG, directory)
+    assert_same_weights(directory, uninterrupted)
+    assert history_of(directory) == history_of(uninterrupted)
 
 
 def test_a_finished_run_is_not_trained_again(uninterrupted: Path) -> None:
