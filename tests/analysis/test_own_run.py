@@ -14,6 +14,7 @@ from aad_tf.training import train
 from analysis import report, table_5
 from analysis.records import read_own_run
 from eval.inputs import open_dataset, open_model
+from tests.training.short_runs import SMALL
 from train.configs import digits
 from train.configs.mnist import ATTACKS
 
@@ -87,7 +88,8 @@ def test_what_does_not_go_together_is_named(tmp_path, capsys):
 def test_from_training_to_the_table(tmp_path, capsys):
     """What the commands of the README do, on the digits."""
     model_dir, records = tmp_path / "runs" / "mine", tmp_path / "runs" / "mine.jsonl.gz"
-    train(dataclasses.replace(digits.PRESETS["step_ll"], name="step_ll", epochs=1), str(model_dir))
+    preset = dataclasses.replace(digits.PRESETS["step_ll"], name="step_ll", epochs=1, **SMALL)
+    train(preset, str(model_dir))
     model = open_model(str(model_dir), None, None, ";".join(ATTACKS[:2]))
     dataset = open_dataset(model, "test", 20, None, 40)
     found = evaluation.evaluate_robustness(

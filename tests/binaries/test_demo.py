@@ -13,6 +13,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from aad_tf import data, model_directory
+from tests.training.short_runs import SMALL
 from train import demo
 from train.configs import digits
 
@@ -21,7 +22,7 @@ from train.configs import digits
 def test_the_demo_trains_attacks_draws_exports_and_loads_back(tmp_path: Path) -> None:
     presets = {
         name: dataclasses.replace(
-            digits.PRESETS[preset], epochs=1, train_examples=100, validation_examples=0
+            digits.PRESETS[preset], epochs=1, train_examples=100, validation_examples=0, **SMALL
         )
         for name, preset in (("plain", "clean"), ("AAD", "aad_step_ll"))
     }
