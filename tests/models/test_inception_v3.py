@@ -43,15 +43,15 @@ def application():
 
 
 @pytest.fixture(scope="module")
-def other():
-    """A network of fresh weights to load into."""
-    return models.build("inception_v3", SHAPE, CLASSES, dropout_rate=0.0)
+def application_file(application, tmp_path_factory):
+    """Its weights."""
+    return saved(application, tmp_path_factory.mktemp("application") / "some.weights.h5")
 
 
 @pytest.fixture(scope="module")
-def full():
-    """The published network: 299x299 pixels, 1000 classes."""
-    return models.inception_v3()
+def mixed():
+    """In mixed precision, for the smallest images."""
+    return models.build("inception_v3", (75, 75, 1), CLASSES, dtype="mixed_bfloat16")
 
 
 def saved(model, path: Path) -> str:
@@ -76,7 +76,8 @@ def settle(model, images) -> None:
         layer.momentum = 0.99
 
 
-def test_size_of_the_published_network(full):
+def test_size_of_the_published_network():
+    full = models.inception_v3()
     # As Keras states it for 1000 classes.
     assert full.count_params() == 23_851_784
     assert full.name == "inception_v3"
@@ -89,9 +90,10 @@ def test_size_of_the_published_network(full):
     assert full.get_layer("dropout").rate == 0.2
 
 
-def test_logits_are_those_of_keras_on_its_own_preprocessing(application, other, tmp_path):
-    path = saved(application, tmp_path / "application.weights.h5")
-    model = models.build("inception_v3", SHAPE, CLASSES, weights=path)
+def test_logits_are_those_of_keras_on_its_own_preprocessing(
+    application, application_file, tmp_path
+):
+    model = models.build("inception_v3", SHAPE, CLASSES, weights=application_file)
     images = random_images(2, SHAPE)
     # Keras preprocesses pixels of 0..255, in place.
     pixels = keras.applications.inception_v3.preprocess_input(images * 255.0)
@@ -102,8 +104,9 @@ def test_logits_are_those_of_keras_on_its_own_preprocessing(application, other, 
     np.testing.assert_allclose(logits, expected, atol=5e-3)
     np.testing.assert_allclose(model.get_layer("rescale")(images), pixels, atol=1e-6)
     # The older format, in which Keras publishes the ImageNet weights.
-    assert load_weights_file(other, saved(application, tmp_path / "application.h5"))
-    assert bytes_of(other.weights) == bytes_of(application.weights)
+    model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
+    assert load_weights_file(model, saved(application, tmp_path / "application.h5"))
+    assert bytes_of(model.weights) == bytes_of(application.weights)
 
 
 def test_attention_layer_and_maps(network):
@@ -119,12 +122,10 @@ def test_attention_layer_and_maps(network):
     assert expected.max() > 0
 
 
-def test_smaller_images_leave_mixed10_a_single_cell():
-    model = models.build("inception_v3", (75, 75, 1), CLASSES)
-    assert model.get_layer("mixed10").output.shape == (None, 1, 1, 2048)
-    assert model(random_images(1, (75, 75, 1))).shape == (1, CLASSES)
+def test_smaller_images_leave_mixed10_a_single_cell(mixed):
+    assert mixed.get_layer("mixed10").output.shape == (None, 1, 1, 2048)
     with pytest.raises(ValueError, match="'mixed10' gives no spatial grid"):
-        Classifier.from_keras(model, attention_layer="mixed10")
+        Classifier.from_keras(mixed, attention_layer="mixed10")
 
 
 def test_float64_agrees_and_the_global_policy_stays(network):
@@ -137,13 +138,13 @@ def test_float64_agrees_and_the_global_policy_stays(network):
     np.testing.assert_allclose(model(images), network(images), atol=5e-3)
 
 
-def test_mixed_precision():
-    model = models.build("inception_v3", SHAPE, CLASSES, dtype="mixed_bfloat16")
-    assert {weight.dtype for weight in model.weights} == {"float32"}
-    dtypes = [layer.compute_dtype for layer in model.layers]
+def test_mixed_precision(mixed):
+    assert {weight.dtype for weight in mixed.weights} == {"float32"}
+    dtypes = [layer.compute_dtype for layer in mixed.layers]
     assert dtypes == ["float32", "float32", *["bfloat16"] * (len(dtypes) - 3), "float32"]
-    assert model.outputs[0].dtype == "float32"
-    assert np.all(np.isfinite(model(random_images(1, SHAPE))))
+    assert mixed.outputs[0].dtype == "float32"
+    logits = mixed(random_images(1, (75, 75, 1)))
+    assert logits.shape == (1, CLASSES) and np.all(np.isfinite(logits))
 
 
 def test_global_policy_is_restored_after_an_error():
@@ -153,20 +154,16 @@ def test_global_policy_is_restored_after_an_error():
     assert keras.config.dtype_policy().name == before != "mixed_bfloat16"
 
 
-def test_keras_file_round_trip(network, other, tmp_path):
+def test_keras_file_round_trip(network, tmp_path):
     path = saved(network, tmp_path / "network.keras")
     copy = keras.saving.load_model(path)
     assert [layer.name for layer in copy.layers] == [layer.name for layer in network.layers]
-    other.set_weights([np.zeros_like(weight) for weight in other.get_weights()])
-    assert load_weights_file(other, path)
-    assert bytes_of(copy.weights) == bytes_of(other.weights) == bytes_of(network.weights)
+    assert bytes_of(copy.weights) == bytes_of(network.weights)
 
 
-def test_imagenet_weights_for_other_classes_leave_the_logits(full, tmp_path, caplog):
-    path = tmp_path / "imagenet.weights.h5"
-    full.save_weights(path)
-    model = models.build("inception_v3", SHAPE, CLASSES, weights=path)
-    assert bytes_of(model.weights[:-2]) == bytes_of(full.weights[:-2])
+def test_weights_for_other_classes_leave_the_logits(application, application_file, caplog):
+    model = models.build("inception_v3", SHAPE, CLASSES + 2, weights=application_file)
+    assert bytes_of(model.weights[:-2]) == bytes_of(application.weights[:-2])
     assert "all layers but the logits" in caplog.text
 
 
