@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tests.data.imagenet.annotated_images import official, pack, write_images
@@ -16,15 +19,17 @@ from tests.data.imagenet.imagenet_copies import write_numbered
 CopyWriter = Callable[..., Path]
 
 
-def small_image(index: int, shape: tuple[int, int, int]) -> np.ndarray:
-    """A flat image whose gray level tells its index in the stored order."""
-    return np.full(shape, index % 256, np.uint8)
+@functools.cache
+def small_image(level: int, shape: tuple[int, int, int], encoding: str) -> bytes:
+    """The file of a flat image of one gray level."""
+    encode = {"png": tf.io.encode_png, "jpeg": tf.io.encode_jpeg}[encoding]
+    return encode(np.full(shape, level, np.uint8)).numpy()
 
 
 def write(
     root: Path, name: str, train: int, test: int, shape=(28, 28, 1), encoding="png", version="3.0.1"
 ) -> Path:
-    """Writes flat gray images, labelled by their index modulo 10, as TFDS would."""
+    """Writes flat gray images as TFDS would; index modulo 256 is the level, modulo 10 the label."""
     directory = root / name / version
     directory.mkdir(parents=True)
     image = tfds.features.Image(shape=shape, encoding_format=encoding)
@@ -42,8 +47,9 @@ def write(
     writer = tfds.core.SequentialWriter(info, max_examples_per_shard=100_000)
     writer.initialize_splits(["train", "test"])
     for split, count in (("train", train), ("test", test)):
+        files = (io.BytesIO(small_image(i % 256, shape, encoding)) for i in range(count))
         writer.add_examples(
-            {split: [{"image": small_image(i, shape), "label": i % 10} for i in range(count)]}
+            {split: [{"image": file, "label": i % 10} for i, file in enumerate(files)]}
         )
     writer.close_all()
     return root

@@ -127,23 +127,29 @@ def test_too_few_examples(write_copy, tmp_path, train, test):
 
 
 @pytest.mark.parametrize(
-    ("name", "train_by_class", "test_by_class"),
+    ("name", "train_by_class", "test_by_class", "mean"),
     [
         (
             "mnist",
             [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
             [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+            0.1307,
         ),
-        ("fashion_mnist", [6000] * 10, [1000] * 10),
+        ("fashion_mnist", [6000] * 10, [1000] * 10, 0.2860),
     ],
 )
-def test_published_counts(require_dataset, name, train_by_class, test_by_class):
+def test_published_counts_and_mean(require_dataset, name, train_by_class, test_by_class, mean):
     directory = require_dataset(name)
-    train = labels_of(name, "train", directory)
-    validation = labels_of(name, "validation", directory)
-    assert (len(train), len(validation)) == (55_000, 5_000)
-    assert np.bincount(np.concatenate([train, validation])).tolist() == train_by_class
-    assert np.bincount(labels_of(name, "test", directory)).tolist() == test_by_class
+    counts, sums = {}, {}
+    for split in ("train", "validation", "test"):
+        batches = [*data.evaluation_batches(name, split, 5000, directory)]
+        counts[split] = sum(np.bincount(labels, minlength=10) for _, labels in batches)
+        sums[split] = sum(float(np.sum(images, dtype="float64")) for images, _ in batches)
+    assert (counts["train"].sum(), counts["validation"].sum()) == (55_000, 5_000)
+    assert (counts["train"] + counts["validation"]).tolist() == train_by_class
+    assert counts["test"].tolist() == test_by_class
+    total = sums["train"] + sums["validation"]
+    assert total / (60_000 * 28 * 28) == pytest.approx(mean, abs=5e-5)
 
 
 def test_empty_split(write_copy, tmp_path):
@@ -161,16 +167,6 @@ def test_split_whose_file_holds_nothing(writable_copy):
     metadata.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="at least 1 test example, found 5012 and 0"):
         data.info("mnist", writable_copy)
-
-
-def test_mnist_mean_is_the_published_one(require_dataset):
-    directory = require_dataset("mnist")
-    total = sum(
-        float(np.sum(images, dtype="float64"))
-        for split in ("train", "validation")
-        for images, _ in data.evaluation_batches("mnist", split, 5000, directory)
-    )
-    assert total / (60_000 * 28 * 28) == pytest.approx(0.1307, abs=5e-5)
 
 
 def test_cifar10_test_split(require_dataset):
