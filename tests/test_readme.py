@@ -30,7 +30,7 @@ def shell_commands() -> list[list[str]]:
 
 def test_the_first_python_block_defends_and_exports_a_model(tmp_path, monkeypatch, capsys):
     source = blocks("python")[0]
-    shortened = source.replace("epochs=8", "epochs=1")
+    shortened = source.replace("epochs=8", "epochs=1, steps_per_epoch=6")
     assert shortened != source
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
