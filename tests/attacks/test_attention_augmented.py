@@ -247,7 +247,7 @@ def digits():
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    network.compile(keras.optimizers.Adam(5e-3), loss)
+    network.compile(keras.optimizers.Adam(5e-3), loss, jit_compile=False)
     network.fit(images[:1400], labels[:1400], epochs=4, verbose=0)
     classifier, images, labels = (
         Classifier.from_keras(network),

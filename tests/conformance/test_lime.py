@@ -53,7 +53,7 @@ def trained(images: np.ndarray, labels: np.ndarray) -> Classifier:
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.01), loss)
+    model.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)
     model.fit(images, labels, epochs=4, verbose=0)
     return Classifier.from_keras(model)
 
