@@ -105,7 +105,7 @@ class Classifier:
         softmax = softmax_to_strip(trace)
         classifier = cls(model, call.layer, softmax, num_classes, shape, bounds)
         images = _refuse_probabilities(classifier)
-        classifier.shrinking = shrinking_layers(trace, images, bounds)
+        classifier.shrinking = shrinking_layers(trace, images)
         if classifier.shrinking:
             warnings.warn(
                 f"Of pixels in [{bounds.lower}, {bounds.upper}] {classifier.shrinking} makes "

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.classifier.tracing import Trace
-from aad_tf.types import Bounds
 
 # Networks are trained on numbers of the order of one. EfficientNet makes numbers 9 apart of pixels
 # 0..255, and 0.04 apart of pixels 0..1.
@@ -17,8 +16,8 @@ _SMALL = 0.05
 _SCALING = ("Rescaling", "Normalization")
 
 
-def shrinking_layers(trace: Trace, images: np.ndarray, bounds: Bounds) -> str:
-    """What makes almost one number of all pixels, so that they must be meant to be larger.
+def shrinking_layers(trace: Trace, images: np.ndarray) -> str:
+    """What makes almost one number of all pixels, so that they must be meant to be 0..255.
 
     A Rescaling(1/255) or a Normalization by statistics of 0..255 shows that a network takes pixels
     0..255. What stands before the weights is computed, so it may as well be a Lambda, the built-in
@@ -26,21 +25,17 @@ def shrinking_layers(trace: Trace, images: np.ndarray, bounds: Bounds) -> str:
 
     Args:
         trace: of the network.
-        images: `[batch, H, W, C]`, pixels from all over the range.
-        bounds: pixel range of the network.
+        images: `[batch, H, W, C]`, pixels from all over the range that the network is said to take.
 
     Returns:
-        Names of layers, such as `"'rescaling'"`, or words for operations that are no layer; empty
-        if the weights see numbers that differ by 0.05 and more.
+        Names of layers, such as `"'rescaling' (Rescaling)"`, or words for operations that are no
+        layer; empty if the weights see numbers that differ by 0.05 and more.
     """
     seen = _before_weights(trace)
-    if not seen:
-        return ""
-    values = _computed(trace, seen, images)
-    if max(_spread(value) for value in values) >= _SMALL:
-        return ""
-    # Where pixels as small as these come without preprocessing, no layer is to blame.
-    if _spread(images) < _SMALL * min(1.0, bounds.upper - bounds.lower):
+    values = _computed(trace, seen, images) if seen else [images]
+    spread, pixels = max(map(_spread, values)), _spread(images)
+    # Not where pixels are that small by themselves, nor where 0..255 would not be enough.
+    if spread >= min(_SMALL, pixels / 2) or 255 * spread / pixels < _SMALL:
         return ""
     return _makers(trace, seen) or "the arithmetic before its first weights"
 

@@ -226,7 +226,7 @@ def label_vector(labels: Any, name: str = "labels") -> tf.Tensor:
         raise TypeError(f"{name} must be class numbers [batch], got dtype {labels.dtype.name}.")
     rank = labels.shape.rank
     if rank is None or (rank == 2 and labels.shape[1] is None):
-        single = tf.size(labels) == tf.shape(labels)[0] if rank else True
+        single = tf.size(labels) == tf.shape(labels)[0]
         labels = _asserted(labels, single, f"{name} must be class numbers of shape [batch].")
         return tf.reshape(labels, (-1,))
     if rank == 2 and labels.shape[1] == 1:
