@@ -85,9 +85,11 @@ class GradientSignAttack:
         Example:
             >>> fgsm(8).check_sizes(Bounds(0, 255))
         """
-        check_epsilon(self.step_size, "step_size", bounds)
-        if self.epsilon is not None:
+        if self.epsilon is None:
+            check_epsilon(self.step_size, "epsilon of each step", bounds)
+        else:
             check_epsilon(self.epsilon, "epsilon", bounds)
+            check_epsilon(self.step_size, "step_size", bounds)
 
     @property
     def total_epsilon(self) -> float:

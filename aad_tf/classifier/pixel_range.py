@@ -44,7 +44,7 @@ def _before_weights(trace: Trace) -> list[tf.Tensor]:
     """Floating-point tensors, made of the images alone, that operations with weights take in."""
     pixels = {trace.images.ref()}
     weights: set[Any] = set()
-    found = {}
+    found: dict[Any, tf.Tensor] = {}
     for operation in trace.graph.get_operations():
         inputs = [tensor.ref() for tensor in operation.inputs]
         outputs = [tensor.ref() for tensor in operation.outputs]

@@ -103,7 +103,9 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         self.built = True
 
     loss_names: tuple[str, ...] = ()
-    optimizer: Any  # Set by Keras when the model is compiled.
+    # Set by Keras when the model is compiled.
+    optimizer: Any
+    jit_compile: Any
     attacks_in_training = False
 
     def compile(self, *args: Any, **kwargs: Any) -> None:

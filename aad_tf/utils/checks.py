@@ -309,6 +309,7 @@ def assert_image_range(images: tf.Tensor, bounds: Bounds, shrinking: str = "") -
 
 def assert_known_labels(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
     """Returns labels as int32, asserting inside compiled steps too that they are class numbers."""
+    labels = tf.cast(labels, tf.int32) if labels.dtype == tf.bool else labels
     whole = tf.cast(labels, tf.int32)
     known = (whole >= 0) & (whole < num_classes) & (tf.cast(whole, labels.dtype) == labels)
     message = f"labels must be whole numbers in [0, {num_classes}), got lowest and highest:"

@@ -240,8 +240,10 @@ def test_bad_input_of_fit(problem, eager):
     assert bytes_of(model.trainable_variables) == before
 
 
-def single_batches(images, labels):
-    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(len(images))
+def after_a_good_batch(images, labels):
+    pairs = ((IMAGES, LABELS.astype("float32")), (images, labels))
+    good, bad = (tf.data.Dataset.from_tensor_slices(pair).batch(len(pair[0])) for pair in pairs)
+    return good.concatenate(bad)
 
 
 STEPS = {
@@ -250,7 +252,7 @@ STEPS = {
     "train_on_batch": lambda model, images, labels: model.train_on_batch(images, labels),
     "test_on_batch": lambda model, images, labels: model.test_on_batch(images, labels),
     "a later batch": lambda model, images, labels: model.fit(
-        single_batches(IMAGES, LABELS).concatenate(single_batches(images, labels)), verbose=0
+        after_a_good_batch(images, labels), verbose=0
     ),
 }
 
@@ -279,10 +281,9 @@ def test_xla_leaves_no_check_out(problem, step, steps_per_execution, with_xla):
 
 
 def test_xla_trains_as_without_it():
-    # Bad labels of the last batch: those before are trained on, and nothing of it is.
     weights = {}
     for jit_compile in (False, True):
-        model = AdversarialModel(small_network(), attack=fgsm(0.1))
+        model = StandardModel(small_network())
         model.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
         model.fit(IMAGES, LABELS, batch_size=5, shuffle=False, verbose=0)
         weights[jit_compile] = np.concatenate([w.ravel() for w in model.get_weights()])
@@ -309,7 +310,7 @@ def test_a_defense_with_an_attack_checks_what_fit_and_evaluate_are_given(update_
     model = AADModel(small_network(), attack=step_ll(0.1), update_per_round=update_per_round)
     model.compile("sgd", run_eagerly=True)
     for run in (model.fit, model.evaluate):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="divide 0..255 by 255"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="divide by 255"):
             run(IMAGES * 255, LABELS, verbose=0)
         with pytest.raises(ValueError, match="AADModel needs labels"):
             run(IMAGES, verbose=0)
