@@ -108,8 +108,7 @@ class Classifier:
         classifier.shrinking = shrinking_layers(trace, images)
         if classifier.shrinking:
             warnings.warn(
-                f"Of pixels in [{bounds.lower}, {bounds.upper}] {classifier.shrinking} makes "
-                f"almost the same number each: {advice_for_255(bounds, classifier.shrinking)}",
+                f"The pixel range is said to be [{bounds.lower}, {bounds.upper}], but {advice_for_255(bounds, classifier.shrinking)}",
                 stacklevel=2,
             )
         return classifier

@@ -18,11 +18,19 @@ import tensorflow as tf
 
 import aad_tf
 from aad_tf import attacks, evaluate_robustness
-from aad_tf.attention import grad_cam, grad_cam_plus_plus, lime
+from aad_tf.attention import (
+    MatchingArea,
+    attention_area,
+    grad_cam,
+    grad_cam_plus_plus,
+    lime,
+    superpixels,
+)
 from aad_tf.attention_study import Options, study_attention
 from aad_tf.callbacks import AttentionIoU, AttentionSnapshots, GradientShares, RobustAccuracy
 from aad_tf.classifier import Classifier
 from aad_tf.configs import DefenseConfig, ExperimentConfig
+from aad_tf.metrics import iou
 from aad_tf.plots import compare_networks
 from tests.networks import linear_network, small_network
 
@@ -153,7 +161,7 @@ def test_the_built_in_preprocessing_of_keras_applications():
             (32, 32, 3), alpha=0.5, weights=None, classes=4, classifier_activation=None, **options
         )
 
-    with pytest.warns(UserWarning, match=r"'rescaling\w*' \(Rescaling\) makes almost the same"):
+    with pytest.warns(UserWarning, match=r"trained on 0..255, as 'rescaling\w*' "):
         Classifier.from_keras(built(), "conv")
 
 
@@ -530,3 +538,35 @@ def test_tuples_for_the_data_of_boxes():
         batch = next(iter(aad_tf.data.from_tuples(tuples, 20)))
         np.testing.assert_allclose(batch["image"], PIXELS / 255, atol=1e-6)
         np.testing.assert_array_equal(batch["label"], LABELS)
+
+
+def test_maps_and_masks_of_different_sizes():
+    # The upper left quarter of the grid, as a map of 4 x 4 cells and a mask of 8 x 8.
+    maps = np.zeros((1, 4, 4), "float32")
+    maps[:, :2, :2] = 1.0
+    mask = np.zeros((1, 8, 8))
+    mask[:, :4, :4] = 1.0
+    message = refusal(lambda: iou(attention_area(maps, "mean"), mask))
+    assert "Resize the maps before thresholding them" in message
+    message = refusal(lambda: attention_area(maps, MatchingArea(mask)))
+    resize = re.search(r"aad_tf\.utils\.ops\.resize_maps", message)[0]
+    resized = eval(resize, {"aad_tf": aad_tf})(maps, (8, 8))
+    area = attention_area(resized, MatchingArea(mask))
+    assert float(tf.reduce_sum(area)) == 16.0
+    assert float(iou(area, mask)[0]) == 1.0
+
+
+def test_an_attention_layer_beside_a_classifier(unit):
+    network = small_network()
+    classifier = Classifier.from_keras(network)
+    build = lambda held, **options: aad_tf.StandardModel(held, **options)  # noqa: E731
+    message = refusal(lambda: build(classifier, attention_layer="conv"))
+    assert "Name it in Classifier.from_keras" in message
+    named = build(Classifier.from_keras(network, "conv"), attention_layer="conv")
+    assert named.classifier.attention_layer == "conv" != classifier.attention_layer
+
+
+def test_superpixels_of_images_with_two_channels():
+    images = np.zeros((1, 4, 4, 2), "float32")
+    assert "Pass a function or the labels instead" in refusal(lambda: superpixels(images))
+    np.testing.assert_array_equal(superpixels(images, PATCHES)[0], PATCHES)

@@ -1,4 +1,4 @@
-"""A summary tells threat models, intervals, origin and signs of masked gradients."""
+"""A summary tells threat models, intervals, origin, and what it warns of."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9] * 5)
         (LEVELS > 0.5, None),  # All correct.
         (np.arange(40) % 2 == 0, "50.0% .35.2% to 64.8%.*most frequent class gives 50.0%"),
         (LEVELS < 0.5, r"0.0% .0.0% to 8.8%.*gives 50.0%"),
-        ((LEVELS > 0.5) | (np.arange(40) < 20), "70.0% .54.6% to 81.9%.*gives 70.0%"),
+        ((LEVELS > 0.5) | (np.arange(40) < 20), "70.0% .54.6% to 81.9%.*gives 80.0%"),
         ((LEVELS > 0.5) ^ (np.arange(40) < 8), None),  # 80 %, at least 65.2 %, against 50 %.
         (np.ones(40, bool), None),  # Of one class, chance is not known.
     ],
