@@ -70,7 +70,7 @@ class ResultRun:
 
     @property
     def warnings(self) -> list[str]:
-        """Signs of gradient masking that the evaluation found."""
+        """What the evaluation warned of."""
         return list(self.summary.get("warnings", []))
 
     @property

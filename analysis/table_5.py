@@ -421,7 +421,7 @@ def finding_lines(table: Table5) -> list[str]:
 
 
 def warning_lines(table: Table5) -> list[str]:
-    """The evaluations' signs of gradient masking as a Markdown list; nothing without any run."""
+    """What the evaluations warned of, as a Markdown list; nothing without any run."""
     runs = [(row.name, row.run) for row in table.rows if row.run is not None]
     lines = [f"- {name}: {warning}" for name, run in runs for warning in run.warnings]
     return lines or (["The evaluations found none."] if runs else [])
@@ -501,7 +501,7 @@ def page(table: Table5) -> str:
         READING,
         accuracies(table).markdown(),
         *_not_run(table),
-        "## Signs of gradient masking",
+        "## Warnings of the evaluations",
         "\n".join(warning_lines(table)) or "Nothing has been run.",
         "## Does AAD stand above adversarial training?",
         COMPARING,
@@ -519,7 +519,7 @@ def own_page(table: Table5) -> str:
         READING,
         accuracies(table).markdown(),
         *([] if row.in_paper else ["The paper has no such row."]),
-        "## Signs of gradient masking",
+        "## Warnings of the evaluations",
         "\n".join(warning_lines(table)),
         *_behind(table),
     ]
@@ -599,7 +599,7 @@ def _section(table: Table5) -> str:
         f"### {table.title}",
         accuracies(table).markdown(),
         *_not_run(table),
-        *(["Signs of gradient masking:", "\n".join(warnings)] if warnings else []),
+        *(["Warnings of the evaluations:", "\n".join(warnings)] if warnings else []),
         f"Does AAD stand above adversarial training? {COMPARING}",
         "\n".join(finding_lines(table)),
         f"Threat models, training settings and times, and what the paper leaves open: "

@@ -35,12 +35,12 @@ from aad_tf.utils.checks import check_count, check_epsilon
 class GradientSignAttack:
     """Iterated signed gradient descent of an objective under an l-inf budget.
 
-    Sizes are in the unit of the images, whatever the classifier's bounds, and at most 1. A network
-    that takes 0..255 should get a Rescaling(255) layer in front, and images in [0, 1].
+    Sizes are in the unit of the images: 8 / 255 for a classifier of images in [0, 1] is 8 for one
+    with bounds (0, 255). They are checked against the bounds when the attack meets a classifier.
 
     Attributes:
         objective: what is descended; it carries its own sign and labels.
-        step_size: size of a step, in the unit of the images, in [0, 1] (not /255).
+        step_size: size of a step, in the unit of the images.
         num_steps: number of iterations (rounds).
         epsilon: l-inf budget around the clean image; None lets iterations accumulate to
             `num_steps * step_size`, as the AAD paper does.
@@ -76,6 +76,21 @@ class GradientSignAttack:
                 f"random_start=True or restarts=1."
             )
 
+    def check_sizes(self, bounds: Bounds) -> None:
+        """Raises ValueError if a size is larger than the width of the pixel range.
+
+        Args:
+            bounds: pixel range of the images.
+
+        Example:
+            >>> fgsm(8).check_sizes(Bounds(0, 255))
+        """
+        if self.epsilon is None:
+            check_epsilon(self.step_size, "epsilon of each step", bounds)
+        else:
+            check_epsilon(self.epsilon, "epsilon", bounds)
+            check_epsilon(self.step_size, "step_size", bounds)
+
     @property
     def total_epsilon(self) -> float:
         """Largest possible l-inf perturbation of images in [0, 1], in their unit."""
@@ -91,8 +106,8 @@ class GradientSignAttack:
             bounds: pixel range of the images.
 
         Returns:
-            The perturbation as a fraction of the width of the pixel range, so in [0, 1] and the
-            epsilon of images in [0, 1].
+            The perturbation as a fraction of the width of the pixel range: the epsilon of images
+            in [0, 1].
 
         Raises:
             ValueError: more iterations than the attack has.
@@ -164,8 +179,9 @@ class GradientSignAttack:
             restart kept for each example.
 
         Raises:
-            TypeError: no Classifier, images not floating point, or labels not integers.
-            ValueError: wrong rank or shape, NaN, values out of range, labels out of range.
+            TypeError: no Classifier, images not floating point, or labels no numbers.
+            ValueError: wrong rank or shape, NaN, values out of range, labels out of range, or sizes
+                beyond the classifier's pixel range.
         """
         images, labels = checked_inputs(classifier, images, labels)
         return self._run(classifier, images, labels, seed or 0, first_index, every=True)
@@ -261,6 +277,7 @@ class GradientSignAttack:
         self, classifier: Classifier
     ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
         """One iteration in one compiled graph: from a state to the next, and the logits before."""
+        self.check_sizes(classifier.bounds)
         function = compiled_iteration(classifier, self.objective)
         scalars = self.scalars(classifier.dtype)
         return lambda state, examples: function(state, examples, *scalars)
@@ -310,5 +327,6 @@ class GradientSignAttack:
         if tf.executing_eagerly():
             compiled = self.compiled_iteration(classifier)
             return lambda state: compiled(state, examples)[0]
+        self.check_sizes(classifier.bounds)
         scalars = self.scalars(examples.images.dtype)
         return lambda state: iteration(classifier, self.objective, state, examples, *scalars)[0]

@@ -56,27 +56,30 @@ def parse_attack(text: str) -> GradientSignAttack:
     return dataclasses.replace(attack, name=text.replace(" ", ""))
 
 
-def as_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
+def as_attack(attack: GradientSignAttack | str, bounds: Bounds | None = None) -> GradientSignAttack:
     """Returns an attack, or builds it from its text.
 
     Args:
         attack: an attack, or the text that `parse_attack` takes.
+        bounds: pixel range of the images that it will meet, if known.
 
     Raises:
         TypeError: neither.
-        ValueError: text that is no attack.
+        ValueError: text that is no attack, or sizes beyond the pixel range.
 
     Example:
         >>> as_attack("fgsm(epsilon=0.1)").epsilon
         0.1
     """
     if isinstance(attack, str):
-        return parse_attack(attack)
+        attack = parse_attack(attack)
     if not callable(attack) or isinstance(attack, type):
         raise TypeError(
             f"attack must be an attack such as aad_tf.attacks.fgsm(0.1), or its text "
             f"'fgsm(epsilon=0.1)', got {attack!r}."
         )
+    if bounds is not None and isinstance(attack, GradientSignAttack):
+        attack.check_sizes(bounds)
     return attack
 
 

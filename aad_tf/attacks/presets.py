@@ -21,11 +21,11 @@ def fgsm(epsilon: float, label_smoothing: float = 0.0) -> GradientSignAttack:
     """Fast gradient sign method (Goodfellow et al. 2015), [Agrawal Eq. 1].
 
     Args:
-        epsilon: l-inf size of the one step, in [0, 1].
+        epsilon: l-inf size of the one step, in the unit of the images.
         label_smoothing: of the cross-entropy that is climbed.
 
     Raises:
-        ValueError: epsilon outside [0, 1] (was /255 meant?).
+        ValueError: epsilon negative or not finite.
 
     Example:
         >>> adversarial = fgsm(8 / 255)(classifier, images, labels)
@@ -38,12 +38,12 @@ def ifgsm(epsilon: float, num_steps: int = 3, step_size: float | None = None) ->
     """Iterative FGSM (Kurakin et al. 2017), kept within `epsilon`; [AAD Table 5] uses 3 rounds.
 
     Args:
-        epsilon: l-inf budget in [0, 1].
+        epsilon: l-inf budget, in the unit of the images.
         num_steps: rounds.
         step_size: size of a step; default `epsilon / num_steps`.
 
     Raises:
-        ValueError: a size outside [0, 1], or fewer than one step.
+        ValueError: a size negative or not finite, or fewer than one step.
     """
     return _within_budget(AwayFromLabel(), epsilon, num_steps, step_size, "ifgsm")
 
@@ -54,14 +54,14 @@ def step_ll(
     """Step towards the least likely class, [AAD Eq. 3]; rounds accumulate, as in the paper.
 
     Args:
-        epsilon: size of every step, in [0, 1]; n rounds reach n times as far.
+        epsilon: size of every step, in the unit of the images; n rounds reach n times as far.
         num_steps: rounds; the paper trains on two.
         label_smoothing: of the cross-entropy that is descended (the authors' code: 0.1).
         relabel: True goes towards the class that is least likely at the start of each round, as
             the authors' code does; False towards that of the original image in every round.
 
     Raises:
-        ValueError: epsilon outside [0, 1], or fewer than one step.
+        ValueError: epsilon negative or not finite, or fewer than one step.
     """
     check_epsilon(epsilon)
     kind = TowardsLeastLikely if relabel else TowardsFirstLeastLikely
@@ -76,14 +76,14 @@ def iter_ll(
     Kurakin et al. (2017) go towards the class that is least likely on the original image.
 
     Args:
-        epsilon: l-inf budget in [0, 1].
+        epsilon: l-inf budget, in the unit of the images.
         num_steps: rounds.
         step_size: size of a step; default `epsilon / num_steps`.
         relabel: choose the target again at the start of each round, as the AAD authors' StepLL
             does; a round may then undo the one before.
 
     Raises:
-        ValueError: a size outside [0, 1], or fewer than one step.
+        ValueError: a size negative or not finite, or fewer than one step.
     """
     kind = TowardsLeastLikely if relabel else TowardsFirstLeastLikely
     return _within_budget(kind(), epsilon, num_steps, step_size, "iter_ll")
@@ -109,14 +109,15 @@ def pgd(
     """Projected gradient descent (Madry et al. 2018), [Agrawal Eq. 2].
 
     Args:
-        epsilon: l-inf budget in [0, 1].
-        step_size: size of a step, in [0, 1].
+        epsilon: l-inf budget, in the unit of the images.
+        step_size: size of a step, in the same unit.
         num_steps: steps.
         random_start: start from a uniform point of the budget.
         restarts: independent starts; an example counts as misclassified if any of them ends so.
 
     Raises:
-        ValueError: a size outside [0, 1], a count under one, restarts without random start.
+        ValueError: a size negative or not finite, a count under one, restarts without random
+            start.
     """
     check_epsilon(epsilon)
     return GradientSignAttack(

@@ -113,7 +113,7 @@ class Explainer:
         options: Options,
         batch_size: int,
     ) -> None:
-        attack = as_attack(attack)
+        attack = as_attack(attack, classifier.bounds)
         if not isinstance(attack, GradientSignAttack):
             raise TypeError(
                 f"A study follows the iterations of a GradientSignAttack such as "

@@ -16,7 +16,7 @@ from aad_tf.utils.checks import (
     check_count,
     check_dataset,
     check_images,
-    check_label_rank,
+    label_vector,
 )
 
 
@@ -146,8 +146,7 @@ def checked_arrays(images: Any, labels: Any, bounds: Bounds) -> tuple[tf.Tensor,
     """Arrays as tensors, checked as far as is possible without the network."""
     images = tf.convert_to_tensor(images)
     images = check_images(images, bounds=bounds, image_shape=(None, None, None), dtype=images.dtype)
-    labels = tf.convert_to_tensor(labels)
-    check_label_rank(labels)
+    labels = label_vector(labels)
     if labels.shape[0] != images.shape[0]:
         raise ValueError(
             f"images and labels must have one entry per example, got {images.shape[0]} and "

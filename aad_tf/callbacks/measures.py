@@ -35,7 +35,7 @@ class AttackCallback(ClassifierCallback):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._attack = as_attack(attack)
+        self._attack = as_attack(attack, self.bounds)
         self._batches = example_batches(dataset, self.bounds, batch_size)
         self._name = name
         self._seed = seed
@@ -63,6 +63,7 @@ class AttackCallback(ClassifierCallback):
     def _attacked(self, classifier: Classifier) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         """Images, adversarial images and labels, batch by batch."""
         for index, (images, labels, *_) in enumerate(self._batches):
+            images, labels = checked_inputs(classifier, images, labels)
             # Another seed per batch, or all batches would have the same random starts.
             yield images, self._attack(classifier, images, labels, seed=self._seed + index), labels
 

@@ -67,7 +67,7 @@ class AttentionSnapshots(ClassifierCallback):
         count = check_count(max_images, "max_images")
         images, labels = checked_arrays(images, labels, self.bounds)
         self._images, self._labels = images[:count], labels[:count]
-        self._attack = None if attack is None else as_attack(attack)
+        self._attack = None if attack is None else as_attack(attack, self.bounds)
         self._class_names = class_names
         self._directory = Path(directory)
         self._directory.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.classifier import tracing
+from aad_tf.classifier.pixel_range import shrinking_layers
 from aad_tf.classifier.second_order import exact_moments, refuse_unsafe_operations
 from aad_tf.classifier.softmax import softmax_to_strip, without_softmax
 from aad_tf.types import Bounds, ClassifierOutput
-from aad_tf.utils.checks import check_bounds, check_images, check_labels
+from aad_tf.utils.checks import advice_for_255, check_bounds, check_images, check_labels
 
 # Sides of images tried on a network that leaves them open. InceptionV3 needs 75 pixels or more.
 _SIZES_TO_TRY = (64, 128, 256, 512)
@@ -33,11 +35,15 @@ class Classifier:
         input_shape: `(height, width, channels)`; entries may be None.
         dtype: dtype of images, that of the model's variables.
         compiled: compiled functions by key; `cached_function` fills it.
+        shrinking: names of layers that show that the network takes larger pixels than `bounds`, as
+            a Rescaling(1/255) does where bounds are (0, 1); empty without such.
 
     Example:
         >>> classifier = Classifier.from_keras(keras_model)
         >>> logits, features = classifier(images)
     """
+
+    shrinking = ""
 
     def __init__(
         self,
@@ -72,9 +78,10 @@ class Classifier:
                 softmax layer is taken off.
             attention_layer: name of the layer to explain; by default the last layer on the way
                 to the logits whose output still has a spatial grid, as Grad-CAM recommends.
-            bounds: lowest and highest pixel value the model takes, a pair of numbers. Attack
-                sizes are in this unit and at most 1: put a Rescaling(255) layer in front of a
-                model that takes 0..255.
+            bounds: lowest and highest pixel value the model takes, a pair of numbers, in whose
+                unit the sizes of attacks are: `fgsm(8)` for (0, 255), `fgsm(8 / 255)` for (0, 1).
+                Where the model seems to have been trained on larger pixels, as a Rescaling(1/255)
+                in it shows, there is a warning.
             input_shape: `(H, W, C)`, for a model that was never called, or to fix the size of
                 images where the model leaves it open.
 
@@ -97,7 +104,13 @@ class Classifier:
         refuse_unsafe_operations(trace, call)
         softmax = softmax_to_strip(trace)
         classifier = cls(model, call.layer, softmax, num_classes, shape, bounds)
-        _refuse_probabilities(classifier)
+        images = _refuse_probabilities(classifier)
+        classifier.shrinking = shrinking_layers(trace, images)
+        if classifier.shrinking:
+            warnings.warn(
+                f"The pixel range is said to be [{bounds.lower}, {bounds.upper}], but {advice_for_255(bounds, classifier.shrinking)}",
+                stacklevel=2,
+            )
         return classifier
 
     @property
@@ -196,7 +209,7 @@ def checked_inputs(
     """Returns images in the classifier's dtype and int32 labels, or says what is wrong.
 
     Raises:
-        TypeError: no Classifier, images not floating point, or labels not integers.
+        TypeError: no Classifier, images not floating point, or labels no numbers.
         ValueError: wrong rank or shape, NaN, values or labels out of range.
     """
     if not isinstance(classifier, Classifier):
@@ -209,6 +222,7 @@ def checked_inputs(
         bounds=classifier.bounds,
         image_shape=classifier.input_shape,
         dtype=classifier.dtype,
+        shrinking=classifier.shrinking,
     )
     labels = check_labels(
         labels, batch_size=images.shape[0], num_classes=classifier.num_classes, name=name
@@ -271,8 +285,8 @@ def _num_classes(output: tf.Tensor) -> int:
     return int(output.shape[1])
 
 
-def _refuse_probabilities(classifier: Classifier) -> None:
-    """Catches a softmax written with other operations, by its values."""
+def _refuse_probabilities(classifier: Classifier) -> np.ndarray:
+    """Catches a softmax written with other operations, by its values; returns the images tried."""
     shape: Any = classifier.input_shape
     predict: Callable = classifier.predict_logits
     if None in shape:
@@ -285,6 +299,7 @@ def _refuse_probabilities(classifier: Classifier) -> None:
             "The model's outputs are probabilities (they are not negative and sum to 1); attacks "
             "and losses need logits. Remove the final softmax."
         )
+    return images
 
 
 def _size_that_fits(classifier: Classifier) -> tuple[tuple[int, ...], Callable]:

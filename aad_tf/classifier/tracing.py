@@ -47,12 +47,14 @@ class Trace(NamedTuple):
     Attributes:
         calls: layer calls in the order they finished.
         hidden: layers that ran only inside other functions, where outputs cannot be reached.
+        images: symbolic images that go in.
         output: symbolic model output.
-        graph: the TensorFlow graph that holds both.
+        graph: the TensorFlow graph that holds them.
     """
 
     calls: list[LayerCall]
     hidden: list[str]
+    images: tf.Tensor
     output: tf.Tensor
     graph: Any
 
@@ -133,7 +135,8 @@ def trace_forward(
         )
     ]
     hidden = {call.layer.name for call in calls} - {call.layer.name for call in inside}
-    return Trace(inside, sorted(hidden), concrete.outputs[0], concrete.graph)
+    images, output = concrete.inputs[0], concrete.outputs[0]
+    return Trace(inside, sorted(hidden), images, output, concrete.graph)
 
 
 def operations_between(trace: Trace, features: tf.Tensor) -> list[Any]:

@@ -6,9 +6,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from aad_tf.attacks import parse_attack
+from aad_tf.attacks import as_attack
 from aad_tf.losses import PRESETS as LOSS_PRESETS
 from aad_tf.losses import AADLosses
+from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice, check_count
 
 DEFENSES = ("none", "adversarial", "ensemble", "aad")
@@ -50,7 +51,7 @@ class DefenseConfig:
                 f"'aad' trains on rounds."
             )
         if self.kind != "none":
-            parse_attack(self.attack)
+            as_attack(self.attack, Bounds())
         _check_sources(self)
         for part in self.loss_parts:
             parts = [field.name for field in dataclasses.fields(AADLosses)]

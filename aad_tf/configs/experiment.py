@@ -14,9 +14,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from aad_tf.attacks import parse_attack
+from aad_tf.attacks import as_attack
 from aad_tf.configs.defense import DefenseConfig
 from aad_tf.data import AUGMENTATIONS
+from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice, check_count
 
 PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
@@ -119,7 +120,7 @@ class ExperimentConfig:
             check_choice(getattr(self, name), known, name)
         _check_schedule(self)
         for attack in self.evaluation_attacks:
-            parse_attack(attack)
+            as_attack(attack, Bounds())
 
 
 def _check_schedule(config: ExperimentConfig) -> None:

@@ -19,7 +19,7 @@ from aad_tf.attacks import GradientSignAttack
 from aad_tf.attention.areas import mask_out
 from aad_tf.attention.grad_cam import class_gradients
 from aad_tf.classifier import Classifier
-from aad_tf.defenses.base import DefenseModel, kept_statistics, training_attack
+from aad_tf.defenses.base import DefenseModel, check_sizes, kept_statistics, training_attack
 from aad_tf.losses import AADLosses
 from aad_tf.utils.ops import spatial_size
 
@@ -49,7 +49,7 @@ class AADModel(DefenseModel):
     Raises:
         TypeError: no attack, or losses that are none.
         ValueError: unknown preset, weights not three finite numbers >= 0, or update_per_round
-            together with rounds or restarts.
+            together with rounds or restarts; an attack with sizes beyond the pixel range.
 
     Example:
         >>> model = AADModel(network, attack=aad_tf.attacks.step_ll(0.15, num_steps=2))
@@ -82,6 +82,7 @@ class AADModel(DefenseModel):
             )
         super().__init__(network, attention_layer=attention_layer, **kwargs)
         self.attack = attack
+        check_sizes(attack, self.classifier.bounds)
         self.loss_weights_aad = _checked_weights(weights)
         self.parts = AADLosses.preset(losses) if isinstance(losses, str) else losses
         if not isinstance(self.parts, AADLosses):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.classifier import Classifier
-from aad_tf.defenses.base import DefenseModel, training_attack
+from aad_tf.defenses.base import DefenseModel, check_sizes, training_attack
 from aad_tf.losses import cross_entropy
 
 
@@ -44,7 +44,7 @@ class AdversarialModel(DefenseModel):
 
     Raises:
         TypeError: no attack.
-        ValueError: text that is no attack.
+        ValueError: text that is no attack, or sizes beyond the pixel range.
 
     Example:
         >>> model = AdversarialModel(network, attack=aad_tf.attacks.fgsm(0.15))
@@ -65,6 +65,7 @@ class AdversarialModel(DefenseModel):
     ) -> None:
         super().__init__(network, **kwargs)
         self.attack = training_attack(attack)
+        check_sizes(self.attack, self.classifier.bounds)
         self.replace_clean = replace_clean
 
     def adversarial_images(

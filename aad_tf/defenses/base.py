@@ -8,7 +8,8 @@ weights and several replicas are dealt with here, for all of them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -33,7 +34,10 @@ from aad_tf.utils.checks import (
     assert_known_labels,
     check_count,
     check_image_shape,
-    check_label_rank,
+    label_vector,
+    small_epsilon,
+    takes_gray_levels,
+    warn_of_unit_images,
 )
 
 # Keeps the random starts of evaluation independent of those of training.
@@ -99,7 +103,9 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         self.built = True
 
     loss_names: tuple[str, ...] = ()
-    optimizer: Any  # Set by Keras when the model is compiled.
+    # Set by Keras when the model is compiled.
+    optimizer: Any
+    jit_compile: Any
     attacks_in_training = False
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -129,6 +135,28 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
+
+    def _make_function(self, step_function: Callable[[Any], Any]) -> Any:
+        """Keras's compiled step; images and labels are checked before XLA, which cannot."""
+        bounds = self.classifier.bounds
+        # Of several replicas, which meet inside the step, Keras must compile the whole.
+        with_xla = self.jit_compile and self.distribute_strategy.num_replicas_in_sync == 1
+        if not with_xla and (self.jit_compile or not takes_gray_levels(bounds)):
+            return super()._make_function(step_function)
+        step = step_function
+        if with_xla:
+            step = tf.function(step, jit_compile=True, reduce_retracing=True, autograph=False)
+
+        def checked_step(data: Any) -> Any:
+            images, labels, weights = self._unpack(data)
+            warn_of_unit_images(images, bounds)
+            return step((images, labels, weights))
+
+        self.jit_compile = False
+        try:
+            return super()._make_function(checked_step)
+        finally:
+            self.jit_compile = with_xla
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # The network is built already, and the optimizer by make_train_function.
@@ -276,11 +304,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         check_image_shape(images, self.classifier.input_shape)
         # A step that was traced for images of another shape before leaves theirs open.
         images = tf.ensure_shape(images, (None, *self.classifier.input_shape))
-        labels = tf.convert_to_tensor(labels)
-        if labels.shape.rank == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        check_label_rank(labels)
-        images = assert_image_range(images, self.classifier.bounds)
+        labels = label_vector(labels)
+        images = assert_image_range(images, self.classifier.bounds, self.classifier.shrinking)
         return images, assert_known_labels(labels, self.classifier.num_classes), weights
 
     def _track(
@@ -330,6 +355,18 @@ def training_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
             f"a training step, got {attack!r}."
         )
     return attack
+
+
+def check_sizes(attack: GradientSignAttack, bounds: Bounds) -> None:
+    """Refuses an attack whose sizes exceed the pixel range, and warns of one too small to matter.
+
+    Raises:
+        ValueError: a size is larger than the width of the range.
+    """
+    attack.check_sizes(bounds)
+    epsilon = attack.threat_model(bounds)["epsilon"]
+    if too_small := small_epsilon(attack.name, epsilon, bounds):
+        warnings.warn(too_small, stacklevel=3)
 
 
 def moving_statistics(network: keras.Model) -> list[keras.Variable]:
@@ -382,7 +419,13 @@ def check_for_replicas(model: Any) -> None:
             f"Keras 3 cannot run steps_per_execution={model.steps_per_execution} on several "
             f"replicas. Use 1."
         )
-    if model.jit_compile and not tf.config.list_logical_devices("GPU"):
+    if model.jit_compile and tf.config.list_logical_devices("GPU"):
+        warnings.warn(
+            "XLA leaves out the checks of images and labels on several replicas. Train some steps "
+            "without jit_compile first.",
+            stacklevel=3,
+        )
+    elif model.jit_compile:
         raise ValueError(
             "XLA cannot add up gradients of several replicas on CPUs. Leave out jit_compile."
         )

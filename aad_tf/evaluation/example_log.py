@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class OutcomeCounts:
         self._first_index = first_index
         self._outcomes = {attack: bytearray() for attack in attacks}
         self._unmoved = dict.fromkeys(attacks, 0)
+        self._labels: Counter[int] = Counter()
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Counts a record.
@@ -50,6 +52,8 @@ class OutcomeCounts:
         attacked = MISCLASSIFIED if record["success"] else ROBUST
         outcomes[position] = CLEAN_MISTAKE if record["clean_mistake"] else attacked
         self._unmoved[record["attack"]] += not record["success"] and record["linf"] == 0
+        if record["attack"] == self.attacks[0]:
+            self._labels[record["label"]] += 1
 
     def outcomes(self, attack: str) -> np.ndarray:
         """MISSING, ROBUST, MISCLASSIFIED or CLEAN_MISTAKE of each example, uint8 `[examples]`."""
@@ -58,6 +62,10 @@ class OutcomeCounts:
     def unmoved(self, attack: str) -> int:
         """How many examples stayed correct because the attack left them as they were."""
         return self._unmoved[attack]
+
+    def labels(self) -> Counter[int]:
+        """How many examples each class has."""
+        return self._labels
 
     def missing(self, attack: str, start: int, count: int) -> np.ndarray:
         """Which of `count` examples from `start` on have no outcome yet, bool `[count]`."""

@@ -116,8 +116,9 @@ def evaluate_robustness(
 
     Raises:
         TypeError: arguments of other types, images that are not floating point.
-        ValueError: no attacks or one of them twice, an empty data set, images or labels out of
-            range, a shard that does not exist, or an output that belongs to another evaluation.
+        ValueError: no attacks or one of them twice, sizes beyond the pixel range, an empty data
+            set, images or labels out of range, a shard that does not exist, or an output that
+            belongs to another evaluation.
         OSError: the output cannot be written.
 
     Example:
@@ -132,6 +133,8 @@ def evaluate_robustness(
     if output is not None:
         check_writable(output)
     classifier = inputs.as_classifier(classifier)
+    for attack in attacks:
+        attack.check_sizes(classifier.bounds)
     batches = inputs.Batches(classifier, dataset, batch_size, num_examples, first_index)
     evaluated = fingerprint(
         classifier,
@@ -171,7 +174,7 @@ def _finish(
     success, bounds = evaluated["success"], Bounds(*evaluated["bounds"])
     models = [{**attack.threat_model(bounds), "success": success} for attack in stream.attacks]
     timings = [stream.timing(attack) for attack in stream.attacks]
-    compared = comparisons(stream.attacks)
+    compared = comparisons(stream.attacks, bounds)
     summary = {
         **summarize(models, timings, log.counts, SUCCESS_RULES[success], compared),
         "evaluated": dict(evaluated),

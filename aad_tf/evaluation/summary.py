@@ -1,4 +1,4 @@
-"""From outcomes to accuracies under a stated threat model, and signs of gradient masking."""
+"""From outcomes to accuracies under a stated threat model, and signs that they mislead."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 from aad_tf.attacks import AttentionAugmented, GradientSignAttack
 from aad_tf.evaluation.example_log import CLEAN_MISTAKE, MISCLASSIFIED, ROBUST, OutcomeCounts
 from aad_tf.metrics import wilson_interval
+from aad_tf.types import Bounds
+from aad_tf.utils.checks import small_epsilon
 
 # One-sided 5% of the normal distribution.
 _SIGNIFICANT = 1.645
@@ -29,7 +31,7 @@ def summarize(
     success_rule: str,
     compared: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
-    """Accuracies under attacks with their threat models, and signs of masked gradients.
+    """Accuracies under attacks with their threat models, and signs that they mislead.
 
     Args:
         threat_models: one for each attack, which it names under `attack`.
@@ -48,7 +50,10 @@ def summarize(
             for model, seconds in zip(threat_models, timings, strict=True)
         ],
         "success_rule": success_rule,
-        "warnings": masking_warnings(threat_models, compared, counts),
+        "warnings": [
+            *sanity_warnings(threat_models, counts),
+            *masking_warnings(threat_models, compared, counts),
+        ],
     }
 
 
@@ -78,6 +83,38 @@ def _accuracies(name: str, counts: OutcomeCounts) -> dict[str, Any]:
         "clean_mistakes": mistakes,
         "interval": {"method": "wilson", "confidence": 0.95, **interval._asdict()},
     }
+
+
+def sanity_warnings(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts) -> list[str]:
+    """Plain sentences on numbers that cannot be meant: no accuracy to lose, or no perturbation.
+
+    Both come of images in another range than the network or the attack was given for. Chance is
+    the accuracy of always answering the most frequent class; of a single class nothing is said.
+
+    Args:
+        threat_models: one for each attack that was run.
+        counts: outcomes of all examples under each.
+
+    Returns:
+        Warnings, empty if nothing looks wrong.
+    """
+    warnings = []
+    labels, mistakes = counts.labels(), counts.outcomes(counts.attacks[0]) == CLEAN_MISTAKE
+    count, correct = len(mistakes), int(np.count_nonzero(~mistakes))
+    chance = max(labels.values()) / count
+    interval = wilson_interval(correct, count)
+    if len(labels) > 1 and correct < count and interval.low <= chance:
+        warnings.append(
+            f"The clean accuracy, {correct / count:.1%} ({interval.low:.1%} to "
+            f"{interval.high:.1%}), is no better than chance: always answering the most frequent "
+            f"class gives {chance:.1%}. Do the images lie in the pixel range that the network was "
+            f"trained on, and are the labels its class numbers?"
+        )
+    for model in threat_models:
+        bounds = Bounds(*model.get("bounds", (0.0, 1.0)))
+        too_small = small_epsilon(model["attack"], model["epsilon"], bounds)
+        warnings += [too_small] if too_small else []
+    return warnings
 
 
 def masking_warnings(
@@ -112,14 +149,20 @@ def masking_warnings(
     return warnings
 
 
-def comparisons(attacks: Sequence[GradientSignAttack]) -> list[list[str]]:
+def comparisons(
+    attacks: Sequence[GradientSignAttack], bounds: Bounds = Bounds()
+) -> list[list[str]]:
     """Which attacks should leave no more accuracy than others: [stronger, weaker, why], by name.
 
     The stronger one takes several steps against one, or has a larger epsilon and no fewer steps,
     and is alike otherwise.
+
+    Args:
+        attacks: attacks with names that differ.
+        bounds: pixel range of the images.
     """
     pairs = itertools.product(attacks, repeat=2)
-    reasons = ((one, other, _why_stronger(one, other)) for one, other in pairs)
+    reasons = ((one, other, _why_stronger(one, other, bounds)) for one, other in pairs)
     return [[one.name, other.name, reason] for one, other, reason in reasons if reason]
 
 
@@ -149,9 +192,12 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines + [f"Warning: {warning}" for warning in summary["warnings"]])
 
 
-def _why_stronger(stronger: GradientSignAttack, weaker: GradientSignAttack) -> str | None:
+def _why_stronger(
+    stronger: GradientSignAttack, weaker: GradientSignAttack, bounds: Bounds
+) -> str | None:
     """Why one attack should leave no more accuracy than another, or None if it need not."""
-    if stronger is weaker or stronger.total_epsilon < weaker.total_epsilon - 1e-9:
+    wider_by = stronger.epsilon_after(bounds=bounds) - weaker.epsilon_after(bounds=bounds)
+    if stronger is weaker or wider_by < -1e-9:
         return None
     # What also weighs attention need not succeed more often the better it is descended.
     if isinstance(stronger.objective, AttentionAugmented):
@@ -161,9 +207,8 @@ def _why_stronger(stronger: GradientSignAttack, weaker: GradientSignAttack) -> s
         untargeted = stronger.objective.name == "away_from_label"
         comparable = untargeted or stronger.objective == weaker.objective
         return "takes several steps within at least the same budget" if comparable else None
-    wider = stronger.total_epsilon > weaker.total_epsilon + 1e-9
     same = (stronger.objective, stronger.random_start) == (weaker.objective, weaker.random_start)
-    if wider and same and stronger.num_steps >= weaker.num_steps > 1:
+    if wider_by > 1e-9 and same and stronger.num_steps >= weaker.num_steps > 1:
         return "has a larger budget and no fewer steps"
     return None
 

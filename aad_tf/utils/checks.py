@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,18 +15,30 @@ from aad_tf.types import Bounds
 
 # float32 arithmetic such as 255 * (1 / 255) may exceed a bound by rounding.
 _RANGE_TOLERANCE = 1e-4
+# Images beyond a bound by at most this part of the width of the range are taken to be meant for it.
+_SLIGHTLY = 0.1
+# Where a pixel range ends at least here, [0, 1] is next to nothing of it.
+_GRAY_LEVELS = 100
 
 
 def check_images(
-    images: Any, *, bounds: Bounds, image_shape: tuple[int | None, ...], dtype: tf.DType
+    images: Any,
+    *,
+    bounds: Bounds,
+    image_shape: tuple[int | None, ...],
+    dtype: tf.DType,
+    shrinking: str = "",
 ) -> tf.Tensor:
     """Returns `images` as a tensor of `dtype`, or says what is wrong with them.
+
+    Images that all lie in [0, 1] where 0..255 is expected are warned of.
 
     Args:
         images: array-like `[batch, H, W, C]`, floating point, within `bounds`.
         bounds: pixel range the classifier expects.
         image_shape: `(H, W, C)`; None entries match anything.
         dtype: dtype of the result.
+        shrinking: layers that show that the network takes larger pixels than `bounds`.
 
     Raises:
         TypeError: not a floating-point array.
@@ -33,25 +46,100 @@ def check_images(
     """
     images = images if tf.is_tensor(images) else tf.convert_to_tensor(np.asarray(images))
     if not images.dtype.is_floating:
+        floats = "tf.cast(images, tf.float32)"
+        if shrinking:
+            advice = f"Convert them with {floats}; {advice_for_255(bounds, shrinking)}"
+        elif bounds.upper >= 255:
+            advice = f"Convert them with {floats}."
+        else:
+            advice = f"Convert them, e.g. {_from_255(bounds, floats)}."
         raise TypeError(
             f"images must be floating point in [{bounds.lower}, {bounds.upper}], got dtype "
-            f"{images.dtype.name}. Convert them, e.g. tf.cast(images, tf.float32) / 255."
+            f"{images.dtype.name}. {advice}"
         )
     check_image_shape(images, image_shape)
     lowest, highest = float(tf.reduce_min(images)), float(tf.reduce_max(images))
     if not bool(tf.reduce_all(tf.math.is_finite(images))):
         raise ValueError("images hold NaN or infinity. Remove or repair those examples.")
     if lowest < bounds.lower - _RANGE_TOLERANCE or highest > bounds.upper + _RANGE_TOLERANCE:
-        hint = (
-            " They look like 0..255 pixels: divide by 255."
-            if highest > 1.5 and bounds.upper <= 1.0
-            else " Rescale them, or give the Classifier other bounds."
-        )
         raise ValueError(
             f"images must lie in [{bounds.lower}, {bounds.upper}], got "
-            f"[{lowest:.4g}, {highest:.4g}].{hint}"
+            f"[{lowest:.4g}, {highest:.4g}]. {_range_advice(lowest, highest, bounds, shrinking)}"
         )
+    warn_of_unit_images(images, bounds)
     return tf.cast(images, dtype)
+
+
+def _range_advice(lowest: float, highest: float, bounds: Bounds, shrinking: str) -> str:
+    """What to do with images that go beyond the bounds."""
+    lower, upper = bounds
+    slightly = _SLIGHTLY * (upper - lower)
+    if lower - slightly <= lowest and highest <= upper + slightly:
+        return (
+            f"They go slightly beyond it: tf.clip_by_value(images, {lower}, {upper}) cuts that off."
+        )
+    # Also somewhat beyond, as augmentation leaves 0..255.
+    if upper <= 1.0 and lowest >= -25 and 2 < highest <= 280:
+        return f"They look like 0..255 pixels: {advice_for_255(bounds, shrinking)}"
+    return "Rescale them, or give the Classifier other bounds."
+
+
+def advice_for_255(bounds: Bounds, shrinking: str = "") -> str:
+    """What to do with 0..255 pixels that are to go into a network.
+
+    Args:
+        bounds: pixel range the network is said to take.
+        shrinking: layers that show that it takes 0..255; empty without such.
+    """
+    wrapped = "wrap it with aad_tf.Classifier.from_keras(model, bounds=(0, 255))"
+    if not shrinking:
+        unit = bounds == (0, 1)
+        scaled = "divide by 255" if unit else f"take {_from_255(bounds, 'images')}"
+        return (
+            f"{scaled} if the network was trained on images in [{bounds.lower:g}, "
+            f"{bounds.upper:g}]; if it was trained on 0..255, {wrapped}."
+        )
+    return (
+        f"the network was trained on 0..255, as {shrinking} shows; {wrapped}, where sizes of "
+        f"attacks are gray levels, as in fgsm(8), or put keras.layers.Rescaling(255) in front of "
+        f"it and divide images by 255."
+    )
+
+
+def _from_255(bounds: Bounds, images: str) -> str:
+    """An expression that makes images in the bounds of images in 0..255."""
+    lower, width = bounds.lower, bounds.upper - bounds.lower
+    scaled = f"{images} / 255" if width == 1 else f"{images} * ({width:g} / 255)"
+    return scaled if lower == 0 else f"{scaled} {'+' if lower > 0 else '-'} {abs(lower):g}"
+
+
+def takes_gray_levels(bounds: Bounds) -> bool:
+    """Whether a pixel range is so wide that images in [0, 1] are next to nothing of it."""
+    return bounds.upper >= _GRAY_LEVELS
+
+
+def warn_of_unit_images(images: tf.Tensor, bounds: Bounds) -> None:
+    """Warns of images that all lie in [0, 1] where 0..255 is expected, also in compiled steps.
+
+    XLA cannot compile it: stand outside of what it compiles.
+    """
+    if not takes_gray_levels(bounds):
+        return
+
+    def warn(lowest: Any, highest: Any) -> None:
+        if lowest >= 0 and 0 < highest <= 1:
+            warnings.warn(
+                f"images all lie in [0, 1], where the network takes [{bounds.lower}, "
+                f"{bounds.upper}]: it sees next to nothing of them. Multiply them by 255, or say "
+                f"bounds=(0, 1) if it was trained on such.",
+                stacklevel=2,
+            )
+
+    extremes = [tf.cast(f(images), tf.float32) for f in (tf.reduce_min, tf.reduce_max)]
+    if tf.executing_eagerly():
+        warn(*(float(value) for value in extremes))
+    else:
+        tf.numpy_function(warn, extremes, [])
 
 
 def check_image_shape(images: tf.Tensor, image_shape: tuple[int | None, ...]) -> None:
@@ -79,49 +167,144 @@ def check_labels(
 ) -> tf.Tensor:
     """Returns class numbers as int32 `[batch]`, or says what is wrong with them.
 
+    What `label_vector` takes is taken: a column `[batch, 1]` too, whole numbers stored as floats,
+    and booleans.
+
     Raises:
-        TypeError: not integers.
-        ValueError: one-hot, wrong length, or outside `[0, num_classes)`.
+        TypeError: text, or no numbers.
+        ValueError: one-hot or of several classes per image, wrong length, no whole numbers, or
+            outside `[0, num_classes)`.
     """
-    labels = labels if tf.is_tensor(labels) else tf.convert_to_tensor(np.asarray(labels))
-    check_label_rank(labels, name)
-    if not labels.dtype.is_integer:
-        raise TypeError(
-            f"{name} must be integers [batch], got dtype {labels.dtype.name}. "
-            f"Convert them with tf.cast({name}, tf.int32)."
-        )
+    labels = label_vector(labels, name)
     if labels.shape[0] != batch_size:
         raise ValueError(
             f"{name} must have one entry per image ({batch_size}), got {labels.shape[0]}."
         )
-    lowest, highest = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
-    if lowest < 0 or highest >= num_classes:
+    values = labels.numpy()
+    odd = values[values != np.round(values)]
+    if odd.size:
         raise ValueError(
-            f"{name} must lie in [0, {num_classes}), got [{lowest}, {highest}]. The network has "
-            f"{num_classes} classes; do the data set and the network belong together?"
+            f"{name} must be whole numbers in [0, {num_classes}), got {odd.flat[0]:.4g}. Are they "
+            f"something else than class numbers?"
+        )
+    lowest, highest = int(values.min()), int(values.max())
+    if lowest < 0 or highest >= num_classes:
+        counted = lowest == 1 and highest == num_classes
+        raise ValueError(
+            f"{name} must lie in [0, {num_classes}), got [{lowest}, {highest}]. "
+            + (
+                f"They seem to be counted from 1: use {name} - 1."
+                if counted
+                else f"The network has {num_classes} classes; do the data set and the network "
+                f"belong together?"
+            )
         )
     return tf.cast(labels, tf.int32)
 
 
-def check_label_rank(labels: tf.Tensor, name: str = "labels") -> None:
-    """Raises ValueError unless labels have rank 1 (works on symbolic tensors too)."""
-    if labels.shape.rank not in (None, 1):
+def label_vector(labels: Any, name: str = "labels") -> tf.Tensor:
+    """Returns labels as a tensor `[batch]`, a column `[batch, 1]` squeezed.
+
+    The one rule of what is taken for labels, in `fit` and everywhere else: class numbers, one per
+    image, as integers, booleans, or floats that are whole numbers. It works on symbolic tensors
+    too, where values are not known: `check_labels` and `assert_known_labels` look at those.
+
+    Args:
+        labels: array-like or tensor `[batch]` or `[batch, 1]`.
+        name: how the argument is called in the message.
+
+    Raises:
+        TypeError: text, or no numbers.
+        ValueError: another shape; says whether labels are one-hot or of several classes per image.
+    """
+    labels = labels if tf.is_tensor(labels) else _label_array(labels, name)
+    if labels.dtype == tf.string:
+        raise TypeError(_text_labels(name))
+    if labels.dtype == tf.bool:
+        labels = tf.cast(labels, tf.int32)
+    if not (labels.dtype.is_integer or labels.dtype.is_floating):
+        raise TypeError(f"{name} must be class numbers [batch], got dtype {labels.dtype.name}.")
+    rank = labels.shape.rank
+    if rank is None or (rank == 2 and labels.shape[1] is None):
+        single = tf.size(labels) == tf.shape(labels)[0]
+        labels = _asserted(labels, single, f"{name} must be class numbers of shape [batch].")
+        return tf.reshape(labels, (-1,))
+    if rank == 2 and labels.shape[1] == 1:
+        return labels[:, 0]
+    if rank != 1:
         raise ValueError(
-            f"{name} must be class numbers of shape [batch], got shape {tuple(labels.shape)}. "
-            f"For one-hot labels pass tf.argmax({name}, axis=-1)."
+            f"{name} must be class numbers of shape [batch], got "
+            f"{f'shape {tuple(labels.shape)}' if rank else f'the single number {labels}'}. "
+            f"{_shape_advice(labels, name)}"
         )
+    return labels
 
 
-def assert_image_range(images: tf.Tensor, bounds: Bounds) -> tf.Tensor:
-    """Returns `images`, asserting inside compiled steps too that they are finite and in range."""
+def _label_array(labels: Any, name: str) -> tf.Tensor:
+    array = np.asarray(labels)
+    if array.dtype.kind == "O":  # As pandas gives columns of text, or of numbers with gaps.
+        array = np.array(array.tolist())
+    if array.dtype.kind in "US":
+        raise TypeError(_text_labels(name, f", got {array.flat[0].item()!r}" if array.size else ""))
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be class numbers [batch], got {array.dtype} values.")
+    return tf.convert_to_tensor(array)
+
+
+def _text_labels(name: str, got: str = ", got text") -> str:
+    return (
+        f"{name} must be class numbers [batch]{got}. Make numbers of names with "
+        f"[class_names.index(name) for name in {name}], or in a data set with "
+        f"keras.layers.StringLookup(vocabulary=class_names, num_oov_indices=0)."
+    )
+
+
+def _shape_advice(labels: tf.Tensor, name: str) -> str:
+    """What to do with labels that are no vector."""
+    if labels.shape.rank == 0:
+        return f"Give one per image: np.full(len(images), {labels})."
+    if labels.shape.rank > 2:
+        return "A classifier has one label per image, not one per pixel or box."
+    one_hot = f"They are one-hot: pass tf.argmax({name}, axis=-1)."
+    several = (
+        "They mark several classes per image (multi-label): attacks, maps and defences here are "
+        "for one class per image."
+    )
+    values = tf.get_static_value(labels)
+    if values is None:
+        return (
+            f"If each row holds a single 1 and else 0, t{one_hot[1:]} If rows hold several, t"
+            f"{several[1:]}"
+        )
+    if not np.isin(values, (0, 1)).all():
+        return (
+            "Smoothed or mixed labels are not taken; a defence smooths labels itself with "
+            "label_smoothing=0.1."
+        )
+    return one_hot if (values.sum(axis=-1) == 1).all() else several
+
+
+def assert_image_range(images: tf.Tensor, bounds: Bounds, shrinking: str = "") -> tf.Tensor:
+    """Returns `images`, asserting inside compiled steps too that they are finite and in range.
+
+    XLA leaves assertions out: stand outside of what it compiles.
+
+    Args:
+        images: tensor of images.
+        bounds: pixel range the network takes.
+        shrinking: as for `check_images`.
+    """
     inside = (images >= bounds.lower - _RANGE_TOLERANCE) & (
         images <= bounds.upper + _RANGE_TOLERANCE
     )
+    lower, upper = bounds
     message = (
-        f"images must be finite and in [{bounds.lower}, {bounds.upper}] "
-        f"(divide 0..255 by 255), got lowest and highest:"
+        f"images must be finite and in [{lower}, {upper}]. Slightly beyond it, "
+        f"tf.clip_by_value(images, {lower}, {upper}) cuts that off. "
     )
-    return _asserted(images, inside, message)
+    if upper <= 1:
+        message += f"Of 0..255 pixels: {advice_for_255(bounds, shrinking)} "
+    return _asserted(images, inside, f"{message}Got lowest and highest:")
 
 
 def assert_known_labels(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
@@ -133,7 +316,7 @@ def assert_known_labels(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
     return tf.cast(_asserted(labels, known, message), tf.int32)
 
 
-def _asserted(values: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tensor:
+def _asserted(values: tf.Tensor, condition: Any, message: str) -> tf.Tensor:
     found = [message, tf.reduce_min(values), tf.reduce_max(values)]
     # None when run eagerly, where it raises at once.
     check = tf.debugging.Assert(tf.reduce_all(condition), found)
@@ -141,27 +324,53 @@ def _asserted(values: tf.Tensor, condition: tf.Tensor, message: str) -> tf.Tenso
         return tf.identity(values)
 
 
-def check_epsilon(value: float, name: str = "epsilon") -> float:
+def check_epsilon(value: float, name: str = "epsilon", bounds: Bounds | None = None) -> float:
     """Returns an l-inf size as a float, or asks whether /255 was meant.
 
     Args:
-        value: size in the unit of the images, within [0, 1].
+        value: size in the unit of the images.
         name: how the argument is called in the message.
+        bounds: pixel range of the images, which no size may exceed; None where it is not known
+            yet, as when an attack is made.
 
     Raises:
         TypeError: not a number.
-        ValueError: negative, NaN, or above 1.
+        ValueError: negative, NaN or infinite, or larger than the pixel range.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
-        raise TypeError(f"{name} must be a number in [0, 1], got {value!r}.")
-    if math.isnan(value) or value < 0:
-        raise ValueError(f"{name} must be in [0, 1], got {value}.")
-    if value > 1:
+        raise TypeError(f"{name} must be a number in the unit of the images, got {value!r}.")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be finite and not negative, got {value}.")
+    if bounds is not None and value > (width := bounds.upper - bounds.lower):
+        times = "" if width == 1 else f" * {width:g}"
+        meant = f" Was {value}/255{times} = {value / 255 * width:.4g} meant?"
         raise ValueError(
-            f"{name} must be in [0, 1], the unit of the images, got {value}. "
-            f"Was {value}/255 = {value / 255:.4g} meant?"
+            f"{name} must be in [0, {width:g}], the unit of images in [{bounds.lower:g}, "
+            f"{bounds.upper:g}], got {value}.{meant if value <= 255 else ''}"
         )
     return float(value)
+
+
+def small_epsilon(name: str, epsilon: float, bounds: Bounds) -> str | None:
+    """A sentence on an attack that changes no pixel by half a gray level; None for all others.
+
+    A gray level is a 255th of the width of the pixel range.
+
+    Args:
+        name: of the attack.
+        epsilon: largest perturbation in the unit of the images; 0 is taken as meant.
+        bounds: pixel range of the images.
+    """
+    width = bounds.upper - bounds.lower
+    levels = 255 * epsilon / width
+    if not 0 < levels < 0.5 - 1e-6:
+        return None
+    meant = f" Was {epsilon * width:.4g} meant?" if width > 1 else ""
+    return (
+        f"{name} changes pixels by {epsilon:.3g} at most, {levels:.2g} of the 255 gray levels of "
+        f"images in [{bounds.lower:g}, {bounds.upper:g}]: less than half a level, which no stored "
+        f"image can show. Sizes are in the unit of the images.{meant}"
+    )
 
 
 def check_bounds(bounds: Any) -> Bounds:

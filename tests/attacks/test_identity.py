@@ -100,7 +100,7 @@ def test_parameters_of_a3_by_hand():
             "does not hold the fields of 'gradient_sign'.*momentum",
         ),
         ({"kind": "gradient_sign"}, "does not hold the fields of 'gradient_sign'.*objective"),
-        ({**attack_to_dict(fgsm(0.1)), "epsilon": 8}, r"Was 8/255 = 0.03137 meant\?"),
+        ({**attack_to_dict(fgsm(0.1)), "epsilon": -8}, "epsilon must be finite and not negative"),
     ],
 )
 def test_parameters_that_are_no_attack(parameters, message):

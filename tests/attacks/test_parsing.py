@@ -99,14 +99,14 @@ def test_lists_are_split_at_their_top_level(separator):
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: fgsm(8), ValueError, r"epsilon must be in .*got 8. Was 8/255 = 0.03137 meant"),
-        (lambda: fgsm(-0.1), ValueError, "epsilon must be in .*got -0.1"),
+        (lambda: fgsm(-0.1), ValueError, "epsilon must be finite and not negative, got -0.1"),
+        (lambda: fgsm(float("nan")), ValueError, "epsilon must be finite .*got nan"),
         (lambda: fgsm("0.1"), TypeError, "epsilon must be a number"),
         (lambda: ifgsm(0.1, num_steps=-3), ValueError, "num_steps must be at least 1, got -3"),
         (lambda: step_ll(0.1, num_steps=0), ValueError, "num_steps must be at least 1, got 0"),
         (lambda: iter_ll(0.1, num_steps=1.5), TypeError, "num_steps must be an integer"),
-        (lambda: step_ll(2.0), ValueError, r"Was 2.0/255"),
-        (lambda: pgd(0.1, 2, 5), ValueError, r"step_size must be in .*Was 2/255"),
+        (lambda: step_ll(-2.0), ValueError, "epsilon must be finite"),
+        (lambda: pgd(0.1, -2, 5), ValueError, "step_size must be finite"),
         (lambda: pgd(0.1, 0.02, 5, restarts=0), ValueError, "restarts must be at least 1"),
         (
             lambda: pgd(0.1, 0.02, 5, random_start=False, restarts=2),

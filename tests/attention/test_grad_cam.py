@@ -154,7 +154,7 @@ def test_explaining_changes_no_variable():
         (random_images() * 255, [0] * 4, ValueError, "divide by 255"),
         (np.zeros((4, 9, 9, 1), np.float32), [0] * 4, ValueError, r"\[batch, 8, 8, 1\]"),
         (random_images(), [0, 1, 2, 3], ValueError, r"class_ids must lie in \[0, 3\)"),
-        (random_images(), [0.0] * 4, TypeError, "class_ids must be integers"),
+        (random_images(), [0.5] * 4, ValueError, "class_ids must be whole numbers"),
         (random_images(), [0] * 3, ValueError, r"class_ids .* one entry per image \(4\), got 3"),
     ],
 )

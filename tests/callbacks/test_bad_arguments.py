@@ -38,7 +38,7 @@ def test_examples_are_checked_when_given(dataset, error, message):
     ("dataset", "error", "message"),
     [
         (lambda x, y: (x, y + 1), ValueError, r"labels must lie in \[0, 4\), got \[1, 4\]"),
-        (lambda x, y: (x, y.astype(np.float32)), TypeError, "labels must be integers"),
+        (lambda x, y: (x, y + 0.5), ValueError, "labels must be whole numbers"),
         (lambda x, y: (x[:, :5], y), ValueError, r"shape \[batch, 8, 8, 1\]"),
         (lambda x, y: tf.data.Dataset.from_tensor_slices((x, y)).batch(4).take(0), ValueError,
          "data set is empty"),

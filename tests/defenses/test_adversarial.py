@@ -132,16 +132,27 @@ class Brightness(keras.layers.Layer):
         return inputs
 
 
+def ensemble_of_itself(network, attack, **options):
+    """Attacked on a copy, so that adversarial images are those of the network."""
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    return EnsembleAdversarialModel(
+        network, sources=[copy], include_self=False, attack=attack, **options
+    )
+
+
 @pytest.mark.parametrize(
     ("make", "attack", "with_clean"),
     [
         (AADModel, step_ll(0.05, 2), True),
         (AdversarialModel, fgsm(0.2), True),
         (functools.partial(AdversarialModel, replace_clean=True), fgsm(0.2), False),
+        (ensemble_of_itself, fgsm(0.2), True),
     ],
-    ids=["aad", "adversarial", "madry"],
+    ids=["aad", "adversarial", "madry", "ensemble"],
 )
-def test_penalties_are_those_of_the_images_trained_on(make, attack, with_clean):
+@pytest.mark.parametrize("step", ["train_on_batch", "test_on_batch"])
+def test_penalties_are_those_of_the_images_trained_on(make, attack, with_clean, step):
     # Neither those of masked images nor of clean ones that serve the logs alone.
     losses = {}
     for penalised in (False, True):
@@ -150,7 +161,7 @@ def test_penalties_are_those_of_the_images_trained_on(make, attack, with_clean):
             network = keras.Sequential([keras.Input(SHAPE), Brightness(), network])
         model = make(network, attack=attack, attention_layer="conv")
         model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
-        losses[penalised] = model.train_on_batch(IMAGES, LABELS, return_dict=True)["loss"]
+        losses[penalised] = getattr(model, step)(IMAGES, LABELS, return_dict=True)["loss"]
     rounds = list(attack.rounds(model.classifier, IMAGES, LABELS))
     trained_on = [IMAGES, *rounds] if with_clean else rounds
     expected = 1000 * float(tf.reduce_mean(tf.stack(trained_on)))
@@ -193,16 +204,22 @@ def test_an_uncompiled_defense_still_attacks():
 BROKEN = IMAGES.copy()
 BROKEN[3, 2, 1] = np.nan
 BAD_INPUT = {
-    "range": (IMAGES * 255, LABELS, r"images must be finite and in \[0.0, 1.0\] \(divide 0..255"),
-    "bytes": ((IMAGES * 255).astype("uint8"), LABELS, r"divide 0..255 by 255"),
+    "range": (
+        IMAGES * 255,
+        LABELS,
+        r"images must be finite and in \[0.0, 1.0\].*0..255 pixels: divide by 255",
+    ),
+    "bytes": ((IMAGES * 255).astype("uint8"), LABELS, "divide by 255"),
     "nan": (BROKEN, LABELS, "images must be finite"),
     "rank": (IMAGES[..., 0], LABELS, r"images must have rank 4, .*got shape \((None|10), 8, 8\)"),
     "size": (IMAGES[:, :7], LABELS, r"have shape \[batch, 8, 8, 1\], got \((None|10), 7, 8"),
     "unknown class": (IMAGES, LABELS + 1, r"labels must be whole numbers in \[0, 3\)"),
     "negative class": (IMAGES, LABELS - 1, r"labels must be whole numbers in \[0, 3\)"),
     "fraction": (IMAGES, LABELS + 0.5, r"labels must be whole numbers in \[0, 3\)"),
-    "one-hot": (IMAGES, np.eye(3)[LABELS], r"class numbers of shape .*one-hot .*tf.argmax"),
+    "one-hot": (IMAGES, np.eye(3)[LABELS], r"class numbers of shape .*one-hot: .*tf.argmax"),
 }
+# What only values tell, and XLA would leave out.
+BAD_VALUES = [name for name in BAD_INPUT if name not in ("rank", "size", "one-hot")]
 
 
 @functools.cache
@@ -223,6 +240,61 @@ def test_bad_input_of_fit(problem, eager):
     assert bytes_of(model.trainable_variables) == before
 
 
+def after_a_good_batch(images, labels):
+    pairs = ((IMAGES, LABELS.astype("float32")), (images, labels))
+    good, bad = (tf.data.Dataset.from_tensor_slices(pair).batch(len(pair[0])) for pair in pairs)
+    return good.concatenate(bad)
+
+
+STEPS = {
+    "fit": lambda model, images, labels: model.fit(images, labels, batch_size=10, verbose=0),
+    "evaluate": lambda model, images, labels: model.evaluate(images, labels, verbose=0),
+    "train_on_batch": lambda model, images, labels: model.train_on_batch(images, labels),
+    "test_on_batch": lambda model, images, labels: model.test_on_batch(images, labels),
+    "a later batch": lambda model, images, labels: model.fit(
+        after_a_good_batch(images, labels), verbose=0
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def with_xla():
+    """Models compiled by XLA that train by nothing, one for all batches that they refuse."""
+    models = {}
+    for steps in (1, 2):
+        models[steps] = StandardModel(never_trained())
+        models[steps].compile(
+            keras.optimizers.SGD(0.0), jit_compile=True, steps_per_execution=steps
+        )
+    return models
+
+
+@pytest.mark.parametrize("problem", BAD_VALUES)
+@pytest.mark.parametrize(
+    ("step", "steps_per_execution"), [*((step, 1) for step in STEPS), ("a later batch", 2)]
+)
+def test_xla_leaves_no_check_out(problem, step, steps_per_execution, with_xla):
+    images, labels, message = BAD_INPUT[problem]
+    model = with_xla[steps_per_execution]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        STEPS[step](model, images.astype("float32"), labels.astype("float32"))
+    assert model.jit_compile
+
+
+def test_xla_trains_as_without_it():
+    weights = {}
+    for jit_compile in (False, True):
+        model = StandardModel(small_network())
+        model.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
+        model.fit(IMAGES, LABELS, batch_size=5, shuffle=False, verbose=0)
+        weights[jit_compile] = np.concatenate([w.ravel() for w in model.get_weights()])
+        with pytest.raises(tf.errors.InvalidArgumentError, match="labels must be whole numbers"):
+            model.train_on_batch(IMAGES[:5], LABELS[:5] + 1)
+        after = np.concatenate([w.ravel() for w in model.get_weights()])
+        np.testing.assert_array_equal(after, weights[jit_compile])
+    np.testing.assert_allclose(weights[True], weights[False], atol=1e-6)
+
+
 def test_images_of_another_size_are_refused_after_training_too():
     model = StandardModel(small_network())
     model.compile("sgd")
@@ -239,7 +311,7 @@ def test_a_defense_with_an_attack_checks_what_fit_and_evaluate_are_given(update_
     model = AADModel(small_network(), attack=step_ll(0.1), update_per_round=update_per_round)
     model.compile("sgd", run_eagerly=True)
     for run in (model.fit, model.evaluate):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="divide 0..255 by 255"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="divide by 255"):
             run(IMAGES * 255, LABELS, verbose=0)
         with pytest.raises(ValueError, match="AADModel needs labels"):
             run(IMAGES, verbose=0)

@@ -94,7 +94,8 @@ def test_warnings_speak_of_all_examples(tmp_path):
     parts = all_parts(island_classifier(), arrays, 3, tmp_path / "x.jsonl", **options)
     summary = merge_shards(parts, tmp_path / "merged.jsonl")
     assert all("leaves more" not in str(read_summary(part)["warnings"]) for part in parts)
-    unmoved, warning = summary["warnings"]
+    chance, unmoved, warning = summary["warnings"]
+    assert "The clean accuracy, 50.0% (25.4% to 74.6%), is no better than chance" in chance
     assert "ifgsm left 6 of the 6 images" in unmoved
     assert "ifgsm takes several steps within at least the same budget yet leaves more" in warning
     assert "(50.0%) than fgsm (0.0%)" in warning

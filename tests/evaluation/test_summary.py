@@ -1,9 +1,10 @@
-"""A summary tells threat models, intervals, origin and signs of masked gradients."""
+"""A summary tells threat models, intervals, origin, and what it warns of."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import tensorflow as tf
 from aad_tf.attacks import fgsm, ifgsm, step_ll
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import evaluate_robustness, format_summary
+from aad_tf.evaluation.summary import comparisons
+from aad_tf.types import Bounds
 from tests.evaluation.attacked_networks import (
     PRESETS,
     brightness_classifier,
@@ -83,6 +86,50 @@ def test_an_honest_network_gets_no_warning():
     attacks = [fgsm(0.1), ifgsm(0.1), ifgsm(0.2, num_steps=4), step_ll(0.1), PRESETS["pgd"]]
     attacks[2] = dataclasses.replace(attacks[2], name="ifgsm wide")
     assert evaluate_robustness(brightness_classifier(), data, attacks).summary["warnings"] == []
+
+
+LEVELS = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9] * 5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "warned"),
+    [
+        (LEVELS > 0.5, None),  # All correct.
+        (np.arange(40) % 2 == 0, "50.0% .35.2% to 64.8%.*most frequent class gives 50.0%"),
+        (LEVELS < 0.5, r"0.0% .0.0% to 8.8%.*gives 50.0%"),
+        ((LEVELS > 0.5) | (np.arange(40) < 20), "70.0% .54.6% to 81.9%.*gives 80.0%"),
+        ((LEVELS > 0.5) ^ (np.arange(40) < 8), None),  # 80 %, at least 65.2 %, against 50 %.
+        (np.ones(40, bool), None),  # Of one class, chance is not known.
+    ],
+    ids=["right", "by chance", "swapped", "unbalanced", "fair", "one class"],
+)
+def test_a_clean_accuracy_no_better_than_chance(labels, warned):
+    data = (gray_images(LEVELS), labels.astype(int))
+    summary = evaluate_robustness(brightness_classifier(), data, [fgsm(0.01), ifgsm(0.01)]).summary
+    found = [warning for warning in summary["warnings"] if "chance" in warning]
+    assert len(found) == (warned is not None)
+    if warned:
+        assert re.match(f"The clean accuracy, {warned}", found[0])
+
+
+def test_a_perturbation_too_small_to_be_seen():
+    data = (gray_images(LEVELS), (LEVELS > 0.5).astype(int))
+    attacks = [fgsm(0.001), fgsm(0.01), step_ll(0.001, 3)]
+    (warning,) = evaluate_robustness(brightness_classifier(), data, attacks).summary["warnings"]
+    assert warning.startswith(
+        "fgsm(epsilon=0.001) changes pixels by 0.001 at most, 0.26 of the 255"
+    )
+
+
+def test_budgets_are_compared_in_the_unit_of_the_images():
+    # As fractions of [0, 1] both would reach it all, and the second be no weaker.
+    wide, narrow = ifgsm(100, num_steps=3), ifgsm(50, num_steps=2)
+    narrow = dataclasses.replace(narrow, name="narrow")
+    assert comparisons([wide, narrow], Bounds(0, 255)) == [
+        ["ifgsm", "narrow", "has a larger budget and no fewer steps"]
+    ]
+    several, one = step_ll(100, num_steps=2), dataclasses.replace(fgsm(201), name="far")
+    assert not comparisons([several, one], Bounds(0, 255))
 
 
 def test_the_printed_table_holds_accuracies_and_warnings():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,7 +30,9 @@ def labels_of(labels):
     [
         (GOOD * 400, ValueError, r"must lie in \[0.0, 1.0\], got \[200, 200\].*divide by 255"),
         (GOOD - 0.75, ValueError, r"got \[-0.25, -0.25\]. Rescale them"),
-        (GOOD + 0.6, ValueError, r"got \[1.1, 1.1\]. Rescale them, or give .* other bounds"),
+        (GOOD + 1.1, ValueError, r"got \[1.6, 1.6\]. Rescale them, or give .* other bounds"),
+        (GOOD + 0.55, ValueError, r"got \[1.05, 1.05\]. .* slightly .*tf.clip_by_value\(images, 0"),
+        (GOOD - 0.55, ValueError, r"got \[-0.05, -0.05\]. .* slightly .*tf.clip_by_value"),
         ((GOOD * 255).astype(np.uint8), TypeError, "floating point in .*got dtype uint8.*/ 255"),
         (GOOD > 0, TypeError, "got dtype bool"),
         (NOT_A_NUMBER, ValueError, "hold NaN or infinity"),
@@ -68,10 +72,16 @@ def test_bounds_of_the_classifier_count():
 @pytest.mark.parametrize(
     ("labels", "error", "message"),
     [
-        ([0.0, 1.0], TypeError, "must be integers .*got dtype float64.*tf.cast"),
-        ([True, False], TypeError, "got dtype bool"),
-        (np.eye(3, dtype=int)[:2], ValueError, r"got shape \(2, 3\).*one-hot.*tf.argmax"),
-        (1, ValueError, r"shape \[batch\], got shape \(\)"),
+        ([0.0, 1.5], ValueError, r"whole numbers in \[0, 3\), got 1.5"),
+        ([0.0, float("nan")], ValueError, "whole numbers .*got nan"),
+        ([0, None], TypeError, "class numbers .*got object values"),
+        ([1j, 2j], TypeError, "got complex128 values"),
+        (tf.constant([1j, 2j]), TypeError, "got dtype complex128"),
+        (np.eye(3, dtype=int)[:2], ValueError, r"got shape \(2, 3\).*one-hot: .*tf.argmax"),
+        (tf.one_hot([0, 2], 3), ValueError, "They are one-hot: pass tf.argmax"),
+        (tf.one_hot([[0, 2]] * 2, 3), ValueError, r"shape \(2, 2, 3\).*not one per pixel"),
+        ([1, 2, 3], ValueError, "got 3"),
+        ([1, 3], ValueError, r"got \[1, 3\]. They seem to be counted from 1: use labels - 1"),
         ([0, 1, 2], ValueError, r"one entry per image \(2\), got 3"),
         ([0, 3], ValueError, r"in \[0, 3\), got \[0, 3\].*3 classes.*belong together"),
         ([-1, 0], ValueError, r"got \[-1, 0\]"),
@@ -80,6 +90,48 @@ def test_bounds_of_the_classifier_count():
 def test_bad_labels(labels, error, message):
     with pytest.raises(error, match=message):
         labels_of(labels)
+
+
+NOT_ONE_PER_IMAGE = {
+    "scalar": (1, r"the single number 1\. Give one per image: np.full\(len\(images\), 1\)"),
+    "multi-hot": ([[1, 0, 1], [0, 1, 0]], r"multi-label\): .* one class per image"),
+    "no class": ([[0, 0, 0], [0, 1, 0]], r"multi-label"),
+    "smoothed": ([[0.9, 0.05, 0.05], [0.05, 0.9, 0.05]], "label_smoothing="),
+    "numbers": ([[0, 2], [1, 2]], "not taken"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_ONE_PER_IMAGE)
+def test_argmax_is_advised_for_one_hot_labels_alone(kind):
+    labels, message = NOT_ONE_PER_IMAGE[kind]
+    for given in (labels, np.array(labels), tf.constant(labels)):
+        with pytest.raises(ValueError, match=message) as refused:
+            labels_of(given)
+        assert "argmax" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", [["cat", "dog"], [["cat"], ["dog"]], np.array(["a", "b"], object)])
+def test_text_is_no_label(text):
+    for given in (text, tf.constant(text)):
+        with pytest.raises(TypeError, match=r"got .*class_names.index.*keras.layers.StringLookup"):
+            labels_of(given)
+
+
+GOOD_LABELS = {
+    "column": [[0], [2]],
+    "floats": [0.0, 2.0],
+    "column of floats": np.array([[0.0], [2.0]], np.float32),
+    "bytes": np.array([0, 2], np.uint8),
+    "objects": np.array([0, 2], object),
+    "tensor": tf.constant([[0], [2]], tf.int64),
+}
+
+
+@pytest.mark.parametrize("kind", GOOD_LABELS)
+def test_what_fit_takes_for_labels(kind):
+    labels = labels_of(GOOD_LABELS[kind])
+    assert labels.dtype == tf.int32 and labels.numpy().tolist() == [0, 2]
+    assert labels_of([[True], [False]]).numpy().tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
@@ -92,10 +144,9 @@ def test_good_labels_become_int32(dtype):
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (8, ValueError, r"epsilon must be in \[0, 1\].*got 8. Was 8/255 = 0.03137 meant\?"),
-        (1.0001, ValueError, "Was 1.0001/255"),
-        (-0.1, ValueError, r"in \[0, 1\], got -0.1"),
+        (-0.1, ValueError, r"must be finite and not negative, got -0.1"),
         (float("nan"), ValueError, "got nan"),
+        (float("inf"), ValueError, "got inf"),
         ("0.1", TypeError, "must be a number in .* got '0.1'"),
         (True, TypeError, "got True"),
         (None, TypeError, "got None"),
@@ -104,6 +155,49 @@ def test_good_labels_become_int32(dtype):
 def test_bad_epsilon(value, error, message):
     with pytest.raises(error, match=message):
         checks.check_epsilon(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "message"),
+    [
+        (8, (0, 1), r"must be in \[0, 1\], .*\[0, 1\], got 8. Was 8/255 = 0.03137 meant\?"),
+        (1.0001, (0, 1), "Was 1.0001/255"),
+        (8, (-1, 1), r"must be in \[0, 2\], .*\[-1, 1\], got 8. Was 8/255 \* 2 = 0.06275 meant"),
+        (300, (0, 255), r"must be in \[0, 255\], .*, got 300.$"),
+    ],
+)
+def test_sizes_are_held_against_the_pixel_range(value, bounds, message):
+    assert checks.check_epsilon(value) == value
+    assert checks.check_epsilon(8, bounds=Bounds(0, 255)) == 8
+    with pytest.raises(ValueError, match=message):
+        checks.check_epsilon(value, bounds=Bounds(*bounds))
+
+
+def test_half_a_gray_level_is_the_least_that_can_matter():
+    unit, gray, symmetric = Bounds(), Bounds(0, 255), Bounds(-1, 1)
+    for epsilon, bounds in ((0, unit), (0.5 / 255, unit), (0.5, gray), (1 / 255, symmetric)):
+        assert checks.small_epsilon("fgsm", epsilon, bounds) is None
+    sentence = checks.small_epsilon("fgsm", 8 / 255, gray)
+    assert sentence.startswith("fgsm changes pixels by 0.0314 at most, 0.031 of the 255 gray")
+    assert sentence.endswith("Was 8 meant?")
+    assert "meant" not in checks.small_epsilon("fgsm", 0.001, unit)
+    assert checks.small_epsilon("fgsm", 0.003, symmetric)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_images_in_0_1_where_0_255_is_expected(compiled):
+    def warned(images, bounds):
+        check = lambda images: checks.warn_of_unit_images(images, bounds)  # noqa: E731
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            (tf.function(check) if compiled else check)(tf.constant(images))
+        return [str(each.message) for each in caught]
+
+    (message,) = warned(GOOD, Bounds(0, 255))
+    assert "all lie in [0, 1], where the network takes [0, 255]" in message
+    black, bright = 0 * GOOD, 3 * GOOD
+    for images, bounds in ((GOOD, Bounds()), (black, Bounds(0, 255)), (bright, Bounds(0, 255))):
+        assert warned(images, bounds) == []
 
 
 @pytest.mark.parametrize("value", [0, 0.0, 1, 0.3, np.float32(0.25), np.int64(1)])
@@ -137,7 +231,7 @@ def test_image_range_is_asserted_inside_graphs_too(bad, compiled):
     check = lambda images: checks.assert_image_range(images, Bounds())  # noqa: E731
     check = tf.function(check) if compiled else check
     np.testing.assert_array_equal(check(tf.constant(GOOD)), GOOD)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"finite and in \[0.0, 1.0\].*255"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)in \[0.0, 1.0\].*clip_by.*255"):
         check(tf.constant(bad))
 
 
@@ -156,7 +250,7 @@ def test_symbolic_shapes_are_checked_as_far_as_known():
     def trace(image_shape, label_shape):
         def check(images, labels):
             checks.check_image_shape(images, SHAPE)
-            checks.check_label_rank(labels)
+            checks.label_vector(labels)
 
         specs = [tf.TensorSpec(image_shape, tf.float32), tf.TensorSpec(label_shape, tf.int32)]
         tf.function(check, autograph=False).get_concrete_function(*specs)
@@ -168,8 +262,20 @@ def test_symbolic_shapes_are_checked_as_far_as_known():
         trace((None, 4, 4), (None,))
     with pytest.raises(ValueError, match=r"must have shape \[batch, 4, 4, 1\]"):
         trace((None, None, None, 3), (None,))
-    with pytest.raises(ValueError, match="one-hot"):
+    trace((None, *SHAPE), (None, 1))
+    trace((None, *SHAPE), (None, None))
+    with pytest.raises(
+        ValueError, match=r"If each row holds a single 1 .*one-hot.*\(multi-label\)"
+    ):
         trace((None, *SHAPE), (None, 3))
+
+
+def test_labels_of_unknown_shape_are_a_column_or_a_vector():
+    for rank in (None, (None, None)):
+        flat = tf.function(checks.label_vector, input_signature=[tf.TensorSpec(rank, tf.int32)])
+        assert flat(tf.constant([[0], [2]])).numpy().tolist() == [0, 2]
+        with pytest.raises(tf.errors.InvalidArgumentError, match="class numbers of shape"):
+            flat(tf.constant([[0, 1, 0], [1, 0, 0]]))
 
 
 def test_a_choice_is_returned():

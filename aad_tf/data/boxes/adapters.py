@@ -131,6 +131,8 @@ def _check_specs(element_spec: Any, size: tuple[int, int] | None) -> None:
     kinds = (("image", 3), ("label", 0), ("boxes", 2), ("box_labels", 1))
     for (name, rank), spec in zip(kinds, element_spec, strict=False):
         found = spec.shape.rank if isinstance(spec, tf.TensorSpec) else None
+        if name == "label" and found == 1 and spec.shape[0] == 1:
+            continue  # A row of a column of labels, as keras.datasets gives them.
         if found != rank:
             hint = (
                 " Is it in batches? Call .unbatch() on the data set." if found == rank + 1 else ""
@@ -153,7 +155,7 @@ def _check_specs(element_spec: Any, size: tuple[int, int] | None) -> None:
 def _example(
     index: tf.Tensor, parts: tuple[tf.Tensor, ...], box_format: str, clip: bool
 ) -> Example:
-    image, label = unit_range(parts[0]), tf.cast(parts[1], tf.int32)
+    image, label = unit_range(parts[0]), tf.cast(tf.reshape(parts[1], ()), tf.int32)
     shape = tf.shape(image)
     boxes = canonical_boxes(parts[2], box_format, shape[:2]) if parts[2:] else tf.zeros([0, 4])
     box_labels = tf.fill(tf.shape(boxes)[:1], label)

@@ -1,0 +1,91 @@
+"""Which pixel range a network was made for, as far as what stands before its weights shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from aad_tf.classifier.tracing import Trace
+
+# Networks are trained on numbers of the order of one. EfficientNet makes numbers 9 apart of pixels
+# 0..255, and 0.04 apart of pixels 0..1.
+_SMALL = 0.05
+# Named alone where they take part, without padding and the like.
+_SCALING = ("Rescaling", "Normalization")
+
+
+def shrinking_layers(trace: Trace, images: np.ndarray) -> str:
+    """What makes almost one number of all pixels, so that they must be meant to be 0..255.
+
+    A Rescaling(1/255) or a Normalization by statistics of 0..255 shows that a network takes pixels
+    0..255. What stands before the weights is computed, so it may as well be a Lambda, the built-in
+    preprocessing of keras.applications or arithmetic on inputs, and may be undone again.
+
+    Args:
+        trace: of the network.
+        images: `[batch, H, W, C]`, pixels from all over the range that the network is said to take.
+
+    Returns:
+        Names of layers, such as `"'rescaling' (Rescaling)"`, or words for operations that are no
+        layer; empty if the weights see numbers that differ by 0.05 and more.
+    """
+    seen = _before_weights(trace)
+    values = _computed(trace, seen, images) if seen else [images]
+    spread, pixels = max(map(_spread, values)), _spread(images)
+    # Not where pixels are that small by themselves, nor where 0..255 would not be enough.
+    if spread >= min(_SMALL, pixels / 2) or 255 * spread / pixels < _SMALL:
+        return ""
+    return _makers(trace, seen) or "the arithmetic before its first weights"
+
+
+def _before_weights(trace: Trace) -> list[tf.Tensor]:
+    """Floating-point tensors, made of the images alone, that operations with weights take in."""
+    pixels = {trace.images.ref()}
+    weights: set[Any] = set()
+    found: dict[Any, tf.Tensor] = {}
+    for operation in trace.graph.get_operations():
+        inputs = [tensor.ref() for tensor in operation.inputs]
+        outputs = [tensor.ref() for tensor in operation.outputs]
+        if any(t.dtype == tf.resource or t.ref() in weights for t in operation.inputs):
+            weights.update(outputs)
+            found |= {ref: ref.deref() for ref in inputs if ref in pixels and ref not in weights}
+        elif any(ref in pixels for ref in inputs):
+            pixels.update(outputs)
+    return [tensor for tensor in found.values() if tensor.dtype.is_floating]
+
+
+def _computed(trace: Trace, tensors: list[tf.Tensor], images: np.ndarray) -> list[np.ndarray]:
+    """Values of tensors of the trace; of the network only what they need is run."""
+    fed = {trace.images.name: images.astype(trace.images.dtype.as_numpy_dtype)}
+    for value, placeholder in trace.graph.captures:
+        if value.dtype != tf.resource:
+            fed[placeholder.name] = value.numpy()
+    config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+    with tf.compat.v1.Session(graph=trace.graph, config=config) as session:
+        return session.run(tensors, fed)
+
+
+def _spread(values: np.ndarray) -> float:
+    """How far the values of one channel lie apart, of the channel where they do so most."""
+    channels = values.astype(np.float64).reshape(-1, values.shape[-1])
+    return float(np.ptp(channels, axis=0).max())
+
+
+def _makers(trace: Trace, tensors: list[tf.Tensor]) -> str:
+    """Names of the layers on the way from the images to tensors."""
+    outputs = {call.output.ref(): call.layer for call in trace.calls if tf.is_tensor(call.output)}
+    waiting, names = list(tensors), {}
+    visited: set[Any] = set()
+    while waiting:
+        tensor = waiting.pop()
+        if tensor.ref() in visited:
+            continue
+        visited.add(tensor.ref())
+        if tensor.ref() in outputs and tensor is not trace.images:
+            layer = outputs[tensor.ref()]
+            names[layer.name] = type(layer).__name__
+        waiting.extend(tensor.op.inputs)
+    scaling = {name: kind for name, kind in names.items() if kind in _SCALING}
+    return ", ".join(f"{name!r} ({kind})" for name, kind in reversed((scaling or names).items()))
