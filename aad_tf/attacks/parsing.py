@@ -17,7 +17,7 @@ from typing import Any
 
 from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
 from aad_tf.attacks.gradient_sign import GradientSignAttack
-from aad_tf.attacks.objectives import TowardsLeastLikely
+from aad_tf.attacks.objectives import TowardsLeastLikely, chosen_target
 from aad_tf.attacks.presets import PRESETS
 from aad_tf.attacks.serialization import attack_from_dict, attack_to_dict
 from aad_tf.types import Bounds
@@ -154,6 +154,7 @@ def attack_call(attack: GradientSignAttack) -> str | None:
         return f"a3({inner},{_arguments(options)})" if inner and written else None
     possible = {
         "label_smoothing": getattr(objective, "label_smoothing", 0.0),
+        "target": chosen_target(objective),
         "relabel": isinstance(objective, TowardsLeastLikely),
         **vars(attack),
         "epsilon": attack.step_size if attack.epsilon is None else attack.epsilon,

@@ -44,10 +44,10 @@ def test_error_names_the_example_by_its_index_in_the_split(classifier, tmp_path)
 
 def test_wrong_inputs(classifier, tmp_path):
     output = tmp_path / "x.jsonl"
-    with pytest.raises(TypeError, match="dicts of image and label"):
-        study(classifier, output, tf.data.Dataset.from_tensor_slices(([1], [2])).batch(1))
-    with pytest.raises(TypeError, match="a function that opens one"):
-        study(classifier, output, [1, 2])
+    with pytest.raises(TypeError, match="tuples"):
+        study(classifier, output, tf.data.Dataset.from_tensor_slices([1]).batch(1))
+    with pytest.raises(TypeError, match="another iterable of such batches, got int"):
+        study(classifier, output, 3)
     with pytest.raises(ValueError, match="endless"):
         study(classifier, output, batches_of().repeat())
     with pytest.raises(ValueError, match="single images"):

@@ -33,8 +33,8 @@ def test_resumed_after_an_interruption_the_records_are_the_same_bytes(classifier
         classifier, cut, data, batch_size=4, progress=lambda state: seen.append(state.done)
     )
     assert cut.read_bytes() == whole.read_bytes()
-    assert seen[0] == 12  # Two batches of four were whole.
-    assert report.summary["resumed_at"] == 8
+    assert seen[0] == 12  # The rest of the third batch of four.
+    assert report.summary["resumed_at"] == 10
     assert report.summary["counts"]["examples"] == 37
     assert not journal.exists()
 
