@@ -237,7 +237,7 @@ def _arguments(values: Mapping[str, Any]) -> str:
 def _text(value: Any) -> str:
     """A value as `parse_attack` reads it back exactly, 255ths where they are the shorter."""
     if not isinstance(value, float):
-        return repr(value)
+        return repr(value).replace(" ", "")
     fraction = f"{round(value * 255)}/255"
     exact = round(value * 255) / 255 == value
     return fraction if exact and len(fraction) < len(repr(value)) else repr(value)

@@ -190,7 +190,7 @@ class AttackPool:
         else:
             following, logits = self._iterate(state, examples)
             classified = np.flatnonzero(self._classified_by_iteration(finished))
-        if logits is None or self._surrogate is not None:
+        if logits is None or (self._surrogate is not None and len(classified)):
             logits = self._predict(self._classifier, classified)
         else:
             logits = _take(logits, classified)

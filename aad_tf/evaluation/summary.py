@@ -186,14 +186,11 @@ def _surrogate_name(model: Mapping[str, Any]) -> str:
 
 
 def _target_line(entry: Mapping[str, Any]) -> str:
-    reached = entry["target_reached"]
-    found = "no image was attacked" if reached is None else f"{reached:.2%} of the images reach it"
-    left_out = (
-        f"; {entry['own_class']} images of that class were not attacked and count as they are"
-        if entry["own_class"]
-        else ""
-    )
-    return f"{entry['attack']} is targeted at {entry['threat_model']['target']}: {found}{left_out}."
+    reached, target = entry["target_reached"], entry["threat_model"]["target"]
+    found = "no image attacked" if reached is None else f"{reached:.2%} of the images attacked reach it"
+    own = entry["own_class"]
+    left_out = f"; {own} of class {target} not attacked, counted as robust" if own else ""
+    return f"{entry['attack']} is targeted at {target}: {found}{left_out}."
 
 
 def _why_stronger(stronger: GradientSignAttack, weaker: GradientSignAttack) -> str | None:
