@@ -195,9 +195,7 @@ class Explainer:
                 f"Options(cells=...), or --cells=... on the command line."
             )
 
-    def _map_columns(
-        self, batch: Batch, passes: Passes, grid: tuple[int, int]
-    ) -> dict[str, Any]:
+    def _map_columns(self, batch: Batch, passes: Passes, grid: tuple[int, int]) -> dict[str, Any]:
         rounds, found = passes.rounds, passes.lime
         measured, signed = {}, {}
         for method in self.options.methods:

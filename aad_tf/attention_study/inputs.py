@@ -65,15 +65,16 @@ class BoxedSource:
         self._first_index, self._num_examples = first_index, num_examples
         self._opened_anywhere = _takes_an_index(dataset)
         self._batches = self._open(0)
-        self._first = next(self._batches, None)
-        if self._first is None:
+        first = next(self._batches, None)
+        if first is None:
             raise ValueError("The data set is empty: there is nothing to study.")
-        begin = [np.asarray(self._first[key][:1]) for key in _KEYS]
-        self.first_example = array_fingerprint(begin)
+        self._first = first
+        self.first_example = array_fingerprint([np.asarray(first[key][:1]) for key in _KEYS])
 
     def batches(self, classifier: Classifier, done: int) -> Iterator[Batch]:
         """Checked batches, whole, from the one on that goes beyond the first `done` examples."""
-        begin, batches = 0, itertools.chain([self._first], self._batches)
+        begin = 0
+        batches: Iterator[dict[str, Any]] = itertools.chain([self._first], self._batches)
         if self._opened_anywhere and done >= self._batch_size:
             begin = done - done % self._batch_size
             batches = self._open(begin)

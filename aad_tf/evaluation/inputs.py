@@ -70,7 +70,7 @@ def check_attacks(
         TypeError: something else than an attack.
         ValueError: no attacks, the same one twice, or text that is no attack.
     """
-    if isinstance(attacks, (GradientSignAttack, str)):
+    if isinstance(attacks, str) or not isinstance(attacks, Iterable):
         attacks = (attacks,)
     chosen = tuple(as_attack(each) for each in attacks)
     if not chosen:
@@ -111,6 +111,8 @@ def open_batches(
         check_count(num_examples, "num_examples")
     if callable(dataset) and not isinstance(dataset, Iterable):
         dataset = dataset()
+    count: int | None
+    batches: Iterator[dict[str, Any]]
     if _is_arrays(dataset):
         examples = _checked_arrays(_named(dataset))
         count, batches = len(examples["label"]), _slices(examples, batch_size)

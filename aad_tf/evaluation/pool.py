@@ -216,9 +216,7 @@ class AttackPool:
         # Without a random start the attack begins at the original image, known to be correct.
         return finished | (self._slots["step"] > 0) | self.attack.random_start
 
-    def _note(
-        self, rows: np.ndarray, predictions: np.ndarray, finished: np.ndarray
-    ) -> np.ndarray:
+    def _note(self, rows: np.ndarray, predictions: np.ndarray, finished: np.ndarray) -> np.ndarray:
         """Notes what became of the images of some slots; whether the attack has succeeded on each.
 
         An untargeted attack has succeeded once the image is misclassified. A targeted one goes on

@@ -108,9 +108,7 @@ class AttackStream:
         """Seconds that this run spent in an attack, and images it attacked per second."""
         return timing(self._seconds[attack.name], self._attacked[attack.name])
 
-    def _add(
-        self, log: ExampleLog, start: int, images: np.ndarray, labels: np.ndarray
-    ) -> None:
+    def _add(self, log: ExampleLog, start: int, images: np.ndarray, labels: np.ndarray) -> None:
         count = len(labels)
         wanted = [log.counts.missing(pool.attack.name, start, count) for pool in self._pools]
         if not any(each.any() for each in wanted):

@@ -187,7 +187,9 @@ def _surrogate_name(model: Mapping[str, Any]) -> str:
 
 def _target_line(entry: Mapping[str, Any]) -> str:
     reached, target = entry["target_reached"], entry["threat_model"]["target"]
-    found = "no image attacked" if reached is None else f"{reached:.2%} of the images attacked reach it"
+    found = (
+        "no image attacked" if reached is None else f"{reached:.2%} of the images attacked reach it"
+    )
     own = entry["own_class"]
     left_out = f"; {own} of class {target} not attacked, counted as robust" if own else ""
     return f"{entry['attack']} is targeted at {target}: {found}{left_out}."

@@ -243,7 +243,11 @@ def test_iterables_are_resumed_from_their_beginning(
     ("dataset", "error", "message"),
     [
         (lambda x, y: Batches((x, y), endless=True), ValueError, "endless. Pass num_examples="),
-        (lambda x, y: zip(x, y, strict=True), ValueError, r"single images \(6, 6, 2\)\. Batch it, or"),
+        (
+            lambda x, y: zip(x, y, strict=True),
+            ValueError,
+            r"single images \(6, 6, 2\)\. Batch it, or",
+        ),
         (lambda x, y: [x], TypeError, r"must give batches \(images, labels\).*got ndarray"),
         (lambda x, y: [(x,)], TypeError, "got tuple of ndarray"),
         (lambda x, y: [({"a": x}, y)], TypeError, "got tuple of dict, ndarray"),

@@ -61,8 +61,8 @@ def test_outcomes_by_hand():
     assert entry["threat_model"]["objective"] == "towards_class"
     assert report.summary["warnings"] == []
     assert (
-        "ifgsm is targeted at 2: 50.00% of the images attacked reach it; 1 of class 2 not attacked, "
-        "counted as robust." in format_summary(report.summary)
+        "ifgsm is targeted at 2: 50.00% of the images attacked reach it; "
+        "1 of class 2 not attacked, counted as robust." in format_summary(report.summary)
     )
 
 
@@ -149,7 +149,9 @@ def test_targets_in_text_and_in_records(text, attack):
 
 
 def test_arrays_of_targets_become_tuples():
-    assert fgsm(0.1, target=np.array([1, 0])) == fgsm(0.1, target=[1, 0]) == fgsm(0.1, target=(1, 0))
+    assert (
+        fgsm(0.1, target=np.array([1, 0])) == fgsm(0.1, target=[1, 0]) == fgsm(0.1, target=(1, 0))
+    )
     assert hash(fgsm(0.1, target=np.int64(3))) == hash(fgsm(0.1, target=3))
 
 

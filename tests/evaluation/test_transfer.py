@@ -81,9 +81,7 @@ def test_the_classifier_as_its_own_surrogate_is_the_white_box(
     arguments = (random_network, random_examples, attack)
     options = {"success": success, "batch_size": 17}
     white = list(evaluate_robustness(*arguments, **options).records())
-    transfer = list(
-        evaluate_robustness(*arguments, surrogate=random_network, **options).records()
-    )
+    transfer = list(evaluate_robustness(*arguments, surrogate=random_network, **options).records())
     assert [{key: record[key] for key in RECORD_KEYS} for record in transfer] == white
     for record in transfer:
         predictions = ("clean_prediction", "adversarial_prediction")

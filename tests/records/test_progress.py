@@ -39,7 +39,9 @@ def test_progress_tells_rate_and_time_left():
     assert progress.seconds_left == 25.0
     assert str(progress) == "38% 150/400 [00:10<00:25, 10.00 attacked images/s]"
     assert Progress(1, None, 0, 2.0).seconds_left is None
-    assert str(Progress(7200, 14400, 0, 3600.0)).endswith("[1:00:00<1:00:00,  2.00 attacked images/s]")
+    assert str(Progress(7200, 14400, 0, 3600.0)).endswith(
+        "[1:00:00<1:00:00,  2.00 attacked images/s]"
+    )
 
 
 @pytest.mark.parametrize("pause", [3600, 0])
