@@ -65,8 +65,12 @@ class ResultRun:
 
     @property
     def attacks(self) -> list[dict[str, Any]]:
-        """Entries of the summary, one per attack."""
-        return list(self.summary.get("attacks", []))
+        """Entries of the summary, one per white-box attack; tables state no transfer attacks."""
+        return [
+            entry
+            for entry in self.summary.get("attacks", [])
+            if entry["threat_model"].get("access", "white_box") == "white_box"
+        ]
 
     @property
     def warnings(self) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from absl import app, flags
 
-from aad_tf import attention_study, data, evaluation, model_directory
+from aad_tf import attention_study, data, model_directory
 from aad_tf.utils.files import check_writable
 from eval import running, sharding
 from eval.inputs import open_attack, open_network, open_part
@@ -70,21 +70,20 @@ def _study() -> attention_study.StudyReport:
         seed=_SEED.value,
         lime={"num_samples": _LIME.value} if "lime" in _METHODS.value else {},
     )
-    with evaluation.ProgressLine() as line:
-        return attention_study.study_attention(
-            classifier,
-            part.batches,
-            attack,
-            output=output,
-            batch_size=_BATCH_SIZE.value,
-            options=options,
-            first_index=part.first,
-            num_examples=part.num_examples,
-            shard=shard,
-            description={"model": model, "dataset": part.description},
-            class_names=part.info.class_names,
-            progress=line,
-        )
+    return attention_study.study_attention(
+        classifier,
+        part.batches,
+        attack,
+        output=output,
+        batch_size=_BATCH_SIZE.value,
+        options=options,
+        first_index=part.first,
+        num_examples=part.num_examples,
+        shard=shard,
+        description={"model": model, "dataset": part.description},
+        class_names=part.info.class_names,
+        verbose=1,
+    )
 
 
 def _image_size() -> int:

@@ -39,21 +39,20 @@ def _evaluate() -> evaluation.RobustnessReport:
     dataset = open_dataset(
         model, _SPLIT.value, _BATCH_SIZE.value, _DATA_DIR.value, _LIMIT.value, shard
     )
-    with evaluation.ProgressLine() as line:
-        return evaluation.evaluate_robustness(
-            model.classifier,
-            dataset.batches,
-            model.attacks,
-            batch_size=_BATCH_SIZE.value,
-            seed=_SEED.value,
-            success=_SUCCESS.value,
-            output=output,
-            description={"model": model.description, "dataset": dataset.description},
-            first_index=dataset.first,
-            num_examples=dataset.num_examples,
-            shard=shard,
-            progress=line,
-        )
+    return evaluation.evaluate_robustness(
+        model.classifier,
+        dataset.batches,
+        model.attacks,
+        batch_size=_BATCH_SIZE.value,
+        seed=_SEED.value,
+        success=_SUCCESS.value,
+        output=output,
+        description={"model": model.description, "dataset": dataset.description},
+        first_index=dataset.first,
+        num_examples=dataset.num_examples,
+        shard=shard,
+        verbose=1,
+    )
 
 
 def main(argv: list[str]) -> None:

@@ -13,6 +13,7 @@ from aad_tf.attacks.objectives import (
     ContextObjective,
     LogitsObjective,
     Objective,
+    TowardsClass,
     TowardsFirstLeastLikely,
     TowardsLeastLikely,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "GradientSignAttack",
     "LogitsObjective",
     "Objective",
+    "TowardsClass",
     "TowardsFirstLeastLikely",
     "TowardsLeastLikely",
     "a3",

@@ -142,7 +142,7 @@ def divided_by_maximum(maps: tf.Tensor) -> tf.Tensor:
 
 
 def a3(
-    attack: GradientSignAttack,
+    attack: GradientSignAttack | str,
     sigma: float,
     reduction: str = "mean",
     scale: str = "max",
@@ -161,7 +161,7 @@ def a3(
     misclassified.
 
     Args:
-        attack: any gradient-sign attack: `step_ll`, `fgsm`, `ifgsm`, `iter_ll`, `pgd`.
+        attack: any gradient-sign attack: `step_ll`, `fgsm`, `ifgsm`, `iter_ll`, `pgd`; or its text.
         sigma: weight of the attention term; the paper takes 10.
         reduction: of the l1-norm over cells: `"mean"`, or `"sum"` as printed, with which the
             weight of the term grows with the grid.
@@ -174,12 +174,18 @@ def a3(
 
     Raises:
         TypeError: not an attack, or one whose objective is no function of the logits.
-        ValueError: sigma not finite, an unknown option, or an attack made by `a3`.
+        ValueError: text that is no attack, sigma not finite, an unknown option, or an attack made
+            by `a3`.
 
     Example:
         >>> attack = a3(step_ll(4 / 255, num_steps=3), sigma=10)  # [AAD Table 9]
         >>> adversarial = attack(classifier, images, labels)
     """
+    if isinstance(attack, str):
+        # Text may call a3 itself, so its reader imports this module.
+        from aad_tf.attacks.parsing import parse_attack
+
+        attack = parse_attack(attack)
     if not isinstance(attack, GradientSignAttack):
         raise TypeError(
             f"attack must be a GradientSignAttack such as step_ll(4 / 255), got {attack!r}."

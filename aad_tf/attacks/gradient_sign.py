@@ -23,7 +23,7 @@ from aad_tf.attacks.loop import (
     objective_context,
     random_starts,
 )
-from aad_tf.attacks.objectives import AnyObjective
+from aad_tf.attacks.objectives import AnyObjective, chosen_target, target_classes
 from aad_tf.attacks.serialization import attack_to_dict, register_kind
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.types import Bounds
@@ -45,8 +45,8 @@ class GradientSignAttack:
         epsilon: l-inf budget around the clean image; None lets iterations accumulate to
             `num_steps * step_size`, as the AAD paper does.
         random_start: start from a uniform point of the budget.
-        restarts: independent random starts; of each example the first that ends misclassified is
-            kept.
+        restarts: independent random starts; of each example the first is kept that ends
+            misclassified, or at its target if the attack is targeted; else the last one.
         name: label for records and tables; no part of the attack's identity.
 
     Example:
@@ -133,7 +133,8 @@ class GradientSignAttack:
         Returns:
             Entries that `json` can write. `parameters` are those of the attack, as
             `attack_to_dict` gives them, and `attack` is its name. `epsilon` is in the unit of the
-            images, `epsilon_255` in 255ths of the width of their range.
+            images, `epsilon_255` in 255ths of the width of their range. A targeted attack has its
+            `target` too.
         """
         width = bounds[1] - bounds[0]
         epsilon = self._reach(self.num_steps, width)
@@ -151,7 +152,11 @@ class GradientSignAttack:
             "labels": "true",
             "parameters": attack_to_dict(self),
         }
-        unusual = {} if tuple(bounds) == (0.0, 1.0) else {"bounds": [float(b) for b in bounds]}
+        unusual: dict[str, Any] = {}
+        if tuple(bounds) != (0.0, 1.0):
+            unusual["bounds"] = [float(bound) for bound in bounds]
+        if (target := chosen_target(self.objective)) is not None:
+            unusual["target"] = list(target) if isinstance(target, tuple) else target
         return {**model, **unusual}
 
     def rounds(
@@ -308,14 +313,16 @@ class GradientSignAttack:
                 return all_images(iterate, state, self.num_steps)
             return last_state(iterate, state, self.num_steps).images
 
-        def misclassified(found: tf.Tensor) -> tf.Tensor:
+        def succeeded(found: tf.Tensor) -> tf.Tensor:
             last = found[-1] if every else found
             # Op by op, a forward pass takes several times as long as the compiled one.
             eager = tf.executing_eagerly()
             logits = classifier.predict_logits(last) if eager else classifier(last).logits
-            return tf.argmax(logits, -1, tf.int32) != labels
+            predicted = tf.argmax(logits, -1, tf.int32)
+            targets = target_classes(self.objective, labels)
+            return predicted != labels if targets is None else predicted == targets
 
-        return first_success(run, misclassified, self.restarts)
+        return first_success(run, succeeded, self.restarts)
 
     def _examples(self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor) -> Examples:
         if tf.executing_eagerly():

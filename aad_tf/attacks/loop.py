@@ -159,37 +159,38 @@ def _shaped_like(state: State, before: State) -> State:
     return tf.nest.map_structure(lambda new, old: tf.ensure_shape(new, old.shape), state, before)
 
 
-def starts_again(misclassified: Any, restart: Any, restarts: int) -> Any:
-    """The rule of restarts: who is still classified correctly starts again, as long as it may.
+def starts_again(succeeded: Any, restart: Any, restarts: int) -> Any:
+    """The rule of restarts: where the attack has not succeeded it starts again, as long as it may.
 
-    So of every example the first restart that ends misclassified is kept, or the last one.
+    So of every example the first restart that succeeds is kept, or the last one.
 
     Args:
-        misclassified: bool `[batch]`, at the end of a restart.
+        succeeded: bool `[batch]`, at the end of a restart: whether the image is misclassified, or
+            predicted as the target if the attack has one.
         restart: number of that restart, from 0; an integer or `[batch]`.
         restarts: how many an attack has.
 
     Returns:
         bool `[batch]`.
     """
-    return ~misclassified & (restart + 1 < restarts)
+    return ~succeeded & (restart + 1 < restarts)
 
 
 def first_success(
     run: Callable[[int], tf.Tensor],
-    misclassified: Callable[[tf.Tensor], tf.Tensor],
+    succeeded: Callable[[tf.Tensor], tf.Tensor],
     restarts: int,
 ) -> tf.Tensor:
     """Runs all restarts of a batch and keeps one of each example; see `starts_again`.
 
     Args:
         run: from the number of a restart to images `[..., batch, H, W, C]`.
-        misclassified: from such images to bool `[batch]`.
+        succeeded: from such images to bool `[batch]`.
         restarts: how many.
     """
     kept = run(0)
     for restart in range(restarts - 1):
-        again = starts_again(misclassified(kept), restart, restarts)
+        again = starts_again(succeeded(kept), restart, restarts)
         chosen = tf.where(again[:, tf.newaxis, tf.newaxis, tf.newaxis], run(restart + 1), kept)
         kept = tf.ensure_shape(chosen, kept.shape)
     return kept
@@ -235,16 +236,17 @@ def unit_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
         seed = tf.constant(np.array(words, np.uint32).view(np.int32))
     indices = tf.cast(indices, tf.int32)
     restart = tf.broadcast_to(tf.cast(restart, tf.int32), tf.shape(indices))
-    draw = _compiled_noise(shape) if tf.executing_eagerly() else functools.partial(_noise, shape)
-    return draw(tf.cast(seed, tf.int32), indices, restart)
+    draw = _compiled_noise() if tf.executing_eagerly() else _noise
+    return draw(shape, tf.cast(seed, tf.int32), indices, restart)
 
 
-@functools.lru_cache(maxsize=64)
-def _compiled_noise(shape: tuple[int, ...]) -> Callable[..., tf.Tensor]:
+@functools.lru_cache(maxsize=1)
+def _compiled_noise() -> Callable[..., tf.Tensor]:
+    """One trace for images of all sizes."""
     numbers = tf.TensorSpec((None,), tf.int32)
     return tf.function(
-        functools.partial(_noise, shape),
-        input_signature=[tf.TensorSpec((2,), tf.int32), numbers, numbers],
+        _noise,
+        input_signature=[numbers, tf.TensorSpec((2,), tf.int32), numbers, numbers],
         autograph=False,
     )
 

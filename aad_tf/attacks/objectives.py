@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import numpy as np
 import tensorflow as tf
 
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
+from aad_tf.utils.checks import check_count
 from aad_tf.utils.ops import at_least_float32
 
 
@@ -164,6 +166,92 @@ class TowardsFirstLeastLikely(_OfLogits):
                 f"context(classifier, original_images, labels) returns for them."
             )
         return attack_cross_entropy(logits, context[0], self.label_smoothing)
+
+
+@register_kind("towards_class")
+@dataclass(frozen=True)
+class TowardsClass(_OfLogits):
+    """Cross-entropy of a class of one's own choice: descending it is a targeted attack.
+
+    An image of the target class itself has gradient zero: it stays where it is.
+
+    Attributes:
+        target: one class for all images, or one for each true class: an image of class i is pushed
+            towards `target[i]`, which must be another class.
+        label_smoothing: of the cross-entropy.
+
+    Raises:
+        TypeError: not class numbers.
+        ValueError: a negative class, or a class that is its own target; when the network runs, a
+            class that it does not have, or not one target for each of its classes.
+
+    Example:
+        >>> next_class = TowardsClass(tuple((i + 1) % 10 for i in range(10)))
+    """
+
+    target: int | tuple[int, ...]
+    label_smoothing: float = 0.0
+    name: ClassVar[str] = "towards_class"
+
+    def __post_init__(self) -> None:
+        target: Any = self.target
+        if isinstance(target, (list, np.ndarray)) and np.ndim(target) == 1:
+            target = tuple(target)
+        for each in target if isinstance(target, tuple) else (target,):
+            check_count(each, "target", least=0)
+        target = tuple(map(int, target)) if isinstance(target, tuple) else int(target)
+        object.__setattr__(self, "target", target)
+        own = [i for i, each in enumerate(target) if i == each] if self._per_class else []
+        if own or target == ():
+            raise ValueError(
+                f"target must name another class for each class, got {target}: class "
+                f"{own[0] if own else 0} has {'itself' if own else 'none'}."
+            )
+
+    @property
+    def _per_class(self) -> bool:
+        return isinstance(self.target, tuple)
+
+    def targets(self, labels: tf.Tensor) -> tf.Tensor:
+        """The class that each image is pushed towards, int32 `[batch]`; `labels` are true ones."""
+        chosen = tf.constant(self.target, tf.int32)
+        return tf.gather(chosen, labels) if self._per_class else tf.fill(tf.shape(labels), chosen)
+
+    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
+        """Values `[batch]` to descend; see `LogitsObjective`."""
+        self._check(logits.shape[-1])
+        targets = self.targets(labels)
+        values = attack_cross_entropy(logits, targets, self.label_smoothing)
+        return tf.where(targets == labels, tf.zeros_like(values), values)
+
+    def _check(self, num_classes: int) -> None:
+        chosen = self.target if isinstance(self.target, tuple) else (self.target,)
+        if max(chosen) >= num_classes:
+            raise ValueError(
+                f"target must lie in [0, {num_classes}), the classes of the network, got "
+                f"{self.target}."
+            )
+        if self._per_class and len(chosen) != num_classes:
+            raise ValueError(
+                f"target must be one class, or one for each of the {num_classes} classes of the "
+                f"network, got {len(chosen)}."
+            )
+
+
+def target_classes(objective: AnyObjective, labels: Any) -> tf.Tensor | None:
+    """The classes that a targeted attack aims at, int32 `[batch]`; None if it is not targeted.
+
+    Args:
+        objective: that of the attack; of A3's, the one inside it counts.
+        labels: int `[batch]`, true labels.
+    """
+    objective = getattr(objective, "objective", objective)
+    return objective.targets(labels) if isinstance(objective, TowardsClass) else None
+
+
+def chosen_target(objective: AnyObjective) -> int | tuple[int, ...] | None:
+    """The `target` of a targeted attack, or None; of A3's, the objective inside it counts."""
+    return getattr(getattr(objective, "objective", objective), "target", None)
 
 
 def least_likely(logits: tf.Tensor) -> tf.Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 
 from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
 from aad_tf.attacks.gradient_sign import GradientSignAttack
-from aad_tf.attacks.objectives import TowardsLeastLikely
+from aad_tf.attacks.objectives import TowardsLeastLikely, chosen_target
 from aad_tf.attacks.presets import PRESETS
 from aad_tf.attacks.serialization import attack_from_dict, attack_to_dict
 from aad_tf.types import Bounds
@@ -157,6 +157,7 @@ def attack_call(attack: GradientSignAttack) -> str | None:
         return f"a3({inner},{_arguments(options)})" if inner and written else None
     possible = {
         "label_smoothing": getattr(objective, "label_smoothing", 0.0),
+        "target": chosen_target(objective),
         "relabel": isinstance(objective, TowardsLeastLikely),
         **vars(attack),
         "epsilon": attack.step_size if attack.epsilon is None else attack.epsilon,
@@ -239,7 +240,7 @@ def _arguments(values: Mapping[str, Any]) -> str:
 def _text(value: Any) -> str:
     """A value as `parse_attack` reads it back exactly, 255ths where they are the shorter."""
     if not isinstance(value, float):
-        return repr(value)
+        return repr(value).replace(" ", "")
     fraction = f"{round(value * 255)}/255"
     exact = round(value * 255) / 255 == value
     return fraction if exact and len(fraction) < len(repr(value)) else repr(value)

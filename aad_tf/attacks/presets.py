@@ -11,41 +11,58 @@ from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.objectives import (
     AwayFromLabel,
     Objective,
+    TowardsClass,
     TowardsFirstLeastLikely,
     TowardsLeastLikely,
 )
 from aad_tf.utils.checks import check_count, check_epsilon
 
+# A class, one for each true class, or None for an attack that is not targeted.
+Target = int | tuple[int, ...] | None
 
-def fgsm(epsilon: float, label_smoothing: float = 0.0) -> GradientSignAttack:
+
+def fgsm(
+    epsilon: float, label_smoothing: float = 0.0, *, target: Target = None
+) -> GradientSignAttack:
     """Fast gradient sign method (Goodfellow et al. 2015), [Agrawal Eq. 1].
 
     Args:
         epsilon: l-inf size of the one step, in the unit of the images.
         label_smoothing: of the cross-entropy that is climbed.
+        target: class that images are pushed towards, or one for each true class, as for
+            `TowardsClass`; None for away from the true label.
 
     Raises:
-        ValueError: epsilon negative or not finite.
+        TypeError: a target that is no class number.
+        ValueError: epsilon negative or not finite, or a class that is its own target.
 
     Example:
         >>> adversarial = fgsm(8 / 255)(classifier, images, labels)
     """
     check_epsilon(epsilon)
-    return GradientSignAttack(AwayFromLabel(label_smoothing), epsilon, 1, epsilon, name="fgsm")
+    objective = _towards(target, label_smoothing)
+    return GradientSignAttack(objective, epsilon, 1, epsilon, name="fgsm")
 
 
-def ifgsm(epsilon: float, num_steps: int = 3, step_size: float | None = None) -> GradientSignAttack:
+def ifgsm(
+    epsilon: float,
+    num_steps: int = 3,
+    step_size: float | None = None,
+    *,
+    target: Target = None,
+) -> GradientSignAttack:
     """Iterative FGSM (Kurakin et al. 2017), kept within `epsilon`; [AAD Table 5] uses 3 rounds.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
         num_steps: rounds.
         step_size: size of a step; default `epsilon / num_steps`.
+        target: as for `fgsm`.
 
     Raises:
-        ValueError: a size negative or not finite, or fewer than one step.
+        ValueError: a size negative or not finite, fewer than one step, or a target as for `fgsm`.
     """
-    return _within_budget(AwayFromLabel(), epsilon, num_steps, step_size, "ifgsm")
+    return _within_budget(_towards(target), epsilon, num_steps, step_size, "ifgsm")
 
 
 def step_ll(
@@ -89,6 +106,12 @@ def iter_ll(
     return _within_budget(kind(), epsilon, num_steps, step_size, "iter_ll")
 
 
+def _towards(target: Target, label_smoothing: float = 0.0) -> Objective:
+    if target is None:
+        return AwayFromLabel(label_smoothing)
+    return TowardsClass(target, label_smoothing)
+
+
 def _within_budget(
     objective: Objective, epsilon: float, num_steps: int, step_size: float | None, name: str
 ) -> GradientSignAttack:
@@ -105,6 +128,8 @@ def pgd(
     num_steps: int,
     random_start: bool = True,
     restarts: int = 1,
+    *,
+    target: Target = None,
 ) -> GradientSignAttack:
     """Projected gradient descent (Madry et al. 2018), [Agrawal Eq. 2].
 
@@ -114,14 +139,19 @@ def pgd(
         num_steps: steps.
         random_start: start from a uniform point of the budget.
         restarts: independent starts; an example counts as misclassified if any of them ends so.
+        target: as for `fgsm`.
 
     Raises:
-        ValueError: a size negative or not finite, a count under one, restarts without random
-            start.
+        ValueError: a size negative or not finite, a count under one, restarts without random start,
+            or a target as for `fgsm`.
+
+    Example:
+        >>> towards_3 = pgd(8 / 255, step_size=2 / 255, num_steps=10, target=3)
+        >>> towards_next = pgd(8 / 255, 2 / 255, 10, target=(1, 2, 3, 4, 5, 6, 7, 8, 9, 0))
     """
     check_epsilon(epsilon)
     return GradientSignAttack(
-        AwayFromLabel(), step_size, num_steps, epsilon, random_start, restarts, name="pgd"
+        _towards(target), step_size, num_steps, epsilon, random_start, restarts, name="pgd"
     )
 
 

@@ -123,14 +123,9 @@ class Explainer:
             raise ValueError("An attack with restarts has no one path to follow: use restarts=1.")
         self.classifier, self.attack, self.options = classifier, attack, options
         self.batch_size = batch_size
-        self._grid = _grid(classifier)
-        cells = self._grid[0] * self._grid[1]
-        if max(options.cells) >= cells:
-            raise ValueError(
-                f"The attention layer {classifier.attention_layer!r} has {cells} cells, so areas "
-                f"must be smaller; got cells={options.cells}. Choose others: "
-                f"Options(cells=...), or --cells=... on the command line."
-            )
+        grid = _grid(classifier)
+        if grid is not None:
+            self._check_cells(grid)
         chosen = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(options).items()
@@ -141,7 +136,7 @@ class Explainer:
             "attack": attack.threat_model(classifier.bounds),
             "rounds": attack.num_steps,
             "attention_layer": classifier.attention_layer,
-            "grid": list(self._grid),
+            "grid": None if grid is None else list(grid),
             "image_shape": list(classifier.input_shape),
             **chosen,
             "batch_size": batch_size,
@@ -181,18 +176,31 @@ class Explainer:
         }
         for round_number, step in enumerate(rounds):
             _refuse_non_finite(step.explanation, round_number, batch.first_index)
-        known |= self._map_columns(batch, passes)
+        grid = rounds[0].explanation.grad_cam.shape[1:]
+        self._check_cells(grid)
+        known |= self._map_columns(batch, passes, grid)
         labels = batch.labels.numpy()
-        return batch_records(
+        records = batch_records(
             batch.first_index, labels, batch.boxes, measures.object_area(batch.masks), known
         )
+        sizes = {"grid": list(grid)} if self.facts["grid"] is None else {}
+        return [{**record, **sizes} for record in records]
 
-    def _map_columns(self, batch: Batch, passes: Passes) -> dict[str, Any]:
+    def _check_cells(self, grid: tuple[int, int]) -> None:
+        cells = grid[0] * grid[1]
+        if max(self.options.cells) >= cells:
+            raise ValueError(
+                f"The attention layer {self.classifier.attention_layer!r} has {cells} cells, so "
+                f"areas must be smaller; got cells={self.options.cells}. Choose others: "
+                f"Options(cells=...), or --cells=... on the command line."
+            )
+
+    def _map_columns(self, batch: Batch, passes: Passes, grid: tuple[int, int]) -> dict[str, Any]:
         rounds, found = passes.rounds, passes.lime
         measured, signed = {}, {}
         for method in self.options.methods:
             if method == "lime":
-                signed[method] = measures.lime_maps(found, self._grid)
+                signed[method] = measures.lime_maps(found, grid)
                 measured[method] = measures.lime_columns(
                     found, signed[method], batch.masks, self.options.features
                 )
@@ -220,16 +228,11 @@ class Explainer:
         return lime(self.classifier, step.images, class_ids, **options)
 
 
-def _grid(classifier: Classifier) -> tuple[int, int]:
-    """Rows and columns of the attention layer, from the traced function's shapes."""
+def _grid(classifier: Classifier) -> tuple[int, int] | None:
+    """Rows and columns of the attention layer; None where they depend on the size of an image."""
     outputs = compiled_explanation(classifier).get_concrete_function().structured_outputs
-    rows, columns_ = outputs.grad_cam.shape[1:]
-    if rows is None or columns_ is None:
-        raise ValueError(
-            f"The size of the attention layer {classifier.attention_layer!r} is not known before "
-            f"it runs. Give the network a fixed input size."
-        )
-    return int(rows), int(columns_)
+    rows, columns = outputs.grad_cam.shape[1:]
+    return None if rows is None or columns is None else (int(rows), int(columns))
 
 
 def _refuse_non_finite(explanation: Explanation, round_number: int, first_index: int) -> None:

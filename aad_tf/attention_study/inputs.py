@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,10 +12,10 @@ import tensorflow as tf
 
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.data.boxes import PADDING, check_boxes, object_masks
+from aad_tf.evaluation.inputs import open_batches
 from aad_tf.records.fingerprints import array_fingerprint
-from aad_tf.utils.checks import check_dataset
 
-_KEYS = ("image", "label", "boxes", "box_labels")
+_KEYS = ("image", "label")
 
 
 class Batch(NamedTuple):
@@ -35,68 +37,90 @@ class Batch(NamedTuple):
 
 
 class BoxedSource:
-    """A data set of batches that can be opened anywhere.
+    """A data set of batches, read from any example on. One pass.
 
     Args:
-        dataset: a `tf.data.Dataset` of batches, dicts with image, label, boxes and box_labels as
-            `aad_tf.data.boxed_batches` gives them, or a function from the index of an example,
-            a multiple of `batch_size` after the first, to such a data set.
-        batch_size: examples in every batch but the last.
+        dataset: whatever `aad_tf.evaluation.inputs.open_batches` takes; its dictionaries may hold
+            boxes and box_labels too, as `aad_tf.data.boxed_batches` gives them. Or a function from
+            the index of an example, a multiple of `batch_size` after the first, to such a data set
+            from there on, whose batches but the last have `batch_size` examples; a study that is
+            resumed then needs not pass over what it has.
+        batch_size: examples in a batch, at most; arrays are cut by it.
         first_index: index of the first example in the split.
+        num_examples: only so many examples, None for all.
 
     Raises:
-        TypeError: neither a data set of such dicts nor a function.
+        TypeError: no such data set.
         ValueError: an endless or empty data set, or one of single images.
     """
 
-    def __init__(self, dataset: Any, batch_size: int, first_index: int = 0) -> None:
-        if not isinstance(dataset, tf.data.Dataset) and not callable(dataset):
-            raise TypeError(
-                f"dataset must be a tf.data.Dataset of batches, or a function that opens one, got "
-                f"{type(dataset).__name__}."
-            )
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int,
+        first_index: int = 0,
+        num_examples: int | None = None,
+    ) -> None:
         self._dataset, self._batch_size = dataset, batch_size
-        self._first_index = first_index
-        first = next(iter(self._open(0).take(1).as_numpy_iterator()), None)
+        self._first_index, self._num_examples = first_index, num_examples
+        self._opened_anywhere = _takes_an_index(dataset)
+        self._batches = self._open(0)
+        first = next(self._batches, None)
         if first is None:
             raise ValueError("The data set is empty: there is nothing to study.")
-        self.first_example = array_fingerprint([np.asarray(first[key][:1]) for key in _KEYS[:2]])
+        self._first = first
+        self.first_example = array_fingerprint([np.asarray(first[key][:1]) for key in _KEYS])
 
     def batches(self, classifier: Classifier, done: int) -> Iterator[Batch]:
-        """Checked batches after the first `done` examples, a multiple of the batch size."""
-        index = self._first_index + done
+        """Checked batches, whole, from the one on that goes beyond the first `done` examples."""
+        begin = 0
+        batches: Iterator[dict[str, Any]] = itertools.chain([self._first], self._batches)
+        if self._opened_anywhere and done >= self._batch_size:
+            begin = done - done % self._batch_size
+            batches = self._open(begin)
         short = False
-        for batch in self._open(done):
+        for batch in batches:
             if short:
                 raise ValueError(
                     f"Every batch but the last must have {self._batch_size} examples; the one "
-                    f"before example {index} has fewer."
+                    f"before example {self._first_index + begin} has fewer."
                 )
-            checked = _checked(classifier, batch, index)
-            count = len(checked.labels)
+            count = len(batch["label"])
             if count > self._batch_size:
                 raise ValueError(f"A batch has {count} examples, batch_size={self._batch_size}.")
-            short = count < self._batch_size
-            yield checked
-            index += count
+            short = self._opened_anywhere and count < self._batch_size
+            if begin + count > done:
+                yield _checked(classifier, batch, self._first_index + begin)
+            begin += count
 
-    def _open(self, done: int) -> tf.data.Dataset:
-        if isinstance(self._dataset, tf.data.Dataset):
-            dataset = self._dataset.skip(done // self._batch_size)
-        else:
-            opened: Callable[[int], tf.data.Dataset] = self._dataset
-            dataset = opened(self._first_index + done)
-        check_dataset(dataset, "image")
-        return dataset
+    def _open(self, begin: int) -> Iterator[dict[str, Any]]:
+        left = self._num_examples and self._num_examples - begin
+        if left == 0:
+            return iter(())
+        dataset = self._dataset
+        if self._opened_anywhere:
+            dataset = dataset(self._first_index + begin)
+        return open_batches(dataset, self._batch_size, left)[0]
 
 
-def _checked(classifier: Classifier, batch: Mapping[str, tf.Tensor], first_index: int) -> Batch:
+def _takes_an_index(dataset: Any) -> bool:
+    """Whether this is a function of an index; one that needs no argument is a generator."""
+    if not callable(dataset) or isinstance(dataset, Iterable):
+        return False
+    try:
+        inspect.signature(dataset).bind()
+    except TypeError:
+        return True
+    return False
+
+
+def _checked(classifier: Classifier, batch: Mapping[str, Any], first_index: int) -> Batch:
     images, labels = checked_inputs(classifier, batch["image"], batch["label"])
     answers = labels.numpy()
     if "boxes" in batch:
-        boxes = batch["boxes"].numpy()
+        boxes = np.asarray(batch["boxes"])
         if "box_labels" in batch:
-            kinds = batch["box_labels"].numpy()
+            kinds = np.asarray(batch["box_labels"])
         else:  # The boxes are of the images' labels; rows of -1 are padding.
             kinds = np.where((boxes == PADDING).all(-1), PADDING, answers[:, None])
         boxes = check_boxes(boxes, kinds, first_example=first_index)

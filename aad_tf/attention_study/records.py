@@ -25,6 +25,7 @@ Lists run over rounds: the clean image first, then the image after each round of
                      of LIME: number of superpixels, R^2 of its local model, and IoU of the areas
                      of the clean image explained twice, with other samples
     agreement        by pair of methods: rank correlation of cells, IoU of the 10 highest
+    grid             rows and columns of the maps, where they depend on the size of the image
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ _DECIMALS = 4
 
 def is_record(record: Mapping[str, Any]) -> bool:
     """Whether a mapping has the keys of a record."""
-    return record.keys() == set(KEYS)
+    return record.keys() >= set(KEYS)
 
 
 def batch_records(

@@ -21,7 +21,7 @@ from aad_tf.evaluation.inputs import as_classifier
 from aad_tf.records import summary_path, write_record_lines
 from aad_tf.records.fingerprints import fingerprint
 from aad_tf.records.journal import Journal, check_same_evaluation, finished_summary, journal_path
-from aad_tf.records.progress import Progress
+from aad_tf.records.progress import Progress, check_verbose, shown_progress
 from aad_tf.utils.checks import check_count
 from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
 from aad_tf.utils.provenance import provenance
@@ -56,6 +56,7 @@ def study_attention(
     description: Mapping[str, Any] | None = None,
     class_names: Sequence[str] = (),
     progress: Callable[[Progress], None] | None = None,
+    verbose: int | str = "auto",
 ) -> StudyReport:
     """Explains every image of a data set as it is and after each round of an attack.
 
@@ -65,18 +66,26 @@ def study_attention(
 
     Args:
         classifier: the network; a Keras model is wrapped by `Classifier.from_keras`.
-        dataset: batches of images, labels and boxes; see `BoxedSource`.
+        dataset: any data set that `aad_tf.evaluate_robustness` takes: batches `(images, labels)`
+            or dictionaries of `image` and `label` as a `tf.data.Dataset` or another iterable, or
+            arrays. Boxes are welcome: dictionaries with `boxes` and `box_labels`, as
+            `aad_tf.data.boxed_batches` and `aad_tf.data.from_tuples` give them. Or a function that
+            opens one at an index; see `BoxedSource`. Batches may have images of different sizes
+            where the network takes them. The order must be the same in every run.
         attack: gradient-sign attack without restarts, or its text.
         output: file of records, compressed if its name ends with ".gz".
-        batch_size: examples in every batch but the last.
+        batch_size: examples in a batch, at most; arrays are cut by it.
         options: methods and measures.
         first_index: index of the first example in its split; of a shard, where it begins.
-        num_examples: how many there are, if known, to tell the remaining time.
+        num_examples: only so many examples, from the first one on; an endless generator needs it,
+            else it only helps to tell the remaining time.
         shard: (number, count) if this is one of several parts, to be merged by `merge_shards`.
         description: what network and data are, ready for JSON; `dataset` is part of what must
             agree for records to belong together.
         class_names: one name per class, for tables and figures.
         progress: called with a `Progress` after each batch.
+        verbose: 1 shows progress on standard error, 0 does not; `"auto"` shows it in a terminal or
+            notebook, unless there is a `progress`.
 
     Returns:
         The report.
@@ -94,11 +103,12 @@ def study_attention(
     [AAD Sec. 2, App. A]
     """
     check_count(batch_size, "batch_size")
+    check_verbose(verbose)
     output = Path(output)
     check_writable(output)
     classifier = as_classifier(classifier)
     explainer = Explainer(classifier, attack, options or Options(), batch_size)
-    source = BoxedSource(dataset, batch_size, first_index)
+    source = BoxedSource(dataset, batch_size, first_index, num_examples)
     # As the summary will give it back.
     description = json.loads(json.dumps(dict(description or {})))
     known = fingerprint(classifier, dataset=description.get("dataset"), study=explainer.facts)
@@ -109,7 +119,8 @@ def study_attention(
         return StudyReport(summary, output)
     journal = Journal(journal_path(output), identity, is_record)
     try:
-        found = _study(explainer, source, journal, first_index, num_examples, progress)
+        with shown_progress(verbose, progress) as shown:
+            found = _study(explainer, source, journal, first_index, num_examples, shown)
         summary = {
             "study": explainer.facts,
             "identity": identity,
@@ -150,19 +161,16 @@ def _study(
 ) -> dict[str, Any]:
     """Studies the batches that the journal does not hold yet; counts and rates for the summary."""
     counts = Counts(explainer.attack.num_steps)
-    _take_over(journal, counts, explainer.batch_size, first_index)
+    _take_over(journal, counts, first_index)
     reused, seconds, began = counts.examples, 0.0, time.monotonic()
     for records in _measured(explainer, source, reused):
+        # Of a batch that was written in part, what is there already.
+        records = [each for each in records if each["index"] >= first_index + counts.examples]
         journal.append(records)
         counts.add(records)
         seconds = time.monotonic() - began
         if progress is not None:
             progress(Progress(counts.examples, num_examples, reused, seconds, "images"))
-    if num_examples not in (None, counts.examples):
-        raise ValueError(
-            f"The data set ended after {counts.examples} examples; {num_examples} were "
-            f"announced. Is the copy complete?"
-        )
     fresh = counts.examples - reused
     return {
         "counts": counts.as_dict(),
@@ -189,21 +197,12 @@ def _measured(
             yield waiting.result()
 
 
-def _take_over(journal: Journal, counts: Counts, batch_size: int, first_index: int) -> None:
-    """Counts the whole batches that the journal holds, and drops what comes after them."""
-    held: list[dict[str, Any]] = []
-    cut = None
-    for number, (offset, record) in enumerate(journal.entries()):
+def _take_over(journal: Journal, counts: Counts, first_index: int) -> None:
+    """Counts the examples that the journal holds."""
+    for number, (_, record) in enumerate(journal.entries()):
         if record["index"] != first_index + number:
             raise ValueError(
                 f"{journal.path} is damaged: example {first_index + number} was expected, "
                 f"{record['index']} is there. Delete it to start over."
             )
-        if number % batch_size == 0:
-            counts.add(held)
-            held, cut = [], offset
-        held.append(record)
-    if len(held) == batch_size:
-        counts.add(held)
-    elif cut is not None:
-        journal.truncate(cut)
+        counts.add([record])

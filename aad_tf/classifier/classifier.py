@@ -108,7 +108,8 @@ class Classifier:
         classifier.shrinking = shrinking_layers(trace, images)
         if classifier.shrinking:
             warnings.warn(
-                f"The pixel range is said to be [{bounds.lower}, {bounds.upper}], but {advice_for_255(bounds, classifier.shrinking)}",
+                f"The pixel range is said to be [{bounds.lower}, {bounds.upper}], but "
+                f"{advice_for_255(bounds, classifier.shrinking)}",
                 stacklevel=2,
             )
         return classifier

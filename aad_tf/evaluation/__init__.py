@@ -4,13 +4,12 @@ from aad_tf.evaluation.merging import merge_shards
 from aad_tf.evaluation.robustness import RobustnessReport, evaluate_robustness
 from aad_tf.evaluation.summary import SUCCESS_RULES, format_summary
 from aad_tf.records.journal import journal_path
-from aad_tf.records.progress import Progress, ProgressLine
+from aad_tf.records.progress import Progress
 from aad_tf.records.shards import parse_shard, shard_output, shard_range
 
 __all__ = [
     "SUCCESS_RULES",
     "Progress",
-    "ProgressLine",
     "RobustnessReport",
     "evaluate_robustness",
     "format_summary",

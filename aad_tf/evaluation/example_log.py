@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class OutcomeCounts:
         self.attacks = tuple(attacks)
         self._first_index = first_index
         self._outcomes = {attack: bytearray() for attack in attacks}
-        self._unmoved = dict.fromkeys(attacks, 0)
+        self._tallies: dict[str, Counter[str]] = {attack: Counter() for attack in attacks}
         self._labels: Counter[int] = Counter()
 
     def add(self, record: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ class OutcomeCounts:
             outcomes.extend(bytes(position + 1 - len(outcomes)))
         attacked = MISCLASSIFIED if record["success"] else ROBUST
         outcomes[position] = CLEAN_MISTAKE if record["clean_mistake"] else attacked
-        self._unmoved[record["attack"]] += not record["success"] and record["linf"] == 0
+        self._tallies[record["attack"]].update(_signs(record))
         if record["attack"] == self.attacks[0]:
             self._labels[record["label"]] += 1
 
@@ -59,9 +59,15 @@ class OutcomeCounts:
         """MISSING, ROBUST, MISCLASSIFIED or CLEAN_MISTAKE of each example, uint8 `[examples]`."""
         return np.frombuffer(bytes(self._outcomes[attack]), np.uint8)
 
-    def unmoved(self, attack: str) -> int:
-        """How many examples stayed correct because the attack left them as they were."""
-        return self._unmoved[attack]
+    def tally(self, attack: str) -> Mapping[str, int]:
+        """How many examples there are of each kind that outcomes do not tell.
+
+        `unmoved`: still correct because the attack left them as they were. Of a targeted attack
+        `own_class`: not attacked, since their class is its target, and `target_reached`. Of a
+        transfer attack `surrogate_correct`: as they are, by the surrogate, and
+        `surrogate_misclassified`: attacked images that it misclassifies.
+        """
+        return self._tallies[attack]
 
     def labels(self) -> Counter[int]:
         """How many examples each class has."""
@@ -157,5 +163,22 @@ class ExampleLog:
             self._journal.close()
 
 
+def _signs(record: Mapping[str, Any]) -> Iterator[str]:
+    """The names under which a record counts in `OutcomeCounts.tally`."""
+    label, found = record["label"], record["adversarial_prediction"]
+    own_class = record.get("target") == label
+    attacked = not record["clean_mistake"] and not own_class
+    if attacked and not record["success"] and record["linf"] == 0:
+        yield "unmoved"
+    if own_class and not record["clean_mistake"]:
+        yield "own_class"
+    if attacked and found == record.get("target"):
+        yield "target_reached"
+    if record.get("surrogate_clean_prediction") == label:
+        yield "surrogate_correct"
+    if attacked and record.get("surrogate_adversarial_prediction", label) != label:
+        yield "surrogate_misclassified"
+
+
 def _is_record(record: Mapping[str, Any]) -> bool:
-    return record.keys() == set(RECORD_KEYS)
+    return record.keys() >= set(RECORD_KEYS)

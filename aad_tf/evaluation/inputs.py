@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,7 +12,9 @@ import tensorflow as tf
 from aad_tf.attacks import GradientSignAttack, as_attack, with_unique_names
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
 from aad_tf.records.fingerprints import array_fingerprint
-from aad_tf.utils.checks import check_dataset
+from aad_tf.utils.checks import check_count, check_dataset
+
+_KEYS = ("image", "label", "boxes", "box_labels")
 
 
 def as_classifier(classifier: Classifier | keras.Model) -> Classifier:
@@ -20,6 +22,43 @@ def as_classifier(classifier: Classifier | keras.Model) -> Classifier:
     if isinstance(classifier, Classifier):
         return classifier
     return held_classifier(classifier) or Classifier.from_keras(classifier)
+
+
+def as_surrogate(surrogate: Classifier | keras.Model, classifier: Classifier) -> Classifier:
+    """Returns the network whose gradients are used as a Classifier that takes the same images.
+
+    Args:
+        surrogate: a Classifier or a Keras model.
+        classifier: the network that is judged.
+
+    Raises:
+        TypeError: neither a Classifier nor a Keras model.
+        ValueError: images of another shape, dtype or pixel range, or another number of classes.
+    """
+    surrogate = as_classifier(surrogate)
+    ours, theirs = classifier.input_shape, surrogate.input_shape
+    if any(size not in (None, known) for size, known in zip(theirs, ours, strict=True)):
+        raise ValueError(
+            f"The surrogate takes images of shape {theirs}, the classifier of {ours}: it must take "
+            f"the same. Put a Resizing layer in front of it if only the size differs."
+        )
+    if surrogate.num_classes != classifier.num_classes:
+        raise ValueError(
+            f"The surrogate has {surrogate.num_classes} classes, the classifier "
+            f"{classifier.num_classes}. Both must have the same, in the same order."
+        )
+    if surrogate.bounds != classifier.bounds:
+        raise ValueError(
+            f"The surrogate takes pixels in {tuple(surrogate.bounds)}, the classifier in "
+            f"{tuple(classifier.bounds)}. Put a Rescaling layer in front of one of them, and wrap "
+            f"it with Classifier.from_keras(model, bounds=...)."
+        )
+    if surrogate.dtype != classifier.dtype:
+        raise ValueError(
+            f"The surrogate computes in {surrogate.dtype.name}, the classifier in "
+            f"{classifier.dtype.name}. Build both in one dtype."
+        )
+    return surrogate
 
 
 def check_attacks(
@@ -31,7 +70,7 @@ def check_attacks(
         TypeError: something else than an attack.
         ValueError: no attacks, the same one twice, or text that is no attack.
     """
-    if isinstance(attacks, (GradientSignAttack, str)):
+    if isinstance(attacks, str) or not isinstance(attacks, Iterable):
         attacks = (attacks,)
     chosen = tuple(as_attack(each) for each in attacks)
     if not chosen:
@@ -44,24 +83,66 @@ def check_attacks(
     return with_unique_names(chosen)
 
 
+def open_batches(
+    dataset: Any, batch_size: int, num_examples: int | None = None
+) -> tuple[Iterator[dict[str, Any]], int | None]:
+    """One pass over batches, whatever form they come in.
+
+    Args:
+        dataset: a `tf.data.Dataset`, `keras.utils.PyDataset` or any other iterable of batches (a
+            list, a generator, a `torch` DataLoader), a function without arguments that returns
+            one, or a whole data set as arrays. A batch is `(images, labels)` or
+            `{"image": images, "label": labels}`, of NumPy arrays or tensors; what follows labels
+            in a tuple, such as sample weights, is left out. Whole data sets have the same forms.
+        batch_size: to cut arrays by; batches stay as they are.
+        num_examples: only so many examples from the first one on, None for all. An endless data
+            set needs it.
+
+    Returns:
+        Batches as dictionaries with `image` and `label`, and `boxes` and `box_labels` if they
+        were there; and the number of examples, or None if it is known at the end only.
+
+    Raises:
+        TypeError: no such data set, or batches of another structure.
+        ValueError: endless, single images instead of batches, or fewer examples than
+            `num_examples`; as far as the data set does not tell this beforehand, during the pass.
+    """
+    if num_examples is not None:
+        check_count(num_examples, "num_examples")
+    if callable(dataset) and not isinstance(dataset, Iterable):
+        dataset = dataset()
+    count: int | None
+    batches: Iterator[dict[str, Any]]
+    if _is_arrays(dataset):
+        examples = _checked_arrays(_named(dataset))
+        count, batches = len(examples["label"]), _slices(examples, batch_size)
+    else:
+        count, opened = _opened(dataset, num_examples)
+        batches = (_checked_batch(_named(batch)) for batch in opened)
+    if num_examples is None:
+        return batches, count
+    if count is not None and count < num_examples:
+        raise ValueError(_ended(count, num_examples))
+    return _first_examples(batches, num_examples), num_examples
+
+
 class Batches:
     """A data set as checked batches, with the index of each batch's first example. One pass.
 
     Args:
         classifier: tells what images and labels must be like.
-        dataset: `tf.data.Dataset` of batches, or a pair of arrays.
+        dataset: as for `open_batches`, which also tells what is refused.
         batch_size: to cut arrays by.
-        num_examples: size of the data set if the caller knows it.
+        num_examples: only so many examples, None for all.
         first_index: index of the first example; of a part of a data set, where it begins.
 
     Attributes:
         first_index: as given.
-        num_examples: size of the data set, or None if not known.
-        counted: size of the data set as arrays or a known cardinality tell it, or None.
+        num_examples: number of examples, or None if it is known at the end only.
         first_example: hash of the first image and label.
 
     Raises:
-        TypeError: neither a data set nor a pair of arrays.
+        TypeError: no data set.
         ValueError: no examples, endless, not batched.
     """
 
@@ -75,20 +156,7 @@ class Batches:
     ) -> None:
         self._classifier = classifier
         self.first_index = first_index
-        if isinstance(dataset, tf.data.Dataset):
-            check_dataset(dataset)
-            self.counted = _cardinality(dataset)
-            self._batches = iter(dataset)
-        elif isinstance(dataset, (tuple, list)) and len(dataset) == 2:
-            images, labels = _checked_arrays(*dataset)
-            self.counted = len(images)
-            self._batches = _slices(images, labels, batch_size)
-        else:
-            raise TypeError(
-                f"dataset must be a tf.data.Dataset of (images, labels) batches or a pair of "
-                f"arrays (images, labels), got {type(dataset).__name__}."
-            )
-        self.num_examples = num_examples if self.counted is None else self.counted
+        self._batches, self.num_examples = open_batches(dataset, batch_size, num_examples)
         first = next(self._batches, None)
         if first is None:
             raise ValueError("The data set is empty: there is nothing to evaluate.")
@@ -108,34 +176,121 @@ class Batches:
 
     def count(self) -> int:
         """Number of examples; takes the pass over the data set if it cannot tell by itself."""
-        if self.counted is None:
-            self.counted = sum(len(labels) for _, _, labels in self)
-        return self.counted
+        if self.num_examples is None:
+            self.num_examples = sum(len(labels) for _, _, labels in self)
+        return self.num_examples
 
-    def _checked(self, batch: Any) -> tuple[np.ndarray, np.ndarray]:
-        images, labels, *_ = batch
-        images, labels = checked_inputs(self._classifier, images, labels)
+    def _checked(self, batch: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = checked_inputs(self._classifier, batch["image"], batch["label"])
         return images.numpy(), labels.numpy()
+
+
+def _is_arrays(dataset: Any) -> bool:
+    """Whether this is a whole data set as arrays; batches in a list hold their images deeper."""
+    if isinstance(dataset, Mapping):
+        return True
+    if not isinstance(dataset, (tuple, list)) or len(dataset) < 2:
+        return False
+    first = dataset[0]
+    if isinstance(first, list) and len(first) > 0:
+        return not hasattr(first[0], "shape") or len(first[0].shape) < 4
+    return not isinstance(first, (tuple, list, Mapping))
+
+
+def _opened(dataset: Any, num_examples: int | None) -> tuple[int | None, Iterable[Any]]:
+    """The number of examples, if a data set tells it, and its batches."""
+    if isinstance(dataset, tf.data.Dataset):
+        if num_examples is not None:
+            dataset = dataset.take(num_examples)  # As many batches at most, so no longer endless.
+        check_dataset(dataset, "image" if isinstance(dataset.element_spec, Mapping) else 0)
+        return _cardinality(dataset), dataset
+    if isinstance(dataset, keras.utils.PyDataset):
+        if dataset.num_batches is None and num_examples is None:
+            raise ValueError("The data set is endless. Pass num_examples=..., how many to take.")
+        return None, dataset
+    if not isinstance(dataset, Iterable):
+        raise TypeError(
+            f"dataset must be a tf.data.Dataset of (images, labels) batches or a pair of arrays "
+            f"(images, labels), a keras.utils.PyDataset, or another iterable of such batches, got "
+            f"{type(dataset).__name__}."
+        )
+    return None, dataset
 
 
 def _cardinality(dataset: tf.data.Dataset) -> int | None:
     """Number of examples, or None where the last batch may be short or the end is not known."""
-    batches, shape = int(dataset.cardinality()), getattr(dataset.element_spec[0], "shape", None)
+    spec = dataset.element_spec
+    images = spec["image"] if isinstance(spec, Mapping) else spec[0]
+    batches, shape = int(dataset.cardinality()), getattr(images, "shape", None)
     if batches < 0 or not shape or shape[0] is None:
         return None
     return batches * shape[0]
 
 
-def _checked_arrays(images: Any, labels: Any) -> tuple[Any, Any]:
-    images, labels = (a if tf.is_tensor(a) else np.asarray(a) for a in (images, labels))
+def _named(batch: Any) -> dict[str, Any]:
+    """Images and labels by name, and boxes if there are any."""
+    if isinstance(batch, Mapping):
+        if not {"image", "label"} <= batch.keys():
+            raise TypeError(
+                f"A batch that is a dictionary must hold image and label, got "
+                f"{', '.join(map(str, batch))}."
+            )
+        return {key: batch[key] for key in _KEYS if key in batch}
+    if not isinstance(batch, (tuple, list)) or len(batch) < 2 or isinstance(batch[0], Mapping):
+        held = (
+            f" of {', '.join(type(part).__name__ for part in batch)}"
+            if isinstance(batch, (tuple, list))
+            else ""
+        )
+        raise TypeError(
+            f"The data set must give batches (images, labels), or dictionaries of image and "
+            f"label, got {type(batch).__name__}{held}."
+        )
+    return dict(zip(_KEYS[:2], batch, strict=False))
+
+
+def _checked_batch(batch: dict[str, Any]) -> dict[str, Any]:
+    shape = np.shape(batch["image"])
+    if len(shape) == 3 and np.ndim(batch["label"]) == 0:
+        raise ValueError(
+            f"The data set must give batches of images [batch, height, width, channels], got "
+            f"single images {tuple(shape)}. Batch it, or pass the images and labels as two arrays."
+        )
+    return batch
+
+
+def _checked_arrays(examples: dict[str, Any]) -> dict[str, Any]:
+    arrays = {key: a if tf.is_tensor(a) else np.asarray(a) for key, a in examples.items()}
+    images, labels = arrays["image"], arrays["label"]
     if len(images.shape) == 0 or len(labels.shape) == 0 or len(images) != len(labels):
         raise ValueError(
             f"images and labels must have one entry per example, got shapes "
             f"{tuple(images.shape)} and {tuple(labels.shape)}."
         )
-    return images, labels
+    return arrays
 
 
-def _slices(images: Any, labels: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
-    for start in range(0, len(images), batch_size):
-        yield images[start : start + batch_size], labels[start : start + batch_size]
+def _slices(examples: Mapping[str, Any], batch_size: int) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(examples["label"]), batch_size):
+        yield {key: array[start : start + batch_size] for key, array in examples.items()}
+
+
+def _first_examples(
+    batches: Iterator[dict[str, Any]], num_examples: int
+) -> Iterator[dict[str, Any]]:
+    """So many examples; the data set is not asked for more."""
+    taken = 0
+    for batch in batches:
+        batch = {key: array[: num_examples - taken] for key, array in batch.items()}
+        yield batch
+        taken += len(batch["label"])
+        if taken == num_examples:
+            return
+    raise ValueError(_ended(taken, num_examples))
+
+
+def _ended(count: int, num_examples: int) -> str:
+    return (
+        f"The data set ended after {count} examples; {num_examples} were announced. Is the copy "
+        f"complete?"
+    )

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.loop import Examples, starts_again
+from aad_tf.attacks.objectives import target_classes
 from aad_tf.classifier import Classifier
 from aad_tf.records import make_record
 from aad_tf.utils.ops import linf_distance
@@ -25,7 +26,17 @@ from aad_tf.utils.ops import linf_distance
 # alone is cheaper than the next iteration, whose backward pass they do not need.
 _FORWARD_ONLY_FRACTION = 1 / 2
 
-_SLOT = np.dtype([("index", "i8"), ("label", "i4"), ("restart", "i4"), ("step", "i4")])
+_NO_GOAL = -1
+# Of an example: where its attack stands, and what would be written of it if it ended now. `goal`
+# is the class that a targeted attack aims at, `seen` is what the surrogate predicts.
+_SLOT = np.dtype(
+    [
+        ("index", "i8"),
+        *((name, "i4") for name in ("label", "goal", "restart", "step")),
+        *((name, "i4") for name in ("clean_prediction", "clean_seen", "prediction", "seen")),
+        *(("best_restart", "i4"), ("best_step", "i4"), ("linf", "f8")),
+    ]
+)
 
 
 class Block(NamedTuple):
@@ -54,15 +65,16 @@ class AttackPool:
     """One attack running over a stream of correctly classified examples.
 
     Args:
-        classifier: the network under attack.
+        classifier: the network that judges the images.
         attack: what is run.
         size: number of slots, at least 1.
         seed: of the random starts.
         any_iterate: classify the images after every iteration (and at a random start), not only
             after the last one.
+        surrogate: the network whose gradients the attack follows; None for the classifier.
 
     Example:
-        >>> pool.add(images, labels, indices)
+        >>> pool.add(images, pool.slots(labels, indices, predictions))
         >>> records = [record for batch in pool.run(drain=True) for record in batch]
     """
 
@@ -74,29 +86,49 @@ class AttackPool:
         *,
         seed: int,
         any_iterate: bool,
+        surrogate: Classifier | None = None,
     ) -> None:
         self.attack = attack
         self._classifier = classifier
+        self._surrogate = surrogate
         self._size = size
         self._seed = seed
         self._any_iterate = any_iterate
-        self._iterate = attack.compiled_iteration(classifier)
-        self._context = attack.compiled_context(classifier)
+        source = classifier if surrogate is None else surrogate
+        self._iterate = attack.compiled_iteration(source)
+        self._context = attack.compiled_context(source)
         self._waiting: deque[Block] = deque()
         self._slots = np.empty(0, _SLOT)
         # Examples and State, one entry per slot; None as long as no slot is taken.
         self._active: Any = None
 
-    def add(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> None:
+    def slots(
+        self, labels: np.ndarray, indices: np.ndarray, predictions: np.ndarray, seen: np.ndarray
+    ) -> np.ndarray:
+        """What a pool holds of examples besides their images.
+
+        Args:
+            labels: int `[batch]`, true labels.
+            indices: int `[batch]`, indices in the data set; they seed the random starts.
+            predictions: int `[batch]`, classes of the original images.
+            seen: int `[batch]`, their classes by the surrogate.
+        """
+        slots = np.zeros(len(labels), _SLOT)
+        slots["index"], slots["label"] = indices, labels
+        slots["clean_prediction"] = slots["prediction"] = predictions
+        slots["clean_seen"] = slots["seen"] = seen
+        goals = target_classes(self.attack.objective, labels)
+        slots["goal"] = _NO_GOAL if goals is None else goals.numpy()
+        return slots
+
+    def add(self, images: np.ndarray, slots: np.ndarray) -> None:
         """Queues examples.
 
         Args:
             images: `[batch, H, W, C]` in the classifier's dtype.
-            labels: int `[batch]`, true labels, which the classifier predicts.
-            indices: int `[batch]`, indices in the data set; they seed the random starts.
+            slots: `[batch]` of the method `slots`; the classifier predicts their labels, and their
+                label is not the class that the attack aims at.
         """
-        slots = np.zeros(len(labels), _SLOT)
-        slots["index"], slots["label"] = indices, labels
         if len(slots):
             self._waiting.append(Block(images, slots))
 
@@ -152,27 +184,31 @@ class AttackPool:
         """One call of the network; finished slots are freed, for a record or for a restart."""
         examples, state = self._active
         finished = self._slots["step"] == self.attack.num_steps
-        following = state
+        following, logits = state, None
         if finished.sum() > _FORWARD_ONLY_FRACTION * len(finished):
             classified = np.flatnonzero(finished)
-            logits = self._classifier.predict_logits(_take(state.images, classified))
         else:
             following, logits = self._iterate(state, examples)
             classified = np.flatnonzero(self._classified_by_iteration(finished))
+        if logits is None or (self._surrogate is not None and len(classified)):
+            logits = self._predict(self._classifier, classified)
+        else:
             logits = _take(logits, classified)
         hint = f" under attack {self.attack.name!r}. Try float32, or look for what overflows."
         predictions = predicted_classes(logits, self._slots["index"][classified], hint)
-        misclassified = predictions != self._slots["label"][classified]
-        leaving = misclassified | finished[classified]
-        rows = classified[leaving]
-        records = self._settle(rows, predictions[leaving], misclassified[leaving])
+        succeeded = self._note(classified, predictions, finished[classified])
+        leaving = succeeded | finished[classified]
+        records = self._settle(classified[leaving], succeeded[leaving])
         if following is not state:
             self._slots["step"] += 1
         self._active = (examples, following)
-        if len(rows):
-            kept = np.delete(np.arange(len(self._slots)), rows)
+        if leaving.any():
+            kept = np.delete(np.arange(len(self._slots)), classified[leaving])
             self._active, self._slots = _rows(self._active, kept), self._slots[kept]
         return records
+
+    def _predict(self, classifier: Classifier, rows: np.ndarray) -> tf.Tensor:
+        return classifier.predict_logits(_take(self._active[1].images, rows))
 
     def _classified_by_iteration(self, finished: np.ndarray) -> np.ndarray:
         if not self._any_iterate:
@@ -180,14 +216,36 @@ class AttackPool:
         # Without a random start the attack begins at the original image, known to be correct.
         return finished | (self._slots["step"] > 0) | self.attack.random_start
 
-    def _settle(
-        self, rows: np.ndarray, predictions: np.ndarray, misclassified: np.ndarray
-    ) -> list[dict[str, Any]]:
-        """Records of slots that are left, but for examples that start again: those queue."""
-        if not len(rows):
-            return []
+    def _note(self, rows: np.ndarray, predictions: np.ndarray, finished: np.ndarray) -> np.ndarray:
+        """Notes what became of the images of some slots; whether the attack has succeeded on each.
+
+        An untargeted attack has succeeded once the image is misclassified. A targeted one goes on
+        to its target; until then the first misclassification is kept.
+        """
         slots = self._slots[rows]
-        again = starts_again(misclassified, slots["restart"], self.attack.restarts)
+        misclassified = predictions != slots["label"]
+        targeted = slots["goal"] != _NO_GOAL
+        succeeded = np.where(targeted, predictions == slots["goal"], misclassified)
+        still_correct = slots["prediction"] == slots["label"]
+        noted = succeeded | (still_correct & (misclassified | finished))
+        changed = rows[noted]
+        if not len(changed):
+            return succeeded
+        examples, state = _rows(self._active, changed)
+        notes = self._slots[changed]
+        notes["prediction"] = predictions[noted]
+        notes["best_step"], notes["best_restart"] = notes["step"], notes["restart"]
+        notes["linf"] = linf_distance(state.images, examples.images).numpy()
+        if self._surrogate is not None:
+            logits = self._predict(self._surrogate, changed)
+            notes["seen"] = predicted_classes(logits, notes["index"], " by the surrogate.")
+        self._slots[changed] = notes
+        return succeeded
+
+    def _settle(self, rows: np.ndarray, succeeded: np.ndarray) -> list[dict[str, Any]]:
+        """Records of slots that are left, but for examples that start again: those queue."""
+        slots = self._slots[rows]
+        again = starts_again(succeeded, slots["restart"], self.attack.restarts)
         if again.any():
             retried = slots[again]
             retried["restart"] += 1
@@ -196,21 +254,30 @@ class AttackPool:
                 lambda each: each.numpy(), _rows(self._active[0], rows[again])
             )
             self._waiting.appendleft(Block(origin, retried, context))
-        examples, state = _rows(self._active, rows)
-        distances = linf_distance(state.images, examples.images).numpy()
-        return [
-            make_record(
-                self.attack.name,
-                index=int(slots["index"][i]),
-                label=int(slots["label"][i]),
-                clean_prediction=int(slots["label"][i]),
-                adversarial_prediction=int(predictions[i]),
-                steps=int(slots["step"][i]),
-                restart=int(slots["restart"][i]),
-                linf=float(distances[i]),
-            )
-            for i in np.flatnonzero(~again)
-        ]
+        return self.records(slots[~again])
+
+    def records(self, slots: np.ndarray) -> list[dict[str, Any]]:
+        """What is written of examples, as their slots stand."""
+        return [self._record(slot) for slot in slots]
+
+    def _record(self, slot: np.void) -> dict[str, Any]:
+        more = {}
+        if slot["goal"] != _NO_GOAL:
+            more["target"] = int(slot["goal"])
+        if self._surrogate is not None:
+            more["surrogate_clean_prediction"] = int(slot["clean_seen"])
+            more["surrogate_adversarial_prediction"] = int(slot["seen"])
+        return make_record(
+            self.attack.name,
+            index=int(slot["index"]),
+            label=int(slot["label"]),
+            clean_prediction=int(slot["clean_prediction"]),
+            adversarial_prediction=int(slot["prediction"]),
+            steps=int(slot["best_step"]),
+            restart=int(slot["best_restart"]),
+            linf=float(slot["linf"]),
+            **more,
+        )
 
 
 def predicted_classes(logits: tf.Tensor, indices: np.ndarray, hint: str) -> np.ndarray:

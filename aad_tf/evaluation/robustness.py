@@ -16,9 +16,9 @@ from aad_tf.evaluation.example_log import ExampleLog
 from aad_tf.evaluation.stream import AttackStream
 from aad_tf.evaluation.summary import SUCCESS_RULES, comparisons, summarize
 from aad_tf.records import read_records, summary_path
-from aad_tf.records.fingerprints import fingerprint
+from aad_tf.records.fingerprints import fingerprint, weights_fingerprint
 from aad_tf.records.journal import check_same_evaluation, finished_summary
-from aad_tf.records.progress import Progress
+from aad_tf.records.progress import Progress, check_verbose, shown_progress
 from aad_tf.records.shards import shard_facts
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice, check_count, near_names
@@ -80,21 +80,33 @@ def evaluate_robustness(
     first_index: int = 0,
     num_examples: int | None = None,
     shard: tuple[int, int] | None = None,
+    surrogate: Classifier | keras.Model | None = None,
     progress: Callable[[Progress], None] | None = None,
+    verbose: int | str = "auto",
 ) -> RobustnessReport:
-    """Measures accuracy under attacks, white box, over a whole data set.
+    """Measures accuracy under attacks, white box or transfer, over a whole data set.
 
     Every example is classified as it is; only those classified correctly are attacked. Each attack
     works on a pool of `batch_size` images: an image leaves once it is misclassified or has stayed
     correct through every iteration and restart, and the next one takes its slot. All attacks share
     one pass over the data and a queue of one batch each, so memory does not grow with the number of
-    images.
+    images. Where a batch has images of another size than the one before, the pools are finished
+    first, so data sorted by size go faster.
+
+    A targeted attack (`pgd(..., target=3)`) goes on to its target. Its robust accuracy still counts
+    the images that stay correctly classified; `target_reached` of its entry says how many reach
+    the target. Images whose own class is the target are not attacked: they count as they are.
 
     Args:
-        classifier: the network under attack; a Keras model is wrapped by `Classifier.from_keras`,
+        classifier: the network that is judged; a Keras model is wrapped by `Classifier.from_keras`,
             of a defence its `classifier` is taken.
         dataset: finite `tf.data.Dataset` of batches (images float `[batch, H, W, C]`, labels int
-            `[batch]`), or a pair of such arrays. The order must be the same in every run.
+            `[batch]`), a `keras.utils.PyDataset`, any other iterable of such batches (a list, a
+            generator, a `torch` DataLoader), a function that returns one, or a pair of arrays.
+            Batches may be dictionaries of `image` and `label`; their size and that of their images
+            may change. Sample weights are left out: each image counts once. The order must be
+            the same in every run; a resumed run begins a generator anew and passes over what it
+            has.
         attacks: one or several, also as text; those of equal name are named by their parameters,
             as in `fgsm(epsilon=0.1)`.
         batch_size: slots of each pool. It changes speed, not results (but for float rounding).
@@ -107,9 +119,16 @@ def evaluate_robustness(
             an interrupted run continues only under the same.
         first_index: index of the first example in its data set, which seeds its random start; of
             a shard, where it begins (see `shard_range`).
-        num_examples: number of examples if known, to tell the remaining time.
+        num_examples: only so many examples, from the first one on. An endless data set or
+            generator needs it; else it only helps to tell the remaining time.
         shard: (number, count) if this is one of several parts, to be merged by `merge_shards`.
-        progress: called with a `Progress` after each step.
+        surrogate: another network, for transfer attacks: they follow its gradients alone, as an
+            attacker does who does not know the classifier, which judges the images. It must take
+            the same images and have the same classes. Summary and records say what it predicted.
+            None: white box, the classifier's own gradients.
+        progress: called with a `Progress` at the beginning and after each step.
+        verbose: 1 shows progress on standard error, 0 does not; `"auto"` shows it in a terminal or
+            notebook, unless there is a `progress`.
 
     Returns:
         The report; `summary["attacks"]` holds one entry per attack.
@@ -117,14 +136,16 @@ def evaluate_robustness(
     Raises:
         TypeError: arguments of other types, images that are not floating point.
         ValueError: no attacks or one of them twice, sizes beyond the pixel range, an empty data
-            set, images or labels out of range, a shard that does not exist, or an output that
-            belongs to another evaluation.
+            set, images or labels out of range, a target that is no class, fewer than
+            `num_examples` examples, a surrogate that does not fit, a shard that does not exist, or
+            an output that belongs to another evaluation.
         OSError: the output cannot be written.
 
     Example:
         >>> report = evaluate_robustness(model, (images, labels), [fgsm(0.1), ifgsm(0.1)])
         >>> report.robust_accuracy("fgsm")
         0.73
+        >>> transfer = evaluate_robustness(model, dataset, fgsm(0.1), surrogate=other_model)
     """
     attacks = inputs.check_attacks(attacks)
     check_count(batch_size, "batch_size")
@@ -132,27 +153,34 @@ def evaluate_robustness(
     output = None if output is None else Path(output)
     if output is not None:
         check_writable(output)
+    check_verbose(verbose)
     classifier = inputs.as_classifier(classifier)
     for attack in attacks:
         attack.check_sizes(classifier.bounds)
+    access = {}
+    if surrogate is not None:
+        surrogate = inputs.as_surrogate(surrogate, classifier)
+        access = {"surrogate": weights_fingerprint(surrogate)}
     batches = inputs.Batches(classifier, dataset, batch_size, num_examples, first_index)
     evaluated = fingerprint(
         classifier,
         first_example=batches.first_example,
-        num_examples=batches.counted,
+        num_examples=batches.num_examples,
         description=dict(description or {}),
         attacks={attack.name: attack_to_dict(attack) for attack in attacks},
         seed=int(seed),
         success=success,
+        **access,
         **shard_facts(first_index, shard),
     )
     if output is not None and (summary := finished_summary(output, "attacks")) is not None:
         _check_finished(output, summary, {**evaluated, "num_examples": batches.count()})
         return RobustnessReport(summary, output)
+    stream = AttackStream(classifier, attacks, batch_size, seed, success, surrogate)
     log = ExampleLog([attack.name for attack in attacks], first_index, output, evaluated)
     try:
-        stream = AttackStream(classifier, attacks, log, batch_size, seed, success)
-        stream.run(batches, progress)
+        with shown_progress(verbose, progress) as shown:
+            stream.run(batches, log, shown)
         return _finish(stream, log, evaluated)
     finally:
         log.close()
@@ -172,9 +200,17 @@ def _finish(
     stream: AttackStream, log: ExampleLog, evaluated: Mapping[str, Any]
 ) -> RobustnessReport:
     success, bounds = evaluated["success"], Bounds(*evaluated["bounds"])
-    models = [{**attack.threat_model(bounds), "success": success} for attack in stream.attacks]
-    timings = [stream.timing(attack) for attack in stream.attacks]
+    access: dict[str, Any] = {"access": "white_box"}
     compared = comparisons(stream.attacks, bounds)
+    if stream.surrogate is not None:
+        name, weights = stream.surrogate.model.name, evaluated["surrogate"]
+        access = {"access": "transfer", "surrogate": {"name": name, "weights": weights}}
+        # More steps fit the surrogate better, not the classifier: fewer successes mask nothing.
+        compared = []
+    models = [
+        {**attack.threat_model(bounds), "success": success, **access} for attack in stream.attacks
+    ]
+    timings = [stream.timing(attack) for attack in stream.attacks]
     summary = {
         **summarize(models, timings, log.counts, SUCCESS_RULES[success], compared),
         "evaluated": dict(evaluated),

@@ -42,11 +42,21 @@ def summarize(
 
     Returns:
         `attacks` (one entry per attack; `interval` is Wilson's of the robust accuracy),
-        `success_rule` and `warnings`, all of which `json` can write.
+        `success_rule` and `warnings`, all of which `json` can write. Of a targeted attack,
+        `target_reached` is the fraction of the attacked images that the classifier takes for their
+        target, and `own_class` counts those that were not attacked because their class is the
+        target. Of a transfer attack, `surrogate_clean_accuracy` is the surrogate's on all
+        examples, and `surrogate_misclassified` the fraction of the attacked images that it
+        misclassifies. Fractions of no image are None.
     """
     return {
         "attacks": [
-            {**_accuracies(model["attack"], counts), "threat_model": dict(model), **seconds}
+            {
+                **_accuracies(model["attack"], counts),
+                **_goals(model, counts),
+                "threat_model": dict(model),
+                **seconds,
+            }
             for model, seconds in zip(threat_models, timings, strict=True)
         ],
         "success_rule": success_rule,
@@ -115,6 +125,21 @@ def sanity_warnings(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeC
         too_small = small_epsilon(model["attack"], model["epsilon"], bounds)
         warnings += [too_small] if too_small else []
     return warnings
+
+
+def _goals(model: Mapping[str, Any], counts: OutcomeCounts) -> dict[str, Any]:
+    """What a targeted attack reached, and what became of the surrogate of a transfer attack."""
+    outcomes, tally = counts.outcomes(model["attack"]), counts.tally(model["attack"])
+    attacked = int(np.count_nonzero(outcomes != CLEAN_MISTAKE)) - tally["own_class"]
+    entries: dict[str, Any] = {}
+    if "target" in model:
+        entries["target_reached"] = tally["target_reached"] / attacked if attacked else None
+        entries["own_class"] = tally["own_class"]
+    if "surrogate" in model:
+        fooled = tally["surrogate_misclassified"] / attacked if attacked else None
+        entries["surrogate_clean_accuracy"] = tally["surrogate_correct"] / len(outcomes)
+        entries["surrogate_misclassified"] = fooled
+    return entries
 
 
 def masking_warnings(
@@ -188,8 +213,29 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     ]
     if shard := summary.get("evaluated", {}).get("shard"):
         lines.append(f"Only shard {shard[0]}/{shard[1]} of the examples.")
-    lines.append(f"White box, l-inf, true labels; {summary['success_rule']}.")
+    lines += [_target_line(entry) for entry in summary["attacks"] if "target_reached" in entry]
+    model = summary["attacks"][0]["threat_model"]
+    access = "White box"
+    if model.get("access") == "transfer":
+        correct = summary["attacks"][0]["surrogate_clean_accuracy"]
+        access = f"Transfer from {_surrogate_name(model)}, clean accuracy {correct:.2%}"
+    lines.append(f"{access}; l-inf, true labels; {summary['success_rule']}.")
     return "\n".join(lines + [f"Warning: {warning}" for warning in summary["warnings"]])
+
+
+def _surrogate_name(model: Mapping[str, Any]) -> str:
+    surrogate = model["surrogate"]
+    return f"{surrogate['name']} (weights {surrogate['weights']})"
+
+
+def _target_line(entry: Mapping[str, Any]) -> str:
+    reached, target = entry["target_reached"], entry["threat_model"]["target"]
+    found = (
+        "no image attacked" if reached is None else f"{reached:.2%} of the images attacked reach it"
+    )
+    own = entry["own_class"]
+    left_out = f"; {own} of class {target} not attacked, counted as robust" if own else ""
+    return f"{entry['attack']} is targeted at {target}: {found}{left_out}."
 
 
 def _why_stronger(
@@ -232,7 +278,7 @@ def _comparison_warning(
 
 
 def _unmoved_warning(attack: str, counts: OutcomeCounts) -> list[str]:
-    unmoved = counts.unmoved(attack)
+    unmoved = counts.tally(attack)["unmoved"]
     if unmoved == 0:
         return []
     robust = np.count_nonzero(counts.outcomes(attack) == ROBUST)

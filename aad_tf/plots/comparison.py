@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks import GradientSignAttack, as_attack
 from aad_tf.attention import grad_cam
 from aad_tf.classifier import Classifier
 from aad_tf.plots.grid import Panel, attention_grid
@@ -19,7 +19,7 @@ def compare_networks(
     classifiers: Mapping[str, Classifier],
     images: Any,
     labels: Any,
-    attack: GradientSignAttack,
+    attack: GradientSignAttack | str,
     *,
     class_names: Sequence[str] | None = None,
     seed: int = 0,
@@ -33,7 +33,7 @@ def compare_networks(
         classifiers: networks by the name that heads their columns, all of one pixel range.
         images: float `[batch, H, W, C]` in the classifiers' bounds.
         labels: int `[batch]`, true classes.
-        attack: run against each network by itself (white box).
+        attack: an attack or its text, run against each network by itself (white box).
         class_names: names by label; numbers if None or empty.
         seed: of random starts.
 
@@ -41,11 +41,13 @@ def compare_networks(
         A matplotlib figure.
 
     Raises:
-        ValueError: no networks, or networks of different pixel ranges.
+        TypeError: no attack.
+        ValueError: text that is no attack, no networks, or networks of different pixel ranges.
 
     Example:
         >>> figure = compare_networks({"plain": plain, "AAD": defended}, images, labels, fgsm(0.15))
     """
+    attack = as_attack(attack)
     ranges = {classifier.bounds for classifier in classifiers.values()}
     if len(ranges) != 1:
         raise ValueError(

@@ -153,7 +153,12 @@ class AttentionRecords:
         return self._column(method, "centroid")
 
     def maps(self, method: str = "grad_cam") -> np.ndarray:
-        """uint8 `[n, rounds + 1, h, w]`, each scaled so that its largest value is 255."""
+        """uint8 `[n, rounds + 1, h, w]`, each scaled so that its largest value is 255.
+
+        Raises:
+            ValueError: the records are without it, or the images have different sizes; the maps
+                of such a study are read one by one, by the `grid` of each record.
+        """
         return self._column(method, "map")
 
     def agreement(self, first: str, second: str, measure: str) -> np.ndarray:
@@ -440,7 +445,8 @@ def _method_shapes(
         shapes |= {f"iou_repeat/{size}": (1,) for size in sizes}
     shapes |= dict.fromkeys((*_MEASURES, *(("segments", "score") if lime else ())), (stages,))
     shapes["centroid"] = (stages, 2)
-    if method in study.get("keep_maps", study["methods"]):
+    # Maps of images of different sizes fit into no array.
+    if study["grid"] is not None and method in study.get("keep_maps", study["methods"]):
         shapes["map"] = (stages, *study["grid"])
     return shapes
 

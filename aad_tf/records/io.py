@@ -122,8 +122,9 @@ def make_record(
     steps: int = 0,
     restart: int = 0,
     linf: float = 0.0,
+    **more: int,
 ) -> dict[str, Any]:
-    """One row of an evaluation, with the keys of `RECORD_KEYS`.
+    """One row of an evaluation, with the keys of `RECORD_KEYS` and those of `more`.
 
     `success` says that the example is not robust: it is misclassified under attack, or, marked by
     `clean_mistake`, it is misclassified as it is and was not attacked.
@@ -139,6 +140,9 @@ def make_record(
             attack has if the example left early. 0 for a clean mistake.
         restart: number of that restart, from 0.
         linf: largest difference of the adversarial image from the original one.
+        **more: of a targeted attack `target`, the class it aims at; of a transfer attack
+            `surrogate_clean_prediction` and `surrogate_adversarial_prediction`, what the surrogate
+            makes of the original and the adversarial image.
     """
     return {
         "index": index,
@@ -152,6 +156,7 @@ def make_record(
         "restart": restart,
         # Rounded above float32's own rounding, so that 0.15 reads 0.15.
         "linf": round(linf, 6),
+        **more,
     }
 
 

@@ -1,10 +1,17 @@
-"""How far an evaluation is, and a line that says so."""
+"""How far an evaluation is, and how that is shown."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from typing import NamedTuple, TextIO
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import tqdm.auto
+
+# Least seconds between two lines where what is shown cannot be overwritten.
+_PAUSE = 10.0
 
 
 class Progress(NamedTuple):
@@ -37,59 +44,79 @@ class Progress(NamedTuple):
         return (self.total - self.done) / self.rate
 
     def __str__(self) -> str:
-        text = f"{self.done}"
-        if self.total:
-            text += f"/{self.total} ({self.done / self.total:.0%})"
-        text += f" {self.unit}, {self.rate:.4g}/s"
-        if self.seconds_left is not None:
-            text += f", {_duration(self.seconds_left)} left"
-        return text
+        meter = tqdm.auto.tqdm.format_meter
+        unit = f" {self.unit}"
+        return meter(
+            self.done, self.total, self.seconds, ncols=0, unit=unit, initial=self.reused
+        ).strip()
 
 
-class ProgressLine:
-    """Writes progress to a stream: one line that renews itself, or a line now and then.
+def check_verbose(verbose: Any) -> None:
+    """Raises ValueError unless it is `"auto"`, 0 or 1."""
+    if verbose not in ("auto", 0, 1):
+        raise ValueError(f'verbose must be "auto", 0 or 1, got {verbose!r}.')
+
+
+@contextlib.contextmanager
+def shown_progress(
+    verbose: int | str, progress: Callable[[Progress], None] | None = None
+) -> Iterator[Callable[[Progress], None] | None]:
+    """Shows progress on standard error: a bar in a terminal or notebook, else a line now and then.
 
     Args:
-        stream: where to write; on a terminal the line is overwritten.
-        seconds: least time between two lines where the stream is not a terminal.
+        verbose: 1 shows it, 0 does not; `"auto"` shows it in a terminal or notebook only, and not
+            if there is a `progress`.
+        progress: called as well, with every `Progress`.
+
+    Yields:
+        What is to be called with every `Progress`; None if there is nothing to call.
 
     Example:
-        >>> with ProgressLine() as line:
-        ...     evaluate_robustness(classifier, dataset, attacks, progress=line)
+        >>> with shown_progress(verbose=1) as progress:
+        ...     progress(Progress(done=3, total=10, reused=0, seconds=1.5))
     """
+    renews = sys.stderr.isatty() or "ipykernel" in sys.modules
+    if verbose == "auto":
+        verbose = renews and progress is None
+    if not verbose:
+        yield progress
+        return
+    with contextlib.ExitStack() as stack:
+        show = _bar(stack) if renews else _lines()
 
-    def __init__(self, stream: TextIO | None = None, seconds: float = 10.0) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._rewrites = self._stream.isatty()
-        self._pause = 0.2 if self._rewrites else seconds
-        self._written = float("-inf")
-        self._last_done = -1
-        self._open = False
+        def both(state: Progress) -> None:
+            show(state)
+            if progress is not None:
+                progress(state)
 
-    def __call__(self, progress: Progress) -> None:
-        """Writes a line unless the last one is too recent; the end is always written."""
+        yield both
+
+
+def _bar(stack: contextlib.ExitStack) -> Callable[[Progress], None]:
+    """A bar that renews itself, closed with the stack."""
+    bar: Any = None
+
+    def show(state: Progress) -> None:
+        nonlocal bar
+        if bar is None:
+            unit = f" {state.unit}"
+            bar = tqdm.auto.tqdm(total=state.total, initial=state.reused, unit=unit)
+            stack.callback(bar.close)
+        bar.update(state.done - bar.n)
+
+    return show
+
+
+def _lines() -> Callable[[Progress], None]:
+    """A line now and then; the end is always written."""
+    written, last = time.monotonic(), None
+
+    def show(state: Progress) -> None:
+        nonlocal written, last
         now = time.monotonic()
-        too_early = now - self._written < self._pause and progress.done != progress.total
-        if too_early or progress.done == self._last_done:
+        if state.done == last or (now - written < _PAUSE and state.done != state.total):
             return
-        self._written, self._last_done = now, progress.done
-        self._open = self._rewrites
-        begin, end = ("\r\x1b[K", "") if self._rewrites else ("", "\n")
-        self._stream.write(f"{begin}{progress}{end}")
-        self._stream.flush()
+        written, last = now, state.done
+        print(state, file=sys.stderr, flush=True)
 
-    def __enter__(self) -> ProgressLine:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._open:
-            self._stream.write("\n")
-            self._stream.flush()
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    return show

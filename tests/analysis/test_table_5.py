@@ -12,7 +12,7 @@ from aad_tf.attacks import parse_attack
 from aad_tf.evaluation import evaluate_robustness
 from aad_tf.types import Bounds
 from analysis import statistics, table_5
-from analysis.records import same_attack
+from analysis.records import ResultRun, same_attack
 from tests.networks import small_network
 from train.configs.mnist import ATTACKS
 from train.configs.presets import ROWS
@@ -207,6 +207,14 @@ def test_sizes_of_attacks_are_fractions_of_the_pixel_range():
     assert not same_attack(attacks.fgsm(0.15).threat_model(twice_as_wide), column)
     cells = table_5._threat_cells(attacks.fgsm(0.3).threat_model(twice_as_wide))
     assert cells[1:4] == ("0.15", "38.25", "1 × 0.15")
+
+
+def test_transfer_attacks_are_no_white_box_attacks():
+    model = attacks.fgsm(0.1).threat_model()
+    for access, count in (({}, 1), ({"access": "white_box"}, 1), ({"access": "transfer"}, 0)):
+        summary = {"attacks": [{"attack": "fgsm", "threat_model": {**model, **access}}]}
+        run = ResultRun("mnist", "fgsm", summary, {}, {}, None)
+        assert len(run.attacks) == count and (run.entry(model) is not None) == count
 
 
 def test_an_attack_on_smoothed_labels_is_another_attack():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import math
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,8 +13,11 @@ import tensorflow as tf
 from aad_tf import Classifier
 from aad_tf.attacks import pgd
 from aad_tf.attention_study import Options
+from aad_tf.attention_study.records import KEYS
+from aad_tf.records.columns import read_attention_records
+from aad_tf.records.io import read_record_lines
 from tests.attention_study.conftest import BOX_LABELS, BOXES, LABELS, batches_of, mean_network
-from tests.attention_study.studies import study
+from tests.attention_study.studies import many, study
 
 
 def test_images_without_boxes_are_counted(classifier, tmp_path):
@@ -19,6 +26,94 @@ def test_images_without_boxes_are_counted(classifier, tmp_path):
     assert counts == {"examples": 4, "right": 3, "without_box": 4, "right_without_box": 3}
     padded = batches_of(box_labels=np.full_like(BOX_LABELS, -1), boxes=np.full_like(BOXES, -1))
     assert study(classifier, tmp_path / "y.jsonl", padded).summary["counts"] == counts
+
+
+def as_pairs(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    return dataset.map(lambda batch: (batch["image"], batch["label"]))
+
+
+FORMS = {
+    "tuples": as_pairs,
+    "list of tuples": lambda dataset: list(as_pairs(dataset).as_numpy_iterator()),
+    "generator function": lambda dataset: lambda: as_pairs(dataset).as_numpy_iterator(),
+    "arrays": lambda dataset: as_pairs(dataset.unbatch().batch(100)).get_single_element(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_images_and_labels_alone_are_taken_in_any_form(classifier, tmp_path, form):
+    data = many(10)
+    named = data.map(lambda batch: {"image": batch["image"], "label": batch["label"]})
+    for name, dataset in (("expected", named), ("found", FORMS[form](data))):
+        study(classifier, tmp_path / f"{name}.jsonl", dataset, batch_size=4)
+    assert (tmp_path / "found.jsonl").read_bytes() == (tmp_path / "expected.jsonl").read_bytes()
+
+
+def test_boxes_are_taken_from_any_iterable(classifier, tmp_path):
+    study(classifier, tmp_path / "expected.jsonl", many(10), batch_size=4)
+    study(classifier, tmp_path / "found.jsonl", many(10).as_numpy_iterator(), batch_size=4)
+    assert (tmp_path / "found.jsonl").read_bytes() == (tmp_path / "expected.jsonl").read_bytes()
+
+
+def test_only_so_many_examples(classifier, tmp_path):
+    first = many(10).unbatch().take(6).batch(4)
+    study(classifier, tmp_path / "expected.jsonl", first, batch_size=4)
+    for name, data in (("whole", many(10)), ("endless", many(10).repeat()), ("opened", opened)):
+        study(classifier, tmp_path / name, data, batch_size=4, num_examples=6)
+        assert (tmp_path / name).read_bytes() == (tmp_path / "expected.jsonl").read_bytes()
+
+
+def opened(start: int) -> tf.data.Dataset:
+    return many(10, start=start)
+
+
+@pytest.fixture(scope="module")
+def any_size() -> Classifier:
+    model = mean_network()
+    images = keras.Input((None, None, 2))
+    copied = keras.models.clone_model(model, input_tensors=images)
+    copied.set_weights(model.get_weights())
+    return Classifier.from_keras(copied, "features")
+
+
+def test_images_of_different_sizes_are_measured_as_each_size_alone(any_size, tmp_path):
+    generator = np.random.default_rng(0)
+    sizes = [(4, 4), (6, 5), (6, 5), (4, 4), (3, 7)]
+    batches = [
+        (generator.uniform(size=(2, *size, 2)).astype(np.float32), np.array([0, 1]))
+        for size in sizes
+    ]
+    output, attack = tmp_path / "all.jsonl", pgd(0.05, 0.02, 2)
+    study(any_size, output, lambda: iter(batches), attack)
+    records = list(read_record_lines(output, KEYS))
+    assert [record["grid"] for record in records[::2]] == list(map(list, sizes))
+    for record in records:
+        cells = math.prod(record["grid"])
+        (kept,) = [name for name in record["maps"] if "map" in record["maps"][name]]
+        assert {len(base64.b64decode(text)) for text in record["maps"][kept]["map"]} == {cells}
+    alone = []
+    for number, batch in enumerate(batches):
+        part = tmp_path / f"{number}.jsonl"
+        study(any_size, part, [batch], attack, first_index=2 * number)
+        alone += read_record_lines(part, KEYS)
+    assert records == alone
+    # A network of fixed size gives the same, and needs no word of the grid.
+    fixed = Classifier.from_keras(mean_network(), "features")
+    study(fixed, tmp_path / "fixed.jsonl", [batches[0]], attack)
+    (first, second) = read_record_lines(tmp_path / "fixed.jsonl", KEYS)
+    assert [first, second] == [{k: v for k, v in r.items() if k != "grid"} for r in records[:2]]
+
+
+def test_arrays_of_a_study_of_different_sizes_hold_all_but_maps(any_size, tmp_path):
+    images = [np.full((1, size, 4, 2), 0.3, np.float32) for size in (4, 6)]
+    output = tmp_path / "x.jsonl"
+    study(any_size, output, [(each, np.array([1])) for each in images])
+    run = read_attention_records(output)
+    assert run.measure("grad_cam", "entropy").shape == (2, 3)
+    with pytest.raises(ValueError, match="No grad_cam/map in the records"):
+        run.maps()
+    with pytest.raises(ValueError, match="has 4 cells"):
+        study(any_size, tmp_path / "y.jsonl", [(images[0][:, :2, :2], np.array([1]))])
 
 
 @pytest.mark.parametrize(
@@ -44,10 +139,10 @@ def test_error_names_the_example_by_its_index_in_the_split(classifier, tmp_path)
 
 def test_wrong_inputs(classifier, tmp_path):
     output = tmp_path / "x.jsonl"
-    with pytest.raises(TypeError, match="dicts of image and label"):
-        study(classifier, output, tf.data.Dataset.from_tensor_slices(([1], [2])).batch(1))
-    with pytest.raises(TypeError, match="a function that opens one"):
-        study(classifier, output, [1, 2])
+    with pytest.raises(TypeError, match="tuples"):
+        study(classifier, output, tf.data.Dataset.from_tensor_slices([1]).batch(1))
+    with pytest.raises(TypeError, match="another iterable of such batches, got int"):
+        study(classifier, output, 3)
     with pytest.raises(ValueError, match="endless"):
         study(classifier, output, batches_of().repeat())
     with pytest.raises(ValueError, match="single images"):

@@ -48,3 +48,29 @@ def mean_network(thresholds: list[float], weights: list, bias: list) -> Classifi
 
 def gray_images(levels: list[float]) -> np.ndarray:
     return np.tile(np.array(levels)[:, None, None, None], (1, 2, 2, 1))
+
+
+def any_size_classifier() -> Classifier:
+    """Three classes of colour images of any size, smooth, in float64."""
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            keras.Input((None, None, 3), dtype="float64"),
+            layers.Conv2D(4, 3, activation="gelu", name="conv", dtype="float64"),
+            layers.GlobalAveragePooling2D(dtype="float64"),
+            layers.Dense(3, name="scores", dtype="float64"),
+        ]
+    )
+    return Classifier.from_keras(network)
+
+
+def batches_of_sizes(classifier: Classifier, sizes, per_batch: int = 4) -> list:
+    """Batches of images of one size each; most labels are what the network predicts."""
+    generator, batches = np.random.default_rng(3), []
+    for size in sizes:
+        images = generator.uniform(size=(per_batch, *size, 3))
+        labels = classifier.predict_logits(images).numpy().argmax(-1)
+        labels[0] = (labels[0] + 1) % 3
+        batches.append((images, labels.astype(np.int32)))
+    return batches

@@ -51,7 +51,8 @@ def test_every_slot_holds_the_area_of_its_own_image(network, examples):
     pool = AttackPool(network, RESTARTED, 5, seed=0, any_iterate=True)
     for start in range(0, len(images), 8):
         part = slice(start, start + 8)
-        pool.add(images[part], labels[part], np.arange(len(images))[part])
+        indices = np.arange(len(images))[part]
+        pool.add(images[part], pool.slots(labels[part], indices, labels[part], labels[part]))
     restarted = 0
     for _ in pool.run(drain=True):
         held = pool._slots["index"]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf.attacks import fgsm
+from aad_tf.attacks import AwayFromLabel, GradientSignAttack, fgsm
+from aad_tf.classifier import Classifier
 from aad_tf.defenses import StandardModel
 from aad_tf.evaluation import evaluate_robustness
 from tests.evaluation.attacked_networks import PRESETS, brightness_classifier, gray_images
@@ -74,6 +75,194 @@ def test_bad_input_is_refused_with_a_hint(changes, error, message, random_networ
     arguments = {"classifier": random_network, "dataset": data, "attacks": [fgsm(0.1)], **changes}
     with pytest.raises(error, match=message):
         evaluate_robustness(**arguments)
+
+
+class Batches(keras.utils.PyDataset):
+    """The examples in batches of 25 by number; endless without a number of batches."""
+
+    def __init__(self, examples, endless: bool = False) -> None:
+        super().__init__()
+        self.examples, self.endless = examples, endless
+
+    @property
+    def num_batches(self):
+        return None if self.endless else 3
+
+    def __getitem__(self, number):
+        begin = number % 3 * 25
+        return tuple(part[begin : begin + 25] for part in self.examples)
+
+
+class Tensor:
+    """Of another library: NumPy can read it, and nothing else is known of it."""
+
+    def __init__(self, array) -> None:
+        self.array, self.shape, self.ndim = array, array.shape, array.ndim
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.array, dtype)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, part):
+        return Tensor(self.array[part])
+
+
+class Loader:
+    """Like the DataLoader of torch: an iterable of lists of tensors."""
+
+    def __init__(self, examples) -> None:
+        self.batches = [[Tensor(part) for part in batch] for batch in Batches(examples)]
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def as_dictionary(examples) -> dict:
+    return dict(zip(("image", "label"), examples, strict=True))
+
+
+def weighted(examples) -> tuple:
+    # Of weight zero, none would count.
+    return (*examples, np.zeros(len(examples[1])))
+
+
+def as_dataset(structure) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(structure).batch(25)
+
+
+FORMS = {
+    "PyDataset": Batches,
+    "sample weights": lambda examples: Batches(weighted(examples)),
+    "list": lambda examples: list(Batches(examples)),
+    "tuple of lists": lambda examples: tuple(map(list, Batches(examples))),
+    "two batches in a list": lambda examples: [
+        [part[:30] for part in examples],
+        [part[30:] for part in examples],
+    ],
+    "generator": lambda examples: (batch for batch in Batches(examples)),
+    "generator function": lambda examples: lambda: iter(Batches(examples)),
+    "function": lambda examples: lambda: as_dataset(examples),
+    "loader": Loader,
+    "dictionaries": lambda examples: map(as_dictionary, Batches(examples)),
+    "dataset of dictionaries": lambda examples: as_dataset(as_dictionary(examples)),
+    "dataset of weights": lambda examples: as_dataset(weighted(examples)),
+    "arrays by name": as_dictionary,
+    "arrays with weights": weighted,
+    "tensors": lambda examples: tuple(map(tf.constant, examples)),
+    "lists of images": lambda examples: [list(part) for part in examples],
+    "numbers": lambda examples: [part.tolist() for part in examples],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_form_of_a_data_set_changes_nothing(form, random_network, random_examples):
+    attack = PRESETS["ifgsm"]
+    expected = evaluate_robustness(random_network, random_examples, attack)
+    report = evaluate_robustness(random_network, FORMS[form](random_examples), attack)
+    assert list(report.records()) == list(expected.records())
+
+
+def test_pictures_in_directories_are_taken_as_keras_reads_them(tmp_path):
+    # Gray levels of 0..255 in a directory for each class: bright are class 1, as is said of 90.
+    for number, (label, level) in enumerate([(0, 20), (0, 120), (1, 90), (1, 150), (1, 250)]):
+        path = tmp_path / f"class_{label}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        keras.utils.save_img(path, np.full((2, 2, 1), level), scale=False)
+    inner = brightness_classifier().model
+    network = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Rescaling(1 / 255), inner])
+    dataset = keras.utils.image_dataset_from_directory(
+        tmp_path, color_mode="grayscale", image_size=(2, 2), batch_size=2, shuffle=False, verbose=0
+    )
+    classifier = Classifier.from_keras(network, bounds=(0.0, 255.0))
+    attack = GradientSignAttack(AwayFromLabel(), 1.0, 10, name="ten levels")
+    (entry,) = evaluate_robustness(classifier, dataset, attack).summary["attacks"]
+    assert (entry["clean_accuracy"], entry["robust_accuracy"]) == (4 / 5, 3 / 5)
+
+
+def endless(examples):
+    while True:
+        yield from Batches(examples)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        endless,
+        lambda examples: Batches(examples, endless=True),
+        lambda examples: as_dataset(examples).repeat(),
+        lambda examples: examples,
+        lambda examples: as_dataset(examples),
+        lambda examples: as_dataset(examples).filter(lambda *_: True),
+    ],
+)
+def test_only_so_many_examples(form, random_network, random_examples):
+    attack = PRESETS["ifgsm"]
+    expected = evaluate_robustness(random_network, [part[:33] for part in random_examples], attack)
+    report = evaluate_robustness(
+        random_network, form(random_examples), attack, num_examples=33, batch_size=20
+    )
+    assert list(report.records()) == list(expected.records())
+
+
+@pytest.mark.parametrize("form", ["generator", "tensors", "PyDataset", "dataset of weights"])
+def test_fewer_examples_than_announced_are_noticed(form, random_network, random_examples):
+    with pytest.raises(ValueError, match="ended after 60 examples; 61 were announced"):
+        evaluate_robustness(
+            random_network, FORMS[form](random_examples), fgsm(0.1), num_examples=61
+        )
+
+
+@pytest.mark.parametrize("form", ["generator", "loader", "PyDataset", "dictionaries"])
+def test_iterables_are_resumed_from_their_beginning(
+    form, random_network, random_examples, tmp_path
+):
+    def run(output, **options):
+        data, attack = FORMS[form](random_examples), PRESETS["ifgsm"]
+        evaluate_robustness(
+            random_network, data, attack, output=tmp_path / output, batch_size=8, **options
+        )
+        return (tmp_path / output).read_bytes()
+
+    def interrupt(progress) -> None:
+        if progress.done > 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run("cut.jsonl", progress=interrupt)
+    states = []
+    assert run("cut.jsonl", progress=states.append) == run("whole.jsonl")
+    assert 30 < states[0].reused < 60
+
+
+@pytest.mark.parametrize(
+    ("dataset", "error", "message"),
+    [
+        (lambda x, y: Batches((x, y), endless=True), ValueError, "endless. Pass num_examples="),
+        (
+            lambda x, y: zip(x, y, strict=True),
+            ValueError,
+            r"single images \(6, 6, 2\)\. Batch it, or",
+        ),
+        (lambda x, y: [x], TypeError, r"must give batches \(images, labels\).*got ndarray"),
+        (lambda x, y: [(x,)], TypeError, "got tuple of ndarray"),
+        (lambda x, y: [({"a": x}, y)], TypeError, "got tuple of dict, ndarray"),
+        (lambda x, y: [{"img": x, "label": y}], TypeError, "image and label, got img, label"),
+        (lambda x, y: {"x": x, "y": y}, TypeError, "must hold image and label, got x, y"),
+        (lambda x, y: "mnist", TypeError, "must give batches .*got str"),
+        (lambda x, y: iter(()), ValueError, "data set is empty"),
+        (lambda x, y: [(x, y[:-1])], ValueError, r"one entry per image \(60\), got 59"),
+    ],
+)
+def test_iterables_that_give_no_batches_are_refused(
+    dataset, error, message, random_network, random_examples
+):
+    with pytest.raises(error, match=message):
+        evaluate_robustness(random_network, dataset(*random_examples), fgsm(0.1))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,11 @@ def test_the_summary_carries_threat_model_interval_and_origin(random_network, ra
     attacks = [PRESETS["ifgsm"], PRESETS["step_ll"]]
     summary = evaluate_robustness(random_network, random_examples, attacks, seed=4).summary
     entry = summary["attacks"][0]
-    assert entry["threat_model"] == {**attacks[0].threat_model(), "success": "any_iterate"}
+    assert entry["threat_model"] == {
+        **attacks[0].threat_model(),
+        "success": "any_iterate",
+        "access": "white_box",
+    }
     interval = entry["interval"]
     assert interval["low"] < entry["robust_accuracy"] < interval["high"]
     assert (interval["method"], interval["confidence"]) == ("wilson", 0.95)
