@@ -101,7 +101,13 @@ class ClassifierCallback(EpochCallback):
             )
         if self._attention_layer in (None, classifier.attention_layer):
             return classifier
-        return Classifier.from_keras(classifier.model, self._attention_layer, self.bounds)
+        return Classifier.from_keras(
+            classifier.model,
+            self._attention_layer,
+            self.bounds,
+            classifier.input_shape,
+            classifier.output,
+        )
 
     @property
     def image_shape(self) -> tuple[int, ...]:
