@@ -110,8 +110,8 @@ class ClassifierCallback(EpochCallback):
         )
 
     @property
-    def image_shape(self) -> tuple[int, ...]:
-        """`(H, W, C)` of the callback's examples."""
+    def image_shape(self) -> tuple[int, ...] | None:
+        """`(H, W, C)` of the callback's examples; None if they are in a dict."""
         raise NotImplementedError
 
     def check(self, classifier: Classifier) -> None:

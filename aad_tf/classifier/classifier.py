@@ -82,23 +82,24 @@ class Classifier:
         model: keras.Model,
         attention_layer: str | None = None,
         bounds: Bounds = Bounds(0.0, 1.0),
-        input_shape: tuple[int, ...] | None = None,
+        input_shape: tuple[int | None, ...] | None = None,
         output: str | int | None = None,
     ) -> Classifier:
         """Wraps a Sequential, Functional, nested or subclassed Keras model.
 
-        What goes in: one input of floating-point images, a tensor or a dict or list that holds
-        it. Integer inputs, and further inputs beside the images, are refused. Sizes of images may
-        be open.
+        What goes in: one input of floating-point images, as a tensor, or in a dict or list that
+        holds nothing else; their size may be open. Refused are integer inputs, and others beside
+        the images.
 
-        What comes out, by the number of classes:
-            n classes: logits `[batch, n]`, or a final softmax, which is taken off; `log_softmax`
-                is logits already.
-            two classes, one output: a final sigmoid, or the score z before it
-                (`from_logits=True`), which make the logits (-z / 2, z / 2): their softmax is
-                (1 - p, p). Class 1 is predicted where p > 0.5.
-            several outputs, in a list, tuple or dict: the one that `output` names, as above.
-        Probabilities made in another way, and a sigmoid of several outputs, are refused.
+        What comes out:
+            logits `[batch, classes]`, or a final softmax, which is taken off; `log_softmax` gives
+                logits already.
+            one number per image, `[batch, 1]`, of a binary classifier: a final sigmoid, which is
+                taken off, or the score z before it (`from_logits=True`). The logits are
+                (-z / 2, z / 2), whose softmax is (1 - p, p) with p = sigmoid(z); labels are 0, 1.
+            several outputs, in a list, tuple or dict: `output` says which of them is one of these.
+        Refused are probabilities made in another way, and several labels per image (a sigmoid of
+        more than one output).
 
         Args:
             model: takes `[batch, H, W, C]` images and returns scores of classes as above.
@@ -123,8 +124,8 @@ class Classifier:
                 derivative TensorFlow gets wrong, or operations that stop all gradients.
 
         Example:
-            >>> Classifier.from_keras(keras.Model(images, {"class": scores, "box": box}),
-            ...                       output="class")
+            >>> detector = keras.Model(images, {"class": scores, "box": box})
+            >>> Classifier.from_keras(detector, output="class")
         """
         _check_model(model)
         bounds = check_bounds(bounds)
@@ -301,8 +302,8 @@ def _scores(model: keras.Model, inputs: Any, output: str | int | None, training:
 def _num_classes(output: tf.Tensor) -> int:
     if output.shape.rank != 2 or output.shape[1] is None or not output.dtype.is_floating:
         raise ValueError(
-            f"The model must return floating-point logits [batch, classes], or [batch, 1] of two "
-            f"classes, got {output.dtype.name} of shape {output.shape}."
+            f"The model must return logits [batch, classes], got shape {output.shape} of "
+            f"{output.dtype.name}. For two classes one floating-point score will do, [batch, 1]."
         )
     return max(2, int(output.shape[1]))
 
@@ -347,7 +348,9 @@ def _size_that_fits(classifier: Classifier) -> tuple[tuple[int, ...], Callable]:
             failure = error
             continue
         outputs = [each for op in concrete.graph.get_operations() for each in op.outputs]
-        if all(output.shape.rank is None or 0 not in output.shape for output in outputs):
+        # Integers may hold shapes, and the shape of a scalar is empty.
+        values = [output for output in outputs if output.dtype.is_floating]
+        if all(output.shape.rank is None or 0 not in output.shape for output in values):
             return shape, concrete
     raise ValueError(
         f"The model leaves the size of its images open, but takes none of "

@@ -79,29 +79,42 @@ def images_of(features: Any, path: Path) -> Any:
     """The images among what a data set gives for the inputs of a network.
 
     Args:
-        features: images, or a dict that holds them.
+        features: images, or a dict or tuple of tensors that holds them.
         path: as of `image_input`.
 
     Raises:
-        ValueError: a dict, though the network takes a tensor or an input of another name.
+        ValueError: a dict or tuple, though the network takes a tensor or an input of another name.
 
     Example:
         >>> images_of({"image": images}, ("image",)) is images
         True
     """
-    if not isinstance(features, Mapping):
+    if not _is_nest(features):
         return features
-    inner: Any = features
+    images = features
     for step in path:
-        inner = inner.get(step) if isinstance(inner, Mapping) else None
-    if path and inner is not None and not isinstance(inner, Mapping):
-        return inner
-    takes = "them as one tensor" if not path else f"an input {'/'.join(map(str, path))!r}"
-    key = "image" if "image" in features else next(iter(features), "image")
+        held = isinstance(images, Mapping) if isinstance(step, str) else isinstance(images, tuple)
+        images = images[step] if held and step in _keys(images) else None
+    if images is not None and not _is_nest(images):
+        return images
+    keys = _keys(features)
+    kind = "dict" if isinstance(features, Mapping) else "tuple"
+    takes = f"an input {'/'.join(map(str, path))!r}" if path else "them as one tensor"
+    key = "image" if "image" in keys else keys[0] if keys else 0
     raise ValueError(
-        f"Images came in a dict of {', '.join(map(repr, features))}, but the network takes "
-        f"{takes}. Give tuples (images, labels): dataset.map(lambda x, y: (x[{key!r}], y))."
+        f"Images came in a {kind} of {', '.join(map(repr, keys))}, but the network takes {takes}. "
+        f"Give tuples (images, labels): dataset.map(lambda x, y: (x[{key!r}], y))."
     )
+
+
+def _is_nest(features: Any) -> bool:
+    if isinstance(features, tuple):
+        return any(tf.is_tensor(entry) for entry in features)
+    return isinstance(features, Mapping)
+
+
+def _keys(features: Any) -> list[Any]:
+    return list(features) if isinstance(features, Mapping) else list(range(len(features)))
 
 
 def select_output(model: keras.Model, outputs: Any, output: str | int | None) -> tf.Tensor:

@@ -134,9 +134,10 @@ def _gradients(trace: Trace, tensors: list[tf.Tensor]) -> list[tf.Tensor | None]
         with trace.graph.as_default():
             return tf.gradients(trace.output, tensors)
     except LookupError as error:
+        what = str(error).partition(". ")[0]
         raise ValueError(
-            f"TensorFlow has no gradient of the logits of this model ({error}). Replace the "
-            f"operation: attacks and attention maps need the gradient."
+            f"Attacks need the gradient of the logits by the images, and an operation of this "
+            f"model has none in TensorFlow ({what}). Replace it, or run it before the network."
         ) from error
 
 
