@@ -101,11 +101,17 @@ class ClassifierCallback(EpochCallback):
             )
         if self._attention_layer in (None, classifier.attention_layer):
             return classifier
-        return Classifier.from_keras(classifier.model, self._attention_layer, self.bounds)
+        return Classifier.from_keras(
+            classifier.model,
+            self._attention_layer,
+            self.bounds,
+            classifier.input_shape,
+            classifier.output,
+        )
 
     @property
-    def image_shape(self) -> tuple[int, ...]:
-        """`(H, W, C)` of the callback's examples."""
+    def image_shape(self) -> tuple[int, ...] | None:
+        """`(H, W, C)` of the callback's examples; None if they are in a dict."""
         raise NotImplementedError
 
     def check(self, classifier: Classifier) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,10 @@ class AttackCallback(ClassifierCallback):
         self._seed = seed
 
     @property
-    def image_shape(self) -> tuple[int, ...]:
+    def image_shape(self) -> tuple[int, ...] | None:
         """`(H, W, C)` as far as the data set tells; entries may be None."""
-        return tuple(self._batches.element_spec[0].shape[1:])
+        spec = self._batches.element_spec[0]
+        return None if isinstance(spec, Mapping) else tuple(spec.shape[1:])
 
     def check(self, classifier: Classifier) -> None:
         """Raises unless there are examples and the first batch is what the network takes."""
@@ -63,7 +64,7 @@ class AttackCallback(ClassifierCallback):
     def _attacked(self, classifier: Classifier) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         """Images, adversarial images and labels, batch by batch."""
         for index, (images, labels, *_) in enumerate(self._batches):
-            images, labels = checked_inputs(classifier, images, labels)
+            images, labels = checked_inputs(classifier, classifier.images_of(images), labels)
             # Another seed per batch, or all batches would have the same random starts.
             yield images, self._attack(classifier, images, labels, seed=self._seed + index), labels
 

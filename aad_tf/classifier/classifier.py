@@ -11,9 +11,19 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.classifier import tracing
+from aad_tf.classifier.inputs_outputs import Path, image_input, images_of, nest, select_output
 from aad_tf.classifier.pixel_range import shrinking_layers
-from aad_tf.classifier.second_order import exact_moments, refuse_unsafe_operations
-from aad_tf.classifier.softmax import softmax_to_strip, without_softmax
+from aad_tf.classifier.probabilities import (
+    activation_to_strip,
+    nonlinear_ending,
+    two_logits,
+    without_final_activation,
+)
+from aad_tf.classifier.second_order import (
+    exact_moments,
+    refuse_missing_gradients,
+    refuse_unsafe_operations,
+)
 from aad_tf.types import Bounds, ClassifierOutput
 from aad_tf.utils.checks import advice_for_255, check_bounds, check_images, check_labels
 
@@ -24,14 +34,16 @@ _SIZES_TO_TRY = (64, 128, 256, 512)
 class Classifier:
     """A Keras classifier as attacks, attention maps, losses and evaluation take it.
 
-    It never changes the wrapped model: weights are shared, and the final softmax, if there
-    is one, is bypassed only while the classifier itself runs.
+    It never changes the wrapped model: weights are shared, and the final softmax or sigmoid, if
+    there is one, is bypassed only while the classifier itself runs.
 
     Attributes:
         model: the wrapped Keras model.
         attention_layer: name of the layer whose output the attention maps explain.
         bounds: pixel range of the images.
         num_classes: number of logits.
+        output: name or number of the model's output that holds the scores of classes; None where
+            there is only one.
         input_shape: `(height, width, channels)`; entries may be None.
         dtype: dtype of images, that of the model's variables.
         compiled: compiled functions by key; `cached_function` fills it.
@@ -44,15 +56,19 @@ class Classifier:
     """
 
     shrinking = ""
+    output: str | int | None = None
+    _input_path: Path = ()
 
     def __init__(
         self,
         model: keras.Model,
         attention_layer: keras.Layer,
-        softmax_layer: keras.Layer | None,
+        final_activation: keras.Layer | None,
         num_classes: int,
         input_shape: tuple[int | None, ...],
         bounds: Bounds,
+        output: str | int | None = None,
+        input_path: Path = (),
     ) -> None:
         self.model = model
         self.bounds = check_bounds(bounds)
@@ -60,7 +76,9 @@ class Classifier:
         self.input_shape = input_shape
         self.attention_layer = attention_layer.name
         self._attention = attention_layer
-        self._softmax = softmax_layer
+        self.output = output
+        self._input_path = input_path
+        self._final_activation = final_activation
         self.compiled: dict[Any, Any] = {}
 
     @classmethod
@@ -69,13 +87,27 @@ class Classifier:
         model: keras.Model,
         attention_layer: str | None = None,
         bounds: Bounds = Bounds(0.0, 1.0),
-        input_shape: tuple[int, ...] | None = None,
+        input_shape: tuple[int | None, ...] | None = None,
+        output: str | int | None = None,
     ) -> Classifier:
         """Wraps a Sequential, Functional, nested or subclassed Keras model.
 
+        What goes in: one input of floating-point images, as a tensor, or in a dict or list that
+        holds nothing else; their size may be open. Refused are integer inputs, and others beside
+        the images.
+
+        What comes out:
+            logits `[batch, classes]`, or a final softmax, which is taken off; `log_softmax` gives
+                logits already.
+            one number per image, `[batch, 1]`, of a binary classifier: a final sigmoid, which is
+                taken off, or the score z before it (`from_logits=True`). The logits are
+                (-z / 2, z / 2), whose softmax is (1 - p, p) with p = sigmoid(z); labels are 0, 1.
+            several outputs, in a list, tuple or dict: `output` says which of them is one of these.
+        Refused are probabilities made in another way, and several labels per image (a sigmoid of
+        more than one output).
+
         Args:
-            model: takes `[batch, H, W, C]` images and returns `[batch, classes]` logits; a final
-                softmax layer is taken off.
+            model: takes `[batch, H, W, C]` images and returns scores of classes as above.
             attention_layer: name of the layer to explain; by default the last layer on the way
                 to the logits whose output still has a spatial grid, as Grad-CAM recommends.
             bounds: lowest and highest pixel value the model takes, a pair of numbers, in whose
@@ -84,27 +116,39 @@ class Classifier:
                 in it shows, there is a warning.
             input_shape: `(H, W, C)`, for a model that was never called, or to fix the size of
                 images where the model leaves it open.
+            output: of a model with several outputs, the one to attack and explain: its key in a
+                dict ("heads/class" if nested), the name of its layer, or its number.
 
         Returns:
             A Classifier sharing the model's weights.
 
         Raises:
             TypeError: not a Keras model, or a defence, which holds a Classifier already.
-            ValueError: no spatial features, unknown attention layer, outputs that are
-                probabilities and cannot be turned into logits, or a layer between attention
-                layer and logits whose second derivative TensorFlow gets wrong.
+            ValueError: several or integer inputs, several outputs without `output`, no spatial
+                features, unknown attention layer, outputs that are probabilities and cannot be
+                turned into logits, a layer between attention layer and logits whose second
+                derivative TensorFlow gets wrong, or operations that stop all gradients.
+
+        Example:
+            >>> detector = keras.Model(images, {"class": scores, "box": box})
+            >>> Classifier.from_keras(detector, output="class")
         """
         _check_model(model)
         bounds = check_bounds(bounds)
-        shape = _input_shape(model, input_shape)
+        path, shape = image_input(model, input_shape)
+
+        def run(images: tf.Tensor) -> tf.Tensor:
+            return _scores(model, nest(images, path), output, training=False)
+
         with exact_moments():
-            trace = tracing.trace_forward(model, shape, _dtype(model))
+            trace = tracing.trace_forward(model, shape, _dtype(model), run)
         num_classes = _num_classes(trace.output)
         call = tracing.attention_call(trace, attention_layer)
         refuse_unsafe_operations(trace, call)
-        softmax = softmax_to_strip(trace)
-        classifier = cls(model, call.layer, softmax, num_classes, shape, bounds)
-        images = _refuse_probabilities(classifier)
+        final = activation_to_strip(trace)
+        classifier = cls(model, call.layer, final, num_classes, shape, bounds, output, path)
+        images = _refuse_probabilities(classifier, None if final else trace)
+        refuse_missing_gradients(trace, call)
         classifier.shrinking = shrinking_layers(trace, images)
         if classifier.shrinking:
             warnings.warn(
@@ -140,13 +184,26 @@ class Classifier:
             Logits `[batch, classes]` and features `[batch, h, w, channels]`.
         """
         calls: list[tracing.LayerCall] = []
+        inputs = nest(images, self._input_path)
         with (
             exact_moments(),
-            without_softmax(self._softmax),
+            without_final_activation(self._final_activation),
             tracing.recording([self._attention], calls.append),
         ):
-            logits = self.model(images, training=training)
+            scores = _scores(self.model, inputs, self.output, training)
+        logits = two_logits(scores) if scores.shape[-1] == 1 else scores
         return ClassifierOutput(logits, calls[-1].output)
+
+    def images_of(self, features: Any) -> Any:
+        """The images among what a data set gives for the inputs of the network.
+
+        Args:
+            features: images, or a dict that holds them under the name of the network's input.
+
+        Raises:
+            ValueError: a dict, though the network takes a tensor or an input of another name.
+        """
+        return images_of(features, self._input_path)
 
     def predict_logits(self, images: tf.Tensor) -> tf.Tensor:
         """Logits in inference mode from one compiled graph, whatever the batch size."""
@@ -219,7 +276,7 @@ def checked_inputs(
             f"with aad_tf.Classifier.from_keras(model); a defence holds one as .classifier."
         )
     images = check_images(
-        images,
+        classifier.images_of(images),
         bounds=classifier.bounds,
         image_shape=classifier.input_shape,
         dtype=classifier.dtype,
@@ -252,42 +309,29 @@ def _dtype(model: keras.Model) -> tf.DType:
     return tf.as_dtype(keras.config.floatx())
 
 
-def _input_shape(model: keras.Model, given: tuple[int, ...] | None) -> tuple[int | None, ...]:
-    shape = given
-    if shape is None:
-        batched = getattr(model, "input_shape", None) if model.built else None
-        if batched is None:
-            batched = (model.get_build_config() or {}).get("input_shape")
-        if batched is None:
-            raise ValueError(
-                "The input shape of this model is not known yet. Call it once on a batch of "
-                "images, or pass input_shape=(height, width, channels)."
-            )
-        shape = tuple(batched[1:])
-    if len(shape) != 3:
-        raise ValueError(
-            f"The model must take images [batch, height, width, channels], but takes inputs of "
-            f"shape [batch, {', '.join(map(str, shape))}]."
-        )
-    return tuple(shape)
+def _scores(model: keras.Model, inputs: Any, output: str | int | None, training: bool) -> tf.Tensor:
+    return select_output(model, model(inputs, training=training), output)
 
 
 def _num_classes(output: tf.Tensor) -> int:
-    if not tf.is_tensor(output) or output.shape.rank != 2 or output.shape[1] is None:
+    if output.shape.rank != 2 or output.shape[1] is None or not output.dtype.is_floating:
         raise ValueError(
-            f"The model must return logits [batch, classes], got shape "
-            f"{getattr(output, 'shape', None)}."
+            f"The model must return logits [batch, classes], got shape {output.shape} of "
+            f"{output.dtype.name}. For two classes one floating-point score will do, [batch, 1]."
         )
-    if output.shape[1] < 2:
-        raise ValueError(
-            "The model has a single output; a classifier needs one logit per class. Give a binary "
-            "classifier two logits."
-        )
-    return int(output.shape[1])
+    return max(2, int(output.shape[1]))
 
 
-def _refuse_probabilities(classifier: Classifier) -> np.ndarray:
-    """Catches a softmax written with other operations, by its values; returns the images tried."""
+def _refuse_probabilities(classifier: Classifier, trace: tracing.Trace | None) -> np.ndarray:
+    """Catches probabilities made by other operations than a final activation, by their values.
+
+    Args:
+        classifier: to be tried on two images.
+        trace: of the model; None if an activation was taken off its end.
+
+    Returns:
+        The images that were tried, `[2, H, W, C]`.
+    """
     shape: Any = classifier.input_shape
     predict: Callable = classifier.predict_logits
     if None in shape:
@@ -295,10 +339,12 @@ def _refuse_probabilities(classifier: Classifier) -> np.ndarray:
     images = np.random.default_rng(0).uniform(*classifier.bounds, size=(2, *shape))
     logits = np.asarray(tf.cast(predict(tf.cast(images, classifier.dtype)), tf.float64))
     sums_to_one = np.allclose(logits.sum(axis=-1), 1.0, atol=1e-3)
-    if sums_to_one and logits.min() >= 0.0:
+    within = logits.min() >= 0.0 and logits.max() <= 1.0
+    if within and (sums_to_one or (trace is not None and nonlinear_ending(trace) is not None)):
+        what = "are not negative and sum to 1" if sums_to_one else "lie in [0, 1]"
         raise ValueError(
-            "The model's outputs are probabilities (they are not negative and sum to 1); attacks "
-            "and losses need logits. Remove the final softmax."
+            f"The model's outputs are probabilities (they {what}); attacks and losses need "
+            f"logits. Remove the final {'softmax' if sums_to_one else 'activation'}."
         )
     return images
 
@@ -320,7 +366,9 @@ def _size_that_fits(classifier: Classifier) -> tuple[tuple[int, ...], Callable]:
             failure = error
             continue
         outputs = [each for op in concrete.graph.get_operations() for each in op.outputs]
-        if all(output.shape.rank is None or 0 not in output.shape for output in outputs):
+        # Integers may hold shapes, and the shape of a scalar is empty.
+        values = [output for output in outputs if output.dtype.is_floating]
+        if all(output.shape.rank is None or 0 not in output.shape for output in values):
             return shape, concrete
     raise ValueError(
         f"The model leaves the size of its images open, but takes none of "

@@ -1,4 +1,4 @@
-"""Where TensorFlow's second derivatives cannot be trusted, and one case corrected.
+"""Where TensorFlow's derivatives are missing or cannot be trusted, and one case corrected.
 
 Grad-CAM inside a loss is differentiated again by the weights, so whatever lies between the
 attention layer and the logits is differentiated twice. Operations of `UNSAFE_SECOND_ORDER_OPS` are
@@ -104,6 +104,62 @@ def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
             f"convolution, pooling, transposed convolution, UpSampling2D with nearest "
             f"interpolation or BatchNormalization."
         )
+
+
+def refuse_missing_gradients(trace: Trace, call: LayerCall) -> None:
+    """Raises if no gradient of the logits reaches the images or the attention layer.
+
+    Adds operations to the graph of the trace, so it comes last.
+
+    Args:
+        trace: of the model.
+        call: the call of the attention layer.
+
+    Raises:
+        ValueError: names the operations where gradients end.
+    """
+    images = trace.graph.inputs[0]
+    for tensor, what in ((images, "the images"), (call.output, f"layer {call.layer.name!r}")):
+        if _gradients(trace, [tensor])[0] is None:
+            ends = ", ".join(_dead_ends(trace, tensor))
+            raise ValueError(
+                f"No gradient of the logits reaches {what}, which attacks and attention maps need: "
+                f"it ends at {ends}. Leave out rounding, integers and whatever else has no "
+                f"gradient on the way to the logits."
+            )
+
+
+def _gradients(trace: Trace, tensors: list[tf.Tensor]) -> list[tf.Tensor | None]:
+    try:
+        with trace.graph.as_default():
+            return tf.gradients(trace.output, tensors)
+    except LookupError as error:
+        what = str(error).partition(". ")[0]
+        raise ValueError(
+            f"Attacks need the gradient of the logits by the images, and an operation of this "
+            f"model has none in TensorFlow ({what}). Replace it, or run it before the network."
+        ) from error
+
+
+def _dead_ends(trace: Trace, tensor: tf.Tensor) -> list[str]:
+    """Operations behind `tensor` whose outputs have a gradient, and whose inputs have none."""
+    operations = operations_between(trace, tensor)
+    tensors = {
+        each.ref(): each
+        for operation in operations
+        for each in (*operation.inputs, *operation.outputs)
+        if each.dtype.is_floating
+    }
+    gradients = _gradients(trace, list(tensors.values()))
+    reached = {
+        ref for ref, gradient in zip(tensors, gradients, strict=True) if gradient is not None
+    }
+    return [
+        f"{operation.name} ({operation.type})"
+        for operation in operations
+        if any(each.ref() in reached for each in operation.outputs)
+        and not any(each.ref() in reached for each in operation.inputs)
+    ]
 
 
 def _unsafe_parts(operation: Any) -> list[tuple[str, str]]:

@@ -113,15 +113,18 @@ def recording(layers: Sequence[keras.Layer], record: Callable[[LayerCall], None]
 
 
 def trace_forward(
-    model: keras.Model, image_shape: tuple[int | None, ...], dtype: tf.DType
+    model: keras.Model,
+    image_shape: tuple[int | None, ...],
+    dtype: tf.DType,
+    run: Callable[[tf.Tensor], tf.Tensor],
 ) -> Trace:
-    """Traces `model` once in inference mode and notes each layer's output."""
+    """Traces `run`, a call of `model` in inference mode, and notes each layer's output."""
     calls: list[LayerCall] = []
 
     @tf.function(autograph=False)
     def forward(images: tf.Tensor) -> tf.Tensor:
         with recording(list(model._flatten_layers(include_self=False)), calls.append):
-            return model(images, training=False)
+            return run(images)
 
     concrete = forward.get_concrete_function(tf.TensorSpec((None, *image_shape), dtype))
     # A layer that is built on the way also runs once in a scratch graph.

@@ -55,7 +55,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     statistics, which each replica takes of its part, are averaged at each step.
 
     Args:
-        network: any Keras classifier of `[batch, H, W, C]` images; a final softmax is bypassed.
+        network: any Keras classifier of `[batch, H, W, C]` images; a final softmax or sigmoid is
+            bypassed. Of a network with several outputs, the Classifier that says which counts.
         attention_layer: name of the layer attention maps explain; found when None.
         bounds: pixel range the network takes, a pair of numbers.
         input_shape: `(H, W, C)`, as for `Classifier.from_keras`.
@@ -300,7 +301,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         if labels is None:
             raise ValueError(f"{type(self).__name__} needs labels: pass (images, labels).")
-        images = tf.cast(images, self.classifier.dtype)
+        images = tf.cast(self.classifier.images_of(images), self.classifier.dtype)
         check_image_shape(images, self.classifier.input_shape)
         # A step that was traced for images of another shape before leaves theirs open.
         images = tf.ensure_shape(images, (None, *self.classifier.input_shape))

@@ -133,7 +133,7 @@ def _logits_from_features(
     layer = classifier._attention
     outputs: list[tf.Tensor] = []
     with tracing.recording([layer], lambda call: outputs.append(call.output)):
-        classifier.model(tf.cast(images, classifier.dtype), training=False)
+        _run(classifier, images)
     given = tf.cast(features, outputs[-1].dtype)
     calls = itertools.count(1)
 

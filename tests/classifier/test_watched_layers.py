@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.classifier import Classifier, tracing
+from aad_tf.classifier.probabilities import without_final_activation
 from aad_tf.classifier.second_order import exact_moments
-from aad_tf.classifier.softmax import without_softmax
 from aad_tf.export.module import NetworkModule
 from tests.networks import SHAPE, random_images, small_network
 
@@ -137,7 +137,7 @@ def test_threads_meet_inside_a_call_and_do_not_see_each_others_contexts() -> Non
 
         with (
             exact_moments(),
-            without_softmax(scores),
+            without_final_activation(scores),
             tracing.around_calls([conv], meet),
             tracing.recording([conv], found[name].append),
         ):

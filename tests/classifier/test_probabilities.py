@@ -1,0 +1,313 @@
+"""Binary classifiers as two logits, and which outputs are no logits."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import aad_tf
+from aad_tf import attacks
+from aad_tf.attention import grad_cam
+from aad_tf.classifier import Classifier
+from aad_tf.classifier.probabilities import two_logits
+from aad_tf.defenses import AADModel, StandardModel
+from tests.networks import SHAPE, called, random_images, small_network
+
+layers = keras.layers
+IMAGES = random_images(12)
+
+
+def binary(*tail, activation=None, outputs=1, dtype=None, seed=1) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Conv2D(4, 3, activation="relu", name="conv", dtype=dtype),
+            layers.GlobalAveragePooling2D(dtype=dtype),
+            layers.Dense(outputs, activation=activation, name="score", dtype=dtype),
+            *tail,
+        ]
+    )
+
+
+def brightness(weight=40.0, bias=-20.0, activation="sigmoid") -> keras.Model:
+    """p = sigmoid(weight * mean + bias); the features are the picture itself."""
+    copy = layers.Conv2D(1, 1, use_bias=False, name="copy")
+    score = layers.Dense(1, activation=activation, name="score")
+    model = keras.Sequential([keras.Input(SHAPE), copy, layers.GlobalAveragePooling2D(), score])
+    copy.set_weights([np.ones((1, 1, 1, 1))])
+    score.set_weights([np.array([[weight]]), np.array([bias])])
+    return model
+
+
+def test_two_logits_by_hand():
+    logits = two_logits(tf.constant([[3.0], [-1.0]]))
+    np.testing.assert_array_equal(logits, [[-1.5, 1.5], [0.5, -0.5]])
+    p = 1 / (1 + np.exp([-3.0, 1.0]))
+    np.testing.assert_allclose(tf.nn.softmax(logits), np.stack([1 - p, p], 1), rtol=1e-6)
+
+
+BINARY = {
+    "activation of a layer": lambda: binary(activation="sigmoid"),
+    "activation layer": lambda: binary(layers.Activation("sigmoid")),
+    "float32 behind bfloat16": lambda: binary(
+        layers.Activation("sigmoid", dtype="float32"), dtype="mixed_bfloat16"
+    ),
+    "nested": lambda: keras.Sequential([keras.Input(SHAPE), binary(activation="sigmoid")]),
+}
+
+
+@pytest.mark.parametrize("kind", BINARY)
+def test_the_softmax_of_both_logits_is_what_the_sigmoid_gives(kind):
+    model = BINARY[kind]()
+    p = np.array(model(IMAGES))
+    classifier = Classifier.from_keras(model)
+    assert (classifier.num_classes, classifier.attention_layer) == (2, "conv")
+    for logits in (classifier(IMAGES).logits, classifier.predict_logits(IMAGES)):
+        found = tf.nn.softmax(tf.cast(logits, tf.float32))
+        np.testing.assert_allclose(found, np.concatenate([1 - p, p], 1), atol=1e-6)
+        np.testing.assert_array_equal(np.argmax(logits, 1), p[:, 0] > 0.5)
+    # The model itself still ends in its sigmoid.
+    np.testing.assert_array_equal(model(IMAGES), p)
+
+
+SCORES = {
+    "dense": binary,
+    "scaled": lambda: binary(layers.Lambda(lambda z: 1 - z / 3)),
+    "reshaped": lambda: binary(layers.Reshape((1,))),
+    "normalized": lambda: binary(layers.BatchNormalization()),
+    "pooled": lambda: keras.Sequential(
+        [keras.Input(SHAPE), layers.Conv2D(1, 3), layers.GlobalAveragePooling2D()]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SCORES)
+def test_one_output_without_a_sigmoid_is_the_score_before_it(kind):
+    model = SCORES[kind]()
+    z = np.array(model(IMAGES))
+    logits = Classifier.from_keras(model)(IMAGES).logits
+    np.testing.assert_allclose(logits, np.concatenate([-z / 2, z / 2], 1), atol=1e-6)
+
+
+def by_hand(z):
+    return 1 / (1 + tf.exp(-z))
+
+
+REFUSED = {
+    "sigmoid function": (
+        lambda: binary(layers.Lambda(tf.nn.sigmoid)),
+        "ends in a sigmoid that cannot be taken off.*from_logits=True",
+    ),
+    "sigmoid by hand": (lambda: binary(layers.Lambda(by_hand)), "output is made by RealDiv"),
+    "hard sigmoid": (lambda: binary(activation="hard_sigmoid"), "output is made by Relu6"),
+    "behind a sigmoid": (
+        lambda: binary(layers.Reshape((1,)), activation="sigmoid"),
+        "output is made by Sigmoid.*activation='sigmoid'",
+    ),
+    "tanh": (lambda: binary(activation="tanh"), "output is made by Tanh"),
+    "square": (lambda: binary(layers.Lambda(tf.square)), "output is made by Square"),
+    "product": (lambda: binary(layers.Lambda(lambda z: z * z)), "output is made by Mul"),
+    "softmax of one": (lambda: binary(activation="softmax"), "softmax of a single output"),
+    "several labels": (
+        lambda: binary(activation="sigmoid", outputs=5),
+        "sigmoid of 5 outputs, so an image may have several labels.*one sigmoid output for two",
+    ),
+    "several labels by a hard sigmoid": (
+        lambda: binary(activation="hard_sigmoid", outputs=5),
+        r"outputs are probabilities \(they lie in \[0, 1\]\)",
+    ),
+    "several labels by hand": (
+        lambda: binary(layers.Lambda(by_hand), outputs=5),
+        r"outputs are probabilities \(they lie in \[0, 1\]\)",
+    ),
+    "one number per image": (
+        lambda: binary(layers.Lambda(lambda z: z[:, 0])),
+        r"got shape \(None,\) of float32. Of two classes.*\[batch, 1\]",
+    ),
+    "class numbers": (
+        lambda: binary(layers.Lambda(lambda z: tf.argmax(z, -1)[:, None]), outputs=3),
+        r"must return logits .*got shape \(None, 1\) of int64.*floating-point",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
+def test_what_is_no_score_of_classes(kind):
+    build, message = REFUSED[kind]
+    with pytest.raises(ValueError, match=message):
+        Classifier.from_keras(build())
+
+
+def test_logits_that_happen_to_lie_between_0_and_1_are_logits():
+    model = binary(outputs=3)
+    model.get_layer("score").set_weights([np.zeros((4, 3)), np.array([0.1, 0.3, 0.5])])
+    np.testing.assert_allclose(Classifier.from_keras(model)(IMAGES).logits[0], [0.1, 0.3, 0.5])
+
+
+def test_log_probabilities_are_logits_as_they_are():
+    model = small_network(final="log_softmax")
+    classifier = Classifier.from_keras(model)
+    logits = classifier(IMAGES).logits
+    np.testing.assert_array_equal(logits, model(IMAGES))
+    plain = Classifier.from_keras(small_network())
+    np.testing.assert_allclose(tf.nn.softmax(logits), tf.nn.softmax(plain(IMAGES).logits), 1e-5)
+    labels = np.arange(12) % 3
+    attacked = [attacks.fgsm(0.1)(each, IMAGES, labels) for each in (classifier, plain)]
+    np.testing.assert_allclose(*attacked, atol=1e-6)
+
+
+def test_attacks_and_maps_of_a_binary_classifier_by_hand():
+    classifier = Classifier.from_keras(brightness())
+    images = np.full((2, *SHAPE), 0.5, "float32")
+    images[:, :4] = 0.7
+    # Class 1 is bright, so FGSM darkens images of class 1 and brightens those of class 0.
+    attacked = attacks.fgsm(0.1)(classifier, images, [1, 0])
+    np.testing.assert_allclose(attacked - images, [images[0] * 0 - 0.1, images[1] * 0 + 0.1], 1e-4)
+    # Each pixel has a gradient of +-20 / 64 in the logits (-z / 2, z / 2), z = 40 mean - 20.
+    maps = grad_cam(classifier, images, [1, 0])
+    np.testing.assert_allclose(maps[0], 20 / 64 * images[0, ..., 0], rtol=1e-5)
+    np.testing.assert_array_equal(maps[1], np.zeros((8, 8)))
+    # What is dark speaks for class 0 where brightness has a negative weight.
+    dark = Classifier.from_keras(brightness(-40.0, 20.0))
+    np.testing.assert_allclose(grad_cam(dark, images, [0, 1])[0], maps[0], rtol=1e-5)
+
+
+def test_robust_accuracy_of_a_binary_classifier_by_hand():
+    levels = np.array([0.42, 0.3, 0.56, 0.8], "float32")
+    images = np.ones((4, *SHAPE), "float32") * levels[:, None, None, None]
+    # Brighter than 0.5 is class 1; within 0.1 of it FGSM turns the class over.
+    report = aad_tf.evaluate_robustness(brightness(), (images, [0, 0, 1, 1]), attacks.fgsm(0.1))
+    assert report.summary["attacks"][0]["clean_accuracy"] == 1.0
+    assert report.robust_accuracy("fgsm") == 0.5
+
+
+def test_training_is_that_of_binary_cross_entropy():
+    labels = np.arange(12) % 2
+    plain, held = binary(activation="sigmoid"), binary(activation="sigmoid")
+    plain.compile(keras.optimizers.SGD(0.5), "binary_crossentropy")
+    model = StandardModel(held)
+    model.compile(keras.optimizers.SGD(0.5), metrics=["accuracy"])
+    options = {"batch_size": 6, "shuffle": False, "verbose": 0, "epochs": 2}
+    expected = plain.fit(IMAGES, labels, **options).history["loss"]
+    # Labels as image_dataset_from_directory(label_mode="binary") gives them.
+    found = model.fit(IMAGES, labels[:, None].astype("float32"), **options).history["loss"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for one, other in zip(plain.get_weights(), held.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert model.predict(IMAGES, verbose=0).shape == (12, 2)
+    assert (model.network.output_shape, model.network.layers[-1].activation) == (
+        (None, 1),
+        keras.activations.sigmoid,
+    )
+
+
+def test_the_losses_of_a_defence_by_hand():
+    images, labels = IMAGES[:4], np.array([0, 1, 1, 0])
+    model = AADModel(brightness(), attack=attacks.step_ll(0.0), weights=(1, 0, 0))
+    model.compile(keras.optimizers.SGD(0.0))
+    history = model.fit(images, labels, batch_size=4, verbose=0).history
+    z = 40 * images.mean(axis=(1, 2, 3)) - 20
+    cross_entropy = np.log1p(np.exp(np.where(labels == 1, -z, z))).mean()
+    # Summed over the clean image and one round, which with a step of zero is the clean image.
+    assert history["classification_loss"][0] == pytest.approx(2 * cross_entropy, rel=1e-5)
+    assert history["accuracy"][0] == np.mean((z > 0) == labels)
+
+
+def test_an_export_of_a_binary_classifier_serves_both_probabilities(tmp_path):
+    model = binary(activation="sigmoid")
+    path = aad_tf.export.export_saved_model(Classifier.from_keras(model), tmp_path / "exported")
+    served = tf.saved_model.load(str(path)).signatures["serving_default"](tf.constant(IMAGES))
+    p = np.array(model(IMAGES))
+    np.testing.assert_allclose(served["probabilities"], np.concatenate([1 - p, p], 1), atol=1e-6)
+    assert served["logits"].shape == (12, 2)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
+def test_whole_number_inputs_are_refused_and_the_way_works(dtype):
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE, dtype=dtype),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(2, 3),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+        ]
+    )
+    message = rf"takes {dtype} images.*clone_model.*set_weights.*bounds=\(0, 255\)"
+    with pytest.raises(ValueError, match=message):
+        Classifier.from_keras(model)
+    copy = keras.models.clone_model(model, input_tensors=keras.Input((8, 8, 1)))
+    copy.set_weights(model.get_weights())
+    classifier = Classifier.from_keras(copy, bounds=(0, 255))
+    pixels = (np.arange(64).reshape(1, *SHAPE) * 4).astype(dtype)
+    logits = classifier(tf.cast(pixels, tf.float32)).logits
+    np.testing.assert_allclose(logits, model(pixels), atol=1e-6)
+    assert np.abs(grad_cam(classifier, tf.cast(pixels, tf.float32), [0])).max() >= 0
+
+
+class Bent(keras.Model):
+    """Runs its images, features or scores through an operation."""
+
+    def __init__(self, images=tf.identity, features=tf.identity, scores=tf.identity):
+        super().__init__()
+        self.conv, self.dense = layers.Conv2D(2, 3, name="conv"), layers.Dense(3)
+        self.bends = images, features, scores
+
+    def call(self, images):
+        on_images, on_features, on_scores = self.bends
+        features = on_features(self.conv(on_images(images)))
+        return on_scores(self.dense(tf.reduce_mean(features, [1, 2])))
+
+
+GRADIENT_ENDS = {
+    "rounded images": ({"images": lambda x: tf.round(255 * x) / 255}, "Round"),
+    "whole numbers": ({"images": lambda x: tf.cast(tf.cast(x, tf.int32), tf.float32)}, "Cast"),
+    "uint8": ({"images": lambda x: tf.cast(tf.cast(x, tf.uint8), tf.float32)}, "Cast"),
+    "saturated": ({"images": lambda x: tf.image.convert_image_dtype(x, tf.uint8, True)}, "Cast"),
+    "floor": ({"features": tf.floor}, "Floor"),
+    "above zero": ({"features": lambda f: tf.cast(f > 0, tf.float32)}, "Cast"),
+    "numpy": ({"features": lambda f: numpy_function(f)}, "PyFunc"),
+    "stopped": ({"scores": tf.stop_gradient}, "StopGradient"),
+    "argmax": ({"scores": lambda z: 9 * tf.one_hot(tf.argmax(z, -1), 3)}, "OneHot"),
+}
+
+
+def numpy_function(features):
+    result = tf.numpy_function(np.abs, [features], tf.float32)
+    result.set_shape(features.shape)
+    return result
+
+
+@pytest.mark.parametrize("kind", GRADIENT_ENDS)
+def test_networks_without_a_gradient_by_the_images(kind):
+    bends, operation = GRADIENT_ENDS[kind]
+    if kind == "saturated":
+        convert = bends["images"]
+        bends = {"images": lambda x: tf.cast(convert(x), tf.float32)}
+    model = called(Bent(**bends))
+    message = rf"No gradient of the logits reaches the images.*it ends at .*\({operation}\)"
+    with pytest.raises(ValueError, match=message):
+        Classifier.from_keras(model)
+
+
+def test_an_attention_layer_without_a_gradient():
+    class PastTheImages(Bent):
+        def call(self, images):
+            rounded = tf.reduce_mean(tf.round(self.conv(images)), [1, 2])
+            return self.dense(rounded + tf.reduce_mean(images, [1, 2]))
+
+    with pytest.raises(ValueError, match=r"reaches layer 'conv'.*\(Round\)"):
+        Classifier.from_keras(called(PastTheImages()))
+
+
+def test_operations_with_a_gradient_of_their_own_are_taken():
+    @tf.custom_gradient
+    def straight_through(x):
+        return tf.round(255 * x) / 255, lambda gradient: gradient
+
+    classifier = Classifier.from_keras(called(Bent(images=straight_through)))
+    assert np.abs(attacks.fgsm(0.1)(classifier, IMAGES, np.arange(12) % 3) - IMAGES).max() > 0.05
