@@ -151,9 +151,9 @@ class Classifier:
         refuse_missing_gradients(trace, call)
         classifier.shrinking = shrinking_layers(trace, images)
         if classifier.shrinking:
+            advice = advice_for_255(bounds, classifier.shrinking)
             warnings.warn(
-                f"The pixel range is said to be [{bounds.lower}, {bounds.upper}], but "
-                f"{advice_for_255(bounds, classifier.shrinking)}",
+                f"The pixel range is said to be [{bounds.lower}, {bounds.upper}], but {advice}",
                 stacklevel=2,
             )
         return classifier

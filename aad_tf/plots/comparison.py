@@ -54,6 +54,7 @@ def compare_networks(
             f"classifiers must be one network or more, all of one pixel range, got "
             f"{len(classifiers)} with the ranges {sorted(map(tuple, ranges))}."
         )
+    attack = as_attack(attack, *ranges)
     columns, titles = [image_panels(images)], ["image"]
     for name, classifier in classifiers.items():
         adversarial = attack(classifier, images, labels, seed=seed)

@@ -251,7 +251,7 @@ MEETINGS = {
     "AttentionIoU": lambda attack, unit, path: AttentionIoU((UNIT, LABELS), attack),
     "AttentionSnapshots": lambda attack, unit, path: AttentionSnapshots(UNIT, LABELS, path, attack),
     "compare_networks": lambda attack, unit, path: compare_networks(
-        {"unit": unit}, UNIT, LABELS, attack
+        {"unit": unit}, UNIT, LABELS, attacks.attack_call(attack)
     ),
     "DefenseConfig": lambda attack, unit, path: DefenseConfig("aad", "fgsm(epsilon=8)"),
     "ExperimentConfig": lambda attack, unit, path: ExperimentConfig(
