@@ -47,7 +47,6 @@ def compare_networks(
     Example:
         >>> figure = compare_networks({"plain": plain, "AAD": defended}, images, labels, fgsm(0.15))
     """
-    attack = as_attack(attack)
     ranges = {classifier.bounds for classifier in classifiers.values()}
     if len(ranges) != 1:
         raise ValueError(
