@@ -436,20 +436,6 @@ def test_labels_counted_from_1(unit):
 # --- Data sets, networks, attacks
 
 
-def test_pairs_of_images_and_labels_in_a_study(unit, tmp_path):
-    pairs = tf.data.Dataset.from_tensor_slices((UNIT, LABELS)).batch(4)
-    arguments = {"output": tmp_path / "x.jsonl", "batch_size": 4, "options": Options(cells=(4,))}
-    message = refusal(
-        lambda: study_attention(unit, pairs, "step_ll(epsilon=8/255)", **arguments), TypeError
-    )
-    expression = re.search(r"dataset\.map\(.*\)", message)[0]
-    report = study_attention(
-        unit, eval(expression, {"dataset": pairs}), "step_ll(epsilon=8/255)", **arguments
-    )
-    assert report.summary["counts"]["right"] == len(UNIT)
-    assert report.summary["accuracy"]
-
-
 def test_single_images_and_endless_data(unit):
     single = tf.data.Dataset.from_tensor_slices((UNIT, LABELS))
     message = refusal(lambda: evaluate_robustness(unit, single, attacks.fgsm(0.03)))
