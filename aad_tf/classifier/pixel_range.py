@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.classifier.tracing import Trace
+from aad_tf.classifier.tracing import Trace, operations_between
 
 # Networks are trained on numbers of the order of one. EfficientNet makes numbers 9 apart of pixels
 # 0..255, and 0.04 apart of pixels 0..1.
@@ -42,6 +42,8 @@ def shrinking_layers(trace: Trace, images: np.ndarray) -> str:
 
 def _before_weights(trace: Trace) -> list[tf.Tensor]:
     """Floating-point tensors, made of the images alone, that operations with weights take in."""
+    # Without what others have added to the graph, such as gradients.
+    forward = set(operations_between(trace, trace.images))
     pixels = {trace.images.ref()}
     weights: set[Any] = set()
     found: dict[Any, tf.Tensor] = {}
@@ -50,8 +52,10 @@ def _before_weights(trace: Trace) -> list[tf.Tensor]:
         outputs = [tensor.ref() for tensor in operation.outputs]
         if any(t.dtype == tf.resource or t.ref() in weights for t in operation.inputs):
             weights.update(outputs)
-            found |= {ref: ref.deref() for ref in inputs if ref in pixels and ref not in weights}
-        elif any(ref in pixels for ref in inputs):
+            if operation in forward:
+                taken = [ref for ref in inputs if ref in pixels and ref not in weights]
+                found |= {ref: ref.deref() for ref in taken}
+        elif operation in forward:
             pixels.update(outputs)
     return [tensor for tensor in found.values() if tensor.dtype.is_floating]
 
