@@ -8,7 +8,6 @@ row, without touching the committed results:
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -20,19 +19,26 @@ from analysis import ablations, table_5
 from analysis.attention import findings, gallery, networks
 from analysis.attention import tables as attention_tables
 from analysis.records import Results, read_own_run
+from binaries import command_line, running
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
-_RESULTS = flags.DEFINE_string("results_dir", "results", "Directory of the records.")
-_README = flags.DEFINE_string("readme", "README.md", "File whose block of results is renewed.")
+_RESULTS = flags.DEFINE_string(
+    "results_dir", "results", "Directory that holds the records and what is made of them."
+)
+_README = flags.DEFINE_string("readme", "README.md", "File whose block of results is written anew.")
 _RECORDS = flags.DEFINE_string(
-    "records", None, "Only this: records of eval.robustness, put beside the paper's row."
+    "records",
+    None,
+    "Records of eval.robustness: only these are put beside the paper's row, nothing else is made.",
 )
 _MODEL_DIR = flags.DEFINE_string(
-    "model_dir", None, "With --records: the model directory, for how training went."
+    "model_dir",
+    None,
+    "With --records: directory that train.main wrote, which tells how training went.",
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "With --records: Markdown file to write; default: printed."
+    "output", None, "With --records: Markdown file to write; by default the text is printed."
 )
 
 
@@ -115,27 +121,20 @@ def own_report(records: PathLike, model_dir: PathLike | None = None) -> str:
     return table_5.own_page(table_5.of_run(read_own_run(records, model_dir)))
 
 
-def _run() -> None:
+def _run() -> str:
     if _RECORDS.value is None:
         if _MODEL_DIR.value or _OUTPUT.value:
             raise ValueError("--model_dir and --output go with --records.")
-        for path in generate(_RESULTS.value, _README.value):
-            print(path)
-        return
+        return "\n".join(map(str, generate(_RESULTS.value, _README.value)))
     text = own_report(_RECORDS.value, _MODEL_DIR.value)
-    print(_write(Path(_OUTPUT.value), text) if _OUTPUT.value else text)
+    return str(_write(Path(_OUTPUT.value), text)) if _OUTPUT.value else text
 
 
 def main(argv: list[str]) -> None:
     """Parses flags and writes; an error of the user's ends in one line and exit code 2."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
-    try:
-        _run()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    del argv
+    running.run(_run)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=command_line.parse)

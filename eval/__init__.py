@@ -1,1 +1,3 @@
 """Evaluation binaries."""
+
+from binaries import quiet  # noqa: F401

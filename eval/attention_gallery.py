@@ -1,4 +1,4 @@
-"""Draws figures of [AAD] from attention records: examples chosen by a rule, never by hand.
+r"""Draws figures of [AAD] from attention records: examples chosen by a rule, never by hand.
 
     python -m eval.attention_gallery --figure=1 --records=attention.jsonl.gz \
         --model_dir=runs/tiny_imagenet_boxes_clean --output=aad_fig_1.png
@@ -12,23 +12,47 @@ from __future__ import annotations
 from absl import app, flags
 
 from aad_tf.utils.files import check_writable
-from eval import galleries, running
+from binaries import command_line, running
+from eval import galleries
 from eval.galleries.inputs import open_sources
 
 _FIGURE = flags.DEFINE_enum(
-    "figure", None, [*map(str, galleries.GALLERIES)], "Which.", required=True
+    "figure",
+    None,
+    [*map(str, galleries.GALLERIES)],
+    "Number of the figure in the paper.",
+    required=True,
 )
-_RECORDS = flags.DEFINE_multi_string("records", None, "File of eval.attention.", required=True)
+_RECORDS = flags.DEFINE_multi_string(
+    "records", None, "File of records that eval.attention wrote.", required=True
+)
 _MODEL_DIR = flags.DEFINE_multi_string(
     "model_dir",
     [],
-    "Its network: a model directory or a Keras file; one for all files or one each.",
+    "Network that the records are of: a model directory or a Keras file; one for all files of "
+    "records or one for each.",
 )
-_NETWORK = flags.DEFINE_string("network", None, "Registered network, instead: inception_v3.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Of --network: imagenet, or a file.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default TFDS_DATA_DIR.")
-_ANNOTATIONS = flags.DEFINE_string("annotations", None, "imagenet2012: ILSVRC2012_bbox_val_v3.tgz.")
-_OUTPUT = flags.DEFINE_string("output", None, "PNG file to write, JSON beside it.", required=True)
+_NETWORK = flags.DEFINE_string(
+    "network", None, "Registered network that the records are of, such as inception_v3."
+)
+_WEIGHTS = flags.DEFINE_string("weights", None, "With --network: its weights, imagenet or a file.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Directory of TensorFlow Datasets; default: the environment variable TFDS_DATA_DIR.",
+)
+_ANNOTATIONS = flags.DEFINE_string(
+    "annotations",
+    None,
+    "For records of imagenet2012: the archive of its boxes, of the test split "
+    "ILSVRC2012_bbox_val_v3.tgz.",
+)
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "PNG file to write; a JSON file that tells what it shows goes beside it.",
+    required=True,
+)
 
 
 def _draw() -> str:
@@ -49,8 +73,9 @@ def _draw() -> str:
 
 def main(argv: list[str]) -> None:
     """Draws; bad input ends in one line and exit code 2."""
-    running.run(_draw, argv[1:])
+    del argv
+    running.run(_draw)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=command_line.parse)

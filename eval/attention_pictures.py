@@ -1,54 +1,104 @@
-"""Draws what networks look at before and after an attack, side by side.
+r"""Draws what networks look at before and after an attack, side by side.
 
     python -m eval.attention_pictures --model_dirs=plain=runs/mnist_clean,AAD=runs/mnist_aad \
         --attack="fgsm(epsilon=0.15)" --output=attention.png
+    python -m eval.attention_pictures --keras_model=my_network.keras --bounds=0,255 \
+        --images=photos --attack="fgsm(epsilon=1)" --output=mine.png
+
+The second draws any Keras classifier on your own images, which lie in one folder for each class.
 """
 
 from __future__ import annotations
 
 from absl import app, flags
 
-from aad_tf import data, model_directory
-from aad_tf.attacks import parse_attack
+from aad_tf import model_directory
+from aad_tf.attacks import as_attack, parse_attack
 from aad_tf.plots import compare_networks, save_png
-from eval import running
+from aad_tf.utils.files import check_writable
+from binaries import command_line, running
+from eval import shared_flags
+from eval.inputs import FolderImages, Images, NamedImages, Network, check_belongs, open_network
 
 _MODELS = flags.DEFINE_list(
-    "model_dirs", None, "Comma-separated title=model directory pairs.", required=True
+    "model_dirs",
+    [],
+    "Several networks, as title=DIRECTORY pairs split by commas, each a directory that train.main "
+    "wrote.",
 )
 _ATTACK = flags.DEFINE_string("attack", "fgsm(epsilon=0.15)", "The attack on each network.")
+_COUNT = flags.DEFINE_integer(
+    "count",
+    6,
+    "How many images: the first ones of a data set, or as many from all over --images.",
+    1,
+)
 _OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.", required=True)
-_SPLIT = flags.DEFINE_string("split", "test", "Part of the data set the images are from.")
-_COUNT = flags.DEFINE_integer("count", 6, "How many images: the first ones of the split.", 1)
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default TFDS_DATA_DIR.")
+for _name in shared_flags.NAMES:
+    flags.declare_key_flag(_name)
 
 
 def draw() -> str:
-    """Loads the networks, attacks the first images of their data set, writes the figure."""
-    classifiers, datasets = {}, set()
-    for pair in _MODELS.value or ():
+    """Opens the networks, attacks the images chosen, writes the figure."""
+    output = str(_OUTPUT.value)
+    check_writable(output)
+    attack = parse_attack(_ATTACK.value)
+    if _MODELS.value:
+        networks, images = _several()
+    else:
+        network, images = shared_flags.opened()
+        networks = {"network": network}
+    first = next(iter(networks.values())).classifier
+    info = images.info(first.input_shape)
+    for network in networks.values():
+        check_belongs(network.classifier, info)
+    attack = as_attack(attack, first.bounds)
+    present = info.num_examples[images.split]
+    count = min(_COUNT.value, present)
+    running.say(
+        f"Drawing {' and '.join(map(str, networks.values()))}, on {count} images of {info.name} "
+        f"under {attack.name}."
+    )
+    if isinstance(images, FolderImages):
+        # The first ones would all be of one class.
+        places = [present * number // count for number in range(count)]
+        batches = images.chosen(info, places, count, first.bounds)
+    else:
+        batches = images.batches(info, count, 0, count, first.bounds, with_boxes=False)
+    pixels, labels = next(iter(batches))
+    classifiers = {title: network.classifier for title, network in networks.items()}
+    names = info.class_names if isinstance(images, FolderImages) else None
+    save_png(compare_networks(classifiers, pixels, labels, attack, class_names=names), output)
+    return f"written: {output}"
+
+
+def _several() -> tuple[dict[str, Network], Images]:
+    """The networks of `--model_dirs`, by title, and the images that all of them take."""
+    networks, datasets = {}, set()
+    for pair in _MODELS.value:
         title, separator, directory = pair.partition("=")
         if not separator:
             raise ValueError(f"--model_dirs takes title=directory pairs, got {pair!r}.")
-        classifiers[title], config = model_directory.load_classifier(directory)
+        config = model_directory.read_config(directory)
         datasets.add((config.dataset, config.image_size))
+        networks[title] = open_network(
+            model_dir=directory, attention_layer=shared_flags.ATTENTION_LAYER.value
+        )
+    if shared_flags.IMAGES.value or shared_flags.DATASET.value:
+        return networks, shared_flags.images()
     if len(datasets) != 1:
         found = ", ".join(f"{name} ({size or 'own size'})" for name, size in sorted(datasets))
         raise ValueError(f"The networks must share one data set and image size, got {found}.")
-    name, size = datasets.pop()
-    batches = data.evaluation_batches(
-        name, _SPLIT.value, _COUNT.value, _DATA_DIR.value, limit=_COUNT.value, image_size=size
-    )
-    images, labels = next(iter(batches))
-    figure = compare_networks(classifiers, images, labels, parse_attack(_ATTACK.value))
-    save_png(figure, str(_OUTPUT.value))
-    return f"written: {_OUTPUT.value}"
+    ((name, size),) = datasets
+    split, data_dir = shared_flags.SPLIT.value, shared_flags.DATA_DIR.value
+    return networks, NamedImages(name, split, data_dir, image_size=size or None)
 
 
 def main(argv: list[str]) -> None:
     """Draws; bad input ends in one line and exit code 2."""
-    running.run(draw, argv[1:])
+    del argv
+    running.run(draw)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=command_line.parse)

@@ -1,54 +1,255 @@
-"""What evaluation binaries open: networks with where they come from, data sets, attacks."""
+"""What evaluation binaries open: networks with where they come from, images, attacks."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
 from aad_tf import configs, data, export, model_directory, models
 from aad_tf.attacks import GradientSignAttack, a3, parse_attack
-from aad_tf.attacks.parsing import split_attacks
 from aad_tf.classifier import Classifier
 from aad_tf.data import DatasetInfo
+from aad_tf.data.folders import SPLIT, folder_classes
 from aad_tf.records.shards import shard_range
-from aad_tf.utils.checks import check_choice, check_count
+from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_bounds, check_choice, check_count
 from aad_tf.utils.provenance import portable, provenance_path
+
+InputShape = tuple[int | None, ...]
+_UNIT = Bounds(0.0, 1.0)
+_OPEN: InputShape = (None, None, None)
+
+
+class Images(Protocol):
+    """Labelled images that networks are evaluated on, before a network says what it takes.
+
+    Attributes:
+        split: which of the `num_examples` of its description it is.
+    """
+
+    @property
+    def split(self) -> str: ...
+
+    def classes(self) -> int:
+        """Number of classes."""
+
+    def info(self, input_shape: InputShape) -> DatasetInfo:
+        """Describes the images as a network of that `(height, width, channels)` gets them.
+
+        Raises:
+            ValueError: missing data, or a size that neither the network nor the user gives.
+        """
+
+    def batches(
+        self,
+        info: DatasetInfo,
+        batch_size: int,
+        start: int,
+        stop: int,
+        bounds: Bounds,
+        with_boxes: bool,
+    ) -> tf.data.Dataset:
+        """The images from `start` up to `stop` in batches, pixels within `bounds`.
+
+        Elements are tuples (images, labels), or dictionaries if boxes are asked for.
+        """
+
+    def description(self, info: DatasetInfo, limit: int | None, with_boxes: bool) -> dict[str, Any]:
+        """Which copy and which part is read; ready for JSON."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
-    """A trained network and how it is to be evaluated.
+class NamedImages:
+    """A split of a known data set.
+
+    Attributes:
+        name: a name of `aad_tf.data.available()`.
+        split: "train", "validation" or "test".
+        data_dir: TFDS data directory.
+        annotations: box archive of imagenet2012.
+        image_size: side, or (height, width), that images are resized to; 0 or None for their own.
+    """
+
+    name: str
+    split: str = "test"
+    data_dir: str | None = None
+    annotations: str | None = None
+    image_size: int | tuple[int, int] | None = None
+
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.info(_OPEN).num_classes
+
+    def info(self, input_shape: InputShape) -> DatasetInfo:
+        """Describes the data set; what a network takes does not matter."""
+        del input_shape
+        return data.info(self.name, self.data_dir, self.image_size, self.annotations)
+
+    def batches(
+        self,
+        info: DatasetInfo,
+        batch_size: int,
+        start: int,
+        stop: int,
+        bounds: Bounds,
+        with_boxes: bool,
+    ) -> tf.data.Dataset:
+        """What lies before `start` is not decoded; see `Images.batches`."""
+        size, split = self.image_size, self.split
+        if with_boxes:
+            found = data.boxed_batches(
+                self.name, split, batch_size, self.data_dir, start, stop, size, self.annotations
+            )
+        else:
+            found = data.evaluation_batches(
+                self.name, split, batch_size, self.data_dir, stop, image_size=size, start=start
+            )
+        if bounds == _UNIT:
+            return found
+        lower, width = bounds.lower, bounds.upper - bounds.lower
+        if with_boxes:
+            return found.map(lambda batch: {**batch, "image": lower + width * batch["image"]})
+        return found.map(lambda images, labels: (lower + width * images, labels))
+
+    def description(self, info: DatasetInfo, limit: int | None, with_boxes: bool) -> dict[str, Any]:
+        """Name, split, limit, copy; the size only of images that are resized and have no boxes."""
+        facts: dict[str, Any] = {"name": self.name, "split": self.split, "limit": limit}
+        facts |= {"source": info.source, "fingerprint": info.fingerprint}
+        if self.annotations:
+            facts["boxes"] = _coverage(self.split, self.annotations, self.data_dir)
+        if self.image_size and not with_boxes:
+            facts["image_size"] = self.image_size
+        return facts
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderImages:
+    """Images in folders, one for each class.
+
+    Attributes:
+        directory: holds the folders.
+        class_names: names of all classes in the order of the network's outputs; None: the folders
+            in the order of their names.
+        image_size: side, or (height, width), where the network takes any size.
+    """
+
+    directory: str
+    class_names: Sequence[str] | None = None
+    image_size: int | tuple[int, int] | None = None
+
+    @property
+    def split(self) -> str:
+        """Folders have but one."""
+        return SPLIT
+
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(folder_classes(self.directory, self.class_names))
+
+    def info(self, input_shape: InputShape) -> DatasetInfo:
+        """Describes the images at the size and with the channels that the network takes."""
+        height, width, channels = input_shape
+        size = self.image_size
+        if not size:
+            if height is None or width is None:
+                raise ValueError(
+                    f"The network takes images of shape {tuple(input_shape)}, which leaves their "
+                    f"size open: give --image_size."
+                )
+            size = (height, width)
+        return data.image_folder_info(
+            self.directory, size, channels=channels or 3, class_names=self.class_names
+        )
+
+    def batches(
+        self,
+        info: DatasetInfo,
+        batch_size: int,
+        start: int,
+        stop: int,
+        bounds: Bounds,
+        with_boxes: bool,
+    ) -> tf.data.Dataset:
+        """See `Images.batches`; there are no boxes."""
+        found = self.chosen(info, range(start, stop), batch_size, bounds)
+        if not with_boxes:
+            return found
+        return found.map(lambda images, labels: {"image": images, "label": labels})
+
+    def chosen(
+        self, info: DatasetInfo, indices: Sequence[int], batch_size: int, bounds: Bounds
+    ) -> tf.data.Dataset:
+        """The images of these places in batches (images, labels)."""
+        height, width, channels = info.image_shape
+        return data.image_folder(
+            self.directory,
+            batch_size,
+            (height, width),
+            bounds=bounds,
+            channels=channels,
+            class_names=self.class_names,
+            indices=indices,
+        )
+
+    def description(self, info: DatasetInfo, limit: int | None, with_boxes: bool) -> dict[str, Any]:
+        """Directory, limit, names and sizes of files, classes and the size images are given at."""
+        return {
+            "name": info.name,
+            "images": provenance_path(self.directory),
+            "limit": limit,
+            "source": info.source,
+            "fingerprint": info.fingerprint,
+            "class_names": list(info.class_names),
+            "image_size": list(info.image_shape[:2]),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network to be evaluated.
 
     Attributes:
         classifier: the network.
-        description: what it is, ready for JSON.
-        dataset: name of the data set.
-        attacks: attacks to run.
-        image_size: side that images are resized to; 0 is the data's own.
+        description: what it is, ready for JSON; leaves out how its config wants it evaluated.
+        config: what it was trained with, of a model directory; None of others.
     """
 
     classifier: Classifier
     description: dict[str, Any]
-    dataset: str
-    attacks: tuple[GradientSignAttack, ...]
-    image_size: int = 0
+    config: configs.ExperimentConfig | None = None
+
+    def __str__(self) -> str:
+        """What it is, in a few words."""
+        shape = " x ".join(
+            "any" if side is None else str(side) for side in self.classifier.input_shape
+        )
+        lower, upper = self.classifier.bounds
+        if self.config is None:
+            name = next(str(value) for value in self.description.values() if value)
+        else:
+            name = f"{self.config.name} ({self.config.model} trained on {self.config.dataset})"
+        return (
+            f"{name}, {self.classifier.num_classes} classes, images of {shape} in "
+            f"[{lower:g}, {upper:g}]"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
-class NamedDataset:
-    """Part of a data set.
+class Part:
+    """Part of the images that a network is evaluated on.
 
     Attributes:
-        batches: (images, labels), in the same order every time; where there are boxes, a function
-            from the index of an example to batches from there on.
-        first: index of the first example in the split.
+        batches: (images, labels), in the same order every time; with boxes, a function from the
+            index of an example to batches of dictionaries from there on.
+        first: index of the first example.
         num_examples: its size.
-        description: which copy and split it is, ready for JSON.
-        info: the data set, its images at the size they are given.
+        description: which images these are, ready for JSON.
+        info: the images, at the size they are given.
     """
 
     batches: Any
@@ -57,179 +258,117 @@ class NamedDataset:
     description: dict[str, Any]
     info: DatasetInfo
 
-
-def open_model(
-    model_dir: str | None,
-    saved_model: str | None,
-    dataset: str | None,
-    attacks: str | None,
-    image_size: int | None = None,
-) -> Subject:
-    """Opens a model directory or an exported model.
-
-    Args:
-        model_dir: directory that `train.main` wrote, or None.
-        saved_model: exported model, or None.
-        dataset: name of a data set; None takes the config's.
-        attacks: attacks split by ";"; None takes the config's.
-        image_size: side that images are resized to, 0 for the data's own; None takes the
-            config's, and for an exported model the data's own.
-
-    Returns:
-        The network; its description leaves out how its config wants it evaluated.
-
-    Raises:
-        ValueError: both or neither model are given, one is missing, foreign or cut short, an
-            attack is unknown, or an exported model comes without data set and attacks.
-        FileNotFoundError: there is no such exported model.
-    """
-    chosen = tuple(parse_attack(text) for text in split_attacks(attacks or ""))
-    if bool(model_dir) == bool(saved_model):
-        raise ValueError("Give either --model_dir or --saved_model.")
-    if saved_model:
-        if not (dataset and chosen):
-            raise ValueError("With --saved_model give --dataset and --attacks too.")
-        name = Path(saved_model).absolute().name
-        exported = export.load_classifier(saved_model)
-        return Subject(exported, {"saved_model": name}, dataset, chosen, image_size or 0)
-    classifier, config = model_directory.load_classifier(str(model_dir))
-    chosen = chosen or tuple(map(parse_attack, config.evaluation_attacks))
-    if not chosen:
-        raise ValueError("The model's config names no attacks: give --attacks.")
-    size = config.image_size if image_size is None else image_size
-    return Subject(classifier, _described(config), dataset or config.dataset, chosen, size)
-
-
-def open_dataset(
-    subject: Subject,
-    split: str,
-    batch_size: int,
-    data_dir: str | None,
-    limit: int | None,
-    shard: tuple[int, int] | None = None,
-) -> NamedDataset:
-    """Opens part of a data set; see `aad_tf.data.evaluation_batches`.
-
-    What lies before a shard is not decoded.
-
-    Args:
-        subject: names the data set and the size of its images, which its network must take.
-        split: "train", "validation" or "test".
-        batch_size: examples per batch; shards are cut between batches.
-        data_dir: TFDS data directory.
-        limit: only the first so many examples.
-        shard: (number, count) of a part of these, or None.
-
-    Returns:
-        The part; its description names the size of images only where they are resized.
-
-    Raises:
-        ValueError: an unknown name, missing data, a count below 1, more shards than batches, or
-            images of another size than the network takes.
-    """
-    name, size = subject.dataset, subject.image_size
-    info = data.info(name, data_dir, size)
-    check_image_size(subject.classifier, info)
-    first, stop = _examples(info, split, batch_size, limit, shard)
-    batches = data.evaluation_batches(
-        name, split, batch_size, data_dir, stop, image_size=size, start=first
-    )
-    description = _copy(name, split, limit, info)
-    description |= {"image_size": size} if size else {}
-    return NamedDataset(batches, first, stop - first, description, info)
+    def __str__(self) -> str:
+        """What it is, in a few words."""
+        return f"{self.num_examples:,} images of {self.info.name} ({self.info.source})"
 
 
 def open_network(
-    model_dir: str | None,
-    keras_model: str | None,
-    network: str | None,
-    weights: str | None,
-    attention_layer: str | None,
-    info: DatasetInfo,
-) -> tuple[Classifier, dict[str, Any]]:
-    """Opens a model directory, a Keras file, or a registered network with weights.
+    *,
+    model_dir: str | None = None,
+    saved_model: str | None = None,
+    keras_model: str | None = None,
+    network: str | None = None,
+    weights: str | None = None,
+    attention_layer: str | None = None,
+    bounds: Sequence[Any] | None = None,
+    images: Images | None = None,
+) -> Network:
+    """Opens a model directory, an exported model, a Keras file, or a registered network.
 
     Args:
         model_dir: directory that `train.main` wrote.
-        keras_model: `.keras` or `.h5` file of any classifier of images in [0, 1].
+        saved_model: directory that `aad_tf.export.export_saved_model` wrote.
+        keras_model: `.keras` or `.h5` file of any classifier.
         network: a name of `aad_tf.models.available()`, such as "inception_v3".
         weights: of `network`: "imagenet" or a file.
         attention_layer: layer that maps explain; None for the model's own choice.
-        info: the data set, for the network's shape.
-
-    Returns:
-        The network, and what it is, ready for JSON.
+        bounds: lowest and highest pixel value that a Keras file's network takes, by default 0 and
+            1. The others know theirs.
+        images: tells what `network` is built for, and the size of images of a Keras file's network
+            that leaves it open.
 
     Raises:
-        ValueError: none or several networks asked for, one that is missing or cut short, or one
-            for another number of classes or another size of images than the data have.
+        ValueError: none or several networks asked for, one that is missing or cut short, or
+            arguments that belong to another kind of network.
+        FileNotFoundError: there is no such exported model.
     """
-    if sum(map(bool, (model_dir, keras_model, network))) != 1:
-        raise ValueError("Give one of --model_dir, --keras_model and --network.")
+    check_one_network((model_dir, saved_model, keras_model, network))
     if weights and not network:
-        raise ValueError("--weights belongs to --network; a model directory has its own.")
+        raise ValueError("--weights belongs to --network; other networks have their own.")
+    if bounds is not None and not keras_model:
+        raise ValueError(
+            "--bounds belongs to --keras_model; other networks know the range of their pixels."
+        )
     if model_dir:
         classifier, config = model_directory.load_classifier(model_dir)
-        description = _described(config)
-        model = classifier.model
-        layer = attention_layer or classifier.attention_layer
-    elif keras_model:
-        model, layer = keras.saving.load_model(keras_model, compile=False), attention_layer
-        description = {"keras_model": provenance_path(keras_model)}
-    else:
-        options = {"weights": weights} if weights else {}
-        model = models.build(str(network), info.image_shape, info.num_classes, **options)
-        layer = attention_layer
-        described = weights if weights in (None, "imagenet") else provenance_path(weights)
-        description = {"network": network, "weights": described}
-    classifier = Classifier.from_keras(model, layer)
-    if classifier.num_classes != info.num_classes:
-        raise ValueError(
-            f"The network has {classifier.num_classes} classes, {info.name} has "
-            f"{info.num_classes}. Do they belong together?"
-        )
-    check_image_size(classifier, info)
-    return classifier, description
+        if attention_layer not in (None, classifier.attention_layer):
+            classifier = Classifier.from_keras(classifier.model, attention_layer)
+        return Network(classifier, _described(config), config)
+    if saved_model:
+        exported = export.load_classifier(saved_model)
+        if attention_layer not in (None, exported.attention_layer):
+            raise ValueError(
+                f"The exported model explains its layer {exported.attention_layer!r} and no other: "
+                f"leave out --attention_layer."
+            )
+        return Network(exported, {"saved_model": Path(saved_model).absolute().name})
+    if keras_model:
+        model = keras.saving.load_model(keras_model, compile=False)
+        taken = _UNIT if bounds is None else check_bounds(bounds)
+        classifier = Classifier.from_keras(model, attention_layer, taken, _size(model, images))
+        return Network(classifier, {"keras_model": provenance_path(keras_model)})
+    if images is None:
+        raise ValueError("A registered network is built for the images that it is evaluated on.")
+    options = {"weights": weights} if weights else {}
+    shape = images.info(_OPEN).image_shape
+    model = models.build(str(network), shape, images.classes(), **options)
+    described = weights if weights in (None, "imagenet") else provenance_path(str(weights))
+    classifier = Classifier.from_keras(model, attention_layer)
+    return Network(classifier, {"network": network, "weights": described})
+
+
+def _size(model: keras.Model, images: Images | None) -> tuple[int, int, int] | None:
+    """The shape of the images, if a network takes any; None if it has its own."""
+    taken = getattr(model, "input_shape", None)
+    if images is None or not isinstance(taken, tuple) or len(taken) != 4 or None not in taken[1:]:
+        return None
+    return images.info(taken[1:]).image_shape
 
 
 def open_part(
-    name: str,
-    split: str,
+    images: Images,
+    classifier: Classifier,
     batch_size: int,
-    *,
-    data_dir: str | None = None,
-    annotations: str | None = None,
-    image_size: int | tuple[int, int] | None = None,
     limit: int | None = None,
     shard: tuple[int, int] | None = None,
-) -> NamedDataset:
-    """Opens a split of a data set, or a shard of it.
+    *,
+    with_boxes: bool = False,
+) -> Part:
+    """Opens images, or a shard of them, as a network takes them.
 
     Args:
-        name: a name of `aad_tf.data.boxed_available()`.
-        split: "train", "validation" or "test".
+        images: what the network is evaluated on.
+        classifier: must take images of their size and have their number of classes.
         batch_size: examples per batch; shards are cut between batches.
-        data_dir: TFDS data directory.
-        annotations: box archive of imagenet2012.
-        image_size: side, or (height, width), that images are resized to.
         limit: only the first so many examples.
         shard: (number, count) of a part of these, or None.
+        with_boxes: give dictionaries, with boxes where there are any, from any example on.
 
     Raises:
-        ValueError: unknown names, missing data, a shard or count that cannot be.
+        ValueError: missing data, images or classes that are not those of the network, a count
+            below 1, more shards than batches.
     """
-    info = data.boxed_info(name, data_dir, annotations, image_size)
-    first, stop = _examples(info, split, batch_size, limit, shard)
+    info = images.info(classifier.input_shape)
+    check_belongs(classifier, info)
+    first, stop = _examples(info, images.split, batch_size, limit, shard)
 
     def opened(start: int) -> tf.data.Dataset:
-        return data.boxed_batches(
-            name, split, batch_size, data_dir, start, stop, image_size, annotations
-        )
+        return images.batches(info, batch_size, start, stop, classifier.bounds, with_boxes)
 
-    description = _copy(name, split, limit, info)
-    if annotations:
-        description["boxes"] = _coverage(split, annotations, data_dir)
-    return NamedDataset(opened, first, stop - first, description, info)
+    description = images.description(info, limit, with_boxes)
+    batches = opened if with_boxes else opened(first)
+    return Part(batches, first, stop - first, description, info)
 
 
 def open_attack(
@@ -263,8 +402,27 @@ def open_attack(
     return attack if sigma is None else a3(attack, sigma)
 
 
-def check_image_size(classifier: Classifier, info: DatasetInfo) -> None:
-    """Raises ValueError if a network does not take the images of a data set."""
+def check_one_network(given: Iterable[str | None]) -> None:
+    """Raises ValueError unless one network is asked for."""
+    if sum(map(bool, given)) != 1:
+        raise ValueError("Give one of --model_dir, --saved_model, --keras_model and --network.")
+
+
+def check_belongs(classifier: Classifier, info: DatasetInfo) -> None:
+    """Raises ValueError unless a network takes the images of a data set and has its classes."""
+    if classifier.num_classes != info.num_classes:
+        advice = "Do they belong together?"
+        if SPLIT in info.num_examples:
+            advice = (
+                f"Its classes are {', '.join(info.class_names[:10])}"
+                f"{', ...' if info.num_classes > 10 else ''}, by the names of its folders: give "
+                f"the names of all classes of the network, in the order of its outputs, as "
+                f"--class_names."
+            )
+        raise ValueError(
+            f"The network has {classifier.num_classes} classes, {info.name} has "
+            f"{info.num_classes}. {advice}"
+        )
     taken, given = tuple(classifier.input_shape), info.image_shape
     if tf.TensorShape(taken).is_compatible_with(given):
         return
@@ -291,12 +449,6 @@ def _examples(
     check_count(batch_size, "batch_size")
     total = present if limit is None else min(check_count(limit, "limit"), present)
     return shard_range(total, batch_size, *shard) if shard else (0, total)
-
-
-def _copy(name: str, split: str, limit: int | None, info: DatasetInfo) -> dict[str, Any]:
-    """Which copy of a data set and which part of it is read; ready for JSON."""
-    facts = {"source": info.source, "fingerprint": info.fingerprint}
-    return {"name": name, "split": split, "limit": limit, **facts}
 
 
 def _coverage(split: str, annotations: str, data_dir: str | None) -> dict[str, int]:

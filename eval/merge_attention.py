@@ -1,13 +1,21 @@
-"""Joins the shards of eval.attention: python -m eval.merge_attention --output=ALL PART PART ..."""
+"""Joins shards of eval.attention.
+
+python -m eval.merge_attention --output=all.jsonl.gz part*.jsonl.gz
+"""
 
 from __future__ import annotations
 
 from absl import app, flags
 
 from aad_tf import attention_study
-from eval import running
+from binaries import command_line, running
 
-_OUTPUT = flags.DEFINE_string("output", None, "File of records (.jsonl.gz).", required=True)
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "File of records to write, compressed if its name ends with .gz; a summary goes beside it.",
+    required=True,
+)
 
 
 def main(argv: list[str]) -> None:
@@ -20,4 +28,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=command_line.parse_with_arguments)

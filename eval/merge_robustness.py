@@ -1,13 +1,21 @@
-"""Joins shards of eval.robustness: python -m eval.merge_robustness --output=ALL PART PART ..."""
+"""Joins shards of eval.robustness.
+
+python -m eval.merge_robustness --output=all.jsonl.gz part*.jsonl.gz
+"""
 
 from __future__ import annotations
 
 from absl import app, flags
 
 from aad_tf import evaluation
-from eval import running
+from binaries import command_line, running
 
-_OUTPUT = flags.DEFINE_string("output", None, "File of records (.jsonl.gz).", required=True)
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "File of records to write, compressed if its name ends with .gz; a summary goes beside it.",
+    required=True,
+)
 
 
 def main(argv: list[str]) -> None:
@@ -16,4 +24,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=command_line.parse_with_arguments)

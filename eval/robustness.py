@@ -1,68 +1,90 @@
-"""Accuracy under attack: python -m eval.robustness --model_dir=DIR --output=runs/model.jsonl.gz
+r"""Accuracy under attack, image by image, with every attack's threat model.
 
-An interrupted run of the same command is resumed. An exported model is taken alike:
---saved_model=PATH --dataset=mnist --attacks="fgsm(epsilon=0.1);pgd(...)". Parts run anywhere with
---shard=3/50, or on the workers of a cluster with --shard=cluster, and `python -m
-eval.merge_robustness` joins them.
+    python -m eval.robustness --model_dir=runs/aad --output=runs/aad.jsonl.gz
+    python -m eval.robustness --keras_model=my_network.keras --bounds=0,255 --images=photos \
+        --attacks="fgsm(epsilon=1);pgd(epsilon=1, step_size=0.25, num_steps=20)" \
+        --output=mine.jsonl.gz
+
+The second evaluates any Keras classifier on your own images, which lie in one folder for each
+class. An interrupted run of the same command is resumed. Parts run anywhere with --shard=3/50, or
+on the workers of a cluster with --shard=cluster, and `python -m eval.merge_robustness` joins them.
 """
 
 from __future__ import annotations
 
 from absl import app, flags
 
-from aad_tf import data, evaluation
+from aad_tf import evaluation
+from aad_tf.attacks import GradientSignAttack, as_attack, parse_attack
+from aad_tf.attacks.parsing import split_attacks
 from aad_tf.utils.files import check_writable
-from eval import running, sharding
-from eval.inputs import open_dataset, open_model
+from binaries import command_line, running
+from eval import sharding, shared_flags
+from eval.inputs import Network, open_part
 
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory that train.main wrote.")
-_SAVED_MODEL = flags.DEFINE_string("saved_model", None, "Exported model, instead of --model_dir.")
-_ATTACKS = flags.DEFINE_string("attacks", None, "Attacks, split by ';'; default: the config's.")
-_OUTPUT = flags.DEFINE_string("output", None, "File of records (.jsonl.gz).", required=True)
-_DATASET = flags.DEFINE_enum("dataset", None, data.available(), "Default: that of training.")
-_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Part of the data.")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", None, running.IMAGE_SIZE, 0)
-_LIMIT = flags.DEFINE_integer("limit", None, "Only the first so many examples.")
-_SHARD = flags.DEFINE_string("shard", None, sharding.HELP)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "Images under attack at a time.")
+_ATTACKS = flags.DEFINE_string(
+    "attacks",
+    None,
+    "Attacks, split by ';', such as 'fgsm(epsilon=0.1);pgd(epsilon=0.1, step_size=0.02, "
+    "num_steps=20)'; of a model directory by default those of its config.",
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "How many images are attacked at a time.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of random starts.")
-_SUCCESS = flags.DEFINE_enum("success", "any_iterate", evaluation.SUCCESS_RULES, "What counts.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS data directory; default TFDS_DATA_DIR.")
+_SUCCESS = flags.DEFINE_enum(
+    "success",
+    "any_iterate",
+    evaluation.SUCCESS_RULES,
+    "Whether an image counts as misclassified if any point of the attack's path is, or its end.",
+)
+for _name in (*shared_flags.NAMES, *sharding.NAMES):
+    flags.declare_key_flag(_name)
 
 
-def _evaluate() -> evaluation.RobustnessReport:
-    shard, output = sharding.requested_part(_SHARD.value, _OUTPUT.value)
+def _evaluate() -> str:
+    part_of_all, output = sharding.asked_for()
     check_writable(output)
-    model = open_model(
-        _MODEL_DIR.value, _SAVED_MODEL.value, _DATASET.value, _ATTACKS.value, _IMAGE_SIZE.value
+    attacks = [parse_attack(text) for text in split_attacks(_ATTACKS.value or "")]
+    network, images = shared_flags.opened()
+    bounds = network.classifier.bounds
+    attacks = [as_attack(attack, bounds) for attack in attacks or _attacks_of(network)]
+    part = open_part(
+        images, network.classifier, _BATCH_SIZE.value, sharding.LIMIT.value, part_of_all
     )
-    dataset = open_dataset(
-        model, _SPLIT.value, _BATCH_SIZE.value, _DATA_DIR.value, _LIMIT.value, shard
-    )
-    return evaluation.evaluate_robustness(
-        model.classifier,
-        dataset.batches,
-        model.attacks,
+    named = "; ".join(str(attack.name) for attack in attacks)
+    running.say(f"Evaluating {network}, on {part} under {named}; records go to {output}.")
+    report = evaluation.evaluate_robustness(
+        network.classifier,
+        part.batches,
+        attacks,
         batch_size=_BATCH_SIZE.value,
         seed=_SEED.value,
         success=_SUCCESS.value,
         output=output,
-        description={"model": model.description, "dataset": dataset.description},
-        first_index=dataset.first,
-        num_examples=dataset.num_examples,
-        shard=shard,
+        description={"model": network.description, "dataset": part.description},
+        first_index=part.first,
+        num_examples=part.num_examples,
+        shard=part_of_all,
         verbose=1,
     )
+    return evaluation.format_summary(report.summary)
+
+
+def _attacks_of(network: Network) -> list[GradientSignAttack]:
+    """The attacks that the config of a model directory names."""
+    named = network.config.evaluation_attacks if network.config else ()
+    if not named:
+        raise ValueError(
+            "Which attacks? Give them as --attacks='fgsm(epsilon=0.1);ifgsm(epsilon=0.1)'; only "
+            "the config of a model directory may name some itself."
+        )
+    return [parse_attack(text) for text in named]
 
 
 def main(argv: list[str]) -> None:
-    """Parses flags and evaluates; bad input ends in one line and exit code 2."""
-    running.run(
-        lambda: evaluation.format_summary(_evaluate().summary),
-        argv[1:],
-        resumed_from=lambda: sharding.requested_journal(_SHARD.value, _OUTPUT.value),
-    )
+    """Evaluates; bad input ends in one line and exit code 2."""
+    del argv
+    running.run(_evaluate, resumed_from=sharding.journal)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=command_line.parse)

@@ -21,7 +21,7 @@ import aad_tf
 REPOSITORY = Path(__file__).resolve().parents[1]
 PYTHON_VERSIONS = ("3.10.13", "3.11.7", "3.12.1", "3.13.0")
 SHIPPED = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-PACKAGES = ("aad_tf", "analysis", "eval", "train")
+PACKAGES = ("aad_tf", "analysis", "binaries", "eval", "train")
 
 
 def read_setup() -> configparser.ConfigParser:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -12,8 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import aad_tf
 from aad_tf.attention_study.records import KEYS
-from aad_tf.records import read_record_lines
+from aad_tf.records import read_record_lines, read_summary
+from tests.binaries.many_runs import Run, run_each
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -23,13 +24,32 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
 
 
-def shell_commands() -> list[list[str]]:
-    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+def block_of(heading: str, number: int = 0) -> str:
+    """A Python block of the section with that heading."""
+    section = re.split(rf"^## {re.escape(heading)}$", TEXT, flags=re.M)[1]
+    section = re.split(r"^## ", section, flags=re.M)[0]
+    return re.findall(r"^```python\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE)[number]
+
+
+def shell_commands(text: str = "".join(blocks("sh"))) -> list[list[str]]:
+    lines = text.replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True) for line in lines]
 
 
+def small_network() -> keras.Model:
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(4, 4, 4, activation="relu", name="mixed10"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+        ]
+    )
+
+
 def test_the_first_python_block_defends_and_exports_a_model(tmp_path, monkeypatch, capsys):
-    source = blocks("python")[0]
+    source = block_of("Defend your own model")
     shortened = source.replace("epochs=8", "epochs=1, steps_per_epoch=6")
     assert shortened != source
     monkeypatch.chdir(tmp_path)
@@ -43,21 +63,15 @@ def test_the_first_python_block_defends_and_exports_a_model(tmp_path, monkeypatc
     assert logits.shape == (3, 10)
 
 
-def test_the_second_python_block_studies_attention(tmp_path, monkeypatch):
-    source = blocks("python")[1]
+def test_attention_is_studied_with_boxes(tmp_path, monkeypatch):
+    source = block_of("Where does it look under attack?")
     images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3)).astype(np.uint8)
     boxes = np.tile(np.float32([[[4, 8, 28, 24]]]), (60, 1, 1))
-    layers = keras.layers
-    network = keras.Sequential(
-        [
-            keras.Input((32, 32, 3)),
-            layers.Conv2D(4, 4, 4, activation="relu", name="mixed10"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(3),
-        ]
-    )
     examples = (images, np.arange(60, dtype=np.int32) % 3, boxes)
-    names = {"my_model": network, "my_dataset": tf.data.Dataset.from_tensor_slices(examples)}
+    names = {
+        "my_model": small_network(),
+        "my_dataset": tf.data.Dataset.from_tensor_slices(examples),
+    }
     monkeypatch.chdir(tmp_path)
     exec(compile(source, "README.md", "exec"), names)
     assert names["report"].summary["counts"]["examples"] == 60
@@ -72,27 +86,114 @@ def test_python_blocks_are_short(source):
     assert len(code) <= 15
 
 
+def test_attention_is_studied_without_boxes(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).uniform(size=(60, 32, 32, 3)).astype(np.float32)
+    names = {"my_model": small_network(), "my_images": images, "my_labels": np.arange(60) % 3}
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block_of("Where does it look under attack?", 1), "README.md", "exec"), names)
+    assert names["report"].summary["counts"]["without_box"] == 60
+
+
+def test_a_model_of_ones_own_trains_on_many_machines():
+    names: dict[str, object] = {"aad_tf": aad_tf, "keras": keras}
+    exec(compile(block_of("On many machines"), "README.md", "exec"), names)
+    inputs = keras.Input((2,))
+    model = names["Model"](inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", "mse")
+    history = model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_every_python_block_is_run():
+    run = [block_of("Defend your own model"), block_of("Your own model and images")]
+    run += [block_of("Where does it look under attack?", number) for number in (0, 1)]
+    assert blocks("python") == [*run, block_of("On many machines")]
+
+
+OWN = "Your own model and images"
+
+
+@pytest.fixture(scope="module")
+def own_directory(tmp_path_factory) -> Path:
+    """A network that tells dark from light pictures in 0..255, and such pictures."""
+    directory = tmp_path_factory.mktemp("own")
+    generator = np.random.default_rng(0)
+    network = small_network()
+    conv, dense = network.layers[0], network.layers[-1]
+    # Its first feature is the mean of red; classes lie below 79.5, above 159.5, and between.
+    kernel = np.zeros((4, 4, 3, 4), np.float32)
+    kernel[:, :, 0, 0] = 1 / 16
+    conv.set_weights([kernel, np.zeros(4)])
+    weights = np.zeros((4, 3), np.float32)
+    weights[0] = [0.0, 1.0, 2.0]
+    dense.set_weights([weights, np.array([0.0, -79.5, -239.0])])
+    network.save(directory / "my_network.keras")
+    for level, folder in ((40, "dark"), (120, "middle"), (200, "pale")):
+        (directory / "photos" / folder).mkdir(parents=True)
+        for number in range(3):
+            pixels = generator.integers(level - 9, level + 9, (40, 36, 3)).astype(np.uint8)
+            if number == 2:
+                # Half a gray level below the next class, if there is one.
+                pixels[:] = level + 39
+            path = directory / "photos" / folder / f"{number}.png"
+            path.write_bytes(tf.io.encode_png(pixels).numpy())
+    return directory
+
+
+def test_ones_own_model_and_images_in_python(own_directory, monkeypatch, capsys):
+    monkeypatch.chdir(own_directory)
+    exec(compile(block_of(OWN), "README.md", "exec"), {})
+    assert "77.78%" in capsys.readouterr().out
+    assert (own_directory / "pictures.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ones_own_model_and_images_from_the_shell(own_directory):
+    section = TEXT.split(f"## {OWN}")[1]
+    text = re.findall(r"^```sh\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE)[0]
+    commands = [command[2:] for command in shell_commands(text)]
+    robustness, pictures, attention = run_each(commands, directory=own_directory)
+    for done in (robustness, pictures, attention):
+        assert done.code == 0, done.errors
+        assert "my_network.keras, 3 classes, images of 32 x 32 x 3 in [0, 255]" in done.errors
+        assert "9 images of photos" in done.errors
+    (fgsm, pgd) = read_summary(own_directory / "mine.jsonl.gz")["attacks"]
+    assert fgsm["clean_accuracy"] == 1.0
+    # One gray level moves those that lie within it of another class.
+    assert fgsm["robust_accuracy"] == pgd["robust_accuracy"] == pytest.approx(7 / 9)
+    assert (own_directory / "mine.png").read_bytes().startswith(b"\x89PNG")
+    summary = read_summary(own_directory / "attention.jsonl.gz", "study")
+    assert summary["class_names"] == ["dark", "middle", "pale"]
+    assert summary["counts"]["right"] == 9
+
+
+@pytest.fixture(scope="module")
+def parsed() -> dict[tuple[str, ...], Run]:
+    """How each command ends if it only parses its flags, and train.main those behind `--`."""
+    commands = []
+    for command in shell_commands():
+        if command[:2] == ["python", "-m"]:
+            program, *arguments = command[2:]
+            end = arguments.index("--") if "--" in arguments else len(arguments)
+            commands.append([program, "--only_check_args", *arguments[:end]])
+            if arguments[end:]:
+                commands[-1] += arguments[end:]
+                commands.append(["train.main", "--only_check_args", *arguments[end + 1 :]])
+    return dict(zip(map(tuple, commands), run_each(commands), strict=True))
+
+
+def test_flags_of_commands_are_parsed(parsed):
+    assert len(parsed) > 10
+    for command, found in parsed.items():
+        assert (found.code, found.errors) == (0, ""), command
+
+
 @pytest.mark.parametrize("command", shell_commands(), ids=" ".join)
-def test_command_exists_with_its_flags(command):
+def test_a_command_is_one_of_make_or_of_python(command):
     if command[0] == "make":
         makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
         assert re.search(rf"^{command[1]}:", makefile, flags=re.MULTILINE)
-        return
-    assert command[:2] == ["python", "-m"]
-    program = command[2]
-    for argument in command[3:]:
-        if argument == "--":
-            # What follows goes on to the program that the launcher starts.
-            program = "train.main"
-        elif argument.startswith("--"):
-            flag = argument.removeprefix("--").split("=")[0].split(".")[0]
-            assert f'"{flag}"' in source_of(program), f"{program} has no flag --{flag}"
-
-
-def source_of(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).read_text(encoding="utf-8")
+    else:
+        assert command[:2] == ["python", "-m"]
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)\s]+)\)", TEXT))))

@@ -17,7 +17,7 @@ from train.configs import mnist
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "WORKSPACE.md").read_text(encoding="utf-8")
-OWN_PACKAGES = ("aad_tf", "analysis", "eval", "train", "tests", "benchmarks")
+OWN_PACKAGES = ("aad_tf", "analysis", "binaries", "eval", "train", "tests", "benchmarks")
 COLUMNS = ("artefact", "what", "function", "preset", "command", "status")
 SYMBOL = re.compile(rf"(?:{'|'.join(OWN_PACKAGES)})(?:\.[A-Za-z_]\w*)+")
 PRESET = re.compile(r"(\S+\.py):(\w+)")
@@ -219,9 +219,10 @@ def test_a_place_that_is_named_is_there(path, name):
 @pytest.mark.parametrize(
     ("folder", "allowed"),
     [
-        ("train", {"aad_tf", "train"}),
-        ("eval", {"aad_tf", "eval"}),
-        ("analysis", {"aad_tf", "analysis", "train"}),
+        ("binaries", {"aad_tf", "binaries"}),
+        ("train", {"aad_tf", "binaries", "train"}),
+        ("eval", {"aad_tf", "binaries", "eval"}),
+        ("analysis", {"aad_tf", "analysis", "binaries", "train"}),
     ],
 )
 def test_programs_import_the_library_and_not_each_other(folder, allowed):

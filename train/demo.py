@@ -5,23 +5,28 @@ python -m train.demo --output_dir=demo_output
 
 from __future__ import annotations
 
-import sys
+from binaries import quiet  # noqa: F401
+
+# isort: split
+
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import app, flags
 
 from aad_tf import data, evaluation, model_directory, training
 from aad_tf.attacks import GradientSignAttack, fgsm, ifgsm, pgd, step_ll
 from aad_tf.classifier import Classifier
 from aad_tf.configs import ExperimentConfig
 from aad_tf.plots import compare_networks, save_png
-from aad_tf.utils.logging import show_progress
+from binaries import command_line, running
 from train.configs import digits
 
-_OUTPUT = flags.DEFINE_string("output_dir", "demo_output", "Where models and figures go.")
+_OUTPUT = flags.DEFINE_string(
+    "output_dir", "demo_output", "Directory that models and figures go to."
+)
 _DRAWN = 6
 
 
@@ -98,17 +103,10 @@ def _classify_with(path: Path, images: np.ndarray, labels: np.ndarray) -> str:
 
 def main(argv: list[str]) -> None:
     """Runs the demo; a mistake of the user's ends in one line and exit code 2."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
-    show_progress()
+    del argv
     presets = {"plain": digits.PRESETS["clean"], "AAD": digits.PRESETS["aad_step_ll"]}
-    try:
-        print(run_demo(presets, Path(_OUTPUT.value)))
-    except (ValueError, OSError) as error:
-        logging.debug("Details", exc_info=True)
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    running.run(lambda: run_demo(presets, Path(_OUTPUT.value)), resumed_from=lambda: _OUTPUT.value)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=command_line.parse)

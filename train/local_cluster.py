@@ -1,6 +1,7 @@
-"""Trains with several worker processes on this machine, as on as many machines.
+r"""Trains with several worker processes on this machine, as on as many machines.
 
-python -m train.local_cluster --workers=2 -- --config=train/configs/mnist.py:clean --model_dir=DIR
+    python -m train.local_cluster --workers=2 -- \
+        --config=train/configs/mnist.py:clean --model_dir=runs/mnist_clean
 
 What follows `--` goes to train.main. Each line of output says which worker it comes from. When one
 worker fails, and on Ctrl-C or SIGTERM, all are asked to save and end.
@@ -9,33 +10,44 @@ worker fails, and on Ctrl-C or SIGTERM, all are asked to save and end.
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from absl import app, flags
 
+from binaries import command_line
 from train.launch import local
 
-_WORKERS = flags.DEFINE_integer("workers", None, "How many.", lower_bound=1, required=True)
-_RESTARTS = flags.DEFINE_integer("restarts", 0, "Tries after a failure.", lower_bound=0)
+_WORKERS = flags.DEFINE_integer(
+    "workers", None, "How many worker processes train together.", lower_bound=1, required=True
+)
+_RESTARTS = flags.DEFINE_integer(
+    "restarts",
+    0,
+    "How many times all workers are started again, to go on, after one has failed.",
+    lower_bound=0,
+)
 _PIN_CORES = flags.DEFINE_bool("pin_cores", False, "Give each worker separate cores (Linux).")
-_GRACE = flags.DEFINE_float("grace_seconds", 60.0, "Time to save and end.", lower_bound=0.0)
+_GRACE = flags.DEFINE_float(
+    "grace_seconds",
+    60.0,
+    "Seconds that workers which are asked to end have to save, before they are killed.",
+    lower_bound=0.0,
+)
+_HOW = "flags of train.main go behind `--`, as in --workers=2 -- --config=..."
 
 
 def parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags before `--` and returns those after it; a mistake ends with code 2."""
     end = argv.index("--") if "--" in argv else len(argv)
     worker_flags = list(argv[end + 1 :])
-    try:
-        if unexpected := flags.FLAGS(argv[:end])[1:]:
-            raise flags.Error(f"Unexpected argument {unexpected[0]!r} before --.")
-        if not worker_flags:
-            raise flags.Error("Give the flags of train.main after --, as in -- --config=...")
-        if any(re.match("--?strategy(=|$)", flag) for flag in worker_flags):
-            raise flags.Error("Leave out --strategy after --: here it is multi_worker.")
-    except flags.Error as error:
-        _fail(error)
+    if unexpected := command_line.parse_with_arguments(argv[:end], _HOW.capitalize())[1:]:
+        command_line.fail(f"Unexpected argument {unexpected[0]!r} before --.")
+    if not worker_flags:
+        command_line.fail(f"Nothing to train: {_HOW}")
+    if any(re.match("--?strategy(=|$)", flag) for flag in worker_flags):
+        command_line.fail("Leave out --strategy after --: here it is multi_worker.")
     return worker_flags
 
 
@@ -45,17 +57,17 @@ def main(worker_flags: list[str]) -> None:
     workers = _WORKERS.value
     try:
         cores = local.split_cores(workers) if _PIN_CORES.value else [[]] * workers
+        print(
+            f"[launcher] {workers} workers start, import TensorFlow and wait for each other: "
+            f"train.main {shlex.join(worker_flags)}",
+            file=sys.stderr,
+            flush=True,
+        )
         sys.exit(local.run(command, cores, _RESTARTS.value, _GRACE.value))
     except ValueError as error:
-        _fail(error)
+        command_line.fail(error)
     except OSError as error:
         sys.exit(f"error: {error}")
-
-
-def _fail(error: Exception) -> NoReturn:
-    """Says in one line what is wrong and ends with code 2."""
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(local.MISTAKE)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import inspect
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ from aad_tf.classifier import Classifier
 from aad_tf.utils.checks import check_choice, check_count
 
 METHODS = ("grad_cam", "grad_cam_plus_plus", "lime")
+CELLS = (5, 10, 20, 30)
+"""Sizes of areas in cells, [AAD Table 3]; a study takes those that are smaller than its map."""
 # Far from the seeds people choose, so that a repeat never draws the samples of another study.
 _REPEAT_SEED_OFFSET = 1_000_003
 
@@ -38,8 +40,9 @@ class Options:
 
     Attributes:
         methods: of `METHODS`; LIME takes a thousand times as long as the others.
-        cells: sizes of the areas whose overlap with the clean image's is measured, in grid cells,
-            [AAD Table 3].
+        cells: sizes of the areas whose overlap with the clean image's is measured, in grid cells;
+            None: those of `CELLS` that are smaller than the map, or half of a map that is
+            smaller than all of them.
         features: numbers of superpixels LIME keeps, [AAD Tables 7 and 8].
         explained: class that maps explain: the true `"label"`, as in the paper, or the
             `"prediction"` of each round.
@@ -49,7 +52,7 @@ class Options:
     """
 
     methods: tuple[str, ...] = METHODS[:2]
-    cells: tuple[int, ...] = (5, 10, 20, 30)
+    cells: tuple[int, ...] | None = None
     features: tuple[int, ...] = (8, 10)
     explained: str = "label"
     seed: int = 0
@@ -63,11 +66,11 @@ class Options:
             check_choice(method, METHODS, "method")
         check_choice(self.explained, EXPLAINED, "explained")
         for name in ("cells", "features"):
-            if len(getattr(self, name)) == 0:
+            if getattr(self, name) is not None and len(getattr(self, name)) == 0:
                 raise ValueError(
                     f"{name} is empty; give at least one number, e.g. Options({name}=(10,))."
                 )
-        for count in (*self.cells, *self.features):
+        for count in (*(self.cells or ()), *self.features):
             check_count(count, "numbers of cells and features")
         try:
             json.dumps(self.lime)
@@ -121,9 +124,13 @@ class Explainer:
             )
         if attack.restarts > 1:
             raise ValueError("An attack with restarts has no one path to follow: use restarts=1.")
-        self.classifier, self.attack, self.options = classifier, attack, options
+        self.classifier, self.attack = classifier, attack
         self.batch_size = batch_size
         grid = _grid(classifier)
+        if options.cells is None:
+            options = replace(options, cells=_fitting(grid))
+        self.options = options
+        self._cells = tuple(options.cells or ())
         if grid is not None:
             self._check_cells(grid)
         chosen = {
@@ -188,10 +195,10 @@ class Explainer:
 
     def _check_cells(self, grid: tuple[int, int]) -> None:
         cells = grid[0] * grid[1]
-        if max(self.options.cells) >= cells:
+        if max(self._cells) >= cells:
             raise ValueError(
                 f"The attention layer {self.classifier.attention_layer!r} has {cells} cells, so "
-                f"areas must be smaller; got cells={self.options.cells}. Choose others: "
+                f"areas must be smaller; got cells={self._cells}. Choose others: "
                 f"Options(cells=...), or --cells=... on the command line."
             )
 
@@ -209,9 +216,7 @@ class Explainer:
                 )
                 continue
             signed[method] = np.stack([getattr(step.explanation, method) for step in rounds])
-            measured[method] = measures.gradient_columns(
-                signed[method], batch.masks, self.options.cells
-            )
+            measured[method] = measures.gradient_columns(signed[method], batch.masks, self._cells)
         for method in set(measured) - set(self.options.keep_maps):
             del measured[method]["map"]
         agreement = {
@@ -226,6 +231,14 @@ class Explainer:
         by_label = self.options.explained == "label"
         class_ids = batch.labels if by_label else step.explanation.prediction
         return lime(self.classifier, step.images, class_ids, **options)
+
+
+def _fitting(grid: tuple[int, int] | None) -> tuple[int, ...]:
+    """The usual sizes of areas that are smaller than a map, if its size is known."""
+    if grid is None:
+        return CELLS
+    cells = grid[0] * grid[1]
+    return tuple(count for count in CELLS if count < cells) or (max(cells // 2, 1),)
 
 
 def _grid(classifier: Classifier) -> tuple[int, int] | None:

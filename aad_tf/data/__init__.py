@@ -15,13 +15,15 @@ from aad_tf.data.batches import available, evaluation_batches, info, load, train
 from aad_tf.data.boxes import check_boxes, object_masks
 from aad_tf.data.boxes.adapters import canonical_boxes, from_tuples, with_keras_cv
 from aad_tf.data.boxes.batches import boxed_available, boxed_batches, boxed_info
-from aad_tf.data.description import DatasetInfo, DatasetNotFoundError
+from aad_tf.data.description import SPLITS, DatasetInfo, DatasetNotFoundError
+from aad_tf.data.folders import image_folder, image_folder_info
 from aad_tf.data.sharding.slices import ReplicaSlice, steps_per_epoch
 
 __all__ = [
     "AUGMENTATIONS",
     "DatasetInfo",
     "DatasetNotFoundError",
+    "SPLITS",
     "ReplicaSlice",
     "available",
     "boxed_available",
@@ -31,6 +33,8 @@ __all__ = [
     "check_boxes",
     "evaluation_batches",
     "from_tuples",
+    "image_folder",
+    "image_folder_info",
     "info",
     "load",
     "object_masks",

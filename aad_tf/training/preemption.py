@@ -1,7 +1,7 @@
 """Saving before the machine is taken away: a signal ends training between two steps.
 
 `StopOnSignal` acts during `fit`, `end_on_signal` before and after it. Their errors end `train.main`
-with exit code 143 (`train/running.py:run`).
+with exit code 143 (`binaries/running.py:run`).
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ def end_on_signal(number: int = signal.SIGTERM) -> None:
 
     def end(received: int, frame: Any) -> None:
         del received, frame
-        raise TerminatedError(
-            "asked to end by a signal; the same command goes on from the last checkpoint."
-        )
+        raise TerminatedError("asked to end by a signal")
 
     signal.signal(number, end)
 

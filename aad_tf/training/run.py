@@ -27,7 +27,7 @@ from aad_tf.distribute import all_workers_equal, distributed, is_chief, is_multi
 from aad_tf.training.building import build_defense, build_model, check_trained_networks
 from aad_tf.training.checkpoints import ResumableCheckpoint, finish_epoch
 from aad_tf.training.preemption import PreemptedError, StopOnSignal
-from aad_tf.training.run_log import PROGRESS_SECONDS, EpochHistory, ProgressLog, RunRecord
+from aad_tf.training.run_log import PROGRESS_SECONDS, EpochHistory, ProgressLog, RunRecord, hours
 from aad_tf.utils.files import write_json_atomically
 from aad_tf.utils.logging import LOGGER
 
@@ -156,6 +156,25 @@ class TrainingRun:
                 replica_slice=fed,
             ),
         )
+
+    def announcement(self, seconds: float = 0.0) -> str:
+        """What is trained, on what, how, where it goes, and what is known of how long it takes.
+
+        Args:
+            seconds: for which earlier starts of the run trained.
+        """
+        config, dataset, defense = self.config, self.dataset, self.config.defense
+        examples = min(dataset.num_examples["train"], config.train_examples or sys.maxsize)
+        how = f"with {defense.kind} training on {defense.attack}"
+        text = (
+            f"Training {config.name}: {config.model} "
+            f"{'as it is' if defense.kind == 'none' else how}, {config.dataset} ({examples:,} "
+            f"images, {dataset.source}), {self.steps} steps of {config.batch_size} images in each "
+            f"of {config.epochs} epochs, into {self.directory}."
+        )
+        if seconds:
+            return f"{text} Earlier starts trained for {hours(seconds)}."
+        return f"{text} The preset states: {config.budget}." if config.budget else text
 
     def build_model(self) -> DefenseModel:
         """The network in its defence, compiled, with initial weights unless a start left others."""
@@ -316,6 +335,8 @@ def _train(run: TrainingRun, callbacks: Sequence[keras.callbacks.Callback]) -> D
         record = RunRecord(path, run.config, run.dataset, run.strategy.num_replicas_in_sync)
     checkpoint = run.checkpoint(model)
     epoch, step = checkpoint.restore()
+    if record is not None:
+        LOGGER.info("%s", run.announcement(record.seconds))
     if epoch or step:
         LOGGER.info("Resuming at epoch %d, step %d.", epoch + 1, step)
     listed = [StopOnNonFiniteLoss(first_step=step), *callbacks]

@@ -121,7 +121,7 @@ class ProgressLog(keras.callbacks.Callback):
             step,
             self._steps,
             rate,
-            _hours(left / rate) if rate else "unknown",
+            hours(left / rate) if rate else "unknown",
             _values(logs),
         )
 
@@ -135,7 +135,8 @@ def _values(logs: dict[str, Any] | None) -> str:
     return " ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
 
 
-def _hours(seconds: float) -> str:
+def hours(seconds: float) -> str:
+    """A duration as hours:minutes:seconds."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
@@ -180,6 +181,11 @@ class RunRecord(keras.callbacks.Callback):
         }
         self._began = time.monotonic()
         write_json_atomically(path, self._record)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, those of earlier starts included."""
+        return self._record["seconds"]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Adds the time since the last epoch."""

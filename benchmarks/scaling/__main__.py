@@ -5,12 +5,6 @@ python -m benchmarks.scaling --output=results/benchmarks/two_workers.json
 
 from __future__ import annotations
 
-import os
-
-# Read when TensorFlow and Keras are first imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
 import dataclasses
 import itertools
 import sys
@@ -23,13 +17,13 @@ from absl import app, flags
 from aad_tf import configs
 from aad_tf.configs import DefenseConfig, ExperimentConfig
 from aad_tf.utils.files import check_writable
-from aad_tf.utils.logging import show_progress
 from benchmarks import report
 from benchmarks.report import Finding, Section
 from benchmarks.scaling import model
 from benchmarks.scaling.model import GIGABIT, Network
 from benchmarks.scaling.workers import WorkerFailedError, Workers, step_times
 from benchmarks.timing import Timing, quartiles, ratio
+from binaries import command_line, running
 from train.configs import imagenet2012, tiny_imagenet_boxes
 from train.launch.local import split_cores
 
@@ -275,34 +269,31 @@ def _messages_of(case: Mapping[str, Any], bucket_megabytes: int) -> list[float]:
 
 
 def main(argv: list[str]) -> None:
-    """Parses flags, measures, writes; ends with 2 after an error of the user, 1 of a worker."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}.")
-    show_progress()
+    """Measures and writes; ends with 2 after an error of the user, 1 of a worker."""
+    del argv
+    running.run(_measure)
+
+
+def _measure() -> str:
     size = SIZES[_SIZE.value]
+    check_writable(_OUTPUT.value)
+    cores = [part[0] for part in split_cores(2)]
+    origin = report.origin(_SIZE.value)
     try:
-        check_writable(_OUTPUT.value)
-        cores = [part[0] for part in split_cores(2)]
-        origin = report.origin(_SIZE.value)
         rows = measure_messages(size, cores)
         network = model.fit_network(list(rows), [float(np.median(row)) for row in rows.values()])
         cases = {name: measure_case(case, size, cores) for name, case in size.cases.items()}
-        sections = {
-            "weak_scaling": weak_scaling(cases, size, network),
-            "messages": messages(rows, network),
-            "many_workers": many_workers(cases, network),
-        }
-        found = report.document(origin, "named in the rows, from fresh weights", sections)
-        beside = report.write(_OUTPUT.value, found)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     except WorkerFailedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    print(report.markdown(found))
-    print(f"written: {_OUTPUT.value} and {beside}")
+        sys.exit(f"error: {error}")
+    sections = {
+        "weak_scaling": weak_scaling(cases, size, network),
+        "messages": messages(rows, network),
+        "many_workers": many_workers(cases, network),
+    }
+    found = report.document(origin, "named in the rows, from fresh weights", sections)
+    beside = report.write(_OUTPUT.value, found)
+    return f"{report.markdown(found)}\nwritten: {_OUTPUT.value} and {beside}"
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=command_line.parse)

@@ -10,7 +10,7 @@ from aad_tf import data
 from aad_tf.classifier import Classifier
 from eval.galleries.replay import Source
 from eval.galleries.studies import Study
-from eval.inputs import NamedDataset, open_network, open_part
+from eval.inputs import NamedImages, Part, open_network, open_part
 
 
 def open_sources(
@@ -48,19 +48,27 @@ def open_sources(
     networks: dict[tuple[str | None, str], Classifier] = {}
     sources = []
     for study, model in zip(studies, models, strict=True):
-        part = _open_data(study, data_dir, annotations)
-        layer = study.records.study["attention_layer"]
+        images = _images(study, data_dir, annotations)
+        layer, bounds = study.records.study["attention_layer"], _bounds(study)
         if (model, layer) not in networks:
             is_file = model is not None and Path(model).is_file()
-            directory, file = (None, model) if is_file else (model, None)
-            opened = open_network(directory, file, network, weights, layer, part.info)
-            networks[model, layer] = opened[0]
+            opened = open_network(
+                model_dir=None if is_file else model,
+                keras_model=model if is_file else None,
+                network=network,
+                weights=weights,
+                attention_layer=layer,
+                bounds=bounds if is_file else None,
+                images=images,
+            )
+            networks[model, layer] = opened.classifier
+        part = _open_data(study, images, networks[model, layer])
         study = dataclasses.replace(study, name=_name(study, model or network))
         sources.append(Source(study, networks[model, layer], part.batches))
     return sources
 
 
-def _open_data(study: Study, data_dir: str | None, annotations: str | None) -> NamedDataset:
+def _images(study: Study, data_dir: str | None, annotations: str | None) -> NamedImages:
     """The data of a study, at the size its images were brought to."""
     recorded = study.dataset
     if recorded.get("name") not in data.boxed_available():
@@ -75,15 +83,18 @@ def _open_data(study: Study, data_dir: str | None, annotations: str | None) -> N
             f"{recorded.get('fingerprint')}, found {info.fingerprint}."
         )
     height, width, _ = study.records.study["image_shape"]
-    return open_part(
-        recorded["name"],
-        recorded["split"],
-        study.records.study["batch_size"],
-        data_dir=data_dir,
-        annotations=annotations,
-        image_size=None if (height, width) == tuple(info.image_shape[:2]) else (height, width),
-        limit=study.summary["range"][1],
-    )
+    size = None if (height, width) == tuple(info.image_shape[:2]) else (height, width)
+    return NamedImages(recorded["name"], recorded["split"], data_dir, annotations, size)
+
+
+def _open_data(study: Study, images: NamedImages, classifier: Classifier) -> Part:
+    batch_size, stop = study.records.study["batch_size"], study.summary["range"][1]
+    return open_part(images, classifier, batch_size, stop, with_boxes=True)
+
+
+def _bounds(study: Study) -> Sequence[float] | None:
+    """The pixel range of the network studied, where it is not [0, 1]."""
+    return study.records.study["attack"].get("bounds")
 
 
 def _name(study: Study, model: str | None) -> str:

@@ -13,7 +13,7 @@ from aad_tf import configs, evaluation
 from aad_tf.training import train
 from analysis import report, table_5
 from analysis.records import read_own_run
-from eval.inputs import open_dataset, open_model
+from eval.inputs import NamedImages, open_network, open_part
 from tests.training.short_runs import SMALL
 from train.configs import digits
 from train.configs.mnist import ATTACKS
@@ -90,14 +90,14 @@ def test_from_training_to_the_table(tmp_path, capsys):
     model_dir, records = tmp_path / "runs" / "mine", tmp_path / "runs" / "mine.jsonl.gz"
     preset = dataclasses.replace(digits.PRESETS["step_ll"], name="step_ll", epochs=1, **SMALL)
     train(preset, str(model_dir))
-    model = open_model(str(model_dir), None, None, ";".join(ATTACKS[:2]))
-    dataset = open_dataset(model, "test", 20, None, 40)
+    network = open_network(model_dir=str(model_dir))
+    dataset = open_part(NamedImages("digits"), network.classifier, 20, limit=40)
     found = evaluation.evaluate_robustness(
-        model.classifier,
+        network.classifier,
         dataset.batches,
-        model.attacks,
+        ATTACKS[:2],
         output=records,
-        description={"model": model.description, "dataset": dataset.description},
+        description={"model": network.description, "dataset": dataset.description},
     )
     output = tmp_path / "mine.md"
     capsys.readouterr()

@@ -29,7 +29,8 @@ class Run(NamedTuple):
     errors: str
 
 
-def _main(binary: str, arguments: Sequence[str], output: str, errors: str) -> None:
+def _main(binary: str, arguments: Sequence[str], directory: str, output: str, errors: str) -> None:
+    os.chdir(directory)
     # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [binary, *arguments]
@@ -42,11 +43,16 @@ class _Fork:
     """`python -m binary`, e.g. of "eval.robustness", in a fork."""
 
     def __init__(
-        self, binary: str, arguments: Sequence[object], environment: Mapping[str, str] | None = None
+        self,
+        binary: str,
+        arguments: Sequence[object],
+        environment: Mapping[str, str] | None = None,
+        directory: Path = ROOT,
     ) -> None:
         self._files = tempfile.TemporaryDirectory()
         self._output, self._errors, log = (Path(self._files.name, name) for name in "oel")
-        command = (binary, [*map(str, arguments)], str(self._output), str(self._errors))
+        files = (str(self._output), str(self._errors))
+        command = (binary, [*map(str, arguments)], str(directory), *files)
         self.process = Forked(_main, command, {**os.environ, **(environment or {})}, log)
 
     def end(self) -> Run:
@@ -65,6 +71,11 @@ def run_many(
 ) -> list[Run]:
     """Runs a binary with each list of arguments, one after the other."""
     return [_Fork(binary, arguments, environment).end() for arguments in commands]
+
+
+def run_each(commands: Sequence[Sequence[str]], directory: Path = ROOT) -> list[Run]:
+    """Runs commands, each a binary and its arguments, in a directory, one after the other."""
+    return [_Fork(binary, arguments, directory=directory).end() for binary, *arguments in commands]
 
 
 def stopped_once(
@@ -92,7 +103,10 @@ def stopped_after(
 
 
 def run(binary: str, *arguments: object) -> Run:
-    """Runs `python -m binary` as a user does."""
+    """Runs `python -m binary` as a user does, who has set nothing for TensorFlow's messages."""
     command = [sys.executable, "-m", binary, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
+    )
     return Run(done.returncode, done.stdout, done.stderr)

@@ -73,7 +73,14 @@ def test_the_configs_attacks_run_and_the_summary_says_all(model_dir, tmp_path):
     flags = f"--model_dir={model_dir.name} --output=r.jsonl.gz --limit=200"
     assert summary["provenance"]["command"] == f"python -m eval.robustness {flags}"
     assert str(tmp_path) not in json.dumps(summary)
-    assert "400/400 (100%)" in done.errors
+    # Nothing of TensorFlow's either, which speaks while it is imported and first used.
+    started, *progress = done.errors.splitlines()
+    assert started.startswith(
+        "Evaluating custom (lenet trained on digits), 10 classes, images of 28 x 28 x 1 in [0, 1], "
+        "on 200 images of digits (scikit-learn digits 8x8 resized to 28x28) under fgsm(epsilon=0.1)"
+    )
+    assert progress and all("attacked images" in line for line in progress)
+    assert "400/400 (100%)" in progress[-1]
     assert sorted(path.name for path in output.parent.iterdir()) == [
         "r.jsonl.gz",
         "r.summary.json",
@@ -90,6 +97,11 @@ def test_an_exported_model_is_taken_alike(model_dir, tmp_path):
     output = tmp_path / "of_keras.jsonl"
     assert run_once(f"--model_dir={model_dir}", f"--output={output}", "--limit=60").code == 0
     trained = list(read_records(output))
+    keras_file = f"--keras_model={model_dir / model_directory.NETWORK}"
+    output = tmp_path / "of_file.jsonl"
+    done = run_once(keras_file, attacks, "--dataset=digits", f"--output={output}", "--limit=60")
+    assert done.code == 0, done.errors
+    assert list(read_records(output)) == trained
     # The export computes in float32 at its edges.
     differing = [a for a, b in zip(exported, trained, strict=True) if a["success"] != b["success"]]
     assert len(differing) <= 1
@@ -160,6 +172,7 @@ def test_bad_input_ends_in_one_clear_line(tmp_path):
 def test_bad_input_of_every_kind_has_a_clear_message(model_dir, tmp_path):
     (tmp_path / "file").touch()
     model = f"--model_dir={model_dir}"
+    keras_model = f"--keras_model={model_dir / model_directory.NETWORK}"
     cases = [
         ([f"--model_dir={tmp_path}"], "is not a model directory"),
         ([model, f"--output={tmp_path}/file/r.jsonl"], "Cannot write to"),
@@ -167,9 +180,17 @@ def test_bad_input_of_every_kind_has_a_clear_message(model_dir, tmp_path):
         ([model, "--attacks=fgsm(epsilon=8)"], "Was 8/255 = 0.03137 meant?"),
         ([model, "--dataset=mnist", f"--data_dir={tmp_path}"], "Set TFDS_DATA_DIR"),
         ([model, "--batch_size=0"], "batch_size must be at least 1"),
-        ([f"--saved_model={model_dir}/saved_model"], "give --dataset and --attacks too"),
+        ([f"--saved_model={model_dir}/saved_model"], "Which images? Give --images=DIRECTORY"),
+        ([keras_model, "--dataset=digits"], "Which attacks? Give them as --attacks="),
+        ([keras_model, "--dataset=digits", "--images=here"], "either --dataset or --images"),
+        ([keras_model, "--dataset=digits", "--class_names=a,b"], "belongs to --images"),
+        ([keras_model, "--dataset=digits", "--bounds=0"], "bounds must be a pair"),
+        ([keras_model, f"--images={tmp_path}/none", "--attacks=fgsm(0.1)"], "is no directory"),
+        ([model, "--bounds=0,255"], "--bounds belongs to --keras_model"),
         ([f"--saved_model={tmp_path}", "--dataset=digits", "--attacks=fgsm(0.1)"], "no SavedModel"),
-        ([], "Give either --model_dir or --saved_model"),
+        ([], "Give one of --model_dir, --saved_model, --keras_model and --network"),
+        ([model, "--limit=0"], "--limit=0"),
+        (["--shards=1/3"], "Did you mean: shard"),
         ([model, "--shard=4/3"], "number/count, from 1/50 to 50/50; got '4/3'"),
         ([model, "--shard=1/5"], "make 4 shards at most, got 5"),
         ([model, "more"], "Unexpected arguments: more"),

@@ -15,7 +15,7 @@ from aad_tf.classifier import Classifier
 from aad_tf.records import read_records, read_summary
 from eval import galleries
 from eval.galleries.inputs import open_sources
-from eval.inputs import open_dataset, open_model
+from eval.inputs import NamedImages, Part, open_network, open_part
 from tests.binaries.many_runs import run_many
 
 SIZE = 14
@@ -76,43 +76,47 @@ def records(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_config_decides_about_a_model_directory(small, usual):
-    subject = open_model(str(small), None, None, None)
-    part = open_dataset(subject, "test", 50, None, 70)
+def part_of(model: Path, size: int | None, batch_size: int = 50, **asked: object) -> Part:
+    """Digits as a network takes them, a model directory's or an exported one."""
+    kind = "saved_model" if model.name == "saved_model" else "model_dir"
+    classifier = open_network(**{kind: str(model)}).classifier
+    return open_part(NamedImages("digits", image_size=size), classifier, batch_size, **asked)
+
+
+def test_parts_are_of_the_size_asked_for(small, usual):
+    part = part_of(small, SIZE, limit=70)
     assert [images.shape for images, _ in part.batches] == [
         (50, SIZE, SIZE, 1),
         (20, SIZE, SIZE, 1),
     ]
     assert list(part.description) == [*OF_THE_DATA, "image_size"]
     assert part.description["image_size"] == SIZE
-    part = open_dataset(open_model(str(usual), None, None, None), "test", 50, None, 70)
+    part = part_of(usual, None, limit=70)
     # Evaluations that were finished before images could be resized go by the same description.
     assert list(part.description) == OF_THE_DATA
 
 
-def test_the_flag_overrides_and_serves_exported_models(small, usual):
-    saved = str(small / "saved_model")
-    subject = open_model(None, saved, "digits", ATTACK, SIZE)
-    part = open_dataset(subject, "test", 50, None, 70)
+def test_another_size_than_the_network_takes_is_refused(small, usual):
+    saved = small / "saved_model"
+    part = part_of(saved, SIZE, limit=70)
     assert part.batches.element_spec[0].shape == (None, SIZE, SIZE, 1)
-    for subject, taken, given in (
-        (open_model(None, saved, "digits", ATTACK), SIZE, 28),
-        (open_model(str(small), None, None, None, 0), SIZE, 28),
-        (open_model(str(usual), None, None, None, 20), 28, 20),
+    for model, size, taken, given in (
+        (saved, None, SIZE, 28),
+        (small, 0, SIZE, 28),
+        (usual, 20, 28, 20),
     ):
         message = (
             rf"takes images of shape \({taken}, {taken}, 1\), those of digits are "
             rf"\({given}, {given}, 1\)\. Give --image_size={taken}\."
         )
         with pytest.raises(ValueError, match=message):
-            open_dataset(subject, "test", 50, None, 70)
+            part_of(model, size)
 
 
 @pytest.mark.parametrize("shard", [(1, 3), (2, 3), (3, 3)])
 def test_shards_are_the_batches_of_the_whole(small, shard):
-    subject = open_model(str(small), None, None, None)
-    whole = [*open_dataset(subject, "test", 20, None, 90).batches]
-    part = open_dataset(subject, "test", 20, None, 90, shard)
+    whole = [*part_of(small, SIZE, 20, limit=90).batches]
+    part = part_of(small, SIZE, 20, limit=90, shard=shard)
     found, expected = [*part.batches], {1: whole[:1], 2: whole[1:3], 3: whole[3:]}[shard[0]]
     assert part.first == {1: 0, 2: 20, 3: 60}[shard[0]]
     assert part.num_examples == sum(len(labels) for _, labels in expected)
@@ -130,9 +134,11 @@ def test_shards_are_the_batches_of_the_whole(small, shard):
     ],
 )
 def test_parts_that_cannot_be(usual, changes, message):
-    asked = {"split": "test", "batch_size": 20, "data_dir": None, "limit": None, **changes}
+    images = NamedImages("digits", changes.get("split", "test"))
+    counts = {name: count for name, count in changes.items() if name != "split"}
+    classifier = open_network(model_dir=str(usual)).classifier
     with pytest.raises(ValueError, match=message):
-        open_dataset(open_model(str(usual), None, None, None), **asked, shard=(1, 2))
+        open_part(images, classifier, **{"batch_size": 20, **counts}, shard=(1, 2))
 
 
 def test_robustness_is_that_of_resized_images(small, tmp_path):

@@ -17,9 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ([], "--workers"),
         (["--workers=0", "--", "--config=c"], "--workers=0"),
-        (["--workers=2", "--"], "flags of train.main after --"),
+        (["--workers=2", "--"], "flags of train.main go behind `--`"),
         (["--workrs=2", "--", "--config=c"], "Did you mean: workers"),
-        (["--workers=2", "--config=c"], "'config'"),
+        (["--workers=2", "--config=c"], "'config'. Flags of train.main go behind `--`, as in"),
+        (["--workers=2", "--model_dir=d"], "? Flags of train.main go behind `--`"),
         (["--workers=2", "more", "--", "--config=c"], "'more' before --"),
         (["--workers=2", "--restarts=-1", "--", "--config=c"], "--restarts=-1"),
         (["--workers=2", "--", "--config=c", "--strategy=none"], "Leave out --strategy"),

@@ -10,9 +10,8 @@ import pytest
 import yaml
 
 from aad_tf.distribute import find_cluster
+from binaries.command_line import LOST_WORKER, MISTAKE
 from tests.launch.running import ROOT
-from train import running
-from train.launch.local import LOST_WORKER, MISTAKE
 
 LAUNCH = ROOT / "train" / "launch"
 
@@ -117,8 +116,6 @@ def test_exit_codes_decide_about_restarts():
         if "onExitCodes" in rule
         for code in rule["onExitCodes"]["values"]
     }
-    assert running.LOST_WORKER == LOST_WORKER
-    assert running.MISTAKE == MISTAKE
     assert by_code == {MISTAKE: "FailJob", LOST_WORKER: "Ignore", 143: "Ignore"}
     (container,) = PODS[0]["containers"]
     named = {rule["onExitCodes"]["containerName"] for rule in rules if "onExitCodes" in rule}

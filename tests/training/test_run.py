@@ -17,6 +17,7 @@ from aad_tf.data import ReplicaSlice
 from aad_tf.model_directory import ModelDirectoryError
 from aad_tf.training.run import TrainingRun
 from aad_tf.utils.files import write_json_atomically
+from train.configs import digits
 
 CONFIG = ExperimentConfig(dataset="digits", replica_batch_size=100, batch_size=100)
 
@@ -46,6 +47,23 @@ def test_validation_steps_are_those_of_the_data(tmp_path: Path, replicas: int, l
     fed = ReplicaSlice(0, replicas, replicas)
     elements = data.evaluation_batches("digits", "validation", 100, limit=limit, replica_slice=fed)
     assert run.validation_steps == sum(1 for _ in elements) / replicas
+
+
+def test_a_run_says_what_it_trains(tmp_path: Path) -> None:
+    defended = dataclasses.replace(digits.PRESETS["aad_step_ll"], name="aad_step_ll")
+    text = (
+        "Training aad_step_ll: lenet with aad training on step_ll(epsilon=0.15, num_steps=2), "
+        "digits (1,297 images, scikit-learn digits 8x8 resized to 28x28), 26 steps of 50 images in "
+        f"each of 8 epochs, into {tmp_path}."
+    )
+    run = TrainingRun.prepare(defended, tmp_path)
+    assert run.announcement() == f"{text} The preset states: about a minute on 2 CPU cores."
+    assert run.announcement(3725.5) == f"{text} Earlier starts trained for 1:02:05."
+    plain = ExperimentConfig(train_examples=330)
+    assert TrainingRun.prepare(plain, tmp_path).announcement() == (
+        "Training custom: lenet as it is, digits (330 images, scikit-learn digits 8x8 resized to "
+        f"28x28), 4 steps of 100 images in each of 5 epochs, into {tmp_path}."
+    )
 
 
 # 50 = 2 * 20 + 10; the digits have 1,297.

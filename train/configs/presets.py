@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pkgutil
 from collections.abc import Mapping
 
 from ml_collections import config_dict
@@ -10,6 +12,7 @@ from ml_collections import config_dict
 from aad_tf import configs
 from aad_tf.configs import DefenseConfig, ExperimentConfig
 from aad_tf.utils.checks import check_choice
+from train import configs as preset_files
 
 
 def table_5_defenses(
@@ -76,3 +79,18 @@ def choose(
     name = check_choice(name or default, presets, "preset")
     values = configs.to_dict(dataclasses.replace(presets[name], name=name))
     return config_dict.ConfigDict(values)
+
+
+def listing() -> str:
+    """All preset files with the names of their presets, for help.
+
+    Example:
+        >>> listing()
+        'train/configs/cifar10.py: aad_pgd, aad_pgd_short, ...; train/configs/digits.py: ...'
+    """
+    found = []
+    for file in pkgutil.iter_modules(preset_files.__path__):
+        module = importlib.import_module(f"{preset_files.__name__}.{file.name}")
+        if known := getattr(module, "PRESETS", None):
+            found.append(f"train/configs/{file.name}.py: {', '.join(sorted(known))}")
+    return "; ".join(found)

@@ -22,10 +22,8 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-MISTAKE = 2
-"""A worker exits with this after a mistake of the user's: another try would end alike."""
-LOST_WORKER = 75
-"""A worker exits with this when it lost another one: the cause is to be looked for there."""
+from binaries.command_line import LOST_WORKER, MISTAKE
+
 UPDATE_SECONDS = 1.0
 """A progress bar that rewrites its line is shown at most this often."""
 

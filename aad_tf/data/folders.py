@@ -1,0 +1,183 @@
+"""Images in folders, one folder for each class, as Keras's `image_dataset_from_directory` reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aad_tf.data.description import DatasetInfo
+from aad_tf.data.images import ImageSize, resized, sides
+from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_bounds, check_choice, check_count
+from aad_tf.utils.files import PathLike
+
+SPLIT = "all"
+"""The one split that a directory of images has."""
+CHANNELS = (1, 3)
+# How the files that TensorFlow decodes begin: JPEG, PNG, GIF and BMP.
+_BEGINNINGS = (b"\xff\xd8", b"\x89P", b"GI", b"BM")
+
+
+class _Listing(NamedTuple):
+    """Files of a directory in their order, the class number of each, and the names of classes."""
+
+    paths: list[str]
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+
+def image_folder(
+    directory: PathLike,
+    batch_size: int,
+    image_size: ImageSize,
+    *,
+    bounds: Bounds | tuple[float, float] = (0.0, 1.0),
+    channels: int = 3,
+    class_names: Sequence[str] | None = None,
+    indices: Sequence[int] | None = None,
+) -> tf.data.Dataset:
+    """Returns the images in the folders of a directory in batches, in a fixed order.
+
+    What counts as an image, decoding and bilinear resizing are those of
+    `keras.utils.image_dataset_from_directory(directory, shuffle=False)`, whose pixels are 0..255;
+    here they come in the range that the network takes. Files are in the order of their folders'
+    names and then their own; those that `indices` leaves out are never read.
+
+    Args:
+        directory: holds one folder for each class, with JPEG, PNG, GIF or BMP files in it.
+        batch_size: images per batch, at least 1. The last batch may be shorter.
+        image_size: height and width, or one number for both, that images are resized to.
+        bounds: lowest and highest pixel value: (0, 255) leaves pixels as they are stored, (0, 1)
+            divides them by 255.
+        channels: 1 for gray images, 3 for colour.
+        class_names: names of all classes in the order of the network's outputs, among them the
+            names of the folders; None: the classes are the folders, in the order of their names.
+        indices: which images, by their place in the order; None is all.
+
+    Returns:
+        A finite dataset of (images float32 [batch, height, width, channels] within `bounds`,
+        labels int32 [batch]).
+
+    Raises:
+        TypeError: a batch size or bounds of another type.
+        ValueError: no such directory, no images, a folder that is no class, a size that is none.
+        tf.errors.InvalidArgumentError: while iterating, for a file that is no such image; names it.
+
+    Example:
+        >>> photos = aad_tf.data.image_folder("photos", 50, image_size=224, bounds=(0, 255))
+        >>> aad_tf.evaluate_robustness(classifier, photos, aad_tf.attacks.fgsm(1))
+    """
+    check_count(batch_size, "batch_size")
+    lower, upper = check_bounds(bounds)
+    size = _needed(image_size)
+    _check_channels(channels)
+    listing = _listed(directory, class_names)
+    chosen = np.arange(len(listing.paths)) if indices is None else np.asarray(indices, np.int64)
+    paths = [listing.paths[index] for index in chosen]
+
+    def example(path: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels = _decoded(path, channels, size)
+        return lower + pixels * ((upper - lower) / 255.0), label
+
+    files = tf.data.Dataset.from_tensor_slices((paths, listing.labels[chosen]))
+    examples = files.map(example, tf.data.AUTOTUNE, deterministic=True)
+    return examples.batch(batch_size).prefetch(1)
+
+
+def image_folder_info(
+    directory: PathLike,
+    image_size: ImageSize,
+    *,
+    channels: int = 3,
+    class_names: Sequence[str] | None = None,
+) -> DatasetInfo:
+    """Describes the images in the folders of a directory without decoding them.
+
+    Args:
+        directory, image_size, channels, class_names: as for `image_folder`.
+
+    Returns:
+        A `DatasetInfo` with the one split "all"; its fingerprint is a hash of the names and sizes
+        of the files.
+
+    Raises:
+        ValueError: as `image_folder`.
+
+    Example:
+        >>> aad_tf.data.image_folder_info("photos", 224).class_names
+        ('cat', 'dog')
+    """
+    _check_channels(channels)
+    listing = _listed(directory, class_names)
+    digest = hashlib.sha256()
+    for path in map(Path, listing.paths):
+        digest.update(f"{path.relative_to(directory).as_posix()} {path.stat().st_size}\n".encode())
+    return DatasetInfo(
+        name=Path(directory).absolute().name,
+        image_shape=(*_needed(image_size), channels),
+        num_classes=len(listing.class_names),
+        class_names=listing.class_names,
+        num_examples={SPLIT: len(listing.paths)},
+        source=f"{len(listing.paths)} images in folders",
+        fingerprint=digest.hexdigest()[:16],
+    )
+
+
+def folder_classes(
+    directory: PathLike, class_names: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Names of the classes in the order of their labels; arguments as for `image_folder`."""
+    return _listed(directory, class_names).class_names
+
+
+def _listed(directory: PathLike, class_names: Sequence[str] | None) -> _Listing:
+    root = Path(directory)
+    if not root.is_dir():
+        raise ValueError(f"{root} is no directory. It must hold one folder of images per class.")
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir())
+    if not folders:
+        raise ValueError(
+            f"{root} holds no folders. It must hold one folder of images for each class."
+        )
+    # Its data set is not used: it would decode all images before the first that is wanted.
+    found = keras.utils.image_dataset_from_directory(
+        root, batch_size=None, shuffle=False, verbose=False
+    )
+    names = tuple(found.class_names if class_names is None else class_names)
+    if len(set(names)) < len(names):
+        raise ValueError(f"class_names holds a name twice: {', '.join(names)}.")
+    numbers = {
+        folder: names.index(check_choice(folder, names, "class of the folder"))
+        for folder in found.class_names
+    }
+    labels = [numbers[Path(path).relative_to(root).parts[0]] for path in found.file_paths]
+    return _Listing(found.file_paths, np.array(labels, np.int32), names)
+
+
+def _decoded(path: tf.Tensor, channels: int, size: tuple[int, int]) -> tf.Tensor:
+    """float32 pixels in 0..255, `[*size, channels]`."""
+    content = tf.io.read_file(path)
+    known = tf.reduce_any(tf.strings.substr(content, 0, 2) == tf.constant(_BEGINNINGS))
+    complaint = "is no image in JPEG, PNG, GIF or BMP, whatever its name says: remove or convert it"
+    check = tf.debugging.Assert(known, [tf.strings.join([path, complaint], " ")])
+    with tf.control_dependencies([check]):
+        image = tf.io.decode_image(content, channels, expand_animations=False)
+    return tf.ensure_shape(resized(image, size), [*size, channels])
+
+
+def _needed(image_size: ImageSize) -> tuple[int, int]:
+    size = sides(image_size)
+    if size is None:
+        raise ValueError("Images in folders have any size: give the image_size to bring them to.")
+    return size
+
+
+def _check_channels(channels: int) -> None:
+    if channels not in CHANNELS:
+        raise ValueError(f"channels must be 1 or 3, got {channels!r}.")

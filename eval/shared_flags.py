@@ -1,0 +1,147 @@
+"""Flags that evaluation binaries share: which network, and on which images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from aad_tf import data, model_directory
+from eval.inputs import FolderImages, Images, NamedImages, Network, check_one_network, open_network
+
+MODEL_DIR = flags.DEFINE_string(
+    "model_dir", None, "Directory that train.main wrote: the network trained there is evaluated."
+)
+SAVED_MODEL = flags.DEFINE_string(
+    "saved_model", None, "Exported model, such as DIR/saved_model, that is evaluated instead."
+)
+KERAS_MODEL = flags.DEFINE_string(
+    "keras_model", None, "File (.keras or .h5) of any Keras classifier that is evaluated instead."
+)
+NETWORK = flags.DEFINE_string(
+    "network", None, "Registered network, such as inception_v3, that is evaluated instead."
+)
+WEIGHTS = flags.DEFINE_string(
+    "weights", None, "With --network: its weights, 'imagenet' or a file; random by default."
+)
+ATTENTION_LAYER = flags.DEFINE_string(
+    "attention_layer", None, "Layer that attention maps explain; found by itself by default."
+)
+BOUNDS = flags.DEFINE_list(
+    "bounds",
+    None,
+    "With --keras_model: lowest and highest pixel value that the network takes, such as 0,255; "
+    "0,1 by default. Sizes of attacks are in this unit.",
+)
+DATASET = flags.DEFINE_enum(
+    "dataset",
+    None,
+    data.available(),
+    "Data set to evaluate on; of a model directory by default that of its training.",
+)
+IMAGES = flags.DEFINE_string(
+    "images",
+    None,
+    "Directory of your own images to evaluate on instead, with one folder for each class.",
+)
+CLASS_NAMES = flags.DEFINE_string(
+    "class_names",
+    None,
+    "With --images: names of all classes in the order of the network's outputs, split by commas, "
+    "or a text file with one name in each line. Folders carry these names. By default the classes "
+    "are the folders in the order of their names.",
+)
+SPLIT = flags.DEFINE_enum(
+    "split", "test", data.SPLITS, "Part of the data set; --images has no parts."
+)
+DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Directory of TensorFlow Datasets; default: the environment variable TFDS_DATA_DIR.",
+)
+IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size",
+    None,
+    "Side that images are resized to, 0 for the data set's own; by default that of a model "
+    "directory's config, else the data set's own; with --images the size that the network takes.",
+    0,
+)
+NAMES = (
+    "model_dir",
+    "saved_model",
+    "keras_model",
+    "network",
+    "weights",
+    "attention_layer",
+    "bounds",
+    "dataset",
+    "images",
+    "class_names",
+    "split",
+    "data_dir",
+    "image_size",
+)
+"""To be declared as key flags of a binary, so that its `--help` shows them."""
+
+
+def images(annotations: str | None = None) -> Images:
+    """The images that the flags name.
+
+    Args:
+        annotations: box archive of imagenet2012.
+
+    Raises:
+        ValueError: no images, two kinds of them, or flags that belong to the other kind.
+    """
+    config = model_directory.read_config(MODEL_DIR.value) if MODEL_DIR.value else None
+    if IMAGES.value:
+        if DATASET.value:
+            raise ValueError("Give either --dataset or --images.")
+        if annotations:
+            raise ValueError("--annotations belongs to --dataset=imagenet2012, not to --images.")
+        return FolderImages(IMAGES.value, _class_names(), IMAGE_SIZE.value or None)
+    if CLASS_NAMES.value:
+        raise ValueError("--class_names belongs to --images; data sets have their own.")
+    name = DATASET.value or (config.dataset if config else None)
+    if not name:
+        raise ValueError(
+            "Which images? Give --images=DIRECTORY, with one folder for each class, or "
+            f"--dataset, one of {', '.join(data.available())}."
+        )
+    size = IMAGE_SIZE.value
+    if size is None:
+        size = config.image_size if config else 0
+    return NamedImages(name, SPLIT.value, DATA_DIR.value, annotations, size or None)
+
+
+def opened(annotations: str | None = None) -> tuple[Network, Images]:
+    """The network and the images that the flags name; arguments as for `images`.
+
+    Raises:
+        ValueError: as `images` and `open_network`.
+    """
+    network: dict[str, str | None] = {
+        "model_dir": MODEL_DIR.value,
+        "saved_model": SAVED_MODEL.value,
+        "keras_model": KERAS_MODEL.value,
+        "network": NETWORK.value,
+    }
+    check_one_network(network.values())
+    chosen = images(annotations)
+    opened = open_network(
+        **network,
+        weights=WEIGHTS.value,
+        attention_layer=ATTENTION_LAYER.value,
+        bounds=BOUNDS.value,
+        images=chosen,
+    )
+    return opened, chosen
+
+
+def _class_names() -> list[str] | None:
+    text = CLASS_NAMES.value
+    if text is None:
+        return None
+    path = Path(text)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
+    return [line.strip() for line in lines if line.strip()]
