@@ -2,8 +2,8 @@
 
 import gc
 
-import ml_collections.config_flags
-import sklearn.datasets
+import ml_collections.config_flags  # noqa: F401
+import sklearn.datasets  # noqa: F401
 
 import aad_tf.training  # noqa: F401
 import tests.distribute.worker  # noqa: F401
