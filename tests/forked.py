@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 240
 """Longest wait for one thing, on a machine with other things to do."""
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["aad_tf.attention_study", "aad_tf.evaluation", "aad_tf.training"])
+_FORKS.set_forkserver_preload(["tests.preloaded"])
+# Each start looks at all processes, and an exit code can be read once only.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def _run(
@@ -31,6 +35,8 @@ def _run(
 
 class Forked:
     """A process that calls a function of a module; output and errors go to a file.
+
+    Several threads may start such processes and wait for theirs.
 
     Args:
         action: the function.
@@ -48,12 +54,14 @@ class Forked:
     ) -> None:
         self._log = log
         self._process = _FORKS.Process(target=_run, args=(action, arguments, environment, log))
-        self._process.start()
+        with _ONE_AT_A_TIME:
+            self._process.start()
 
     @property
     def runs(self) -> bool:
         """Whether it has not ended."""
-        return self._process.is_alive()
+        with _ONE_AT_A_TIME:
+            return self._process.is_alive()
 
     @property
     def output(self) -> str:
@@ -65,11 +73,15 @@ class Forked:
         os.kill(self._process.pid, number)
 
     def end(self) -> tuple[int | None, str]:
-        """Waits for its end; exit code and what it has printed."""
-        self._process.join(SECONDS)
-        return self._process.exitcode, self.output
+        """Waits for its end; exit code, None if it does not end, and what it has printed."""
+        deadline = time.monotonic() + SECONDS
+        while self.runs and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with _ONE_AT_A_TIME:
+            return self._process.exitcode, self.output
 
     def kill(self) -> None:
         """Kills it, if it runs, and waits until it is gone."""
-        self._process.kill()
-        self._process.join()
+        with _ONE_AT_A_TIME:
+            self._process.kill()
+            self._process.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,24 @@ from pathlib import Path
 from aad_tf.distribute import find_cluster
 from tests.forked import SECONDS, Forked
 from train.launch.local import worker_environments
+
+HEARTBEATS = 10.0
+"""Seconds without a heartbeat after which a worker is lost, by default."""
+MARGIN = 15.0
+"""For a busy machine; and a second in which workers tell each other."""
+_USED: set[str] = set()
+_USE = threading.Lock()
+
+
+def _environments(count: int) -> list[dict[str, str]]:
+    """Those of a cluster at addresses that no other cluster has had."""
+    with _USE:
+        while True:
+            environments = worker_environments([[]] * count)
+            addresses = find_cluster(environments[0]).addresses
+            if _USED.isdisjoint(addresses):
+                _USED.update(addresses)
+                return environments
 
 
 def _train(*flags: str) -> None:
@@ -34,6 +53,26 @@ class Worker(Forked):
         return line
 
 
+def assert_all_name(
+    survivors: Sequence[Worker], lost: str, since: float, within: float = HEARTBEATS
+) -> None:
+    """Every survivor ends in time, with code 75 and one sentence, the same, about one worker.
+
+    Args:
+        survivors: the workers that go on.
+        lost: the name of the one that is lost, as in "worker 1".
+        since: when it was lost, by `time.monotonic`.
+        within: seconds after which it is named at the latest, but for MARGIN.
+    """
+    for worker in survivors:
+        code, output = worker.end()
+        assert code == 75, output
+        assert re.match(rf"{lost} \(127\.0\.0\.1:\d+\) was lost: ", worker.error), output
+        assert worker.error.endswith("Start all workers again to resume.")
+    print(f"{lost} was named after {time.monotonic() - since:.1f} s: {survivors[0].error}")
+    assert time.monotonic() - since < within + MARGIN
+
+
 class Cluster:
     """Workers that train in one model directory; ended with the context.
 
@@ -50,7 +89,7 @@ class Cluster:
         self.directory = directory
         self.began = time.time_ns()
         common = ["--strategy=multi_worker", f"--model_dir={directory}", *flags]
-        environments = worker_environments([[]] * count)
+        environments = _environments(count)
         self.addresses = find_cluster(environments[0]).addresses
         self.workers = [
             Worker([*common, *more], environment, directory.with_suffix(f".log{index}"))

@@ -2,74 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.distribute import worker
-from tests.distribute.cases import CASES, Arrays
+from tests.distribute.cases import Arrays
 from tests.forked import Forked
 from train.launch.local import worker_environments
 
 Results = Callable[[str], list[Arrays]]
+Started = dict[str, tuple[Path, list[Forked]]]
+
+KINDS = ("multi_worker", "mirrored", "none")
 
 
-def run_processes(kind: str, directory: Path, environments: Sequence[dict[str, str]]) -> None:
-    """Runs a worker in each environment, to its end or for a limited time."""
+@contextlib.contextmanager
+def started(
+    kind: str, directory: Path, environments: Sequence[dict[str, str]]
+) -> Iterator[list[Forked]]:
+    """A worker in each environment, ended with the context."""
     processes = [
         Forked(worker.main, (kind, directory), environment, directory / f"log.{index}")
         for index, environment in enumerate(environments)
     ]
     try:
-        for process in processes:
-            code, output = process.end()
-            assert code == 0, output[-3000:]
+        yield processes
     finally:
         for process in processes:
             process.kill()
 
 
-def reader(directory: Path, processes: int) -> Results:
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """All processes of this folder by kind, with the directory that each kind writes into.
+
+    They run side by side, so that some compute while others wait for each other.
+    """
+    with contextlib.ExitStack() as running:
+        found = {}
+        for kind in KINDS:
+            environments = worker_environments([[], []]) if kind == "multi_worker" else [{}]
+            directory = tmp_path_factory.mktemp(kind)
+            found[kind] = directory, running.enter_context(started(kind, directory, environments))
+        yield found
+
+
+def results(processes: Started, kind: str) -> Results:
+    """Waits for the end of the processes of a kind; gives the results of a case by process."""
+    directory, running = processes[kind]
+    for process in running:
+        code, output = process.end()
+        assert code == 0, output[-3000:]
+
     def read(case: str) -> list[Arrays]:
-        paths = [directory / f"{case}.{index}.npz" for index in range(processes)]
+        paths = [directory / f"{case}.{index}.npz" for index in range(len(running))]
         return [dict(np.load(path)) for path in paths]
 
     return read
 
 
 @pytest.fixture(scope="session")
-def cluster_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_workers(processes: Started) -> Results:
+    """Results of a case by worker, of two workers of one cluster."""
+    return results(processes, "multi_worker")
+
+
+@pytest.fixture(scope="session")
+def cluster_directory(processes: Started, two_workers: Results) -> Path:
     """Where two workers of one cluster left what they found."""
-    directory = tmp_path_factory.mktemp("two_workers")
-    run_processes("multi_worker", directory, worker_environments([[], []]))
-    return directory
+    return processes["multi_worker"][0]
 
 
 @pytest.fixture(scope="session")
-def two_workers(cluster_directory: Path) -> Results:
-    """Results of a case by worker."""
-    return reader(cluster_directory, 2)
-
-
-@pytest.fixture(scope="session")
-def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def mirrored(processes: Started) -> Results:
     """Results of a case in one process with two logical devices."""
-    directory = tmp_path_factory.mktemp("mirrored")
-    run_processes("mirrored", directory, [{}])
-    return reader(directory, 1)
+    return results(processes, "mirrored")
 
 
 @pytest.fixture(scope="session")
-def alone() -> Callable[[str], Arrays]:
-    """Results of a case in this process, on one device; each case runs once."""
-    found: dict[str, Arrays] = {}
-
-    def run(case: str) -> Arrays:
-        if case not in found:
-            found[case] = CASES[case](tf.distribute.get_strategy())
-        return found[case]
-
-    return run
+def alone(processes: Started) -> Callable[[str], Arrays]:
+    """Results of a case in one process on one device."""
+    read = results(processes, "none")
+    return lambda case: read(case)[0]

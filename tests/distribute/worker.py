@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from aad_tf.distribute import MultiWorkerFit, create_strategy, find_cluster
 from aad_tf.utils.logging import skip_final_garbage_collection
-from tests.distribute.cases import CASES, OF_WORKERS
+from tests.distribute.cases import CASES, LEFT_OUT
 from tests.networks import SHAPE, small_network
 
 
@@ -56,7 +56,7 @@ def main(kind: str, directory: Path) -> None:
     strategy = create_strategy(kind, cluster)
     index = cluster.index if cluster else 0
     for name, case in CASES.items():
-        if kind == "multi_worker" or name not in OF_WORKERS:
+        if name not in LEFT_OUT[kind]:
             np.savez(directory / f"{name}.{index}.npz", **case(strategy))
     if cluster is not None:
         environment = directory / f"environment.{index}.txt"
