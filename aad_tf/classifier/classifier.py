@@ -79,6 +79,7 @@ class Classifier:
         self.output = output
         self._input_path = input_path
         self._final_activation = final_activation
+        self._named_layer: str | None = None
         self.compiled: dict[Any, Any] = {}
 
     @classmethod
@@ -147,6 +148,7 @@ class Classifier:
         refuse_unsafe_operations(trace, call)
         final = activation_to_strip(trace)
         classifier = cls(model, call.layer, final, num_classes, shape, bounds, output, path)
+        classifier._named_layer = attention_layer
         images = _refuse_probabilities(classifier, None if final else trace)
         refuse_missing_gradients(trace, call)
         classifier.shrinking = shrinking_layers(trace, images)
@@ -156,6 +158,42 @@ class Classifier:
                 f"The pixel range is said to be [{bounds.lower}, {bounds.upper}], but {advice}",
                 stacklevel=2,
             )
+        return classifier
+
+    def get_config(self) -> dict[str, Any]:
+        """The wrapped model and how it is wrapped, without weights, as data that JSON can hold.
+
+        Example:
+            >>> copy = Classifier.from_config(classifier.get_config())
+        """
+        return {
+            "model": keras.saving.serialize_keras_object(self.model),
+            "attention_layer": self._named_layer,
+            "attention_index": _layers(self.model).index(self._attention),
+            "bounds": list(self.bounds),
+            "input_shape": list(self.input_shape),
+            "output": self.output,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Classifier:
+        """The classifier that `get_config` described, with fresh weights.
+
+        Args:
+            config: as `get_config` returned it, or as JSON gave it back.
+            custom_objects: classes of layers by name, as `keras.saving.load_model` takes them.
+        """
+        model = keras.saving.deserialize_keras_object(config["model"], custom_objects)
+        layers, index, name = _layers(model), config["attention_index"], config["attention_layer"]
+        # Layers without a name of their own are called otherwise each time they are made.
+        named = None if name is None else layers[index].name
+        wrapping = {key: config[key] for key in ("bounds", "input_shape", "output")}
+        classifier = cls.from_keras(model, named, **wrapping)
+        if classifier._attention is not layers[index]:
+            # Another version of this package may choose another layer.
+            classifier = cls.from_keras(model, layers[index].name, **wrapping)
         return classifier
 
     @property
@@ -299,6 +337,11 @@ def _check_model(model: Any) -> None:
         raise TypeError(
             f"model is a defence ({type(model).__name__}): pass its .classifier, or its .network."
         )
+
+
+def _layers(model: keras.Model) -> list[keras.Layer]:
+    """All layers at any depth, in an order that a rebuilt model shares."""
+    return list(model._flatten_layers(include_self=False))
 
 
 def _dtype(model: keras.Model) -> tf.DType:

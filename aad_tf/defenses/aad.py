@@ -8,6 +8,7 @@ themselves are in `losses/attention.py`. The training step is that of every defe
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -15,15 +16,22 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks import GradientSignAttack, attack_from_dict, attack_to_dict
 from aad_tf.attention.areas import mask_out
 from aad_tf.attention.grad_cam import class_gradients
 from aad_tf.classifier import Classifier
-from aad_tf.defenses.base import DefenseModel, check_sizes, kept_statistics, training_attack
+from aad_tf.defenses.base import (
+    DefenseModel,
+    attack_to_config,
+    check_sizes,
+    kept_statistics,
+    training_attack,
+)
 from aad_tf.losses import AADLosses
 from aad_tf.utils.ops import spatial_size
 
 
+@keras.saving.register_keras_serializable("aad_tf")
 class AADModel(DefenseModel):
     """Trains a network whose attention covers the object and stays put under attack.
 
@@ -88,7 +96,25 @@ class AADModel(DefenseModel):
         if not isinstance(self.parts, AADLosses):
             raise TypeError(f"losses must be AADLosses or the name of a preset, got {losses!r}.")
         self.trains_all_rounds = attack.epsilon is None if rounds is None else rounds == "all"
+        self.rounds = rounds
         self.update_per_round = update_per_round
+
+    def get_config(self) -> dict[str, Any]:
+        """See `DefenseModel`."""
+        return {
+            **super().get_config(),
+            "attack": attack_to_config(self.attack),
+            "weights": list(self.loss_weights_aad),
+            "losses": _losses_to_config(self.parts),
+            "rounds": self.rounds,
+            "update_per_round": self.update_per_round,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DefenseModel:
+        """See `DefenseModel`."""
+        losses = _losses_from_config(config["losses"], custom_objects)
+        return super().from_config({**config, "losses": losses}, custom_objects)
 
     def adversarial_images(
         self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
@@ -166,6 +192,29 @@ def _checked_weights(weights: Any) -> tuple[float, ...]:
             f"weights must be three finite numbers (alpha, beta, gamma) >= 0, got {weights!r}."
         )
     return numbers
+
+
+def _losses_to_config(losses: AADLosses) -> dict[str, Any]:
+    """The parts by name; distances and rules of one's own as Keras writes functions and objects."""
+    config = {}
+    for field in dataclasses.fields(losses):
+        part = getattr(losses, field.name)
+        if dataclasses.is_dataclass(part):
+            config[field.name] = attack_to_dict(part)
+        else:
+            config[field.name] = keras.saving.serialize_keras_object(part)
+    return config
+
+
+def _losses_from_config(config: dict[str, Any], custom_objects: Any) -> AADLosses:
+    return AADLosses(
+        **{
+            name: attack_from_dict(part)
+            if isinstance(part, dict) and "kind" in part
+            else keras.saving.deserialize_keras_object(part, custom_objects)
+            for name, part in config.items()
+        }
+    )
 
 
 def _sum_of_versions(values: tf.Tensor, versions: int) -> tf.Tensor:

@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.classifier import Classifier
-from aad_tf.defenses.base import DefenseModel, check_sizes, training_attack
+from aad_tf.defenses.base import DefenseModel, attack_to_config, check_sizes, training_attack
 from aad_tf.losses import cross_entropy
 
 
+@keras.saving.register_keras_serializable("aad_tf")
 class StandardModel(DefenseModel):
     """Cross-entropy on clean images, the "clean model" of [AAD Table 5].
 
@@ -31,6 +32,7 @@ class StandardModel(DefenseModel):
         return {"loss": loss}, {"clean": logits}
 
 
+@keras.saving.register_keras_serializable("aad_tf")
 class AdversarialModel(DefenseModel):
     """FGSM and StepLL training (Kurakin et al. 2017) and PGD training (Madry et al. 2018).
 
@@ -67,6 +69,14 @@ class AdversarialModel(DefenseModel):
         self.attack = training_attack(attack)
         check_sizes(self.attack, self.classifier.bounds)
         self.replace_clean = replace_clean
+
+    def get_config(self) -> dict[str, Any]:
+        """See `DefenseModel`."""
+        return {
+            **super().get_config(),
+            "attack": attack_to_config(self.attack),
+            "replace_clean": self.replace_clean,
+        }
 
     def adversarial_images(
         self, images: tf.Tensor, labels: tf.Tensor, training: bool = True

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks import GradientSignAttack, attack_from_dict, attack_to_dict
 from aad_tf.attacks.parsing import as_attack
 from aad_tf.classifier import Classifier
 from aad_tf.distribute import (
@@ -43,12 +45,20 @@ from aad_tf.utils.checks import (
 # Keeps the random starts of evaluation independent of those of training.
 _EVALUATION = 2
 
+# What Keras and h5py raise about a file of weights that is damaged or of another model.
+_UNREADABLE = (OSError, LookupError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile)
+
 
 class DefenseModel(MultiWorkerFit, keras.Model):
     """A Keras model that trains another one; `compile`, `fit`, `evaluate`, `predict` as usual.
 
     Subclasses implement `training_losses`. Calling the model returns the logits of the network,
-    which keeps its identity: train the defence, then use or save the network.
+    which keeps its identity: train the defence, then use `.network`.
+
+    A file that `save` or `ModelCheckpoint` wrote gives the whole defence back, ready for more of
+    `fit`: network, attack, losses, optimizer and its state. `keras.saving.load_model` reads it once
+    this package is imported. `model.network.save(path)` writes the network alone, which Keras
+    loads without this package.
 
     Under a strategy of `tf.distribute` the loss is the mean over the global batch, whatever part
     of it each replica holds; dropout and random starts differ between replicas, and moving
@@ -81,7 +91,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         label_smoothing: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # The network casts its images itself: float64 stays float64.
+        super().__init__(autocast=False, **kwargs)
         if not isinstance(network, Classifier):
             network = Classifier.from_keras(network, attention_layer, bounds, input_shape)
         elif attention_layer not in (None, network.attention_layer):
@@ -132,9 +143,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     def make_train_function(self, force: bool = False) -> Any:
         """Makes the compiled step; Keras calls it."""
         # Slot variables made inside the first trace would cost a second one.
-        if not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
+        self._build_optimizer()
         return super().make_train_function(force)
 
     def _make_function(self, step_function: Callable[[Any], Any]) -> Any:
@@ -159,6 +168,16 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         finally:
             self.jit_compile = with_xla
 
+    def _build_optimizer(self) -> list[keras.Variable]:
+        """Makes the state of the optimizer, if there is one, and returns it."""
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is None:
+            return []
+        if not optimizer.built:
+            with self.distribute_strategy.scope():
+                optimizer.build(self.trainable_variables)
+        return list(optimizer.variables)
+
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # The network is built already, and the optimizer by make_train_function.
         metrics = self._compile_metrics
@@ -166,11 +185,137 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             super()._maybe_symbolic_build(iterator, data_batch)
 
     def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
-        """Saves the network, as a file that loads without this package.
+        """As `keras.Model.save`: the whole defence, as a `.keras` file.
 
-        The defence is training equipment; `ModelCheckpoint` thus keeps the best network.
+        Raises:
+            ValueError: an `.h5` file, which can hold a network alone.
         """
-        self.network.save(filepath, overwrite=overwrite, **kwargs)
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                f"A defence is saved as a .keras file, got {str(filepath)!r}. The network alone can "
+                f"be written as .h5: model.network.save(path)."
+            )
+        super().save(filepath, overwrite=overwrite, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` and `keras.saving.load_model` build an equal defence from.
+
+        Subclasses add their own arguments.
+        """
+        return {
+            **super().get_config(),
+            "network": self.classifier.get_config(),
+            "seed": self.seed,
+            "warmup_steps": self.warmup_steps,
+            "label_smoothing": self.label_smoothing,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DefenseModel:
+        """The defence that `get_config` described, with fresh weights as all Keras models."""
+        config = {**config, "network": classifier_from_config(config["network"], custom_objects)}
+        if "attack" in config:
+            config["attack"] = attack_from_config(config["attack"])
+        return cls(**config)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a loaded defence as it was compiled; Keras calls it."""
+        if type(self).compile is not DefenseModel.compile:
+            # Keras's own says that a subclass with another compile must bring its own.
+            super().compile_from_config(config)
+            return
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self._build_optimizer()
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Loads weights that this defence saved, or its network alone.
+
+        Args:
+            filepath: a `.keras` or `.weights.h5` file of a defence, which also holds the state of
+                the optimizer, or of the network; `.h5` of the network.
+            skip_mismatch: leaves out what does not fit, with a warning, as in Keras.
+            **kwargs: as `keras.Model.load_weights`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file fits neither; all weights are as before.
+        """
+        # Of an optimizer that is not built, Keras loads nothing.
+        state = [*self.variables, *self._build_optimizer()]
+        before = [variable.numpy() for variable in state]
+        failures: list[BaseException] = []
+        for lenient in (False, True) if skip_mismatch else (False,):
+            for holder, load in enumerate((super().load_weights, self.network.load_weights)):
+                try:
+                    # Keras warns of what it did not find before it gives up.
+                    with warnings.catch_warnings(record=True) as warned:
+                        warnings.simplefilter("always")
+                        load(filepath, skip_mismatch=lenient, **kwargs)
+                except FileNotFoundError:
+                    raise
+                except _UNREADABLE as error:
+                    failures.append(error)
+                    for variable, value in zip(state, before, strict=True):
+                        variable.assign(value)
+                    continue
+                pairs = zip(state, before, strict=True)
+                if lenient and not holder and all(np.array_equal(*pair) for pair in pairs):
+                    continue  # Nothing in it is the defence's.
+                for warning in warned:
+                    warnings.warn(warning.message, warning.category, stacklevel=2)
+                return
+        raise ValueError(
+            f"{filepath} holds weights neither of this {type(self).__name__} nor of its network "
+            f"{self.network.name!r}: expected what save or save_weights of this model, or of its "
+            f".network, wrote. As weights of the network: {failures[-1]}"
+        ) from failures[-1]
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: Any = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """As `keras.Model.export`: an artifact that gives logits for images of any batch size.
+
+        `aad_tf.export.export_saved_model(model.classifier, path)` adds probabilities and attention
+        maps.
+        """
+        if input_signature is None:
+            dtype = "float64" if self.classifier.dtype == tf.float64 else "float32"
+            input_signature = [keras.InputSpec(dtype=dtype, shape=self.input_shape)]
+        super().export(filepath, format, verbose, input_signature, **kwargs)
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> keras.Layer:
+        """A layer of the network by name; by index, or by the network's name, the network.
+
+        Raises:
+            ValueError: no such layer.
+        """
+        own = index is not None or name in (None, self.network.name)
+        return super().get_layer(name, index) if own else self.network.get_layer(name)
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """`(None, H, W, C)` of the images."""
+        return (None, *self.classifier.input_shape)
+
+    @property
+    def output_shape(self) -> tuple[int | None, int]:
+        """`(None, classes)` of the logits."""
+        return (None, self.classifier.num_classes)
+
+    @property
+    def inputs(self) -> list[Any]:
+        """Symbolic inputs of the network, which a subclassed network does not have."""
+        return self.network.inputs
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Symbolic outputs of the network as they are, a final softmax included."""
+        return self.network.outputs
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Logits `[batch, classes]` of the network."""
@@ -368,6 +513,41 @@ def check_sizes(attack: GradientSignAttack, bounds: Bounds) -> None:
     epsilon = attack.threat_model(bounds)["epsilon"]
     if too_small := small_epsilon(attack.name, epsilon, bounds):
         warnings.warn(too_small, stacklevel=3)
+
+
+def attack_to_config(attack: Any) -> dict[str, Any]:
+    """An attack as `get_config` holds it: its parameters and its name."""
+    return {**attack_to_dict(attack), "name": attack.name}
+
+
+def attack_from_config(config: Mapping[str, Any]) -> Any:
+    """The attack that `attack_to_config` described.
+
+    Raises:
+        ValueError: a part of it is not registered with `aad_tf.attacks.register_kind`.
+    """
+    parameters = {key: value for key, value in config.items() if key != "name"}
+    return attack_from_dict(parameters, config["name"])
+
+
+def classifier_from_config(config: dict[str, Any], custom_objects: Any = None) -> Classifier:
+    """The network of a defence, as `Classifier.from_config`.
+
+    `keras.saving.load_model(path, custom_objects)` makes these known to the outer model only.
+    """
+    return Classifier.from_config(config, {**_objects_in_scope(config), **(custom_objects or {})})
+
+
+def _objects_in_scope(config: Any) -> dict[str, Any]:
+    """The classes and functions that a config names and Keras knows here."""
+    values = config.values() if isinstance(config, dict) else config
+    found: dict[str, Any] = {}
+    for value in values:
+        if isinstance(value, (dict, list)):
+            found.update(_objects_in_scope(value))
+    name = config.get("registered_name") if isinstance(config, dict) else None
+    known = keras.saving.get_registered_object(name) if isinstance(name, str) else None
+    return found if known is None else {**found, name: known}
 
 
 def moving_statistics(network: keras.Model) -> list[keras.Variable]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +13,13 @@ import tensorflow as tf
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.classifier import Classifier
 from aad_tf.defenses.adversarial import AdversarialModel
+from aad_tf.defenses.base import classifier_from_config
 
 # Keeps the draw of the source independent of random starts, which use the same seed.
 _DRAW = 1
 
 
+@keras.saving.register_keras_serializable("aad_tf")
 class EnsembleAdversarialModel(AdversarialModel):
     """Ensemble adversarial training (Tramer et al. 2018), a baseline of [AAD Table 5].
 
@@ -26,8 +29,8 @@ class EnsembleAdversarialModel(AdversarialModel):
     on itself.
 
     The draw depends on the seed and the number of updates alone: a resumed run goes on exactly.
-    The sources run in inference mode, never change, and are not part of what is saved. `evaluate`
-    and validation attack the network itself, so `val_adversarial_accuracy` compares with that of
+    The sources run in inference mode and never change. `save` writes them too, `save_weights` does
+    not. `evaluate` and validation attack the network itself, so `val_adversarial_accuracy` compares with that of
     other defences, while `adversarial_accuracy` of training is that of the mixture.
 
     Args:
@@ -63,8 +66,50 @@ class EnsembleAdversarialModel(AdversarialModel):
     ) -> None:
         super().__init__(network, attack=attack, **kwargs)
         self.include_self = include_self
+        self.sources = sources
+
+    @property
+    def sources(self) -> tuple[Classifier, ...]:
+        """The static networks; setting them checks them as the constructor does."""
+        if not self._sources_have_weights:
+            raise ValueError(
+                "The sources of this model were rebuilt from a config, which holds no weights. Set "
+                "trained ones: model.sources = [...]. keras.saving.load_model brings its own."
+            )
+        return self._sources
+
+    @sources.setter
+    def sources(self, sources: Sequence[keras.Model | Classifier]) -> None:
         # Keras tracks layers and models, not Classifiers: the sources stay out of its variables.
-        self.sources = _checked_sources(sources, self.classifier)
+        self._sources = _checked_sources(sources, self.classifier)
+        self._sources_have_weights = True
+
+    def get_config(self) -> dict[str, Any]:
+        """See `DefenseModel`."""
+        return {
+            **super().get_config(),
+            "sources": [source.get_config() for source in self._sources],
+            "include_self": self.include_self,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DefenseModel:
+        """See `DefenseModel`; the sources have no weights until they are set or loaded."""
+        sources = [classifier_from_config(each, custom_objects) for each in config["sources"]]
+        model = super().from_config({**config, "sources": sources}, custom_objects)
+        model._sources_have_weights = False
+        return model
+
+    def save_assets(self, directory: str) -> None:
+        """Writes the weights of the sources; Keras calls it when the whole model is saved."""
+        for index, source in enumerate(self.sources):
+            source.model.save_weights(os.path.join(directory, f"source_{index}.weights.h5"))
+
+    def load_assets(self, directory: str) -> None:
+        """Reads what `save_assets` wrote; Keras calls it when the whole model is loaded."""
+        for index, source in enumerate(self._sources):
+            source.model.load_weights(os.path.join(directory, f"source_{index}.weights.h5"))
+        self._sources_have_weights = True
 
     @property
     def attacked_networks(self) -> tuple[Classifier, ...]:

@@ -169,6 +169,18 @@ class ExportedClassifier(Classifier):
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def get_config(self) -> dict[str, Any]:
+        """An exported network has no config.
+
+        Raises:
+            NotImplementedError: always; it says what can be saved instead.
+        """
+        raise NotImplementedError(
+            "An exported network cannot be written into a .keras file, as a source of an ensemble "
+            "neither. Use its .keras file as the source, or save without sources: save_weights, "
+            "or .network.save(path)."
+        )
+
     @property
     def dtype(self) -> tf.DType:
         """float32, whatever the network computes in."""
