@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.classifier import tracing
+from aad_tf.classifier.attention_layer import attention_call
 from aad_tf.classifier.second_order import exact_moments, refuse_unsafe_operations
 from aad_tf.classifier.softmax import softmax_to_strip, without_softmax
 from aad_tf.types import Bounds, ClassifierOutput
@@ -93,7 +94,7 @@ class Classifier:
         with exact_moments():
             trace = tracing.trace_forward(model, shape, _dtype(model))
         num_classes = _num_classes(trace.output)
-        call = tracing.attention_call(trace, attention_layer)
+        call = attention_call(trace, attention_layer)
         refuse_unsafe_operations(trace, call)
         softmax = softmax_to_strip(trace)
         classifier = cls(model, call.layer, softmax, num_classes, shape, bounds)

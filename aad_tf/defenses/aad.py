@@ -19,6 +19,7 @@ from aad_tf.attacks import GradientSignAttack
 from aad_tf.attention.areas import mask_out
 from aad_tf.attention.grad_cam import class_gradients
 from aad_tf.classifier import Classifier
+from aad_tf.classifier.augmentation import refuse_random_augmentation
 from aad_tf.defenses.base import DefenseModel, kept_statistics, training_attack
 from aad_tf.losses import AADLosses
 from aad_tf.utils.ops import spatial_size
@@ -48,8 +49,9 @@ class AADModel(DefenseModel):
 
     Raises:
         TypeError: no attack, or losses that are none.
-        ValueError: unknown preset, weights not three finite numbers >= 0, or update_per_round
-            together with rounds or restarts.
+        ValueError: unknown preset, weights not three finite numbers >= 0, update_per_round
+            together with rounds or restarts, or a network that moves or changes images at random
+            in training, as RandomFlip does.
 
     Example:
         >>> model = AADModel(network, attack=aad_tf.attacks.step_ll(0.15, num_steps=2))
@@ -81,6 +83,7 @@ class AADModel(DefenseModel):
                 "rounds= nor an attack with restarts."
             )
         super().__init__(network, attention_layer=attention_layer, **kwargs)
+        refuse_random_augmentation(self.classifier)
         self.attack = attack
         self.loss_weights_aad = _checked_weights(weights)
         self.parts = AADLosses.preset(losses) if isinstance(losses, str) else losses
