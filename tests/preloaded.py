@@ -5,8 +5,8 @@ import gc
 import ml_collections.config_flags  # noqa: F401
 import sklearn.datasets  # noqa: F401
 
-import aad_tf.attention_study  # noqa: F401
-import aad_tf.evaluation  # noqa: F401
+import aad_tf.attention_study
+import aad_tf.evaluation
 import aad_tf.training  # noqa: F401
 import tests.distribute.worker  # noqa: F401
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.classifier import tracing
+from aad_tf.classifier.attention_layer import attention_call
 from aad_tf.classifier.inputs_outputs import Path, image_input, images_of, nest, select_output
 from aad_tf.classifier.pixel_range import shrinking_layers
 from aad_tf.classifier.probabilities import (
@@ -144,7 +145,7 @@ class Classifier:
         with exact_moments():
             trace = tracing.trace_forward(model, shape, _dtype(model), run)
         num_classes = _num_classes(trace.output)
-        call = tracing.attention_call(trace, attention_layer)
+        call = attention_call(trace, attention_layer)
         refuse_unsafe_operations(trace, call)
         final = activation_to_strip(trace)
         classifier = cls(model, call.layer, final, num_classes, shape, bounds, output, path)
@@ -222,15 +223,26 @@ class Classifier:
             Logits `[batch, classes]` and features `[batch, h, w, channels]`.
         """
         calls: list[tracing.LayerCall] = []
-        inputs = nest(images, self._input_path)
         with (
             exact_moments(),
             without_final_activation(self._final_activation),
             tracing.recording([self._attention], calls.append),
         ):
-            scores = _scores(self.model, inputs, self.output, training)
+            scores = self.scores(images, training)
         logits = two_logits(scores) if scores.shape[-1] == 1 else scores
         return ClassifierOutput(logits, calls[-1].output)
+
+    def scores(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """What the model itself returns for images: the chosen output, final activation included.
+
+        Args:
+            images: `[batch, H, W, C]` within `bounds`.
+            training: as for calls of the classifier.
+
+        Returns:
+            `[batch, classes]`, or `[batch, 1]` of a binary classifier.
+        """
+        return _scores(self.model, nest(images, self._input_path), self.output, training)
 
     def images_of(self, features: Any) -> Any:
         """The images among what a data set gives for the inputs of the network.

@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from aad_tf.utils.checks import near_names
-
 # From a layer and its call, still to be made, to the output that the caller of the layer gets.
 Around = Callable[[keras.Layer, Callable[[], Any]], Any]
 
@@ -35,7 +33,7 @@ _watchers: contextvars.ContextVar[tuple[_Watcher, ...]] = contextvars.ContextVar
 
 
 class LayerCall(NamedTuple):
-    """One call of a layer during a trace."""
+    """One call of a layer, or of an operation of a Functional model, during a trace."""
 
     layer: keras.Layer
     output: Any
@@ -112,18 +110,35 @@ def recording(layers: Sequence[keras.Layer], record: Callable[[LayerCall], None]
         yield
 
 
+def _parts(model: keras.Model) -> list[keras.Layer]:
+    """All layers, and the operations of Functional models: `x * gate` makes no layer in Keras 3."""
+    parts = {id(layer): layer for layer in model._flatten_layers(include_self=False)}
+    for layer in (model, *parts.values()):
+        if isinstance(layer, keras.Model):
+            parts |= {id(each): each for each in getattr(layer, "operations", ())}
+    return list(parts.values())
+
+
 def trace_forward(
     model: keras.Model,
     image_shape: tuple[int | None, ...],
     dtype: tf.DType,
     run: Callable[[tf.Tensor], tf.Tensor],
 ) -> Trace:
-    """Traces `run`, a call of `model` in inference mode, and notes each layer's output."""
+    """Traces a call of a model once and notes the output of each layer.
+
+    Args:
+        model: a classifier.
+        image_shape: `(height, width, channels)` of its images.
+        dtype: of its images.
+        run: from images to the scores of the model, as it is called in training or at inference.
+    """
     calls: list[LayerCall] = []
+    parts = _parts(model)
 
     @tf.function(autograph=False)
     def forward(images: tf.Tensor) -> tf.Tensor:
-        with recording(list(model._flatten_layers(include_self=False)), calls.append):
+        with recording(parts, calls.append):
             return run(images)
 
     concrete = forward.get_concrete_function(tf.TensorSpec((None, *image_shape), dtype))
@@ -157,111 +172,3 @@ def operations_between(trace: Trace, features: tf.Tensor) -> list[Any]:
             between.append(operation)
             needed.update(tensor.ref() for tensor in operation.inputs)
     return between[::-1] if features.ref() in needed else []
-
-
-def computed_by_weights(tensor: tf.Tensor) -> bool:
-    """Whether a variable takes part in `tensor`; if not, it is the images in another form."""
-    waiting, seen = [tensor.op], set()
-    while waiting:
-        operation = waiting.pop()
-        if operation.type == "ReadVariableOp":
-            return True
-        if operation not in seen:
-            seen.add(operation)
-            waiting.extend(source.op for source in operation.inputs)
-    return False
-
-
-def attention_call(trace: Trace, name: str | None = None) -> LayerCall:
-    """The call whose output attention maps explain.
-
-    Args:
-        trace: of the model.
-        name: of the layer; None takes the last layer with a spatial grid that reaches the logits,
-            but none that only passes its input on at inference, such as Dropout.
-
-    Raises:
-        ValueError: no such layer, or none that can be explained.
-    """
-    spatial = [call for call in trace.calls if _is_grid(call.output)]
-    if name is not None:
-        return _named_call(trace, spatial, name)
-    last_of_layer = {id(call.layer): call for call in trace.calls}
-    for call in reversed(spatial):
-        if (
-            not isinstance(call.layer, keras.Model)
-            # A layer that runs again off the way to the logits has the features of that last run.
-            and last_of_layer[id(call.layer)] is call
-            and computed_by_weights(call.output)
-            and operations_between(trace, call.output)
-        ):
-            return _maker(trace, call)
-    _refuse_hidden(trace, trace.hidden)
-    raise ValueError(
-        "No layer of this model has spatial features [batch, height, width, channels] on the way "
-        "to the logits, so there is no attention map to compute. AAD needs a convolutional network."
-    )
-
-
-def _maker(trace: Trace, call: LayerCall) -> LayerCall:
-    """The call that made the output of `call`, of layers that pass it on.
-
-    In training a Dropout after it would hide parts of what the maps explain; an identity has no
-    name that says where the network looks.
-    """
-    source = _past_identities(call.output)
-    last_of_layer = {id(other.layer): other for other in trace.calls}
-    for other in trace.calls:
-        if (
-            not isinstance(other.layer, keras.Model)
-            and last_of_layer[id(other.layer)] is other
-            and tf.is_tensor(other.output)
-            and _past_identities(other.output) is source
-        ):
-            return other
-    return call
-
-
-def _past_identities(tensor: tf.Tensor) -> tf.Tensor:
-    while tensor.op.type == "Identity":
-        tensor = tensor.op.inputs[0]
-    return tensor
-
-
-def _refuse_hidden(trace: Trace, names: list[str]) -> None:
-    hidden = [name for name in names if name in trace.hidden]
-    if hidden:
-        raise ValueError(
-            f"Layers {', '.join(hidden)} run inside a separate function (a tf.function around "
-            f"call, tf.map_fn, tf.cond), where their outputs cannot be reached. Take it off: "
-            f"attacks and defences compile the model themselves."
-        )
-
-
-def _is_grid(output: Any) -> bool:
-    """Whether a layer's output is a grid of more than one cell, as far as is known."""
-    if not tf.is_tensor(output) or output.shape.rank != 4 or not output.dtype.is_floating:
-        return False
-    height, width = output.shape[1], output.shape[2]
-    return height is None or height * (width or 1) > 1
-
-
-def _named_call(trace: Trace, spatial: list[LayerCall], name: str) -> LayerCall:
-    candidates = {call.layer.name for call in spatial if not isinstance(call.layer, keras.Model)}
-    usable = [call for call in spatial if call.layer.name == name]
-    _refuse_hidden(trace, [name])
-    if not any(call.layer.name == name for call in trace.calls):
-        raise ValueError(f"No layer is named {name!r}." + near_names(name, candidates))
-    if not usable or not operations_between(trace, usable[-1].output):
-        raise ValueError(
-            f"Layer {name!r} gives no spatial grid [batch, height, width, channels] that reaches "
-            f"the logits. Candidates: {', '.join(sorted(candidates))}."
-        )
-    if len(usable) > 1:
-        others = sorted(candidates - {name})
-        advice = f"Name another one: {', '.join(others)}." if others else "Use separate layers."
-        raise ValueError(
-            f"Layer {name!r} is called {len(usable)} times in one forward pass (shared, or several "
-            f"layers of that name), so which output to explain is not clear. {advice}"
-        )
-    return usable[-1]

@@ -20,6 +20,7 @@ from aad_tf.attacks import GradientSignAttack, attack_from_dict, attack_to_dict
 from aad_tf.attention.areas import mask_out
 from aad_tf.attention.grad_cam import class_gradients
 from aad_tf.classifier import Classifier
+from aad_tf.classifier.augmentation import refuse_random_augmentation
 from aad_tf.defenses.base import (
     DefenseModel,
     attack_to_config,
@@ -56,8 +57,9 @@ class AADModel(DefenseModel):
 
     Raises:
         TypeError: no attack, or losses that are none.
-        ValueError: unknown preset, weights not three finite numbers >= 0, or update_per_round
-            together with rounds or restarts; an attack with sizes beyond the pixel range.
+        ValueError: unknown preset, weights not three finite numbers >= 0, update_per_round
+            together with rounds or restarts, an attack with sizes beyond the pixel range, or a
+            network that moves or changes images at random in training, as RandomFlip does.
 
     Example:
         >>> model = AADModel(network, attack=aad_tf.attacks.step_ll(0.15, num_steps=2))
@@ -89,6 +91,7 @@ class AADModel(DefenseModel):
                 "rounds= nor an attack with restarts."
             )
         super().__init__(network, attention_layer=attention_layer, **kwargs)
+        refuse_random_augmentation(self.classifier)
         self.attack = attack
         check_sizes(attack, self.classifier.bounds)
         self.loss_weights_aad = _checked_weights(weights)

@@ -192,8 +192,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         """
         if str(filepath).endswith((".h5", ".hdf5")):
             raise ValueError(
-                f"A defence is saved as a .keras file, got {str(filepath)!r}. The network alone can "
-                f"be written as .h5: model.network.save(path)."
+                f"A defence is saved as a .keras file, got {str(filepath)!r}. The network alone "
+                f"can be written as .h5: model.network.save(path)."
             )
         super().save(filepath, overwrite=overwrite, **kwargs)
 

@@ -30,8 +30,8 @@ class EnsembleAdversarialModel(AdversarialModel):
 
     The draw depends on the seed and the number of updates alone: a resumed run goes on exactly.
     The sources run in inference mode and never change. `save` writes them too, `save_weights` does
-    not. `evaluate` and validation attack the network itself, so `val_adversarial_accuracy` compares with that of
-    other defences, while `adversarial_accuracy` of training is that of the mixture.
+    not. `evaluate` and validation attack the network itself, so `val_adversarial_accuracy` compares
+    with that of other defences, while `adversarial_accuracy` of training is that of the mixture.
 
     Args:
         network: any Keras classifier.
@@ -93,7 +93,9 @@ class EnsembleAdversarialModel(AdversarialModel):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DefenseModel:
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> EnsembleAdversarialModel:
         """See `DefenseModel`; the sources have no weights until they are set or loaded."""
         sources = [classifier_from_config(each, custom_objects) for each in config["sources"]]
         model = super().from_config({**config, "sources": sources}, custom_objects)

@@ -1,0 +1,357 @@
+"""Which layer attention maps explain: the last grid of the image that all goes through."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from aad_tf.classifier.geometry import (
+    Layouts,
+    is_grid,
+    is_tokens,
+    layouts,
+    lost_share,
+    overhang,
+)
+from aad_tf.classifier.tracing import LayerCall, Trace
+from aad_tf.utils.checks import near_names
+
+# The largest share of the image that may be cut off before the attention layer, on either side.
+_LARGEST_LOSS = 0.01
+
+# The largest border around the image, in cells of the attention map. What is finer than half a
+# cell a map cannot show.
+_LARGEST_BORDER = 0.5
+
+# Operations that are linear in what depends on the images, where one of their inputs does.
+_LINEAR = frozenset(
+    "Add AddN AddV2 AvgPool BiasAdd Cast ConcatV2 Conv2D DepthwiseConv2dNative ExpandDims Identity "
+    "MatMul Mean Mul Pad PadV2 RealDiv Reshape Slice SpaceToDepth Squeeze StridedSlice Sub Sum "
+    "Transpose".split()
+)
+
+
+class Paths:
+    """What of a trace lies on the way from images to logits, and which layers may be explained."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.layouts: Layouts = layouts(trace.graph, trace.images)
+        self.operations = [
+            operation
+            for operation in trace.graph.get_operations()
+            if any(tensor.ref() in self.layouts for tensor in operation.outputs)
+        ]
+        self.needed = self.before(trace.output)
+        self.weighted = _computed_by_weights(trace.graph)
+        last = {id(call.layer): call for call in trace.calls}
+        self.grids = [call for call in trace.calls if is_grid(call.output, self.layouts)]
+        # A layer that runs again off the way to the logits has the features of that last run.
+        self.eligible = [
+            call
+            for call in self.grids
+            if not isinstance(call.layer, keras.Model)
+            and last[id(call.layer)] is call
+            and call.output.ref() in self.weighted
+            and call.output.ref() in self.needed
+        ]
+        cuts = self._cuts()
+        self.cuts = [call for call in self.eligible if call.output.ref() in cuts]
+
+    def before(self, tensor: tf.Tensor, without: tf.Tensor | None = None) -> set[Any]:
+        """References of what `tensor` is computed from, itself included."""
+        needed = {tensor.ref()}
+        for operation in reversed(self.operations):
+            made = {output.ref() for output in operation.outputs} & needed
+            if made and (without is None or made != {without.ref()}):
+                needed.update(each.ref() for each in operation.inputs if each.ref() in self.layouts)
+        return needed
+
+    def _cuts(self) -> set[Any]:
+        """References of the tensors that every path from images to logits goes through."""
+        steps = [
+            operation
+            for operation in self.operations
+            if any(tensor.ref() in self.needed for tensor in operation.outputs)
+        ]
+        last_use = {
+            tensor.op: number
+            for number, operation in enumerate(steps)
+            for tensor in operation.inputs
+            if tensor.ref() in self.needed
+        }
+        cuts, reach = set(), 0
+        for number, operation in enumerate(steps):
+            used = [output.ref() for output in operation.outputs if output.ref() in self.needed]
+            if reach <= number and len(used) == 1:
+                cuts.add(used[0])
+            reach = max(reach, last_use.get(operation, 0))
+        return cuts
+
+    def beside(self, call: LayerCall) -> list[str]:
+        """Names of layers with a grid whose output reaches the logits past that of `call`."""
+        past = self.before(self.trace.output, without=call.output)
+        before = self.before(call.output)
+        return _names(
+            other
+            for other in self.eligible
+            if other.output.ref() in past - before and other.layer is not call.layer
+        )
+
+    def candidates(self) -> list[str]:
+        """Names of layers that may be explained, those that all goes through if there are any."""
+        return _names(
+            call for call in self.cuts or self.eligible if not self.misplaced(call.output)
+        )
+
+    def misplaced(self, tensor: Any) -> bool:
+        """Whether a grid misses part of the image, or reaches far beyond it."""
+        layout = self.layouts.get(tensor.ref()) if tf.is_tensor(tensor) else None
+        return layout is not None and (
+            lost_share(layout) > _LARGEST_LOSS or overhang(layout) > _LARGEST_BORDER
+        )
+
+    def is_linear(self, tensor: tf.Tensor) -> bool:
+        """Whether a tensor is a linear function of the pixels, plus a constant."""
+        needed = self.before(tensor) - {self.trace.images.ref()}
+        return all(
+            operation.type in _LINEAR
+            and (
+                operation.type not in ("Mul", "RealDiv", "MatMul")
+                or sum(each.ref() in self.layouts for each in operation.inputs) == 1
+            )
+            for operation in self.operations
+            if any(output.ref() in needed for output in operation.outputs)
+        )
+
+    def first_unknown(self) -> Any:
+        """The first operation after which it is not known where in the image cells lie."""
+        for operation in self.operations:
+            if all(self.layouts[output.ref()] is None for output in operation.outputs) and not any(
+                self.layouts.get(each.ref(), ()) is None for each in operation.inputs
+            ):
+                return operation
+        return None
+
+
+def attention_call(trace: Trace, name: str | None = None) -> LayerCall:
+    """The call whose output attention maps explain.
+
+    Args:
+        trace: of the model.
+        name: of the layer; None takes the last layer with a grid of the image that everything goes
+            through on the way to the logits, but none that only passes its input on at inference,
+            such as Dropout. Where no layer is like that, or later ones are left out, a warning
+            says so.
+
+    Raises:
+        ValueError: no such layer, or none that can be explained; the grid does not lie on the
+            image, since it is cropped or padded inside the model.
+    """
+    paths = Paths(trace)
+    call = _default_call(paths) if name is None else _named_call(paths, name)
+    _refuse_misplaced(paths, call)
+    return call
+
+
+def _default_call(paths: Paths) -> LayerCall:
+    first = [
+        call.layer.name
+        for call in paths.trace.calls
+        if getattr(call.layer, "data_format", None) == "channels_first"
+    ]
+    if not paths.eligible:
+        _refuse_channels_first(first)
+        _refuse_hidden(paths.trace, paths.trace.hidden)
+        unknown = paths.first_unknown()
+        reason = (
+            ""
+            if unknown is None
+            else (
+                f" Where in the image cells lie is not known after operation {unknown.name} "
+                f"({unknown.type})."
+            )
+        )
+        raise ValueError(
+            f"No layer of this model has spatial features [batch, height, width, channels] on the "
+            f"way to the logits, so there is no attention map to compute. AAD needs a "
+            f"convolutional network.{reason}"
+        )
+    call = (paths.cuts or paths.eligible)[-1]
+    after = _from(call, paths.trace.calls)
+    _refuse_channels_first([each.layer.name for each in after if each.layer.name in first])
+    tokens = [
+        each.layer.name
+        for each in after
+        if is_tokens(each.output, paths.layouts) and each.output.ref() in paths.needed
+    ]
+    if tokens and paths.is_linear(call.output):
+        raise ValueError(
+            f"No layer of this model has spatial features [batch, height, width, channels] beyond "
+            f"a linear function of the pixels: later layers, from {tokens[0]!r} on, have tokens. "
+            f"AAD needs a convolutional network, or one that begins with convolutions. To explain "
+            f"the pixels' linear function all the same, name it: attention_layer=... of "
+            f"{', '.join(paths.candidates())}."
+        )
+    _warn_of_parts(paths, call)
+    return _maker(paths.trace, call)
+
+
+def _warn_of_parts(paths: Paths, call: LayerCall) -> None:
+    """Warns where the default layer is not all that decides, or not the last layer with a grid."""
+    source = _past_identities(call.output)
+    later = [
+        other
+        for other in _from(call, paths.eligible)
+        if _past_identities(other.output) is not source
+    ]
+    if not paths.cuts:
+        beside = paths.beside(call)
+        past = f"what goes through {_listed(beside)}" if beside else "what goes past it"
+        warnings.warn(
+            f"Attention maps explain layer {call.layer.name!r}, but {past} decides too, and there "
+            f"is no layer with a grid that all goes through. Name the layer to explain "
+            f"(attention_layer=...), or join the branches by a layer while they have a grid.",
+            stacklevel=4,
+        )
+    elif later:
+        warnings.warn(
+            f"Attention maps explain layer {call.layer.name!r}, the last one with a grid that all "
+            f"goes through on the way from images to logits. Part of it goes past the later layers "
+            f"{_listed(_names(later))}; name one of them (attention_layer=...) to explain its part. "
+            f"All goes through: {', '.join(paths.candidates())}.",
+            stacklevel=4,
+        )
+
+
+def _named_call(paths: Paths, name: str) -> LayerCall:
+    trace, candidates = paths.trace, paths.candidates()
+    usable = [call for call in paths.grids if call.layer.name == name]
+    _refuse_hidden(trace, [name])
+    if not any(call.layer.name == name for call in trace.calls):
+        raise ValueError(f"No layer is named {name!r}." + near_names(name, candidates))
+    if not usable or usable[-1].output.ref() not in paths.needed:
+        channels_first = [
+            call.layer.name
+            for call in trace.calls
+            if call.layer.name == name
+            and getattr(call.layer, "data_format", None) == "channels_first"
+        ]
+        _refuse_channels_first(channels_first)
+        known = f" Candidates: {', '.join(candidates)}." if candidates else ""
+        raise ValueError(
+            f"Layer {name!r} gives no spatial grid [batch, height, width, channels] of the image "
+            f"that reaches the logits.{known}"
+        )
+    if len(usable) > 1:
+        others = [other for other in candidates if other != name]
+        advice = f"Name another one: {', '.join(others)}." if others else "Use separate layers."
+        raise ValueError(
+            f"Layer {name!r} is called {len(usable)} times in one forward pass (shared, or several "
+            f"layers of that name), so which output to explain is not clear. {advice}"
+        )
+    return usable[-1]
+
+
+def _refuse_hidden(trace: Trace, names: list[str]) -> None:
+    hidden = [name for name in names if name in trace.hidden]
+    if hidden:
+        raise ValueError(
+            f"Layers {', '.join(hidden)} run inside a separate function (a tf.function around "
+            f"call, tf.map_fn, tf.cond), where their outputs cannot be reached. Take it off: "
+            f"attacks and defences compile the model themselves."
+        )
+
+
+def _refuse_channels_first(names: list[str]) -> None:
+    if names:
+        raise ValueError(
+            f"Layers {', '.join(dict.fromkeys(names))} are channels_first; attention maps need "
+            f"features [batch, height, width, channels], and so do images. Build the network with "
+            f"data_format='channels_last': kernels have the same shapes in either format, so "
+            f"set_weights takes over those of convolutions and of layers after global pooling."
+        )
+
+
+def _refuse_misplaced(paths: Paths, call: LayerCall) -> None:
+    layout = paths.layouts[call.output.ref()]
+    if layout is None or not paths.misplaced(call.output):
+        return
+    cause = next(
+        each.layer.name
+        for each in paths.trace.calls
+        if not isinstance(each.layer, keras.Model) and paths.misplaced(each.output)
+    )
+    if lost_share(layout) > _LARGEST_LOSS:
+        what = "cuts off part of the image (a crop)"
+        action = "crop"
+        effect = "would show only the rest of it, but be laid over all of it"
+    else:
+        what = "puts a border around the image (padding)"
+        action = "pad"
+        effect = "would show the border too, but be laid over the image alone"
+    candidates = paths.candidates()
+    before = f" Or name an attention layer before it: {_listed(candidates)}." if candidates else ""
+    raise ValueError(
+        f"Layer {cause!r} {what}: attention maps of {call.layer.name!r} {effect}. Leave the layer "
+        f"out and {action} the images in tf.data, before the network.{before}"
+    )
+
+
+def _computed_by_weights(graph: Any) -> set[Any]:
+    """References of tensors in which a variable takes part, other than the state of a seed."""
+    weighted: set[Any] = set()
+    for operation in graph.get_operations():
+        if operation.type == "ReadVariableOp":
+            reads = operation.outputs[0].dtype.is_floating
+        else:
+            # A function that reads variables itself gets them as resources.
+            reads = operation.type.endswith("PartitionedCall") and any(
+                tensor.dtype == tf.resource for tensor in operation.inputs
+            )
+        if reads or any(tensor.ref() in weighted for tensor in operation.inputs):
+            weighted.update(output.ref() for output in operation.outputs)
+    return weighted
+
+
+def _maker(trace: Trace, call: LayerCall) -> LayerCall:
+    """The call that made the output of `call`, of layers that pass it on.
+
+    In training a Dropout after it would hide parts of what the maps explain; an identity has no
+    name that says where the network looks.
+    """
+    source = _past_identities(call.output)
+    last_of_layer = {id(other.layer): other for other in trace.calls}
+    for other in trace.calls:
+        if (
+            not isinstance(other.layer, keras.Model)
+            and last_of_layer[id(other.layer)] is other
+            and tf.is_tensor(other.output)
+            and _past_identities(other.output) is source
+        ):
+            return other
+    return call
+
+
+def _past_identities(tensor: tf.Tensor) -> tf.Tensor:
+    while tensor.op.type == "Identity":
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
+def _from(call: LayerCall, calls: list[LayerCall]) -> list[LayerCall]:
+    """The calls from `call` on; tensors are compared by identity."""
+    start = next(i for i, other in enumerate(calls) if other is call)
+    return calls[start:]
+
+
+def _names(calls: Iterable[LayerCall]) -> list[str]:
+    return sorted({call.layer.name for call in calls})
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names))
