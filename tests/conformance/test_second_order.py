@@ -25,7 +25,7 @@ SHAPE = (7, 7, 2)
 STEP = 1e-6
 SEED = 7  # With some, a map is zero everywhere and so has no gradient.
 TOLERANCE = 1e-5
-ENTRIES = 16
+ENTRIES = 8
 
 
 def convolution(filters, size, **options):

@@ -21,7 +21,7 @@ BATCH = 8
 SIZE = 24
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stream(numbered_imagenet):
     """The function that gives the first elements of a stream as arrays."""
 
@@ -129,15 +129,22 @@ def test_a_worker_feeds_several_replicas_in_turn(stream):
 # Resuming -----------------------------------------------------------------------------------
 
 
+RESUMED = {"augmentation": "inception", "replica_slice": ReplicaSlice(1, 1, 2)}
+# 33 = 4 * 8 + 1: the last example joins the fourth batch.
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def whole(stream):
+    """From the beginning into the fourth epoch."""
+    assert steps_per_epoch(TRAIN, BATCH, 2) == STEPS
+    return stream(4 * STEPS + 2, **RESUMED)
+
+
 @pytest.mark.parametrize(("epoch", "step"), [(0, 1), (0, 4), (1, 0), (2, 3), (0, 11)])
-def test_stream_resumes_anywhere(stream, epoch, step):
-    options = {"augmentation": "inception", "replica_slice": ReplicaSlice(1, 1, 2)}
-    # 33 = 4 * 8 + 1: the last example joins the fourth batch.
-    steps = steps_per_epoch(TRAIN, BATCH, 2)
-    assert steps == 4
-    whole = stream(4 * steps + 2, **options)
-    first = epoch * steps + step
-    later = stream(3, start_epoch=epoch, start_step=step, **options)
+def test_stream_resumes_anywhere(stream, whole, epoch, step):
+    first = epoch * STEPS + step
+    later = stream(3, start_epoch=epoch, start_step=step, **RESUMED)
     assert_same(later, whole[first : first + 3])
 
 
