@@ -163,7 +163,7 @@ def select_output(model: keras.Model, outputs: Any, output: str | int | None) ->
     alone = f", or a model of it alone, keras.Model(model.input, model.outputs[{likely}])"
     raise ValueError(
         f"The model has {count}: {known}. Say which holds the scores of the classes: pass on "
-        f"aad_tf.Classifier.from_keras(model, output={chosen!r})"
+        f"aad_tf.Classifier.from_keras(model, output={chosen!r}), in a callback output={chosen!r}"
         f"{alone if _symbolic_inputs(model) else ''}."
     )
 

@@ -167,14 +167,10 @@ def test_sizes_may_be_open():
 @pytest.mark.parametrize("smallest", [75, 200])
 def test_networks_of_open_size_may_need_large_images(smallest):
     crop = layers.Cropping2D(((smallest - 3, 0), (0, 0)))
-    # A Rescaling in front, as in EfficientNet, holds an empty tensor: the shape of its scale.
-    tail = [
-        layers.Rescaling(1.0),
-        layers.Conv2D(2, 3),
-        layers.GlobalAveragePooling2D(),
-        layers.Dense(3),
-    ]
-    model = keras.Sequential([keras.Input((None, None, 1)), crop, *tail])
+    # A Rescaling, as EfficientNet has, holds an empty tensor: the shape of its scale.
+    first = [crop, layers.Rescaling(1.0), layers.Conv2D(2, 3)]
+    tail = [layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    model = keras.Sequential([keras.Input((None, None, 1)), *first, *tail])
     classifier = Classifier.from_keras(model)
     assert classifier.input_shape == (None, None, 1)
     images = random_images(2, (smallest + 3, 5, 1))

@@ -211,6 +211,10 @@ def test_a_callback_on_another_layer_keeps_the_output():
     callback.set_model(defence)
     chosen = callback.classifier
     assert (chosen.attention_layer, chosen.output, chosen.num_classes) == ("first", "cls", 3)
+    # A network that is no defence is wrapped by the callback.
+    callback = aad_tf.callbacks.RobustAccuracy((IMAGES, LABELS), attacks.fgsm(0.1), output="cls")
+    callback.set_model(model)
+    assert callback.classifier.num_classes == 3
 
 
 # What takes the images, and how a data set gives them.
@@ -347,3 +351,25 @@ def test_more_inputs_of_images(count):
     scores = layers.Dense(3)(layers.Flatten()(conv))
     with pytest.raises(ValueError, match=rf"takes {count} inputs: .*fixed_{count - 1}\]"):
         Classifier.from_keras(keras.Model(inputs, scores))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
+def test_whole_number_inputs_are_refused_and_the_way_works(dtype):
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE, dtype=dtype),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(2, 3),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+        ]
+    )
+    message = rf"takes {dtype} images.*clone_model.*set_weights.*bounds=\(0, 255\)"
+    with pytest.raises(ValueError, match=message):
+        Classifier.from_keras(model)
+    copy = keras.models.clone_model(model, input_tensors=keras.Input((8, 8, 1)))
+    copy.set_weights(model.get_weights())
+    classifier = Classifier.from_keras(copy, bounds=(0, 255))
+    pixels = (np.arange(64).reshape(1, *SHAPE) * 4).astype(dtype)
+    logits = classifier(tf.cast(pixels, tf.float32)).logits
+    np.testing.assert_allclose(logits, model(pixels), atol=1e-6)
