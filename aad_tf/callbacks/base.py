@@ -67,8 +67,8 @@ class ClassifierCallback(EpochCallback):
             `Classifier.from_keras` finds, when None.
         bounds: pixel range the network takes.
         every: epochs between two measurements.
-        output: of a network with several outputs, the one to attack and explain, as in
-            `Classifier.from_keras`; a defence has its own.
+        output: which of several outputs counts, as in `Classifier.from_keras`; a defence has its
+            own.
     """
 
     def __init__(

@@ -156,6 +156,8 @@ class Batches:
     ) -> None:
         self._classifier = classifier
         self.first_index = first_index
+        if isinstance(dataset, tuple) and len(dataset) == 2 and isinstance(dataset[0], Mapping):
+            dataset = (classifier.images_of(dataset[0]), dataset[1])
         self._batches, self.num_examples = open_batches(dataset, batch_size, num_examples)
         first = next(self._batches, None)
         if first is None:
@@ -236,7 +238,7 @@ def _named(batch: Any) -> dict[str, Any]:
                 f"{', '.join(map(str, batch))}."
             )
         return {key: batch[key] for key in _KEYS if key in batch}
-    if not isinstance(batch, (tuple, list)) or len(batch) < 2 or isinstance(batch[0], Mapping):
+    if not isinstance(batch, (tuple, list)) or len(batch) < 2:
         held = (
             f" of {', '.join(type(part).__name__ for part in batch)}"
             if isinstance(batch, (tuple, list))
@@ -281,12 +283,19 @@ def _first_examples(
     """So many examples; the data set is not asked for more."""
     taken = 0
     for batch in batches:
-        batch = {key: array[: num_examples - taken] for key, array in batch.items()}
+        batch = _head(batch, num_examples - taken)
         yield batch
         taken += len(batch["label"])
         if taken == num_examples:
             return
     raise ValueError(_ended(taken, num_examples))
+
+
+def _head(arrays: Any, count: int) -> Any:
+    """The first entries of each array, also in a dictionary of inputs of a network."""
+    if isinstance(arrays, Mapping):
+        return {key: _head(array, count) for key, array in arrays.items()}
+    return arrays[:count]
 
 
 def _ended(count: int, num_examples: int) -> str:

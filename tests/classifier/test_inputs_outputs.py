@@ -211,10 +211,14 @@ def test_a_callback_on_another_layer_keeps_the_output():
     callback.set_model(defence)
     chosen = callback.classifier
     assert (chosen.attention_layer, chosen.output, chosen.num_classes) == ("first", "cls", 3)
-    # A network that is no defence is wrapped by the callback.
-    callback = aad_tf.callbacks.RobustAccuracy((IMAGES, LABELS), attacks.fgsm(0.1), output="cls")
-    callback.set_model(model)
-    assert callback.classifier.num_classes == 3
+
+
+@pytest.mark.parametrize("make", ["RobustAccuracy", "AttentionIoU", "AttentionSnapshots"])
+def test_callbacks_wrap_the_output_they_are_told(make, tmp_path):
+    examples = (IMAGES, LABELS, tmp_path) if make == "AttentionSnapshots" else ((IMAGES, LABELS),)
+    callback = getattr(aad_tf.callbacks, make)(*examples, attacks.fgsm(0.1), output="cls")
+    callback.set_model(headed(lambda s, o: [o, s]))
+    assert (callback.classifier.output, callback.classifier.num_classes) == ("cls", 3)
 
 
 # What takes the images, and how a data set gives them.
@@ -240,6 +244,8 @@ def test_inputs_in_a_nest_of_one_work_in_every_form(kind):
     assert losses[0] == losses[1]
     report = aad_tf.evaluate_robustness(defence, batches, attacks.fgsm(0.1))
     assert report.summary["attacks"][0]["count"] == 4
+    part = aad_tf.evaluate_robustness(defence, batches, attacks.fgsm(0.1), num_examples=3)
+    assert part.summary["attacks"][0]["count"] == 3
     callback = aad_tf.callbacks.RobustAccuracy(batches, attacks.fgsm(0.1))
     callback.check(classifier)
     assert callback.evaluate(classifier) == report.robust_accuracy("fgsm")
