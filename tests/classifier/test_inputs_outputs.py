@@ -276,7 +276,7 @@ def test_a_subclassed_model_may_take_a_dict():
     ],
     ids=["dict", "dict of two", "tuple"],
 )
-def test_data_sets_whose_images_are_no_tensor_are_told_the_way(given, message):
+def test_data_sets_whose_images_are_no_tensor_are_told_the_way(given, message, tmp_path):
     batches = tf.data.Dataset.from_tensor_slices((given, LABELS)).batch(2)
     model = StandardModel(keras.Model(*heads()[:2]))
     model.compile("sgd")
@@ -285,6 +285,10 @@ def test_data_sets_whose_images_are_no_tensor_are_told_the_way(given, message):
         lambda: model.fit(batches, verbose=0),
         lambda: model.evaluate(batches, verbose=0),
         lambda: aad_tf.evaluate_robustness(model, batches, attacks.fgsm(0.1)),
+        lambda: aad_tf.evaluate_robustness(model, list(batches), attacks.fgsm(0.1)),
+        lambda: aad_tf.attention_study.study_attention(
+            model.classifier, batches, attacks.fgsm(0.1), output=tmp_path / "never", batch_size=2
+        ),
         lambda: callback.check(model.classifier),
     ):
         with pytest.raises(ValueError, match=message) as raised:
