@@ -67,6 +67,8 @@ class ClassifierCallback(EpochCallback):
             `Classifier.from_keras` finds, when None.
         bounds: pixel range the network takes.
         every: epochs between two measurements.
+        output: which of several outputs counts, as in `Classifier.from_keras`; a defence has its
+            own.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class ClassifierCallback(EpochCallback):
         attention_layer: str | None = None,
         bounds: Bounds = Bounds(0.0, 1.0),
         every: int = 1,
+        output: str | int | None = None,
     ) -> None:
         super().__init__(every)
+        self._output = output
         self.bounds = check_bounds(bounds)
         self._attention_layer = attention_layer
         self._wrapped: tuple[keras.Model, Classifier] | None = None
@@ -91,7 +95,9 @@ class ClassifierCallback(EpochCallback):
         if not isinstance(model, DefenseModel):
             # A subclassed model that `fit` has just built does not know its input shape.
             shape = None if getattr(model, "input_shape", None) else self.image_shape
-            return Classifier.from_keras(model, self._attention_layer, self.bounds, shape)
+            return Classifier.from_keras(
+                model, self._attention_layer, self.bounds, shape, self._output
+            )
         classifier = model.classifier
         if classifier.bounds != self.bounds:
             raise ValueError(

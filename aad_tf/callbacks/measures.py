@@ -85,6 +85,8 @@ class RobustAccuracy(AttackCallback):
         bounds: pixel range the network takes.
         seed: of random starts; every epoch sees the same ones.
         batch_size: to cut arrays by.
+        output: which of several outputs counts, as in `Classifier.from_keras`; a defence has its
+            own.
 
     Raises:
         TypeError, ValueError: what is wrong with the examples, or no attack.
@@ -105,9 +107,17 @@ class RobustAccuracy(AttackCallback):
         bounds: Bounds = Bounds(0.0, 1.0),
         seed: int = 0,
         batch_size: int = 128,
+        output: str | int | None = None,
     ) -> None:
         super().__init__(
-            dataset, attack, name, every=every, bounds=bounds, seed=seed, batch_size=batch_size
+            dataset,
+            attack,
+            name,
+            every=every,
+            bounds=bounds,
+            seed=seed,
+            batch_size=batch_size,
+            output=output,
         )
 
     def evaluate(self, classifier: Classifier) -> float:
@@ -140,6 +150,8 @@ class AttentionIoU(AttackCallback):
         bounds: pixel range the network takes.
         seed: of random starts; every epoch sees the same ones.
         batch_size: to cut arrays by.
+        output: which of several outputs counts, as in `Classifier.from_keras`; a defence has its
+            own.
 
     Raises:
         TypeError, ValueError: what is wrong with the examples or the rule, or no attack.
@@ -161,6 +173,7 @@ class AttentionIoU(AttackCallback):
         bounds: Bounds = Bounds(0.0, 1.0),
         seed: int = 0,
         batch_size: int = 128,
+        output: str | int | None = None,
     ) -> None:
         rule_for_any_batch(threshold)
         super().__init__(
@@ -172,6 +185,7 @@ class AttentionIoU(AttackCallback):
             bounds=bounds,
             seed=seed,
             batch_size=batch_size,
+            output=output,
         )
         self._threshold = threshold
 

@@ -39,6 +39,8 @@ class AttentionSnapshots(ClassifierCallback):
             `keras.callbacks.TensorBoard`; None writes none.
         bounds: pixel range the network takes.
         class_names: names for captions; class numbers when None.
+        output: which of several outputs counts, as in `Classifier.from_keras`; a defence has its
+            own.
 
     Raises:
         TypeError, ValueError: what is wrong with the images, or no attack.
@@ -62,8 +64,9 @@ class AttentionSnapshots(ClassifierCallback):
         *,
         bounds: Bounds = Bounds(0.0, 1.0),
         class_names: Sequence[str] | None = None,
+        output: str | int | None = None,
     ) -> None:
-        super().__init__(attention_layer, bounds, every)
+        super().__init__(attention_layer, bounds, every, output)
         count = check_count(max_images, "max_images")
         images, labels = checked_arrays(images, labels, self.bounds)
         self._images, self._labels = images[:count], labels[:count]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 # Keys of dicts and numbers of list entries, from the outside in.
@@ -75,12 +76,12 @@ def nest(images: tf.Tensor, path: Path) -> Any:
     return nested
 
 
-def images_of(features: Any, path: Path) -> Any:
+def images_of(features: Any, path: Path = ()) -> Any:
     """The images among what a data set gives for the inputs of a network.
 
     Args:
-        features: images, or a dict or tuple of tensors that holds them.
-        path: as of `image_input`.
+        features: images, or a dict or tuple of batches that holds them.
+        path: as of `image_input`; empty for a network that takes a bare tensor.
 
     Raises:
         ValueError: a dict or tuple, though the network takes a tensor or an input of another name.
@@ -109,7 +110,8 @@ def images_of(features: Any, path: Path) -> Any:
 
 def _is_nest(features: Any) -> bool:
     if isinstance(features, tuple):
-        return any(tf.is_tensor(entry) for entry in features)
+        # A tuple of single images, of rank 3, is an array of images.
+        return any(tf.is_tensor(entry) or np.ndim(entry) == 4 for entry in features)
     return isinstance(features, Mapping)
 
 
@@ -163,7 +165,7 @@ def select_output(model: keras.Model, outputs: Any, output: str | int | None) ->
     alone = f", or a model of it alone, keras.Model(model.input, model.outputs[{likely}])"
     raise ValueError(
         f"The model has {count}: {known}. Say which holds the scores of the classes: pass on "
-        f"aad_tf.Classifier.from_keras(model, output={chosen!r})"
+        f"aad_tf.Classifier.from_keras(model, output={chosen!r}), in a callback output={chosen!r}"
         f"{alone if _symbolic_inputs(model) else ''}."
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack, as_attack, with_unique_names
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
+from aad_tf.classifier.inputs_outputs import images_of
 from aad_tf.records.fingerprints import array_fingerprint
 from aad_tf.utils.checks import check_count, check_dataset
 
@@ -84,7 +85,10 @@ def check_attacks(
 
 
 def open_batches(
-    dataset: Any, batch_size: int, num_examples: int | None = None
+    dataset: Any,
+    batch_size: int,
+    num_examples: int | None = None,
+    images_in: Callable[[Any], Any] = images_of,
 ) -> tuple[Iterator[dict[str, Any]], int | None]:
     """One pass over batches, whatever form they come in.
 
@@ -97,6 +101,8 @@ def open_batches(
         batch_size: to cut arrays by; batches stay as they are.
         num_examples: only so many examples from the first one on, None for all. An endless data
             set needs it.
+        images_in: takes the images out of what a batch holds for the inputs of a network, or
+            refuses it, as `Classifier.images_of` does; by default images are arrays.
 
     Returns:
         Batches as dictionaries with `image` and `label`, and `boxes` and `box_labels` if they
@@ -114,11 +120,11 @@ def open_batches(
     count: int | None
     batches: Iterator[dict[str, Any]]
     if _is_arrays(dataset):
-        examples = _checked_arrays(_named(dataset))
+        examples = _checked_arrays(_named(dataset, images_in))
         count, batches = len(examples["label"]), _slices(examples, batch_size)
     else:
         count, opened = _opened(dataset, num_examples)
-        batches = (_checked_batch(_named(batch)) for batch in opened)
+        batches = (_checked_batch(_named(batch, images_in)) for batch in opened)
     if num_examples is None:
         return batches, count
     if count is not None and count < num_examples:
@@ -156,7 +162,9 @@ class Batches:
     ) -> None:
         self._classifier = classifier
         self.first_index = first_index
-        self._batches, self.num_examples = open_batches(dataset, batch_size, num_examples)
+        self._batches, self.num_examples = open_batches(
+            dataset, batch_size, num_examples, classifier.images_of
+        )
         first = next(self._batches, None)
         if first is None:
             raise ValueError("The data set is empty: there is nothing to evaluate.")
@@ -191,10 +199,12 @@ def _is_arrays(dataset: Any) -> bool:
         return True
     if not isinstance(dataset, (tuple, list)) or len(dataset) < 2:
         return False
-    first = dataset[0]
+    first, second, *_ = dataset
+    if isinstance(first, Mapping):
+        return not isinstance(second, Mapping)
     if isinstance(first, list) and len(first) > 0:
         return not hasattr(first[0], "shape") or len(first[0].shape) < 4
-    return not isinstance(first, (tuple, list, Mapping))
+    return not isinstance(first, (tuple, list))
 
 
 def _opened(dataset: Any, num_examples: int | None) -> tuple[int | None, Iterable[Any]]:
@@ -227,7 +237,7 @@ def _cardinality(dataset: tf.data.Dataset) -> int | None:
     return batches * shape[0]
 
 
-def _named(batch: Any) -> dict[str, Any]:
+def _named(batch: Any, images_in: Callable[[Any], Any]) -> dict[str, Any]:
     """Images and labels by name, and boxes if there are any."""
     if isinstance(batch, Mapping):
         if not {"image", "label"} <= batch.keys():
@@ -235,18 +245,20 @@ def _named(batch: Any) -> dict[str, Any]:
                 f"A batch that is a dictionary must hold image and label, got "
                 f"{', '.join(map(str, batch))}."
             )
-        return {key: batch[key] for key in _KEYS if key in batch}
-    if not isinstance(batch, (tuple, list)) or len(batch) < 2 or isinstance(batch[0], Mapping):
-        held = (
+        held = {key: batch[key] for key in _KEYS if key in batch}
+        return {**held, "image": images_in(held["image"])}
+    if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+        types = (
             f" of {', '.join(type(part).__name__ for part in batch)}"
             if isinstance(batch, (tuple, list))
             else ""
         )
         raise TypeError(
             f"The data set must give batches (images, labels), or dictionaries of image and "
-            f"label, got {type(batch).__name__}{held}."
+            f"label, got {type(batch).__name__}{types}."
         )
-    return dict(zip(_KEYS[:2], batch, strict=False))
+    images, labels, *_ = batch
+    return {"image": images_in(images), "label": labels}
 
 
 def _checked_batch(batch: dict[str, Any]) -> dict[str, Any]:

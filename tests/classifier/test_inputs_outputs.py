@@ -213,6 +213,14 @@ def test_a_callback_on_another_layer_keeps_the_output():
     assert (chosen.attention_layer, chosen.output, chosen.num_classes) == ("first", "cls", 3)
 
 
+@pytest.mark.parametrize("make", ["RobustAccuracy", "AttentionIoU", "AttentionSnapshots"])
+def test_callbacks_wrap_the_output_they_are_told(make, tmp_path):
+    examples = (IMAGES, LABELS, tmp_path) if make == "AttentionSnapshots" else ((IMAGES, LABELS),)
+    callback = getattr(aad_tf.callbacks, make)(*examples, attacks.fgsm(0.1), output="cls")
+    callback.set_model(headed(lambda s, o: [o, s]))
+    assert (callback.classifier.output, callback.classifier.num_classes) == ("cls", 3)
+
+
 # What takes the images, and how a data set gives them.
 INPUTS = {
     "dict": (lambda image, scores: keras.Model({"image": image}, scores), {"image": IMAGES}),
@@ -236,6 +244,8 @@ def test_inputs_in_a_nest_of_one_work_in_every_form(kind):
     assert losses[0] == losses[1]
     report = aad_tf.evaluate_robustness(defence, batches, attacks.fgsm(0.1))
     assert report.summary["attacks"][0]["count"] == 4
+    part = aad_tf.evaluate_robustness(defence, batches, attacks.fgsm(0.1), num_examples=3)
+    assert part.summary["attacks"][0]["count"] == 3
     callback = aad_tf.callbacks.RobustAccuracy(batches, attacks.fgsm(0.1))
     callback.check(classifier)
     assert callback.evaluate(classifier) == report.robust_accuracy("fgsm")
@@ -266,7 +276,7 @@ def test_a_subclassed_model_may_take_a_dict():
     ],
     ids=["dict", "dict of two", "tuple"],
 )
-def test_data_sets_whose_images_are_no_tensor_are_told_the_way(given, message):
+def test_data_sets_whose_images_are_no_tensor_are_told_the_way(given, message, tmp_path):
     batches = tf.data.Dataset.from_tensor_slices((given, LABELS)).batch(2)
     model = StandardModel(keras.Model(*heads()[:2]))
     model.compile("sgd")
@@ -275,6 +285,10 @@ def test_data_sets_whose_images_are_no_tensor_are_told_the_way(given, message):
         lambda: model.fit(batches, verbose=0),
         lambda: model.evaluate(batches, verbose=0),
         lambda: aad_tf.evaluate_robustness(model, batches, attacks.fgsm(0.1)),
+        lambda: aad_tf.evaluate_robustness(model, list(batches), attacks.fgsm(0.1)),
+        lambda: aad_tf.attention_study.study_attention(
+            model.classifier, batches, attacks.fgsm(0.1), output=tmp_path / "never", batch_size=2
+        ),
         lambda: callback.check(model.classifier),
     ):
         with pytest.raises(ValueError, match=message) as raised:
@@ -347,3 +361,25 @@ def test_more_inputs_of_images(count):
     scores = layers.Dense(3)(layers.Flatten()(conv))
     with pytest.raises(ValueError, match=rf"takes {count} inputs: .*fixed_{count - 1}\]"):
         Classifier.from_keras(keras.Model(inputs, scores))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
+def test_whole_number_inputs_are_refused_and_the_way_works(dtype):
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE, dtype=dtype),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(2, 3),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+        ]
+    )
+    message = rf"takes {dtype} images.*clone_model.*set_weights.*bounds=\(0, 255\)"
+    with pytest.raises(ValueError, match=message):
+        Classifier.from_keras(model)
+    copy = keras.models.clone_model(model, input_tensors=keras.Input((8, 8, 1)))
+    copy.set_weights(model.get_weights())
+    classifier = Classifier.from_keras(copy, bounds=(0, 255))
+    pixels = (np.arange(64).reshape(1, *SHAPE) * 4).astype(dtype)
+    logits = classifier(tf.cast(pixels, tf.float32)).logits
+    np.testing.assert_allclose(logits, model(pixels), atol=1e-6)

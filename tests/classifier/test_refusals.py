@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -258,3 +259,67 @@ def test_moments_that_were_not_corrected():
     layer = layers.Lambda(lambda z: z / moments(z, [1, 2], keepdims=True)[1], name="between")
     with pytest.raises(ValueError, match=r"between.*\(moments\)"):
         Classifier.from_keras(small_network(middle=[layer]), "conv")
+
+
+class Bent(keras.Model):
+    """Runs its images, features or scores through an operation."""
+
+    def __init__(self, images=tf.identity, features=tf.identity, scores=tf.identity):
+        super().__init__()
+        self.conv, self.dense = layers.Conv2D(2, 3, name="conv"), layers.Dense(3)
+        self.bends = images, features, scores
+
+    def call(self, images):
+        on_images, on_features, on_scores = self.bends
+        features = on_features(self.conv(on_images(images)))
+        return on_scores(self.dense(tf.reduce_mean(features, [1, 2])))
+
+
+GRADIENT_ENDS = {
+    "rounded images": ({"images": lambda x: tf.round(255 * x) / 255}, "Round"),
+    "whole numbers": ({"images": lambda x: tf.cast(tf.cast(x, tf.int32), tf.float32)}, "Cast"),
+    "uint8": ({"images": lambda x: tf.cast(tf.cast(x, tf.uint8), tf.float32)}, "Cast"),
+    "pixels of 8 bits": (
+        {"images": lambda x: tf.cast(tf.image.convert_image_dtype(x, tf.uint8), tf.float32)},
+        "Cast",
+    ),
+    "floor": ({"features": tf.floor}, "Floor"),
+    "above zero": ({"features": lambda f: tf.cast(f > 0, tf.float32)}, "Cast"),
+    "numpy": ({"features": lambda f: numpy_function(f)}, "PyFunc"),
+    "stopped": ({"scores": tf.stop_gradient}, "StopGradient"),
+    "argmax": ({"scores": lambda z: 9 * tf.one_hot(tf.argmax(z, -1), 3)}, "OneHot"),
+}
+
+
+def numpy_function(features):
+    result = tf.numpy_function(np.abs, [features], tf.float32)
+    result.set_shape(features.shape)
+    return result
+
+
+@pytest.mark.parametrize("kind", GRADIENT_ENDS)
+def test_networks_without_a_gradient_by_the_images(kind):
+    bends, operation = GRADIENT_ENDS[kind]
+    model = called(Bent(**bends))
+    message = rf"No gradient of the logits reaches the images.*it ends at .*\({operation}\)"
+    with pytest.raises(ValueError, match=message):
+        Classifier.from_keras(model)
+
+
+def test_an_attention_layer_without_a_gradient():
+    class PastTheImages(Bent):
+        def call(self, images):
+            rounded = tf.reduce_mean(tf.round(self.conv(images)), [1, 2])
+            return self.dense(rounded + tf.reduce_mean(images, [1, 2]))
+
+    with pytest.raises(ValueError, match=r"reaches layer 'conv'.*\(Round\)"):
+        Classifier.from_keras(called(PastTheImages()))
+
+
+def test_operations_with_a_gradient_of_their_own_are_taken():
+    @tf.custom_gradient
+    def straight_through(x):
+        return tf.round(255 * x) / 255, lambda gradient: gradient
+
+    classifier, images = Classifier.from_keras(called(Bent(straight_through))), random_images()
+    assert np.abs(fgsm(0.1)(classifier, images, [0, 1, 2, 0]) - images).max() > 0.05
