@@ -155,10 +155,17 @@ def check_image_shape(images: tf.Tensor, image_shape: tuple[int | None, ...]) ->
         )
     if images.shape[0] == 0:
         raise ValueError("images hold no examples (batch size 0).")
-    if not tf.TensorShape(image_shape).is_compatible_with(images.shape[1:]):
+    expected = tf.TensorShape(image_shape)
+    if not expected.is_compatible_with(images.shape[1:]):
+        advice = "Resize them to what the network takes."
+        if expected.is_compatible_with([*images.shape[2:], images.shape[1]]):
+            advice = (
+                "They look channels-first: move that axis to the end, with "
+                "np.moveaxis(np.asarray(images), 1, -1)."
+            )
         raise ValueError(
             f"images must have shape [batch, {', '.join(str(n) for n in image_shape)}], got "
-            f"{tuple(images.shape)}. Resize them to what the network takes."
+            f"{tuple(images.shape)}. {advice}"
         )
 
 

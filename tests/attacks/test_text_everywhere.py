@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import keras
 import numpy as np
 import pytest
@@ -33,8 +35,9 @@ def study(classifier, attack, directory) -> bytes:
 
 
 def pixels(figure) -> bytes:
-    figure.canvas.draw()
-    return bytes(figure.canvas.buffer_rgba())
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=40)
+    return stream.getvalue()
 
 
 def data():

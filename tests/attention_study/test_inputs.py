@@ -63,6 +63,15 @@ def test_only_so_many_examples(classifier, tmp_path):
         assert (tmp_path / name).read_bytes() == (tmp_path / "expected.jsonl").read_bytes()
 
 
+def test_progress_is_shown_if_asked_for(classifier, tmp_path, capsys):
+    for verbose in ("auto", 0, 1):
+        study(classifier, tmp_path / f"{verbose}.jsonl", verbose=verbose, num_examples=4)
+        shown = capsys.readouterr().err
+        assert shown.startswith("100% 4/4 [") == (verbose == 1) == bool(shown)
+    with pytest.raises(ValueError, match='verbose must be "auto", 0 or 1, got 3'):
+        study(classifier, tmp_path / "x.jsonl", verbose=3)
+
+
 def opened(start: int) -> tf.data.Dataset:
     return many(10, start=start)
 

@@ -167,6 +167,29 @@ def test_the_form_of_a_data_set_changes_nothing(form, random_network, random_exa
     assert list(report.records()) == list(expected.records())
 
 
+def test_channels_first_batches_of_a_loader_are_refused_with_advice_that_works(
+    random_network, random_examples
+):
+    images, labels = random_examples
+    loader = Loader((np.moveaxis(images, -1, 1), labels))
+    advice = r"They look channels-first: .* with np.moveaxis\(np.asarray\(images\), 1, -1\)"
+    with pytest.raises(ValueError, match=advice):
+        evaluate_robustness(random_network, loader, PRESETS["ifgsm"])
+    followed = ((np.moveaxis(np.asarray(images), 1, -1), labels) for images, labels in loader)
+    report = evaluate_robustness(random_network, followed, PRESETS["ifgsm"])
+    expected = evaluate_robustness(random_network, random_examples, PRESETS["ifgsm"])
+    assert list(report.records()) == list(expected.records())
+
+
+def test_progress_is_shown_if_asked_for(random_network, random_examples, capsys):
+    for verbose in ("auto", 0, 1):
+        evaluate_robustness(random_network, random_examples, PRESETS["fgsm"], verbose=verbose)
+        shown = capsys.readouterr().err
+        assert shown.startswith("100% 60/60 [") == (verbose == 1) == bool(shown)
+    with pytest.raises(ValueError, match='verbose must be "auto", 0 or 1, got 3'):
+        evaluate_robustness(random_network, random_examples, PRESETS["fgsm"], verbose=3)
+
+
 def test_pictures_in_directories_are_taken_as_keras_reads_them(tmp_path):
     # Gray levels of 0..255 in a directory for each class: bright are class 1, as is said of 90.
     for number, (label, level) in enumerate([(0, 20), (0, 120), (1, 90), (1, 150), (1, 250)]):
