@@ -163,7 +163,7 @@ def test_wrong_inputs(classifier, tmp_path):
     with pytest.raises(ValueError, match="batch_size=2"):
         study(classifier, output, batches_of(4))
     with pytest.raises(ValueError, match="has 16 cells"):
-        study(classifier, output, options=Options())
+        study(classifier, output, options=Options(cells=(5, 20)))
     with pytest.raises(ValueError, match="Did you mean 'grad_cam'"):
         Options(methods=("grad_cm",))
 
