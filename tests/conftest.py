@@ -52,6 +52,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(durations.Measurement(fresh=measure == "all"))
 
 
+def _may_be_alone(path: Path) -> bool:
+    return "pytest.mark.distributed" in path.read_text(encoding="utf-8")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spares --part=alone the import of all files that have no such test."""
+    if config.getoption("part") != "alone" or not collection_path.match("test_*.py"):
+        return None
+    return None if _may_be_alone(collection_path) else True
+
+
 # First, since -m quick chooses in the same hook.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -62,9 +73,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _keep_part(config: pytest.Config, items: list[pytest.Item]) -> None:
     part = config.getoption("part")
+    alone = [item.get_closest_marker("distributed") is not None for item in items]
+    for item, marked in zip(items, alone, strict=True):
+        if marked and not _may_be_alone(item.path):
+            raise pytest.UsageError(f"{item.path}: write pytest.mark.distributed in the file.")
     if part == "all":
         return
-    alone = [item.get_closest_marker("distributed") is not None for item in items]
     kept = [here == (part == "alone") for here in alone]
     left_out = [item for item, keep in zip(items, kept, strict=True) if not keep]
     config.hook.pytest_deselected(items=left_out)

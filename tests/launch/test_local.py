@@ -21,7 +21,6 @@ from train.launch import local
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-processes = pytest.mark.distributed
 
 # The launcher, in a separate process: each worker runs the source at its index.
 LAUNCHER = """
@@ -110,7 +109,6 @@ def test_cores_are_split_evenly_and_each_is_used_once(monkeypatch: pytest.Monkey
         local.split_cores(2)
 
 
-@processes
 @pytest.mark.skipif(not CORES, reason="needs sched_getaffinity")
 def test_workers_run_on_their_cores(capfd: pytest.CaptureFixture[str]) -> None:
     source = "import os; print(sorted(os.sched_getaffinity(0)), os.environ['OMP_NUM_THREADS'])"
@@ -166,7 +164,6 @@ def test_lines_do_not_depend_on_where_the_stream_is_cut(
     assert list(local.lines_of(pieces)) == [text if text.strip() else b"" for text in texts]
 
 
-@processes
 def test_all_lines_arrive_whole_and_named(tmp_path: Path) -> None:
     source = """
 for number in range(100):
@@ -187,7 +184,6 @@ sys.stdout.write("no end")
     assert (len(out.splitlines()), len(errors.splitlines())) == (102, 100)
 
 
-@processes
 def test_output_that_nobody_reads_stops_all(tmp_path: Path) -> None:
     process = launch(tmp_path, "on_sigterm(save_and_end)\nwhile True: print('x'); time.sleep(.05)")
     assert process.stdout is not None
@@ -202,7 +198,6 @@ def test_output_that_nobody_reads_stops_all(tmp_path: Path) -> None:
 # Failures and restarts ----------------------------------------------------------------------
 
 
-@processes
 def test_when_one_fails_the_others_save_and_end(tmp_path: Path) -> None:
     code, out, errors = launched(tmp_path, SAVES, "wait_for('ready0'); print('last'); sys.exit(3)")
     assert code == 1
@@ -210,7 +205,6 @@ def test_when_one_fails_the_others_save_and_end(tmp_path: Path) -> None:
     assert sorted(out.splitlines()) == ["[worker 0] saved", "[worker 1] last"]
 
 
-@processes
 def test_who_ignores_sigterm_is_killed_after_the_grace_period(tmp_path: Path) -> None:
     process = launch(tmp_path, IGNORES, "wait_for('ready0'); sys.exit(3)", grace_seconds=0.5)
     wait_until((tmp_path / "ready0").exists)
@@ -222,7 +216,6 @@ def test_who_ignores_sigterm_is_killed_after_the_grace_period(tmp_path: Path) ->
 LOSES = "create('gone'); sys.exit(75)"
 
 
-@processes
 @pytest.mark.parametrize(
     ("sources", "expected", "exit_code"),
     [
@@ -250,7 +243,6 @@ if tries < 2: os.kill(os.getpid(), 9)
 """
 
 
-@processes
 @pytest.mark.parametrize(
     ("sources", "restarts", "exit_code", "restarted"),
     [
@@ -272,7 +264,6 @@ def test_all_start_again_after_a_failure(
     assert re.findall(r"restart (\d of \d)", errors) == restarted
 
 
-@processes
 def test_an_output_that_is_full_for_a_moment_is_waited_for(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -296,7 +287,6 @@ def test_an_output_that_is_full_for_a_moment_is_waited_for(tmp_path: Path) -> No
 # Requests to stop ---------------------------------------------------------------------------
 
 
-@processes
 @pytest.mark.parametrize(
     ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
@@ -310,7 +300,6 @@ def test_a_request_to_stop_is_handed_on(tmp_path: Path, number: int, exit_code: 
     assert "2 still running" in errors and "restart" not in errors
 
 
-@processes
 def test_a_second_ctrl_c_kills_at_once(tmp_path: Path) -> None:
     process = launch(tmp_path, IGNORES)
     wait_until((tmp_path / "ready0").exists)
@@ -332,7 +321,6 @@ def is_running(pid: int) -> bool:
 
 
 @linux
-@processes
 def test_workers_die_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
     process = launch(tmp_path, IGNORES, IGNORES)
     paths = [tmp_path / "ready0", tmp_path / "ready1"]
@@ -345,7 +333,6 @@ def test_workers_die_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
 
 
 @linux
-@processes
 def test_what_a_worker_started_goes_with_it(tmp_path: Path) -> None:
     source = """
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

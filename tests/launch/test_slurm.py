@@ -12,10 +12,7 @@ import pytest
 
 from tests.launch.running import ROOT, end_of, start, wait_until
 
-pytestmark = [
-    pytest.mark.distributed,
-    pytest.mark.skipif(sys.platform != "linux", reason="needs setsid"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs setsid")
 SCRIPT = ROOT / "train" / "launch" / "slurm.sh"
 # As srun: a process group per task, and the highest exit code of all.
 SRUN = """#!/usr/bin/env bash
