@@ -13,6 +13,7 @@ import tensorflow as tf
 import aad_tf
 from aad_tf import attacks
 from aad_tf.attention import grad_cam
+from aad_tf.attention_study import study_attention
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import AADModel, StandardModel
 from tests.networks import SHAPE, random_images
@@ -286,7 +287,7 @@ def test_data_sets_whose_images_are_no_tensor_are_told_the_way(given, message, t
         lambda: model.evaluate(batches, verbose=0),
         lambda: aad_tf.evaluate_robustness(model, batches, attacks.fgsm(0.1)),
         lambda: aad_tf.evaluate_robustness(model, list(batches), attacks.fgsm(0.1)),
-        lambda: aad_tf.attention_study.study_attention(
+        lambda: study_attention(
             model.classifier, batches, attacks.fgsm(0.1), output=tmp_path / "never", batch_size=2
         ),
         lambda: callback.check(model.classifier),
