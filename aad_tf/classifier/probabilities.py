@@ -172,7 +172,7 @@ def nonlinear_ending(trace: Trace) -> str | None:
 
     Probabilities are made by such operations, while layers with weights give any value.
     """
-    of_images = set(operations_between(trace, trace.graph.inputs[0]))
+    of_images = set(operations_between(trace, trace.images))
     waiting, seen = [trace.output.op], set()
     while waiting:
         operation = waiting.pop()

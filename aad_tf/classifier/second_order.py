@@ -118,7 +118,7 @@ def refuse_missing_gradients(trace: Trace, call: LayerCall) -> None:
     Raises:
         ValueError: names the operations where gradients end.
     """
-    images = trace.graph.inputs[0]
+    images = trace.images
     for tensor, what in ((images, "the images"), (call.output, f"layer {call.layer.name!r}")):
         if _gradients(trace, [tensor])[0] is None:
             ends = ", ".join(_dead_ends(trace, tensor))

@@ -200,6 +200,15 @@ def test_an_export_gives_the_chosen_output(both, tmp_path):
     np.testing.assert_array_equal(loaded.images_of(IMAGES), IMAGES)
 
 
+def test_a_rebuilt_classifier_has_the_same_output_and_input(both):
+    rebuilt = Classifier.from_config(both[0].get_config())
+    rebuilt.model.set_weights(both[0].model.get_weights())
+    assert (rebuilt.output, rebuilt.num_classes) == ("class", 3)
+    expected = both[0](tf.constant(IMAGES)).logits
+    given = rebuilt.images_of({"image": tf.constant(IMAGES)})
+    np.testing.assert_allclose(rebuilt(given).logits, expected, atol=1e-6)
+
+
 def test_a_callback_on_another_layer_keeps_the_output():
     images = keras.Input(SHAPE)
     features = layers.Conv2D(2, 3)(layers.Conv2D(2, 3, name="first")(images))
