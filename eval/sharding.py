@@ -22,7 +22,6 @@ OUTPUT = flags.DEFINE_string(
     None,
     "File of records to write, compressed if its name ends with .gz, as in runs/mine.jsonl.gz; a "
     "summary goes beside it.",
-    required=True,
 )
 NAMES = ("limit", "shard", "output")
 """To be declared as key flags of a binary, so that its `--help` shows them."""
