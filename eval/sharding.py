@@ -29,7 +29,7 @@ NAMES = ("limit", "shard", "output")
 
 def asked_for() -> tuple[tuple[int, int] | None, Path]:
     """What the flags ask for; see `requested_part`."""
-    return requested_part(SHARD.value, OUTPUT.value)
+    return requested_part(SHARD.value, str(OUTPUT.value))
 
 
 def journal() -> Path:
