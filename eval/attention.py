@@ -70,6 +70,7 @@ _LIME = flags.DEFINE_integer(
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of random starts and of LIME.")
 for _name in (*shared_flags.NAMES, *sharding.NAMES):
     flags.declare_key_flag(_name)
+flags.mark_flag_as_required("output")
 
 
 def _study() -> str:

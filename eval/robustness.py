@@ -38,6 +38,7 @@ _SUCCESS = flags.DEFINE_enum(
 )
 for _name in (*shared_flags.NAMES, *sharding.NAMES):
     flags.declare_key_flag(_name)
+flags.mark_flag_as_required("output")
 
 
 def _evaluate() -> str:

@@ -22,7 +22,6 @@ OUTPUT = flags.DEFINE_string(
     None,
     "File of records to write, compressed if its name ends with .gz, as in runs/mine.jsonl.gz; a "
     "summary goes beside it.",
-    required=True,
 )
 NAMES = ("limit", "shard", "output")
 """To be declared as key flags of a binary, so that its `--help` shows them."""
@@ -30,7 +29,7 @@ NAMES = ("limit", "shard", "output")
 
 def asked_for() -> tuple[tuple[int, int] | None, Path]:
     """What the flags ask for; see `requested_part`."""
-    return requested_part(SHARD.value, OUTPUT.value)
+    return requested_part(SHARD.value, str(OUTPUT.value))
 
 
 def journal() -> Path:
