@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from aad_tf import configs, data, export, model_directory, models
 from aad_tf.attacks import GradientSignAttack, a3, parse_attack
-from aad_tf.classifier import Classifier
+from aad_tf.classifier import Classifier, held_classifier
 from aad_tf.data import DatasetInfo
 from aad_tf.data.folders import SPLIT, folder_classes
 from aad_tf.records.shards import shard_range
@@ -279,7 +279,7 @@ def open_network(
     Args:
         model_dir: directory that `train.main` wrote.
         saved_model: directory that `aad_tf.export.export_saved_model` wrote.
-        keras_model: `.keras` or `.h5` file of any classifier.
+        keras_model: `.keras` or `.h5` file of any classifier, or `.keras` file of a defence.
         network: a name of `aad_tf.models.available()`, such as "inception_v3".
         weights: of `network`: "imagenet" or a file.
         attention_layer: layer that maps explain; None for the model's own choice.
@@ -315,8 +315,11 @@ def open_network(
         return Network(exported, {"saved_model": Path(saved_model).absolute().name})
     if keras_model:
         model = keras.saving.load_model(keras_model, compile=False)
-        taken = _UNIT if bounds is None else check_bounds(bounds)
-        classifier = Classifier.from_keras(model, attention_layer, taken, _size(model, images))
+        taken, layer = _UNIT if bounds is None else check_bounds(bounds), attention_layer
+        held = held_classifier(model)
+        if held is not None:
+            model, taken, layer = held.model, held.bounds, layer or held.attention_layer
+        classifier = Classifier.from_keras(model, layer, taken, _size(model, images))
         return Network(classifier, {"keras_model": provenance_path(keras_model)})
     if images is None:
         raise ValueError("A registered network is built for the images that it is evaluated on.")

@@ -21,13 +21,8 @@ from aad_tf.attention.areas import mask_out
 from aad_tf.attention.grad_cam import class_gradients
 from aad_tf.classifier import Classifier
 from aad_tf.classifier.augmentation import refuse_random_augmentation
-from aad_tf.defenses.base import (
-    DefenseModel,
-    attack_to_config,
-    check_sizes,
-    kept_statistics,
-    training_attack,
-)
+from aad_tf.defenses.base import DefenseModel, check_sizes, kept_statistics, training_attack
+from aad_tf.defenses.saving import attack_to_config
 from aad_tf.losses import AADLosses
 from aad_tf.utils.ops import spatial_size
 
@@ -114,7 +109,7 @@ class AADModel(DefenseModel):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DefenseModel:
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """See `DefenseModel`."""
         losses = _losses_from_config(config["losses"], custom_objects)
         return super().from_config({**config, "losses": losses}, custom_objects)

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from aad_tf.attacks import GradientSignAttack, attack_from_dict, attack_to_dict
+from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.parsing import as_attack
 from aad_tf.classifier import Classifier
+from aad_tf.defenses.saving import attack_from_config, classifier_from_config, load_one_way
 from aad_tf.distribute import (
     MultiWorkerFit,
     clip_global_gradients,
@@ -44,9 +43,6 @@ from aad_tf.utils.checks import (
 
 # Keeps the random starts of evaluation independent of those of training.
 _EVALUATION = 2
-
-# What Keras and h5py raise about a file of weights that is damaged or of another model.
-_UNREADABLE = (OSError, LookupError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile)
 
 
 class DefenseModel(MultiWorkerFit, keras.Model):
@@ -211,7 +207,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DefenseModel:
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """The defence that `get_config` described, with fresh weights as all Keras models."""
         config = {**config, "network": classifier_from_config(config["network"], custom_objects)}
         if "attack" in config:
@@ -242,33 +238,15 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         """
         # Of an optimizer that is not built, Keras loads nothing.
         state = [*self.variables, *self._build_optimizer()]
-        before = [variable.numpy() for variable in state]
-        failures: list[BaseException] = []
-        for lenient in (False, True) if skip_mismatch else (False,):
-            for holder, load in enumerate((super().load_weights, self.network.load_weights)):
-                try:
-                    # Keras warns of what it did not find before it gives up.
-                    with warnings.catch_warnings(record=True) as warned:
-                        warnings.simplefilter("always")
-                        load(filepath, skip_mismatch=lenient, **kwargs)
-                except FileNotFoundError:
-                    raise
-                except _UNREADABLE as error:
-                    failures.append(error)
-                    for variable, value in zip(state, before, strict=True):
-                        variable.assign(value)
-                    continue
-                pairs = zip(state, before, strict=True)
-                if lenient and not holder and all(np.array_equal(*pair) for pair in pairs):
-                    continue  # Nothing in it is the defence's.
-                for warning in warned:
-                    warnings.warn(warning.message, warning.category, stacklevel=2)
-                return
-        raise ValueError(
-            f"{filepath} holds weights neither of this {type(self).__name__} nor of its network "
-            f"{self.network.name!r}: expected what save or save_weights of this model, or of its "
-            f".network, wrote. As weights of the network: {failures[-1]}"
-        ) from failures[-1]
+        ways = (super().load_weights, self.network.load_weights)
+        try:
+            load_one_way(ways, filepath, skip_mismatch, state, kwargs)
+        except ValueError as error:
+            raise ValueError(
+                f"{filepath} holds weights neither of this {type(self).__name__} nor of its "
+                f"network {self.network.name!r}: expected what save or save_weights of this model, "
+                f"or of its .network, wrote. As weights of the network: {error}"
+            ) from error
 
     def export(
         self,
@@ -513,41 +491,6 @@ def check_sizes(attack: GradientSignAttack, bounds: Bounds) -> None:
     epsilon = attack.threat_model(bounds)["epsilon"]
     if too_small := small_epsilon(attack.name, epsilon, bounds):
         warnings.warn(too_small, stacklevel=3)
-
-
-def attack_to_config(attack: Any) -> dict[str, Any]:
-    """An attack as `get_config` holds it: its parameters and its name."""
-    return {**attack_to_dict(attack), "name": attack.name}
-
-
-def attack_from_config(config: Mapping[str, Any]) -> Any:
-    """The attack that `attack_to_config` described.
-
-    Raises:
-        ValueError: a part of it is not registered with `aad_tf.attacks.register_kind`.
-    """
-    parameters = {key: value for key, value in config.items() if key != "name"}
-    return attack_from_dict(parameters, config["name"])
-
-
-def classifier_from_config(config: dict[str, Any], custom_objects: Any = None) -> Classifier:
-    """The network of a defence, as `Classifier.from_config`.
-
-    `keras.saving.load_model(path, custom_objects)` makes these known to the outer model only.
-    """
-    return Classifier.from_config(config, {**_objects_in_scope(config), **(custom_objects or {})})
-
-
-def _objects_in_scope(config: Any) -> dict[str, Any]:
-    """The classes and functions that a config names and Keras knows here."""
-    values = config.values() if isinstance(config, dict) else config
-    found: dict[str, Any] = {}
-    for value in values:
-        if isinstance(value, (dict, list)):
-            found.update(_objects_in_scope(value))
-    name = config.get("registered_name") if isinstance(config, dict) else None
-    known = keras.saving.get_registered_object(name) if isinstance(name, str) else None
-    return found if known is None else {**found, name: known}
 
 
 def moving_statistics(network: keras.Model) -> list[keras.Variable]:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.classifier import Classifier
 from aad_tf.defenses.adversarial import AdversarialModel
-from aad_tf.defenses.base import classifier_from_config
+from aad_tf.defenses.saving import classifier_from_config
 
 # Keeps the draw of the source independent of random starts, which use the same seed.
 _DRAW = 1
@@ -66,36 +66,32 @@ class EnsembleAdversarialModel(AdversarialModel):
     ) -> None:
         super().__init__(network, attack=attack, **kwargs)
         self.include_self = include_self
-        self.sources = sources
+        self.set_sources(sources)
 
-    @property
-    def sources(self) -> tuple[Classifier, ...]:
-        """The static networks; setting them checks them as the constructor does."""
+    def set_sources(self, sources: Sequence[keras.Model | Classifier]) -> None:
+        """Takes other static networks, checked as the constructor checks them."""
+        # Keras tracks layers and models, not Classifiers: the sources stay out of its variables.
+        self.sources = _checked_sources(sources, self.classifier)
+        self._sources_have_weights = True
+
+    def _trained_sources(self) -> tuple[Classifier, ...]:
         if not self._sources_have_weights:
             raise ValueError(
-                "The sources of this model were rebuilt from a config, which holds no weights. Set "
-                "trained ones: model.sources = [...]. keras.saving.load_model brings its own."
+                "The sources of this model were rebuilt from a config, which holds no weights. "
+                "Give trained ones: model.set_sources([...]), or use keras.saving.load_model."
             )
-        return self._sources
-
-    @sources.setter
-    def sources(self, sources: Sequence[keras.Model | Classifier]) -> None:
-        # Keras tracks layers and models, not Classifiers: the sources stay out of its variables.
-        self._sources = _checked_sources(sources, self.classifier)
-        self._sources_have_weights = True
+        return self.sources
 
     def get_config(self) -> dict[str, Any]:
         """See `DefenseModel`."""
         return {
             **super().get_config(),
-            "sources": [source.get_config() for source in self._sources],
+            "sources": [source.get_config() for source in self.sources],
             "include_self": self.include_self,
         }
 
     @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Any = None
-    ) -> EnsembleAdversarialModel:
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """See `DefenseModel`; the sources have no weights until they are set or loaded."""
         sources = [classifier_from_config(each, custom_objects) for each in config["sources"]]
         model = super().from_config({**config, "sources": sources}, custom_objects)
@@ -104,19 +100,20 @@ class EnsembleAdversarialModel(AdversarialModel):
 
     def save_assets(self, directory: str) -> None:
         """Writes the weights of the sources; Keras calls it when the whole model is saved."""
-        for index, source in enumerate(self.sources):
+        for index, source in enumerate(self._trained_sources()):
             source.model.save_weights(os.path.join(directory, f"source_{index}.weights.h5"))
 
     def load_assets(self, directory: str) -> None:
         """Reads what `save_assets` wrote; Keras calls it when the whole model is loaded."""
-        for index, source in enumerate(self._sources):
+        for index, source in enumerate(self.sources):
             source.model.load_weights(os.path.join(directory, f"source_{index}.weights.h5"))
         self._sources_have_weights = True
 
     @property
     def attacked_networks(self) -> tuple[Classifier, ...]:
         """What is drawn from: the sources, then the network itself if it takes part."""
-        return (*self.sources, self.classifier) if self.include_self else tuple(self.sources)
+        sources = self._trained_sources()
+        return (*sources, self.classifier) if self.include_self else sources
 
     def draw(self) -> tf.Tensor:
         """int32 scalar: which of `attacked_networks` the batch of this update is attacked on."""

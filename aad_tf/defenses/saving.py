@@ -1,0 +1,99 @@
+"""What defences are saved as: their parts as data, and weights that fit one of two models."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from aad_tf.attacks import attack_from_dict, attack_to_dict
+from aad_tf.classifier import Classifier
+
+# What Keras and h5py raise about a file of weights that is damaged or of another model.
+_UNREADABLE = (OSError, LookupError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile)
+
+
+def attack_to_config(attack: Any) -> dict[str, Any]:
+    """An attack as `get_config` holds it: its parameters and its name."""
+    return {**attack_to_dict(attack), "name": getattr(attack, "name", None)}
+
+
+def attack_from_config(config: Mapping[str, Any]) -> Any:
+    """The attack that `attack_to_config` described.
+
+    Raises:
+        ValueError: a part of it is not registered with `aad_tf.attacks.register_kind`.
+    """
+    parameters = {key: value for key, value in config.items() if key != "name"}
+    return attack_from_dict(parameters, config["name"])
+
+
+def classifier_from_config(config: dict[str, Any], custom_objects: Any = None) -> Classifier:
+    """The network of a defence, as `Classifier.from_config`.
+
+    `keras.saving.load_model(path, custom_objects)` makes these known to the outer model only.
+    """
+    return Classifier.from_config(config, {**_objects_in_scope(config), **(custom_objects or {})})
+
+
+def _objects_in_scope(config: Any) -> dict[str, Any]:
+    """The classes and functions that a config names and Keras knows here."""
+    values = config.values() if isinstance(config, dict) else config
+    found: dict[str, Any] = {}
+    for value in values:
+        if isinstance(value, (dict, list)):
+            found.update(_objects_in_scope(value))
+    name = config.get("registered_name") if isinstance(config, dict) else None
+    known = keras.saving.get_registered_object(name) if isinstance(name, str) else None
+    return found if known is None else {**found, name: known}
+
+
+def load_one_way(
+    ways: Sequence[Callable],
+    filepath: Any,
+    skip_mismatch: bool,
+    state: Sequence[keras.Variable],
+    options: Mapping[str, Any],
+) -> None:
+    """Loads weights by the first of several ways that fits the file.
+
+    With `skip_mismatch`, if nothing fits as a whole, by the first way that changes anything.
+
+    Args:
+        ways: `load_weights` of models that share variables.
+        filepath: of the weights.
+        skip_mismatch: as in `keras.Model.load_weights`.
+        state: all variables that may change.
+        options: other arguments of `keras.Model.load_weights`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no way fits; `state` is as before.
+    """
+    before = [variable.numpy() for variable in state]
+    failure: BaseException | None = None
+    for lenient in (False, True) if skip_mismatch else (False,):
+        for way in ways:
+            try:
+                # Keras warns of what it did not find before it gives up.
+                with warnings.catch_warnings(record=True) as warned:
+                    warnings.simplefilter("always")
+                    way(filepath, skip_mismatch=lenient, **options)
+            except FileNotFoundError:
+                raise
+            except _UNREADABLE as error:
+                failure = error
+                for variable, value in zip(state, before, strict=True):
+                    variable.assign(value)
+                continue
+            pairs = zip(state, before, strict=True)
+            if lenient and way is not ways[-1] and all(np.array_equal(*pair) for pair in pairs):
+                continue
+            for warning in warned:
+                warnings.warn(warning.message, warning.category, stacklevel=3)
+            return
+    raise ValueError(str(failure)) from failure
