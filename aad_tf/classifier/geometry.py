@@ -173,8 +173,24 @@ def _sized(axis: Axis, size: int | None) -> Axis:
 
 def _static(tensor: tf.Tensor) -> Any:
     """The value of a tensor as a list, with None for entries that are not known."""
-    value = tf.get_static_value(tensor, partial=True)
-    return None if value is None else [None if x is None else int(x) for x in value.ravel()]
+    operation = tensor.op
+    value = tf.get_static_value(tensor)
+    if value is not None:
+        return [int(entry) for entry in value.ravel()]
+    # Shapes of tensors, in part not known, as tf.tensordot of more than two axes computes them.
+    if operation.type == "Shape":
+        return list(operation.inputs[0].shape) if operation.inputs[0].shape.rank else None
+    sources = [_static(each) for each in operation.inputs] if operation.type in _FOLDED else []
+    if not sources or any(source is None for source in sources):
+        return None
+    if operation.type == "Pack":
+        return [entry for source in sources for entry in source]
+    if operation.type == "GatherV2":
+        return [sources[0][i] for i in sources[1]]
+    return [None if None in sources[0] else math.prod(sources[0])]
+
+
+_FOLDED = frozenset({"GatherV2", "Pack", "Prod"})
 
 
 def _best(candidates: Iterable[Margins]) -> Margins:
@@ -547,6 +563,11 @@ def _reshaped(operation: Any, inputs: _Inputs, output: tf.Tensor) -> Layout | No
         return None
     parts = [part for axis in layout.axes for part in axis if part.size != 1]
     sizes, right = list(output.shape), []
+    if None in sizes and operation.type == "Reshape":
+        computed = _static(operation.inputs[1])
+        if computed is not None:
+            computed = [None if size == -1 else size for size in computed]
+            sizes = [known or size for known, size in zip(sizes, computed, strict=True)]
     while sizes and sizes[-1] is not None:
         axis = _taken_from_end(parts, sizes.pop())
         if axis is None:
