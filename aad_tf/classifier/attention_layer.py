@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -29,9 +30,12 @@ _LARGEST_BORDER = 0.5
 
 # Operations that are linear in what depends on the images, where one of their inputs does.
 _LINEAR = frozenset(
-    "Add AddN AddV2 AvgPool BiasAdd Cast ConcatV2 Conv2D DepthwiseConv2dNative ExpandDims Identity "
-    "MatMul Mean Mul Pad PadV2 RealDiv Reshape Slice SpaceToDepth Squeeze StridedSlice Sub Sum "
-    "Transpose".split()
+    {
+        *("Add", "AddN", "AddV2", "BiasAdd", "Sub", "Sum", "Mean", "AvgPool", "MatMul", "Mul"),
+        *("RealDiv", "Conv2D", "DepthwiseConv2dNative", "Pad", "PadV2", "Cast", "ConcatV2"),
+        *("ExpandDims", "Identity", "Reshape", "Slice", "SpaceToDepth", "Squeeze", "StridedSlice"),
+        "Transpose",
+    }
 )
 
 
@@ -60,6 +64,7 @@ class Paths:
             and call.output.ref() in self.needed
         ]
         cuts = self._cuts()
+        self.outputs = [call.output for call in trace.calls]
         self.cuts = [call for call in self.eligible if call.output.ref() in cuts]
 
     def before(self, tensor: tf.Tensor, without: tf.Tensor | None = None) -> set[Any]:
@@ -128,14 +133,23 @@ class Paths:
             if any(output.ref() in needed for output in operation.outputs)
         )
 
-    def first_unknown(self) -> Any:
-        """The first operation after which it is not known where in the image cells lie."""
-        for operation in self.operations:
-            if all(self.layouts[output.ref()] is None for output in operation.outputs) and not any(
-                self.layouts.get(each.ref(), ()) is None for each in operation.inputs
-            ):
-                return operation
-        return None
+    def first(self, holds: Callable[[tf.Tensor], bool]) -> str:
+        """Name of the first operation for whose output something holds, and of its layer."""
+        operation = next(
+            operation for operation in self.operations if any(map(holds, operation.outputs))
+        )
+        inside = [
+            call.layer.name
+            for call in self.trace.calls
+            if re.search(rf"(^|/){re.escape(call.layer.name)}(_\d+)?/", operation.name)
+            and not isinstance(call.layer, keras.Model)
+        ]
+        name = f"layer {inside[0]!r}" if inside else f"operation {operation.name}"
+        return f"{name} ({operation.type})"
+
+    def unknown(self, tensor: Any) -> bool:
+        """Whether a tensor depends on the images, but it is not known where its cells lie."""
+        return tf.is_tensor(tensor) and self.layouts.get(tensor.ref(), ()) is None
 
 
 def attention_call(trace: Trace, name: str | None = None) -> LayerCall:
@@ -167,19 +181,17 @@ def _default_call(paths: Paths) -> LayerCall:
     if not paths.eligible:
         _refuse_channels_first(first)
         _refuse_hidden(paths.trace, paths.trace.hidden)
-        unknown = paths.first_unknown()
-        reason = (
-            ""
-            if unknown is None
-            else (
-                f" Where in the image cells lie is not known after operation {unknown.name} "
-                f"({unknown.type})."
+        if any(map(paths.unknown, paths.outputs)):
+            raise ValueError(
+                f"No layer of this model has spatial features [batch, height, width, channels] of "
+                f"which it is known where on the image they lie: {paths.first(paths.unknown)} "
+                f"moves them, or its effect is not known. If it prepares images, leave it out and "
+                f"prepare them in tf.data, before the network."
             )
-        )
         raise ValueError(
-            f"No layer of this model has spatial features [batch, height, width, channels] on the "
-            f"way to the logits, so there is no attention map to compute. AAD needs a "
-            f"convolutional network.{reason}"
+            "No layer of this model has spatial features [batch, height, width, channels] on the "
+            "way to the logits, so there is no attention map to compute. AAD needs a "
+            "convolutional network."
         )
     call = (paths.cuts or paths.eligible)[-1]
     after = _from(call, paths.trace.calls)
@@ -194,7 +206,7 @@ def _default_call(paths: Paths) -> LayerCall:
             f"No layer of this model has spatial features [batch, height, width, channels] beyond "
             f"a linear function of the pixels: later layers, from {tokens[0]!r} on, have tokens. "
             f"AAD needs a convolutional network, or one that begins with convolutions. To explain "
-            f"the pixels' linear function all the same, name it: attention_layer=... of "
+            f"that linear function all the same, name its layer (attention_layer=...): "
             f"{', '.join(paths.candidates())}."
         )
     _warn_of_parts(paths, call)
@@ -209,23 +221,39 @@ def _warn_of_parts(paths: Paths, call: LayerCall) -> None:
         for other in _from(call, paths.eligible)
         if _past_identities(other.output) is not source
     ]
+    unknown = [
+        other
+        for other in _from(call, paths.trace.calls)
+        if paths.unknown(other.output)
+        and other.output.shape.rank == 4
+        and other.output.ref() in paths.needed & paths.weighted
+    ]
+    explained = f"Attention maps explain layer {call.layer.name!r}"
     if not paths.cuts:
         beside = paths.beside(call)
         past = f"what goes through {_listed(beside)}" if beside else "what goes past it"
-        warnings.warn(
-            f"Attention maps explain layer {call.layer.name!r}, but {past} decides too, and there "
-            f"is no layer with a grid that all goes through. Name the layer to explain "
-            f"(attention_layer=...), or join the branches by a layer while they have a grid.",
-            stacklevel=4,
+        _warn(
+            f"{explained}, but {past} decides too, and there is no layer with a grid that all goes "
+            f"through. Name the layer to explain (attention_layer=...), or join the branches by a "
+            f"layer while they have a grid."
         )
     elif later:
-        warnings.warn(
-            f"Attention maps explain layer {call.layer.name!r}, the last one with a grid that all "
-            f"goes through on the way from images to logits. Part of it goes past the later layers "
-            f"{_listed(_names(later))}; name one of them (attention_layer=...) to explain its part. "
-            f"All goes through: {', '.join(paths.candidates())}.",
-            stacklevel=4,
+        _warn(
+            f"{explained}, the last one with a grid that all goes through on the way from images "
+            f"to logits: {', '.join(paths.candidates())}. Part of it goes past the later layers "
+            f"{_listed(_names(later))}; name one (attention_layer=...) to explain its part."
         )
+    elif unknown:
+        _warn(
+            f"{explained}. Where on the image the features of later layers lie "
+            f"({_listed(_names(unknown))}) is not known after {paths.first(paths.unknown)}, "
+            f"so they are left out."
+        )
+
+
+def _warn(message: str) -> None:
+    # Points at the caller of Classifier.from_keras.
+    warnings.warn(message, stacklevel=6)
 
 
 def _named_call(paths: Paths, name: str) -> LayerCall:
@@ -281,11 +309,7 @@ def _refuse_misplaced(paths: Paths, call: LayerCall) -> None:
     layout = paths.layouts[call.output.ref()]
     if layout is None or not paths.misplaced(call.output):
         return
-    cause = next(
-        each.layer.name
-        for each in paths.trace.calls
-        if not isinstance(each.layer, keras.Model) and paths.misplaced(each.output)
-    )
+    cause = paths.first(paths.misplaced)
     if lost_share(layout) > _LARGEST_LOSS:
         what = "cuts off part of the image (a crop)"
         action = "crop"
@@ -297,8 +321,8 @@ def _refuse_misplaced(paths: Paths, call: LayerCall) -> None:
     candidates = paths.candidates()
     before = f" Or name an attention layer before it: {_listed(candidates)}." if candidates else ""
     raise ValueError(
-        f"Layer {cause!r} {what}: attention maps of {call.layer.name!r} {effect}. Leave the layer "
-        f"out and {action} the images in tf.data, before the network.{before}"
+        f"{cause[0].upper()}{cause[1:]} {what}: attention maps of {call.layer.name!r} {effect}. "
+        f"Leave it out and {action} the images in tf.data, before the network.{before}"
     )
 
 

@@ -48,29 +48,19 @@ def refuse_random_augmentation(classifier: Classifier) -> None:
     features = next(call.output for call in reversed(trace.calls) if call.layer is layer)
     needed = paths.before(features)
     drawn = _drawn_images(paths)
-    for call in trace.calls:
-        output = call.output
-        if (
-            tf.is_tensor(output)
-            and output.ref() in needed
-            and (
-                paths.layouts[output.ref()] is None
-                or output.ref() in drawn
-                or paths.misplaced(output)
-                and call.layer is layer
-            )
-        ):
-            _refuse(call.layer.name)
-    if drawn & needed or not is_grid(features, paths.layouts):
-        _refuse(layer.name)
-
-
-def _refuse(name: str) -> None:
+    if drawn & needed:
+        cause = paths.first(lambda tensor: tensor.ref() in drawn & needed)
+    elif not is_grid(features, paths.layouts):
+        cause = paths.first(paths.unknown)
+    elif paths.misplaced(features):
+        cause = paths.first(paths.misplaced)
+    else:
+        return
     raise ValueError(
-        f"Layer {name!r} moves, crops or changes images at random in training. Clean, attacked and "
-        f"masked versions of an image would not be changed alike, and attention maps would not lie "
-        f"on the images they mask. Leave such layers out of the network and augment in tf.data: "
-        f"dataset.map(lambda images, labels: (augmentation(images, training=True), labels))."
+        f"{cause[0].upper()}{cause[1:]} moves, crops or changes images at random in training. "
+        "Clean, attacked and masked versions of an image would not be changed alike, and attention "
+        "maps would not lie on the images they mask. Leave it out of the network and augment in "
+        "tf.data: dataset.map(lambda x, y: (augmentation(x, training=True), y))."
     )
 
 

@@ -173,8 +173,28 @@ def _sized(axis: Axis, size: int | None) -> Axis:
 
 def _static(tensor: tf.Tensor) -> Any:
     """The value of a tensor as a list, with None for entries that are not known."""
-    value = tf.get_static_value(tensor, partial=True)
-    return None if value is None else [None if x is None else int(x) for x in value.ravel()]
+    operation = tensor.op
+    value = tf.get_static_value(tensor)
+    if value is not None:
+        return [int(entry) for entry in value.ravel()]
+    # Shapes, known in part, as tf.tensordot and tf.repeat compute them.
+    if operation.type == "Shape":
+        return list(operation.inputs[0].shape) if operation.inputs[0].shape.rank else None
+    if operation.type not in _FOLDED:
+        return None
+    sources = [_static(each) for each in operation.inputs]
+    if operation.type == "Pack":
+        return [entry for source in sources for entry in source or [None]]
+    if sources[0] is None or (operation.type == "GatherV2" and sources[1] is None):
+        return None
+    if operation.type == "GatherV2":
+        return [sources[0][i] for i in sources[1]]
+    if operation.type == "Prod":
+        return [None if None in sources[0] else math.prod(sources[0])]
+    return sources[0]
+
+
+_FOLDED = frozenset({"Cast", "GatherV2", "Pack", "Prod", "Reshape"})
 
 
 def _best(candidates: Iterable[Margins]) -> Margins:
@@ -410,6 +430,9 @@ def _slice(operation: Any, inputs: _Inputs, output: tf.Tensor) -> Layout | None:
     axes, margins = list(layout.axes), layout.margins
     for i, axis in enumerate(axes):
         size, out = source.shape[i], output.shape[i]
+        if axis[0].kind == BATCH and begins[i] == 0:
+            # There are as many logits as images, whatever this slice is computed from.
+            continue
         if _has_positions(axis) or axis[0].kind == BATCH:
             taken = None if None in (size, sizes[i], begins[i]) else size - sizes[i] - begins[i]
             end = 0 if sizes[i] == -1 else taken
@@ -545,17 +568,20 @@ def _reshaped(operation: Any, inputs: _Inputs, output: tf.Tensor) -> Layout | No
         return None
     parts = [part for axis in layout.axes for part in axis if part.size != 1]
     sizes, right = list(output.shape), []
+    if None in sizes and operation.type == "Reshape":
+        computed = _static(operation.inputs[1])
+        if computed is not None:
+            computed = [None if size == -1 else size for size in computed]
+            sizes = [known or size for known, size in zip(sizes, computed, strict=True)]
     while sizes and sizes[-1] is not None:
         axis = _taken_from_end(parts, sizes.pop())
         if axis is None:
             return None
         right.insert(0, axis)
-    if len(sizes) == 1:
-        left = [tuple(parts)]
-    elif len(sizes) == len(parts):
-        left = [(part,) for part in parts]
-    else:
+    groups = _grouped(parts, sum(size != 1 for size in sizes))
+    if groups is None:
         return None
+    left = [() if size == 1 else groups.pop(0) for size in sizes]
     axes = tuple(map(tuple, (*left, *right)))
     margins, normal = layout.margins, []
     for axis in axes:
@@ -570,6 +596,22 @@ def _reshaped(operation: Any, inputs: _Inputs, output: tf.Tensor) -> Layout | No
             axis = _other(math.prod(part.size or 1 for part in axis))
         normal.append(axis or _other(1))
     return Layout(tuple(normal), margins)
+
+
+def _grouped(parts: list[Part], count: int) -> list[Axis] | None:
+    """Parts as `count` axes of which the sizes are not all known; None if that is not clear."""
+    if count == 1:
+        return [tuple(parts)]
+    if count == len(parts):
+        return [(part,) for part in parts]
+    # Cells that were repeated stand behind the row or column that they belong to.
+    groups: list[Axis] = []
+    for part in parts:
+        if part.kind == OTHER and groups:
+            groups[-1] = (*groups[-1], part)
+        else:
+            groups.append((part,))
+    return groups if len(groups) == count else None
 
 
 def _taken_from_end(parts: list[Part], size: int) -> list[Part] | None:
@@ -617,7 +659,7 @@ def _contracted(
     """Axes of a product by the letters of its factors; an ellipsis stands for leading axes."""
     spelled = []
     for i, letters in enumerate(names):
-        layout, rank = inputs.layouts[i], operation.inputs[i].shape.rank
+        rank = operation.inputs[i].shape.rank
         if rank is None:
             return None
         leading = rank - len(letters.replace("...", ""))

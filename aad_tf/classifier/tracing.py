@@ -132,6 +132,9 @@ def trace_forward(
         image_shape: `(height, width, channels)` of its images.
         dtype: of its images.
         run: from images to the scores of the model, as it is called in training or at inference.
+
+    Raises:
+        ValueError: the model cannot be compiled.
     """
     calls: list[LayerCall] = []
     parts = _parts(model)
@@ -141,7 +144,17 @@ def trace_forward(
         with recording(parts, calls.append):
             return run(images)
 
-    concrete = forward.get_concrete_function(tf.TensorSpec((None, *image_shape), dtype))
+    try:
+        concrete = forward.get_concrete_function(tf.TensorSpec((None, *image_shape), dtype))
+    except ValueError as error:
+        modes = {getattr(getattr(part, "_remat_mode", None), "mode", "") for part in parts}
+        if "full" not in modes:
+            raise
+        raise ValueError(
+            "The model was built under keras.RematScope(mode='full'), and Keras cannot compile it, "
+            "for predict or fit either. Build it without that scope, and take over its weights: "
+            "copy = keras.models.clone_model(model); copy.set_weights(model.get_weights())."
+        ) from error
     # A layer that is built on the way also runs once in a scratch graph.
     inside = [
         call
