@@ -86,14 +86,28 @@ def iteration(
 
     [AAD Eq. 3], [Agrawal Eqs. 1, 2]
     """
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(state.images)
-        values, logits = objective(classifier, state.images, examples.labels, *examples.context)
-    gradient = tape.gradient(values, state.images)
+    _, gradient, logits = objective_gradient(classifier, objective, state.images, examples)
     moved = signed_step(
         state.images, gradient, examples.images, step_size, epsilon, classifier.bounds
     )
     return state._replace(images=moved), logits
+
+
+def objective_gradient(
+    classifier: Classifier, objective: AnyObjective, images: tf.Tensor, examples: Examples
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """An objective's values `[batch]`, their gradient by the images, and the logits, all at once.
+
+    Args:
+        classifier: the network under attack.
+        objective: what is descended.
+        images: `[batch, H, W, C]`, where the gradient is taken.
+        examples: of the same batch.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        values, logits = objective(classifier, images, examples.labels, *examples.context)
+    return values, tape.gradient(values, images), logits
 
 
 def signed_step(

@@ -94,7 +94,7 @@ class ContextObjective(Protocol):
 AnyObjective = Objective | ContextObjective
 
 
-class _OfLogits:
+class OfLogits:
     """Runs the network once and leaves the values to `from_logits`."""
 
     name: ClassVar[str]
@@ -110,7 +110,7 @@ class _OfLogits:
 
 @register_kind("away_from_label")
 @dataclass(frozen=True)
-class AwayFromLabel(_OfLogits):
+class AwayFromLabel(OfLogits):
     """Minus the cross-entropy of the true label: descending it is FGSM, IFGSM, PGD."""
 
     label_smoothing: float = 0.0
@@ -123,7 +123,7 @@ class AwayFromLabel(_OfLogits):
 
 @register_kind("towards_least_likely")
 @dataclass(frozen=True)
-class TowardsLeastLikely(_OfLogits):
+class TowardsLeastLikely(OfLogits):
     """Cross-entropy of the least likely class, L(f(x), y_LL) of [AAD Eq. 3].
 
     The class is the one with the lowest logit at the point where the objective is evaluated,
@@ -141,7 +141,7 @@ class TowardsLeastLikely(_OfLogits):
 
 @register_kind("towards_first_least_likely")
 @dataclass(frozen=True)
-class TowardsFirstLeastLikely(_OfLogits):
+class TowardsFirstLeastLikely(OfLogits):
     """Cross-entropy of the class that was least likely on the original image, in every round.
 
     This is the target of Kurakin et al. (2017); `TowardsLeastLikely` chooses it in each round.

@@ -1,0 +1,272 @@
+"""Auto-PGD (APGD): projected gradient descent that chooses its step sizes itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.loop import (
+    Examples,
+    Iteration,
+    State,
+    iteration_spec,
+    objective_gradient,
+    unit_noise,
+)
+from aad_tf.attacks.margins import of_restart
+from aad_tf.attacks.serialization import register_kind
+from aad_tf.classifier import Classifier
+from aad_tf.types import Bounds
+from aad_tf.utils.ops import project_linf
+
+# Weight of the step against momentum (alpha of the paper); the first step has no momentum.
+_STEP_WEIGHT = 0.75
+# The loss must have fallen in more than this fraction of the steps since the last checkpoint.
+_PROGRESS = 0.75
+
+
+class Memory(NamedTuple):
+    """What APGD carries of each example from one iteration to the next.
+
+    Attributes:
+        step: int32 `[batch]`, steps taken.
+        restart: int32 `[batch]`, number of the restart.
+        step_size: `[batch]`, in the unit of the images.
+        previous: `[batch, H, W, C]`, the images before the last step.
+        best: `[batch, H, W, C]`, the images of the lowest objective so far.
+        best_sign: `[batch, H, W, C]`, sign of the gradient there.
+        best_value: `[batch]`, the objective there.
+        last_value: `[batch]`, the objective one step ago.
+        falls: int32 `[batch]`, steps since the last checkpoint in which the objective fell.
+        checked_value: `[batch]`, the lowest objective at the last checkpoint.
+        halved: bool `[batch]`, whether the last checkpoint halved the step size.
+    """
+
+    step: Any
+    restart: Any
+    step_size: Any
+    previous: Any
+    best: Any
+    best_sign: Any
+    best_value: Any
+    last_value: Any
+    falls: Any
+    checked_value: Any
+    halved: Any
+
+
+def checkpoints(num_steps: int) -> dict[int, int]:
+    """Steps after which APGD looks at its progress, and the number of steps since the last look.
+
+    Args:
+        num_steps: steps of the whole attack.
+
+    Returns:
+        Steps since the checkpoint before, by step.
+
+    Example:
+        >>> list(checkpoints(100))
+        [22, 41, 57, 70, 80, 87, 93, 99]
+    """
+    gap = max(int(0.22 * num_steps), 1)
+    decrease, smallest = max(int(0.03 * num_steps), 1), max(int(0.06 * num_steps), 1)
+    found, step = {}, gap
+    while step <= num_steps:
+        found[step] = gap
+        gap = max(gap - decrease, smallest)
+        step += gap
+    return found
+
+
+@register_kind("auto_pgd")
+@dataclass(frozen=True)
+class AutoPGD(GradientSignAttack):
+    """APGD of Croce and Hein (2020), l-inf: steps with momentum whose size is halved as needed.
+
+    Every example has a step size of its own, at first twice the budget. At `checkpoints` it is
+    halved, and the example goes back to its best image, if the objective fell in at most three
+    quarters of the steps since the last checkpoint, or if neither the step size nor the best
+    value have changed since then.
+
+    Starts lie on the sphere: uniform noise is scaled until one of its entries reaches the budget.
+    With an objective that has several targets per example, each restart takes the next target.
+
+    Attributes:
+        step_size: the first step size, in the unit of the images.
+
+    Example:
+        >>> adversarial = apgd(8 / 255)(classifier, images, labels, seed=0)
+    """
+
+    name: str = dataclasses.field(default="apgd", compare=False)
+
+    def start(
+        self,
+        classifier: Classifier,
+        images: tf.Tensor,
+        seed: Any,
+        indices: Any = None,
+        restart: Any = 0,
+    ) -> tf.Tensor:
+        """A random point of the sphere of the budget, within the pixel range."""
+        images = tf.convert_to_tensor(images)
+        indices = tf.range(tf.shape(images)[0]) if indices is None else indices
+        known = images.shape[1:].is_fully_defined()
+        shape = tuple(images.shape[1:]) if known else tf.shape(images)[1:]
+        noise = tf.cast(unit_noise(seed, indices, restart, shape), images.dtype)
+        noise /= tf.reduce_max(tf.abs(noise), axis=(1, 2, 3), keepdims=True)
+        moved = images + tf.cast(self.epsilon, images.dtype) * noise
+        return tf.ensure_shape(tf.clip_by_value(moved, *classifier.bounds), images.shape)
+
+    def begin(
+        self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
+    ) -> State:
+        """The state before the first iteration; arguments as for `start`."""
+        images = self.start(classifier, examples.images, seed, indices, restart)
+        count = tf.shape(images)[0]
+        whole = tf.zeros((count,), tf.int32)
+        values = tf.zeros((count,), _value_dtype(classifier))
+        memory = Memory(
+            step=whole,
+            restart=whole + tf.cast(restart, tf.int32),
+            step_size=tf.fill((count,), tf.cast(self.step_size, images.dtype)),
+            previous=images,
+            best=images,
+            best_sign=tf.zeros_like(images),
+            best_value=values + values.dtype.max,
+            # The original code compares the loss after the first step with 0, too.
+            last_value=values,
+            falls=whole,
+            checked_value=values,
+            # So that the first checkpoint looks at falls alone.
+            halved=tf.fill((count,), True),
+        )
+        return State(images, memory)
+
+    def compiled_iteration(
+        self, classifier: Classifier
+    ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
+        """One iteration in one compiled graph: from a state to the next, and the logits before."""
+        function = classifier.cached_function(
+            ("auto_pgd_iteration", self.objective, self.num_steps),
+            lambda *arguments: self._step(classifier, *arguments),
+            lambda: self._signature(classifier),
+        )
+        epsilon = tf.constant(self.epsilon, classifier.dtype)
+        return lambda state, examples: function(state, examples, epsilon)
+
+    def _iteration(self, classifier: Classifier, examples: Examples) -> Iteration:
+        if tf.executing_eagerly():
+            return super()._iteration(classifier, examples)
+        epsilon = tf.constant(self.epsilon, examples.images.dtype)
+        return lambda state: self._step(classifier, state, examples, epsilon)[0]
+
+    def _signature(self, classifier: Classifier) -> list[Any]:
+        _, examples, scalar, _ = iteration_spec(classifier, self.objective)
+        images = classifier.image_spec
+        numbers = classifier.labels_spec
+        values = tf.TensorSpec((None,), _value_dtype(classifier))
+        memory = Memory(
+            step=numbers,
+            restart=numbers,
+            step_size=tf.TensorSpec((None,), classifier.dtype),
+            previous=images,
+            best=images,
+            best_sign=images,
+            best_value=values,
+            last_value=values,
+            falls=numbers,
+            checked_value=values,
+            halved=tf.TensorSpec((None,), tf.bool),
+        )
+        return [State(images, memory), examples, scalar]
+
+    def _step(
+        self, classifier: Classifier, state: State, examples: Examples, epsilon: tf.Tensor
+    ) -> tuple[State, tf.Tensor]:
+        images, memory = state.images, state.memory
+        examples = of_restart(self.objective, examples, memory.restart)
+        values, gradient, logits = objective_gradient(classifier, self.objective, images, examples)
+        sign = tf.sign(gradient)
+        memory = noted(memory, images, values, sign)
+        images, sign, memory = checked(memory, images, sign, self.num_steps)
+        following = momentum_step(memory, images, sign, examples.images, epsilon, classifier.bounds)
+        memory = memory._replace(step=memory.step + 1, previous=images)
+        stopped = tf.nest.map_structure(tf.stop_gradient, State(following, memory))
+        return stopped, logits
+
+
+def noted(memory: Memory, images: tf.Tensor, values: tf.Tensor, sign: tf.Tensor) -> Memory:
+    """The memory after the objective was evaluated: its falls, and the best image."""
+    first = memory.step == 0
+    better = values < memory.best_value
+    return memory._replace(
+        best=_where(better, images, memory.best),
+        best_sign=_where(better, sign, memory.best_sign),
+        best_value=tf.where(better, values, memory.best_value),
+        last_value=tf.where(first, memory.last_value, values),
+        falls=memory.falls + tf.cast(~first & (values < memory.last_value), tf.int32),
+        checked_value=tf.where(first, values, memory.checked_value),
+    )
+
+
+def checked(
+    memory: Memory, images: tf.Tensor, sign: tf.Tensor, num_steps: int
+) -> tuple[tf.Tensor, tf.Tensor, Memory]:
+    """Images, signs and memory after a checkpoint; unchanged where there is none at this step.
+
+    Args:
+        memory: as `noted` returned it.
+        images: `[batch, H, W, C]`, where the objective was evaluated.
+        sign: `[batch, H, W, C]`, sign of the gradient there.
+        num_steps: steps of the whole attack.
+    """
+    gaps = checkpoints(num_steps)
+    gap = tf.gather([gaps.get(step, 0) for step in range(num_steps + 1)], memory.step)
+    due = gap > 0
+    dtype = memory.best_value.dtype
+    stalled = tf.cast(memory.falls, dtype) <= _PROGRESS * tf.cast(gap, dtype)
+    unchanged = ~memory.halved & (memory.best_value >= memory.checked_value)
+    halved = stalled | unchanged
+    back = due & halved
+    memory = memory._replace(
+        step_size=tf.where(back, memory.step_size / 2, memory.step_size),
+        falls=tf.where(due, 0, memory.falls),
+        checked_value=tf.where(due, memory.best_value, memory.checked_value),
+        halved=tf.where(due, halved, memory.halved),
+    )
+    return _where(back, memory.best, images), _where(back, memory.best_sign, sign), memory
+
+
+def momentum_step(
+    memory: Memory,
+    images: tf.Tensor,
+    sign: tf.Tensor,
+    origin: tf.Tensor,
+    epsilon: tf.Tensor,
+    bounds: Bounds,
+) -> tf.Tensor:
+    """The next images: a projected step against the gradient's sign, averaged with momentum."""
+    size = memory.step_size[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    stepped = project_linf(images - size * sign, origin, epsilon, bounds)
+    weight = _where(
+        memory.step == 0,
+        tf.ones_like(size),
+        tf.fill(tf.shape(size), tf.cast(_STEP_WEIGHT, size.dtype)),
+    )
+    moved = images + weight * (stepped - images) + (1 - weight) * (images - memory.previous)
+    return tf.ensure_shape(project_linf(moved, origin, epsilon, bounds), images.shape)
+
+
+def _where(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """`tf.where` by example, for values `[batch, H, W, C]`."""
+    return tf.where(condition[:, tf.newaxis, tf.newaxis, tf.newaxis], one, other)
+
+
+def _value_dtype(classifier: Classifier) -> tf.DType:
+    return tf.float64 if classifier.dtype == tf.float64 else tf.float32

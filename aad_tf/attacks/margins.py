@@ -1,0 +1,173 @@
+"""Objectives on differences of logits: the margin, and its ratios by Croce and Hein (2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import tensorflow as tf
+
+from aad_tf.attacks.loop import Examples
+from aad_tf.attacks.objectives import AnyObjective, OfLogits
+from aad_tf.attacks.serialization import register_kind
+from aad_tf.classifier import Classifier
+from aad_tf.utils.checks import check_count
+from aad_tf.utils.ops import at_least_float32
+
+_SMALL = 1e-12
+
+
+def margin(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Logit of the label less the largest other one, `[batch]`; negative where misclassified.
+
+    Args:
+        logits: `[batch, classes]`.
+        labels: int32 `[batch]`.
+
+    Returns:
+        float32, or float64 for logits of that dtype.
+
+    Example:
+        >>> margin(tf.constant([[3.0, 1.0, 0.5]]), tf.constant([0])).numpy()
+        array([2.], dtype=float32)
+    """
+    logits = at_least_float32(logits)
+    of_label = tf.gather(logits, labels, axis=1, batch_dims=1)
+    hidden = tf.one_hot(
+        labels, tf.shape(logits)[1], on_value=-logits.dtype.max, off_value=0.0, dtype=logits.dtype
+    )
+    return of_label - tf.reduce_max(logits + hidden, axis=1)
+
+
+def logits_ratio(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Minus the DLR loss: the margin over the difference of the largest and third largest logit.
+
+    The ratio does not change when logits are multiplied, so it has gradients where the
+    cross-entropy has none because the network is too sure.
+
+    Args:
+        logits: `[batch, classes]`; of two classes the margin is not divided.
+        labels: int32 `[batch]`.
+
+    Returns:
+        `[batch]`, at most 1; negative where misclassified.
+
+    Example:
+        >>> logits_ratio(tf.constant([[3.0, 1.0, -1.0]]), tf.constant([0])).numpy()
+        array([0.5], dtype=float32)
+    """
+    return margin(logits, labels) / _spread(at_least_float32(logits), (2,))
+
+
+def targeted_logits_ratio(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Minus the targeted DLR loss: how far the label's logit is above the target's, as a ratio.
+
+    The denominator is the largest logit less the mean of the third and fourth largest; of three
+    classes less the third, of two classes 1.
+
+    Args:
+        logits: `[batch, classes]`.
+        labels: int32 `[batch]`.
+        targets: int32 `[batch]`.
+
+    Returns:
+        `[batch]`.
+    """
+    logits = at_least_float32(logits)
+    of_label, of_target = (
+        tf.gather(logits, classes, axis=1, batch_dims=1) for classes in (labels, targets)
+    )
+    return (of_label - of_target) / _spread(logits, (2, 3))
+
+
+def _spread(logits: tf.Tensor, ranks: tuple[int, ...]) -> tf.Tensor:
+    """Largest logit less the mean of those of some ranks, counted from 0, as far as they exist."""
+    classes = int(logits.shape[1])
+    ranks = tuple(rank for rank in ranks if rank < classes)
+    if not ranks:
+        return tf.ones_like(logits[:, 0])
+    largest = tf.math.top_k(logits, ranks[-1] + 1).values
+    return largest[:, 0] - tf.add_n([largest[:, rank] for rank in ranks]) / len(ranks) + _SMALL
+
+
+@register_kind("margin")
+@dataclass(frozen=True)
+class Margin(OfLogits):
+    """The logit of the true label less the largest other one (Carlini and Wagner 2017)."""
+
+    name: ClassVar[str] = "margin"
+
+    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
+        """Values `[batch]` to descend; see `LogitsObjective`."""
+        return margin(logits, labels)
+
+
+@register_kind("dlr")
+@dataclass(frozen=True)
+class LogitsRatio(OfLogits):
+    """Minus the difference of logits ratio (DLR) loss, see `logits_ratio`."""
+
+    name: ClassVar[str] = "dlr"
+
+    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
+        """Values `[batch]` to descend; see `LogitsObjective`."""
+        return logits_ratio(logits, labels)
+
+
+@register_kind("targeted_dlr")
+@dataclass(frozen=True)
+class TargetedLogitsRatio(OfLogits):
+    """Minus the targeted DLR loss towards one of the classes nearest to the original image.
+
+    Each restart of an attack goes towards another one: those of the second largest logit first.
+
+    Attributes:
+        num_targets: how many; of a network with fewer other classes, all of them.
+    """
+
+    num_targets: int = 9
+    name: ClassVar[str] = "targeted_dlr"
+
+    def __post_init__(self) -> None:
+        check_count(self.num_targets, "num_targets")
+
+    def context(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        """Target classes of the original images, int32 `[batch, targets]`."""
+        logits = classifier(images, training=False).logits
+        return (nearest_classes(logits, labels, self.num_targets),)
+
+    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
+        """Values `[batch]` to descend towards the first of the targets; see `LogitsObjective`."""
+        if not context:
+            raise ValueError(
+                f"{self.name} needs the original images: pass on what "
+                f"context(classifier, original_images, labels) returns for them."
+            )
+        return targeted_logits_ratio(logits, labels, context[0][:, 0])
+
+
+def nearest_classes(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.Tensor:
+    """The classes of the largest logits but for the label, int32 `[batch, at most count]`."""
+    classes = int(logits.shape[1])
+    hidden = tf.one_hot(labels, classes, on_value=logits.dtype.min, off_value=0, dtype=logits.dtype)
+    count = min(count, classes - 1)
+    return tf.math.top_k(tf.maximum(logits + hidden, logits.dtype.min), count).indices
+
+
+def of_restart(objective: AnyObjective, examples: Examples, restart: tf.Tensor) -> Examples:
+    """Examples with the target of their restart, where an objective has several per example.
+
+    Args:
+        objective: what is descended.
+        examples: with the context of the objective.
+        restart: int32 `[batch]`, number of the restart, from 0.
+    """
+    if not isinstance(objective, TargetedLogitsRatio):
+        return examples
+    (targets,) = examples.context
+    column = restart % tf.shape(targets)[1]
+    return examples._replace(
+        context=(tf.gather(targets, column[:, tf.newaxis], axis=1, batch_dims=1),)
+    )
