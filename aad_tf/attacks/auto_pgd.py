@@ -18,7 +18,7 @@ from aad_tf.attacks.loop import (
     objective_gradient,
     unit_noise,
 )
-from aad_tf.attacks.margins import of_restart
+from aad_tf.attacks.margins import with_target
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
@@ -190,7 +190,7 @@ class AutoPGD(GradientSignAttack):
         self, classifier: Classifier, state: State, examples: Examples, epsilon: tf.Tensor
     ) -> tuple[State, tf.Tensor]:
         images, memory = state.images, state.memory
-        examples = of_restart(self.objective, examples, memory.restart)
+        examples = with_target(self.objective, examples, memory.restart)
         values, gradient, logits = objective_gradient(classifier, self.objective, images, examples)
         sign = tf.sign(gradient)
         memory = noted(memory, images, values, sign)

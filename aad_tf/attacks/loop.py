@@ -245,13 +245,40 @@ def unit_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
         >>> unit_noise(seed=0, indices=[3, 7], restart=0, shape=(28, 28, 1)).shape
         TensorShape([2, 28, 28, 1])
     """
+    seed, indices, restart = _words(seed, indices, restart)
+    draw = _compiled_noise() if tf.executing_eagerly() else _noise
+    return draw(shape, seed, indices, restart)
+
+
+def noise_keys(seed: Any, indices: Any, restart: Any) -> tf.Tensor:
+    """Keys from which `unit_draws` draws; arguments as for `unit_noise`. int32 `[batch, 2]`."""
+    keys = _keys(*_words(seed, indices, restart))
+    return tf.stack([tf.bitcast(each, tf.int32) for each in keys], axis=1)
+
+
+def unit_draws(keys: tf.Tensor, step: tf.Tensor, count: Any) -> tf.Tensor:
+    """Uniform numbers that depend on the keys of an example and on its step alone.
+
+    Args:
+        keys: as `noise_keys` returned them.
+        step: int32 `[batch]`. At step 0 the numbers are those of `unit_noise`.
+        count: how many per example.
+
+    Returns:
+        float32 `[batch, count]` in [-1, 1), multiples of 2**-23.
+    """
+    words = (tf.bitcast(keys[:, 0], tf.uint32), tf.bitcast(keys[:, 1], tf.uint32))
+    return _unit(words, tf.bitcast(step, tf.uint32), count)
+
+
+def _words(seed: Any, indices: Any, restart: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Seed int32 `[2]`, indices and restarts int32 `[batch]`."""
     if not tf.is_tensor(seed):
         words = [int(seed) & 0xFFFFFFFF, int(seed) >> 32 & 0xFFFFFFFF]
         seed = tf.constant(np.array(words, np.uint32).view(np.int32))
     indices = tf.cast(indices, tf.int32)
     restart = tf.broadcast_to(tf.cast(restart, tf.int32), tf.shape(indices))
-    draw = _compiled_noise() if tf.executing_eagerly() else _noise
-    return draw(shape, tf.cast(seed, tf.int32), indices, restart)
+    return tf.cast(seed, tf.int32), indices, restart
 
 
 @functools.lru_cache(maxsize=1)
@@ -266,18 +293,25 @@ def _compiled_noise() -> Callable[..., tf.Tensor]:
 
 
 def _noise(shape: Any, seed: tf.Tensor, indices: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
-    size = tf.reduce_prod(shape)
+    keys = _keys(seed, indices, restart)
+    unit = _unit(keys, tf.zeros_like(keys[0]), tf.reduce_prod(shape))
+    return tf.reshape(unit, tf.concat([[-1], shape], axis=0))
+
+
+def _keys(seed: tf.Tensor, indices: tf.Tensor, restart: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     first, second, index, restart = (
         tf.bitcast(each, tf.uint32) for each in (*tf.unstack(seed), indices, restart)
     )
-    keys = _threefry((first, second), (index, restart))
-    counter = tf.bitcast(tf.range((size + 1) // 2), tf.uint32)[tf.newaxis]
-    keys = tuple(each[:, tf.newaxis] for each in keys)
-    words = _threefry(keys, (counter, tf.zeros_like(counter)))
-    bits = tf.bitwise.right_shift(tf.concat(words, axis=1)[:, :size], tf.constant(8, tf.uint32))
+    return _threefry((first, second), (index, restart))
+
+
+def _unit(keys: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, count: Any) -> tf.Tensor:
+    counter = tf.bitcast(tf.range((count + 1) // 2), tf.uint32)[tf.newaxis]
+    one, two = (each[:, tf.newaxis] for each in keys)
+    words = _threefry((one, two), (counter, step[:, tf.newaxis] + tf.zeros_like(counter)))
+    bits = tf.bitwise.right_shift(tf.concat(words, axis=1)[:, :count], tf.constant(8, tf.uint32))
     # 24 bits, which float32 holds exactly.
-    unit = tf.cast(tf.cast(bits, tf.int32), tf.float32) * 2.0**-23 - 1.0
-    return tf.reshape(unit, tf.concat([[-1], shape], axis=0))
+    return tf.cast(tf.cast(bits, tf.int32), tf.float32) * 2.0**-23 - 1.0
 
 
 def _threefry(

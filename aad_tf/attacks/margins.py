@@ -114,19 +114,15 @@ class LogitsRatio(OfLogits):
         return logits_ratio(logits, labels)
 
 
-@register_kind("targeted_dlr")
 @dataclass(frozen=True)
-class TargetedLogitsRatio(OfLogits):
-    """Minus the targeted DLR loss towards one of the classes nearest to the original image.
-
-    Each restart of an attack goes towards another one: those of the second largest logit first.
+class _TowardsNearest(OfLogits):
+    """Towards one of the classes that are nearest to the original image, chosen by the attack.
 
     Attributes:
         num_targets: how many; of a network with fewer other classes, all of them.
     """
 
     num_targets: int = 9
-    name: ClassVar[str] = "targeted_dlr"
 
     def __post_init__(self) -> None:
         check_count(self.num_targets, "num_targets")
@@ -138,6 +134,10 @@ class TargetedLogitsRatio(OfLogits):
         logits = classifier(images, training=False).logits
         return (nearest_classes(logits, labels, self.num_targets),)
 
+    def targeted(self, logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Values `[batch]` to descend towards targets `[batch]`."""
+        raise NotImplementedError
+
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
         """Values `[batch]` to descend towards the first of the targets; see `LogitsObjective`."""
         if not context:
@@ -145,7 +145,44 @@ class TargetedLogitsRatio(OfLogits):
                 f"{self.name} needs the original images: pass on what "
                 f"context(classifier, original_images, labels) returns for them."
             )
-        return targeted_logits_ratio(logits, labels, context[0][:, 0])
+        return self.targeted(logits, labels, context[0][:, 0])
+
+
+@register_kind("targeted_dlr")
+@dataclass(frozen=True)
+class TargetedLogitsRatio(_TowardsNearest):
+    """Minus the targeted DLR loss towards one of the classes nearest to the original image.
+
+    Each restart of an attack goes towards another one: that of the second largest logit first.
+
+    Attributes:
+        num_targets: how many; of a network with fewer other classes, all of them.
+    """
+
+    name: ClassVar[str] = "targeted_dlr"
+
+    def targeted(self, logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Values `[batch]` to descend; see `targeted_logits_ratio`."""
+        return targeted_logits_ratio(logits, labels, targets)
+
+
+@register_kind("targeted_margin")
+@dataclass(frozen=True)
+class TargetedMargin(_TowardsNearest):
+    """The logit of the true label less that of one of the classes nearest to the original image.
+
+    Attributes:
+        num_targets: how many; of a network with fewer other classes, all of them.
+    """
+
+    name: ClassVar[str] = "targeted_margin"
+
+    def targeted(self, logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Values `[batch]` to descend."""
+        logits = at_least_float32(logits)
+        return tf.subtract(
+            *(tf.gather(logits, classes, axis=1, batch_dims=1) for classes in (labels, targets))
+        )
 
 
 def nearest_classes(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.Tensor:
@@ -156,18 +193,16 @@ def nearest_classes(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.Tens
     return tf.math.top_k(tf.maximum(logits + hidden, logits.dtype.min), count).indices
 
 
-def of_restart(objective: AnyObjective, examples: Examples, restart: tf.Tensor) -> Examples:
-    """Examples with the target of their restart, where an objective has several per example.
+def with_target(objective: AnyObjective, examples: Examples, number: tf.Tensor) -> Examples:
+    """Examples with one target each, where the objective has several per example.
 
     Args:
         objective: what is descended.
         examples: with the context of the objective.
-        restart: int32 `[batch]`, number of the restart, from 0.
+        number: int32 `[batch]`, which target; beyond the last one it begins again.
     """
-    if not isinstance(objective, TargetedLogitsRatio):
+    if not isinstance(objective, _TowardsNearest):
         return examples
     (targets,) = examples.context
-    column = restart % tf.shape(targets)[1]
-    return examples._replace(
-        context=(tf.gather(targets, column[:, tf.newaxis], axis=1, batch_dims=1),)
-    )
+    column = (number % tf.shape(targets)[1])[:, tf.newaxis]
+    return examples._replace(context=(tf.gather(targets, column, axis=1, batch_dims=1),))

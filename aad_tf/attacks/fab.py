@@ -1,0 +1,198 @@
+"""FAB: the nearest misclassified image, found by steps onto the linearised decision boundary."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.loop import Examples, Iteration, State, iteration_spec, objective_gradient
+from aad_tf.attacks.margins import with_target
+from aad_tf.attacks.serialization import register_kind
+from aad_tf.classifier import Classifier
+from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_count
+from aad_tf.utils.ops import linf_distance
+
+# Values of the original code (Croce and Hein 2020b).
+_LARGEST_BIAS = 0.1
+_OVERSHOOT = 1.05
+_BACKWARD = 0.9
+
+
+def step_to_hyperplane(
+    points: tf.Tensor, weights: tf.Tensor, gaps: tf.Tensor, bounds: Bounds
+) -> tf.Tensor:
+    """The step of least l-inf norm that takes each point onto a hyperplane, within the bounds.
+
+    All coordinates move by the same amount against the sign of their weight times that of the
+    gap, but for those that reach a bound before. Where the hyperplane is out of reach, all
+    of them go to their bounds.
+
+    Args:
+        points: `[batch, dimensions]`, within the bounds.
+        weights: `[batch, dimensions]`, normal vectors.
+        gaps: `[batch]`, by how much `weights @ point` is above its value on the hyperplane.
+        bounds: pixel range.
+
+    Returns:
+        `[batch, dimensions]`.
+
+    Example:
+        >>> points, weights = tf.constant([[0.5, 0.9]]), tf.constant([[1.0, -1.0]])
+        >>> step_to_hyperplane(points, weights, tf.constant([0.4]), Bounds()).numpy()
+        array([[-0.3,  0.1]], dtype=float32)
+    """
+    down = tf.where(gaps < 0, -tf.ones_like(gaps), tf.ones_like(gaps))[:, tf.newaxis]
+    direction = -down * tf.sign(weights)
+    bound = tf.where(direction > 0, *(tf.cast(each, points.dtype) for each in bounds[::-1]))
+    room = tf.where(direction == 0, tf.zeros_like(points), tf.abs(bound - points))
+    size = tf.abs(weights)
+    order = tf.argsort(room, axis=1)
+    sorted_room, sorted_size = (
+        tf.gather(each, order, axis=1, batch_dims=1) for each in (room, size)
+    )
+    # Once all coordinates moved by the room of the k-th: what is behind them is used up.
+    used = tf.cumsum(sorted_size * sorted_room, axis=1)
+    left = tf.reduce_sum(size, axis=1, keepdims=True) - tf.cumsum(sorted_size, axis=1)
+    reached = used + left * sorted_room
+    needed = tf.abs(gaps)[:, tf.newaxis]
+    first = tf.reduce_sum(tf.cast(reached < needed, tf.int32), axis=1)
+    inside = tf.minimum(first, tf.shape(points)[1] - 1)[:, tf.newaxis]
+
+    def before(sums: tf.Tensor, terms: tf.Tensor) -> tf.Tensor:
+        return tf.gather(sums - terms, inside, axis=1, batch_dims=1)
+
+    pace = (needed - before(used, sorted_size * sorted_room)) / (
+        tf.gather(left + sorted_size, inside, axis=1, batch_dims=1) + tf.cast(1e-30, points.dtype)
+    )
+    reachable = (first < tf.shape(points)[1])[:, tf.newaxis]
+    pace = tf.where(reachable, pace, tf.reduce_max(room, axis=1, keepdims=True))
+    return direction * tf.minimum(pace, room)
+
+
+class Memory(NamedTuple):
+    """What FAB carries of each example from one iteration to the next.
+
+    Attributes:
+        step: int32 `[batch]`, iterations done.
+        best: `[batch, H, W, C]`, the nearest misclassified image so far; the original without one.
+        distance: `[batch]`, its l-inf distance from the original image; infinity without one.
+    """
+
+    step: Any
+    best: Any
+    distance: Any
+
+
+@register_kind("fab")
+@dataclass(frozen=True)
+class FastAdaptiveBoundary(GradientSignAttack):
+    """Targeted FAB of Croce and Hein (2020b), l-inf: looks for the nearest misclassified image.
+
+    Each iteration linearises the boundary between the true class and a target, steps a little
+    beyond it with a bias towards the original image, and once the image is misclassified goes back
+    a tenth of the way. It takes the targets one after the other. With a budget, only images within
+    it count.
+
+    Attributes:
+        num_steps: iterations towards all targets together.
+        steps_per_target: iterations towards one target.
+    """
+
+    name: str = dataclasses.field(default="fab", compare=False)
+    steps_per_target: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count(self.steps_per_target, "steps_per_target")
+
+    def begin(
+        self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
+    ) -> State:
+        """The state before the first iteration: the original images."""
+        images = tf.convert_to_tensor(examples.images)
+        count = tf.shape(images)[0]
+        distance = tf.fill((count,), tf.cast(math.inf, images.dtype))
+        return State(images, Memory(tf.zeros((count,), tf.int32), images, distance))
+
+    def compiled_iteration(
+        self, classifier: Classifier
+    ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
+        """One iteration in one compiled graph: from a state to the next, and the logits before."""
+        function: Callable = classifier.cached_function(
+            ("fab_iteration", self.objective, self.steps_per_target),
+            lambda *arguments: self._step(classifier, *arguments),
+            lambda: self._signature(classifier),
+        )
+        return function
+
+    def _iteration(self, classifier: Classifier, examples: Examples) -> Iteration:
+        if tf.executing_eagerly():
+            return super()._iteration(classifier, examples)
+        return lambda state: self._step(classifier, state, examples)[0]
+
+    def _signature(self, classifier: Classifier) -> list[Any]:
+        _, examples, _, _ = iteration_spec(classifier, self.objective)
+        images, numbers = classifier.image_spec, classifier.labels_spec
+        distance = tf.TensorSpec((None,), classifier.dtype)
+        return [State(images, Memory(numbers, images, distance)), examples]
+
+    def _step(
+        self, classifier: Classifier, state: State, examples: Examples
+    ) -> tuple[State, tf.Tensor]:
+        images, memory = state.images, state.memory
+        origin = examples.images
+        logits = classifier(images, training=False).logits
+        misclassified = tf.argmax(logits, -1, tf.int32) != examples.labels
+        distance = linf_distance(images, origin)
+        nearer = misclassified & (distance < memory.distance)
+        best = _where(nearer, images, memory.best)
+        least = tf.where(nearer, distance, memory.distance)
+
+        back = origin + tf.cast(_BACKWARD, images.dtype) * (images - origin)
+        images = _where(misclassified, back, images)
+        images = _where(memory.step % self.steps_per_target == 0, origin, images)
+        following = self._towards_boundary(
+            classifier,
+            images,
+            with_target(self.objective, examples, memory.step // self.steps_per_target),
+        )
+        memory = Memory(memory.step + 1, best, least)
+        stopped = tf.nest.map_structure(tf.stop_gradient, State(following, memory))
+        return stopped, logits
+
+    def _towards_boundary(
+        self, classifier: Classifier, images: tf.Tensor, examples: Examples
+    ) -> tf.Tensor:
+        """A step a little beyond the linearised boundary, biased towards the original image."""
+        origin, bounds = examples.images, classifier.bounds
+        values, gradient, _ = objective_gradient(classifier, self.objective, images, examples)
+        values = tf.cast(values, images.dtype)
+        gap = values + tf.reduce_sum(gradient * (origin - images), axis=(1, 2, 3))
+        shape = tf.shape(images)
+        flat = (shape[0], tf.reduce_prod(shape[1:]))
+        normal = tf.reshape(gradient, flat)
+        steps = [
+            tf.reshape(step_to_hyperplane(tf.reshape(points, flat), normal, each, bounds), shape)
+            for points, each in ((images, values), (origin, gap))
+        ]
+        step, biased = (
+            tf.maximum(tf.reduce_max(tf.abs(each), (1, 2, 3), keepdims=True), 1e-8)
+            for each in steps
+        )
+        bias = tf.minimum(step / (step + biased), tf.cast(_LARGEST_BIAS, images.dtype))
+        overshoot = tf.cast(_OVERSHOOT, images.dtype)
+        moved = (1 - bias) * (images + overshoot * steps[0]) + bias * (
+            origin + overshoot * steps[1]
+        )
+        return tf.ensure_shape(tf.clip_by_value(moved, *bounds), images.shape)
+
+
+def _where(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    return tf.where(condition[:, tf.newaxis, tf.newaxis, tf.newaxis], one, other)

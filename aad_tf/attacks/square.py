@@ -1,0 +1,216 @@
+"""Square attack: random search that asks the network for logits only, never for gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.loop import Examples, Iteration, State, iteration_spec, noise_keys, unit_draws
+from aad_tf.attacks.margins import Margin
+from aad_tf.attacks.objectives import LogitsObjective
+from aad_tf.attacks.serialization import register_kind
+from aad_tf.classifier import Classifier
+from aad_tf.types import Bounds
+from aad_tf.utils.ops import project_linf, spatial_size
+
+# Queries after which the fraction of pixels that a square changes is halved once more.
+_HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+
+
+class Memory(NamedTuple):
+    """What the square attack carries of each example from one query to the next.
+
+    Attributes:
+        step: int32 `[batch]`, squares tried.
+        keys: int32 `[batch, 2]`, of the random squares.
+        best: `[batch, H, W, C]`, the image of the lowest objective so far.
+        best_value: `[batch]`, the objective there.
+    """
+
+    step: Any
+    keys: Any
+    best: Any
+    best_value: Any
+
+
+def side_of_squares(step: int, height: int, width: int, fraction: float = 0.8) -> int:
+    """Side of the square that is tried at some step, in pixels.
+
+    Args:
+        step: squares tried before, from 0.
+        height: of the image.
+        width: of the image.
+        fraction: of the pixels of the image that the first squares have.
+
+    Returns:
+        At least 1, at most the shorter side of the image.
+
+    Example:
+        >>> [side_of_squares(step, 32, 32) for step in (0, 11, 51, 201, 501, 1001, 2001, 4001)]
+        [29, 20, 14, 10, 7, 5, 4, 3]
+    """
+    halvings = sum(step > bound for bound in _HALVINGS)
+    side = round(math.sqrt(fraction / 2**halvings * height * width))
+    return min(max(side, 1), height, width)
+
+
+@register_kind("square")
+@dataclass(frozen=True)
+class SquareAttack(GradientSignAttack):
+    """The square attack of Andriushchenko et al. (2020), l-inf.
+
+    It starts from vertical stripes of plus and minus the budget. Each step adds twice the budget
+    on a random square, one sign per channel, projects, and keeps the image if the objective fell.
+    Squares shrink by the schedule of `side_of_squares`. Since it needs no gradients, it shows where
+    gradients are masked.
+
+    Attributes:
+        num_steps: squares that are tried; the network is asked once more often.
+        fraction: of the pixels of an image that the first squares have.
+
+    Example:
+        >>> adversarial = square(8 / 255, num_queries=1000)(classifier, images, labels, seed=0)
+    """
+
+    name: str = dataclasses.field(default="square", compare=False)
+    fraction: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"fraction must be in (0, 1], got {self.fraction}.")
+        if not isinstance(self.objective, LogitsObjective):
+            raise TypeError(
+                f"The square attack needs an objective with from_logits(logits, labels), "
+                f"{type(self.objective).__name__} has none."
+            )
+
+    def begin(
+        self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
+    ) -> State:
+        """The state before the first query: stripes; arguments as for `start`."""
+        images = tf.convert_to_tensor(examples.images)
+        count = tf.shape(images)[0]
+        keys = noise_keys(seed, indices, restart)
+        _, width = spatial_size(images)
+        channels = images.shape[3]
+        draws = unit_draws(keys, tf.fill((count,), -1), width * channels)
+        signs = tf.reshape(_signs(draws, images.dtype), (count, 1, width, channels))
+        epsilon = tf.cast(self.epsilon, images.dtype)
+        stripes = project_linf(images + epsilon * signs, images, epsilon, classifier.bounds)
+        values = tf.zeros((count,), _value_dtype(classifier))
+        memory = Memory(tf.zeros((count,), tf.int32), keys, images, values + values.dtype.max)
+        return State(tf.ensure_shape(stripes, images.shape), memory)
+
+    def compiled_iteration(
+        self, classifier: Classifier
+    ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
+        """One query in one compiled graph: from a state to the next, and the logits before."""
+        function = classifier.cached_function(
+            ("square_iteration", self.objective, self.fraction),
+            lambda *arguments: self._step(classifier, *arguments),
+            lambda: self._signature(classifier),
+        )
+        epsilon = tf.constant(self.epsilon, classifier.dtype)
+        return lambda state, examples: function(state, examples, epsilon)
+
+    def _iteration(self, classifier: Classifier, examples: Examples) -> Iteration:
+        if tf.executing_eagerly():
+            return super()._iteration(classifier, examples)
+        epsilon = tf.constant(self.epsilon, examples.images.dtype)
+        return lambda state: self._step(classifier, state, examples, epsilon)[0]
+
+    def _signature(self, classifier: Classifier) -> list[Any]:
+        _, examples, scalar, _ = iteration_spec(classifier, self.objective)
+        images, numbers = classifier.image_spec, classifier.labels_spec
+        keys = tf.TensorSpec((None, 2), tf.int32)
+        values = tf.TensorSpec((None,), _value_dtype(classifier))
+        return [State(images, Memory(numbers, keys, images, values)), examples, scalar]
+
+    def _step(
+        self, classifier: Classifier, state: State, examples: Examples, epsilon: tf.Tensor
+    ) -> tuple[State, tf.Tensor]:
+        images, memory = state.images, state.memory
+        logits = classifier(images, training=False).logits
+        objective: Any = self.objective
+        values = objective.from_logits(logits, examples.labels, *examples.context)
+        better = values < memory.best_value
+        best = tf.where(better[:, tf.newaxis, tf.newaxis, tf.newaxis], images, memory.best)
+        following = self._with_square(best, memory, examples.images, epsilon, classifier.bounds)
+        best_value = tf.where(better, values, memory.best_value)
+        memory = Memory(memory.step + 1, memory.keys, best, best_value)
+        return State(following, memory), logits
+
+    def _with_square(
+        self,
+        images: tf.Tensor,
+        memory: Memory,
+        origin: tf.Tensor,
+        epsilon: tf.Tensor,
+        bounds: Bounds,
+    ) -> tf.Tensor:
+        """Images with one more random square each, projected."""
+        height, width = spatial_size(images)
+        channels = images.shape[3]
+        side = _sides(memory.step, height, width, self.fraction)
+        draws = unit_draws(memory.keys, memory.step, 2 + channels)
+        rows = _window(draws[:, 0], side, height)
+        columns = _window(draws[:, 1], side, width)
+        window = tf.cast(rows[:, :, tf.newaxis] & columns[:, tf.newaxis, :], images.dtype)
+        signs = _signs(draws[:, 2:], images.dtype)
+        added = 2 * epsilon * window[..., tf.newaxis] * signs[:, tf.newaxis, tf.newaxis, :]
+        return tf.ensure_shape(project_linf(images + added, origin, epsilon, bounds), images.shape)
+
+
+def _sides(step: tf.Tensor, height: Any, width: Any, fraction: float) -> tf.Tensor:
+    """`side_of_squares` of each example, int32 `[batch]`."""
+    halvings = tf.reduce_sum(tf.cast(step[:, tf.newaxis] > tf.constant(_HALVINGS), tf.int32), 1)
+    area = fraction * tf.cast(height * width, tf.float64)
+    side = tf.cast(tf.round(tf.sqrt(area / 2.0 ** tf.cast(halvings, tf.float64))), tf.int32)
+    return tf.clip_by_value(side, 1, tf.minimum(height, width))
+
+
+def _window(draws: tf.Tensor, side: tf.Tensor, length: Any) -> tf.Tensor:
+    """Which of `length` pixels lie in a window whose first pixel is drawn, bool `[batch, length]`.
+
+    As in the original code, the last place that a window could take is left out unless it is the
+    only one.
+    """
+    places = tf.maximum(length - side, 1)
+    unit = (tf.cast(draws, tf.float64) + 1) / 2
+    first = tf.cast(tf.floor(unit * tf.cast(places, tf.float64)), tf.int32)[:, tf.newaxis]
+    pixels = tf.range(length)[tf.newaxis]
+    return (pixels >= first) & (pixels < first + side[:, tf.newaxis])
+
+
+def _signs(draws: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    return tf.cast(tf.where(draws < 0, -1.0, 1.0), dtype)
+
+
+def _value_dtype(classifier: Classifier) -> tf.DType:
+    return tf.float64 if classifier.dtype == tf.float64 else tf.float32
+
+
+def square(
+    epsilon: float, num_queries: int = 5000, restarts: int = 1, fraction: float = 0.8
+) -> SquareAttack:
+    """Square attack (Andriushchenko et al. 2020) on the margin of logits, l-inf.
+
+    Args:
+        epsilon: l-inf budget, in the unit of the images.
+        num_queries: squares that are tried.
+        restarts: independent runs; an example counts as misclassified if any of them succeeds.
+        fraction: of the pixels of an image that the first squares have.
+
+    Raises:
+        ValueError: a size or count out of range.
+    """
+    return SquareAttack(
+        Margin(), 2 * epsilon, num_queries, epsilon, True, restarts, fraction=fraction
+    )
