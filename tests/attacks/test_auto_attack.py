@@ -1,0 +1,224 @@
+"""APGD, FAB and Square against worked values and the original AutoAttack code."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aad_tf.attacks.auto_pgd import AutoPGD, Memory, checked, checkpoints, noted
+from aad_tf.attacks.fab import FastAdaptiveBoundary, step_to_hyperplane
+from aad_tf.attacks.loop import Examples
+from aad_tf.attacks.margins import (
+    LogitsRatio,
+    TargetedLogitsRatio,
+    TargetedMargin,
+    logits_ratio,
+    margin,
+    nearest_classes,
+    targeted_logits_ratio,
+)
+from aad_tf.attacks.objectives import AwayFromLabel
+from aad_tf.attacks.square import side_of_squares, square
+from aad_tf.classifier import Classifier
+from aad_tf.types import Bounds
+from tests.attacks import auto_attack_reference as reference
+
+EXPECTED = json.loads(reference.FILE.read_text(encoding="utf-8"))
+LABELS = np.array(EXPECTED["labels"], np.int32)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    """The network of the reference, in float64."""
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            keras.Input((reference.SIDE, reference.SIDE, 1), dtype="float64"),
+            layers.Conv2D(reference.FILTERS, 3, activation="gelu", dtype="float64"),
+            layers.Flatten(dtype="float64"),
+            layers.Dense(reference.CLASSES, dtype="float64"),
+        ]
+    )
+    network.set_weights(reference.weights())
+    return Classifier.from_keras(network)
+
+
+def examples_of(classifier, attack) -> Examples:
+    images, labels = tf.constant(reference.images()), tf.constant(LABELS)
+    return Examples(images, labels, attack.compiled_context(classifier)(images, labels))
+
+
+@pytest.mark.parametrize(
+    ("loss", "objective", "restart"),
+    [
+        ("ce", AwayFromLabel(), 0),
+        ("dlr", LogitsRatio(), 0),
+        # The second nearest class.
+        ("dlr-targeted", TargetedLogitsRatio(9), 1),
+    ],
+)
+def test_apgd_is_that_of_the_original_code(classifier, loss, objective, restart):
+    attack = AutoPGD(objective, 2 * reference.EPSILON, reference.NUM_STEPS, reference.EPSILON, True)
+    examples = examples_of(classifier, attack)
+    state = attack.begin(classifier, examples, 0, np.arange(len(LABELS)), restart)
+    start = tf.constant(reference.starts())
+    state = state._replace(images=start, memory=state.memory._replace(previous=start))
+    iterate = attack.compiled_iteration(classifier)
+    correct = np.full(len(LABELS), True)
+    # Once more, for the value of the last images.
+    for _ in range(reference.NUM_STEPS + 1):
+        state, logits = iterate(state, examples)
+        correct &= np.argmax(logits, -1) == LABELS
+    # The same operations in another order: rounding in float64.
+    np.testing.assert_allclose(
+        -state.memory.best_value, EXPECTED[loss]["best_loss"], rtol=1e-6, atol=1e-6
+    )
+    np.testing.assert_array_equal(correct, EXPECTED[loss]["correct"])
+
+
+def test_fab_is_that_of_the_original_code(classifier):
+    steps, targets = reference.NUM_STEPS, reference.NUM_TARGETS
+    attack = FastAdaptiveBoundary(
+        TargetedMargin(targets), 0.0, steps * targets, reference.EPSILON, steps_per_target=steps
+    )
+    examples = examples_of(classifier, attack)
+    state = attack.begin(classifier, examples, 0, np.arange(len(LABELS)), 0)
+    iterate = attack.compiled_iteration(classifier)
+    for expected in EXPECTED["fab"]:
+        for _ in range(steps):
+            state, _ = iterate(state, examples)
+        judged, _ = iterate(state, examples)
+        np.testing.assert_allclose(judged.memory.distance, expected, rtol=1e-6)
+
+
+def test_steps_to_hyperplanes_are_those_of_the_original_code():
+    points, normals, values = reference.hyperplanes()
+    gaps = np.sum(points * normals, axis=1) - values
+    steps = step_to_hyperplane(*map(tf.constant, (points, normals, gaps)), Bounds(0.0, 1.0))
+    np.testing.assert_allclose(steps, EXPECTED["hyperplanes"], atol=1e-12)
+
+
+def test_checkpoints_of_the_paper():
+    # Croce and Hein (2020) print them for 100 iterations.
+    assert list(checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert checkpoints(100)[41] == 19
+    assert list(checkpoints(5)) == [1, 2, 3, 4, 5]
+
+
+def memory_at(step: int, **values) -> Memory:
+    images = tf.zeros((1, 1, 1, 1))
+    fields = {
+        "step": [step],
+        "restart": [0],
+        "step_size": [0.2],
+        "previous": images,
+        "best": images + 0.5,
+        "best_sign": images - 1.0,
+        "best_value": [-3.0],
+        "last_value": [-2.0],
+        "falls": [20],
+        "checked_value": [-2.0],
+        "halved": [False],
+    }
+    return Memory(**{name: tf.constant(each) for name, each in {**fields, **values}.items()})
+
+
+@pytest.mark.parametrize(
+    ("step", "changes", "halves"),
+    [
+        # 17 falls are more than 0.75 * 22 = 16.5, 16 are not.
+        (22, {"falls": [17]}, False),
+        (22, {"falls": [16]}, True),
+        (21, {"falls": [0]}, False),
+        # The best value is that of the last checkpoint, and the step size was not halved there.
+        (22, {"checked_value": [-3.0]}, True),
+        (22, {"checked_value": [-3.0], "halved": [True]}, False),
+    ],
+)
+def test_the_step_size_is_halved_where_progress_stalls(step, changes, halves):
+    before = memory_at(step, **changes)
+    images, sign, after = checked(before, tf.zeros((1, 1, 1, 1)), tf.ones((1, 1, 1, 1)), 100)
+    assert after.step_size.numpy() == pytest.approx([0.1 if halves else 0.2])
+    # Only then it goes back to the best image and its gradient.
+    assert (float(images[0, 0, 0, 0]), float(sign[0, 0, 0, 0])) == (
+        (0.5, -1.0) if halves else (0.0, 1.0)
+    )
+    assert int(after.falls[0]) == (0 if step == 22 else int(before.falls[0]))
+
+
+def test_a_fall_is_counted_and_the_best_image_kept():
+    images, sign = tf.fill((1, 1, 1, 1), 0.7), tf.ones((1, 1, 1, 1))
+    after = noted(memory_at(5, falls=[3]), images, tf.constant([-2.5]), sign)
+    assert int(after.falls[0]) == 4 and float(after.best_value[0]) == -3.0
+    assert float(after.last_value[0]) == -2.5
+    after = noted(memory_at(5, falls=[3]), images, tf.constant([-4.0]), sign)
+    assert float(after.best_value[0]) == -4.0
+    assert float(after.best[0, 0, 0, 0]) == pytest.approx(0.7)
+
+
+def test_losses_by_hand():
+    logits, labels = tf.constant([[4.0, 1.0, 2.0, -2.0], [0.0, 3.0, 1.0, 2.0]]), [0, 2]
+    np.testing.assert_allclose(margin(logits, labels), [2.0, -2.0])
+    # Divided by 4 - 1 and 3 - 1.
+    np.testing.assert_allclose(logits_ratio(logits, labels), [2 / 3, -1.0], rtol=1e-6)
+    # (4 - 1) / (4 - (1 - 2) / 2) and (1 - 0) / (3 - (1 + 0) / 2).
+    np.testing.assert_allclose(
+        targeted_logits_ratio(logits, labels, [1, 0]), [3 / 4.5, 1 / 2.5], rtol=1e-6
+    )
+    np.testing.assert_array_equal(nearest_classes(logits, labels, 9), [[2, 1, 3], [1, 3, 0]])
+
+
+def test_ratios_of_few_classes():
+    two, three = tf.constant([[3.0, 1.0]]), tf.constant([[3.0, 1.0, 0.0]])
+    np.testing.assert_allclose(logits_ratio(two, [0]), [2.0])
+    np.testing.assert_allclose(targeted_logits_ratio(two, [0], [1]), [2.0])
+    np.testing.assert_allclose(targeted_logits_ratio(three, [0], [1]), [2 / 3], rtol=1e-6)
+
+
+def test_ratios_do_not_change_with_the_scale_of_logits():
+    logits = tf.random.stateless_normal((8, 5), (0, 1))
+    labels = tf.range(8) % 5
+    np.testing.assert_allclose(
+        logits_ratio(1000 * logits, labels), logits_ratio(logits, labels), rtol=1e-5
+    )
+
+
+def test_the_schedule_of_squares():
+    sides = [side_of_squares(step, 32, 32) for step in (0, 10, 11, 51, 201, 501, 1001, 2001, 4001)]
+    assert sides == [29, 29, 20, 14, 10, 7, 5, 4, 3]
+    assert side_of_squares(0, 3, 40) == 3
+    assert side_of_squares(9000, 4, 4) == 1
+
+
+def test_squares_change_one_square_by_one_sign_per_channel():
+    layers = keras.layers
+    network = keras.Sequential(
+        [keras.Input((9, 7, 3)), layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(3)]
+    )
+    classifier = Classifier.from_keras(network)
+    images, labels = tf.fill((4, 9, 7, 3), 0.5), tf.zeros(4, tf.int32)
+    attack = square(0.25, num_queries=20)
+    examples = Examples(images, labels)
+    state = attack.begin(classifier, examples, 3, np.arange(4), 0)
+    stripes = state.images.numpy() - 0.5
+    np.testing.assert_allclose(np.abs(stripes), 0.25)
+    np.testing.assert_array_equal(stripes, np.broadcast_to(stripes[:, :1], stripes.shape))
+    iterate = attack.compiled_iteration(classifier)
+    values = []
+    for step in range(20):
+        state, _ = iterate(state, examples)
+        values.append(state.memory.best_value.numpy())
+        side = side_of_squares(step, 9, 7)
+        for moved, best in zip(state.images.numpy(), state.memory.best.numpy(), strict=True):
+            changed = moved != best
+            for axis in (0, 1):
+                places = np.flatnonzero(changed.any(axis=(1 - axis, 2)))
+                assert not len(places) or np.ptp(places) < side
+            for channel in range(3):
+                assert len(np.unique(moved[..., channel][changed[..., channel]])) <= 1
+        np.testing.assert_allclose(np.abs(state.images - 0.5), 0.25)
+    assert (np.diff(values, axis=0) <= 0).all() and (values[-1] < values[0]).any()
