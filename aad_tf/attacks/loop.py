@@ -31,6 +31,7 @@ _UNROLLED = 10
 # Of Threefry-2x32.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
+_BLOCKS = 5
 
 
 class Examples(NamedTuple):
@@ -319,22 +320,27 @@ def _threefry(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Threefry-2x32-20: two words of pseudorandom bits for each counter under each key, uint32."""
     xor = tf.bitwise.bitwise_xor
-    keys = (*key, xor(xor(*key), tf.constant(_PARITY, tf.uint32)))
+    parts = (*key, xor(xor(*key), tf.constant(_PARITY, tf.uint32)))
+    keys = tf.stack([part + tf.zeros_like(parts[0]) for part in parts])
+    rotations = tf.constant(_ROTATIONS, tf.uint32)
     one, two = counter[0] + keys[0], counter[1] + keys[1]
-    for block in range(5):
-        for rotation in _ROTATIONS[block % 2]:
+
+    def block(number: tf.Tensor, one: tf.Tensor, two: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        for bits in tf.unstack(rotations[number % 2]):
             one = one + two
-            two = xor(_rotated(two, rotation), one)
-        one = one + keys[(block + 1) % 3]
-        two = two + keys[(block + 2) % 3] + tf.constant(block + 1, tf.uint32)
-    return one, two
+            two = xor(_rotated(two, bits), one)
+        injected = tf.bitcast(number + 1, tf.uint32)
+        return number + 1, one + keys[(number + 1) % 3], two + keys[(number + 2) % 3] + injected
+
+    # A loop, since networks are traced with their random starts again and again.
+    return tf.while_loop(
+        lambda number, one, two: number < _BLOCKS, block, (0, one, two), parallel_iterations=1
+    )[1:]
 
 
-def _rotated(words: tf.Tensor, bits: int) -> tf.Tensor:
-    left = tf.bitwise.left_shift(words, tf.constant(bits, tf.uint32))
-    return tf.bitwise.bitwise_or(
-        left, tf.bitwise.right_shift(words, tf.constant(32 - bits, tf.uint32))
-    )
+def _rotated(words: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+    left = tf.bitwise.left_shift(words, bits)
+    return tf.bitwise.bitwise_or(left, tf.bitwise.right_shift(words, 32 - bits))
 
 
 def objective_context(

@@ -170,7 +170,7 @@ class TowardsFirstLeastLikely(OfLogits):
 
 @register_kind("towards_class")
 @dataclass(frozen=True)
-class TowardsClass(_OfLogits):
+class TowardsClass(OfLogits):
     """Cross-entropy of a class of one's own choice: descending it is a targeted attack.
 
     An image of the target class itself has gradient zero: it stays where it is.
