@@ -7,7 +7,11 @@ an attack are its parameters, see `attack_to_dict`; its name is a label.
 """
 
 from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
+from aad_tf.attacks.auto_pgd import AutoPGD, apgd
+from aad_tf.attacks.cascade import Attack, AttackCascade, auto_attack
+from aad_tf.attacks.fab import FastAdaptiveBoundary, fab
 from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.margins import LogitsRatio, Margin, TargetedLogitsRatio, TargetedMargin
 from aad_tf.attacks.objectives import (
     AwayFromLabel,
     ContextObjective,
@@ -29,25 +33,38 @@ from aad_tf.attacks.parsing import (
 )
 from aad_tf.attacks.presets import PRESETS, fgsm, ifgsm, iter_ll, pgd, step_ll
 from aad_tf.attacks.serialization import attack_from_dict, attack_to_dict, register_kind
+from aad_tf.attacks.square import SquareAttack, square
 
 __all__ = [
     "PRESETS",
     "WRAPPERS",
+    "Attack",
+    "AttackCascade",
     "AttentionAugmented",
+    "AutoPGD",
     "AwayFromLabel",
     "ContextObjective",
+    "FastAdaptiveBoundary",
     "GradientSignAttack",
     "LogitsObjective",
+    "LogitsRatio",
+    "Margin",
     "Objective",
+    "SquareAttack",
+    "TargetedLogitsRatio",
+    "TargetedMargin",
     "TowardsClass",
     "TowardsFirstLeastLikely",
     "TowardsLeastLikely",
     "a3",
+    "apgd",
     "as_attack",
     "attack_call",
     "attack_from_dict",
     "attack_from_record",
     "attack_to_dict",
+    "auto_attack",
+    "fab",
     "fgsm",
     "ifgsm",
     "iter_ll",
@@ -56,6 +73,7 @@ __all__ = [
     "preset_of",
     "recorded_parameters",
     "register_kind",
+    "square",
     "step_ll",
     "with_unique_names",
 ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.gradient_sign import GradientSignAttack, check_budget
 from aad_tf.attacks.loop import (
     Examples,
     Iteration,
@@ -18,10 +18,12 @@ from aad_tf.attacks.loop import (
     objective_gradient,
     unit_noise,
 )
-from aad_tf.attacks.margins import with_target
+from aad_tf.attacks.margins import LogitsRatio, TargetedLogitsRatio, with_target
+from aad_tf.attacks.objectives import AwayFromLabel
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_choice
 from aad_tf.utils.ops import project_linf
 
 # Weight of the step against momentum (alpha of the paper); the first step has no momentum.
@@ -42,6 +44,8 @@ class Memory(NamedTuple):
         best_sign: `[batch, H, W, C]`, sign of the gradient there.
         best_value: `[batch]`, the objective there.
         last_value: `[batch]`, the objective one step ago.
+        found: `[batch, H, W, C]`, the last misclassified image; the best one without any.
+        misclassified: bool `[batch]`, whether any image was misclassified.
         falls: int32 `[batch]`, steps since the last checkpoint in which the objective fell.
         checked_value: `[batch]`, the lowest objective at the last checkpoint.
         halved: bool `[batch]`, whether the last checkpoint halved the step size.
@@ -55,6 +59,8 @@ class Memory(NamedTuple):
     best_sign: Any
     best_value: Any
     last_value: Any
+    found: Any
+    misclassified: Any
     falls: Any
     checked_value: Any
     halved: Any
@@ -96,14 +102,34 @@ class AutoPGD(GradientSignAttack):
     Starts lie on the sphere: uniform noise is scaled until one of its entries reaches the budget.
     With an objective that has several targets per example, each restart takes the next target.
 
-    Attributes:
-        step_size: the first step size, in the unit of the images.
-
     Example:
         >>> adversarial = apgd(8 / 255)(classifier, images, labels, seed=0)
     """
 
+    step_size: float = dataclasses.field(default=0.0, init=False, compare=False)
+    num_steps: int = 100
+    epsilon: float | None = None
+    random_start: bool = True
     name: str = dataclasses.field(default="apgd", compare=False)
+
+    keeps_best: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_budget(self)
+
+    def for_classes(self, num_classes: int) -> AutoPGD:
+        """With one restart per target where there are fewer targets than restarts."""
+        targets = getattr(self.objective, "num_targets", None)
+        if targets is None or targets < num_classes:
+            return self
+        fewer = dataclasses.replace(self.objective, num_targets=num_classes - 1)
+        rounds = max(1, self.restarts // targets)
+        return dataclasses.replace(self, objective=fewer, restarts=rounds * (num_classes - 1))
+
+    def result(self, state: State) -> tf.Tensor:
+        """The last misclassified images; of others those of the lowest objective."""
+        return state.memory.found
 
     def start(
         self,
@@ -134,13 +160,15 @@ class AutoPGD(GradientSignAttack):
         memory = Memory(
             step=whole,
             restart=whole + tf.cast(restart, tf.int32),
-            step_size=tf.fill((count,), tf.cast(self.step_size, images.dtype)),
+            step_size=tf.fill((count,), tf.cast(2 * self.epsilon, images.dtype)),
             previous=images,
             best=images,
             best_sign=tf.zeros_like(images),
             best_value=values + values.dtype.max,
             # The original code compares the loss after the first step with 0, too.
             last_value=values,
+            found=images,
+            misclassified=tf.fill((count,), False),
             falls=whole,
             checked_value=values,
             # So that the first checkpoint looks at falls alone.
@@ -152,6 +180,7 @@ class AutoPGD(GradientSignAttack):
         self, classifier: Classifier
     ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
         """One iteration in one compiled graph: from a state to the next, and the logits before."""
+        self.check_sizes(classifier.bounds)
         function = classifier.cached_function(
             ("auto_pgd_iteration", self.objective, self.num_steps),
             lambda *arguments: self._step(classifier, *arguments),
@@ -180,6 +209,8 @@ class AutoPGD(GradientSignAttack):
             best_sign=images,
             best_value=values,
             last_value=values,
+            found=images,
+            misclassified=tf.TensorSpec((None,), tf.bool),
             falls=numbers,
             checked_value=values,
             halved=tf.TensorSpec((None,), tf.bool),
@@ -193,7 +224,8 @@ class AutoPGD(GradientSignAttack):
         examples = with_target(self.objective, examples, memory.restart)
         values, gradient, logits = objective_gradient(classifier, self.objective, images, examples)
         sign = tf.sign(gradient)
-        memory = noted(memory, images, values, sign)
+        misclassified = tf.argmax(logits, -1, tf.int32) != examples.labels
+        memory = noted(memory, images, values, sign, misclassified)
         images, sign, memory = checked(memory, images, sign, self.num_steps)
         following = momentum_step(memory, images, sign, examples.images, epsilon, classifier.bounds)
         memory = memory._replace(step=memory.step + 1, previous=images)
@@ -201,12 +233,29 @@ class AutoPGD(GradientSignAttack):
         return stopped, logits
 
 
-def noted(memory: Memory, images: tf.Tensor, values: tf.Tensor, sign: tf.Tensor) -> Memory:
-    """The memory after the objective was evaluated: its falls, and the best image."""
+def noted(
+    memory: Memory,
+    images: tf.Tensor,
+    values: tf.Tensor,
+    sign: tf.Tensor,
+    misclassified: tf.Tensor,
+) -> Memory:
+    """The memory after the objective was evaluated: its falls, and the images to keep.
+
+    Args:
+        memory: before.
+        images: `[batch, H, W, C]`, where the objective was evaluated.
+        values: `[batch]`, the objective.
+        sign: `[batch, H, W, C]`, sign of its gradient.
+        misclassified: bool `[batch]`.
+    """
     first = memory.step == 0
     better = values < memory.best_value
+    best = _where(better, images, memory.best)
     return memory._replace(
-        best=_where(better, images, memory.best),
+        best=best,
+        found=_where(misclassified, images, _where(memory.misclassified, memory.found, best)),
+        misclassified=memory.misclassified | misclassified,
         best_sign=_where(better, sign, memory.best_sign),
         best_value=tf.where(better, values, memory.best_value),
         last_value=tf.where(first, memory.last_value, values),
@@ -270,3 +319,33 @@ def _where(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 
 def _value_dtype(classifier: Classifier) -> tf.DType:
     return tf.float64 if classifier.dtype == tf.float64 else tf.float32
+
+
+def apgd(
+    epsilon: float, num_steps: int = 100, loss: str = "cross_entropy", restarts: int = 1
+) -> AutoPGD:
+    """Auto-PGD (Croce and Hein 2020) on one of three losses, l-inf.
+
+    Args:
+        epsilon: l-inf budget, in the unit of the images.
+        num_steps: steps; one more gradient is taken.
+        loss: `"cross_entropy"`, `"dlr"` (the difference of logits ratio), or `"targeted_dlr"`,
+            which runs once for each of the nine classes that are nearest to the original image.
+        restarts: independent random starts, of the targeted loss for each target.
+
+    Raises:
+        ValueError: a size or count out of range, or an unknown loss.
+
+    Example:
+        >>> attack = apgd(8 / 255, loss="dlr")
+    """
+    objective = LOSSES[check_choice(loss, LOSSES, "loss")]
+    targets = getattr(objective, "num_targets", 1)
+    return AutoPGD(objective, num_steps, epsilon, restarts=targets * restarts)
+
+
+LOSSES: dict[str, Any] = {
+    "cross_entropy": AwayFromLabel(),
+    "dlr": LogitsRatio(),
+    "targeted_dlr": TargetedLogitsRatio(),
+}

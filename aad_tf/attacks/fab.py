@@ -6,13 +6,13 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.loop import Examples, Iteration, State, iteration_spec, objective_gradient
-from aad_tf.attacks.margins import with_target
+from aad_tf.attacks.margins import TargetedMargin, with_target
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
@@ -81,8 +81,9 @@ class Memory(NamedTuple):
 
     Attributes:
         step: int32 `[batch]`, iterations done.
-        best: `[batch, H, W, C]`, the nearest misclassified image so far; the original without one.
-        distance: `[batch]`, its l-inf distance from the original image; infinity without one.
+        best: `[batch, H, W, C]`, the nearest misclassified image so far, within the budget if there
+            is one; the original without one.
+        distance: `[batch]`, l-inf distance of it from the original image; infinity without one.
     """
 
     step: Any
@@ -101,16 +102,40 @@ class FastAdaptiveBoundary(GradientSignAttack):
     it count.
 
     Attributes:
-        num_steps: iterations towards all targets together.
+        epsilon: l-inf budget; None looks for the nearest image, however far.
+        num_steps: iterations towards all targets together, and one to judge the last image.
         steps_per_target: iterations towards one target.
+
+    Example:
+        >>> nearest = fab(None)(classifier, images, labels)
     """
 
+    step_size: float = dataclasses.field(default=0.0, init=False, compare=False)
     name: str = dataclasses.field(default="fab", compare=False)
     steps_per_target: int = 100
+
+    keeps_best: ClassVar[bool] = True
+    minimum_norm: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count(self.steps_per_target, "steps_per_target")
+
+    def for_classes(self, num_classes: int) -> FastAdaptiveBoundary:
+        """With no more targets than there are."""
+        objective: Any = self.objective
+        if objective.num_targets < num_classes:
+            return self
+        fewer = dataclasses.replace(objective, num_targets=num_classes - 1)
+        steps = (num_classes - 1) * self.steps_per_target + 1
+        return dataclasses.replace(self, objective=fewer, num_steps=steps)
+
+    def result(self, state: State) -> tf.Tensor:
+        """The nearest misclassified images; the original ones without any."""
+        return state.memory.best
+
+    def _reach(self, num_steps: int, width: float) -> float:
+        return width if self.epsilon is None else self.epsilon
 
     def begin(
         self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
@@ -125,33 +150,38 @@ class FastAdaptiveBoundary(GradientSignAttack):
         self, classifier: Classifier
     ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
         """One iteration in one compiled graph: from a state to the next, and the logits before."""
-        function: Callable = classifier.cached_function(
+        self.check_sizes(classifier.bounds)
+        function = classifier.cached_function(
             ("fab_iteration", self.objective, self.steps_per_target),
             lambda *arguments: self._step(classifier, *arguments),
             lambda: self._signature(classifier),
         )
-        return function
+        _, epsilon = self.scalars(classifier.dtype)
+        return lambda state, examples: function(state, examples, epsilon)
 
     def _iteration(self, classifier: Classifier, examples: Examples) -> Iteration:
         if tf.executing_eagerly():
             return super()._iteration(classifier, examples)
-        return lambda state: self._step(classifier, state, examples)[0]
+        _, epsilon = self.scalars(classifier.dtype)
+        return lambda state: self._step(classifier, state, examples, epsilon)[0]
 
     def _signature(self, classifier: Classifier) -> list[Any]:
-        _, examples, _, _ = iteration_spec(classifier, self.objective)
+        _, examples, scalar, _ = iteration_spec(classifier, self.objective)
         images, numbers = classifier.image_spec, classifier.labels_spec
         distance = tf.TensorSpec((None,), classifier.dtype)
-        return [State(images, Memory(numbers, images, distance)), examples]
+        return [State(images, Memory(numbers, images, distance)), examples, scalar]
 
     def _step(
-        self, classifier: Classifier, state: State, examples: Examples
+        self, classifier: Classifier, state: State, examples: Examples, epsilon: tf.Tensor
     ) -> tuple[State, tf.Tensor]:
         images, memory = state.images, state.memory
         origin = examples.images
         logits = classifier(images, training=False).logits
         misclassified = tf.argmax(logits, -1, tf.int32) != examples.labels
         distance = linf_distance(images, origin)
-        nearer = misclassified & (distance < memory.distance)
+        # Rounding may leave an image a little outside the ball that it was moved to the edge of.
+        allowed = epsilon * (1 + 1e-6)
+        nearer = misclassified & (distance < memory.distance) & (distance <= allowed)
         best = _where(nearer, images, memory.best)
         least = tf.where(nearer, distance, memory.distance)
 
@@ -196,3 +226,22 @@ class FastAdaptiveBoundary(GradientSignAttack):
 
 def _where(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     return tf.where(condition[:, tf.newaxis, tf.newaxis, tf.newaxis], one, other)
+
+
+def fab(epsilon: float | None, num_steps: int = 100, num_targets: int = 9) -> FastAdaptiveBoundary:
+    """Targeted fast adaptive boundary attack (Croce and Hein 2020b), l-inf.
+
+    Args:
+        epsilon: l-inf budget in the unit of the images; None looks for the nearest misclassified
+            image, however far, whose distance the records of an evaluation tell.
+        num_steps: iterations towards each target.
+        num_targets: how many of the classes that are nearest to the original image are tried.
+
+    Raises:
+        ValueError: a size or count out of range.
+    """
+    check_count(num_steps, "num_steps")
+    objective = TargetedMargin(num_targets)
+    return FastAdaptiveBoundary(
+        objective, num_steps * num_targets + 1, epsilon, steps_per_target=num_steps
+    )

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -62,6 +62,11 @@ class GradientSignAttack:
     restarts: int = 1
     name: str = dataclasses.field(default="gradient_sign", compare=False)
 
+    # Whether it keeps the best image on its way, so that no single iterate is the last word.
+    keeps_best: ClassVar[bool] = False
+    # Whether it looks for the nearest image, so that iterates may lie outside the budget.
+    minimum_norm: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         check_epsilon(self.step_size, "step_size")
         check_count(self.num_steps, "num_steps")
@@ -90,6 +95,15 @@ class GradientSignAttack:
         else:
             check_epsilon(self.epsilon, "epsilon", bounds)
             check_epsilon(self.step_size, "step_size", bounds)
+
+    def for_classes(self, num_classes: int) -> GradientSignAttack:
+        """The attack as it is run on a network of so many classes; most are the same on all."""
+        del num_classes
+        return self
+
+    def result(self, state: State) -> tf.Tensor:
+        """The adversarial images `[batch, H, W, C]` that a state stands for."""
+        return state.images
 
     @property
     def total_epsilon(self) -> float:
@@ -145,7 +159,7 @@ class GradientSignAttack:
             "epsilon_255": epsilon / width * 255,
             "projected": self.epsilon is not None,
             "steps": self.num_steps,
-            "step_size": self.step_size,
+            "step_size": None if self.keeps_best else self.step_size,
             "random_start": self.random_start,
             "restarts": self.restarts,
             "objective": self.objective.name,
@@ -155,6 +169,8 @@ class GradientSignAttack:
         unusual: dict[str, Any] = {}
         if tuple(bounds) != (0.0, 1.0):
             unusual["bounds"] = [float(bound) for bound in bounds]
+        if self.minimum_norm:
+            unusual["minimum_norm"] = True
         if (target := chosen_target(self.objective)) is not None:
             unusual["target"] = list(target) if isinstance(target, tuple) else target
         return {**model, **unusual}
@@ -311,7 +327,9 @@ class GradientSignAttack:
             state = self.begin(classifier, examples, seed, indices, restart)
             if every:
                 return all_images(iterate, state, self.num_steps)
-            return last_state(iterate, state, self.num_steps).images
+            # The last image is judged by one more iteration.
+            calls = self.num_steps + self.keeps_best
+            return self.result(last_state(iterate, state, calls))
 
         def succeeded(found: tf.Tensor) -> tf.Tensor:
             last = found[-1] if every else found
@@ -337,3 +355,9 @@ class GradientSignAttack:
         self.check_sizes(classifier.bounds)
         scalars = self.scalars(examples.images.dtype)
         return lambda state: iteration(classifier, self.objective, state, examples, *scalars)[0]
+
+
+def check_budget(attack: GradientSignAttack) -> None:
+    """Raises ValueError if an attack that cannot do without a budget has none."""
+    if attack.epsilon is None:
+        raise ValueError(f"{attack.name} needs an epsilon: the ball that it searches.")

@@ -16,6 +16,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
+from aad_tf.attacks.auto_pgd import LOSSES, AutoPGD
+from aad_tf.attacks.cascade import AttackCascade, auto_attack
+from aad_tf.attacks.fab import FastAdaptiveBoundary
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.objectives import TowardsLeastLikely, chosen_target
 from aad_tf.attacks.presets import PRESETS
@@ -51,7 +54,7 @@ def parse_attack(text: str) -> GradientSignAttack:
         attack = _value(ast.parse(text.strip(), mode="eval").body, text, nested=True)
     except SyntaxError as error:
         raise ValueError(_expected(text)) from error
-    if not isinstance(attack, GradientSignAttack):
+    if not isinstance(attack, (GradientSignAttack, AttackCascade)):
         raise ValueError(_expected(text))
     return dataclasses.replace(attack, name=text.replace(" ", ""))
 
@@ -78,7 +81,7 @@ def as_attack(attack: GradientSignAttack | str, bounds: Bounds | None = None) ->
             f"attack must be an attack such as aad_tf.attacks.fgsm(0.1), or its text "
             f"'fgsm(epsilon=0.1)', got {attack!r}."
         )
-    if bounds is not None and isinstance(attack, GradientSignAttack):
+    if bounds is not None and isinstance(attack, (GradientSignAttack, AttackCascade)):
         attack.check_sizes(bounds)
     return attack
 
@@ -149,6 +152,9 @@ def attack_call(attack: GradientSignAttack) -> str | None:
         >>> attack_call(step_ll(4 / 255, num_steps=3))
         'step_ll(epsilon=4/255,num_steps=3)'
     """
+    if isinstance(attack, AttackCascade):
+        call = f"auto_attack({_arguments({'epsilon': attack.stages[0].epsilon})})"
+        return call if auto_attack(attack.stages[0].epsilon) == attack else None
     objective = attack.objective
     if isinstance(objective, AttentionAugmented):
         inner = attack_call(dataclasses.replace(attack, objective=objective.objective))
@@ -161,12 +167,16 @@ def attack_call(attack: GradientSignAttack) -> str | None:
         "relabel": isinstance(objective, TowardsLeastLikely),
         **vars(attack),
         "epsilon": attack.step_size if attack.epsilon is None else attack.epsilon,
+        **_of_adaptive(attack),
     }
     # Where several presets build it, the one it is named by.
     named = re.split(r"[(,]", attack.name.removeprefix("a3("))[0]
     for name in sorted(PRESETS, key=lambda name: name != named):
         preset = PRESETS[name]
-        parameters = inspect.signature(preset).parameters
+        signature = inspect.signature(preset)
+        if signature.return_annotation != type(attack).__name__:
+            continue
+        parameters = signature.parameters
         chosen = {key: possible[key] for key in parameters}
         if preset(**chosen) != attack:
             continue
@@ -177,6 +187,19 @@ def attack_call(attack: GradientSignAttack) -> str | None:
             chosen = shorter if preset(**shorter) == attack else chosen
         return f"{name}({_arguments(chosen)})"
     return None
+
+
+def _of_adaptive(attack: GradientSignAttack) -> dict[str, Any]:
+    """Arguments by which presets build APGD, FAB and Square, as far as they have them."""
+    objective: Any = attack.objective
+    if isinstance(attack, AutoPGD):
+        loss = next((name for name, each in LOSSES.items() if each == objective), None)
+        targets = getattr(objective, "num_targets", 1)
+        return {"loss": loss or "dlr", "restarts": attack.restarts // targets}
+    if isinstance(attack, FastAdaptiveBoundary):
+        steps, targets = attack.steps_per_target, objective.num_targets
+        return {"epsilon": attack.epsilon, "num_steps": steps, "num_targets": targets}
+    return {"num_queries": attack.num_steps}
 
 
 def preset_of(attack: GradientSignAttack) -> str | None:

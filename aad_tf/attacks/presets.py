@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from aad_tf.attacks.auto_pgd import apgd
+from aad_tf.attacks.cascade import AttackCascade, auto_attack
+from aad_tf.attacks.fab import fab
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.objectives import (
     AwayFromLabel,
@@ -15,6 +18,7 @@ from aad_tf.attacks.objectives import (
     TowardsFirstLeastLikely,
     TowardsLeastLikely,
 )
+from aad_tf.attacks.square import square
 from aad_tf.utils.checks import check_count, check_epsilon
 
 # A class, one for each true class, or None for an attack that is not targeted.
@@ -155,7 +159,11 @@ def pgd(
     )
 
 
-PRESETS: dict[str, Callable[..., GradientSignAttack]] = {
+PRESETS: dict[str, Callable[..., GradientSignAttack | AttackCascade]] = {
+    "apgd": apgd,
+    "auto_attack": auto_attack,
+    "fab": fab,
+    "square": square,
     "fgsm": fgsm,
     "ifgsm": ifgsm,
     "step_ll": step_ll,

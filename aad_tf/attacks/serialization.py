@@ -100,7 +100,9 @@ def _encoded(value: Any) -> Any:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         # Without the address of an object, which differs between processes.
         return {"kind": kind, "repr": re.sub(r" at 0x[0-9a-f]+", "", repr(value))}
-    fields = [field.name for field in dataclasses.fields(value) if field.name != "name"]
+    fields = [
+        field.name for field in dataclasses.fields(value) if field.init and field.name != "name"
+    ]
     return {"kind": kind, **{field: _encoded(getattr(value, field)) for field in fields}}
 
 

@@ -6,11 +6,11 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.gradient_sign import GradientSignAttack, check_budget
 from aad_tf.attacks.loop import Examples, Iteration, State, iteration_spec, noise_keys, unit_draws
 from aad_tf.attacks.margins import Margin
 from aad_tf.attacks.objectives import LogitsObjective
@@ -78,11 +78,18 @@ class SquareAttack(GradientSignAttack):
         >>> adversarial = square(8 / 255, num_queries=1000)(classifier, images, labels, seed=0)
     """
 
+    step_size: float = dataclasses.field(default=0.0, init=False, compare=False)
+    num_steps: int = 5000
+    epsilon: float | None = None
+    random_start: bool = True
     name: str = dataclasses.field(default="square", compare=False)
     fraction: float = 0.8
 
+    keeps_best: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_budget(self)
         if not 0 < self.fraction <= 1:
             raise ValueError(f"fraction must be in (0, 1], got {self.fraction}.")
         if not isinstance(self.objective, LogitsObjective):
@@ -90,6 +97,10 @@ class SquareAttack(GradientSignAttack):
                 f"The square attack needs an objective with from_logits(logits, labels), "
                 f"{type(self.objective).__name__} has none."
             )
+
+    def result(self, state: State) -> tf.Tensor:
+        """The images of the lowest objective."""
+        return state.memory.best
 
     def begin(
         self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
@@ -112,6 +123,7 @@ class SquareAttack(GradientSignAttack):
         self, classifier: Classifier
     ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
         """One query in one compiled graph: from a state to the next, and the logits before."""
+        self.check_sizes(classifier.bounds)
         function = classifier.cached_function(
             ("square_iteration", self.objective, self.fraction),
             lambda *arguments: self._step(classifier, *arguments),
@@ -211,6 +223,4 @@ def square(
     Raises:
         ValueError: a size or count out of range.
     """
-    return SquareAttack(
-        Margin(), 2 * epsilon, num_queries, epsilon, True, restarts, fraction=fraction
-    )
+    return SquareAttack(Margin(), num_queries, epsilon, restarts=restarts, fraction=fraction)

@@ -65,7 +65,8 @@ class OutcomeCounts:
         `unmoved`: still correct because the attack left them as they were. Of a targeted attack
         `own_class`: not attacked, since their class is its target, and `target_reached`. Of a
         transfer attack `surrogate_correct`: as they are, by the surrogate, and
-        `surrogate_misclassified`: attacked images that it misclassifies.
+        `surrogate_misclassified`: attacked images that it misclassifies. Of a cascade
+        `broken_by NAME` for each of its attacks.
         """
         return self._tallies[attack]
 
@@ -178,6 +179,8 @@ def _signs(record: Mapping[str, Any]) -> Iterator[str]:
         yield "surrogate_correct"
     if attacked and record.get("surrogate_adversarial_prediction", label) != label:
         yield "surrogate_misclassified"
+    if record.get("broken_by"):
+        yield f"broken_by {record['broken_by']}"
 
 
 def _is_record(record: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.attacks import GradientSignAttack, as_attack, with_unique_names
+from aad_tf.attacks import Attack, AttackCascade, GradientSignAttack, as_attack, with_unique_names
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
 from aad_tf.classifier.inputs_outputs import images_of
 from aad_tf.records.fingerprints import array_fingerprint
@@ -63,8 +63,8 @@ def as_surrogate(surrogate: Classifier | keras.Model, classifier: Classifier) ->
 
 
 def check_attacks(
-    attacks: Sequence[GradientSignAttack | str] | GradientSignAttack | str,
-) -> tuple[GradientSignAttack, ...]:
+    attacks: Sequence[Attack | str] | Attack | str,
+) -> tuple[Attack, ...]:
     """Returns attacks, also those given as text, as a tuple under names that differ.
 
     Raises:
@@ -77,9 +77,10 @@ def check_attacks(
     if not chosen:
         raise ValueError("attacks is empty; give at least one, e.g. [aad_tf.attacks.fgsm(0.1)].")
     for attack in chosen:
-        if not isinstance(attack, GradientSignAttack):
+        if not isinstance(attack, (GradientSignAttack, AttackCascade)):
             raise TypeError(
-                f"An evaluation runs attacks of the type GradientSignAttack, got {attack!r}."
+                f"An evaluation runs attacks of the type GradientSignAttack, or an AttackCascade, "
+                f"got {attack!r}."
             )
     return with_unique_names(chosen)
 

@@ -61,6 +61,20 @@ class Block(NamedTuple):
         return Block(self.images[part], self.slots[part], context)
 
 
+class Left(NamedTuple):
+    """Examples whose attack is over.
+
+    Attributes:
+        images: `[batch, H, W, C]`, original.
+        slots: what became of them, `[batch]`.
+        succeeded: bool `[batch]`.
+    """
+
+    images: np.ndarray
+    slots: np.ndarray
+    succeeded: np.ndarray
+
+
 class AttackPool:
     """One attack running over a stream of correctly classified examples.
 
@@ -70,7 +84,7 @@ class AttackPool:
         size: number of slots, at least 1.
         seed: of the random starts.
         any_iterate: classify the images after every iteration (and at a random start), not only
-            after the last one.
+            after the last one. Attacks that keep their best image are always judged so.
         surrogate: the network whose gradients the attack follows; None for the classifier.
 
     Example:
@@ -93,7 +107,7 @@ class AttackPool:
         self._surrogate = surrogate
         self._size = size
         self._seed = seed
-        self._any_iterate = any_iterate
+        self._any_iterate = any_iterate or attack.keeps_best
         source = classifier if surrogate is None else surrogate
         self._iterate = attack.compiled_iteration(source)
         self._context = attack.compiled_context(source)
@@ -138,6 +152,11 @@ class AttackPool:
         Yields:
             Records of the examples that left, possibly none, after each call of the network.
         """
+        for left in self.work(drain=drain):
+            yield self.records(left.slots)
+
+    def work(self, *, drain: bool = False) -> Iterator[Left]:
+        """As `run`, but yields the examples themselves."""
         while True:
             self._refill()
             if len(self._slots) == 0 or (len(self._slots) < self._size and not drain):
@@ -180,12 +199,19 @@ class AttackPool:
         context = self._context(block.images, tf.constant(block.slots["label"]))
         return block._replace(context=tuple(each.numpy() for each in context))
 
-    def _advance(self) -> list[dict[str, Any]]:
-        """One call of the network; finished slots are freed, for a record or for a restart."""
+    def _advance(self) -> Left:
+        """One call of the network; finished slots are freed, for good or for a restart."""
         examples, state = self._active
         finished = self._slots["step"] == self.attack.num_steps
         following, logits = state, None
-        if finished.sum() > _FORWARD_ONLY_FRACTION * len(finished):
+        nearest = self.attack.minimum_norm and finished.any()
+        if nearest:
+            # The last iterate of such an attack lies anywhere.
+            chosen = finished[:, np.newaxis, np.newaxis, np.newaxis]
+            images = tf.where(chosen, self.attack.result(state), state.images)
+            state = following = state._replace(images=images)
+            self._active = (examples, state)
+        if nearest or finished.sum() > _FORWARD_ONLY_FRACTION * len(finished):
             classified = np.flatnonzero(finished)
         else:
             following, logits = self._iterate(state, examples)
@@ -198,14 +224,14 @@ class AttackPool:
         predictions = predicted_classes(logits, self._slots["index"][classified], hint)
         succeeded = self._note(classified, predictions, finished[classified])
         leaving = succeeded | finished[classified]
-        records = self._settle(classified[leaving], succeeded[leaving])
+        left = self._settle(classified[leaving], succeeded[leaving])
         if following is not state:
             self._slots["step"] += 1
         self._active = (examples, following)
         if leaving.any():
             kept = np.delete(np.arange(len(self._slots)), classified[leaving])
             self._active, self._slots = _rows(self._active, kept), self._slots[kept]
-        return records
+        return left
 
     def _predict(self, classifier: Classifier, rows: np.ndarray) -> tf.Tensor:
         return classifier.predict_logits(_take(self._active[1].images, rows))
@@ -224,6 +250,8 @@ class AttackPool:
         """
         slots = self._slots[rows]
         misclassified = predictions != slots["label"]
+        if self.attack.minimum_norm:
+            misclassified &= finished | self._within_budget(rows)
         targeted = slots["goal"] != _NO_GOAL
         succeeded = np.where(targeted, predictions == slots["goal"], misclassified)
         still_correct = slots["prediction"] == slots["label"]
@@ -242,8 +270,17 @@ class AttackPool:
         self._slots[changed] = notes
         return succeeded
 
-    def _settle(self, rows: np.ndarray, succeeded: np.ndarray) -> list[dict[str, Any]]:
-        """Records of slots that are left, but for examples that start again: those queue."""
+    def _within_budget(self, rows: np.ndarray) -> np.ndarray:
+        """Whether the attack may end at the images of some slots, bool `[rows]`."""
+        if self.attack.epsilon is None:
+            return np.full(len(rows), False)
+        examples, state = _rows(self._active, rows)
+        # Rounding may leave an image a little outside the ball that it was moved to the edge of.
+        distance = linf_distance(state.images, examples.images).numpy()
+        return distance <= self.attack.epsilon * (1 + 1e-6)
+
+    def _settle(self, rows: np.ndarray, succeeded: np.ndarray) -> Left:
+        """The slots that are left, but for examples that start again: those queue."""
         slots = self._slots[rows]
         again = starts_again(succeeded, slots["restart"], self.attack.restarts)
         if again.any():
@@ -254,7 +291,8 @@ class AttackPool:
                 lambda each: each.numpy(), _rows(self._active[0], rows[again])
             )
             self._waiting.appendleft(Block(origin, retried, context))
-        return self.records(slots[~again])
+        images = _take(self._active[0].images, rows[~again]).numpy()
+        return Left(images, slots[~again], succeeded[~again])
 
     def records(self, slots: np.ndarray) -> list[dict[str, Any]]:
         """What is written of examples, as their slots stand."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from aad_tf.attacks import GradientSignAttack, attack_to_dict, recorded_parameters
+from aad_tf.attacks import Attack, attack_to_dict, recorded_parameters
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
 from aad_tf.evaluation.example_log import ExampleLog
@@ -70,7 +70,7 @@ class RobustnessReport:
 def evaluate_robustness(
     classifier: Classifier | keras.Model,
     dataset: Any,
-    attacks: Sequence[GradientSignAttack | str] | GradientSignAttack | str,
+    attacks: Sequence[Attack | str] | Attack | str,
     *,
     batch_size: int = 100,
     seed: int = 0,
@@ -157,6 +157,7 @@ def evaluate_robustness(
     classifier = inputs.as_classifier(classifier)
     for attack in attacks:
         attack.check_sizes(classifier.bounds)
+    attacks = tuple(attack.for_classes(classifier.num_classes) for attack in attacks)
     access = {}
     if surrogate is not None:
         surrogate = inputs.as_surrogate(surrogate, classifier)

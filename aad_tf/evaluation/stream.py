@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks import Attack
 from aad_tf.classifier import Classifier
+from aad_tf.evaluation.cascade import pool_of
 from aad_tf.evaluation.example_log import ExampleLog
 from aad_tf.evaluation.inputs import Batches
-from aad_tf.evaluation.pool import AttackPool, predicted_classes
+from aad_tf.evaluation.pool import predicted_classes
 from aad_tf.evaluation.summary import timing
 from aad_tf.records.progress import Progress
 
@@ -36,7 +37,7 @@ class AttackStream:
     def __init__(
         self,
         classifier: Classifier,
-        attacks: Sequence[GradientSignAttack],
+        attacks: Sequence[Attack],
         batch_size: int,
         seed: int,
         success: str,
@@ -47,7 +48,7 @@ class AttackStream:
         self.surrogate = surrogate
         any_iterate = success == "any_iterate"
         self._pools = [
-            AttackPool(
+            pool_of(
                 classifier,
                 attack,
                 batch_size,
@@ -104,7 +105,7 @@ class AttackStream:
                 f"this data set. Was it another data set? Delete them to start over."
             )
 
-    def timing(self, attack: GradientSignAttack) -> dict[str, float]:
+    def timing(self, attack: Attack) -> dict[str, float]:
         """Seconds that this run spent in an attack, and images it attacked per second."""
         return timing(self._seconds[attack.name], self._attacked[attack.name])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aad_tf.attacks import AttentionAugmented, GradientSignAttack
+from aad_tf.attacks import Attack, AttentionAugmented, GradientSignAttack
 from aad_tf.evaluation.example_log import CLEAN_MISTAKE, MISCLASSIFIED, ROBUST, OutcomeCounts
 from aad_tf.metrics import wilson_interval
 from aad_tf.types import Bounds
@@ -47,13 +47,15 @@ def summarize(
         target, and `own_class` counts those that were not attacked because their class is the
         target. Of a transfer attack, `surrogate_clean_accuracy` is the surrogate's on all
         examples, and `surrogate_misclassified` the fraction of the attacked images that it
-        misclassifies. Fractions of no image are None.
+        misclassifies. Fractions of no image are None. Of a cascade, `stages` holds the robust
+        accuracy after each of its attacks.
     """
     return {
         "attacks": [
             {
                 **_accuracies(model["attack"], counts),
                 **_goals(model, counts),
+                **_stages(model, counts),
                 "threat_model": dict(model),
                 **seconds,
             }
@@ -142,6 +144,20 @@ def _goals(model: Mapping[str, Any], counts: OutcomeCounts) -> dict[str, Any]:
     return entries
 
 
+def _stages(model: Mapping[str, Any], counts: OutcomeCounts) -> dict[str, Any]:
+    """What each attack of a cascade broke, and the accuracy that it left."""
+    if "stages" not in model:
+        return {}
+    outcomes, tally = counts.outcomes(model["attack"]), counts.tally(model["attack"])
+    left = int(np.count_nonzero(outcomes != CLEAN_MISTAKE))
+    stages = []
+    for name in model["stages"]:
+        broken = tally[f"broken_by {name}"]
+        left -= broken
+        stages.append({"attack": name, "broken": broken, "robust_accuracy": left / len(outcomes)})
+    return {"stages": stages}
+
+
 def masking_warnings(
     threat_models: Sequence[Mapping[str, Any]],
     compared: Sequence[Sequence[str]],
@@ -167,16 +183,16 @@ def masking_warnings(
     warnings = []
     for model in threat_models:
         name = model["attack"]
-        warnings += _unmoved_warning(name, counts) if model["epsilon"] > 0 else []
+        # What looks for the nearest image leaves the original one where it finds none.
+        moved = model["epsilon"] > 0 and not model.get("minimum_norm")
+        warnings += _unmoved_warning(name, counts) if moved else []
         for stronger, weaker, reason in compared:
             if stronger == name:
                 warnings += _comparison_warning(stronger, weaker, reason, counts)
     return warnings
 
 
-def comparisons(
-    attacks: Sequence[GradientSignAttack], bounds: Bounds = Bounds()
-) -> list[list[str]]:
+def comparisons(attacks: Sequence[Attack], bounds: Bounds = Bounds()) -> list[list[str]]:
     """Which attacks should leave no more accuracy than others: [stronger, weaker, why], by name.
 
     The stronger one takes several steps against one, or has a larger epsilon and no fewer steps,
@@ -186,7 +202,8 @@ def comparisons(
         attacks: attacks with names that differ.
         bounds: pixel range of the images.
     """
-    pairs = itertools.product(attacks, repeat=2)
+    plain = [attack for attack in attacks if type(attack) is GradientSignAttack]
+    pairs = itertools.product(plain, repeat=2)
     reasons = ((one, other, _why_stronger(one, other, bounds)) for one, other in pairs)
     return [[one.name, other.name, reason] for one, other, reason in reasons if reason]
 
@@ -213,6 +230,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     ]
     if shard := summary.get("evaluated", {}).get("shard"):
         lines.append(f"Only shard {shard[0]}/{shard[1]} of the examples.")
+    lines += [_stages_line(entry) for entry in summary["attacks"] if "stages" in entry]
     lines += [_target_line(entry) for entry in summary["attacks"] if "target_reached" in entry]
     model = summary["attacks"][0]["threat_model"]
     access = "White box"
@@ -226,6 +244,11 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 def _surrogate_name(model: Mapping[str, Any]) -> str:
     surrogate = model["surrogate"]
     return f"{surrogate['name']} (weights {surrogate['weights']})"
+
+
+def _stages_line(entry: Mapping[str, Any]) -> str:
+    stages = (f"{stage['attack']} {stage['robust_accuracy']:.2%}" for stage in entry["stages"])
+    return f"{entry['attack']}, robust accuracy after each attack: {', '.join(stages)}."
 
 
 def _target_line(entry: Mapping[str, Any]) -> str:

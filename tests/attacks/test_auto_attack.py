@@ -62,7 +62,7 @@ def examples_of(classifier, attack) -> Examples:
     ],
 )
 def test_apgd_is_that_of_the_original_code(classifier, loss, objective, restart):
-    attack = AutoPGD(objective, 2 * reference.EPSILON, reference.NUM_STEPS, reference.EPSILON, True)
+    attack = AutoPGD(objective, reference.NUM_STEPS, reference.EPSILON)
     examples = examples_of(classifier, attack)
     state = attack.begin(classifier, examples, 0, np.arange(len(LABELS)), restart)
     start = tf.constant(reference.starts())
@@ -82,9 +82,7 @@ def test_apgd_is_that_of_the_original_code(classifier, loss, objective, restart)
 
 def test_fab_is_that_of_the_original_code(classifier):
     steps, targets = reference.NUM_STEPS, reference.NUM_TARGETS
-    attack = FastAdaptiveBoundary(
-        TargetedMargin(targets), 0.0, steps * targets, reference.EPSILON, steps_per_target=steps
-    )
+    attack = FastAdaptiveBoundary(TargetedMargin(targets), steps * targets, steps_per_target=steps)
     examples = examples_of(classifier, attack)
     state = attack.begin(classifier, examples, 0, np.arange(len(LABELS)), 0)
     iterate = attack.compiled_iteration(classifier)
@@ -120,6 +118,8 @@ def memory_at(step: int, **values) -> Memory:
         "best_sign": images - 1.0,
         "best_value": [-3.0],
         "last_value": [-2.0],
+        "found": images,
+        "misclassified": [False],
         "falls": [20],
         "checked_value": [-2.0],
         "halved": [False],
@@ -152,10 +152,12 @@ def test_the_step_size_is_halved_where_progress_stalls(step, changes, halves):
 
 def test_a_fall_is_counted_and_the_best_image_kept():
     images, sign = tf.fill((1, 1, 1, 1), 0.7), tf.ones((1, 1, 1, 1))
-    after = noted(memory_at(5, falls=[3]), images, tf.constant([-2.5]), sign)
+    after = noted(memory_at(5, falls=[3]), images, tf.constant([-2.5]), sign, tf.constant([True]))
     assert int(after.falls[0]) == 4 and float(after.best_value[0]) == -3.0
     assert float(after.last_value[0]) == -2.5
-    after = noted(memory_at(5, falls=[3]), images, tf.constant([-4.0]), sign)
+    # It is misclassified, so it is what the attack found, though it is not the best.
+    assert float(after.found[0, 0, 0, 0]) == pytest.approx(0.7) and bool(after.misclassified[0])
+    after = noted(memory_at(5, falls=[3]), images, tf.constant([-4.0]), sign, tf.constant([False]))
     assert float(after.best_value[0]) == -4.0
     assert float(after.best[0, 0, 0, 0]) == pytest.approx(0.7)
 
