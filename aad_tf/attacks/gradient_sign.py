@@ -205,7 +205,8 @@ class GradientSignAttack:
                 beyond the classifier's pixel range.
         """
         images, labels = checked_inputs(classifier, images, labels)
-        return self._run(classifier, images, labels, seed or 0, first_index, every=True)
+        attack = self.for_classes(classifier.num_classes)
+        return attack._run(classifier, images, labels, seed or 0, first_index, every=True)
 
     def __call__(
         self,
@@ -218,7 +219,8 @@ class GradientSignAttack:
     ) -> tf.Tensor:
         """Adversarial images after the last iteration, `[batch, H, W, C]`; see `rounds`."""
         images, labels = checked_inputs(classifier, images, labels)
-        return self._run(classifier, images, labels, seed or 0, first_index)
+        attack = self.for_classes(classifier.num_classes)
+        return attack._run(classifier, images, labels, seed or 0, first_index)
 
     def rounds_in_graph(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
