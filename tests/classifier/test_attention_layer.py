@@ -57,7 +57,7 @@ def attention_module(x):
     """CBAM: channels, then cells, are weighted."""
     x = channel_gate(x)
     mean, largest = (f(x, axis=-1, keepdims=True) for f in (keras.ops.mean, keras.ops.max))
-    gate = convolution("gate", 1, activation="sigmoid")(keras.ops.concatenate([mean, largest]))
+    gate = convolution("gate", 1, activation="sigmoid")(keras.ops.concatenate([mean, largest], -1))
     return x * gate
 
 
