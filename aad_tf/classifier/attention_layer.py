@@ -14,10 +14,10 @@ from aad_tf.classifier.geometry import (
     Layouts,
     is_grid,
     is_tokens,
-    layouts,
     lost_share,
     overhang,
 )
+from aad_tf.classifier.geometry_rules import layouts
 from aad_tf.classifier.tracing import LayerCall, Trace
 from aad_tf.utils.checks import near_names
 

@@ -110,8 +110,10 @@ class Classifier:
 
         Args:
             model: takes `[batch, H, W, C]` images and returns scores of classes as above.
-            attention_layer: name of the layer to explain; by default the last layer on the way
-                to the logits whose output still has a spatial grid, as Grad-CAM recommends.
+            attention_layer: name of the layer to explain; by default the last layer, or operation
+                of a Functional model, that all goes through on the way to the logits and whose
+                output still has a grid of the image, as Grad-CAM recommends. A warning says so
+                where later layers with a grid are left out.
             bounds: lowest and highest pixel value the model takes, a pair of numbers, in whose
                 unit the sizes of attacks are: `fgsm(8)` for (0, 255), `fgsm(8 / 255)` for (0, 1).
                 Where the model seems to have been trained on larger pixels, as a Rescaling(1/255)
@@ -127,8 +129,9 @@ class Classifier:
         Raises:
             TypeError: not a Keras model, or a defence, which holds a Classifier already.
             ValueError: several or integer inputs, several outputs without `output`, no spatial
-                features, unknown attention layer, outputs that are probabilities and cannot be
-                turned into logits, a layer between attention layer and logits whose second
+                features, unknown attention layer, features that do not lie on the image (tokens,
+                channels_first, crops), outputs that are probabilities and cannot be turned into
+                logits, a layer between attention layer and logits whose second
                 derivative TensorFlow gets wrong, or operations that stop all gradients.
 
         Example:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf.classifier.geometry import is_grid, is_tokens, layouts, lost_share, overhang
+from aad_tf.classifier.geometry import is_grid, is_tokens, lost_share, overhang
+from aad_tf.classifier.geometry_rules import layouts
 
 layers = keras.layers
 SIDE = 16

@@ -33,8 +33,18 @@ class DoubledAround(layers.Conv2D):
         return 2 * super().__call__(*args, **kwargs)
 
 
+class DoubledAfterwards(layers.Conv2D):
+    """Its class was patched where Keras looks calls up."""
+
+
+DoubledAfterwards.__call__ = lambda self, *args, **kwargs: (
+    2 * keras.Layer.__call__(self, *args, **kwargs)
+)
+CLASSES = {"class": DoubledByCall, "around": DoubledAround, "afterwards": DoubledAfterwards}
+
+
 def patched_network(kind: str) -> keras.Model:
-    conv = {"class": DoubledByCall, "around": DoubledAround}.get(kind, layers.Conv2D)
+    conv = CLASSES.get(kind, layers.Conv2D)
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -62,7 +72,7 @@ def state_of(model: keras.Model) -> list[dict]:
     ]
 
 
-@pytest.mark.parametrize("kind", ["none", "instance", "class", "around", "softmax"])
+@pytest.mark.parametrize("kind", ["none", "instance", "softmax", *CLASSES])
 def test_what_an_owner_put_on_a_layer_stays_and_takes_part(kind: str) -> None:
     model = patched_network(kind)
     before, state = model(IMAGES).numpy(), state_of(model)
@@ -77,6 +87,20 @@ def test_what_an_owner_put_on_a_layer_stays_and_takes_part(kind: str) -> None:
     ratio = {"instance": 2.0, "class": 2.0}.get(kind, 1.0)
     plain = patched_network("none").get_layer("conv")
     np.testing.assert_allclose(features, ratio * plain(IMAGES), atol=1e-6)
+
+
+def test_a_patch_on_a_layer_inside_a_nested_model_stays() -> None:
+    inner = patched_network("instance")
+    images = keras.Input(SHAPE)
+    model = keras.Model(images, inner(images))
+    before, state = model(IMAGES).numpy(), state_of(model)
+    classifier = Classifier.from_keras(model)
+    logits, features = classifier(IMAGES)
+    NetworkModule(classifier)
+    assert state_of(model) == state
+    np.testing.assert_array_equal(model(IMAGES), before)
+    np.testing.assert_allclose(tf.nn.softmax(logits), before, atol=1e-6)
+    np.testing.assert_array_equal(features, inner.get_layer("conv")(IMAGES))
 
 
 def test_a_layer_that_fails_is_left_alone_and_the_next_call_works() -> None:
