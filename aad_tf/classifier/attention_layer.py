@@ -135,9 +135,9 @@ class Paths:
 
     def first(self, holds: Callable[[tf.Tensor], bool]) -> str:
         """Name of the first operation for whose output something holds, and of its layer."""
-        operation = next(
-            operation for operation in self.operations if any(map(holds, operation.outputs))
-        )
+        operation = next((each for each in self.operations if any(map(holds, each.outputs))), None)
+        if operation is None:
+            return "what comes before the attention layer"
         inside = [
             call.layer.name
             for call in self.trace.calls

@@ -110,8 +110,11 @@ def recording(layers: Sequence[keras.Layer], record: Callable[[LayerCall], None]
         yield
 
 
-def _parts(model: keras.Model) -> list[keras.Layer]:
-    """All layers, and the operations of Functional models: `x * gate` makes no layer in Keras 3."""
+def layers_and_operations(model: keras.Model) -> list[keras.Layer]:
+    """All layers at any depth, and the operations of Functional models, without the model itself.
+
+    `x * gate` makes an operation and no layer in Keras 3. A rebuilt model has the same order.
+    """
     parts = {id(layer): layer for layer in model._flatten_layers(include_self=False)}
     for layer in (model, *parts.values()):
         if isinstance(layer, keras.Model):
@@ -137,7 +140,7 @@ def trace_forward(
         ValueError: the model cannot be compiled.
     """
     calls: list[LayerCall] = []
-    parts = _parts(model)
+    parts = layers_and_operations(model)
 
     @tf.function(autograph=False)
     def forward(images: tf.Tensor) -> tf.Tensor:

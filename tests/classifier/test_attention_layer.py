@@ -89,8 +89,10 @@ def test_the_default_explains_what_all_goes_through(kind):
     expected = keras.Model(model.input, joined)(IMAGES)
     np.testing.assert_allclose(classifier(IMAGES).features, expected, atol=1e-6)
     assert grad_cam(classifier, IMAGES, [0, 1]).shape == (2, 16, 16)
-    # The name holds in copies, and so in files.
+    # The name holds in copies, and so in files, and in what describes the classifier.
     copy = Classifier.from_keras(keras.models.clone_model(model))
+    assert copy.attention_layer == classifier.attention_layer
+    copy = Classifier.from_config(classifier.get_config())
     assert copy.attention_layer == classifier.attention_layer
 
 
@@ -366,6 +368,20 @@ class BrightenedInside(keras.Model):
 def test_what_a_model_changes_by_itself_is_found_too():
     with pytest.raises(ValueError, match="Operation .*brightness.* at random"):
         AADModel(BrightenedInside(), attack=fgsm(0.1), input_shape=SHAPE)
+
+
+class TransposedInside(BrightenedInside):
+    """Exchanges rows and columns in training only."""
+
+    def call(self, images, training=False):
+        if training:
+            images = tf.transpose(images, (0, 2, 1, 3))
+        return self.scores(tf.reduce_mean(self.conv(images), (1, 2)))
+
+
+def test_images_that_are_turned_in_training_alone():
+    with pytest.raises(ValueError, match="What comes before the attention layer moves"):
+        AADModel(TransposedInside(), attack=fgsm(0.1), input_shape=SHAPE)
 
 
 QUIET = {
