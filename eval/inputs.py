@@ -315,11 +315,14 @@ def open_network(
         return Network(exported, {"saved_model": Path(saved_model).absolute().name})
     if keras_model:
         model = keras.saving.load_model(keras_model, compile=False)
-        taken, layer = _UNIT if bounds is None else check_bounds(bounds), attention_layer
         held = held_classifier(model)
+        known, layer, output = _UNIT, attention_layer, None
         if held is not None:
-            model, taken, layer = held.model, held.bounds, layer or held.attention_layer
-        classifier = Classifier.from_keras(model, layer, taken, _size(model, images))
+            # A defence knows how its network is wrapped.
+            model, known, output = held.model, held.bounds, held.output
+            layer = attention_layer or held.attention_layer
+        taken = known if bounds is None else check_bounds(bounds)
+        classifier = Classifier.from_keras(model, layer, taken, _size(model, images), output)
         return Network(classifier, {"keras_model": provenance_path(keras_model)})
     if images is None:
         raise ValueError("A registered network is built for the images that it is evaluated on.")

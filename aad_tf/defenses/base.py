@@ -371,8 +371,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         """
         if adversarial is None or self.warmup_steps == 0:
             return adversarial
-        done = tf.cast(self.optimizer.iterations + 1, images.dtype)
-        fraction = tf.minimum(done / self.warmup_steps, tf.cast(1.0, images.dtype))
+        done = tf.cast(self.optimizer.iterations + 1, tf.float64)
+        fraction = tf.cast(tf.minimum(done / self.warmup_steps, 1.0), images.dtype)
         return images + fraction * (adversarial - images)
 
     def train_step(self, data: Any) -> dict[str, Any]:

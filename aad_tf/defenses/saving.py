@@ -48,8 +48,9 @@ def _objects_in_scope(config: Any) -> dict[str, Any]:
         if isinstance(value, (dict, list)):
             found.update(_objects_in_scope(value))
     name = config.get("registered_name") if isinstance(config, dict) else None
-    known = keras.saving.get_registered_object(name) if isinstance(name, str) else None
-    return found if known is None else {**found, name: known}
+    if isinstance(name, str) and (known := keras.saving.get_registered_object(name)) is not None:
+        found[name] = known
+    return found
 
 
 def load_one_way(

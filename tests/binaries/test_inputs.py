@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from aad_tf import attention_study, data, export
 from aad_tf.classifier import Classifier
+from aad_tf.defenses import StandardModel
 from aad_tf.evaluation import evaluate_robustness
 from eval.inputs import FolderImages, NamedImages, open_network, open_part
 
@@ -92,6 +93,21 @@ def test_a_network_of_any_size_takes_the_size_asked_for(files):
     assert part.batches.element_spec[0].shape == (None, 24, 24, 3)
     assert part.description["image_size"] == [24, 24]
     assert part.description["class_names"] == ["cat", "dog"]
+
+
+def test_a_saved_defence_is_opened_as_its_network(files):
+    held = Classifier.from_keras(network(16, 2), "conv", bounds=(-1, 1))
+    model = StandardModel(held)
+    model.save(files / "defence.keras")
+    opened = open_network(keras_model=str(files / "defence.keras"))
+    assert opened.classifier.bounds == (-1, 1)
+    assert opened.classifier.attention_layer == "conv"
+    given = open_network(
+        keras_model=str(files / "defence.keras"), attention_layer="last", bounds=["0", "1"]
+    )
+    assert (given.classifier.attention_layer, *given.classifier.bounds) == ("last", 0, 1)
+    pixels = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)).astype("float32")
+    np.testing.assert_array_equal(opened.classifier.predict_logits(pixels), model(pixels))
 
 
 def test_shards_of_folders_are_the_batches_of_the_whole(files):
