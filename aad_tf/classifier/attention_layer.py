@@ -28,6 +28,9 @@ _LARGEST_LOSS = 0.01
 # cell a map cannot show.
 _LARGEST_BORDER = 0.5
 
+# Names of layers that a message lists.
+_LONGEST_LIST = 12
+
 # Operations that are linear in what depends on the images, where one of their inputs does.
 _LINEAR = frozenset(
     {
@@ -37,6 +40,8 @@ _LINEAR = frozenset(
         "Transpose",
     }
 )
+
+_PADDING = frozenset({"MirrorPad", "Pad", "PadV2"})
 
 
 class Paths:
@@ -54,12 +59,14 @@ class Paths:
         self.weighted = _computed_by_weights(trace.graph)
         last = {id(call.layer): call for call in trace.calls}
         self.grids = [call for call in trace.calls if is_grid(call.output, self.layouts)]
-        # A layer that runs again off the way to the logits has the features of that last run.
+        # A layer that runs again off the way to the logits has the features of that last run. A
+        # border shows nothing, and the convolution behind it may take it off again.
         self.eligible = [
             call
             for call in self.grids
             if not isinstance(call.layer, keras.Model)
             and last[id(call.layer)] is call
+            and _past_identities(call.output).op.type not in _PADDING
             and call.output.ref() in self.weighted
             and call.output.ref() in self.needed
         ]
@@ -108,10 +115,13 @@ class Paths:
         )
 
     def candidates(self) -> list[str]:
-        """Names of layers that may be explained, those that all goes through if there are any."""
-        return _names(
-            call for call in self.cuts or self.eligible if not self.misplaced(call.output)
-        )
+        """Names of layers that may be explained, those that all goes through if there are any.
+
+        In the order of the network, so the last one shows most of what decides.
+        """
+        calls = self.cuts or self.eligible
+        placed = (call.layer.name for call in calls if not self.misplaced(call.output))
+        return list(dict.fromkeys(placed))
 
     def misplaced(self, tensor: Any) -> bool:
         """Whether a grid misses part of the image, or reaches far beyond it."""
@@ -207,7 +217,7 @@ def _default_call(paths: Paths) -> LayerCall:
             f"a linear function of the pixels: later layers, from {tokens[0]!r} on, have tokens. "
             f"AAD needs a convolutional network, or one that begins with convolutions. To explain "
             f"that linear function all the same, name its layer (attention_layer=...): "
-            f"{', '.join(paths.candidates())}."
+            f"{_last(paths.candidates())}."
         )
     _warn_of_parts(paths, call)
     return _maker(paths.trace, call)
@@ -240,7 +250,7 @@ def _warn_of_parts(paths: Paths, call: LayerCall) -> None:
     elif later:
         _warn(
             f"{explained}, the last one with a grid that all goes through on the way from images "
-            f"to logits: {', '.join(paths.candidates())}. Part of it goes past the later layers "
+            f"to logits: {_last(paths.candidates())}. Part of it goes past the later layers "
             f"{_listed(_names(later))}; name one (attention_layer=...) to explain its part."
         )
     elif unknown:
@@ -270,14 +280,14 @@ def _named_call(paths: Paths, name: str) -> LayerCall:
             and getattr(call.layer, "data_format", None) == "channels_first"
         ]
         _refuse_channels_first(channels_first)
-        known = f" Candidates: {', '.join(candidates)}." if candidates else ""
+        known = f" Candidates: {_last(candidates)}." if candidates else ""
         raise ValueError(
             f"Layer {name!r} gives no spatial grid [batch, height, width, channels] of the image "
             f"that reaches the logits.{known}"
         )
     if len(usable) > 1:
         others = [other for other in candidates if other != name]
-        advice = f"Name another one: {', '.join(others)}." if others else "Use separate layers."
+        advice = f"Name another one: {_last(others)}." if others else "Use separate layers."
         raise ValueError(
             f"Layer {name!r} is called {len(usable)} times in one forward pass (shared, or several "
             f"layers of that name), so which output to explain is not clear. {advice}"
@@ -309,7 +319,10 @@ def _refuse_misplaced(paths: Paths, call: LayerCall) -> None:
     layout = paths.layouts[call.output.ref()]
     if layout is None or not paths.misplaced(call.output):
         return
-    cause = paths.first(paths.misplaced)
+    misplaced = call.output
+    while sources := list(filter(paths.misplaced, misplaced.op.inputs)):
+        misplaced = sources[0]
+    cause = paths.first(lambda tensor: tensor is misplaced)
     if lost_share(layout) > _LARGEST_LOSS:
         what = "cuts off part of the image (a crop)"
         action = "crop"
@@ -378,4 +391,9 @@ def _names(calls: Iterable[LayerCall]) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(map(repr, names))
+    return _last(list(map(repr, names)))
+
+
+def _last(names: list[str]) -> str:
+    """Names as text; of the hundreds of a deep network the last ones."""
+    return ", ".join(names if len(names) <= _LONGEST_LIST else ["...", *names[-_LONGEST_LIST:]])

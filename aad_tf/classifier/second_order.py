@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -37,6 +37,20 @@ UNSAFE_SECOND_ORDER_OPS = frozenset(
         "Softsign",
     }
 )
+
+# Operations that pass a gradient on to all their floating-point inputs.
+_PASS_GRADIENTS_ON = frozenset(
+    {
+        *("Add", "AddN", "AddV2", "AvgPool", "BatchMatMulV2", "BiasAdd", "Cast", "ConcatV2"),
+        *("Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative", "Einsum", "Elu", "Erf"),
+        *("Exp", "ExpandDims", "FusedBatchNormV3", "Identity", "LeakyRelu", "MatMul", "Max"),
+        *("MaxPool", "Maximum", "Mean", "Minimum", "MirrorPad", "Mul", "Neg", "Pad", "PadV2"),
+        *("RealDiv", "Relu", "Relu6", "Reshape", "Rsqrt", "Sigmoid", "Softmax", "Softplus"),
+        *("Sqrt", "Square", "SquaredDifference", "Squeeze", "StridedSlice", "Sub", "Sum"),
+        *("Tanh", "Transpose"),
+    }
+)
+_DIFFERENTIABLE = frozenset({tf.float16, tf.bfloat16, tf.float32, tf.float64})
 
 # Whether moments are exact in this thread. A lock over the call would keep apart replicas that
 # wait for each other inside it, as synchronized BatchNormalization does.
@@ -109,7 +123,7 @@ def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
 def refuse_missing_gradients(trace: Trace, call: LayerCall) -> None:
     """Raises if no gradient of the logits reaches the images or the attention layer.
 
-    Adds operations to the graph of the trace, so it comes last.
+    May add operations to the graph of the trace, so it comes last.
 
     Args:
         trace: of the model.
@@ -120,13 +134,47 @@ def refuse_missing_gradients(trace: Trace, call: LayerCall) -> None:
     """
     images = trace.images
     for tensor, what in ((images, "the images"), (call.output, f"layer {call.layer.name!r}")):
-        if _gradients(trace, [tensor])[0] is None:
+        if not _surely_arrives(trace, tensor) and _gradients(trace, [tensor])[0] is None:
             ends = ", ".join(_dead_ends(trace, tensor))
             raise ValueError(
                 f"No gradient of the logits reaches {what}, which attacks and attention maps need: "
                 f"it ends at {ends}. Leave out rounding, integers and whatever else has no "
                 f"gradient on the way to the logits."
             )
+
+
+def _surely_arrives(trace: Trace, tensor: tf.Tensor) -> bool:
+    """Whether a gradient reaches `tensor` for sure, seen from one operation at a time.
+
+    To build the gradient of a deep network takes as long as to trace it.
+    """
+    reached = {tensor.ref()}
+    for operation in operations_between(trace, tensor):
+        made = [each for each in operation.outputs if each.dtype in _DIFFERENTIABLE]
+        read = [each for each in _inputs(operation) if each.dtype in _DIFFERENTIABLE]
+        if made and read and not _passes_gradients_on(operation):
+            try:
+                with trace.graph.as_default():
+                    gradients = tf.gradients(made, read)
+            except LookupError:
+                return False
+            read = [each for each, gradient in zip(read, gradients, strict=True) if gradient is not None]
+        if any(each.ref() in reached for each in read):
+            reached.update(each.ref() for each in made)
+    return trace.output.ref() in reached
+
+
+def _passes_gradients_on(operation: Any) -> bool:
+    """Whether TensorFlow's own gradient is known to reach all inputs of an operation."""
+    if operation.type not in _PASS_GRADIENTS_ON:
+        return False
+    # Where a gradient was put in place of it, it has another name in the registry.
+    return "_gradient_op_type" not in operation.node_def.attr
+
+
+def _inputs(operation: Any) -> Sequence[tf.Tensor]:
+    """What an operation reads, but for statistics by which none is differentiated."""
+    return operation.inputs[:3] if operation.type == "FusedBatchNormV3" else operation.inputs
 
 
 def _gradients(trace: Trace, tensors: list[tf.Tensor]) -> list[tf.Tensor | None]:

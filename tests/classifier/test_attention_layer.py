@@ -307,6 +307,34 @@ def test_a_crop_of_features_leaves_the_layers_before_it():
     assert Classifier.from_keras(after, "conv").attention_layer == "conv"
 
 
+def padded_before_each_convolution(size):
+    """As MobileNet pads; images of 16 pixels end in a single cell."""
+    border = ((0, 1), (0, 1))
+    images = keras.Input((size, size, 3))
+    x = layers.ZeroPadding2D(border, name="first_pad")(images)
+    x = layers.Conv2D(4, 3, strides=8, activation="relu", name="stem")(x)
+    x = layers.ZeroPadding2D(border, name="second_pad")(x)
+    x = layers.Conv2D(4, 3, strides=2, activation="relu", name="last")(x)
+    return keras.Model(images, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
+@pytest.mark.parametrize(("size", "explained"), [(16, "stem"), (32, "last")])
+def test_the_border_that_a_convolution_takes_off_is_not_explained(size, explained):
+    model = padded_before_each_convolution(size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Classifier.from_keras(model).attention_layer == explained
+    with pytest.raises(ValueError, match=r"^Layer 'second_pad' \(Pad\) puts .* it: 'stem'"):
+        Classifier.from_keras(model, "second_pad")
+
+
+def test_messages_list_the_last_of_many_layers():
+    many = [layers.Activation("relu") for _ in range(20)]
+    model = network(convolution("first"), *many, convolution("stem"))
+    with pytest.raises(ValueError, match=r"Candidates: \.\.\., (\w+, ){10}stem, conv\.$"):
+        Classifier.from_keras(model, "scores")
+
+
 def test_a_crop_beside_the_path_that_sees_all_is_allowed():
     # As in NASNet, where one branch is shifted by a cell.
     def shifted(x):
