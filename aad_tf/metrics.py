@@ -1,12 +1,13 @@
-"""Measures of maps and predictions: IoU, robust accuracy, and the interval of a proportion."""
+"""Measures of maps and predictions: IoU, robust accuracy and its curve, and intervals."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 
 class Interval(NamedTuple):
@@ -79,6 +80,98 @@ def robust_accuracy(labels: Any, clean_predictions: Any, adversarial_predictions
     return float(correct.mean())
 
 
+def median_interval(values: Any, confidence: float = 0.95) -> Interval | None:
+    """Interval of a median between two of the values, whatever their distribution.
+
+    It covers the median with at least the confidence, by the binomial distribution of how many
+    values lie below it (order statistics). Values may be infinite.
+
+    Args:
+        values: `[examples]`.
+        confidence: in (0, 1).
+
+    Returns:
+        The interval; None of too few values for one (fewer than 6 at 95%).
+
+    Raises:
+        ValueError: values of another rank, NaN among them, or a confidence out of range.
+
+    Example:
+        >>> median_interval([1, 2, 3, 4, 5, 6, 7, 8])
+        Interval(low=1.0, high=8.0)
+    """
+    values = np.sort(np.asarray(values, np.float64))
+    if values.ndim != 1 or np.isnan(values).any():
+        raise ValueError(f"values must be [examples] without NaN, got shape {values.shape}.")
+    _check_confidence(confidence)
+    rank = int(binom.ppf((1 - confidence) / 2, len(values), 0.5)) if len(values) else 0
+    return Interval(float(values[rank - 1]), float(values[-rank])) if rank else None
+
+
+@dataclass(frozen=True, eq=False)
+class SecurityCurve:
+    """Robust accuracy for each budget, from the distance to the nearest misclassified image.
+
+    Attributes:
+        distances: `[examples]`, 0 where the image is misclassified as it is, infinite where no
+            misclassified image was found.
+        epsilons: budgets, in the unit of the distances.
+
+    Example:
+        >>> SecurityCurve([0.0, 0.1, 0.3, np.inf], [0.0, 0.2]).robust_accuracies
+        (0.75, 0.5)
+    """
+
+    distances: np.ndarray
+    epsilons: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        distances = np.asarray(self.distances, np.float64)
+        if distances.ndim != 1 or not len(distances) or not (distances >= 0).all():
+            raise ValueError(
+                f"distances must be [examples], none negative or NaN and at least one, got "
+                f"{self.distances}."
+            )
+        epsilons = np.asarray(self.epsilons, np.float64)
+        finite = np.isfinite(epsilons) & (epsilons >= 0)
+        if epsilons.ndim != 1 or not len(epsilons) or not finite.all():
+            raise ValueError(
+                f"epsilons must be a sequence of budgets, finite and not negative, got "
+                f"{self.epsilons}."
+            )
+        object.__setattr__(self, "distances", distances)
+        object.__setattr__(self, "epsilons", tuple(map(float, epsilons)))
+
+    @property
+    def _robust(self) -> list[int]:
+        return [int(np.count_nonzero(self.distances > epsilon)) for epsilon in self.epsilons]
+
+    @property
+    def robust_accuracies(self) -> tuple[float, ...]:
+        """For each budget, the fraction of examples whose distance is larger."""
+        return tuple(robust / len(self.distances) for robust in self._robust)
+
+    def intervals(self, confidence: float = 0.95) -> tuple[Interval, ...]:
+        """Wilson's interval of each robust accuracy, for that budget by itself."""
+        count = len(self.distances)
+        return tuple(wilson_interval(robust, count, confidence) for robust in self._robust)
+
+    @property
+    def median_distance(self) -> float:
+        """Median distance of the images that are correct as they are; NaN of none."""
+        correct = self.distances[self.distances > 0]
+        return float(np.median(correct)) if len(correct) else float("nan")
+
+    def median_interval(self, confidence: float = 0.95) -> Interval | None:
+        """Interval of `median_distance`, see the function `median_interval`."""
+        return median_interval(self.distances[self.distances > 0], confidence)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be in (0, 1), e.g. 0.95, got {confidence}.")
+
+
 def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a proportion (Wilson 1927), valid near 0 and 1 too.
 
@@ -97,8 +190,7 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> Int
         >>> wilson_interval(0, 10).high
         0.2775327998628892
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in (0, 1), e.g. 0.95, got {confidence}.")
+    _check_confidence(confidence)
     if count < 1 or not 0 <= successes <= count:
         raise ValueError(f"Expected 0 <= successes <= count, count >= 1; got {successes}, {count}.")
     low, high = binomtest(successes, count).proportion_ci(confidence, "wilson")

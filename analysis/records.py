@@ -387,7 +387,8 @@ def objective_of(attack: Mapping[str, Any]) -> tuple[str, float | None]:
     Returns:
         E.g. `away_from_label` and 10.0; None for an attack without A3.
     """
-    objective: Any = attack_from_record(attack).objective
+    recorded: Any = attack_from_record(attack)
+    objective = recorded.objective
     if isinstance(objective, AttentionAugmented):
         plain: Any = objective.objective
         return plain.name, objective.sigma

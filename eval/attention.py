@@ -12,6 +12,8 @@ workers of a cluster with --shard=cluster, and `python -m eval.merge_attention` 
 
 from __future__ import annotations
 
+from typing import Any
+
 from absl import app, flags
 
 from aad_tf import attention_study
@@ -76,9 +78,9 @@ flags.mark_flag_as_required("output")
 def _study() -> str:
     part_of_all, output = sharding.asked_for()
     check_writable(output)
-    attack = open_attack(_ATTACK.value, _EPSILON.value, _ROUNDS.value, _SIGMA.value)
+    asked = open_attack(_ATTACK.value, _EPSILON.value, _ROUNDS.value, _SIGMA.value)
     network, images = shared_flags.opened(_ANNOTATIONS.value)
-    attack = as_attack(attack, network.classifier.bounds)
+    attack: Any = as_attack(asked, network.classifier.bounds)
     part = open_part(
         images,
         network.classifier,

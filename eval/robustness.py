@@ -15,7 +15,7 @@ from __future__ import annotations
 from absl import app, flags
 
 from aad_tf import evaluation
-from aad_tf.attacks import GradientSignAttack, as_attack, parse_attack
+from aad_tf.attacks import Attack, as_attack, parse_attack
 from aad_tf.attacks.parsing import split_attacks
 from aad_tf.utils.files import check_writable
 from binaries import command_line, running
@@ -70,7 +70,7 @@ def _evaluate() -> str:
     return evaluation.format_summary(report.summary)
 
 
-def _attacks_of(network: Network) -> list[GradientSignAttack]:
+def _attacks_of(network: Network) -> list[Attack]:
     """The attacks that the config of a model directory names."""
     named = network.config.evaluation_attacks if network.config else ()
     if not named:

@@ -8,7 +8,7 @@ an attack are its parameters, see `attack_to_dict`; its name is a label.
 
 from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
 from aad_tf.attacks.auto_pgd import AutoPGD, apgd
-from aad_tf.attacks.cascade import Attack, AttackCascade, auto_attack
+from aad_tf.attacks.cascade import Attack, AttackCascade, auto_attack, quick_cascade
 from aad_tf.attacks.fab import FastAdaptiveBoundary, fab
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.margins import LogitsRatio, Margin, TargetedLogitsRatio, TargetedMargin
@@ -71,6 +71,7 @@ __all__ = [
     "parse_attack",
     "pgd",
     "preset_of",
+    "quick_cascade",
     "recorded_parameters",
     "register_kind",
     "square",

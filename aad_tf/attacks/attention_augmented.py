@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -185,7 +185,7 @@ def a3(
         # Text may call a3 itself, so its reader imports this module.
         from aad_tf.attacks.parsing import parse_attack
 
-        attack = parse_attack(attack)
+        attack = cast("GradientSignAttack", parse_attack(attack))  # Checked below.
     if not isinstance(attack, GradientSignAttack):
         raise TypeError(
             f"attack must be a GradientSignAttack such as step_ll(4 / 255), got {attack!r}."

@@ -1,4 +1,8 @@
-"""Auto-PGD (APGD): projected gradient descent that chooses its step sizes itself."""
+"""Auto-PGD (APGD): projected gradient descent that chooses its step sizes itself.
+
+Source: F. Croce and M. Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of
+Diverse Parameter-free Attacks, ICML 2020; where paper and code differ, the code.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +21,21 @@ from aad_tf.attacks.loop import (
     iteration_spec,
     objective_gradient,
     unit_noise,
+    value_dtype,
+    where,
 )
-from aad_tf.attacks.margins import LogitsRatio, TargetedLogitsRatio, with_target
-from aad_tf.attacks.objectives import AwayFromLabel
+from aad_tf.attacks.margins import (
+    LogitsRatio,
+    TargetedLogitsRatio,
+    targets_per_example,
+    with_num_targets,
+    with_target,
+)
+from aad_tf.attacks.objectives import AwayFromLabel, Target, TowardsClass, target_classes
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
-from aad_tf.utils.checks import check_choice
+from aad_tf.utils.checks import check_choice, check_count
 from aad_tf.utils.ops import project_linf
 
 # Weight of the step against momentum (alpha of the paper); the first step has no momentum.
@@ -44,8 +56,10 @@ class Memory(NamedTuple):
         best_sign: `[batch, H, W, C]`, sign of the gradient there.
         best_value: `[batch]`, the objective there.
         last_value: `[batch]`, the objective one step ago.
-        found: `[batch, H, W, C]`, the last misclassified image; the best one without any.
-        misclassified: bool `[batch]`, whether any image was misclassified.
+        found: `[batch, H, W, C]`, the last image on which the attack succeeded; the best one
+            without any.
+        succeeded: bool `[batch]`, whether there was one: misclassified, or taken for the target
+            of a targeted attack.
         falls: int32 `[batch]`, steps since the last checkpoint in which the objective fell.
         checked_value: `[batch]`, the lowest objective at the last checkpoint.
         halved: bool `[batch]`, whether the last checkpoint halved the step size.
@@ -60,7 +74,7 @@ class Memory(NamedTuple):
     best_value: Any
     last_value: Any
     found: Any
-    misclassified: Any
+    succeeded: Any
     falls: Any
     checked_value: Any
     halved: Any
@@ -100,7 +114,8 @@ class AutoPGD(GradientSignAttack):
     value have changed since then.
 
     Starts lie on the sphere: uniform noise is scaled until one of its entries reaches the budget.
-    With an objective that has several targets per example, each restart takes the next target.
+    Without `random_start` it begins at the original images. With an objective that has several
+    targets per example, each restart takes the next target.
 
     Example:
         >>> adversarial = apgd(8 / 255)(classifier, images, labels, seed=0)
@@ -115,20 +130,20 @@ class AutoPGD(GradientSignAttack):
     keeps_best: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_budget(self)
+        super().__post_init__()
 
     def for_classes(self, num_classes: int) -> AutoPGD:
         """With one restart per target where there are fewer targets than restarts."""
-        targets = getattr(self.objective, "num_targets", None)
+        targets = targets_per_example(self.objective)
         if targets is None or targets < num_classes:
             return self
-        fewer = dataclasses.replace(self.objective, num_targets=num_classes - 1)
+        fewer = with_num_targets(self.objective, num_classes - 1)
         rounds = max(1, self.restarts // targets)
         return dataclasses.replace(self, objective=fewer, restarts=rounds * (num_classes - 1))
 
     def result(self, state: State) -> tf.Tensor:
-        """The last misclassified images; of others those of the lowest objective."""
+        """The last images on which it succeeded; of others those of the lowest objective."""
         return state.memory.found
 
     def start(
@@ -139,14 +154,16 @@ class AutoPGD(GradientSignAttack):
         indices: Any = None,
         restart: Any = 0,
     ) -> tf.Tensor:
-        """A random point of the sphere of the budget, within the pixel range."""
+        """A random point of the sphere of the budget, within the pixel range; or the images."""
         images = tf.convert_to_tensor(images)
+        if not self.random_start:
+            return images
         indices = tf.range(tf.shape(images)[0]) if indices is None else indices
         known = images.shape[1:].is_fully_defined()
         shape = tuple(images.shape[1:]) if known else tf.shape(images)[1:]
         noise = tf.cast(unit_noise(seed, indices, restart, shape), images.dtype)
         noise /= tf.reduce_max(tf.abs(noise), axis=(1, 2, 3), keepdims=True)
-        moved = images + tf.cast(self.epsilon, images.dtype) * noise
+        moved = images + self._epsilon(images.dtype) * noise
         return tf.ensure_shape(tf.clip_by_value(moved, *classifier.bounds), images.shape)
 
     def begin(
@@ -156,11 +173,11 @@ class AutoPGD(GradientSignAttack):
         images = self.start(classifier, examples.images, seed, indices, restart)
         count = tf.shape(images)[0]
         whole = tf.zeros((count,), tf.int32)
-        values = tf.zeros((count,), _value_dtype(classifier))
+        values = tf.zeros((count,), value_dtype(classifier))
         memory = Memory(
             step=whole,
             restart=whole + tf.cast(restart, tf.int32),
-            step_size=tf.fill((count,), tf.cast(2 * self.epsilon, images.dtype)),
+            step_size=tf.fill((count,), 2 * self._epsilon(images.dtype)),
             previous=images,
             best=images,
             best_sign=tf.zeros_like(images),
@@ -168,7 +185,7 @@ class AutoPGD(GradientSignAttack):
             # The original code compares the loss after the first step with 0, too.
             last_value=values,
             found=images,
-            misclassified=tf.fill((count,), False),
+            succeeded=tf.fill((count,), False),
             falls=whole,
             checked_value=values,
             # So that the first checkpoint looks at falls alone.
@@ -186,20 +203,27 @@ class AutoPGD(GradientSignAttack):
             lambda *arguments: self._step(classifier, *arguments),
             lambda: self._signature(classifier),
         )
-        epsilon = tf.constant(self.epsilon, classifier.dtype)
+        epsilon = self._epsilon(classifier.dtype)
         return lambda state, examples: function(state, examples, epsilon)
 
     def _iteration(self, classifier: Classifier, examples: Examples) -> Iteration:
         if tf.executing_eagerly():
             return super()._iteration(classifier, examples)
-        epsilon = tf.constant(self.epsilon, examples.images.dtype)
+        epsilon = self._epsilon(examples.images.dtype)
         return lambda state: self._step(classifier, state, examples, epsilon)[0]
+
+    def _reach(self, num_steps: int, width: float) -> float:
+        del num_steps, width
+        return float(self.epsilon or 0.0)
+
+    def _epsilon(self, dtype: tf.DType) -> tf.Tensor:
+        return self.scalars(dtype)[1]
 
     def _signature(self, classifier: Classifier) -> list[Any]:
         _, examples, scalar, _ = iteration_spec(classifier, self.objective)
         images = classifier.image_spec
         numbers = classifier.labels_spec
-        values = tf.TensorSpec((None,), _value_dtype(classifier))
+        values = tf.TensorSpec((None,), value_dtype(classifier))
         memory = Memory(
             step=numbers,
             restart=numbers,
@@ -210,7 +234,7 @@ class AutoPGD(GradientSignAttack):
             best_value=values,
             last_value=values,
             found=images,
-            misclassified=tf.TensorSpec((None,), tf.bool),
+            succeeded=tf.TensorSpec((None,), tf.bool),
             falls=numbers,
             checked_value=values,
             halved=tf.TensorSpec((None,), tf.bool),
@@ -224,8 +248,10 @@ class AutoPGD(GradientSignAttack):
         examples = with_target(self.objective, examples, memory.restart)
         values, gradient, logits = objective_gradient(classifier, self.objective, images, examples)
         sign = tf.sign(gradient)
-        misclassified = tf.argmax(logits, -1, tf.int32) != examples.labels
-        memory = noted(memory, images, values, sign, misclassified)
+        predicted = tf.argmax(logits, -1, tf.int32)
+        targets = target_classes(self.objective, examples.labels)
+        succeeded = predicted != examples.labels if targets is None else predicted == targets
+        memory = noted(memory, images, values, sign, succeeded)
         images, sign, memory = checked(memory, images, sign, self.num_steps)
         following = momentum_step(memory, images, sign, examples.images, epsilon, classifier.bounds)
         memory = memory._replace(step=memory.step + 1, previous=images)
@@ -238,7 +264,7 @@ def noted(
     images: tf.Tensor,
     values: tf.Tensor,
     sign: tf.Tensor,
-    misclassified: tf.Tensor,
+    succeeded: tf.Tensor,
 ) -> Memory:
     """The memory after the objective was evaluated: its falls, and the images to keep.
 
@@ -247,16 +273,16 @@ def noted(
         images: `[batch, H, W, C]`, where the objective was evaluated.
         values: `[batch]`, the objective.
         sign: `[batch, H, W, C]`, sign of its gradient.
-        misclassified: bool `[batch]`.
+        succeeded: bool `[batch]`, whether the attack has its aim at these images.
     """
     first = memory.step == 0
     better = values < memory.best_value
-    best = _where(better, images, memory.best)
+    best = where(better, images, memory.best)
     return memory._replace(
         best=best,
-        found=_where(misclassified, images, _where(memory.misclassified, memory.found, best)),
-        misclassified=memory.misclassified | misclassified,
-        best_sign=_where(better, sign, memory.best_sign),
+        found=where(succeeded, images, where(memory.succeeded, memory.found, best)),
+        succeeded=memory.succeeded | succeeded,
+        best_sign=where(better, sign, memory.best_sign),
         best_value=tf.where(better, values, memory.best_value),
         last_value=tf.where(first, memory.last_value, values),
         falls=memory.falls + tf.cast(~first & (values < memory.last_value), tf.int32),
@@ -289,7 +315,7 @@ def checked(
         checked_value=tf.where(due, memory.best_value, memory.checked_value),
         halved=tf.where(due, halved, memory.halved),
     )
-    return _where(back, memory.best, images), _where(back, memory.best_sign, sign), memory
+    return where(back, memory.best, images), where(back, memory.best_sign, sign), memory
 
 
 def momentum_step(
@@ -303,7 +329,7 @@ def momentum_step(
     """The next images: a projected step against the gradient's sign, averaged with momentum."""
     size = memory.step_size[:, tf.newaxis, tf.newaxis, tf.newaxis]
     stepped = project_linf(images - size * sign, origin, epsilon, bounds)
-    weight = _where(
+    weight = where(
         memory.step == 0,
         tf.ones_like(size),
         tf.fill(tf.shape(size), tf.cast(_STEP_WEIGHT, size.dtype)),
@@ -312,36 +338,50 @@ def momentum_step(
     return tf.ensure_shape(project_linf(moved, origin, epsilon, bounds), images.shape)
 
 
-def _where(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-    """`tf.where` by example, for values `[batch, H, W, C]`."""
-    return tf.where(condition[:, tf.newaxis, tf.newaxis, tf.newaxis], one, other)
-
-
-def _value_dtype(classifier: Classifier) -> tf.DType:
-    return tf.float64 if classifier.dtype == tf.float64 else tf.float32
-
-
 def apgd(
-    epsilon: float, num_steps: int = 100, loss: str = "cross_entropy", restarts: int = 1
+    epsilon: float,
+    num_steps: int = 100,
+    loss: str = "cross_entropy",
+    restarts: int = 1,
+    num_targets: int = 9,
+    *,
+    target: Target = None,
 ) -> AutoPGD:
     """Auto-PGD (Croce and Hein 2020) on one of three losses, l-inf.
+
+    Called directly it returns the last misclassified image of its way, or the one of the lowest
+    objective; an evaluation counts an image as misclassified if any on its way is.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
         num_steps: steps; one more gradient is taken.
         loss: `"cross_entropy"`, `"dlr"` (the difference of logits ratio), or `"targeted_dlr"`,
-            which runs once for each of the nine classes that are nearest to the original image.
+            which runs once for each of the classes that are nearest to the original image.
         restarts: independent random starts, of the targeted loss for each target.
+        num_targets: how many classes the targeted loss tries; of fewer other classes, all.
+        target: as for `fgsm`: the class that images are pushed towards, by the cross-entropy.
 
     Raises:
-        ValueError: a size or count out of range, or an unknown loss.
+        TypeError: a target that is no class number.
+        ValueError: a size or count out of range, an unknown loss, a class that is its own target,
+            or a target with another loss than the cross-entropy.
 
     Example:
         >>> attack = apgd(8 / 255, loss="dlr")
     """
+    check_count(restarts, "restarts")
     objective = LOSSES[check_choice(loss, LOSSES, "loss")]
-    targets = getattr(objective, "num_targets", 1)
-    return AutoPGD(objective, num_steps, epsilon, restarts=targets * restarts)
+    if target is not None:
+        if loss != "cross_entropy":
+            raise ValueError(
+                f"target={target} needs loss='cross_entropy', got {loss!r}, which chooses its "
+                f"classes itself. Leave out one of the two."
+            )
+        objective = TowardsClass(target)
+    if loss == "targeted_dlr":
+        objective = dataclasses.replace(objective, num_targets=num_targets)
+        restarts *= num_targets
+    return AutoPGD(objective, num_steps, epsilon, restarts=restarts)
 
 
 LOSSES: dict[str, Any] = {

@@ -1,16 +1,24 @@
-"""Several attacks one after the other, each on what the ones before have left correct."""
+"""Several attacks one after the other, each on what the ones before have left correct.
+
+Source of AutoAttack: F. Croce and M. Hein, Reliable Evaluation of Adversarial Robustness with an
+Ensemble of Diverse Parameter-free Attacks, ICML 2020.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from aad_tf.attacks.auto_pgd import apgd
+from aad_tf.attacks.auto_pgd import AutoPGD, apgd
 from aad_tf.attacks.fab import fab
 from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.margins import TargetedLogitsRatio
+from aad_tf.attacks.objectives import chosen_target
 from aad_tf.attacks.serialization import attack_to_dict, register_kind
 from aad_tf.attacks.square import square
 from aad_tf.classifier import Classifier, checked_inputs
@@ -23,10 +31,15 @@ class AttackCascade:
     """Attacks in their order; an image that one of them gets misclassified is done.
 
     Attributes:
-        stages: attacks, all within the same budget.
+        stages: untargeted attacks or their texts, all within the same budget.
         stage_names: what they are called in records and tables, which differ; by default the names
             that they have.
         name: label for records and tables; no part of the cascade's identity.
+
+    Raises:
+        TypeError: a stage that is no attack, or is a cascade itself.
+        ValueError: no stages, names that do not differ, budgets that do, a targeted attack, or text
+            that is no attack.
 
     Example:
         >>> cascade = AttackCascade((apgd(8 / 255), square(8 / 255, num_queries=1000)))
@@ -40,9 +53,23 @@ class AttackCascade:
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("A cascade needs at least one attack.")
+        # Text may be a cascade itself, so its reader imports this module.
+        from aad_tf.attacks.parsing import as_attack
+
+        if isinstance(self.stages, (str, GradientSignAttack)):
+            raise TypeError(f"stages must be a tuple of attacks, got {self.stages!r}.")
+        object.__setattr__(self, "stages", tuple(as_attack(stage) for stage in self.stages))
         for stage in self.stages:
             if not isinstance(stage, GradientSignAttack):
-                raise TypeError(f"The stages of a cascade must be attacks, got {stage!r}.")
+                raise TypeError(
+                    f"The stages of a cascade must be single attacks, such as apgd(8 / 255), got "
+                    f"{stage!r}."
+                )
+            if chosen_target(stage.objective) is not None:
+                raise ValueError(
+                    f"{stage.name} has a target, but an image leaves a cascade once it is "
+                    f"misclassified as any class. Evaluate it by itself, or take off its target."
+                )
         names = tuple(self.stage_names) or tuple(stage.name for stage in self.stages)
         if len(set(names)) < len(names) or len(names) != len(self.stages):
             raise ValueError(
@@ -53,10 +80,10 @@ class AttackCascade:
         named = zip(self.stages, names, strict=True)
         stages = tuple(dataclasses.replace(stage, name=name) for stage, name in named)
         object.__setattr__(self, "stages", stages)
-        budgets = {stage.total_epsilon for stage in self.stages}
-        if len(budgets) > 1:
+        budgets = [stage.total_epsilon for stage in stages]
+        if not all(math.isclose(budget, budgets[0], rel_tol=1e-9) for budget in budgets):
             raise ValueError(
-                f"The stages of a cascade must have one budget, got {sorted(budgets)}."
+                f"The stages of a cascade must have one budget, got {sorted(set(budgets))}."
             )
 
     def check_sizes(self, bounds: Bounds) -> None:
@@ -84,9 +111,11 @@ class AttackCascade:
         Returns:
             As `GradientSignAttack.threat_model`, with the names of the attacks under `stages`.
         """
-        first = self.stages[0].threat_model(bounds)
+        # An image that withstands all of them is recorded as the last one leaves it.
+        last = self.stages[-1].threat_model(bounds)
         return {
-            **first,
+            **last,
+            "random_start": any(stage.random_start for stage in self.stages),
             "attack": self.name,
             "steps": sum(stage.num_steps * stage.restarts for stage in self.stages),
             "step_size": None,
@@ -108,16 +137,19 @@ class AttackCascade:
         """Adversarial images `[batch, H, W, C]`; see `GradientSignAttack.rounds`.
 
         An image is that of the first attack that gets it misclassified, or of the last attack.
+        What is misclassified as it is stays as it is.
         """
         images, labels = checked_inputs(classifier, images, labels)
-        found = images
-        for stage in self.for_classes(classifier.num_classes).stages:
-            predicted = tf.argmax(classifier.predict_logits(found), -1, tf.int32)
-            correct = (predicted == labels)[:, tf.newaxis, tf.newaxis, tf.newaxis]
-            if not bool(tf.reduce_any(correct)):
+        found, rows = images, np.arange(len(images))
+        for stage in self.stages:
+            logits = classifier.predict_logits(tf.gather(found, rows))
+            correct = tf.argmax(logits, -1, tf.int32) == tf.gather(labels, rows)
+            rows = rows[correct.numpy()]
+            if not len(rows):
                 break
-            attacked = stage(classifier, images, labels, seed=seed, first_index=first_index)
-            found = tf.where(correct, attacked, found)
+            part = (tf.gather(images, rows), tf.gather(labels, rows))
+            moved = stage.run(classifier, *part, seed or 0, first_index + rows)
+            found = tf.tensor_scatter_nd_update(found, rows[:, np.newaxis], moved)
         return found
 
 
@@ -140,10 +172,36 @@ def auto_attack(epsilon: float) -> AttackCascade:
         epsilon: l-inf budget, in the unit of the images.
 
     Raises:
-        ValueError: epsilon negative or not finite.
+        ValueError: epsilon negative, not finite, or None.
 
     Example:
         >>> report = aad_tf.evaluate_robustness(model, (images, labels), auto_attack(8 / 255))
     """
     stages = (apgd(epsilon), apgd(epsilon, loss="targeted_dlr"), fab(epsilon), square(epsilon))
     return AttackCascade(stages, ("apgd-ce", "apgd-t", "fab-t", "square"), name="auto_attack")
+
+
+def quick_cascade(epsilon: float, num_steps: int = 30, num_targets: int = 3) -> AttackCascade:
+    """A cheap cascade for a first look: APGD on the cross-entropy, then targeted APGD, l-inf.
+
+    It is not AutoAttack, and its robust accuracies are higher. Left out are FAB and Square, so that
+    nothing shows masked gradients; most of the steps; and most of the target classes. Those that
+    are left have the nearest linearised boundary, the order of MALT (Melamed et al. 2024), among
+    the 20 classes of the largest logits. An image that withstands all of it takes 124 gradients and
+    one for each of those classes, where AutoAttack takes 1,910 and some 6,000 forward passes more.
+
+    Args:
+        epsilon: l-inf budget, in the unit of the images.
+        num_steps: of APGD, on the cross-entropy and towards each target.
+        num_targets: how many of the nearest classes are tried.
+
+    Raises:
+        ValueError: a size or count out of range.
+
+    Example:
+        >>> report = aad_tf.evaluate_robustness(model, (images, labels), quick_cascade(8 / 255))
+    """
+    nearest = TargetedLogitsRatio(num_targets, nearest_by="distance")
+    targeted = AutoPGD(nearest, num_steps, epsilon, restarts=num_targets)
+    names = ("apgd-ce", "apgd-t")
+    return AttackCascade((apgd(epsilon, num_steps), targeted), names, name="quick_cascade")

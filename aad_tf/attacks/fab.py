@@ -1,4 +1,8 @@
-"""FAB: the nearest misclassified image, found by steps onto the linearised decision boundary."""
+"""FAB: the nearest misclassified image, found by steps onto the linearised decision boundary.
+
+Source: F. Croce and M. Hein, Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary
+Attack, ICML 2020; in the targeted form of the AutoAttack code.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,20 @@ from typing import Any, ClassVar, NamedTuple
 import tensorflow as tf
 
 from aad_tf.attacks.gradient_sign import GradientSignAttack
-from aad_tf.attacks.loop import Examples, Iteration, State, iteration_spec, objective_gradient
+from aad_tf.attacks.loop import (
+    Examples,
+    Iteration,
+    State,
+    iteration_spec,
+    objective_gradient,
+    where,
+)
 from aad_tf.attacks.margins import TargetedMargin, with_target
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_count
-from aad_tf.utils.ops import linf_distance
+from aad_tf.utils.ops import at_least_float32, linf_distance
 
 # Values of the original code (Croce and Hein 2020b).
 _LARGEST_BIAS = 0.1
@@ -112,6 +123,9 @@ class FastAdaptiveBoundary(GradientSignAttack):
 
     step_size: float = dataclasses.field(default=0.0, init=False, compare=False)
     name: str = dataclasses.field(default="fab", compare=False)
+    # It begins at the original images, so that starting again would repeat it.
+    random_start: bool = dataclasses.field(default=False, init=False)
+    restarts: int = dataclasses.field(default=1, init=False)
     steps_per_target: int = 100
 
     keeps_best: ClassVar[bool] = True
@@ -120,6 +134,11 @@ class FastAdaptiveBoundary(GradientSignAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count(self.steps_per_target, "steps_per_target")
+        if not isinstance(self.objective, TargetedMargin):
+            raise TypeError(
+                f"FAB steps onto the boundary between two classes, so its objective must be a "
+                f"TargetedMargin, got {self.objective.name!r}. Take apgd for other objectives."
+            )
 
     def for_classes(self, num_classes: int) -> FastAdaptiveBoundary:
         """With no more targets than there are."""
@@ -135,6 +154,7 @@ class FastAdaptiveBoundary(GradientSignAttack):
         return state.memory.best
 
     def _reach(self, num_steps: int, width: float) -> float:
+        del num_steps
         return width if self.epsilon is None else self.epsilon
 
     def begin(
@@ -179,15 +199,13 @@ class FastAdaptiveBoundary(GradientSignAttack):
         logits = classifier(images, training=False).logits
         misclassified = tf.argmax(logits, -1, tf.int32) != examples.labels
         distance = linf_distance(images, origin)
-        # Rounding may leave an image a little outside the ball that it was moved to the edge of.
-        allowed = epsilon * (1 + 1e-6)
-        nearer = misclassified & (distance < memory.distance) & (distance <= allowed)
-        best = _where(nearer, images, memory.best)
+        nearer = misclassified & (distance < memory.distance) & (distance <= epsilon)
+        best = where(nearer, images, memory.best)
         least = tf.where(nearer, distance, memory.distance)
 
         back = origin + tf.cast(_BACKWARD, images.dtype) * (images - origin)
-        images = _where(misclassified, back, images)
-        images = _where(memory.step % self.steps_per_target == 0, origin, images)
+        images = where(misclassified, back, images)
+        images = where(memory.step % self.steps_per_target == 0, origin, images)
         following = self._towards_boundary(
             classifier,
             images,
@@ -203,7 +221,9 @@ class FastAdaptiveBoundary(GradientSignAttack):
         """A step a little beyond the linearised boundary, biased towards the original image."""
         origin, bounds = examples.images, classifier.bounds
         values, gradient, _ = objective_gradient(classifier, self.objective, images, examples)
-        values = tf.cast(values, images.dtype)
+        # Sums over all pixels of an image need more than half precision.
+        dtype, static = images.dtype, images.shape
+        images, origin, gradient = map(at_least_float32, (images, origin, gradient))
         gap = values + tf.reduce_sum(gradient * (origin - images), axis=(1, 2, 3))
         shape = tf.shape(images)
         flat = (shape[0], tf.reduce_prod(shape[1:]))
@@ -221,15 +241,13 @@ class FastAdaptiveBoundary(GradientSignAttack):
         moved = (1 - bias) * (images + overshoot * steps[0]) + bias * (
             origin + overshoot * steps[1]
         )
-        return tf.ensure_shape(tf.clip_by_value(moved, *bounds), images.shape)
-
-
-def _where(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-    return tf.where(condition[:, tf.newaxis, tf.newaxis, tf.newaxis], one, other)
+        return tf.ensure_shape(tf.cast(tf.clip_by_value(moved, *bounds), dtype), static)
 
 
 def fab(epsilon: float | None, num_steps: int = 100, num_targets: int = 9) -> FastAdaptiveBoundary:
     """Targeted fast adaptive boundary attack (Croce and Hein 2020b), l-inf.
+
+    Called directly it returns the nearest misclassified image that it found, or the original one.
 
     Args:
         epsilon: l-inf budget in the unit of the images; None looks for the nearest misclassified
@@ -239,6 +257,10 @@ def fab(epsilon: float | None, num_steps: int = 100, num_targets: int = 9) -> Fa
 
     Raises:
         ValueError: a size or count out of range.
+
+    Example:
+        >>> report = aad_tf.evaluate_robustness(model, (images, labels), fab(None))
+        >>> distances = [record["linf"] for record in report.records()]
     """
     check_count(num_steps, "num_steps")
     objective = TargetedMargin(num_targets)

@@ -197,7 +197,8 @@ class GradientSignAttack:
 
         Returns:
             `[num_steps, batch, H, W, C]`; gradients stop here. With restarts, the iterations of the
-            restart kept for each example.
+            restart kept for each example. An attack that keeps its best image (`apgd`, `fab`,
+            `square`) returns that one only when it is called.
 
         Raises:
             TypeError: no Classifier, images not floating point, or labels no numbers.
@@ -205,8 +206,8 @@ class GradientSignAttack:
                 beyond the classifier's pixel range.
         """
         images, labels = checked_inputs(classifier, images, labels)
-        attack = self.for_classes(classifier.num_classes)
-        return attack._run(classifier, images, labels, seed or 0, first_index, every=True)
+        indices = first_index + tf.range(len(images))
+        return self.run(classifier, images, labels, seed or 0, indices, every=True)
 
     def __call__(
         self,
@@ -217,10 +218,10 @@ class GradientSignAttack:
         seed: int | None = None,
         first_index: int = 0,
     ) -> tf.Tensor:
-        """Adversarial images after the last iteration, `[batch, H, W, C]`; see `rounds`."""
+        """Adversarial images `[batch, H, W, C]`: the last of `rounds`, or the best one kept."""
         images, labels = checked_inputs(classifier, images, labels)
-        attack = self.for_classes(classifier.num_classes)
-        return attack._run(classifier, images, labels, seed or 0, first_index)
+        indices = first_index + tf.range(len(images))
+        return self.run(classifier, images, labels, seed or 0, indices)
 
     def rounds_in_graph(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
@@ -236,13 +237,13 @@ class GradientSignAttack:
         Returns:
             `[num_steps, batch, H, W, C]`.
         """
-        return self._run(classifier, images, labels, seed, every=True)
+        return self.run(classifier, images, labels, seed, every=True)
 
     def last_in_graph(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
     ) -> tf.Tensor:
-        """The last iteration only, `[batch, H, W, C]`; see `rounds_in_graph`."""
-        return self._run(classifier, images, labels, seed)
+        """`[batch, H, W, C]`, as a direct call returns it; see `rounds_in_graph`."""
+        return self.run(classifier, images, labels, seed)
 
     def step_in_graph(
         self, classifier: Classifier, current: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
@@ -250,7 +251,15 @@ class GradientSignAttack:
         """One more iteration from `current` under the budget around `images`, without checks.
 
         What the objective needs of `images` is computed by the network as it is now.
+
+        Raises:
+            ValueError: an attack whose iterations depend on those before, such as `apgd`.
         """
+        if self.keeps_best:
+            raise ValueError(
+                f"An iteration of {self.name} depends on those before, so it cannot go on from an "
+                f"image alone. Take an attack without memory, such as pgd or step_ll."
+            )
         iterate = self._iteration(classifier, self._examples(classifier, images, labels))
         return iterate(State(current)).images
 
@@ -311,27 +320,37 @@ class GradientSignAttack:
         """What the objective needs of original images and labels, in one compiled graph."""
         return compiled_context(classifier, self.objective)
 
-    def _run(
+    def run(
         self,
         classifier: Classifier,
         images: tf.Tensor,
         labels: tf.Tensor,
         seed: Any,
-        first_index: int = 0,
+        indices: Any = None,
         every: bool = False,
     ) -> tf.Tensor:
-        """All iterations and restarts, op by op around compiled graphs or inside one."""
-        examples = self._examples(classifier, images, labels)
-        iterate = self._iteration(classifier, examples)
-        indices = first_index + tf.range(tf.shape(images)[0])
+        """All iterations and restarts without checks, op by op around compiled graphs or in one.
+
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]` in the classifier's dtype.
+            labels: int32 `[batch]`.
+            seed: an integer, or int32 `[2]`.
+            indices: as for `start`.
+            every: return the images after every iteration, as `rounds` does.
+        """
+        attack = self.for_classes(classifier.num_classes)
+        examples = attack._examples(classifier, images, labels)
+        iterate = attack._iteration(classifier, examples)
+        indices = tf.range(tf.shape(images)[0]) if indices is None else indices
 
         def run(restart: int) -> tf.Tensor:
-            state = self.begin(classifier, examples, seed, indices, restart)
+            state = attack.begin(classifier, examples, seed, indices, restart)
             if every:
-                return all_images(iterate, state, self.num_steps)
+                return all_images(iterate, state, attack.num_steps)
             # The last image is judged by one more iteration.
-            calls = self.num_steps + self.keeps_best
-            return self.result(last_state(iterate, state, calls))
+            calls = attack.num_steps + attack.keeps_best
+            return attack.result(last_state(iterate, state, calls))
 
         def succeeded(found: tf.Tensor) -> tf.Tensor:
             last = found[-1] if every else found
@@ -339,10 +358,10 @@ class GradientSignAttack:
             eager = tf.executing_eagerly()
             logits = classifier.predict_logits(last) if eager else classifier(last).logits
             predicted = tf.argmax(logits, -1, tf.int32)
-            targets = target_classes(self.objective, labels)
+            targets = target_classes(attack.objective, labels)
             return predicted != labels if targets is None else predicted == targets
 
-        return first_success(run, succeeded, self.restarts)
+        return first_success(run, succeeded, attack.restarts)
 
     def _examples(self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor) -> Examples:
         if tf.executing_eagerly():

@@ -58,7 +58,7 @@ class State(NamedTuple):
     """
 
     images: Any
-    memory: tuple[Any, ...] = ()
+    memory: Any = ()
 
 
 Iteration = Callable[[State], State]
@@ -206,9 +206,20 @@ def first_success(
     kept = run(0)
     for restart in range(restarts - 1):
         again = starts_again(succeeded(kept), restart, restarts)
-        chosen = tf.where(again[:, tf.newaxis, tf.newaxis, tf.newaxis], run(restart + 1), kept)
-        kept = tf.ensure_shape(chosen, kept.shape)
+        if tf.executing_eagerly() and not bool(tf.reduce_any(again)):
+            break
+        kept = tf.ensure_shape(where(again, run(restart + 1), kept), kept.shape)
     return kept
+
+
+def where(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """`tf.where` by example: bool `[batch]` chooses among values `[..., batch, H, W, C]`."""
+    return tf.where(condition[:, tf.newaxis, tf.newaxis, tf.newaxis], one, other)
+
+
+def value_dtype(classifier: Classifier) -> tf.DType:
+    """The dtype of the values of objectives: at least float32."""
+    return tf.float64 if classifier.dtype == tf.float64 else tf.float32
 
 
 def random_starts(

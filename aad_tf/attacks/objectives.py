@@ -14,6 +14,9 @@ from aad_tf.classifier import Classifier
 from aad_tf.utils.checks import check_count
 from aad_tf.utils.ops import at_least_float32
 
+# A class, one for each true class, or None for an attack that is not targeted.
+Target = int | tuple[int, ...] | None
+
 
 class Objective(Protocol):
     """A value per example that an attack makes smaller; hashable, so compiled steps are shared."""

@@ -17,9 +17,10 @@ from typing import Any
 
 from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
 from aad_tf.attacks.auto_pgd import LOSSES, AutoPGD
-from aad_tf.attacks.cascade import AttackCascade, auto_attack
+from aad_tf.attacks.cascade import Attack, AttackCascade
 from aad_tf.attacks.fab import FastAdaptiveBoundary
 from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.margins import targets_per_example
 from aad_tf.attacks.objectives import TowardsLeastLikely, chosen_target
 from aad_tf.attacks.presets import PRESETS
 from aad_tf.attacks.serialization import attack_from_dict, attack_to_dict
@@ -31,7 +32,7 @@ WRAPPERS = {"a3": a3}
 _OPERATORS = {ast.Div: operator.truediv, ast.Mult: operator.mul}
 
 
-def parse_attack(text: str) -> GradientSignAttack:
+def parse_attack(text: str) -> Attack:
     """Builds a preset attack from its call written as text.
 
     Args:
@@ -59,7 +60,7 @@ def parse_attack(text: str) -> GradientSignAttack:
     return dataclasses.replace(attack, name=text.replace(" ", ""))
 
 
-def as_attack(attack: GradientSignAttack | str, bounds: Bounds | None = None) -> GradientSignAttack:
+def as_attack(attack: Attack | str, bounds: Bounds | None = None) -> Attack:
     """Returns an attack, or builds it from its text.
 
     Args:
@@ -98,7 +99,7 @@ def split_attacks(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def attack_from_record(record: Mapping[str, Any]) -> GradientSignAttack:
+def attack_from_record(record: Mapping[str, Any]) -> Attack:
     """Rebuilds the attack of a record; only here is a recorded label ever parsed.
 
     Args:
@@ -145,7 +146,7 @@ def recorded_parameters(record: Mapping[str, Any]) -> dict[str, Any]:
     return attack_to_dict(attack_from_record(record)) if known is None else dict(known)
 
 
-def attack_call(attack: GradientSignAttack) -> str | None:
+def attack_call(attack: Attack) -> str | None:
     """An attack as the shortest call of a preset that `parse_attack` reads; None if none builds it.
 
     Example:
@@ -153,8 +154,13 @@ def attack_call(attack: GradientSignAttack) -> str | None:
         'step_ll(epsilon=4/255,num_steps=3)'
     """
     if isinstance(attack, AttackCascade):
-        call = f"auto_attack({_arguments({'epsilon': attack.stages[0].epsilon})})"
-        return call if auto_attack(attack.stages[0].epsilon) == attack else None
+        first, last = attack.stages[0], attack.stages[-1]
+        possible: dict[str, Any] = {
+            "epsilon": first.epsilon,
+            "num_steps": first.num_steps,
+            "num_targets": targets_per_example(last.objective) or 1,
+        }
+        return None if first.epsilon is None else _call(attack, possible)
     objective = attack.objective
     if isinstance(objective, AttentionAugmented):
         inner = attack_call(dataclasses.replace(attack, objective=objective.objective))
@@ -169,6 +175,11 @@ def attack_call(attack: GradientSignAttack) -> str | None:
         "epsilon": attack.step_size if attack.epsilon is None else attack.epsilon,
         **_of_adaptive(attack),
     }
+    return _call(attack, possible)
+
+
+def _call(attack: Attack, possible: Mapping[str, Any]) -> str | None:
+    """The shortest call of a preset with some of these arguments that builds an attack, or None."""
     # Where several presets build it, the one it is named by.
     named = re.split(r"[(,]", attack.name.removeprefix("a3("))[0]
     for name in sorted(PRESETS, key=lambda name: name != named):
@@ -193,16 +204,21 @@ def _of_adaptive(attack: GradientSignAttack) -> dict[str, Any]:
     """Arguments by which presets build APGD, FAB and Square, as far as they have them."""
     objective: Any = attack.objective
     if isinstance(attack, AutoPGD):
-        loss = next((name for name, each in LOSSES.items() if each == objective), None)
-        targets = getattr(objective, "num_targets", 1)
-        return {"loss": loss or "dlr", "restarts": attack.restarts // targets}
+        names = {each.name: name for name, each in LOSSES.items()}
+        targets = targets_per_example(objective)
+        return {
+            # That of a target is another objective on the same loss.
+            "loss": names.get(objective.name, "cross_entropy"),
+            "num_targets": targets or 9,
+            "restarts": attack.restarts // (targets or 1),
+        }
     if isinstance(attack, FastAdaptiveBoundary):
         steps, targets = attack.steps_per_target, objective.num_targets
         return {"epsilon": attack.epsilon, "num_steps": steps, "num_targets": targets}
     return {"num_queries": attack.num_steps}
 
 
-def preset_of(attack: GradientSignAttack) -> str | None:
+def preset_of(attack: Attack) -> str | None:
     """Name of the preset that builds an attack (`"step_ll"`), without A3; None if none does.
 
     Where several build it, as `fgsm` and `ifgsm` of one iteration do, the one it is named by.
@@ -211,7 +227,7 @@ def preset_of(attack: GradientSignAttack) -> str | None:
     return None if call is None else call.removeprefix("a3(").split("(")[0]
 
 
-def with_unique_names(attacks: Sequence[GradientSignAttack]) -> tuple[GradientSignAttack, ...]:
+def with_unique_names(attacks: Sequence[Attack]) -> tuple[Attack, ...]:
     """The attacks under names that differ: those of equal name are named by their parameters.
 
     Returns:
@@ -241,7 +257,7 @@ def with_unique_names(attacks: Sequence[GradientSignAttack]) -> tuple[GradientSi
     )
 
 
-def _detailed_name(attack: GradientSignAttack) -> str:
+def _detailed_name(attack: Attack) -> str:
     call = attack_call(attack)
     if call is not None and call.split("(")[0] == attack.name.split("(")[0]:
         return call
@@ -282,7 +298,7 @@ def _value(node: ast.expr, text: str, nested: bool) -> Any:
         raise ValueError(_expected(text)) from error
 
 
-def _called(call: ast.Call, name: str, text: str) -> GradientSignAttack:
+def _called(call: ast.Call, name: str, text: str) -> Attack:
     presets = {**PRESETS, **WRAPPERS}
     preset = presets[check_choice(name, presets, "attack")]
     known = list(inspect.signature(preset).parameters)

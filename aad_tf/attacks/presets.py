@@ -8,21 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aad_tf.attacks.auto_pgd import apgd
-from aad_tf.attacks.cascade import AttackCascade, auto_attack
+from aad_tf.attacks.cascade import Attack, auto_attack, quick_cascade
 from aad_tf.attacks.fab import fab
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.objectives import (
     AwayFromLabel,
     Objective,
+    Target,
     TowardsClass,
     TowardsFirstLeastLikely,
     TowardsLeastLikely,
 )
 from aad_tf.attacks.square import square
 from aad_tf.utils.checks import check_count, check_epsilon
-
-# A class, one for each true class, or None for an attack that is not targeted.
-Target = int | tuple[int, ...] | None
 
 
 def fgsm(
@@ -159,9 +157,10 @@ def pgd(
     )
 
 
-PRESETS: dict[str, Callable[..., GradientSignAttack | AttackCascade]] = {
+PRESETS: dict[str, Callable[..., Attack]] = {
     "apgd": apgd,
     "auto_attack": auto_attack,
+    "quick_cascade": quick_cascade,
     "fab": fab,
     "square": square,
     "fgsm": fgsm,

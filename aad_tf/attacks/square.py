@@ -1,4 +1,8 @@
-"""Square attack: random search that asks the network for logits only, never for gradients."""
+"""Square attack: random search that asks the network for logits only, never for gradients.
+
+Source: M. Andriushchenko et al., Square Attack: a query-efficient black-box adversarial attack via
+random search, ECCV 2020; with the schedule and the margin loss of the AutoAttack code.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,22 @@ from typing import Any, ClassVar, NamedTuple
 import tensorflow as tf
 
 from aad_tf.attacks.gradient_sign import GradientSignAttack, check_budget
-from aad_tf.attacks.loop import Examples, Iteration, State, iteration_spec, noise_keys, unit_draws
+from aad_tf.attacks.loop import (
+    Examples,
+    Iteration,
+    State,
+    iteration_spec,
+    noise_keys,
+    unit_draws,
+    value_dtype,
+    where,
+)
 from aad_tf.attacks.margins import Margin
 from aad_tf.attacks.objectives import LogitsObjective
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_count
 from aad_tf.utils.ops import project_linf, spatial_size
 
 # Queries after which the fraction of pixels that a square changes is halved once more.
@@ -81,15 +95,16 @@ class SquareAttack(GradientSignAttack):
     step_size: float = dataclasses.field(default=0.0, init=False, compare=False)
     num_steps: int = 5000
     epsilon: float | None = None
-    random_start: bool = True
+    # Its first stripes are drawn.
+    random_start: bool = dataclasses.field(default=True, init=False)
     name: str = dataclasses.field(default="square", compare=False)
     fraction: float = 0.8
 
     keeps_best: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_budget(self)
+        super().__post_init__()
         if not 0 < self.fraction <= 1:
             raise ValueError(f"fraction must be in (0, 1], got {self.fraction}.")
         if not isinstance(self.objective, LogitsObjective):
@@ -113,9 +128,9 @@ class SquareAttack(GradientSignAttack):
         channels = images.shape[3]
         draws = unit_draws(keys, tf.fill((count,), -1), width * channels)
         signs = tf.reshape(_signs(draws, images.dtype), (count, 1, width, channels))
-        epsilon = tf.cast(self.epsilon, images.dtype)
+        _, epsilon = self.scalars(images.dtype)
         stripes = project_linf(images + epsilon * signs, images, epsilon, classifier.bounds)
-        values = tf.zeros((count,), _value_dtype(classifier))
+        values = tf.zeros((count,), value_dtype(classifier))
         memory = Memory(tf.zeros((count,), tf.int32), keys, images, values + values.dtype.max)
         return State(tf.ensure_shape(stripes, images.shape), memory)
 
@@ -129,20 +144,24 @@ class SquareAttack(GradientSignAttack):
             lambda *arguments: self._step(classifier, *arguments),
             lambda: self._signature(classifier),
         )
-        epsilon = tf.constant(self.epsilon, classifier.dtype)
+        _, epsilon = self.scalars(classifier.dtype)
         return lambda state, examples: function(state, examples, epsilon)
 
     def _iteration(self, classifier: Classifier, examples: Examples) -> Iteration:
         if tf.executing_eagerly():
             return super()._iteration(classifier, examples)
-        epsilon = tf.constant(self.epsilon, examples.images.dtype)
+        _, epsilon = self.scalars(examples.images.dtype)
         return lambda state: self._step(classifier, state, examples, epsilon)[0]
+
+    def _reach(self, num_steps: int, width: float) -> float:
+        del num_steps, width
+        return float(self.epsilon or 0.0)
 
     def _signature(self, classifier: Classifier) -> list[Any]:
         _, examples, scalar, _ = iteration_spec(classifier, self.objective)
         images, numbers = classifier.image_spec, classifier.labels_spec
         keys = tf.TensorSpec((None, 2), tf.int32)
-        values = tf.TensorSpec((None,), _value_dtype(classifier))
+        values = tf.TensorSpec((None,), value_dtype(classifier))
         return [State(images, Memory(numbers, keys, images, values)), examples, scalar]
 
     def _step(
@@ -153,11 +172,11 @@ class SquareAttack(GradientSignAttack):
         objective: Any = self.objective
         values = objective.from_logits(logits, examples.labels, *examples.context)
         better = values < memory.best_value
-        best = tf.where(better[:, tf.newaxis, tf.newaxis, tf.newaxis], images, memory.best)
+        best = where(better, images, memory.best)
         following = self._with_square(best, memory, examples.images, epsilon, classifier.bounds)
         best_value = tf.where(better, values, memory.best_value)
         memory = Memory(memory.step + 1, memory.keys, best, best_value)
-        return State(following, memory), logits
+        return tf.nest.map_structure(tf.stop_gradient, State(following, memory)), logits
 
     def _with_square(
         self,
@@ -205,14 +224,12 @@ def _signs(draws: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.cast(tf.where(draws < 0, -1.0, 1.0), dtype)
 
 
-def _value_dtype(classifier: Classifier) -> tf.DType:
-    return tf.float64 if classifier.dtype == tf.float64 else tf.float32
-
-
 def square(
     epsilon: float, num_queries: int = 5000, restarts: int = 1, fraction: float = 0.8
 ) -> SquareAttack:
     """Square attack (Andriushchenko et al. 2020) on the margin of logits, l-inf.
+
+    Called directly it returns the image of the smallest margin, which is misclassified if any was.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
@@ -222,5 +239,9 @@ def square(
 
     Raises:
         ValueError: a size or count out of range.
+
+    Example:
+        >>> report = aad_tf.evaluate_robustness(model, (images, labels), square(8 / 255))
     """
+    check_count(num_queries, "num_queries")
     return SquareAttack(Margin(), num_queries, epsilon, restarts=restarts, fraction=fraction)

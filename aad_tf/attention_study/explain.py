@@ -106,7 +106,7 @@ class Explainer:
     Raises:
         ImportError: LIME without scikit-image, unless the superpixels are given.
         TypeError: no attack.
-        ValueError: restarts, or areas as large as the grid.
+        ValueError: restarts, an attack that keeps its best image, or areas as large as the grid.
     """
 
     def __init__(
@@ -116,14 +116,20 @@ class Explainer:
         options: Options,
         batch_size: int,
     ) -> None:
-        attack = as_attack(attack, classifier.bounds)
-        if not isinstance(attack, GradientSignAttack):
+        chosen: Any = as_attack(attack, classifier.bounds)
+        if not isinstance(chosen, GradientSignAttack):
             raise TypeError(
-                f"A study follows the iterations of a GradientSignAttack such as "
-                f"step_ll(4 / 255), got {attack!r}."
+                f"A study follows the iterations of one GradientSignAttack, so attack must be one "
+                f"such as step_ll(4 / 255), got {chosen!r}."
             )
+        attack = chosen
         if attack.restarts > 1:
             raise ValueError("An attack with restarts has no one path to follow: use restarts=1.")
+        if attack.keeps_best:
+            raise ValueError(
+                f"{attack.name} keeps the best image of its way, so its last round is not what it "
+                f"finds. Study an attack that ends with its last round, such as pgd or step_ll."
+            )
         self.classifier, self.attack = classifier, attack
         self.batch_size = batch_size
         grid = _grid(classifier)

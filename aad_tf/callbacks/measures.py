@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks import Attack
 from aad_tf.attacks.parsing import as_attack
 from aad_tf.attention import attention_area, grad_cam
 from aad_tf.attention.areas import rule_for_any_batch
@@ -27,7 +27,7 @@ class AttackCallback(ClassifierCallback):
     def __init__(
         self,
         dataset: Any,
-        attack: GradientSignAttack | str,
+        attack: Attack | str,
         name: str,
         *,
         seed: int = 0,
@@ -100,7 +100,7 @@ class RobustAccuracy(AttackCallback):
     def __init__(
         self,
         dataset: Any,
-        attack: GradientSignAttack | str,
+        attack: Attack | str,
         name: str = "robust_accuracy",
         every: int = 1,
         *,
@@ -164,7 +164,7 @@ class AttentionIoU(AttackCallback):
     def __init__(
         self,
         dataset: Any,
-        attack: GradientSignAttack | str,
+        attack: Attack | str,
         threshold: Any = "mean",
         name: str = "attention_iou",
         every: int = 1,

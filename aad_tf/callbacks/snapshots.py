@@ -11,7 +11,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from aad_tf import plots
-from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks import Attack
 from aad_tf.attacks.parsing import as_attack
 from aad_tf.callbacks.base import ClassifierCallback, checked_arrays
 from aad_tf.classifier import Classifier, checked_inputs
@@ -56,7 +56,7 @@ class AttentionSnapshots(ClassifierCallback):
         images: Any,
         labels: Any,
         directory: str | os.PathLike[str],
-        attack: GradientSignAttack | str | None = None,
+        attack: Attack | str | None = None,
         attention_layer: str | None = None,
         every: int = 1,
         max_images: int = 8,

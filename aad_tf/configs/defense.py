@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from aad_tf.attacks import as_attack
+from aad_tf.attacks import AttackCascade, as_attack
 from aad_tf.losses import PRESETS as LOSS_PRESETS
 from aad_tf.losses import AADLosses
 from aad_tf.types import Bounds
@@ -51,7 +51,12 @@ class DefenseConfig:
                 f"'aad' trains on rounds."
             )
         if self.kind != "none":
-            as_attack(self.attack, Bounds())
+            attack = as_attack(self.attack, Bounds())
+            if isinstance(attack, AttackCascade):
+                raise ValueError(
+                    f"defense.attack must be a single attack, to run inside a training step, got "
+                    f"the cascade {self.attack!r}. Evaluate with it instead."
+                )
         _check_sources(self)
         for part in self.loss_parts:
             parts = [field.name for field in dataclasses.fields(AADLosses)]

@@ -94,6 +94,11 @@ class AADModel(DefenseModel):
         if not isinstance(self.parts, AADLosses):
             raise TypeError(f"losses must be AADLosses or the name of a preset, got {losses!r}.")
         self.trains_all_rounds = attack.epsilon is None if rounds is None else rounds == "all"
+        if update_per_round and getattr(attack, "keeps_best", False):
+            raise ValueError(
+                f"update_per_round goes on from the last image alone, and {attack.name} needs what "
+                f"came before it. Take an attack without memory, such as step_ll or pgd."
+            )
         self.rounds = rounds
         self.update_per_round = update_per_round
 

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from aad_tf.attacks import GradientSignAttack
+from aad_tf.attacks import AttackCascade, GradientSignAttack
 from aad_tf.attacks.parsing import as_attack
 from aad_tf.classifier import Classifier
 from aad_tf.defenses.saving import attack_from_config, classifier_from_config, load_one_way
@@ -472,13 +472,15 @@ def training_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
         TypeError: no attack, or one that cannot run inside a compiled step.
         ValueError: text that is no attack.
     """
-    attack = as_attack(attack)
-    if not hasattr(attack, "last_in_graph"):
+    chosen: Any = as_attack(attack)
+    if not hasattr(chosen, "last_in_graph"):
+        cascade = isinstance(chosen, AttackCascade)
+        got = f"the cascade {chosen.name}, which is for evaluations" if cascade else repr(chosen)
         raise TypeError(
             f"attack must be a GradientSignAttack, such as aad_tf.attacks.fgsm(0.1), to run inside "
-            f"a training step, got {attack!r}."
+            f"a training step, got {got}."
         )
-    return attack
+    return chosen
 
 
 def check_sizes(attack: GradientSignAttack, bounds: Bounds) -> None:

@@ -1,5 +1,6 @@
 """How robust a classifier is: streamed, resumable evaluation under attacks."""
 
+from aad_tf.evaluation.curves import security_curve
 from aad_tf.evaluation.merging import merge_shards
 from aad_tf.evaluation.robustness import RobustnessReport, evaluate_robustness
 from aad_tf.evaluation.summary import SUCCESS_RULES, format_summary
@@ -16,6 +17,7 @@ __all__ = [
     "journal_path",
     "merge_shards",
     "parse_shard",
+    "security_curve",
     "shard_output",
     "shard_range",
 ]

@@ -65,9 +65,9 @@ class CascadePool:
             for left in pool.work(drain=drain):
                 done = left.succeeded | last
                 yield self._records(left.slots[done], left.succeeded[done], pool.attack)
-                if not last:
+                if not done.all():
                     following = self._pools[number + 1]
-                    following.add(left.images[~done], started_again(left.slots[~done]))
+                    following.add(left.images(~done), started_again(left.slots[~done]))
 
     def records(self, slots: np.ndarray) -> list[dict[str, Any]]:
         """What is written of examples that no attack is run on."""

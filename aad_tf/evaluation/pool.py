@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
-from aad_tf.attacks.loop import Examples, starts_again
+from aad_tf.attacks.loop import Examples, starts_again, where
 from aad_tf.attacks.objectives import target_classes
 from aad_tf.classifier import Classifier
 from aad_tf.records import make_record
@@ -65,14 +65,20 @@ class Left(NamedTuple):
     """Examples whose attack is over.
 
     Attributes:
-        images: `[batch, H, W, C]`, original.
+        originals: `[size, H, W, C]`, original images of all slots as they were.
+        rows: which of them left, int `[batch]`.
         slots: what became of them, `[batch]`.
         succeeded: bool `[batch]`.
     """
 
-    images: np.ndarray
+    originals: tf.Tensor
+    rows: np.ndarray
     slots: np.ndarray
     succeeded: np.ndarray
+
+    def images(self, chosen: np.ndarray) -> np.ndarray:
+        """Original images of those among the examples that bool `[batch]` chooses."""
+        return tf.gather(self.originals, self.rows[chosen]).numpy()
 
 
 class AttackPool:
@@ -84,7 +90,9 @@ class AttackPool:
         size: number of slots, at least 1.
         seed: of the random starts.
         any_iterate: classify the images after every iteration (and at a random start), not only
-            after the last one. Attacks that keep their best image are always judged so.
+            after the last one. An attack that keeps its best image finds by its own network
+            whether one of them is misclassified, so it is judged by each of them either way,
+            unless it follows a surrogate: then by the one that it returns.
         surrogate: the network whose gradients the attack follows; None for the classifier.
 
     Example:
@@ -107,7 +115,12 @@ class AttackPool:
         self._surrogate = surrogate
         self._size = size
         self._seed = seed
-        self._any_iterate = any_iterate or attack.keeps_best
+        self._any_iterate = any_iterate or (attack.keeps_best and surrogate is None)
+        # Its last iterate may lie anywhere, or be worse than one before.
+        self._by_result = attack.minimum_norm or (attack.keeps_best and not self._any_iterate)
+        # The last image of FAB is judged within its iterations, of others by one more.
+        judged = self._by_result and not attack.minimum_norm
+        self._num_iterations = attack.num_steps + judged
         source = classifier if surrogate is None else surrogate
         self._iterate = attack.compiled_iteration(source)
         self._context = attack.compiled_context(source)
@@ -202,16 +215,14 @@ class AttackPool:
     def _advance(self) -> Left:
         """One call of the network; finished slots are freed, for good or for a restart."""
         examples, state = self._active
-        finished = self._slots["step"] == self.attack.num_steps
+        finished = self._slots["step"] == self._num_iterations
         following, logits = state, None
-        nearest = self.attack.minimum_norm and finished.any()
-        if nearest:
-            # The last iterate of such an attack lies anywhere.
-            chosen = finished[:, np.newaxis, np.newaxis, np.newaxis]
-            images = tf.where(chosen, self.attack.result(state), state.images)
+        by_result = self._by_result and finished.any()
+        if by_result:
+            images = where(tf.constant(finished), self.attack.result(state), state.images)
             state = following = state._replace(images=images)
             self._active = (examples, state)
-        if nearest or finished.sum() > _FORWARD_ONLY_FRACTION * len(finished):
+        if by_result or finished.sum() > _FORWARD_ONLY_FRACTION * len(finished):
             classified = np.flatnonzero(finished)
         else:
             following, logits = self._iterate(state, examples)
@@ -259,11 +270,11 @@ class AttackPool:
         changed = rows[noted]
         if not len(changed):
             return succeeded
-        examples, state = _rows(self._active, changed)
         notes = self._slots[changed]
         notes["prediction"] = predictions[noted]
-        notes["best_step"], notes["best_restart"] = notes["step"], notes["restart"]
-        notes["linf"] = linf_distance(state.images, examples.images).numpy()
+        notes["best_step"] = np.minimum(notes["step"], self.attack.num_steps)
+        notes["best_restart"] = notes["restart"]
+        notes["linf"] = self._distances(changed)
         if self._surrogate is not None:
             logits = self._predict(self._surrogate, changed)
             notes["seen"] = predicted_classes(logits, notes["index"], " by the surrogate.")
@@ -274,10 +285,16 @@ class AttackPool:
         """Whether the attack may end at the images of some slots, bool `[rows]`."""
         if self.attack.epsilon is None:
             return np.full(len(rows), False)
-        examples, state = _rows(self._active, rows)
-        # Rounding may leave an image a little outside the ball that it was moved to the edge of.
-        distance = linf_distance(state.images, examples.images).numpy()
-        return distance <= self.attack.epsilon * (1 + 1e-6)
+        _, epsilon = self.attack.scalars(self._classifier.dtype)
+        return self._distances(rows) <= epsilon.numpy()
+
+    def _distances(self, rows: np.ndarray) -> np.ndarray:
+        """l-inf distances of the images of some slots from the original ones."""
+        examples, state = self._active
+        distances: tf.Tensor = linf_distance(
+            _take(state.images, rows), _take(examples.images, rows)
+        )
+        return distances.numpy()
 
     def _settle(self, rows: np.ndarray, succeeded: np.ndarray) -> Left:
         """The slots that are left, but for examples that start again: those queue."""
@@ -291,8 +308,8 @@ class AttackPool:
                 lambda each: each.numpy(), _rows(self._active[0], rows[again])
             )
             self._waiting.appendleft(Block(origin, retried, context))
-        images = _take(self._active[0].images, rows[~again]).numpy()
-        return Left(images, slots[~again], succeeded[~again])
+        originals = self._active[0].images
+        return Left(originals, rows[~again], slots[~again], succeeded[~again])
 
     def records(self, slots: np.ndarray) -> list[dict[str, Any]]:
         """What is written of examples, as their slots stand."""

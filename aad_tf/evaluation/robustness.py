@@ -97,6 +97,10 @@ def evaluate_robustness(
     the images that stay correctly classified; `target_reached` of its entry says how many reach
     the target. Images whose own class is the target are not attacked: they count as they are.
 
+    A cascade such as `auto_attack(8 / 255)` leaves to each of its attacks what those before have
+    left correct. Its records name under `broken_by` the attack that got the image misclassified,
+    and `stages` of its entry is the robust accuracy after each of them.
+
     Args:
         classifier: the network that is judged; a Keras model is wrapped by `Classifier.from_keras`,
             of a defence its `classifier` is taken.
@@ -113,6 +117,8 @@ def evaluate_robustness(
         seed: of the random starts, which depend on it, the example's index and the restart only.
         success: `"any_iterate"` counts the worst case over an attack's path, random start
             included; `"last_iterate"` classifies final images only, as most published tables do.
+            The final image of an attack that keeps its best one (`apgd`, `fab`, `square`) is that:
+            misclassified if any was, as far as the network it follows can tell.
         output: file of records, compressed if it ends with ".gz"; the summary goes beside it.
             An interrupted run continues from `<output>.partial`, a finished one is read back.
         description: further facts on model and data, ready for JSON; part of the summary, and

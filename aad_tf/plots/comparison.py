@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from aad_tf.attacks import GradientSignAttack, as_attack
+from aad_tf.attacks import Attack, as_attack
 from aad_tf.attention import grad_cam
 from aad_tf.classifier import Classifier
 from aad_tf.plots.grid import Panel, attention_grid
@@ -19,7 +19,7 @@ def compare_networks(
     classifiers: Mapping[str, Classifier],
     images: Any,
     labels: Any,
-    attack: GradientSignAttack | str,
+    attack: Attack | str,
     *,
     class_names: Sequence[str] | None = None,
     seed: int = 0,

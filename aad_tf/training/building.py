@@ -54,7 +54,7 @@ def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
     options: dict[str, Any] = {"seed": config.seed, "label_smoothing": config.label_smoothing}
     if defense.kind == "none":
         return StandardModel(classifier, **options)
-    attack = parse_attack(defense.attack)
+    attack: Any = parse_attack(defense.attack)
     if defense.kind == "aad":
         return AADModel(
             classifier,

@@ -123,7 +123,8 @@ def aim(attack: Mapping[str, Any]) -> str:
 def total_epsilon(attack: Mapping[str, Any], rounds: int) -> float:
     """l-inf distance an attack may go in so many rounds, where images range over [0, 1]."""
     bounds = Bounds(*attack.get("bounds", (0.0, 1.0)))
-    return attack_from_record(attack).epsilon_after(rounds, bounds)
+    recorded: Any = attack_from_record(attack)
+    return recorded.epsilon_after(rounds, bounds)
 
 
 def method_name(method: str) -> str:

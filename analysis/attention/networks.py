@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aad_tf.metrics import wilson_interval
 from analysis.records import ResultRun, Results, read_run
@@ -55,7 +56,7 @@ def threat_models(networks: Sequence[ResultRun]) -> Table:
             "l∞",
             f"{model['epsilon']:.4g}",
             f"{model['epsilon_255']:.4g}/255",
-            f"{model['steps']} × {255 * model['step_size']:.4g}/255",
+            _steps(model),
             str(model["restarts"]) if model["random_start"] else "no random start",
             model["objective"].replace("_", " "),
             model["success"].replace("_", " "),
@@ -64,6 +65,12 @@ def threat_models(networks: Sequence[ResultRun]) -> Table:
     ]
     heads = ("attack", "norm", "ε in [0, 1]", "ε", "steps", "restarts", "loss", "fooled at")
     return Table(heads, rows, left=2)
+
+
+def _steps(model: Mapping[str, Any]) -> str:
+    """Number and size of the steps of an attack; some choose their sizes themselves."""
+    size = model["step_size"]
+    return f"{model['steps']}" if size is None else f"{model['steps']} × {255 * size:.4g}/255"
 
 
 def training(networks: Sequence[ResultRun]) -> Table:

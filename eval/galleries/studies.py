@@ -57,7 +57,8 @@ class Study:
             ValueError: the records do not say what rebuilds it, or contradict themselves.
         """
         try:
-            return attack_from_record(self.threat_model)
+            attack: Any = attack_from_record(self.threat_model)
+            return attack
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from error
 

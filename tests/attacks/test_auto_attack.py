@@ -9,23 +9,27 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from aad_tf import attacks
 from aad_tf.attacks.auto_pgd import AutoPGD, Memory, checked, checkpoints, noted
-from aad_tf.attacks.fab import FastAdaptiveBoundary, step_to_hyperplane
+from aad_tf.attacks.fab import FastAdaptiveBoundary, fab, step_to_hyperplane
 from aad_tf.attacks.loop import Examples
 from aad_tf.attacks.margins import (
     LogitsRatio,
     TargetedLogitsRatio,
     TargetedMargin,
+    linearized_distances,
     logits_ratio,
     margin,
     nearest_classes,
     targeted_logits_ratio,
+    with_target,
 )
 from aad_tf.attacks.objectives import AwayFromLabel
 from aad_tf.attacks.square import side_of_squares, square
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
 from tests.attacks import auto_attack_reference as reference
+from tests.networks import small_network
 
 EXPECTED = json.loads(reference.FILE.read_text(encoding="utf-8"))
 LABELS = np.array(EXPECTED["labels"], np.int32)
@@ -48,8 +52,7 @@ def classifier() -> Classifier:
 
 
 def examples_of(classifier, attack) -> Examples:
-    images, labels = tf.constant(reference.images()), tf.constant(LABELS)
-    return Examples(images, labels, attack.compiled_context(classifier)(images, labels))
+    return examples_with(attack, classifier, tf.constant(reference.images()), tf.constant(LABELS))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +122,7 @@ def memory_at(step: int, **values) -> Memory:
         "best_value": [-3.0],
         "last_value": [-2.0],
         "found": images,
-        "misclassified": [False],
+        "succeeded": [False],
         "falls": [20],
         "checked_value": [-2.0],
         "halved": [False],
@@ -156,7 +159,7 @@ def test_a_fall_is_counted_and_the_best_image_kept():
     assert int(after.falls[0]) == 4 and float(after.best_value[0]) == -3.0
     assert float(after.last_value[0]) == -2.5
     # It is misclassified, so it is what the attack found, though it is not the best.
-    assert float(after.found[0, 0, 0, 0]) == pytest.approx(0.7) and bool(after.misclassified[0])
+    assert float(after.found[0, 0, 0, 0]) == pytest.approx(0.7) and bool(after.succeeded[0])
     after = noted(memory_at(5, falls=[3]), images, tf.constant([-4.0]), sign, tf.constant([False]))
     assert float(after.best_value[0]) == -4.0
     assert float(after.best[0, 0, 0, 0]) == pytest.approx(0.7)
@@ -224,3 +227,161 @@ def test_squares_change_one_square_by_one_sign_per_channel():
                 assert len(np.unique(moved[..., channel][changed[..., channel]])) <= 1
         np.testing.assert_allclose(np.abs(state.images - 0.5), 0.25)
     assert (np.diff(values, axis=0) <= 0).all() and (values[-1] < values[0]).any()
+
+
+def linear_network(kernel, shape, dtype="float32") -> keras.Model:
+    """Logits that are the pixels times a kernel; a convolution that copies stands before."""
+    layers = keras.layers
+    copy = layers.Conv2D(shape[2], 1, use_bias=False, dtype=dtype)
+    scores = layers.Dense(kernel.shape[1], use_bias=False, dtype=dtype)
+    network = keras.Sequential(
+        [keras.Input(shape, dtype=dtype), copy, layers.Flatten(dtype=dtype), scores]
+    )
+    copy.set_weights([np.eye(shape[2])[np.newaxis, np.newaxis]])
+    scores.set_weights([kernel])
+    return network
+
+
+def test_nearest_by_distance_is_margin_over_slope():
+    # By the logits class 1 is nearest, but class 2 is reached by a smaller step.
+    kernel = np.array([[4.0, 3.0, 1.0, 0.0], [0.0, 0.8, 6.0, 2.0]])
+    classifier = Classifier.from_keras(linear_network(kernel, (1, 2, 1)))
+    images, labels = tf.constant([0.8, 0.2], shape=(1, 1, 2, 1)), tf.constant([0])
+    # Logits 3.2, 2.56, 2.0, 0.4; the l1-norms of the slopes are 1.8, 9 and 6.
+    candidates = tf.constant([[1, 2, 3]])
+    np.testing.assert_allclose(
+        linearized_distances(classifier, images, labels, candidates),
+        [[0.64 / 1.8, 1.2 / 9, 2.8 / 6]],
+        rtol=1e-5,
+    )
+    for nearest_by, expected in (("logit", [[1, 2]]), ("distance", [[2, 1]])):
+        objective = TargetedLogitsRatio(2, nearest_by)
+        (targets,) = objective.context(classifier, images, labels)
+        np.testing.assert_array_equal(targets, expected)
+
+
+# Of the same budget, in the unit of pixels 0 to `top`.
+ADAPTIVE = {
+    "apgd-ce": lambda top: attacks.apgd(0.1 * top, num_steps=4),
+    "apgd-t": lambda top: attacks.apgd(0.1 * top, num_steps=4, loss="targeted_dlr"),
+    "fab": lambda top: fab(0.1 * top, num_steps=3),
+    "square": lambda top: square(0.1 * top, num_queries=8),
+}
+KERNEL = np.random.default_rng(0).normal(size=(36, 4))
+# Of gray images no class is favoured.
+KERNEL -= KERNEL.mean(0)
+
+
+def open_network() -> keras.Model:
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            layers.Conv2D(4, 3, activation="tanh"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(4),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, Classifier]:
+    gray = linear_network(KERNEL / 255, (6, 6, 1))
+    return {
+        "float32": Classifier.from_keras(linear_network(KERNEL, (6, 6, 1))),
+        "bfloat16": Classifier.from_keras(linear_network(KERNEL, (6, 6, 1), "bfloat16")),
+        "open size": Classifier.from_keras(open_network()),
+        "0..255": Classifier.from_keras(gray, bounds=(0, 255)),
+    }
+
+
+def attacked(classifier, build, shape) -> tuple[np.ndarray, np.ndarray]:
+    """One image and its adversarial image, both in float64 and within [0, 1]."""
+    top = classifier.bounds[1]
+    images = tf.cast(top * np.random.default_rng(1).uniform(0.2, 0.8, shape), classifier.dtype)
+    labels = tf.argmax(classifier.predict_logits(images), -1)
+    adversarial = build(top)(classifier, images, labels, seed=2)
+    assert adversarial.dtype == classifier.dtype
+    return tuple(np.asarray(each, np.float64) / top for each in (images, adversarial))
+
+
+@pytest.mark.parametrize("build", ADAPTIVE.values(), ids=ADAPTIVE)
+@pytest.mark.parametrize("kind", ["bfloat16", "open size", "0..255"])
+def test_attacks_take_every_network(networks, kind, build):
+    classifier = networks[kind]
+    shape = (1, 9, 7, 3) if kind == "open size" else (1, 6, 6, 1)
+    images, adversarial = attacked(classifier, build, shape)
+    assert adversarial.shape == shape and np.isfinite(adversarial).all()
+    # bfloat16 rounds pixels above 1/2 to multiples of 1/256.
+    assert np.abs(adversarial - images).max() <= 0.1 + (1 / 256 if kind == "bfloat16" else 1e-6)
+    if kind == "0..255":
+        same = attacked(networks["float32"], build, shape)[1]
+        np.testing.assert_allclose(adversarial, same, atol=1e-5)
+
+
+def test_one_trace_serves_all_batches_and_budgets(networks):
+    classifier = networks["float32"]
+    images = tf.constant(np.random.default_rng(3).uniform(0.2, 0.8, (5, 6, 6, 1)), tf.float32)
+    labels = tf.argmax(classifier.predict_logits(images), -1)
+    for count, epsilon in ((1, 0.01), (5, 0.02), (3, 0.03)):
+        for build in ADAPTIVE.values():
+            build(10 * epsilon)(classifier, images[:count], labels[:count])
+    traces = {
+        key: function.experimental_get_tracing_count()
+        for key, function in classifier.compiled.items()
+    }
+    iterations = [key for key in traces if "iteration" in str(key[0])]
+    assert len(iterations) == len(ADAPTIVE) and set(traces.values()) == {1}
+
+
+def test_apgd_without_a_random_start_begins_at_the_images(networks):
+    images = tf.fill((2, 6, 6, 1), 0.5)
+    attack = AutoPGD(AwayFromLabel(), 3, 0.1, random_start=False)
+    assert attack.threat_model()["epsilon"] == 0.1
+    np.testing.assert_array_equal(attack.start(networks["float32"], images, 0), images)
+
+
+def test_apgd_reaches_a_target(networks):
+    classifier, attack = networks["float32"], attacks.apgd(0.2, num_steps=10, target=2)
+    images = tf.constant(np.random.default_rng(4).uniform(0.3, 0.7, (8, 6, 6, 1)), tf.float32)
+    predicted = np.argmax(classifier.predict_logits(images), -1)
+    images, labels = images[predicted != 2], predicted[predicted != 2]
+    assert len(set(labels)) > 1
+    found = np.argmax(classifier.predict_logits(attack(classifier, images, labels)), -1)
+    assert (found == 2).all()
+    assert attack.threat_model()["target"] == 2
+
+
+def test_a3_leads_each_restart_to_a_target_of_its_own():
+    classifier = Classifier.from_keras(small_network())
+    images, labels = tf.fill((2, 8, 8, 1), 0.5), tf.constant([0, 1])
+    plain = attacks.apgd(0.1, num_steps=2, loss="targeted_dlr")
+    attack = attacks.a3(plain, sigma=0.5).for_classes(3)
+    assert attack.restarts == 2 and attack.objective.objective.num_targets == 2
+    examples = examples_with(attack, classifier, images, labels)
+    for restart in range(2):
+        chosen = with_target(attack.objective, examples, tf.constant([restart, restart]))
+        assert len(chosen.context) == 2
+        np.testing.assert_array_equal(chosen.context[1][:, 0], examples.context[1][:, restart])
+    assert attack(classifier, images, labels).shape == images.shape
+
+
+def examples_with(attack, classifier, images, labels) -> Examples:
+    return Examples(images, labels, attack.compiled_context(classifier)(images, labels))
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: attacks.a3(fab(0.1), 1.0), TypeError, "TargetedMargin, got 'a3.*Take apgd"),
+        (lambda: attacks.a3(square(0.1), 1.0), TypeError, "square attack needs an objective"),
+        (lambda: attacks.a3("auto_attack(0.1)", 1.0), TypeError, "must be a GradientSignAttack"),
+        (lambda: attacks.apgd(0.1, loss="dlr", target=1), ValueError, "Leave out one of the two"),
+        (lambda: attacks.apgd(None), ValueError, "apgd needs an epsilon"),
+        (lambda: square(0.1, num_queries=0), ValueError, "num_queries"),
+        (lambda: TargetedMargin(3, "slope"), ValueError, "Unknown nearest_by"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(build, error, message):
+    with pytest.raises(error, match=message):
+        build()

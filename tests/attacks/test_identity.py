@@ -9,23 +9,29 @@ from pathlib import Path
 import pytest
 
 from aad_tf.attacks import (
+    AttackCascade,
     AwayFromLabel,
     GradientSignAttack,
     TowardsFirstLeastLikely,
     TowardsLeastLikely,
     a3,
+    apgd,
     attack_call,
     attack_from_dict,
     attack_from_record,
     attack_to_dict,
+    auto_attack,
+    fab,
     fgsm,
     ifgsm,
     iter_ll,
     parse_attack,
     pgd,
     preset_of,
+    quick_cascade,
     recorded_parameters,
     register_kind,
+    square,
     step_ll,
     with_unique_names,
 )
@@ -45,6 +51,17 @@ CALLS = {
     "pgd(epsilon=0.3,step_size=0.01,num_steps=40)": pgd(0.3, 0.01, 40),
     "pgd(epsilon=0.3,step_size=0.01,num_steps=40,random_start=False)": pgd(0.3, 0.01, 40, False),
     "pgd(epsilon=0.3,step_size=0.01,num_steps=40,restarts=5)": pgd(0.3, 0.01, 40, restarts=5),
+    "apgd(epsilon=8/255)": apgd(8 / 255),
+    "apgd(epsilon=0.1,num_steps=5,loss='dlr',restarts=2)": apgd(0.1, 5, "dlr", 2),
+    "apgd(epsilon=0.1,loss='targeted_dlr',num_targets=3)": apgd(
+        0.1, loss="targeted_dlr", num_targets=3
+    ),
+    "apgd(epsilon=0.1,target=3)": apgd(0.1, target=3),
+    "fab(epsilon=None,num_targets=4)": fab(None, num_targets=4),
+    "square(epsilon=0.1,num_queries=100)": square(0.1, 100),
+    "auto_attack(epsilon=8/255)": auto_attack(8 / 255),
+    "quick_cascade(epsilon=0.1,num_steps=5)": quick_cascade(0.1, 5),
+    "a3(apgd(epsilon=0.1,loss='targeted_dlr'),sigma=2.0)": a3(apgd(0.1, loss="targeted_dlr"), 2),
     "a3(step_ll(epsilon=4/255,num_steps=3),sigma=-10.0)": a3(step_ll(4 / 255, 3), -10),
     "a3(pgd(epsilon=0.1,step_size=0.05,num_steps=2),sigma=0.5,reduction='sum',threshold=0.2)": a3(
         pgd(0.1, 0.05, 2), 0.5, "sum", threshold=0.2
@@ -53,6 +70,7 @@ CALLS = {
 NO_CALLS = {
     "cells": a3(fgsm(0.1), 10, threshold=TopCells(10), explained="prediction"),
     "mean": a3(ifgsm(0.1), 10, threshold=MeanThreshold()),
+    "cascade": AttackCascade((step_ll(0.1), "step_ll(0.1, relabel=False)"), ("one", "two")),
     "composed": GradientSignAttack(TowardsFirstLeastLikely(0.2), 0.1, 7, 0.25, True, 3),
 }
 

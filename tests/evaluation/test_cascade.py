@@ -9,20 +9,27 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf import attacks
+from aad_tf import AADModel, AdversarialModel, attacks
+from aad_tf.attention_study import study_attention
+from aad_tf.callbacks import RobustAccuracy
 from aad_tf.classifier import Classifier
-from aad_tf.evaluation import evaluate_robustness, format_summary, merge_shards
+from aad_tf.configs import DefenseConfig
+from aad_tf.evaluation import evaluate_robustness, format_summary, merge_shards, security_curve
+from aad_tf.metrics import wilson_interval
+from aad_tf.records import read_records
 
 SIDE, CLASSES, EPSILON = 6, 3, 0.02
 
 
-def linear_classifier(scale: float = 1.0) -> Classifier:
-    """Logits that are linear in the pixels."""
+def linear_classifier(scale: float = 1.0, seed: int = 0) -> Classifier:
+    """Logits that are linear in the pixels; of another seed, close to those of seed 0."""
     copy = keras.layers.Conv2D(1, 1, use_bias=False)
     scores = keras.layers.Dense(CLASSES)
     network = keras.Sequential([keras.Input((SIDE, SIDE, 1)), copy, keras.layers.Flatten(), scores])
     copy.set_weights([np.ones((1, 1, 1, 1))])
     kernel = np.random.default_rng(0).normal(size=(SIDE * SIDE, CLASSES))
+    if seed:
+        kernel += np.random.default_rng(seed).normal(size=kernel.shape)
     # Of gray images no class is favoured.
     scores.set_weights([scale * (kernel - kernel.mean(0)), np.zeros(CLASSES)])
     return Classifier.from_keras(network)
@@ -75,9 +82,10 @@ CASCADE = attacks.AttackCascade(
         (attacks.apgd(EPSILON, num_steps=20, loss="dlr"), 0),
         (attacks.apgd(EPSILON, num_steps=20, loss="targeted_dlr"), 1),
         (attacks.fab(EPSILON, num_steps=10), 0),
+        (attacks.quick_cascade(EPSILON, num_steps=20), 0),
         (CASCADE, 0),
     ],
-    ids=["apgd-ce", "apgd-dlr", "apgd-t", "fab", "cascade"],
+    ids=["apgd-ce", "apgd-dlr", "apgd-t", "fab", "quick", "cascade"],
 )
 def test_attacks_are_exact_on_a_linear_network(linear, data, distances, attack, missed):
     report = evaluate_robustness(linear, data, attack, batch_size=16)
@@ -96,6 +104,118 @@ def test_attacks_are_exact_on_a_linear_network(linear, data, distances, attack, 
     assert float(tf.reduce_max(tf.abs(adversarial - images))) <= EPSILON + 1e-6
     again = np.argmax(linear.predict_logits(adversarial), -1) == labels
     np.testing.assert_array_equal(again[clear], found[clear])
+
+
+def test_a_cascade_called_directly_attacks_only_what_is_left(linear, data):
+    images, labels = data
+    adversarial = CASCADE(linear, images, labels, seed=4)
+    # Misclassified as they are.
+    np.testing.assert_array_equal(adversarial[:3], images[:3])
+    # Random starts are those of the example's index, whichever images are left.
+    alone = CASCADE(linear, images[20:21], labels[20:21], seed=4, first_index=20)
+    np.testing.assert_allclose(alone[0], adversarial[20], atol=1e-6)
+    text = f"auto_attack(epsilon={EPSILON})"
+    callback = RobustAccuracy((images[:4], labels[:4]), text)
+    # The first three are mistakes, the fourth lies within reach or not.
+    assert callback.evaluate(linear) in (0.0, 0.25)
+
+
+def test_the_budgets_of_a_cascade_may_differ_by_rounding():
+    # 3 * (0.35 / 3) is not 0.35 in floating point.
+    stages = (attacks.ifgsm(0.35, 3), attacks.apgd(0.35))
+    assert attacks.AttackCascade(stages).stage_names == ("ifgsm", "apgd")
+
+
+def test_a_transferred_attack_that_keeps_its_best_ends_with_one_image(linear, data):
+    images, labels = data
+    surrogate = linear_classifier(seed=7)
+    attack = attacks.apgd(EPSILON, num_steps=6)
+    last, any_iterate = (
+        list(
+            evaluate_robustness(
+                linear, data, attack, surrogate=surrogate, success=success, seed=3
+            ).records()
+        )
+        for success in ("last_iterate", "any_iterate")
+    )
+    adversarial = attack(surrogate, images, labels, seed=3)
+    predicted = np.argmax(linear.predict_logits(adversarial), -1)
+    clean = np.argmax(linear.predict_logits(tf.constant(images)), -1)
+    for index, (record, looser) in enumerate(zip(last, any_iterate, strict=True)):
+        expected = predicted[index] != labels[index] or clean[index] != labels[index]
+        assert record["success"] == expected
+        assert record["steps"] <= 6
+        assert looser["success"] >= record["success"]
+    assert sum(r["success"] for r in any_iterate) > sum(r["success"] for r in last)
+
+
+def test_what_withstands_gradients_but_not_square_is_warned_of(data):
+    # In float32 the softmax of logits this large is exactly one, and the gradient zero.
+    saturated = linear_classifier(scale=1e5)
+    stages = (attacks.apgd(EPSILON, num_steps=5), attacks.square(EPSILON, num_queries=30))
+    report = evaluate_robustness(saturated, data, attacks.AttackCascade(stages))
+    broken = [record["broken_by"] for record in report.records()].count("square")
+    (warning,) = report.summary["warnings"]
+    assert broken > 0 and f"square, which asks for no gradients, got {broken} images" in warning
+
+
+def test_what_cannot_follow_or_train_on_a_cascade_says_so(linear, data, tmp_path):
+    options = {"output": tmp_path / "study.jsonl", "batch_size": 4}
+    text, network = "auto_attack(epsilon=0.1)", linear.model
+    with pytest.raises(TypeError, match="run inside a training step, got the cascade auto_attack"):
+        AdversarialModel(network, attack=text)
+    with pytest.raises(ValueError, match="must be a single attack"):
+        DefenseConfig(kind="adversarial", attack=text)
+    with pytest.raises(TypeError, match="iterations of one GradientSignAttack"):
+        study_attention(linear, data, text, **options)
+    for attack in ("apgd(epsilon=0.1)", "square(epsilon=0.1)"):
+        with pytest.raises(ValueError, match="keeps the best image of its way"):
+            study_attention(linear, data, attack, **options)
+    with pytest.raises(ValueError, match="update_per_round goes on from the last image"):
+        AADModel(network, attack="apgd(epsilon=0.1)", update_per_round=True)
+
+
+def test_training_takes_apgd(linear, data):
+    images, labels = data
+    model = AdversarialModel(linear.model, attack="apgd(epsilon=0.02, num_steps=2)")
+    adversarial = model.adversarial_images(tf.constant(images), tf.constant(labels, tf.int32))
+    distance = np.abs(adversarial - images).max(axis=(1, 2, 3))
+    np.testing.assert_allclose(distance, 0.02, atol=1e-6)
+
+
+def test_a_security_curve_is_the_exact_one(linear, data, distances, tmp_path):
+    epsilons = np.linspace(0.0, 0.05, 11)
+    output = tmp_path / "fab.jsonl"
+    attack = attacks.fab(None, num_steps=10)
+    report = evaluate_robustness(linear, data, attack, output=output)
+    curve = security_curve(report, epsilons)
+    # FAB stops up to 6% beyond the boundary, so it may count an image for one budget more.
+    exact, nearer = (np.mean(d > epsilons[:, None], 1) for d in (distances, distances * 1.06))
+    accuracies = np.array(curve.robust_accuracies)
+    assert (exact <= accuracies).all() and (accuracies <= nearer).all()
+    assert accuracies[0] == 37 / 40 and accuracies[-1] < 0.2
+    assert curve.intervals()[0] == wilson_interval(37, 40)
+    median = np.median(distances[3:])
+    assert curve.median_distance == pytest.approx(median, rel=0.06)
+    assert curve.median_interval().low < median < curve.median_interval().high
+    again = security_curve(read_records(output), epsilons)
+    assert again.robust_accuracies == curve.robust_accuracies
+
+
+def test_a_security_curve_needs_distances(linear, data):
+    tried = [attacks.fgsm(0.01), attacks.fab(0.01, num_steps=2)]
+    report = evaluate_robustness(linear, data, tried)
+    with pytest.raises(
+        ValueError, match="Several attacks were run: pass attack=, one of fgsm, fab"
+    ):
+        security_curve(report, [0.1])
+    for attack in ("fgsm", "fab"):
+        with pytest.raises(ValueError, match=r"Evaluate aad_tf.attacks.fab\(None\)"):
+            security_curve(report, [0.1], attack)
+    with pytest.raises(ValueError, match="No attack is named 'pgd'"):
+        security_curve(report.records(), [0.1], "pgd")
+    with pytest.raises(ValueError, match="no records"):
+        security_curve([], [0.1])
 
 
 def test_fab_without_a_budget_finds_the_distance_to_the_boundary(linear, data, distances):
@@ -197,6 +317,7 @@ def test_auto_attack_has_the_published_numbers():
             lambda: attacks.AttackCascade((attacks.fgsm(0.1), attacks.fgsm(0.2)), ("a", "b")),
             "one budget",
         ),
+        (lambda: attacks.AttackCascade((attacks.fgsm(0.1, target=1),)), "fgsm has a target"),
         (lambda: attacks.apgd(0.1, loss="hinge"), "Unknown loss"),
         (lambda: attacks.square(0.1, fraction=0.0), "fraction"),
         (lambda: attacks.fab(0.1, num_steps=0), "num_steps"),
