@@ -170,7 +170,7 @@ class Classifier:
         return {
             "model": keras.saving.serialize_keras_object(self.model),
             "attention_layer": self._named_layer,
-            "attention_index": _layers(self.model).index(self._attention),
+            "attention_index": tracing.parts(self.model).index(self._attention),
             "bounds": list(self.bounds),
             "input_shape": list(self.input_shape),
             "output": self.output,
@@ -187,14 +187,18 @@ class Classifier:
             custom_objects: classes of layers by name, as `keras.saving.load_model` takes them.
         """
         model = keras.saving.deserialize_keras_object(config["model"], custom_objects)
-        layers, index, name = _layers(model), config["attention_index"], config["attention_layer"]
+        parts, index, name = (
+            tracing.parts(model),
+            config["attention_index"],
+            config["attention_layer"],
+        )
         # Layers without a name of their own are called otherwise each time they are made.
-        named = None if name is None else layers[index].name
+        named = None if name is None else parts[index].name
         wrapping = {key: config[key] for key in ("bounds", "input_shape", "output")}
         classifier = cls.from_keras(model, named, **wrapping)
-        if classifier._attention is not layers[index]:
+        if classifier._attention is not parts[index]:
             # Another version of this package may choose another layer.
-            classifier = cls.from_keras(model, layers[index].name, **wrapping)
+            classifier = cls.from_keras(model, parts[index].name, **wrapping)
         return classifier
 
     @property
@@ -349,11 +353,6 @@ def _check_model(model: Any) -> None:
         raise TypeError(
             f"model is a defence ({type(model).__name__}): pass its .classifier, or its .network."
         )
-
-
-def _layers(model: keras.Model) -> list[keras.Layer]:
-    """All layers at any depth, in an order that a rebuilt model shares."""
-    return list(model._flatten_layers(include_self=False))
 
 
 def _dtype(model: keras.Model) -> tf.DType:

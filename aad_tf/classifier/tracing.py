@@ -110,13 +110,17 @@ def recording(layers: Sequence[keras.Layer], record: Callable[[LayerCall], None]
         yield
 
 
-def _parts(model: keras.Model) -> list[keras.Layer]:
-    """All layers, and the operations of Functional models: `x * gate` makes no layer in Keras 3."""
-    parts = {id(layer): layer for layer in model._flatten_layers(include_self=False)}
-    for layer in (model, *parts.values()):
+def parts(model: keras.Model) -> list[keras.Layer]:
+    """All layers at any depth, and the operations of Functional models, first the layers.
+
+    `x * gate` makes no layer in Keras 3. A model that was rebuilt from its config has them in the
+    same order.
+    """
+    found = {id(layer): layer for layer in model._flatten_layers(include_self=False)}
+    for layer in (model, *found.values()):
         if isinstance(layer, keras.Model):
-            parts |= {id(each): each for each in getattr(layer, "operations", ())}
-    return list(parts.values())
+            found |= {id(each): each for each in getattr(layer, "operations", ())}
+    return list(found.values())
 
 
 def trace_forward(
@@ -137,17 +141,17 @@ def trace_forward(
         ValueError: the model cannot be compiled.
     """
     calls: list[LayerCall] = []
-    parts = _parts(model)
+    watched = parts(model)
 
     @tf.function(autograph=False)
     def forward(images: tf.Tensor) -> tf.Tensor:
-        with recording(parts, calls.append):
+        with recording(watched, calls.append):
             return run(images)
 
     try:
         concrete = forward.get_concrete_function(tf.TensorSpec((None, *image_shape), dtype))
     except ValueError as error:
-        modes = {getattr(getattr(part, "_remat_mode", None), "mode", "") for part in parts}
+        modes = {getattr(getattr(part, "_remat_mode", None), "mode", "") for part in watched}
         if "full" not in modes:
             raise
         raise ValueError(
