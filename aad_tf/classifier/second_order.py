@@ -42,7 +42,7 @@ UNSAFE_SECOND_ORDER_OPS = frozenset(
 _PASS_GRADIENTS_ON = frozenset(
     {
         *("Add", "AddN", "AddV2", "AvgPool", "BatchMatMulV2", "BiasAdd", "Cast", "ConcatV2"),
-        *("Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative", "Einsum", "Elu", "Erf"),
+        *("Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative", "Einsum", "Elu", "Erf", "Erfc"),
         *("Exp", "ExpandDims", "FusedBatchNormV3", "Identity", "LeakyRelu", "MatMul", "Max"),
         *("MaxPool", "Maximum", "Mean", "Minimum", "MirrorPad", "Mul", "Neg", "Pad", "PadV2"),
         *("RealDiv", "Relu", "Relu6", "Reshape", "Rsqrt", "Sigmoid", "Softmax", "Softplus"),
@@ -158,7 +158,8 @@ def _surely_arrives(trace: Trace, tensor: tf.Tensor) -> bool:
                     gradients = tf.gradients(made, read)
             except LookupError:
                 return False
-            read = [each for each, gradient in zip(read, gradients, strict=True) if gradient is not None]
+            pairs = zip(read, gradients, strict=True)
+            read = [each for each, gradient in pairs if gradient is not None]
         if any(each.ref() in reached for each in read):
             reached.update(each.ref() for each in made)
     return trace.output.ref() in reached

@@ -115,11 +115,11 @@ def layers_and_operations(model: keras.Model) -> list[keras.Layer]:
 
     `x * gate` makes an operation and no layer in Keras 3. A rebuilt model has the same order.
     """
-    parts = {id(layer): layer for layer in model._flatten_layers(include_self=False)}
-    for layer in (model, *parts.values()):
+    found = {id(layer): layer for layer in model._flatten_layers(include_self=False)}
+    for layer in (model, *found.values()):
         if isinstance(layer, keras.Model):
-            parts |= {id(each): each for each in getattr(layer, "operations", ())}
-    return list(parts.values())
+            found |= {id(each): each for each in getattr(layer, "operations", ())}
+    return list(found.values())
 
 
 def trace_forward(
@@ -140,17 +140,17 @@ def trace_forward(
         ValueError: the model cannot be compiled.
     """
     calls: list[LayerCall] = []
-    parts = layers_and_operations(model)
+    watched = layers_and_operations(model)
 
     @tf.function(autograph=False)
     def forward(images: tf.Tensor) -> tf.Tensor:
-        with recording(parts, calls.append):
+        with recording(watched, calls.append):
             return run(images)
 
     try:
         concrete = forward.get_concrete_function(tf.TensorSpec((None, *image_shape), dtype))
     except ValueError as error:
-        modes = {getattr(getattr(part, "_remat_mode", None), "mode", "") for part in parts}
+        modes = {getattr(getattr(part, "_remat_mode", None), "mode", "") for part in watched}
         if "full" not in modes:
             raise
         raise ValueError(

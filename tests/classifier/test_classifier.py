@@ -145,14 +145,24 @@ def test_a_layer_called_twice_means_its_last_call_by_default():
     [
         ("float64", "float64", "float64", "float64"),
         ("mixed_bfloat16", "float32", "bfloat16", "float32"),
+        ("mixed_float16", "float32", "float16", "float32"),
+        ("bfloat16", "bfloat16", "bfloat16", "float32"),
+        ("float16", "float16", "float16", "float32"),
     ],
 )
 def test_the_networks_dtype_is_followed(dtype, images, logits, maps):
     classifier = Classifier.from_keras(small_network(dtype=dtype))
     assert classifier.dtype == images
     assert classifier.image_spec == tf.TensorSpec((None, *SHAPE), images)
-    assert classifier(tf.cast(IMAGES, images)).logits.dtype == logits
-    assert grad_cam(classifier, IMAGES, [0, 1, 2, 0]).dtype == maps
+    found = classifier(tf.cast(IMAGES, images)).logits
+    assert found.dtype == logits
+    found_maps = grad_cam(classifier, IMAGES, [0, 1, 2, 0])
+    assert found_maps.dtype == maps
+    exact = Classifier.from_keras(small_network())
+    expected = exact(tf.constant(IMAGES)).logits, grad_cam(exact, IMAGES, [0, 1, 2, 0])
+    # bfloat16 carries 8 bits.
+    for ours, theirs in zip((found, found_maps), expected, strict=True):
+        np.testing.assert_allclose(tf.cast(ours, "float32"), theirs, atol=0.02)
 
 
 def test_sizes_may_be_open():

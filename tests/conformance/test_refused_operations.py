@@ -91,6 +91,92 @@ def test_refused_operations_still_need_refusing(operation):
     assert abs(found - expected) > 0.05 * abs(expected)
 
 
+raw = tf.raw_ops
+FLAT = np.ones((2, 3), "float32")
+CHANNELS = np.ones(3, "float32")
+WINDOW = {"strides": [1] * 4, "padding": "VALID"}
+# One call of each operation that is held to pass gradients on; x is [2, 6, 6, 3].
+PASSING = {
+    "Add": lambda x: raw.Add(x=x, y=x),
+    "AddN": lambda x: raw.AddN(inputs=[x, x]),
+    "AddV2": lambda x: raw.AddV2(x=x, y=x),
+    "AvgPool": lambda x: raw.AvgPool(value=x, ksize=[1, 2, 2, 1], **WINDOW),
+    "BatchMatMulV2": lambda x: raw.BatchMatMulV2(x=x, y=x, adj_y=True),
+    "BiasAdd": lambda x: raw.BiasAdd(value=x, bias=CHANNELS),
+    "Cast": lambda x: raw.Cast(x=x, DstT=tf.bfloat16),
+    "ConcatV2": lambda x: raw.ConcatV2(values=[x, x], axis=3),
+    "Conv2D": lambda x: raw.Conv2D(input=x, filter=np.ones((2, 2, 3, 4), "float32"), **WINDOW),
+    "Conv2DBackpropInput": lambda x: raw.Conv2DBackpropInput(
+        input_sizes=[2, 7, 7, 4],
+        filter=np.ones((2, 2, 4, 3), "float32"),
+        out_backprop=x,
+        **WINDOW,
+    ),
+    "DepthwiseConv2dNative": lambda x: raw.DepthwiseConv2dNative(
+        input=x, filter=np.ones((2, 2, 3, 1), "float32"), **WINDOW
+    ),
+    "Einsum": lambda x: raw.Einsum(inputs=[x, FLAT], equation="bhwc,dc->bhwd"),
+    "Elu": lambda x: raw.Elu(features=x),
+    "Erf": lambda x: raw.Erf(x=x),
+    "Erfc": lambda x: raw.Erfc(x=x),
+    "Exp": lambda x: raw.Exp(x=x),
+    "ExpandDims": lambda x: raw.ExpandDims(input=x, axis=1),
+    "FusedBatchNormV3": lambda x: (
+        raw.FusedBatchNormV3(
+            x=x,
+            scale=CHANNELS,
+            offset=CHANNELS,
+            mean=CHANNELS,
+            variance=CHANNELS,
+            is_training=False,
+        ).y
+    ),
+    "Identity": lambda x: raw.Identity(input=x),
+    "LeakyRelu": lambda x: raw.LeakyRelu(features=x),
+    "MatMul": lambda x: raw.MatMul(a=tf.reshape(x, (-1, 3)), b=FLAT, transpose_b=True),
+    "Max": lambda x: raw.Max(input=x, axis=[1, 2]),
+    "MaxPool": lambda x: raw.MaxPool(input=x, ksize=[1, 2, 2, 1], **WINDOW),
+    "Maximum": lambda x: raw.Maximum(x=x, y=CHANNELS),
+    "Mean": lambda x: raw.Mean(input=x, axis=[1, 2]),
+    "Minimum": lambda x: raw.Minimum(x=x, y=CHANNELS),
+    "MirrorPad": lambda x: raw.MirrorPad(input=x, paddings=[[0, 0]] + [[1, 1]] * 3, mode="REFLECT"),
+    "Mul": lambda x: raw.Mul(x=x, y=CHANNELS),
+    "Neg": lambda x: raw.Neg(x=x),
+    "Pad": lambda x: raw.Pad(input=x, paddings=[[0, 0]] + [[1, 1]] * 3),
+    "PadV2": lambda x: raw.PadV2(input=x, paddings=[[0, 0]] + [[1, 1]] * 3, constant_values=1.0),
+    "RealDiv": lambda x: raw.RealDiv(x=x, y=CHANNELS),
+    "Relu": lambda x: raw.Relu(features=x),
+    "Relu6": lambda x: raw.Relu6(features=x),
+    "Reshape": lambda x: raw.Reshape(tensor=x, shape=[-1]),
+    "Rsqrt": lambda x: raw.Rsqrt(x=x),
+    "Sigmoid": lambda x: raw.Sigmoid(x=x),
+    "Softmax": lambda x: raw.Softmax(logits=x),
+    "Softplus": lambda x: raw.Softplus(features=x),
+    "Sqrt": lambda x: raw.Sqrt(x=x),
+    "Square": lambda x: raw.Square(x=x),
+    "SquaredDifference": lambda x: raw.SquaredDifference(x=x, y=CHANNELS),
+    "Squeeze": lambda x: raw.Squeeze(input=x[..., :1], axis=[3]),
+    "StridedSlice": lambda x: x[:, 1:, ::2],
+    "Sub": lambda x: raw.Sub(x=x, y=CHANNELS),
+    "Sum": lambda x: raw.Sum(input=x, axis=[1, 2]),
+    "Tanh": lambda x: raw.Tanh(x=x),
+    "Transpose": lambda x: raw.Transpose(x=x, perm=[0, 3, 1, 2]),
+}
+
+
+def test_every_operation_that_passes_gradients_on_is_shown_to_do_so():
+    assert set(PASSING) == set(second_order._PASS_GRADIENTS_ON)
+
+
+@pytest.mark.parametrize("kind", PASSING)
+def test_operations_pass_gradients_on(kind):
+    with tf.Graph().as_default():
+        operation = PASSING[kind](tf.compat.v1.placeholder(tf.float32, (2, 6, 6, 3))).op
+        assert operation.type == kind
+        read = [each for each in second_order._inputs(operation) if each.dtype.is_floating]
+        assert read and None not in tf.gradients(operation.outputs[0], read)
+
+
 def test_moments_as_tensorflow_has_them_are_wrong_at_second_order():
     # The variance of two values (a, b) is (a - b)^2 / 4: second derivative by a is 1/2. With the
     # mean held still it is that of ((a - m)^2 + ...) / 2, which is 1.

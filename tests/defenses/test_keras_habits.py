@@ -199,6 +199,14 @@ def test_mixed_precision_trains(defense):
     assert history["loss"][0] == pytest.approx(exact["loss"][0], rel=0.05)
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16", "float16"])
+def test_the_loss_of_other_precisions_is_that_of_float32(policy):
+    history = fit(eager("aad", small_network(dtype=policy)), batch_size=COUNT)
+    exact = fit(eager("aad"), batch_size=COUNT)
+    for key in TERMS:
+        assert history[key] == pytest.approx(exact[key], rel=0.05), key
+
+
 @two_defenses
 def test_scaled_losses_of_half_precision_are_scaled_back(defense):
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.05), 1024.0)

@@ -321,6 +321,26 @@ def functional():
 
 
 CUSTOM = {"Gate": Gate, "Subclassed": Subclassed}
+
+
+def sums() -> keras.Model:
+    """Explained where `x + y` is computed, which makes no layer."""
+    keras.utils.set_random_seed(0)
+    images = keras.Input(SHAPE)
+    x = layers.Conv2D(4, 3)(images)
+    for _ in range(2):
+        x = x + layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    return keras.Model(images, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
+def nested_sums() -> keras.Model:
+    whole = sums()
+    body = keras.Model(whole.input, whole.layers[-2].input)
+    images = keras.Input(SHAPE)
+    scores = layers.Dense(3)(layers.GlobalAveragePooling2D()(body(images)))
+    return keras.Model(images, scores)
+
+
 NETWORKS = {
     "functional with a nested model": functional,
     "batch normalization": batch_norm_network,
@@ -328,6 +348,8 @@ NETWORKS = {
     "layer of one's own": lambda: small_network(middle=[Gate()]),
     "subclassed": lambda: called(Subclassed()),
     "dropout": lambda: small_network(middle=[layers.Dropout(0.5, seed=1)]),
+    "sums": sums,
+    "sums in a nested model": nested_sums,
 }
 
 
