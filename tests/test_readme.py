@@ -94,6 +94,23 @@ def test_attention_is_studied_without_boxes(tmp_path, monkeypatch):
     assert names["report"].summary["counts"]["without_box"] == 60
 
 
+def test_robustness_is_evaluated_at_one_budget_and_at_all(tmp_path, monkeypatch, capsys):
+    # Thousands of queries are not needed to see that it runs.
+    source = block_of("How robust is it really?").replace("auto_attack(", "quick_cascade(")
+    network = small_network()
+    images = np.random.default_rng(0).uniform(size=(12, 32, 32, 3)).astype(np.float32)
+    labels = np.argmax(network(images), -1)
+    labels[0] = (labels[0] + 1) % 3
+    names = {"my_model": network, "my_images": images, "my_labels": labels}
+    monkeypatch.chdir(tmp_path)
+    exec(compile(source, "README.md", "exec"), names)
+    assert names["broken_by"][0] is None
+    assert set(names["broken_by"][1:]) <= {"apgd-ce", "apgd-t", None}
+    assert "robust accuracy after each attack: apgd-ce" in capsys.readouterr().out
+    assert names["curve"].robust_accuracies[0] == 11 / 12
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_model_of_ones_own_trains_on_many_machines():
     names: dict[str, object] = {"aad_tf": aad_tf, "keras": keras}
     exec(compile(block_of("On many machines"), "README.md", "exec"), names)
@@ -107,6 +124,7 @@ def test_a_model_of_ones_own_trains_on_many_machines():
 def test_every_python_block_is_run():
     run = [block_of("Defend your own model"), block_of("Your own model and images")]
     run += [block_of("Where does it look under attack?", number) for number in (0, 1)]
+    run += [block_of("How robust is it really?")]
     assert blocks("python") == [*run, block_of("On many machines")]
 
 

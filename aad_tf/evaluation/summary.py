@@ -307,7 +307,9 @@ def _comparison_warning(
 
 
 def _gradient_free_warning(model: Mapping[str, Any], counts: OutcomeCounts) -> list[str]:
-    stages = zip(model.get("stages", ()), model["parameters"].get("stages", ()), strict=True)
+    if "stages" not in model:
+        return []
+    stages = zip(model["stages"], model["parameters"]["stages"], strict=True)
     after_others = [name for name, stage in list(stages)[1:] if stage["kind"] == "square"]
     tally = counts.tally(model["attack"])
     found = sum(tally[f"broken_by {name}"] for name in after_others)

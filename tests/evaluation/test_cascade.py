@@ -120,6 +120,12 @@ def test_a_cascade_called_directly_attacks_only_what_is_left(linear, data):
     assert callback.evaluate(linear) in (0.0, 0.25)
 
 
+@pytest.mark.parametrize("stages", [("auto_attack(0.1)",), (0.1,), "fgsm(0.1)"])
+def test_stages_are_single_attacks(stages):
+    with pytest.raises(TypeError, match="attack"):
+        attacks.AttackCascade(stages)
+
+
 def test_the_budgets_of_a_cascade_may_differ_by_rounding():
     # 3 * (0.35 / 3) is not 0.35 in floating point.
     stages = (attacks.ifgsm(0.35, 3), attacks.apgd(0.35))
