@@ -1,4 +1,4 @@
-"""Networks whose accuracy under PGD is wrong on purpose, for they mask the gradients of a right one.
+"""Networks whose accuracy under PGD is wrong on purpose: they mask the gradients of a right one.
 
 All judge 6x6 gray images by which of three random patterns they resemble most, which is linear, so
 that the true robust accuracy is known. What masks the gradients stands before it or behind it.
@@ -39,7 +39,7 @@ class Noise(layers.Layer):
 
 
 class Winners(layers.Layer):
-    """The largest of the channels, the others zero: k-winners-take-all (Xiao et al. 2020), k = 1."""
+    """Keeps the largest channel, zero elsewhere: 1-winner-takes-all (Xiao et al. 2020)."""
 
     def call(self, inputs):
         largest = tf.reduce_max(inputs, axis=-1, keepdims=True)
