@@ -36,6 +36,12 @@ _SUCCESS = flags.DEFINE_enum(
     evaluation.SUCCESS_RULES,
     "Whether an image counts as misclassified if any point of the attack's path is, or its end.",
 )
+_DIAGNOSTICS = flags.DEFINE_bool(
+    "diagnostics",
+    True,
+    "Whether the summary says which signs there are that an attack failed; takes some passes of "
+    "the network over the first images.",
+)
 for _name in (*shared_flags.NAMES, *sharding.NAMES):
     flags.declare_key_flag(_name)
 flags.mark_flag_as_required("output")
@@ -65,6 +71,7 @@ def _evaluate() -> str:
         first_index=part.first,
         num_examples=part.num_examples,
         shard=part_of_all,
+        diagnostics=_DIAGNOSTICS.value,
         verbose=1,
     )
     return evaluation.format_summary(report.summary)

@@ -33,6 +33,7 @@ class OutcomeCounts:
         self._outcomes = {attack: bytearray() for attack in attacks}
         self._tallies: dict[str, Counter[str]] = {attack: Counter() for attack in attacks}
         self._labels: Counter[int] = Counter()
+        self._steps: dict[tuple[str, str | None], Counter[int]] = {}
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Counts a record.
@@ -52,6 +53,9 @@ class OutcomeCounts:
         attacked = MISCLASSIFIED if record["success"] else ROBUST
         outcomes[position] = CLEAN_MISTAKE if record["clean_mistake"] else attacked
         self._tallies[record["attack"]].update(_signs(record))
+        if outcomes[position] == MISCLASSIFIED:
+            by = (record["attack"], record.get("broken_by"))
+            self._steps.setdefault(by, Counter())[record["steps"]] += 1
         if record["attack"] == self.attacks[0]:
             self._labels[record["label"]] += 1
 
@@ -69,6 +73,15 @@ class OutcomeCounts:
         `broken_by NAME` for each of its attacks.
         """
         return self._tallies[attack]
+
+    def steps(self, attack: str, broken_by: str | None = None) -> Mapping[int, int]:
+        """How many examples an attack got misclassified after how many iterations.
+
+        Args:
+            attack: its name.
+            broken_by: of a cascade, the attack in it; None for an attack on its own.
+        """
+        return self._steps.get((attack, broken_by), Counter())
 
     def labels(self) -> Counter[int]:
         """How many examples each class has."""

@@ -183,6 +183,11 @@ class Batches:
                 return
             images, labels = self._checked(batch)
 
+    def first(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels of the first batch, at most so many."""
+        images, labels = self._first
+        return images[:count], labels[:count]
+
     def count(self) -> int:
         """Number of examples; takes the pass over the data set if it cannot tell by itself."""
         if self.num_examples is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from aad_tf.evaluation.diagnostics import of_outcomes
 from aad_tf.evaluation.example_log import OutcomeCounts
 from aad_tf.evaluation.summary import summarize, timing
 from aad_tf.records import read_records, read_summary, record_line, summary_path, write_record_lines
@@ -27,7 +28,9 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
         output: file to write, compressed if it ends with ".gz"; its summary goes beside it.
 
     Returns:
-        The summary: that of one pass, with the seconds of all parts together.
+        The summary: that of one pass, with the seconds of all parts together. Of the diagnostics,
+        comparisons of attacks are made again over all examples, and what was found on the first
+        batch of each part is kept, part by part.
 
     Raises:
         ValueError: parts of different evaluations, parts that are missing or overlap, damaged
@@ -46,6 +49,7 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
     timings = [_timing(parts, number) for number in range(len(models))]
     merged = {
         **summarize(models, timings, counts, first["success_rule"], first["comparisons"]),
+        **_diagnostics(parts, models, counts),
         "evaluated": _evaluated(parts),
         "provenance": merged_provenance(parts),
     }
@@ -94,6 +98,17 @@ def _timing(parts: Sequence[Part], number: int) -> dict[str, float]:
         sum(entry["seconds"] for entry in entries),
         sum(entry["images_attacked"] for entry in entries),
     )
+
+
+def _diagnostics(
+    parts: Sequence[Part], models: Sequence[dict[str, Any]], counts: OutcomeCounts
+) -> dict[str, Any]:
+    """Nothing, if no part has any."""
+    found = [part.summary["diagnostics"] for part in parts if "diagnostics" in part.summary]
+    if not found:
+        return {}
+    first_batches = [batch for each in found for batch in each["first_batch"]]
+    return {"diagnostics": {"first_batch": first_batches, "outcomes": of_outcomes(models, counts)}}
 
 
 def _evaluated(parts: Sequence[Part]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import keras
 
 from aad_tf.attacks import Attack, attack_to_dict, recorded_parameters
 from aad_tf.classifier import Classifier
+from aad_tf.evaluation import diagnostics as checks
 from aad_tf.evaluation import inputs
 from aad_tf.evaluation.example_log import ExampleLog
 from aad_tf.evaluation.stream import AttackStream
@@ -31,7 +32,8 @@ class RobustnessReport:
     """What `evaluate_robustness` found.
 
     Attributes:
-        summary: accuracies with their threat models, warnings, and where the numbers come from.
+        summary: accuracies with their threat models, warnings, diagnostics, and where the numbers
+            come from.
         output: file of the records, or None if they are in memory.
     """
 
@@ -81,6 +83,7 @@ def evaluate_robustness(
     num_examples: int | None = None,
     shard: tuple[int, int] | None = None,
     surrogate: Classifier | keras.Model | None = None,
+    diagnostics: bool = True,
     progress: Callable[[Progress], None] | None = None,
     verbose: int | str = "auto",
 ) -> RobustnessReport:
@@ -132,6 +135,11 @@ def evaluate_robustness(
             attacker does who does not know the classifier, which judges the images. It must take
             the same images and have the same classes. Summary and records say what it predicted.
             None: white box, the classifier's own gradients.
+        diagnostics: whether the summary says which signs there are that attacks failed where the
+            network did not hold: randomised outputs, gradients that vanish, success that still
+            grows with iterations, and more, with thresholds (`aad_tf.evaluation.diagnostics`).
+            This takes some passes of the network over the first 32 images at most. Records are
+            the same with and without; a finished evaluation that is read back keeps what it has.
         progress: called with a `Progress` at the beginning and after each step.
         verbose: 1 shows progress on standard error, 0 does not; `"auto"` shows it in a terminal or
             notebook, unless there is a `progress`.
@@ -188,7 +196,22 @@ def evaluate_robustness(
     try:
         with shown_progress(verbose, progress) as shown:
             stream.run(batches, log, shown)
-        return _finish(stream, log, evaluated)
+        summary = _summary(stream, log, evaluated)
+        if diagnostics:
+            models = [entry["threat_model"] for entry in summary["attacks"]]
+            found = checks.of_first_batch(
+                classifier,
+                attacks,
+                *batches.first(checks.FIRST_BATCH),
+                log.counts,
+                first_index=first_index,
+                seed=seed,
+                success=success,
+                surrogate=surrogate,
+            )
+            outcomes = checks.of_outcomes(models, log.counts)
+            summary["diagnostics"] = {"first_batch": [found], "outcomes": outcomes}
+        return _finish(log, summary)
     finally:
         log.close()
 
@@ -203,9 +226,7 @@ def _check_finished(output: Path, summary: Mapping[str, Any], evaluated: Mapping
     check_same_evaluation(output, found, evaluated)
 
 
-def _finish(
-    stream: AttackStream, log: ExampleLog, evaluated: Mapping[str, Any]
-) -> RobustnessReport:
+def _summary(stream: AttackStream, log: ExampleLog, evaluated: Mapping[str, Any]) -> dict[str, Any]:
     success, bounds = evaluated["success"], Bounds(*evaluated["bounds"])
     access: dict[str, Any] = {"access": "white_box"}
     compared = comparisons(stream.attacks, bounds)
@@ -226,6 +247,10 @@ def _finish(
     if "shard" in evaluated:
         # Parts are joined where only names of attacks are known.
         summary["comparisons"] = compared
+    return summary
+
+
+def _finish(log: ExampleLog, summary: dict[str, Any]) -> RobustnessReport:
     if log.output is None:
         return RobustnessReport(summary, None, tuple(log.sorted_records()))
     log.write_sorted()

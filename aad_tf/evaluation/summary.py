@@ -20,6 +20,12 @@ _SIGNIFICANT = 1.645
 
 # Of all examples, by Square alone: flag of the AutoAttack code.
 _GRADIENT_FREE = 0.002
+# Of findings of `aad_tf.evaluation.diagnostics`; what any part has first counts for the whole.
+STATUSES = FLAGGED, NOT_FLAGGED, NOT_COMPARED = (
+    "flagged",
+    "not flagged",
+    "nothing comparable was run",
+)
 
 SUCCESS_RULES = {
     "any_iterate": "an example is not robust if any iterate (or random start) is misclassified",
@@ -214,8 +220,21 @@ def comparisons(attacks: Sequence[Attack], bounds: Bounds = Bounds()) -> list[li
     return [[one.name, other.name, reason] for one, other, reason in reasons if reason]
 
 
+def leaves_more(stronger: str, weaker: str, counts: OutcomeCounts) -> bool:
+    """Whether one attack leaves significantly more examples correct than another, as named.
+
+    That is by a one-sided sign test at 5% over the examples on which the two disagree.
+    """
+    spared = counts.outcomes(stronger) == ROBUST
+    spared_by_weaker = counts.outcomes(weaker) == ROBUST
+    only_weaker_succeeds = int(np.count_nonzero(spared & ~spared_by_weaker))
+    only_stronger_succeeds = int(np.count_nonzero(~spared & spared_by_weaker))
+    difference = only_weaker_succeeds - only_stronger_succeeds
+    return difference > _SIGNIFICANT * math.sqrt(only_weaker_succeeds + only_stronger_succeeds)
+
+
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """A summary as a table to print, with its warnings below."""
+    """A summary as a table to print, with its warnings and diagnostics below."""
     rows = [("attack", "budget", "robust accuracy (95%)", "clean", "images", "time")]
     for entry in summary["attacks"]:
         interval = entry["interval"]
@@ -244,7 +263,39 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         correct = summary["attacks"][0]["surrogate_clean_accuracy"]
         access = f"Transfer from {_surrogate_name(model)}, clean accuracy {correct:.2%}"
     lines.append(f"{access}; l-inf, true labels; {summary['success_rule']}.")
-    return "\n".join(lines + [f"Warning: {warning}" for warning in summary["warnings"]])
+    lines += [f"Warning: {warning}" for warning in summary["warnings"]]
+    return "\n".join(lines + _diagnostics_lines(summary.get("diagnostics")))
+
+
+def _diagnostics_lines(diagnostics: Mapping[str, Any] | None) -> list[str]:
+    """What was flagged, in full; of the rest the names."""
+    if diagnostics is None:
+        return []
+    batches = diagnostics["first_batch"]
+    findings: dict[str, list[Mapping[str, Any]]] = {}
+    parts = [batch["findings"] for batch in batches]
+    for finding in itertools.chain(*parts, diagnostics["outcomes"]):
+        findings.setdefault(finding["name"], []).append(finding)
+    by_status: dict[str, list[str]] = {}
+    probed = sum(batch["examples"] for batch in batches)
+    lines = [f"Diagnostics, of all outcomes and of passes over {probed} images:"]
+    for name, found in findings.items():
+        statuses = [finding["status"] for finding in found]
+        status = next(each for each in STATUSES if each in statuses)
+        by_status.setdefault(status, []).append(name)
+        if status == FLAGGED:
+            first = found[statuses.index(status)]
+            often = f"; in {statuses.count(status)} of {len(found)} parts" if found[1:] else ""
+            lines.append(
+                f"  flagged: {name}: {first['measured']} ({first['value']:.3g}, "
+                f"threshold {first['threshold']:.3g}"
+                f"{often}). Run next: {first['run_next']}."
+            )
+    if unflagged := by_status.get(NOT_FLAGGED):
+        lines.append(f"  not flagged, which proves nothing: {', '.join(unflagged)}.")
+    if missing := by_status.get(NOT_COMPARED):
+        lines.append(f"  nothing comparable was run: {', '.join(missing)}.")
+    return lines
 
 
 def _surrogate_name(model: Mapping[str, Any]) -> str:
@@ -291,16 +342,14 @@ def _why_stronger(
 def _comparison_warning(
     stronger: str, weaker: str, reason: str, counts: OutcomeCounts
 ) -> list[str]:
-    spared = counts.outcomes(stronger) == ROBUST
-    spared_by_weaker = counts.outcomes(weaker) == ROBUST
-    only_weaker_succeeds = int(np.count_nonzero(spared & ~spared_by_weaker))
-    only_stronger_succeeds = int(np.count_nonzero(~spared & spared_by_weaker))
-    difference = only_weaker_succeeds - only_stronger_succeeds
-    if difference <= _SIGNIFICANT * math.sqrt(only_weaker_succeeds + only_stronger_succeeds):
+    if not leaves_more(stronger, weaker, counts):
         return []
+    spared, spared_by_weaker = (
+        np.mean(counts.outcomes(name) == ROBUST) for name in (stronger, weaker)
+    )
     return [
-        f"{stronger} {reason} yet leaves more accuracy ({spared.mean():.1%}) than "
-        f"{weaker} ({spared_by_weaker.mean():.1%}). Gradients may be masked: the network is "
+        f"{stronger} {reason} yet leaves more accuracy ({spared:.1%}) than "
+        f"{weaker} ({spared_by_weaker:.1%}). Gradients may be masked: the network is "
         f"likely less robust than these numbers say. Try attacks with random starts, more steps, "
         f"transfer from another network, or none of its gradients at all."
     ]

@@ -47,10 +47,11 @@ EVALUATED += ["seed", "success", "weights"]
 
 
 def without_timing(summary: dict) -> dict:
-    """All that one pass and its parts share."""
+    """All that one pass and its parts share; the first batch of each part is its own."""
     timing = ("seconds", "images_per_second")
     entries = [{k: v for k, v in e.items() if k not in timing} for e in summary["attacks"]]
-    return {**{k: v for k, v in summary.items() if k != "provenance"}, "attacks": entries}
+    shared = {k: v for k, v in summary.items() if k not in ("provenance", "diagnostics")}
+    return {**shared, "attacks": entries, "outcomes": summary["diagnostics"]["outcomes"]}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,8 @@ def test_a_shard_says_so_and_a_whole_run_is_written_as_ever(network, examples, t
     assert "Only shard 2/3 of the examples." in format_summary(part.summary)
     whole = evaluate_robustness(network, examples, [fgsm(0.05)]).summary
     assert sorted(whole["evaluated"]) == EVALUATED
-    assert sorted(whole) == ["attacks", "evaluated", "provenance", "success_rule", "warnings"]
+    sections = ["attacks", "diagnostics", "evaluated", "provenance", "success_rule", "warnings"]
+    assert sorted(whole) == sections
     assert "shard" not in format_summary(whole)
 
 

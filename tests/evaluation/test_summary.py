@@ -140,7 +140,7 @@ def test_the_printed_table_holds_accuracies_and_warnings():
     data = (gray_images([0.2, 0.4, 0.8, 0.9]), np.array([0, 0, 1, 0]))
     summary = evaluate_robustness(brightness_classifier(), data, [fgsm(0.15)]).summary
     summary["warnings"] = ["Look closer."]
-    head, row, rule, warning = format_summary(summary).splitlines()
+    head, row, rule, warning, diagnostics, *_ = format_summary(summary).splitlines()
     assert head.split()[:4] == ["attack", "budget", "robust", "accuracy"]
     assert row.split()[:3] == ["fgsm", "0.15", "50.00%"]
     assert "75.00%" in row and row.index("50.00%") == head.index("robust")
@@ -148,3 +148,4 @@ def test_the_printed_table_holds_accuracies_and_warnings():
         "an example is not robust if any iterate (or random start) is misclassified."
     )
     assert warning == "Warning: Look closer."
+    assert diagnostics == "Diagnostics, of all outcomes and of passes over 4 images:"

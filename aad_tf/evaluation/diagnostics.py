@@ -1,0 +1,571 @@
+"""Whether a robust accuracy can be trusted: signs that an attack failed where the network did not.
+
+A robust accuracy is an upper bound, no better than the attacks behind it. Each check here measures
+one way in which attacks are known to fail, compares it with a threshold, and says what to run next.
+A check that flags nothing proves nothing: no finding ever says more than "not flagged".
+
+On the first images of an evaluation, by passes of the network (`of_first_batch`):
+
+- `randomised_outputs`: in 5 forward passes a prediction changes, or logits scaled to norm 1 differ
+  by more than 1e-4 (the code of AutoAttack, Croce and Hein 2020).
+- `vanished_gradients`: any gradient of an attack's loss at a clean image has no entry above 1e-20,
+  with pixels in [0, 1]. AutoAttack's code looks for exact zeros, as Pintor et al. (2022) do;
+  1e-20 is the cross-entropy of a margin of 46 between logits.
+- `saturated_loss`: of more than a tenth of the images the softmax is exactly one, or the
+  cross-entropy has no gradient though the margin of logits has one (Carlini and Wagner 2017, who
+  divide the logits instead; the tenth is chosen here: networks are often very sure of a
+  few images. One that was trained long without a defence may well be flagged, and its PGD be wrong
+  by a few images).
+- `unstable_gradients`: gradients at points a tenth of the budget apart have a mean cosine below
+  0.25, so that a step does not lead where its gradient points: the shattered gradients of Athalye
+  et al. (2018). Measure and threshold are chosen here; smooth and ReLU networks have 0.7 and more.
+- `unbounded_epsilon`: PGD that may change pixels at will leaves more accuracy than chance, one over
+  the number of classes; it should leave none (Athalye et al. 2018).
+- `silent_success`: under `last_iterate`, an image counts as robust though one on the way to it
+  was misclassified (Pintor et al. 2022).
+
+On what became of all images (`of_outcomes`); 0.2 points are what AutoAttack's code lets Square be
+better by before it warns:
+
+- `more_iterations`, `more_restarts`: of attacks that differ in nothing else, the one with most
+  gains more than 0.2 points on the next (Carlini et al. 2019).
+- `larger_epsilon`: a budget half as large again, or more, gains no more than 0.2 points although
+  there is accuracy left (Carlini et al. 2019).
+- `black_box_is_stronger`: an attack that does not use the network's gradients (Square, or transfer)
+  breaks more than 0.2 points of the images that all attacks with gradients left; within a cascade,
+  Square of those that the attacks before it left (AutoAttack's code).
+- `success_at_the_end`: of the strongest attack within its budget, more than 0.2 points of the
+  images are first misclassified in the last tenth of the iterations, so that more would
+  break more. Pintor et al. (2022) look for a loss that still falls at the end.
+
+Carlini and Wagner 2017: Towards evaluating the robustness of neural networks. Athalye et al. 2018:
+Obfuscated gradients give a false sense of security. Carlini et al. 2019: On evaluating adversarial
+robustness. Croce and Hein 2020: Reliable evaluation of adversarial robustness with an ensemble of
+diverse parameter-free attacks. Pintor et al. 2022: Indicators of attack failure.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from aad_tf.attacks import (
+    Attack,
+    AttackCascade,
+    AwayFromLabel,
+    GradientSignAttack,
+    LogitsObjective,
+    SquareAttack,
+)
+from aad_tf.attacks.loop import Examples, compiled_context, signed_step, unit_noise
+from aad_tf.attacks.objectives import target_classes
+from aad_tf.classifier import Classifier
+from aad_tf.evaluation.example_log import MISCLASSIFIED, ROBUST, OutcomeCounts
+from aad_tf.evaluation.summary import FLAGGED, NOT_COMPARED, NOT_FLAGGED, leaves_more
+from aad_tf.utils.ops import at_least_float32
+
+FIRST_BATCH = 32
+"""At most so many images get passes of their own."""
+
+_PASSES = 5
+_SAME_LOGITS = 1e-4
+_VANISHED = 1e-20
+_SATURATED_FRACTION = 0.1
+_STABLE_COSINE = 0.25
+_UNBOUNDED_STEPS = 10
+_POINTS = 0.002
+_LARGER = 1.5
+_LAST_TENTH = 0.9
+
+_OTHER_LOSS = "apgd(epsilon, loss='dlr'), whose loss stays the same when logits are scaled down"
+
+
+def of_first_batch(
+    classifier: Classifier,
+    attacks: Sequence[Attack],
+    images: np.ndarray,
+    labels: np.ndarray,
+    counts: OutcomeCounts,
+    *,
+    first_index: int = 0,
+    seed: int = 0,
+    success: str = "any_iterate",
+    surrogate: Classifier | None = None,
+) -> dict[str, Any]:
+    """Findings that need forward and backward passes, on the first images of an evaluation.
+
+    There are some 6 forward passes and 4 gradients, and up to 10 of each more where PGD over the
+    whole pixel range fails, as it should not. Of PGD-20 on 1,000 images that withstand it, that
+    is a thirtieth at most. Under `last_iterate` each attack is also repeated on those of these
+    images that it left correct, but for cascades and attacks that keep their best image.
+
+    Args:
+        classifier: the network that is judged.
+        attacks: those that were run.
+        images: `[batch, H, W, C]`, the first ones, at most `FIRST_BATCH`.
+        labels: int `[batch]`, true labels.
+        counts: what became of these images; for `silent_success`.
+        first_index: index of the first image, which seeds random starts.
+        seed: of the random starts.
+        success: `"any_iterate"` or `"last_iterate"`.
+        surrogate: the network whose gradients the attacks follow: that is the one whose gradients
+            are measured, and that PGD over the whole range attacks. None for the classifier.
+
+    Returns:
+        `first_index`, `examples`, and `findings` that `json` can write, each with `name`, `status`
+        ("flagged", "not flagged" or "nothing comparable was run"), `value` and `threshold` (numbers
+        or None), and in words what was `measured` and what to `run_next`.
+    """
+    network = surrogate or classifier
+    logits = at_least_float32(network.predict_logits(tf.constant(images)))
+    correct = np.argmax(logits, -1) == labels
+    probe = _Probe(network, images[correct], labels[correct], tf.boolean_mask(logits, correct))
+    indices = first_index + np.flatnonzero(correct)
+    findings = [
+        _randomised(classifier, images),
+        probe.vanished(attacks),
+        probe.saturated(),
+        probe.unstable(_smallest_budget(attacks), indices),
+        probe.unbounded(len(images)),
+        _silent_success(
+            classifier, network, attacks, images, labels, counts, first_index, seed, success
+        ),
+    ]
+    return {"first_index": int(first_index), "examples": len(images), "findings": findings}
+
+
+def of_outcomes(
+    threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
+) -> list[dict[str, Any]]:
+    """Findings from what became of all images: comparisons of the attacks that were run.
+
+    Args:
+        threat_models: one for each attack that was run, as a summary holds them.
+        counts: outcomes of all examples under each.
+
+    Returns:
+        Findings as those of `of_first_batch`.
+    """
+    plain = [model for model in threat_models if "num_steps" in model.get("parameters", {})]
+    return [
+        _still_gaining("more_iterations", "num_steps", plain, counts),
+        _still_gaining("more_restarts", "restarts", plain, counts),
+        _larger_epsilon(plain, counts),
+        _black_box(threat_models, counts),
+        _success_at_the_end(threat_models, counts),
+    ]
+
+
+def _finding(
+    name: str,
+    flagged: bool | None,
+    measured: str,
+    run_next: str,
+    value: float | None = None,
+    threshold: float | None = None,
+) -> dict[str, Any]:
+    status = {None: NOT_COMPARED, True: FLAGGED, False: NOT_FLAGGED}[flagged]
+    return {
+        "name": name,
+        "status": status,
+        "value": None if value is None else float(value),
+        "threshold": threshold,
+        "measured": measured,
+        "run_next": run_next,
+    }
+
+
+def _randomised(classifier: Classifier, images: np.ndarray) -> dict[str, Any]:
+    passes = [classifier.predict_logits(tf.constant(images)) for _ in range(_PASSES)]
+    logits = np.stack([tf.cast(each, tf.float64).numpy() for each in passes])
+    norms = np.maximum(np.linalg.norm(logits, axis=-1, keepdims=True), 1e-12)
+    difference = float(np.max(np.abs(logits / norms - (logits / norms)[0])))
+    changed = np.any(logits.argmax(-1) != logits[0].argmax(-1), axis=0)
+    return _finding(
+        "randomised_outputs",
+        bool(changed.any()) or difference > _SAME_LOGITS,
+        f"in {_PASSES} forward passes of the same images, {changed.sum()} of {len(images)} "
+        f"predictions changed, and logits of norm 1 by {difference:.1e}",
+        "attacks on the mean of many passes (expectation over transformation), and several "
+        "evaluations: one of them misjudges images by chance",
+        difference,
+        _SAME_LOGITS,
+    )
+
+
+class _Probe:
+    """Gradients of a network at the images of the first batch that it classifies correctly."""
+
+    def __init__(
+        self, network: Classifier, images: np.ndarray, labels: np.ndarray, logits: tf.Tensor
+    ) -> None:
+        self._network, self._logits = network, logits
+        self._images, self._labels = tf.constant(images), labels
+        label = tf.one_hot(labels, network.num_classes, dtype=logits.dtype)
+        hidden = tf.where(label > 0, tf.constant(logits.dtype.min, logits.dtype), logits)
+        runner_up = tf.one_hot(tf.argmax(hidden, -1), network.num_classes, dtype=logits.dtype)
+        # Of the margin to the second class: it does not vanish however sure the network is.
+        self._margin = runner_up - label
+        self._width = network.bounds[1] - network.bounds[0]
+
+    def vanished(self, attacks: Sequence[Attack]) -> dict[str, Any]:
+        """The gradients, by the clean images, of what the attacks descend."""
+        name, run_next = "vanished_gradients", f"{_OTHER_LOSS}; square; random starts"
+        fractions: dict[str, tuple[float, float]] = {}
+        for objective in _objectives(attacks) if len(self._labels) else ():
+            targets = target_classes(objective, self._labels)
+            goal = self._labels if targets is None else targets
+            # An image of the target class is not attacked.
+            attacked = np.full(len(goal), True) if targets is None else goal != self._labels
+            gradient = self._gradient(self._images, self._slope(objective))
+            largest = _largest(gradient)[np.asarray(attacked)]
+            if len(largest):
+                tiny = float(np.mean(largest * self._width <= _VANISHED))
+                fractions[objective.name] = (tiny, float(np.mean(largest == 0)))
+        if not fractions:
+            return _finding(name, None, "no correctly classified image, or no loss", run_next)
+        worst = max(fractions, key=lambda objective: fractions[objective])
+        tiny, zero = fractions[worst]
+        measured = (
+            f"{tiny:.1%} of the gradients of {worst} at the clean images have no entry above "
+            f"{_VANISHED:g} ({zero:.1%} are exactly zero)"
+        )
+        return _finding(name, tiny > 0, measured, run_next, tiny, 0.0)
+
+    def saturated(self) -> dict[str, Any]:
+        """Whether the cross-entropy is flat although the margin of logits is not."""
+        name = "saturated_loss"
+        if not len(self._labels):
+            return _finding(name, None, "no correctly classified image", _OTHER_LOSS)
+        gradient = self._gradient(self._images, self._slope(AwayFromLabel()))
+        probability = tf.gather(tf.nn.softmax(self._logits), self._labels, axis=1, batch_dims=1)
+        flat = (_largest(gradient) == 0) & (_largest(self._margin_gradient) > 0)
+        found = float(np.mean(flat | (probability.numpy() == 1)))
+        measured = (
+            f"of {found:.1%} of the correctly classified images the softmax is exactly one, or the "
+            f"cross-entropy has no gradient though the margin of logits has one"
+        )
+        flagged = found > _SATURATED_FRACTION
+        return _finding(name, flagged, measured, _OTHER_LOSS, found, _SATURATED_FRACTION)
+
+    def unstable(self, epsilon: float | None, indices: np.ndarray) -> dict[str, Any]:
+        """How much gradients of the margin turn within a tenth of the budget."""
+        name = "unstable_gradients"
+        run_next = "square; transfer from another network; attacks with many restarts"
+        if epsilon is None or not len(self._labels):
+            return _finding(name, None, "no budget, or no correctly classified image", run_next)
+        noise = unit_noise(0, indices, 0, self._images.shape[1:])
+        moved = self._images + tf.cast(epsilon / 10 * noise, self._images.dtype)
+        moved = tf.clip_by_value(moved, *self._network.bounds)
+        gradients = (self._margin_gradient, self._gradient(moved, self._margin))
+        pair = [np.float64(gradient).reshape(len(indices), -1) for gradient in gradients]
+        # Scaled first, for the square of a small number may be zero.
+        sizes = [np.abs(each).max(1) for each in pair]
+        seen = (sizes[0] > 0) & (sizes[1] > 0)
+        if not seen.any():
+            return _finding(name, None, "gradients are zero", run_next)
+        one, two = (g[seen] / size[seen, None] for g, size in zip(pair, sizes, strict=True))
+        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
+        cosine = float(np.mean(np.sum(one * two, axis=1) / lengths))
+        measured = f"gradients a tenth of the budget apart have a mean cosine of {cosine:.2f}"
+        flagged = cosine < _STABLE_COSINE
+        return _finding(name, flagged, measured, run_next, cosine, _STABLE_COSINE)
+
+    def unbounded(self, examples: int) -> dict[str, Any]:
+        """PGD that may go anywhere; it starts at the images, as random pixels prove nothing."""
+        name, chance = "unbounded_epsilon", 1 / self._network.num_classes
+        run_next = f"square; transfer from another network; {_OTHER_LOSS}"
+        correct = np.full(len(self._labels), True)
+        if not correct.any():
+            return _finding(name, None, "no correctly classified image", run_next)
+        images, logits = self._images, self._logits
+        for _ in range(_UNBOUNDED_STEPS):
+            slope = self._slope(AwayFromLabel(), logits)
+            gradient = self._gradient(images, slope)
+            step, reach = 2 * self._width / _UNBOUNDED_STEPS, self._width
+            images = signed_step(images, gradient, self._images, step, reach, self._network.bounds)
+            logits = at_least_float32(self._network.predict_logits(images))
+            correct &= np.argmax(logits, -1) == self._labels
+            if not correct.any():
+                break
+        accuracy = float(correct.sum() / examples)
+        measured = (
+            f"PGD-{_UNBOUNDED_STEPS} with the whole pixel range as its budget leaves an accuracy "
+            f"of {accuracy:.1%}, which should be 0%; chance is {chance:.1%}"
+        )
+        return _finding(name, accuracy > chance, measured, run_next, accuracy, chance)
+
+    def _slope(self, objective: Any, logits: tf.Tensor | None = None) -> tf.Tensor:
+        """Gradient of what an attack descends by the logits, `[batch, classes]`."""
+        logits = self._logits if logits is None else logits
+        context = compiled_context(self._network, objective)(self._images, self._labels)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(logits)
+            values = objective.from_logits(logits, self._labels, *context)
+        return tape.gradient(values, logits)
+
+    @functools.cached_property
+    def _margin_gradient(self) -> tf.Tensor:
+        return self._gradient(self._images, self._margin)
+
+    def _gradient(self, images: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Gradient by the images of logits weighted and summed: one trace for all losses."""
+        network = self._network
+
+        def gradient(images: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(images)
+                logits = at_least_float32(network(images, training=False).logits)
+            return tape.gradient(logits, images, output_gradients=weights)
+
+        weights_spec = tf.TensorSpec((None, network.num_classes), weights.dtype)
+        signature = [network.image_spec, weights_spec]
+        return network.cached_function("gradient_of_logits", gradient, signature)(images, weights)
+
+
+def _largest(gradient: tf.Tensor) -> np.ndarray:
+    """The largest entry of each example, without its sign, `[batch]`."""
+    return np.abs(np.float64(gradient)).max(axis=(1, 2, 3))
+
+
+def _plain(attacks: Sequence[Attack]) -> Iterator[GradientSignAttack]:
+    """Attacks, those of cascades one by one."""
+    for attack in attacks:
+        yield from attack.stages if isinstance(attack, AttackCascade) else (attack,)
+
+
+def _objectives(attacks: Sequence[Attack]) -> list[Any]:
+    """What attacks with gradients descend, functions of logits; of A3's, the loss inside."""
+    followed = [each.objective for each in _plain(attacks) if not isinstance(each, SquareAttack)]
+    inner = [getattr(objective, "objective", objective) for objective in followed]
+    return list(dict.fromkeys(each for each in inner if isinstance(each, LogitsObjective)))
+
+
+def _smallest_budget(attacks: Sequence[Attack]) -> float | None:
+    """In the unit of the images; of attacks that accumulate steps, one step."""
+    sizes = [each.epsilon or each.step_size for each in _plain(attacks)]
+    return min((size for size in sizes if size), default=None)
+
+
+def _silent_success(
+    classifier: Classifier,
+    network: Classifier,
+    attacks: Sequence[Attack],
+    images: np.ndarray,
+    labels: np.ndarray,
+    counts: OutcomeCounts,
+    first_index: int,
+    seed: int,
+    success: str,
+) -> dict[str, Any]:
+    name, run_next = (
+        "silent_success",
+        'success="any_iterate", or attacks that keep their best image',
+    )
+    if success == "any_iterate":
+        return _finding(name, None, "every iterate is judged", run_next)
+    found: dict[str, tuple[int, int]] = {}
+    for attack in attacks:
+        if isinstance(attack, AttackCascade) or attack.keeps_best:
+            continue
+        rows = np.flatnonzero(counts.outcomes(attack.name)[: len(images)] == ROBUST)
+        chosen = (images[rows], labels[rows], first_index + rows)
+        broken = _broken_on_the_way(classifier, network, attack, *chosen, seed)
+        found[attack.name] = (int(broken.sum()), len(rows))
+    if not any(robust for _, robust in found.values()):
+        return _finding(name, None, "no attack whose last image counts left one correct", run_next)
+    worst = max(found, key=lambda attack: found[attack][0] / max(found[attack][1], 1))
+    silent, robust = found[worst]
+    measured = (
+        f"{silent} of the {robust} images that count as robust under {worst} were misclassified on "
+        f"the way to their last iterate"
+    )
+    return _finding(name, silent > 0, measured, run_next, silent / max(robust, 1), 0.0)
+
+
+def _broken_on_the_way(
+    classifier: Classifier,
+    network: Classifier,
+    attack: GradientSignAttack,
+    images: np.ndarray,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    seed: int,
+) -> np.ndarray:
+    """Whether any iterate is misclassified, bool `[batch]`."""
+    targets = target_classes(attack.objective, labels)
+    attacked = np.full(len(labels), True) if targets is None else np.asarray(targets != labels)
+    broken = np.full(len(labels), False)
+    if not attacked.any():
+        return broken
+    originals, classes = tf.constant(images), tf.constant(labels)
+    examples = Examples(originals, classes, attack.compiled_context(network)(originals, classes))
+    iterate = attack.compiled_iteration(network)
+    for restart in range(attack.restarts):
+        state = attack.begin(network, examples, seed, indices, restart)
+        # The last image is that which the evaluation has judged.
+        for _ in range(attack.num_steps):
+            reached, (state, logits) = state.images, iterate(state, examples)
+            if network is not classifier:
+                logits = classifier.predict_logits(reached)
+            broken |= np.argmax(logits, -1) != labels
+    return broken & attacked
+
+
+def _still_gaining(
+    name: str, count: str, models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
+) -> dict[str, Any]:
+    """Of attacks alike but for a count, what the largest count gains on the next."""
+    what = name.split("_")[1]
+    run_next = f"the strongest attack here with twice the {what}, until it gains nothing"
+    gains = []
+    for group in _alike(models, count):
+        *_, (fewer, weaker), (more, stronger) = group
+        gain = _robust_accuracy(weaker, counts) - _robust_accuracy(stronger, counts)
+        names = f"{more} {what} ({stronger['attack']}) against {fewer} ({weaker['attack']})"
+        gains.append((gain, f"{names} lower the robust accuracy by {100 * gain:.2f} points"))
+    if not gains:
+        return _finding(name, None, f"no two attacks differ in {what} alone", run_next)
+    gain, measured = max(gains)
+    return _finding(name, gain > _POINTS, measured, run_next, gain, _POINTS)
+
+
+def _larger_epsilon(models: Sequence[Mapping[str, Any]], counts: OutcomeCounts) -> dict[str, Any]:
+    name, run_next = (
+        "larger_epsilon",
+        f"larger budgets, until the accuracy is 0%; square; {_OTHER_LOSS}",
+    )
+    gains = []
+    for group in _alike(models, "epsilon"):
+        for (small, narrow), (large, wide) in itertools.pairwise(group):
+            left = _robust_accuracy(wide, counts)
+            # Where the larger budget leaves significantly more accuracy, there is a warning.
+            warned = leaves_more(wide["attack"], narrow["attack"], counts)
+            if large < _LARGER * small or warned:
+                continue
+            gain = _robust_accuracy(narrow, counts) - left
+            names = f"epsilon {large:.4g} ({wide['attack']}) against {small:.4g}"
+            measured = (
+                f"{names} lowers the robust accuracy by {100 * gain:.2f} points, to {left:.2%}"
+            )
+            gains.append((left > _POINTS and gain <= _POINTS, -gain, measured))
+    if not gains:
+        return _finding(name, None, "no two attacks differ in epsilon alone", run_next)
+    flagged, loss, measured = max(gains)
+    return _finding(name, flagged, measured, run_next, -loss, _POINTS)
+
+
+def _alike(
+    models: Sequence[Mapping[str, Any]], parameter: str
+) -> Iterator[list[tuple[float, Mapping[str, Any]]]]:
+    """Attacks that differ in one parameter alone, two or more, from its smallest value on.
+
+    The size of steps may differ as well, since it is chosen by the number of steps and the budget.
+    """
+    groups: dict[str, dict[float, Mapping[str, Any]]] = {}
+    for model in models:
+        same = {**model["parameters"], "access": model.get("access"), "budget": model["epsilon"]}
+        value = model["epsilon"] if parameter == "epsilon" else same[parameter]
+        differing = {parameter, "step_size"} if parameter != "restarts" else {parameter}
+        differing |= {"steps_per_target"} if parameter == "num_steps" else set()
+        differing |= {"budget"} if parameter == "epsilon" else set()
+        key = repr(sorted((k, repr(v)) for k, v in same.items() if k not in differing))
+        groups.setdefault(key, {}).setdefault(value, model)
+    for group in groups.values():
+        if len(group) > 1:
+            yield sorted(group.items())
+
+
+def _robust_accuracy(model: Mapping[str, Any], counts: OutcomeCounts) -> float:
+    return float(np.mean(counts.outcomes(model["attack"]) == ROBUST))
+
+
+def _black_box(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts) -> dict[str, Any]:
+    name = "black_box_is_stronger"
+    run_next = "auto_attack; square with more queries; transfer from another network"
+    better = list(_broken_last_in_cascades(threat_models, counts))
+    with_gradients = [model for model in threat_models if not _without_gradients(model)]
+    for model in filter(_without_gradients, threat_models):
+        whites = [w for w in with_gradients if w["epsilon"] >= model["epsilon"] * (1 - 1e-9)]
+        if not whites:
+            continue
+        left = np.all([counts.outcomes(white["attack"]) == ROBUST for white in whites], axis=0)
+        only = left & (counts.outcomes(model["attack"]) == MISCLASSIFIED)
+        better.append((float(np.mean(only)), model["attack"]))
+    if not better:
+        return _finding(
+            name, None, "no attack without gradients beside one with as large a budget", run_next
+        )
+    fraction, attack = max(better)
+    measured = (
+        f"{attack} breaks {100 * fraction:.2f} points of the images that no attack with the "
+        f"network's gradients did"
+    )
+    return _finding(name, fraction > _POINTS, measured, run_next, fraction, _POINTS)
+
+
+def _without_gradients(model: Mapping[str, Any]) -> bool:
+    return model.get("access") == "transfer" or _kind(model.get("parameters", {})) == "square"
+
+
+def _kind(parameters: Mapping[str, Any]) -> str:
+    return str(parameters.get("kind"))
+
+
+def _broken_last_in_cascades(
+    threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
+) -> Iterator[tuple[float, str]]:
+    """What Square breaks of the images that the attacks before it have left, in each cascade."""
+    for model in threat_models:
+        if "stages" not in model or model.get("access") == "transfer":
+            continue
+        total, tally = len(counts.outcomes(model["attack"])), counts.tally(model["attack"])
+        kinds = [_kind(stage) for stage in model["parameters"]["stages"]]
+        for number, (kind, stage) in enumerate(zip(kinds, model["stages"], strict=True)):
+            if kind == "square" and any(before != "square" for before in kinds[:number]):
+                yield tally[f"broken_by {stage}"] / total, f"{stage} of {model['attack']}"
+
+
+def _success_at_the_end(
+    threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
+) -> dict[str, Any]:
+    name = "success_at_the_end"
+    run_next = "more iterations of that attack, or larger steps"
+    late = []
+    for model in threat_models:
+        total, accuracy = len(counts.outcomes(model["attack"])), _robust_accuracy(model, counts)
+        within = [m for m in threat_models if m["epsilon"] <= model["epsilon"] * (1 + 1e-9)]
+        if any(_robust_accuracy(other, counts) < accuracy for other in within):
+            continue
+        for stage, num_steps in _iterations_of(model):
+            steps = counts.steps(model["attack"], stage)
+            last = sum(n for step, n in steps.items() if step > _LAST_TENTH * num_steps)
+            late.append((last / total, model["attack"] if stage is None else stage))
+    if not late:
+        measured = "no attack of ten iterations or more of which every iterate is judged"
+        return _finding(name, None, measured, run_next)
+    fraction, attack = max(late)
+    measured = (
+        f"{100 * fraction:.2f} points of the images are first misclassified in the last tenth of "
+        f"the iterations of {attack}"
+    )
+    return _finding(name, fraction > _POINTS, measured, run_next, fraction, _POINTS)
+
+
+def _iterations_of(model: Mapping[str, Any]) -> Iterator[tuple[str | None, int]]:
+    """Attacks whose every iterate is judged, of a cascade by name, with their iterations."""
+    parameters = model.get("parameters", {})
+    stages: Sequence[tuple[str | None, Any]] = [(None, parameters)]
+    if "stages" in model:
+        stages = list(zip(model["stages"], parameters["stages"], strict=True))
+    for name, stage in stages:
+        keeps_best = _kind(stage) in ("auto_pgd", "square")
+        judged = keeps_best or model.get("success") == "any_iterate"
+        # FAB takes one target after the other, so that its last iterations are as the first.
+        if judged and _kind(stage) != "fab" and stage.get("num_steps", 0) >= 10:
+            yield name, stage["num_steps"]
