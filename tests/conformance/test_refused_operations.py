@@ -143,7 +143,6 @@ PASSING = {
     "Mul": lambda x: raw.Mul(x=x, y=CHANNELS),
     "Neg": lambda x: raw.Neg(x=x),
     "Pad": lambda x: raw.Pad(input=x, paddings=[[0, 0]] + [[1, 1]] * 3),
-    "PadV2": lambda x: raw.PadV2(input=x, paddings=[[0, 0]] + [[1, 1]] * 3, constant_values=1.0),
     "RealDiv": lambda x: raw.RealDiv(x=x, y=CHANNELS),
     "Relu": lambda x: raw.Relu(features=x),
     "Relu6": lambda x: raw.Relu6(features=x),
