@@ -476,7 +476,8 @@ def training_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
     if not hasattr(attack, "last_in_graph"):
         raise TypeError(
             f"attack must be a GradientSignAttack, such as aad_tf.attacks.fgsm(0.1), to run inside "
-            f"a training step, got {attack!r}."
+            f"a training step, got {getattr(attack, 'name', repr(attack))} "
+            f"({type(attack).__name__})."
         )
     return attack
 
