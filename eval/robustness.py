@@ -15,7 +15,7 @@ from __future__ import annotations
 from absl import app, flags
 
 from aad_tf import evaluation
-from aad_tf.attacks import Attack, as_attack, parse_attack
+from aad_tf.attacks import PRESETS, WRAPPERS, Attack, as_attack, parse_attack
 from aad_tf.attacks.parsing import split_attacks
 from aad_tf.utils.files import check_writable
 from binaries import command_line, running
@@ -26,7 +26,8 @@ _ATTACKS = flags.DEFINE_string(
     "attacks",
     None,
     "Attacks, split by ';', such as 'fgsm(epsilon=0.1);pgd(epsilon=0.1, step_size=0.02, "
-    "num_steps=20)'; of a model directory by default those of its config.",
+    "num_steps=20)'; of a model directory by default those of its config. Known: "
+    f"{', '.join(sorted({**PRESETS, **WRAPPERS}))}; help(aad_tf.attacks.pgd) tells what pgd takes.",
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "How many images are attacked at a time.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of random starts.")

@@ -122,7 +122,7 @@ def test_a_model_of_ones_own_trains_on_many_machines():
 
 
 def test_every_python_block_is_run():
-    run = [block_of("Defend your own model"), block_of("Your own model and images")]
+    run = [block_of("Defend your own model"), *(block_of(OWN, number) for number in (0, 1))]
     run += [block_of("Where does it look under attack?", number) for number in (0, 1)]
     run += [block_of("How robust is it really?")]
     assert blocks("python") == [*run, block_of("On many machines")]
@@ -163,6 +163,19 @@ def test_ones_own_model_and_images_in_python(own_directory, monkeypatch, capsys)
     exec(compile(block_of(OWN), "README.md", "exec"), {})
     assert "77.78%" in capsys.readouterr().out
     assert (own_directory / "pictures.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ones_own_model_is_defended_saved_and_exported(own_directory, monkeypatch):
+    monkeypatch.chdir(own_directory)
+    names: dict[str, object] = {}
+    exec(compile(block_of(OWN, 1).replace("epochs=8", "epochs=1"), "README.md", "exec"), names)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    logits = names["model"].classifier(images).logits
+    loaded = keras.saving.load_model("defended.keras").classifier
+    assert loaded.bounds == (0, 255)
+    np.testing.assert_allclose(loaded(images).logits, logits, rtol=1e-5)
+    served = tf.saved_model.load("defended").signatures["serving_default"]
+    np.testing.assert_allclose(served(images=tf.constant(images))["logits"], logits, rtol=1e-5)
 
 
 def test_ones_own_model_and_images_from_the_shell(own_directory):

@@ -168,6 +168,9 @@ def auto_attack(epsilon: float) -> AttackCascade:
     Unlike in the original code, random numbers depend on the seed, the example and the restart
     alone, so the batch size, the order and the parts that an evaluation is cut into do not matter.
 
+    It is slow: an image that holds is shown to the network several thousand times, 5,000 of them
+    by Square. Begin with few images, as in the example; progress shows after each batch.
+
     Args:
         epsilon: l-inf budget, in the unit of the images.
 
@@ -175,7 +178,9 @@ def auto_attack(epsilon: float) -> AttackCascade:
         ValueError: epsilon negative, not finite, or None.
 
     Example:
-        >>> report = aad_tf.evaluate_robustness(model, (images, labels), auto_attack(8 / 255))
+        >>> report = aad_tf.evaluate_robustness(
+        ...     model, (images, labels), auto_attack(8 / 255), num_examples=100, batch_size=25
+        ... )
     """
     stages = (apgd(epsilon), apgd(epsilon, loss="targeted_dlr"), fab(epsilon), square(epsilon))
     return AttackCascade(stages, ("apgd-ce", "apgd-t", "fab-t", "square"), name="auto_attack")

@@ -82,6 +82,13 @@ def as_attack(attack: Attack | str, bounds: Bounds | None = None) -> Attack:
             f"attack must be an attack such as aad_tf.attacks.fgsm(0.1), or its text "
             f"'fgsm(epsilon=0.1)', got {attack!r}."
         )
+    if inspect.isfunction(attack) and attack in {**PRESETS, **WRAPPERS}.values():
+        parameters = inspect.signature(attack).parameters.values()
+        needed = [each.name for each in parameters if each.default is each.empty]
+        raise TypeError(
+            f"attack is the function {attack.__name__}, not yet an attack. Call it: "
+            f"{attack.__name__}({', '.join(f'{name}=...' for name in needed)})."
+        )
     if bounds is not None and isinstance(attack, (GradientSignAttack, AttackCascade)):
         attack.check_sizes(bounds)
     return attack

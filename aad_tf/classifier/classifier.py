@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -348,7 +349,13 @@ def _check_model(model: Any) -> None:
     if not isinstance(model, keras.Model):
         old = type(model).__module__.split(".")[0] == "tf_keras"
         kind = f"{type(model).__name__}{' of tf_keras (Keras 2)' if old else ''}"
-        raise TypeError(f"model must be a keras.Model of Keras 3, got {kind}.")
+        advice = (
+            " Load a .keras or .h5 file with keras.saving.load_model, an exported model with "
+            "aad_tf.export.load_classifier."
+            if isinstance(model, (str, os.PathLike))
+            else ""
+        )
+        raise TypeError(f"model must be a keras.Model of Keras 3, got {kind}.{advice}")
     if held_classifier(model) is not None:
         raise TypeError(
             f"model is a defence ({type(model).__name__}): pass its .classifier, or its .network."

@@ -47,7 +47,8 @@ def image_folder(
     What counts as an image, decoding and bilinear resizing are those of
     `keras.utils.image_dataset_from_directory(directory, shuffle=False)`, whose pixels are 0..255;
     here they come in the range that the network takes. Files are in the order of their folders'
-    names and then their own; those that `indices` leaves out are never read.
+    names and then their own; those that `indices` leaves out are never read. That is the order for
+    evaluation. To train, shuffle across classes, or read with `image_dataset_from_directory`.
 
     Args:
         directory: holds one folder for each class, with JPEG, PNG, GIF or BMP files in it.

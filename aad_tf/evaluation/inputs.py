@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -215,6 +216,12 @@ def _is_arrays(dataset: Any) -> bool:
 
 def _opened(dataset: Any, num_examples: int | None) -> tuple[int | None, Iterable[Any]]:
     """The number of examples, if a data set tells it, and its batches."""
+    if isinstance(dataset, (str, os.PathLike)):
+        raise TypeError(
+            f"The data set must give batches (images, labels), got {type(dataset).__name__} "
+            f"'{dataset}'. Read a directory of images with aad_tf.data.image_folder, a data set "
+            f"that has a name with aad_tf.data.evaluation_batches."
+        )
     if isinstance(dataset, tf.data.Dataset):
         if num_examples is not None:
             dataset = dataset.take(num_examples)  # As many batches at most, so no longer endless.

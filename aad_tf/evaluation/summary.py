@@ -262,7 +262,9 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     if model.get("access") == "transfer":
         correct = summary["attacks"][0]["surrogate_clean_accuracy"]
         access = f"Transfer from {_surrogate_name(model)}, clean accuracy {correct:.2%}"
-    lines.append(f"{access}; l-inf, true labels; {summary['success_rule']}.")
+    bounds = model.get("bounds")
+    unit = f" of images in [{bounds[0]:g}, {bounds[1]:g}]" if bounds else ""
+    lines.append(f"{access}; l-inf{unit}, true labels; {summary['success_rule']}.")
     lines += [f"Warning: {warning}" for warning in summary["warnings"]]
     return "\n".join(lines + _diagnostics_lines(summary.get("diagnostics")))
 

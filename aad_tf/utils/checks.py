@@ -157,7 +157,7 @@ def check_image_shape(images: tf.Tensor, image_shape: tuple[int | None, ...]) ->
         raise ValueError("images hold no examples (batch size 0).")
     expected = tf.TensorShape(image_shape)
     if not expected.is_compatible_with(images.shape[1:]):
-        advice = "Resize them to what the network takes."
+        advice = _image_advice(expected, images.shape[1:])
         if expected.is_compatible_with([*images.shape[2:], images.shape[1]]):
             advice = (
                 "They look channels-first: move that axis to the end, with "
@@ -167,6 +167,22 @@ def check_image_shape(images: tf.Tensor, image_shape: tuple[int | None, ...]) ->
             f"images must have shape [batch, {', '.join(str(n) for n in image_shape)}], got "
             f"{tuple(images.shape)}. {advice}"
         )
+
+
+def _image_advice(expected: tf.TensorShape, got: tf.TensorShape) -> str:
+    """How images `[H, W, C]` of one shape get the size and the channels of another."""
+    wanted, held = expected[-1], got[-1]
+    channels = {
+        (3, 1): "They are gray where the network takes colour: use "
+        "tf.image.grayscale_to_rgb(images).",
+        (1, 3): "They are in colour where the network takes gray images: use "
+        "tf.image.rgb_to_grayscale(images).",
+        (3, 4): "They have a fourth channel, opacity: leave it out with images[..., :3].",
+    }.get((wanted, held), "The numbers of channels differ.")
+    advice = [] if None in (wanted, held) or wanted == held else [channels]
+    if not expected[:-1].is_compatible_with(got[:-1]):
+        advice.insert(0, "Resize them to what the network takes.")
+    return " ".join(advice)
 
 
 def check_labels(
@@ -200,7 +216,8 @@ def check_labels(
         raise ValueError(
             f"{name} must lie in [0, {num_classes}), got [{lowest}, {highest}]. "
             + (
-                f"They seem to be counted from 1: use {name} - 1."
+                f"If they are counted from 1, use {name} - 1; if others are 0, the data set has "
+                f"more classes than the network, which has {num_classes}."
                 if counted
                 else f"The network has {num_classes} classes; do the data set and the network "
                 f"belong together?"

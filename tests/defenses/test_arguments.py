@@ -12,7 +12,7 @@ from aad_tf import (
     EnsembleAdversarialModel,
     StandardModel,
 )
-from aad_tf.attacks import GradientSignAttack, fgsm, pgd, step_ll
+from aad_tf.attacks import GradientSignAttack, auto_attack, fgsm, pgd, step_ll
 from tests.networks import random_images, small_network
 
 DEFENSES = {
@@ -36,6 +36,8 @@ def test_an_attack_may_be_text(defense: str) -> None:
         (None, TypeError, "attack must be an attack such as .*, or its text .*, got None"),
         (0.1, TypeError, "attack must be an attack"),
         (GradientSignAttack, TypeError, "attack must be an attack"),
+        (fgsm, TypeError, r"Call it: fgsm\(epsilon=...\)"),
+        (auto_attack(0.1), TypeError, r"got auto_attack \(AttackCascade\)\.$"),
         ("fgsm(0.1", ValueError, "Expected an attack like"),
         ("fsgm(0.1)", ValueError, "Unknown attack 'fsgm'. Did you mean 'fgsm'"),
     ],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf.attacks import AwayFromLabel, GradientSignAttack, fgsm
+from aad_tf.attacks import AwayFromLabel, GradientSignAttack, fgsm, pgd
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import StandardModel
 from aad_tf.evaluation import evaluate_robustness
@@ -65,7 +67,13 @@ def test_attacks_are_taken_as_text_too(random_network, random_examples):
         ),
         ({"attacks": ["fgsm"]}, ValueError, "Expected an attack like"),
         ({"dataset": 3}, TypeError, "tf.data.Dataset of .* or a pair of arrays"),
-        ({"classifier": "model"}, TypeError, "must be a keras.Model"),
+        ({"attacks": pgd}, TypeError, r"Call it: pgd\(epsilon=..., step_size=..., num_steps=...\)"),
+        (
+            {"classifier": "model.keras"},
+            TypeError,
+            "must be a keras.Model of Keras 3, got str. Load .* with keras.saving.load_model",
+        ),
+        ({"dataset": Path("photos")}, TypeError, "'photos'. Read a directory .*image_folder"),
     ],
 )
 def test_bad_input_is_refused_with_a_hint(changes, error, message, random_network, random_examples):
@@ -277,7 +285,11 @@ def test_iterables_are_resumed_from_their_beginning(
         (lambda x, y: ({"a": x}, y), ValueError, r"dict of 'a'.*x\['a'\], y"),
         (lambda x, y: [{"img": x, "label": y}], TypeError, "image and label, got img, label"),
         (lambda x, y: {"x": x, "y": y}, TypeError, "must hold image and label, got x, y"),
-        (lambda x, y: "mnist", TypeError, "must give batches .*got str"),
+        (
+            lambda x, y: "mnist",
+            TypeError,
+            "must give batches .*str 'mnist'.*evaluation_batches",
+        ),
         (lambda x, y: iter(()), ValueError, "data set is empty"),
         (lambda x, y: [(x, y[:-1])], ValueError, r"one entry per image \(60\), got 59"),
     ],

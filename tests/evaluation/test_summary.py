@@ -21,6 +21,7 @@ from tests.evaluation.attacked_networks import (
     gray_images,
     island_classifier,
 )
+from tests.networks import small_network
 
 
 def test_the_summary_carries_threat_model_interval_and_origin(random_network, random_examples):
@@ -149,3 +150,11 @@ def test_the_printed_table_holds_accuracies_and_warnings():
     )
     assert warning == "Warning: Look closer."
     assert diagnostics == "Diagnostics, of all outcomes and of passes over 4 images:"
+
+
+def test_the_printed_table_names_the_pixel_range_that_budgets_are_in():
+    network = small_network()
+    classifier = Classifier.from_keras(network, bounds=(0, 255))
+    data = (np.full((4, *network.input_shape[1:]), 128.0), np.zeros(4, int))
+    summary = evaluate_robustness(classifier, data, [fgsm(38)]).summary
+    assert "l-inf of images in [0, 255], true labels" in format_summary(summary)

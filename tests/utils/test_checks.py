@@ -81,7 +81,7 @@ def test_bounds_of_the_classifier_count():
         (tf.one_hot([0, 2], 3), ValueError, "They are one-hot: pass tf.argmax"),
         (tf.one_hot([[0, 2]] * 2, 3), ValueError, r"shape \(2, 2, 3\).*not one per pixel"),
         ([1, 2, 3], ValueError, "got 3"),
-        ([1, 3], ValueError, r"got \[1, 3\]. They seem to be counted from 1: use labels - 1"),
+        ([1, 3], ValueError, r"got \[1, 3\]. If they are counted from 1, use labels - 1; .*has 3"),
         ([0, 1, 2], ValueError, r"one entry per image \(2\), got 3"),
         ([0, 3], ValueError, r"in \[0, 3\), got \[0, 3\].*3 classes.*belong together"),
         ([-1, 0], ValueError, r"got \[-1, 0\]"),
@@ -244,6 +244,31 @@ def test_labels_are_asserted_inside_graphs_too(bad, compiled):
     assert check(tf.constant([True, False])).dtype == tf.int32
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"whole numbers in \[0, 3\)"):
         check(tf.constant(bad))
+
+
+@pytest.mark.parametrize(
+    ("shape", "network_takes", "advice", "follow"),
+    [
+        ((2, 4, 4, 1), (4, 4, 3), "gray where .*grayscale_to_rgb", tf.image.grayscale_to_rgb),
+        ((2, 4, 4, 3), (4, 4, 1), "colour where .*rgb_to_grayscale", tf.image.rgb_to_grayscale),
+        ((2, 4, 4, 4), (4, 4, 3), r"opacity.*images\[..., :3\]", lambda images: images[..., :3]),
+        ((2, 5, 5, 3), (4, 4, 3), "Resize them", lambda images: tf.image.resize(images, (4, 4))),
+        (
+            (2, 5, 5, 1),
+            (None, 4, 3),
+            "Resize them.*grayscale_to_rgb",
+            lambda images: tf.image.grayscale_to_rgb(tf.image.resize(images, (4, 4))),
+        ),
+    ],
+)
+def test_advice_for_images_of_another_shape_is_right(shape, network_takes, advice, follow):
+    images = tf.fill(shape, 0.5)
+    with pytest.raises(ValueError, match=advice) as raised:
+        checks.check_image_shape(images, network_takes)
+    assert ("Resize" in str(raised.value)) == (shape[1] != 4)
+    mended = follow(images)
+    checks.check_image_shape(mended, network_takes)
+    np.testing.assert_allclose(mended, 0.5, atol=1e-3)
 
 
 def test_symbolic_shapes_are_checked_as_far_as_known():
