@@ -417,7 +417,13 @@ def check_belongs(classifier: Classifier, info: DatasetInfo) -> None:
     """Raises ValueError unless a network takes the images of a data set and has its classes."""
     if classifier.num_classes != info.num_classes:
         advice = "Do they belong together?"
-        if SPLIT in info.num_examples:
+        if SPLIT in info.num_examples and classifier.num_classes < info.num_classes:
+            advice = (
+                f"Each folder in it is taken for a class: {', '.join(info.class_names[:10])}"
+                f"{', ...' if info.num_classes > 10 else ''}. Give the directory that holds the "
+                f"folders of the network's classes and no others."
+            )
+        elif SPLIT in info.num_examples:
             advice = (
                 f"Its classes are {', '.join(info.class_names[:10])}"
                 f"{', ...' if info.num_classes > 10 else ''}, by the names of its folders: give "

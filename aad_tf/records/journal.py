@@ -162,21 +162,27 @@ def check_same_evaluation(
     path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> None:
     """Raises ValueError if a file holds another evaluation than the one asked for."""
-    there, asked = dict(_flat(found)), dict(_flat(expected))
-    keys = sorted(key for key in {*there, *asked} if there.get(key) != asked.get(key))
-    if keys:
-        differences = "; ".join(
-            f"{key} ({there.get(key)!r} there, {asked.get(key)!r} asked for)" for key in keys
-        )
+    differences = "; ".join(_differences(found, expected))
+    if differences:
         raise ValueError(
             f"{path} belongs to another evaluation, which differs in {differences}. Choose "
             f"another output, or delete it to start over."
         )
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+def _differences(
+    found: Mapping[str, Any], expected: Mapping[str, Any], prefix: str = ""
+) -> Iterator[str]:
+    """What differs, entry by entry; a group of entries that one side alone has is one."""
+    for key in sorted({*found, *expected}):
+        there, asked, name = found.get(key), expected.get(key), f"{prefix}{key}"
+        if isinstance(there, Mapping) and isinstance(asked, Mapping):
+            yield from _differences(there, asked, f"{name}.")
+        elif isinstance(there, Mapping) and asked is None:
+            if any(_differences(there, {})):
+                yield f"{name} (only there)"
+        elif isinstance(asked, Mapping) and there is None:
+            if any(_differences({}, asked)):
+                yield f"{name} (only asked for)"
+        elif there != asked:
+            yield f"{name} ({there!r} there, {asked!r} asked for)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import keras
@@ -132,6 +133,19 @@ def test_folders_are_classes_of_the_network(files):
     part = open_part(FolderImages(folder, ["dog", "cow", "cat"]), classifier, 2)
     labels = np.concatenate([labels for _, labels in part.batches])
     assert labels.tolist() == [2, 2, 0, 0]
+
+
+def test_a_directory_with_more_folders_than_the_network_has_classes(files):
+    network(16, 2).save(files / "two.keras")
+    classifier = open_network(keras_model=str(files / "two.keras")).classifier
+    folder = files / "more"
+    shutil.copytree(files / "photos", folder)
+    (folder / "ant").mkdir()
+    message = "has 2 classes, more has 3. Each folder .*: ant, cat, dog. Give the directory that"
+    with pytest.raises(ValueError, match=message):
+        open_part(FolderImages(str(folder)), classifier, 2)
+    (folder / "ant").rmdir()
+    assert open_part(FolderImages(str(folder)), classifier, 2).num_examples == 4
 
 
 @pytest.mark.parametrize(

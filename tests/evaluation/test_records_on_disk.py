@@ -15,6 +15,7 @@ from aad_tf.attacks import fgsm, parse_attack
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import Progress, evaluate_robustness, journal_path
 from aad_tf.records import read_records, read_summary
+from aad_tf.records.journal import check_same_evaluation
 from tests.evaluation.attacked_networks import PRESETS, RESTARTED
 
 
@@ -236,3 +237,12 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(run, tmp_pa
         run(output=tmp_path / "file" / "r")
     with pytest.raises(IsADirectoryError):
         run(output=tmp_path)
+
+
+def test_another_attack_is_named_once_where_a_file_belongs_to_another_evaluation():
+    there = {"attacks": {"fgsm(4)": {"epsilon": 4, "objective": {"kind": "label"}}}, "seed": 0}
+    asked = {"attacks": {"fgsm(8)": {"epsilon": 8, "objective": {"kind": "label"}}}, "seed": 0}
+    message = r"in attacks.fgsm\(4\) \(only there\); attacks.fgsm\(8\) \(only asked for\)\. Choose"
+    with pytest.raises(ValueError, match=message):
+        check_same_evaluation(Path("mine.jsonl"), there, asked)
+    check_same_evaluation(Path("mine.jsonl"), {"seed": 0, "description": {}}, {"seed": 0})
