@@ -37,7 +37,7 @@ def test_an_attack_may_be_text(defense: str) -> None:
         (0.1, TypeError, "attack must be an attack"),
         (GradientSignAttack, TypeError, "attack must be an attack"),
         (fgsm, TypeError, r"Call it: fgsm\(epsilon=...\)"),
-        (auto_attack(0.1), TypeError, r"got auto_attack \(AttackCascade\)\.$"),
+        (auto_attack(0.1), TypeError, "got the cascade auto_attack, which is for evaluations"),
         ("fgsm(0.1", ValueError, "Expected an attack like"),
         ("fsgm(0.1)", ValueError, "Unknown attack 'fsgm'. Did you mean 'fgsm'"),
     ],
