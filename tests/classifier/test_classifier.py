@@ -151,14 +151,15 @@ def test_a_layer_called_twice_means_its_last_call_by_default():
     ],
 )
 def test_the_networks_dtype_is_followed(dtype, images, logits, maps):
-    classifier = Classifier.from_keras(small_network(dtype=dtype))
+    network, exact = small_network(dtype=dtype), Classifier.from_keras(small_network())
+    network.set_weights(exact.model.get_weights())
+    classifier = Classifier.from_keras(network)
     assert classifier.dtype == images
     assert classifier.image_spec == tf.TensorSpec((None, *SHAPE), images)
     found = classifier(tf.cast(IMAGES, images)).logits
     assert found.dtype == logits
     found_maps = grad_cam(classifier, IMAGES, [0, 1, 2, 0])
     assert found_maps.dtype == maps
-    exact = Classifier.from_keras(small_network())
     expected = exact(tf.constant(IMAGES)).logits, grad_cam(exact, IMAGES, [0, 1, 2, 0])
     # bfloat16 carries 8 bits.
     for ours, theirs in zip((found, found_maps), expected, strict=True):
