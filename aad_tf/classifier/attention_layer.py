@@ -157,6 +157,15 @@ class Paths:
         name = f"layer {inside[0]!r}" if inside else f"operation {operation.name}"
         return f"{name} ({operation.type})"
 
+    def tokens(self, tensor: Any) -> bool:
+        """Whether positions are numbered along one axis, in a way that is known or not.
+
+        A token for the class, put in front of them, makes it unknown.
+        """
+        return is_tokens(tensor, self.layouts) or (
+            self.unknown(tensor) and tensor.shape.rank == 3 and tensor.ref() in self.weighted
+        )
+
     def unknown(self, tensor: Any) -> bool:
         """Whether a tensor depends on the images, but it is not known where its cells lie."""
         return tf.is_tensor(tensor) and self.layouts.get(tensor.ref(), ()) is None
@@ -209,7 +218,7 @@ def _default_call(paths: Paths) -> LayerCall:
     tokens = [
         each.layer.name
         for each in after
-        if is_tokens(each.output, paths.layouts) and each.output.ref() in paths.needed
+        if paths.tokens(each.output) and each.output.ref() in paths.needed
     ]
     if tokens and paths.is_linear(call.output):
         raise ValueError(

@@ -184,6 +184,32 @@ def test_a_plain_transformer_is_refused_with_the_layer_that_can_be_named(blocks)
     assert grad_cam(classifier, IMAGES, [0, 1]).shape == (2, 4, 4)
 
 
+class ClassToken(layers.Layer):
+    """Numbers the cells of a grid, and puts a token of the class in front of them."""
+
+    def build(self, shape):
+        self.token = self.add_weight((1, 1, shape[-1]))
+
+    def call(self, grid):
+        batch, channels = keras.ops.shape(grid)[0], grid.shape[-1]
+        tokens = keras.ops.reshape(grid, (batch, -1, channels))
+        first = keras.ops.broadcast_to(self.token, (batch, 1, channels))
+        return keras.ops.concatenate([first, tokens], 1)
+
+
+def test_a_vision_transformer_with_a_class_token_is_refused():
+    images = keras.Input(SHAPE)
+    x = ClassToken(name="tokens")(patches()(images))
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 2)(x, x)])
+    model = keras.Model(images, layers.Dense(3)(x[:, 0]))
+    with pytest.raises(
+        ValueError, match=r"from 'tokens' on, .*\(attention_layer=...\): patches\.$"
+    ):
+        Classifier.from_keras(model)
+    classifier = Classifier.from_keras(model, "patches")
+    assert grad_cam(classifier, IMAGES, [0, 1]).shape == (2, 4, 4)
+
+
 def test_convolutions_before_attention_are_explained():
     assert Classifier.from_keras(tokens_network(patches("relu"))).attention_layer == "patches"
 

@@ -201,10 +201,12 @@ def test_mixed_precision_trains(defense):
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16", "float16"])
 def test_the_loss_of_other_precisions_is_that_of_float32(policy):
-    history = fit(eager("aad", small_network(dtype=policy)), batch_size=COUNT)
+    network = small_network(dtype=policy)
+    network.set_weights(small_network().get_weights())
+    history = fit(eager("aad", network), batch_size=COUNT)
     exact = fit(eager("aad"), batch_size=COUNT)
     for key in TERMS:
-        assert history[key] == pytest.approx(exact[key], rel=0.05), key
+        assert history[key] == pytest.approx(exact[key], rel=0.05, abs=1e-3), key
 
 
 @two_defenses
