@@ -470,6 +470,9 @@ def _alike(
     groups: dict[str, dict[float, Mapping[str, Any]]] = {}
     for model in models:
         same = {**model["parameters"], "access": model.get("access"), "budget": model["epsilon"]}
+        # FAB has no restarts.
+        if parameter not in same:
+            continue
         value = model["epsilon"] if parameter == "epsilon" else same[parameter]
         differing = {parameter, "step_size"} if parameter != "restarts" else {parameter}
         differing |= {"steps_per_target"} if parameter == "num_steps" else set()
