@@ -174,10 +174,8 @@ def masking_warnings(
 ) -> list[str]:
     """Plain sentences on results that no honest gradient would give (Athalye et al. 2018).
 
-    There are three kinds: an attack left images that it did not get misclassified exactly as they
-    were, a stronger attack left significantly more of them correct than a weaker one, or in a
-    cascade Square, which asks for no gradients, got more than 0.2% of all examples misclassified
-    after attacks that follow gradients had left them, the rule of the AutoAttack code.
+    There are two kinds: an attack left images that it did not get misclassified exactly as they
+    were, or a stronger attack left significantly more of them correct than a weaker one.
 
     A stronger attack may by chance leave a few examples correct that a weaker one does not, so a
     difference is reported only where a one-sided sign test over the examples on which the two
@@ -197,7 +195,6 @@ def masking_warnings(
         # What looks for the nearest image leaves the original one where it finds none.
         moved = model["epsilon"] > 0 and not model.get("minimum_norm")
         warnings += _unmoved_warning(name, counts) if moved else []
-        warnings += _gradient_free_warning(model, counts)
         for stronger, weaker, reason in compared:
             if stronger == name:
                 warnings += _comparison_warning(stronger, weaker, reason, counts)
@@ -354,23 +351,6 @@ def _comparison_warning(
         f"{weaker} ({spared_by_weaker:.1%}). Gradients may be masked: the network is "
         f"likely less robust than these numbers say. Try attacks with random starts, more steps, "
         f"transfer from another network, or none of its gradients at all."
-    ]
-
-
-def _gradient_free_warning(model: Mapping[str, Any], counts: OutcomeCounts) -> list[str]:
-    if "stages" not in model:
-        return []
-    stages = zip(model["stages"], model["parameters"]["stages"], strict=True)
-    after_others = [name for name, stage in list(stages)[1:] if stage["kind"] == "square"]
-    tally = counts.tally(model["attack"])
-    found = sum(tally[f"broken_by {name}"] for name in after_others)
-    if found <= _GRADIENT_FREE * len(counts.outcomes(model["attack"])):
-        return []
-    return [
-        f"In {model['attack']}, {' and '.join(after_others)}, which asks for no gradients, got "
-        f"{found} images misclassified that the attacks before it had left. Gradients may be "
-        f"masked: the network is likely less robust than these numbers say. Try more queries, as "
-        f"in square({model['epsilon']:.6g}, num_queries=20000)."
     ]
 
 

@@ -155,14 +155,16 @@ def test_a_transferred_attack_that_keeps_its_best_ends_with_one_image(linear, da
     assert sum(r["success"] for r in any_iterate) > sum(r["success"] for r in last)
 
 
-def test_what_withstands_gradients_but_not_square_is_warned_of(data):
+def test_what_withstands_gradients_but_not_square_is_flagged(data):
     # In float32 the softmax of logits this large is exactly one, and the gradient zero.
     saturated = linear_classifier(scale=1e5)
     stages = (attacks.apgd(EPSILON, num_steps=5), attacks.square(EPSILON, num_queries=30))
     report = evaluate_robustness(saturated, data, attacks.AttackCascade(stages))
     broken = [record["broken_by"] for record in report.records()].count("square")
-    (warning,) = report.summary["warnings"]
-    assert broken > 0 and f"square, which asks for no gradients, got {broken} images" in warning
+    outcomes = {each["name"]: each for each in report.summary["diagnostics"]["outcomes"]}
+    finding = outcomes["black_box_is_stronger"]
+    assert broken > 0 and finding["status"] == "flagged"
+    assert finding["value"] == pytest.approx(broken / 40)
 
 
 def test_what_cannot_follow_or_train_on_a_cascade_says_so(linear, data, tmp_path):
