@@ -75,7 +75,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("trained")
     run = TrainingRun.prepare(ExperimentConfig(seed=5), directory)
     write_json_atomically(directory / model_directory.CONFIG, configs.to_dict(run.config))
-    run.build_model().save(directory / model_directory.NETWORK)
+    run.build_model().network.save(directory / model_directory.NETWORK)
     (directory / model_directory.RUN).write_text('{"state": "finished"}')
     return directory
 
