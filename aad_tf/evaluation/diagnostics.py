@@ -470,7 +470,10 @@ def _alike(
     groups: dict[str, dict[float, Mapping[str, Any]]] = {}
     for model in models:
         same = {**model["parameters"], "access": model.get("access"), "budget": model["epsilon"]}
-        value = model["epsilon"] if parameter == "epsilon" else same[parameter]
+        value = model["epsilon"] if parameter == "epsilon" else same.get(parameter)
+        # Not every attack has restarts.
+        if value is None:
+            continue
         differing = {parameter, "step_size"} if parameter != "restarts" else {parameter}
         differing |= {"steps_per_target"} if parameter == "num_steps" else set()
         differing |= {"budget"} if parameter == "epsilon" else set()
