@@ -189,6 +189,7 @@ def compared(tried: list, outcomes: list[list[int]], steps=None, access="white_b
             "not flagged",
             0,
         ),
+        ("more_restarts", [attacks.fab(0.1), attacks.fab(0.1, 90)], [1, 3], None, None),
         ("more_restarts", [pgd(0.1, 0.02, 5), pgd(0.1, 0.03, 5, restarts=3)], [1, 3], None, None),
         ("larger_epsilon", [fgsm(e) for e in (0.1, 0.2)], [3, 3], "flagged", 0),
         ("larger_epsilon", [fgsm(e) for e in (0.1, 0.2)], [3, 5], "not flagged", 0.2),
