@@ -96,6 +96,22 @@ def statistics_of_pixels():
     return layers.Normalization(mean=[127.5], variance=[255.0**2]), layers.Rescaling(1, offset=0.5)
 
 
+def dividing():
+    """A subclassed network that divides in its call, where no layer does."""
+
+    class Dividing(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = brightness()
+
+        def call(self, images):
+            return self.inner(images / 255)
+
+    network = Dividing()
+    network(np.zeros((1, 4, 4, 1), "float32"))
+    return network
+
+
 DIVIDING = {
     "rescaling": (lambda: brightness(layers.Rescaling(1 / 255)), r"'rescaling\w*' \(Rescaling\)"),
     "nested": (
@@ -109,8 +125,9 @@ DIVIDING = {
     "lambda": (lambda: brightness(layers.Lambda(lambda x: x / 255)), r"'lambda\w*' \(Lambda\)"),
     "arithmetic": (
         lambda: brightness(take=lambda x: x / 255),
-        "the arithmetic before its first weights",
+        r"'true_divide\w*' \(TrueDivide\)",
     ),
+    "arithmetic in a call": (lambda: dividing(), "the arithmetic before its first weights"),
 }
 
 
