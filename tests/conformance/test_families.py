@@ -253,9 +253,10 @@ def test_the_whole_chain(name, tmp_path):
     width = family.bounds.upper
     attacked = fgsm(0.02 * width)(classifier, images, LABELS).numpy()
     steps = 0.02 * width * np.sign(wanted.image_gradients)
-    # Signs of the smallest gradients are those of rounding.
+    # Signs of the smallest gradients are those of rounding. Xception hardly looks at some
+    # of the pixels of images this small.
     clear = np.abs(wanted.image_gradients) > 1e-2 * np.abs(wanted.image_gradients).mean()
-    assert clear.mean() > 0.9
+    assert clear.mean() > 0.5
     np.testing.assert_allclose(
         attacked[clear], np.clip(images + steps, 0, width)[clear], atol=1e-5 * width
     )
