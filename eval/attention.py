@@ -21,7 +21,7 @@ from aad_tf.attacks import as_attack
 from aad_tf.attention_study.explain import CELLS
 from aad_tf.utils.files import check_writable
 from binaries import command_line, running
-from eval import sharding, shared_flags
+from eval import part_flags, shared_flags
 from eval.inputs import open_attack, open_part
 
 _ANNOTATIONS = flags.DEFINE_string(
@@ -70,13 +70,13 @@ _LIME = flags.DEFINE_integer(
     "lime_samples", 1000, "How many perturbed images make each map of LIME.", 2
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of random starts and of LIME.")
-for _name in (*shared_flags.NAMES, *sharding.NAMES):
+for _name in (*shared_flags.NAMES, *part_flags.NAMES):
     flags.declare_key_flag(_name)
 flags.mark_flag_as_required("output")
 
 
 def _study() -> str:
-    part_of_all, output = sharding.asked_for()
+    part_of_all, output = part_flags.asked_for()
     check_writable(output)
     asked = open_attack(_ATTACK.value, _EPSILON.value, _ROUNDS.value, _SIGMA.value)
     network, images = shared_flags.opened(_ANNOTATIONS.value)
@@ -85,7 +85,7 @@ def _study() -> str:
         images,
         network.classifier,
         _BATCH_SIZE.value,
-        sharding.LIMIT.value,
+        part_flags.LIMIT.value,
         part_of_all,
         with_boxes=True,
     )
@@ -120,7 +120,7 @@ def _study() -> str:
 def main(argv: list[str]) -> None:
     """Studies; bad input ends in one line and exit code 2."""
     del argv
-    running.run(_study, resumed_from=sharding.journal)
+    running.run(_study, resumed_from=part_flags.journal)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from aad_tf.attacks import PRESETS, WRAPPERS, Attack, as_attack, parse_attack
 from aad_tf.attacks.parsing import split_attacks
 from aad_tf.utils.files import check_writable
 from binaries import command_line, running
-from eval import sharding, shared_flags
+from eval import part_flags, shared_flags
 from eval.inputs import Network, open_part
 
 _ATTACKS = flags.DEFINE_string(
@@ -43,20 +43,20 @@ _DIAGNOSTICS = flags.DEFINE_bool(
     "Whether the summary says which signs there are that an attack failed; takes some passes of "
     "the network over the first images.",
 )
-for _name in (*shared_flags.NAMES, *sharding.NAMES):
+for _name in (*shared_flags.NAMES, *part_flags.NAMES):
     flags.declare_key_flag(_name)
 flags.mark_flag_as_required("output")
 
 
 def _evaluate() -> str:
-    part_of_all, output = sharding.asked_for()
+    part_of_all, output = part_flags.asked_for()
     check_writable(output)
     attacks = [parse_attack(text) for text in split_attacks(_ATTACKS.value or "")]
     network, images = shared_flags.opened()
     bounds = network.classifier.bounds
     attacks = [as_attack(attack, bounds) for attack in attacks or _attacks_of(network)]
     part = open_part(
-        images, network.classifier, _BATCH_SIZE.value, sharding.LIMIT.value, part_of_all
+        images, network.classifier, _BATCH_SIZE.value, part_flags.LIMIT.value, part_of_all
     )
     named = "; ".join(str(attack.name) for attack in attacks)
     running.say(f"Evaluating {network}, on {part} under {named}; records go to {output}.")
@@ -92,7 +92,7 @@ def _attacks_of(network: Network) -> list[Attack]:
 def main(argv: list[str]) -> None:
     """Evaluates; bad input ends in one line and exit code 2."""
     del argv
-    running.run(_evaluate, resumed_from=sharding.journal)
+    running.run(_evaluate, resumed_from=part_flags.journal)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""Flags of evaluation binaries: which part of the images they take, and where records go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from aad_tf.records.journal import journal_path
+from eval.sharding import requested_part
+
+LIMIT = flags.DEFINE_integer("limit", None, "Evaluate only the first so many images.", 1)
+SHARD = flags.DEFINE_string(
+    "shard",
+    None,
+    "Evaluate only this part, such as 3/50. With 'cluster' every worker of a cluster takes one: "
+    "the third of fifty takes 3/50 and writes x.3-of-50.jsonl.gz where --output is x.jsonl.gz.",
+)
+OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "File of records to write, compressed if its name ends with .gz, as in runs/mine.jsonl.gz; a "
+    "summary goes beside it.",
+)
+NAMES = ("limit", "shard", "output")
+"""To be declared as key flags of a binary, so that its `--help` shows them."""
+
+
+def asked_for() -> tuple[tuple[int, int] | None, Path]:
+    """What the flags ask for; see `eval.sharding.requested_part`."""
+    return requested_part(SHARD.value, str(OUTPUT.value))
+
+
+def journal() -> Path:
+    """The file from which an interrupted run of the flags goes on."""
+    return journal_path(asked_for()[1])
