@@ -167,6 +167,25 @@ def test_what_withstands_gradients_but_not_square_is_flagged(data):
     assert finding["value"] == pytest.approx(broken / 40)
 
 
+def test_what_two_attacks_leave_goes_on_to_the_third_and_fourth(data, distances):
+    # Cross-entropy has no gradient here, so the first two attacks break nothing.
+    saturated = linear_classifier(scale=1e5)
+    stages = (
+        attacks.fgsm(EPSILON),
+        attacks.ifgsm(EPSILON, num_steps=2),
+        attacks.apgd(EPSILON, num_steps=10, loss="dlr"),
+        attacks.square(EPSILON, num_queries=5),
+    )
+    report = evaluate_robustness(saturated, data, attacks.AttackCascade(stages))
+    first, second, third, last = report.summary["attacks"][0]["stages"]
+    assert (first["broken"], second["broken"]) == (0, 0)
+    assert third["broken"] >= 15
+    assert last["robust_accuracy"] == pytest.approx(np.mean(distances > EPSILON), abs=0.03)
+    # What withstands all of them was tried by the last one, whose queries its record counts.
+    left = [record for record in report.records() if not record["success"]]
+    assert left and {record["steps"] for record in left} == {5}
+
+
 def test_what_cannot_follow_or_train_on_a_cascade_says_so(linear, data, tmp_path):
     options = {"output": tmp_path / "study.jsonl", "batch_size": 4}
     text, network = "auto_attack(epsilon=0.1)", linear.model
