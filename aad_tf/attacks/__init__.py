@@ -6,6 +6,7 @@ of restarts. Direct calls, training and `aad_tf.evaluate_robustness` use it alik
 an attack are its parameters, see `attack_to_dict`; its name is a label.
 """
 
+from aad_tf.attacks.adaptive import AADTotal, aad_total, adaptive_attacks
 from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
 from aad_tf.attacks.auto_pgd import AutoPGD, apgd
 from aad_tf.attacks.cascade import Attack, AttackCascade, auto_attack, quick_cascade
@@ -38,6 +39,7 @@ from aad_tf.attacks.square import SquareAttack, square
 __all__ = [
     "PRESETS",
     "WRAPPERS",
+    "AADTotal",
     "Attack",
     "AttackCascade",
     "AttentionAugmented",
@@ -57,6 +59,8 @@ __all__ = [
     "TowardsFirstLeastLikely",
     "TowardsLeastLikely",
     "a3",
+    "aad_total",
+    "adaptive_attacks",
     "apgd",
     "as_attack",
     "attack_call",

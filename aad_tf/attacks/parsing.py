@@ -2,7 +2,7 @@
 
 Text is the call of a preset, as flags and configs hold it:
 `pgd(epsilon=8/255, step_size=2/255, num_steps=10)`. An attack made of another one is written around
-it: `a3(fgsm(epsilon=4/255), sigma=10)`.
+it: `a3(fgsm(epsilon=4/255), sigma=10)`, `aad_total(fgsm(epsilon=4/255), weights=(8, 4, 1))`.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ import dataclasses
 import inspect
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from aad_tf.attacks.adaptive import AADTotal, aad_total
 from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
 from aad_tf.attacks.auto_pgd import LOSSES, AutoPGD
 from aad_tf.attacks.cascade import Attack, AttackCascade
 from aad_tf.attacks.fab import FastAdaptiveBoundary
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.margins import targets_per_example
-from aad_tf.attacks.objectives import TowardsLeastLikely, chosen_target
+from aad_tf.attacks.objectives import AwayFromLabel, TowardsLeastLikely, chosen_target
 from aad_tf.attacks.presets import PRESETS
 from aad_tf.attacks.serialization import attack_from_dict, attack_to_dict
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice, near_names
 
 # Attacks made of another attack, which is their first argument.
-WRAPPERS = {"a3": a3}
+WRAPPERS: dict[str, Callable[..., GradientSignAttack]] = {"a3": a3, "aad_total": aad_total}
 _OPERATORS = {ast.Div: operator.truediv, ast.Mult: operator.mul}
 
 
@@ -36,8 +37,8 @@ def parse_attack(text: str) -> Attack:
     """Builds a preset attack from its call written as text.
 
     Args:
-        text: name of a preset with arguments; numbers may be written as `8/255`. `a3` takes
-            such a call as its first argument.
+        text: name of a preset with arguments; numbers may be written as `8/255`. `a3`
+            and `aad_total` take such a call as their first argument.
 
     Returns:
         The attack; its name is the text without spaces, so records can tell budgets apart.
@@ -169,11 +170,14 @@ def attack_call(attack: Attack) -> str | None:
         }
         return None if first.epsilon is None else _call(attack, possible)
     objective = attack.objective
-    if isinstance(objective, AttentionAugmented):
-        inner = attack_call(dataclasses.replace(attack, objective=objective.objective))
+    if isinstance(objective, (AttentionAugmented, AADTotal)):
+        wrapper, plain = "aad_total", AwayFromLabel()
+        if isinstance(objective, AttentionAugmented):
+            wrapper, plain = "a3", objective.objective
+        inner = attack_call(dataclasses.replace(attack, objective=plain))
         options = objective.options()
-        written = all(isinstance(value, (int, float, str)) for value in options.values())
-        return f"a3({inner},{_arguments(options)})" if inner and written else None
+        written = all(_is_literal(value) for value in options.values())
+        return f"{wrapper}({inner},{_arguments(options)})" if inner and written else None
     possible = {
         "label_smoothing": getattr(objective, "label_smoothing", 0.0),
         "target": chosen_target(objective),
@@ -188,7 +192,7 @@ def attack_call(attack: Attack) -> str | None:
 def _call(attack: Attack, possible: Mapping[str, Any]) -> str | None:
     """The shortest call of a preset with some of these arguments that builds an attack, or None."""
     # Where several presets build it, the one it is named by.
-    named = re.split(r"[(,]", attack.name.removeprefix("a3("))[0]
+    named = re.split(r"[(,]", _unwrapped(attack.name))[0]
     for name in sorted(PRESETS, key=lambda name: name != named):
         preset = PRESETS[name]
         signature = inspect.signature(preset)
@@ -226,12 +230,28 @@ def _of_adaptive(attack: GradientSignAttack) -> dict[str, Any]:
 
 
 def preset_of(attack: Attack) -> str | None:
-    """Name of the preset that builds an attack (`"step_ll"`), without A3; None if none does.
+    """Name of the preset that builds an attack (`"step_ll"`), without wrappers; None if none does.
 
     Where several build it, as `fgsm` and `ifgsm` of one iteration do, the one it is named by.
     """
     call = attack_call(attack)
-    return None if call is None else call.removeprefix("a3(").split("(")[0]
+    return None if call is None else _unwrapped(call).split("(")[0]
+
+
+def _unwrapped(call: str) -> str:
+    """A call without the wrapper around it."""
+    for name in WRAPPERS:
+        call = call.removeprefix(f"{name}(")
+    return call
+
+
+def _is_literal(value: Any) -> bool:
+    """Whether a value can be written as text: numbers, texts, and containers of them."""
+    if isinstance(value, Mapping):
+        return all(_is_literal(each) for each in (*value, *value.values()))
+    if isinstance(value, (tuple, list)):
+        return all(_is_literal(each) for each in value)
+    return isinstance(value, (int, float, str))
 
 
 def with_unique_names(attacks: Sequence[Attack]) -> tuple[Attack, ...]:

@@ -1,6 +1,6 @@
 """Named attacks as small functions of one loop.
 
-Attacks made of another one (`a3`) are not here: `WRAPPERS` of `parsing` names them.
+Attacks made of another one (`a3`, `aad_total`) are not here: `WRAPPERS` of `parsing` names them.
 """
 
 from __future__ import annotations

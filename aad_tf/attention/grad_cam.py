@@ -55,7 +55,9 @@ def grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(signed_grad_cam_map(features, gradients))
 
 
-def softmax_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+def softmax_grad_cam_map(
+    features: tf.Tensor, gradients: tf.Tensor, over_batch: bool = True
+) -> tf.Tensor:
     """The variant of the AAD authors' code: no ReLU, spatial softmax over the grid.
 
     Gradients are divided by their root mean square over the whole batch, so maps of one batch
@@ -64,12 +66,14 @@ def softmax_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor
     Args:
         features: `[batch, h, w, channels]` of the attention layer.
         gradients: gradient of the target logit by `features`, same shape.
+        over_batch: False takes the root mean square of each example by itself.
 
     Returns:
         `[batch, h, w]`, positive, each map sums to 1.
     """
     gradients = at_least_float32(gradients)
-    mean_square = tf.reduce_mean(tf.square(gradients))
+    axes = (0, 1, 2, 3) if over_batch else (1, 2, 3)
+    mean_square = tf.reduce_mean(tf.square(gradients), axis=axes, keepdims=True)
     gradients = tf.math.divide_no_nan(gradients, tf.sqrt(mean_square + 1e-12))
     scores = signed_grad_cam_map(features, gradients)
     flat = tf.nn.softmax(tf.reshape(scores, (tf.shape(scores)[0], -1)))

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.attention.areas import rule_for_any_batch
+from aad_tf.attention.areas import MeanThreshold, rule_for_any_batch
 from aad_tf.losses.attention import MAPS, distance_by_name, preservation, rectification, unit_sum
 from aad_tf.losses.classification import CLASSIFICATIONS
 from aad_tf.utils.checks import check_choice
@@ -74,6 +74,21 @@ class AADLosses:
     def replace(self, **parts: Any) -> AADLosses:
         """A copy with some parts exchanged."""
         return dataclasses.replace(self, **parts)
+
+    def for_each_example(self) -> AADLosses:
+        """The same, but with each example by itself where it depends on the others of its batch.
+
+        The rule `"batch_mean"` becomes `"mean"`, the maps `"softmax_grad_cam"` are scaled by the
+        gradients of their own example: an image under attack must not depend on which others are
+        attacked beside it. Parts of one's own stay as they are.
+
+        Example:
+            >>> AADLosses.preset("reference_code").for_each_example().threshold
+            'mean'
+        """
+        over_batch = self.threshold in ("batch_mean", MeanThreshold(over_batch=True))
+        maps = {"softmax_grad_cam": "softmax_grad_cam_of_each"}.get(self.maps, self.maps)
+        return self.replace(threshold="mean" if over_batch else self.threshold, maps=maps)
 
     def classification_loss(
         self, labels: tf.Tensor, logits: tf.Tensor, label_smoothing: float = 0.0

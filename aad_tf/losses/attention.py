@@ -7,6 +7,7 @@ scaled to sum 1 and the rule of the attention area are choices of `AADLosses` (`
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -116,4 +117,5 @@ def unit_sum(maps: tf.Tensor) -> tf.Tensor:
 MAPS: dict[str, Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     "grad_cam": grad_cam_map,
     "softmax_grad_cam": softmax_grad_cam_map,
+    "softmax_grad_cam_of_each": functools.partial(softmax_grad_cam_map, over_batch=False),
 }
