@@ -15,6 +15,8 @@ from aad_tf.attacks import Attack, a3, parse_attack
 from aad_tf.classifier import Classifier, held_classifier
 from aad_tf.data import DatasetInfo
 from aad_tf.data.folders import SPLIT, folder_classes
+from aad_tf.defenses import AADModel
+from aad_tf.losses import AADLosses
 from aad_tf.records.shards import shard_range
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_bounds, check_choice, check_count
@@ -217,11 +219,14 @@ class Network:
         classifier: the network.
         description: what it is, ready for JSON; leaves out how its config wants it evaluated.
         config: what it was trained with, of a model directory; None of others.
+        attention_losses: weights (alpha, beta, gamma) and parts of the loss that it was trained on,
+            if it was by AAD; None of others, and of those that do not tell.
     """
 
     classifier: Classifier
     description: dict[str, Any]
     config: configs.ExperimentConfig | None = None
+    attention_losses: tuple[tuple[float, ...], AADLosses] | None = None
 
     def __str__(self) -> str:
         """What it is, in a few words."""
@@ -304,7 +309,7 @@ def open_network(
         classifier, config = model_directory.load_classifier(model_dir)
         if attention_layer not in (None, classifier.attention_layer):
             classifier = Classifier.from_keras(classifier.model, attention_layer)
-        return Network(classifier, _described(config), config)
+        return Network(classifier, described(config), config, _losses_of(config.defense))
     if saved_model:
         exported = export.load_classifier(saved_model)
         if attention_layer not in (None, exported.attention_layer):
@@ -317,21 +322,23 @@ def open_network(
         model = keras.saving.load_model(keras_model, compile=False)
         held = held_classifier(model)
         known, layer, output = _UNIT, attention_layer, None
+        losses = (model.loss_weights_aad, model.parts) if isinstance(model, AADModel) else None
         if held is not None:
             # A defence knows how its network is wrapped.
             model, known, output = held.model, held.bounds, held.output
             layer = attention_layer or held.attention_layer
         taken = known if bounds is None else check_bounds(bounds)
         classifier = Classifier.from_keras(model, layer, taken, _size(model, images), output)
-        return Network(classifier, {"keras_model": provenance_path(keras_model)})
+        description = {"keras_model": provenance_path(keras_model)}
+        return Network(classifier, description, attention_losses=losses)
     if images is None:
         raise ValueError("A registered network is built for the images that it is evaluated on.")
     options = {"weights": weights} if weights else {}
     shape = images.info(_OPEN).image_shape
     model = models.build(str(network), shape, images.classes(), **options)
-    described = weights if weights in (None, "imagenet") else provenance_path(str(weights))
+    source = weights if weights in (None, "imagenet") else provenance_path(str(weights))
     classifier = Classifier.from_keras(model, attention_layer)
-    return Network(classifier, {"network": network, "weights": described})
+    return Network(classifier, {"network": network, "weights": source})
 
 
 def _size(model: keras.Model, images: Images | None) -> tuple[int, int, int] | None:
@@ -445,7 +452,16 @@ def check_belongs(classifier: Classifier, info: DatasetInfo) -> None:
     )
 
 
-def _described(config: configs.ExperimentConfig) -> dict[str, Any]:
+def _losses_of(
+    defense: configs.DefenseConfig,
+) -> tuple[tuple[float, ...], AADLosses] | None:
+    """What AAD trains on as a config says it; None of other defences."""
+    if defense.kind != "aad":
+        return None
+    return defense.weights, AADLosses.preset(defense.losses).replace(**defense.loss_parts)
+
+
+def described(config: configs.ExperimentConfig) -> dict[str, Any]:
     """What a trained network is, without how its config wants it evaluated; ready for JSON."""
     values = configs.to_dict(config)
     del values["evaluation_attacks"]

@@ -4,22 +4,27 @@ r"""Accuracy under attack, image by image, with every attack's threat model.
     python -m eval.robustness --keras_model=my_network.keras --bounds=0,255 --images=photos \
         --attacks="fgsm(epsilon=1);pgd(epsilon=1, step_size=0.25, num_steps=20)" \
         --output=mine.jsonl.gz
+    python -m eval.robustness --model_dir=runs/aad --adaptive --twin_dir=runs/alpha_only \
+        --output=runs/adaptive.jsonl.gz
 
 The second evaluates any Keras classifier on your own images, which lie in one folder for each
-class. An interrupted run of the same command is resumed. Parts run anywhere with --shard=3/50, or
-on the workers of a cluster with --shard=cluster, and `python -m eval.merge_robustness` joins them.
+class. The third attacks what an attention defence was trained on. An interrupted run of the
+same command is resumed. Parts run anywhere with --shard=3/50, or on the workers of a cluster with
+--shard=cluster, and `python -m eval.merge_robustness` joins them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from absl import app, flags
 
 from aad_tf import evaluation
-from aad_tf.attacks import PRESETS, WRAPPERS, Attack, as_attack, parse_attack
+from aad_tf.attacks import PRESETS, WRAPPERS, as_attack, parse_attack
 from aad_tf.attacks.parsing import split_attacks
 from aad_tf.utils.files import check_writable
 from binaries import command_line, running
-from eval import part_flags, shared_flags
+from eval import adaptive_flags, part_flags, shared_flags
 from eval.inputs import Network, open_part
 
 _ATTACKS = flags.DEFINE_string(
@@ -43,7 +48,7 @@ _DIAGNOSTICS = flags.DEFINE_bool(
     "Whether the summary says which signs there are that an attack failed; takes some passes of "
     "the network over the first images.",
 )
-for _name in (*shared_flags.NAMES, *part_flags.NAMES):
+for _name in (*adaptive_flags.NAMES, *shared_flags.NAMES, *part_flags.NAMES):
     flags.declare_key_flag(_name)
 flags.mark_flag_as_required("output")
 
@@ -54,12 +59,25 @@ def _evaluate() -> str:
     attacks = [parse_attack(text) for text in split_attacks(_ATTACKS.value or "")]
     network, images = shared_flags.opened()
     bounds = network.classifier.bounds
-    attacks = [as_attack(attack, bounds) for attack in attacks or _attacks_of(network)]
+    own = [parse_attack(text) for text in _texts_of(network)]
+    adaptive = adaptive_flags.chosen(network, attacks or own)
+    # One of its plain attacks may be among those given.
+    further = [attack for attack in adaptive.attacks if attack not in attacks]
+    attacks = [*attacks, *further] or own
+    attacks = [as_attack(attack, bounds) for attack in attacks]
+    if not attacks:
+        raise ValueError(
+            "Which attacks? Give them as --attacks='fgsm(epsilon=0.1);ifgsm(epsilon=0.1)'; only "
+            "the config of a model directory may name some itself."
+        )
     part = open_part(
         images, network.classifier, _BATCH_SIZE.value, part_flags.LIMIT.value, part_of_all
     )
     named = "; ".join(str(attack.name) for attack in attacks)
     running.say(f"Evaluating {network}, on {part} under {named}; records go to {output}.")
+    description = {"model": network.description, "dataset": part.description}
+    if adaptive.description:
+        description["adaptive"] = adaptive.description
     report = evaluation.evaluate_robustness(
         network.classifier,
         part.batches,
@@ -68,25 +86,21 @@ def _evaluate() -> str:
         seed=_SEED.value,
         success=_SUCCESS.value,
         output=output,
-        description={"model": network.description, "dataset": part.description},
+        description=description,
         first_index=part.first,
         num_examples=part.num_examples,
         shard=part_of_all,
+        surrogate=adaptive.twin,
+        transferred=adaptive.transferred,
         diagnostics=_DIAGNOSTICS.value,
         verbose=1,
     )
     return evaluation.format_summary(report.summary)
 
 
-def _attacks_of(network: Network) -> list[Attack]:
+def _texts_of(network: Network) -> Sequence[str]:
     """The attacks that the config of a model directory names."""
-    named = network.config.evaluation_attacks if network.config else ()
-    if not named:
-        raise ValueError(
-            "Which attacks? Give them as --attacks='fgsm(epsilon=0.1);ifgsm(epsilon=0.1)'; only "
-            "the config of a model directory may name some itself."
-        )
-    return [parse_attack(text) for text in named]
+    return network.config.evaluation_attacks if network.config else ()
 
 
 def main(argv: list[str]) -> None:

@@ -1,10 +1,10 @@
 """Attacks that know what an attention defence was trained on.
 
 A network trained with attention losses may look robust only because attacks descend its
-classification loss and nothing else. Adaptive attacks (Carlini et al. 2019: On evaluating adversarial
-robustness; Tramer et al. 2020: On adaptive attacks to adversarial example defenses) descend what the
-defence adds as well. Here that is the total loss of AAD, [AAD Eq. 9], in both directions;
-`attention_augmented` has the attention term of A3, and `adaptive_attacks` all of them.
+classification loss and nothing else. Adaptive attacks (Tramer et al. 2020: On adaptive attacks to
+adversarial example defenses) descend what the defence adds as well. Here that is the total loss of
+AAD, [AAD Eq. 9], in both directions; `attention_augmented` has the attention term of A3, and
+`adaptive_attacks` lists them all.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class AADTotal:
     `AADModel` adds to its training loss for that image: L_c classifies it, L_r is minus the
     distance between its prediction and that without its attention area, and L_p is the distance
     of its attention map from that of the original image. Maps explain the true class, areas are
-    constants, as in training. What depends on a whole batch in training, the rule `"batch_mean"` and
-    the maps of the authors' code, is taken for each example (`AADLosses.for_each_example`).
+    constants, as in training. What depends on a whole batch there, the rule `"batch_mean"` and the
+    maps of the authors' code, is taken for each example (`AADLosses.for_each_example`).
 
     Attributes:
         weights: (alpha, beta, gamma). A negative weight turns its term around.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -84,6 +85,26 @@ def check_attacks(
                 f"got {attack!r}."
             )
     return with_unique_names(chosen)
+
+
+def check_transferred(
+    attacks: Sequence[Attack | str] | Attack | str, surrogate: Any
+) -> tuple[Attack, ...]:
+    """Attacks that follow a surrogate beside others that do not, under names that say so.
+
+    Raises:
+        TypeError: something else than an attack.
+        ValueError: as `check_attacks`, or no surrogate.
+    """
+    if surrogate is None:
+        raise ValueError(
+            "transferred names attacks that follow the gradients of a surrogate, and there is "
+            "none: give surrogate=, or leave transferred out."
+        )
+    return tuple(
+        dataclasses.replace(attack, name=f"transfer({attack.name})")
+        for attack in check_attacks(attacks)
+    )
 
 
 def open_batches(

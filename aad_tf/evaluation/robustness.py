@@ -83,6 +83,7 @@ def evaluate_robustness(
     num_examples: int | None = None,
     shard: tuple[int, int] | None = None,
     surrogate: Classifier | keras.Model | None = None,
+    transferred: Sequence[Attack | str] | Attack | str | None = None,
     diagnostics: bool = True,
     progress: Callable[[Progress], None] | None = None,
     verbose: int | str = "auto",
@@ -135,6 +136,8 @@ def evaluate_robustness(
             attacker does who does not know the classifier, which judges the images. It must take
             the same images and have the same classes. Summary and records say what it predicted.
             None: white box, the classifier's own gradients.
+        transferred: with a surrogate: these attacks follow its gradients, under names such as
+            `transfer(pgd)`, and `attacks` those of the classifier. None: all follow the surrogate.
         diagnostics: whether the summary says which signs there are that attacks failed where the
             network did not hold: randomised outputs, gradients that vanish, success that still
             grows with iterations, and more, with thresholds (`aad_tf.evaluation.diagnostics`).
@@ -151,8 +154,8 @@ def evaluate_robustness(
         TypeError: arguments of other types, images that are not floating point.
         ValueError: no attacks or one of them twice, sizes beyond the pixel range, an empty data
             set, images or labels out of range, a target that is no class, fewer than
-            `num_examples` examples, a surrogate that does not fit, a shard that does not exist, or
-            an output that belongs to another evaluation.
+            `num_examples` examples, a surrogate that does not fit, `transferred` without one, a
+            shard that does not exist, or an output that belongs to another evaluation.
         OSError: the output cannot be written.
 
     Example:
@@ -160,8 +163,15 @@ def evaluate_robustness(
         >>> report.robust_accuracy("fgsm")
         0.73
         >>> transfer = evaluate_robustness(model, dataset, fgsm(0.1), surrogate=other_model)
+        >>> both = evaluate_robustness(
+        ...     model, dataset, adaptive_attacks(0.1), surrogate=twin, transferred=apgd(0.1, 20)
+        ... )
     """
-    attacks = inputs.check_attacks(attacks)
+    attacks, followers = inputs.check_attacks(attacks), None
+    if transferred is not None:
+        followers = inputs.check_transferred(transferred, surrogate)
+        attacks = inputs.check_attacks((*attacks, *followers))
+        followers = [attack.name for attack in attacks[-len(followers) :]]
     check_count(batch_size, "batch_size")
     check_choice(success, SUCCESS_RULES, "success rule")
     output = None if output is None else Path(output)
@@ -176,6 +186,7 @@ def evaluate_robustness(
     if surrogate is not None:
         surrogate = inputs.as_surrogate(surrogate, classifier)
         access = {"surrogate": weights_fingerprint(surrogate)}
+        access |= {} if followers is None else {"transferred": followers}
     batches = inputs.Batches(classifier, dataset, batch_size, num_examples, first_index)
     evaluated = fingerprint(
         classifier,
@@ -191,7 +202,7 @@ def evaluate_robustness(
     if output is not None and (summary := finished_summary(output, "attacks")) is not None:
         _check_finished(output, summary, {**evaluated, "num_examples": batches.count()})
         return RobustnessReport(summary, output)
-    stream = AttackStream(classifier, attacks, batch_size, seed, success, surrogate)
+    stream = AttackStream(classifier, attacks, batch_size, seed, success, surrogate, followers)
     log = ExampleLog([attack.name for attack in attacks], first_index, output, evaluated)
     try:
         with shown_progress(verbose, progress) as shown:
@@ -199,15 +210,17 @@ def evaluate_robustness(
         summary = _summary(stream, log, evaluated)
         if diagnostics:
             models = [entry["threat_model"] for entry in summary["attacks"]]
+            # Where some attacks are white box, it is their gradients that matter.
+            white = [attack for attack in attacks if attack.name not in stream.transferred]
             found = checks.of_first_batch(
                 classifier,
-                attacks,
+                white or attacks,
                 *batches.first(checks.FIRST_BATCH),
                 log.counts,
                 first_index=first_index,
                 seed=seed,
                 success=success,
-                surrogate=surrogate,
+                surrogate=None if white else surrogate,
             )
             outcomes = checks.of_outcomes(models, log.counts)
             summary["diagnostics"] = {"first_batch": [found], "outcomes": outcomes}
@@ -228,15 +241,20 @@ def _check_finished(output: Path, summary: Mapping[str, Any], evaluated: Mapping
 
 def _summary(stream: AttackStream, log: ExampleLog, evaluated: Mapping[str, Any]) -> dict[str, Any]:
     success, bounds = evaluated["success"], Bounds(*evaluated["bounds"])
-    access: dict[str, Any] = {"access": "white_box"}
-    compared = comparisons(stream.attacks, bounds)
+    transfer: dict[str, Any] = {}
     if stream.surrogate is not None:
         name, weights = stream.surrogate.model.name, evaluated["surrogate"]
-        access = {"access": "transfer", "surrogate": {"name": name, "weights": weights}}
-        # More steps fit the surrogate better, not the classifier: fewer successes mask nothing.
-        compared = []
+        transfer = {"access": "transfer", "surrogate": {"name": name, "weights": weights}}
+    accesses = [
+        transfer if attack.name in stream.transferred else {"access": "white_box"}
+        for attack in stream.attacks
+    ]
+    # More steps fit a surrogate better, not the classifier: fewer successes mask nothing.
+    white = [attack for attack in stream.attacks if attack.name not in stream.transferred]
+    compared = comparisons(white, bounds)
     models = [
-        {**attack.threat_model(bounds), "success": success, **access} for attack in stream.attacks
+        {**attack.threat_model(bounds), "success": success, **access}
+        for attack, access in zip(stream.attacks, accesses, strict=True)
     ]
     timings = [stream.timing(attack) for attack in stream.attacks]
     summary = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -28,10 +28,13 @@ class AttackStream:
         seed: of the random starts.
         success: `"any_iterate"` or `"last_iterate"`.
         surrogate: the network whose gradients the attacks follow; None for the classifier itself.
+        transferred: names of the attacks that follow a surrogate, the others follow the classifier;
+            None for all.
 
     Attributes:
         attacks: as given.
         surrogate: as given.
+        transferred: names of the attacks that follow it.
     """
 
     def __init__(
@@ -42,8 +45,11 @@ class AttackStream:
         seed: int,
         success: str,
         surrogate: Classifier | None = None,
+        transferred: Collection[str] | None = None,
     ) -> None:
         self.attacks = tuple(attacks)
+        every = [attack.name for attack in attacks] if surrogate is not None else []
+        self.transferred = frozenset(every if transferred is None else transferred)
         self._classifier = classifier
         self.surrogate = surrogate
         any_iterate = success == "any_iterate"
@@ -54,7 +60,7 @@ class AttackStream:
                 batch_size,
                 seed=seed,
                 any_iterate=any_iterate,
-                surrogate=surrogate,
+                surrogate=surrogate if attack.name in self.transferred else None,
             )
             for attack in attacks
         ]

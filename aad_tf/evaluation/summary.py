@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from aad_tf.attacks import Attack, AttentionAugmented, GradientSignAttack
+from aad_tf.attacks import (
+    AADTotal,
+    Attack,
+    AttentionAugmented,
+    AwayFromLabel,
+    GradientSignAttack,
+    attack_to_dict,
+)
 from aad_tf.evaluation.example_log import CLEAN_MISTAKE, MISCLASSIFIED, ROBUST, OutcomeCounts
 from aad_tf.metrics import wilson_interval
 from aad_tf.types import Bounds
@@ -17,6 +25,9 @@ from aad_tf.utils.checks import small_epsilon
 
 # One-sided 5% of the normal distribution.
 _SIGNIFICANT = 1.645
+
+# What plain attacks on the classification descend.
+_CROSS_ENTROPY = attack_to_dict(AwayFromLabel())
 
 # Of all examples, by Square alone: flag of the AutoAttack code.
 _GRADIENT_FREE = 0.002
@@ -57,7 +68,8 @@ def summarize(
         target. Of a transfer attack, `surrogate_clean_accuracy` is the surrogate's on all
         examples, and `surrogate_misclassified` the fraction of the attacked images that it
         misclassifies. Fractions of no image are None. Of a cascade, `stages` holds the robust
-        accuracy after each of its attacks.
+        accuracy after each of its attacks. Where adaptive attacks were run beside the plain ones
+        that they depart from, `adaptive` is what `adaptive_section` returns.
     """
     return {
         "attacks": [
@@ -70,6 +82,7 @@ def summarize(
             }
             for model, seconds in zip(threat_models, timings, strict=True)
         ],
+        **adaptive_section(threat_models, counts),
         "success_rule": success_rule,
         "warnings": [
             *sanity_warnings(threat_models, counts),
@@ -167,6 +180,100 @@ def _stages(model: Mapping[str, Any], counts: OutcomeCounts) -> dict[str, Any]:
     return {"stages": stages}
 
 
+def adaptive_pairs(
+    threat_models: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Adaptive attacks, each with the plain attack of equal steps and budget.
+
+    Plain is the attack that differs in nothing else: on the cross-entropy, where the other
+    descends AAD's total loss; on the loss alone, where it descends A3's; on the classifier's own
+    gradients, where it follows those of a surrogate.
+
+    Args:
+        threat_models: one for each attack that was run.
+
+    Yields:
+        The threat models of both.
+    """
+    by_identity = {_identity(model): model for model in reversed(threat_models)}
+    for model in threat_models:
+        plain = _without_knowledge(model)
+        if plain is not None and (found := by_identity.get(_identity(plain))) is not None:
+            yield model, found
+
+
+def _identity(model: Mapping[str, Any]) -> str:
+    return json.dumps([model.get("access"), model.get("parameters")], sort_keys=True)
+
+
+def _without_knowledge(model: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What an attack is without what makes it adaptive; None if nothing does."""
+    parameters = model.get("parameters", {})
+    objective = parameters.get("objective")
+    kind = objective.get("kind") if isinstance(objective, Mapping) else None
+    plain = {"aad_total": _CROSS_ENTROPY, "a3": objective and objective.get("objective")}.get(kind)
+    if plain is not None:
+        return {**model, "parameters": {**parameters, "objective": plain}}
+    return {**model, "access": "white_box"} if model.get("access") == "transfer" else None
+
+
+def adaptive_section(
+    threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
+) -> dict[str, Any]:
+    """What attacks that know the defence find beyond plain ones, and what survives all of them.
+
+    Args:
+        threat_models: one for each attack that was run.
+        counts: outcomes of all examples under each.
+
+    Returns:
+        Nothing if no adaptive attack was run beside its plain one, else under `adaptive`:
+        `attacks`, for each pair of `adaptive_pairs` both names and robust accuracies, and how many
+        images fall to one of the two alone; and `worst`, for each budget of an adaptive attack the
+        fraction of the images that survive all attacks within that budget, with Wilson's interval.
+    """
+    pairs = list(adaptive_pairs(threat_models))
+    if not pairs:
+        return {}
+    attacks = []
+    for model, plain in pairs:
+        survive = counts.outcomes(model["attack"]) == ROBUST
+        survive_plain = counts.outcomes(plain["attack"]) == ROBUST
+        attacks.append(
+            {
+                "attack": model["attack"],
+                "robust_accuracy": float(np.mean(survive)),
+                "plain": plain["attack"],
+                "plain_robust_accuracy": float(np.mean(survive_plain)),
+                "steps": model["steps"],
+                "epsilon": model["epsilon"],
+                "broken_by_it_alone": int(np.count_nonzero(survive_plain & ~survive)),
+                "broken_by_plain_alone": int(np.count_nonzero(survive & ~survive_plain)),
+            }
+        )
+    budgets = sorted({model["epsilon"] for model, _ in pairs})
+    worst = [_worst_case(threat_models, epsilon, counts) for epsilon in budgets]
+    return {"adaptive": {"attacks": attacks, "worst": worst}}
+
+
+def _worst_case(
+    threat_models: Sequence[Mapping[str, Any]], epsilon: float, counts: OutcomeCounts
+) -> dict[str, Any]:
+    """Over all attacks within a budget: an image is robust only if it survives each of them."""
+    names = [m["attack"] for m in threat_models if m["epsilon"] <= epsilon * (1 + 1e-9)]
+    survive = np.all([counts.outcomes(name) == ROBUST for name in names], axis=0)
+    robust, count = int(np.count_nonzero(survive)), len(survive)
+    interval = wilson_interval(robust, count)
+    return {
+        "epsilon": epsilon,
+        "attacks": names,
+        "robust_accuracy": robust / count,
+        "robust": robust,
+        "count": count,
+        "interval": {"method": "wilson", "confidence": 0.95, **interval._asdict()},
+    }
+
+
 def masking_warnings(
     threat_models: Sequence[Mapping[str, Any]],
     compared: Sequence[Sequence[str]],
@@ -245,20 +352,19 @@ def format_summary(summary: Mapping[str, Any]) -> str:
                 f"{entry['seconds']:.1f} s",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = _aligned(rows)
     if shard := summary.get("evaluated", {}).get("shard"):
         lines.append(f"Only shard {shard[0]}/{shard[1]} of the examples.")
     lines += [_stages_line(entry) for entry in summary["attacks"] if "stages" in entry]
     lines += [_target_line(entry) for entry in summary["attacks"] if "target_reached" in entry]
-    model = summary["attacks"][0]["threat_model"]
+    lines += _adaptive_lines(summary.get("adaptive"))
+    transfer = [e for e in summary["attacks"] if e["threat_model"].get("access") == "transfer"]
     access = "White box"
-    if model.get("access") == "transfer":
-        correct = summary["attacks"][0]["surrogate_clean_accuracy"]
-        access = f"Transfer from {_surrogate_name(model)}, clean accuracy {correct:.2%}"
+    if transfer:
+        correct, source = transfer[0]["surrogate_clean_accuracy"], transfer[0]["threat_model"]
+        only = "" if len(transfer) == len(summary["attacks"]) else "White box; transfer(...): "
+        access = f"{only}Transfer from {_surrogate_name(source)}, clean accuracy {correct:.2%}"
+    model = summary["attacks"][0]["threat_model"]
     bounds = model.get("bounds")
     unit = f" of images in [{bounds[0]:g}, {bounds[1]:g}]" if bounds else ""
     lines.append(f"{access}; l-inf{unit}, true labels; {summary['success_rule']}.")
@@ -297,6 +403,56 @@ def _diagnostics_lines(diagnostics: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
+def _adaptive_lines(adaptive: Mapping[str, Any] | None) -> list[str]:
+    """Each adaptive attack beside its plain one, and what survives all."""
+    if adaptive is None:
+        return []
+    header = (
+        "adaptive attack",
+        "steps",
+        "robust",
+        "plain attack",
+        "robust",
+        "only it",
+        "only plain",
+    )
+    rows = [
+        (
+            pair["attack"],
+            str(pair["steps"]),
+            f"{pair['robust_accuracy']:.2%}",
+            pair["plain"],
+            f"{pair['plain_robust_accuracy']:.2%}",
+            str(pair["broken_by_it_alone"]),
+            str(pair["broken_by_plain_alone"]),
+        )
+        for pair in adaptive["attacks"]
+    ]
+    lines = [
+        "Adaptive attacks beside plain ones of equal steps and budget, and how many images fall to",
+        "only one of the two:",
+        *_aligned([header, *rows], "  "),
+    ]
+    for worst in adaptive["worst"]:
+        interval = worst["interval"]
+        lines.append(
+            f"Worst over all {len(worst['attacks'])} attacks within {worst['epsilon']:.4g}: "
+            f"{worst['robust_accuracy']:.2%} ({interval['low']:.2%} to {interval['high']:.2%}) of "
+            f"the images survive every one."
+        )
+    return lines
+
+
+def _aligned(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
+    """Rows of a table as lines, in columns of equal width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        indent
+        + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
 def _surrogate_name(model: Mapping[str, Any]) -> str:
     surrogate = model["surrogate"]
     return f"{surrogate['name']} (weights {surrogate['weights']})"
@@ -325,7 +481,7 @@ def _why_stronger(
     if stronger is weaker or wider_by < -1e-9:
         return None
     # What also weighs attention need not succeed more often the better it is descended.
-    if isinstance(stronger.objective, AttentionAugmented):
+    if isinstance(stronger.objective, (AttentionAugmented, AADTotal)):
         return None
     if stronger.num_steps > 1 and weaker.num_steps == 1:
         # Climbing the loss of the true label is the strongest aim of all here.
