@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -59,6 +61,22 @@ def linear_network(weights, biases=None, size: int = 2, dtype: str = "float32") 
     model = keras.Sequential([keras.Input((size, size, 1), dtype=dtype), scores, pool])
     scores.set_weights([weights.reshape(1, 1, 1, -1), biases])
     return model
+
+
+@functools.cache
+def plain_sight(weight: float = 1.0) -> Classifier:
+    """Logits `weight * sum(image)` and 0; the map of class 0 is relu(weight * image)."""
+    network = keras.Sequential(
+        [
+            keras.Input((2, 2, 1), dtype="float64"),
+            layers.Conv2D(1, 1, use_bias=False, dtype="float64"),
+            layers.Flatten(dtype="float64"),
+            layers.Dense(2, use_bias=False, dtype="float64"),
+        ]
+    )
+    kernel = weight * np.array([[1.0, 0.0]] * 4)
+    network.set_weights([np.ones((1, 1, 1, 1)), kernel])
+    return Classifier.from_keras(network)
 
 
 def curved_network(bounds=Bounds(0.0, 1.0), first=(), dtype="float64") -> Classifier:

@@ -171,9 +171,9 @@ def attack_call(attack: Attack) -> str | None:
         return None if first.epsilon is None else _call(attack, possible)
     objective = attack.objective
     if isinstance(objective, (AttentionAugmented, AADTotal)):
-        wrapper, plain = "aad_total", AwayFromLabel()
+        wrapper, plain = "aad_total", getattr(objective, "objective", AwayFromLabel())
         if isinstance(objective, AttentionAugmented):
-            wrapper, plain = "a3", objective.objective
+            wrapper = "a3"
         inner = attack_call(dataclasses.replace(attack, objective=plain))
         options = objective.options()
         written = all(_is_literal(value) for value in options.values())

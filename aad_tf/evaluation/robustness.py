@@ -169,9 +169,9 @@ def evaluate_robustness(
     """
     attacks, followers = inputs.check_attacks(attacks), None
     if transferred is not None:
-        followers = inputs.check_transferred(transferred, surrogate)
-        attacks = inputs.check_attacks((*attacks, *followers))
-        followers = [attack.name for attack in attacks[-len(followers) :]]
+        further = inputs.check_transferred(transferred, surrogate)
+        attacks = inputs.check_attacks((*attacks, *further))
+        followers = [attack.name for attack in attacks[-len(further) :]]
     check_count(batch_size, "batch_size")
     check_choice(success, SUCCESS_RULES, "success rule")
     output = None if output is None else Path(output)
@@ -182,7 +182,7 @@ def evaluate_robustness(
     for attack in attacks:
         attack.check_sizes(classifier.bounds)
     attacks = tuple(attack.for_classes(classifier.num_classes) for attack in attacks)
-    access = {}
+    access: dict[str, Any] = {}
     if surrogate is not None:
         surrogate = inputs.as_surrogate(surrogate, classifier)
         access = {"surrogate": weights_fingerprint(surrogate)}

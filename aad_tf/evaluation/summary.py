@@ -209,9 +209,10 @@ def _identity(model: Mapping[str, Any]) -> str:
 def _without_knowledge(model: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What an attack is without what makes it adaptive; None if nothing does."""
     parameters = model.get("parameters", {})
-    objective = parameters.get("objective")
-    kind = objective.get("kind") if isinstance(objective, Mapping) else None
-    plain = {"aad_total": _CROSS_ENTROPY, "a3": objective and objective.get("objective")}.get(kind)
+    objective = parameters.get("objective", {})
+    plain = {"aad_total": _CROSS_ENTROPY, "a3": objective.get("objective")}.get(
+        str(objective.get("kind"))
+    )
     if plain is not None:
         return {**model, "parameters": {**parameters, "objective": plain}}
     return {**model, "access": "white_box"} if model.get("access") == "transfer" else None
@@ -362,8 +363,10 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     access = "White box"
     if transfer:
         correct, source = transfer[0]["surrogate_clean_accuracy"], transfer[0]["threat_model"]
-        only = "" if len(transfer) == len(summary["attacks"]) else "White box; transfer(...): "
-        access = f"{only}Transfer from {_surrogate_name(source)}, clean accuracy {correct:.2%}"
+        begin = (
+            "Transfer" if len(transfer) == len(summary["attacks"]) else "White box; transfer(...)"
+        )
+        access = f"{begin} from {_surrogate_name(source)}, clean accuracy {correct:.2%}"
     model = summary["attacks"][0]["threat_model"]
     bounds = model.get("bounds")
     unit = f" of images in [{bounds[0]:g}, {bounds[1]:g}]" if bounds else ""

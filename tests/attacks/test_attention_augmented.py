@@ -7,7 +7,6 @@ of pixels. The map of class 0 is thus the image, and every gradient can be writt
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import keras
 import numpy as np
@@ -27,7 +26,7 @@ from aad_tf.attacks.objectives import AwayFromLabel, TowardsLeastLikely
 from aad_tf.attention import TopCells, attention_area, grad_cam
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
-from tests.networks import EagerCalls, curved_network, random_images
+from tests.networks import EagerCalls, curved_network, plain_sight, random_images
 
 layers = keras.layers
 PRESETS = {
@@ -36,22 +35,6 @@ PRESETS = {
     "pgd": pgd(0.1, 0.04, num_steps=1, restarts=2),
 }
 LABELS = np.array([0, 1, 2, 0], np.int32)
-
-
-@functools.cache
-def plain_sight(weight: float = 1.0) -> Classifier:
-    """Logits `weight * sum(image)` and 0; the map of class 0 is relu(weight * image)."""
-    network = keras.Sequential(
-        [
-            keras.Input((2, 2, 1), dtype="float64"),
-            layers.Conv2D(1, 1, use_bias=False, dtype="float64"),
-            layers.Flatten(dtype="float64"),
-            layers.Dense(2, use_bias=False, dtype="float64"),
-        ]
-    )
-    kernel = weight * np.array([[1.0, 0.0]] * 4)
-    network.set_weights([np.ones((1, 1, 1, 1)), kernel])
-    return Classifier.from_keras(network)
 
 
 @pytest.fixture(scope="module")

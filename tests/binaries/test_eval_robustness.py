@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -46,6 +48,17 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / model_directory.CONFIG).write_text(json.dumps(configs.to_dict(config)))
     export.save_network(network, directory / model_directory.NETWORK)
     export.export_saved_model(Classifier.from_keras(network), directory / "saved_model")
+    return directory
+
+
+def trained_by_aad(model_dir: Path, directory: Path, weights: tuple[float, ...]) -> Path:
+    """The same network, as AAD with these weights would leave it."""
+    shutil.copytree(model_dir, directory)
+    path = directory / model_directory.CONFIG
+    config = configs.from_dict(json.loads(path.read_text()))
+    defense = configs.DefenseConfig("aad", "step_ll(epsilon=0.1)", weights=weights, losses="paper")
+    config = dataclasses.replace(config, defense=defense)
+    path.write_text(json.dumps(configs.to_dict(config)))
     return directory
 
 
@@ -159,6 +172,65 @@ def test_shards_run_apart_and_merge_into_the_same_file(model_dir, tmp_path):
     tables = [re.sub(r"[\d.]+ s$", "", text, flags=re.M) for text in tables]
     assert tables[0].split() == tables[1].split()
     assert read_summary(merged)["evaluated"] == read_summary(whole)["evaluated"]
+
+
+def test_adaptive_attacks_take_what_the_network_was_trained_on(model_dir, tmp_path):
+    output = tmp_path / "r.jsonl"
+    aad = trained_by_aad(model_dir, tmp_path / "aad", (9.0, 3.0, 2.0))
+    twin = trained_by_aad(model_dir, tmp_path / "twin", (8.0, 0.0, 0.0))
+    flags = [f"--model_dir={aad}", f"--twin_dir={twin}", "--adaptive", "--adaptive_steps=2"]
+    done = run_once(*flags, "--limit=40", f"--output={output}")
+    assert done.code == 0, done.errors
+    assert "climb the loss alpha:beta:gamma = 9:3:2, with which the network was" in done.errors
+    summary = read_summary(output)
+    entries = {entry["attack"]: entry for entry in summary["attacks"]}
+    of_pgd = [
+        "pgd",
+        "aad_total(pgd,weights=(9,3,2),losses=paper)",
+        "aad_total(pgd,weights=(9,-3,-2),losses=paper)",
+        "a3(pgd,sigma=10)",
+        "a3(pgd,sigma=-10)",
+    ]
+    of_apgd = [name.replace("pgd", "apgd") for name in of_pgd]
+    assert list(entries) == [*of_pgd, *of_apgd, "transfer(pgd)", "transfer(apgd)"]
+    # The twin is the network itself here, and the first attack of the config has this budget.
+    assert {entry["threat_model"]["epsilon"] for entry in entries.values()} == {0.1}
+    same = entries["transfer(pgd)"]["robust_accuracy"]
+    assert same == entries["pgd"]["robust_accuracy"] > 0
+    records = list(read_records(output))
+    lost = {r["index"] for r in records if r["success"] or r["clean_mistake"]}
+    (worst,) = summary["adaptive"]["worst"]
+    assert worst["robust"] == 40 - len(lost)
+    assert f"Worst over all 12 attacks within 0.1: {worst['robust_accuracy']:.2%}" in done.output
+    described = summary["evaluated"]["description"]["adaptive"]
+    assert described["weights"] == [9.0, 3.0, 2.0]
+    assert described["twin"]["config"]["defense"]["weights"] == [8.0, 0.0, 0.0]
+
+
+def test_mistakes_about_adaptive_attacks_have_a_clear_message(model_dir, tmp_path):
+    aad = trained_by_aad(model_dir, tmp_path / "aad", (8.0, 4.0, 1.0))
+    model, adaptive = f"--model_dir={model_dir}", "--adaptive"
+    other = trained_by_aad(model_dir, tmp_path / "other", (8.0, 0.0, 0.0))
+    config = json.loads((other / model_directory.CONFIG).read_text())
+    (other / model_directory.CONFIG).write_text(json.dumps({**config, "model": "cifarnet"}))
+    keras_model = f"--keras_model={model_dir / model_directory.NETWORK}"
+    cases = [
+        ([model, f"--twin_dir={aad}"], "--twin_dir belongs to --adaptive"),
+        ([model, "--adaptive_epsilon=0.1"], "--adaptive_epsilon belongs to --adaptive"),
+        ([model, adaptive, "--adaptive_epsilon=a/b"], "must be a number such as 0.15 or 8/255"),
+        ([model, adaptive, "--adaptive_epsilon=8"], "Was 8/255 = 0.03137 meant?"),
+        ([model, adaptive, "--adaptive_weights=8,4"], "three finite numbers"),
+        ([model, adaptive, "--adaptive_weights=8,4,x"], "three numbers such as 8,4,1"),
+        ([model, adaptive, "--adaptive_steps=0"], "--adaptive_steps=0"),
+        ([model, adaptive, f"--twin_dir={aad}"], "trained with attention losses, at weights 8:4:1"),
+        ([model, adaptive, f"--twin_dir={other}"], "has the model cifarnet, the network lenet"),
+        ([model, adaptive, f"--twin_dir={tmp_path}/none"], "No model directory at"),
+        ([keras_model, "--dataset=digits", adaptive], "Which budget? Give --adaptive_epsilon"),
+    ]
+    given = [[f"--output={tmp_path}/r.jsonl", *arguments] for arguments, _ in cases]
+    for run_, (_, message) in zip(run_many("eval.robustness", given), cases, strict=True):
+        assert run_.code == 2 and message in run_.errors.splitlines()[-1], run_.errors
+    assert not (tmp_path / "r.jsonl").exists()
 
 
 def test_bad_input_ends_in_one_clear_line(tmp_path):

@@ -34,7 +34,7 @@ SQUARE = attacks.square(EPSILON, num_queries=50)
 PASSES = ["randomised_outputs", "vanished_gradients", "saturated_loss", "unstable_gradients"]
 PASSES += ["unbounded_epsilon", "silent_success"]
 OUTCOMES = ["more_iterations", "more_restarts", "larger_epsilon", "black_box_is_stronger"]
-OUTCOMES += ["success_at_the_end"]
+OUTCOMES += ["adaptive_is_stronger", "success_at_the_end"]
 
 
 def findings(summary: dict) -> dict[str, dict]:
@@ -120,11 +120,12 @@ def test_an_honest_number_is_not_flagged(data, honest, network):
     summary = evaluate_robustness(classifier, (images, labels), [PGD, wide, longer, SQUARE]).summary
     found = findings(summary)
     assert names(found) == set()
-    assert names(found, "nothing comparable was run") == {"silent_success", "more_restarts"}
+    uncompared = {"silent_success", "more_restarts", "adaptive_is_stronger"}
+    assert names(found, "nothing comparable was run") == uncompared
     assert json.loads(json.dumps(summary["diagnostics"])) == summary["diagnostics"]
     printed = format_summary(summary)
     assert "not flagged, which proves nothing: randomised_outputs, vanished_gradients" in printed
-    assert "nothing comparable was run: silent_success, more_restarts." in printed
+    assert "nothing comparable was run: silent_success, more_restarts, adaptive_is" in printed
     assert "passed" not in printed
 
 
@@ -227,6 +228,33 @@ def test_what_black_boxes_break_alone(tried, outcomes, status, value):
 def test_transfer_alone_is_compared_with_nothing():
     found = compared([PGD, SQUARE], [[0, 0], [1, 1]], access="transfer")
     assert found["black_box_is_stronger"]["status"] == "nothing comparable was run"
+
+
+ADAPTED = attacks.aad_total(PGD)
+
+
+@pytest.mark.parametrize(
+    ("tried", "broken", "status", "value"),
+    [
+        # Of ten images three more fall, none fewer: 3 > 1.645 * sqrt(3).
+        ([PGD, ADAPTED], [range(2), range(5)], "flagged", 0.3),
+        # Two more are no more than chance.
+        ([PGD, ADAPTED], [range(2), range(4)], "not flagged", 0.2),
+        # Five fall to it alone and three to the other: 2 < 1.645 * sqrt(8).
+        ([ADAPTED, PGD], [range(5), range(5, 8)], "not flagged", 0.2),
+        ([ADAPTED, PGD], [range(2), range(5)], "not flagged", -0.3),
+        ([attacks.a3(PGD, -10), PGD, ADAPTED], [range(5), range(2), [0]], "flagged", 0.3),
+        # Not of equal steps and budget, or on another loss.
+        ([pgd(EPSILON, 0.01, 10), ADAPTED], [range(2), range(5)], None, None),
+        ([fgsm(EPSILON), ADAPTED], [range(2), range(5)], None, None),
+        ([attacks.step_ll(0.1), attacks.a3(fgsm(0.1), 10)], [range(2), range(5)], None, None),
+    ],
+)
+def test_an_adaptive_attack_is_held_against_the_plain_one(tried, broken, status, value):
+    outcomes = [[int(index in each) for index in range(10)] for each in broken]
+    finding = compared(tried, outcomes)["adaptive_is_stronger"]
+    assert finding["status"] == (status or "nothing comparable was run")
+    assert finding["value"] == (None if value is None else pytest.approx(value))
 
 
 @pytest.mark.parametrize(
