@@ -101,7 +101,9 @@ def data(network) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-TRIED = adaptive_attacks(EPSILON, num_steps=3)
+_EVERY = adaptive_attacks(EPSILON, num_steps=3)
+# PGD and APGD, each on the classification and on the total loss.
+TRIED = [*_EVERY[:2], *_EVERY[5:7]]
 FROM_TWIN = [attack for attack in TRIED if attack.objective == AwayFromLabel()]
 
 
@@ -134,15 +136,10 @@ def test_the_worst_case_is_that_of_the_records(report):
     broken = {r["index"] for r in records if r["success"] or r["clean_mistake"]}
     section = report.summary["adaptive"]
     (worst,) = section["worst"]
-    assert worst["robust"] == 24 - len(broken) and len(worst["attacks"]) == 12
+    assert worst["robust"] == 24 - len(broken) and len(worst["attacks"]) == 6
     assert worst["robust_accuracy"] == worst["robust"] / 24
-    assert 0 < worst["robust"] < min(e["robust"] for e in report.summary["attacks"])
-    assert [pair["plain"] for pair in section["attacks"]] == [
-        *["pgd"] * 4,
-        *["apgd"] * 4,
-        "pgd",
-        "apgd",
-    ]
+    assert 0 < worst["robust"] <= min(e["robust"] for e in report.summary["attacks"])
+    assert [pair["plain"] for pair in section["attacks"]] == ["pgd", "apgd"] * 2
     for pair in section["attacks"]:
         survive, plain = (
             {r["index"] for r in records if r["attack"] == name and not r["success"]}
@@ -152,7 +149,7 @@ def test_the_worst_case_is_that_of_the_records(report):
         assert pair["broken_by_plain_alone"] == len(survive - plain)
     printed = format_summary(report.summary)
     low, high = worst["interval"]["low"], worst["interval"]["high"]
-    expected = f"Worst over all 12 attacks within 0.06: {worst['robust_accuracy']:.2%} "
+    expected = f"Worst over all 6 attacks within 0.06: {worst['robust_accuracy']:.2%} "
     assert f"{expected}({low:.2%} to {high:.2%}) of the images survive every one." in printed
     access = "White box; transfer(...) from sequential"
     assert access in printed
