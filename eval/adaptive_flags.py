@@ -98,7 +98,7 @@ def _losses_of(network: Network) -> tuple[tuple[float, ...], AADLosses, str]:
     trained, source = network.attention_losses, "with which the network was trained"
     if trained is None:
         trained = (DEFAULT_WEIGHTS, AADLosses())
-        source = "the paper's, for the network was not trained with AAD"
+        source = "the paper's, for nothing tells that the network was trained with AAD"
     elif not any(trained[0][1:]):
         trained = (DEFAULT_WEIGHTS, trained[1])
         source = "the paper's, for the network was trained with AAD's classification loss alone"

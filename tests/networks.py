@@ -64,18 +64,18 @@ def linear_network(weights, biases=None, size: int = 2, dtype: str = "float32") 
 
 
 @functools.cache
-def plain_sight(weight: float = 1.0) -> Classifier:
-    """Logits `weight * sum(image)` and 0; the map of class 0 is relu(weight * image)."""
+def plain_sight(weight: float = 1.0, bias: float = 0.0) -> Classifier:
+    """Logits `weight * sum(image) + bias` and 0; the map of class 0 is relu(weight * image)."""
     network = keras.Sequential(
         [
             keras.Input((2, 2, 1), dtype="float64"),
             layers.Conv2D(1, 1, use_bias=False, dtype="float64"),
             layers.Flatten(dtype="float64"),
-            layers.Dense(2, use_bias=False, dtype="float64"),
+            layers.Dense(2, dtype="float64"),
         ]
     )
     kernel = weight * np.array([[1.0, 0.0]] * 4)
-    network.set_weights([np.ones((1, 1, 1, 1)), kernel])
+    network.set_weights([np.ones((1, 1, 1, 1)), kernel, np.array([bias, 0.0])])
     return Classifier.from_keras(network)
 
 

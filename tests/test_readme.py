@@ -111,6 +111,21 @@ def test_robustness_is_evaluated_at_one_budget_and_at_all(tmp_path, monkeypatch,
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_adaptive_attacks_stand_beside_plain_ones(capsys):
+    source = block_of("How robust is it really?", 1)
+    shortened = source.replace("(0.15, ", "(0.15, 1, ")
+    assert shortened != source
+    images = np.random.default_rng(0).uniform(size=(8, 32, 32, 3)).astype(np.float32)
+    model = aad_tf.AADModel(small_network(), attack="step_ll(epsilon=0.1)", weights=(8, 2, 1))
+    names = {"model": model, "twin": small_network(), "pair": (images, np.arange(8) % 3)}
+    names |= {"attacks": aad_tf.attacks, "evaluate_robustness": aad_tf.evaluate_robustness}
+    names["format_summary"] = aad_tf.evaluation.format_summary
+    exec(compile(shortened, "README.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "aad_total(apgd,weights=(8,-2,-1))" in printed and "transfer(pgd)" in printed
+    assert f"Worst over all 12 attacks within 0.15: {names['worst']:.2%}" in printed
+
+
 def test_a_model_of_ones_own_trains_on_many_machines():
     names: dict[str, object] = {"aad_tf": aad_tf, "keras": keras}
     exec(compile(block_of("On many machines"), "README.md", "exec"), names)
@@ -124,7 +139,7 @@ def test_a_model_of_ones_own_trains_on_many_machines():
 def test_every_python_block_is_run():
     run = [block_of("Defend your own model"), *(block_of(OWN, number) for number in (0, 1))]
     run += [block_of("Where does it look under attack?", number) for number in (0, 1)]
-    run += [block_of("How robust is it really?")]
+    run += [block_of("How robust is it really?", number) for number in (0, 1)]
     assert blocks("python") == [*run, block_of("On many machines")]
 
 

@@ -14,8 +14,9 @@ from aad_tf.evaluation import evaluate_robustness, format_summary, merge_shards
 from aad_tf.evaluation.summary import adaptive_pairs, adaptive_section
 from aad_tf.metrics import wilson_interval
 from aad_tf.records import read_records
+from tests.evaluation.attacked_networks import gray_images
 from tests.evaluation.test_diagnostics import counted
-from tests.networks import curved_network, random_images, small_network
+from tests.networks import curved_network, plain_sight, random_images, small_network
 
 EPSILON = 0.06
 PLAIN = pgd(EPSILON, 0.02, 4)
@@ -180,6 +181,22 @@ def test_parts_and_resumed_runs_give_the_same(report, network, data, twin, tmp_p
     assert whole.summary == merged
     with pytest.raises(ValueError, match="another evaluation"):
         evaluate_robustness(network, data, TRIED, output=tmp_path / "all.jsonl")
+
+
+def test_an_attack_that_finds_what_the_plain_one_cannot_is_flagged():
+    # Logits 500 * (sum of pixels - 2) and 0: so far from the boundary the cross-entropy of class 0
+    # has no gradient. Its map is 500 * image; bringing that towards the area darkens all pixels.
+    network = plain_sight(500.0, bias=-1000.0)
+    data = (gray_images([0.55, 0.56, 0.57, 0.58, 0.9]), np.zeros(5, int))
+    plain = pgd(0.1, 0.04, 4, random_start=False)
+    adaptive = a3(plain, -10, scale="none")
+    summary = evaluate_robustness(network, data, [plain, adaptive]).summary
+    assert [entry["robust"] for entry in summary["attacks"]] == [5, 1]
+    (pair,), (worst,) = summary["adaptive"]["attacks"], summary["adaptive"]["worst"]
+    assert (pair["broken_by_it_alone"], pair["broken_by_plain_alone"]) == (4, 0)
+    assert worst["robust"] == 1
+    printed = format_summary(summary)
+    assert "flagged: adaptive_is_stronger: a3(pgd,sigma=-10,scale=none) leaves 20.00%" in printed
 
 
 def test_transferred_attacks_need_a_surrogate(network, data):
