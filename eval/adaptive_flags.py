@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -13,7 +15,6 @@ from aad_tf.classifier import Classifier
 from aad_tf.configs import ExperimentConfig
 from aad_tf.losses import AADLosses
 from aad_tf.utils.provenance import portable
-from binaries import running
 from eval.inputs import Network, described
 
 ADAPTIVE = flags.DEFINE_bool(
@@ -54,13 +55,15 @@ class Adaptive(NamedTuple):
         attacks: white box, plain and adaptive.
         twin: the network whose gradients `transferred` follow, or None.
         transferred: the plain attacks, if there is a twin.
+        note: a sentence for the user on where the weights come from.
         description: where the weights come from, and which network the twin is; ready for JSON.
     """
 
     attacks: tuple[Attack, ...] = ()
     twin: Classifier | None = None
     transferred: tuple[Attack, ...] | None = None
-    description: dict[str, Any] = {}
+    note: str = ""
+    description: Mapping[str, Any] = MappingProxyType({})
 
 
 def chosen(network: Network, others: list[Attack]) -> Adaptive:
@@ -83,14 +86,15 @@ def chosen(network: Network, others: list[Attack]) -> Adaptive:
     attacks = adaptive_attacks(
         _budget(network, others), STEPS.value, weights=weights, losses=losses
     )
-    running.say(f"Adaptive attacks climb the loss alpha:beta:gamma = {_ratio(weights)}, {source}.")
+    note = f"Adaptive attacks climb the loss alpha:beta:gamma = {_ratio(weights)}, {source}."
     description: dict[str, Any] = {"weights": list(weights), "source": source}
     if TWIN.value is None:
-        return Adaptive(tuple(attacks), description=description)
+        return Adaptive(tuple(attacks), note=note, description=description)
     twin, config = model_directory.load_classifier(TWIN.value)
     _check_twin(config, network.config)
     plain = tuple(each for each in attacks if each.objective == AwayFromLabel())
-    return Adaptive(tuple(attacks), twin, plain, {**description, "twin": described(config)})
+    description["twin"] = described(config)
+    return Adaptive(tuple(attacks), twin, plain, note, description)
 
 
 def _losses_of(network: Network) -> tuple[tuple[float, ...], AADLosses, str]:

@@ -75,9 +75,11 @@ def _evaluate() -> str:
     )
     named = "; ".join(str(attack.name) for attack in attacks)
     running.say(f"Evaluating {network}, on {part} under {named}; records go to {output}.")
+    if adaptive.note:
+        running.say(adaptive.note)
     description = {"model": network.description, "dataset": part.description}
     if adaptive.description:
-        description["adaptive"] = adaptive.description
+        description["adaptive"] = dict(adaptive.description)
     report = evaluation.evaluate_robustness(
         network.classifier,
         part.batches,
