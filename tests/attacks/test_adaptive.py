@@ -264,10 +264,9 @@ def test_the_list_has_each_attack_beside_its_plain_one():
     # A single step reaches no further than the budget.
     assert adaptive_attacks(0.2, num_steps=1)[0].step_size == 0.2
     # Two budgets side by side are named by all that they take, and the names are calls.
-    both = with_unique_names([*tried, *adaptive_attacks(0.3, 10, weights=(8, 4, 2))])
-    assert [parse_attack(each.name) for each in both if each.name not in names] == [
-        each for each in both if each.name not in names
-    ]
+    wider = adaptive_attacks(0.3, num_steps=10, weights=(8, 4, 2), losses="paper", sigma=5)
+    both = with_unique_names([*tried, *wider])
+    assert [parse_attack(attack.name) for attack in both] == [*tried, *wider]
     models = [attack.threat_model() for attack in tried]
     assert {(model["epsilon"], model["steps"]) for model in models} == {(0.2, 10)}
 
