@@ -45,10 +45,10 @@ class Case:
 
 
 CASES = {
-    "mnist_clean": Case("mnist_clean", 0.1, 10.0),
+    "mnist_clean": Case("mnist_clean", 0.15, 10.0),
     "mnist_madry_short": Case("mnist_madry_short", 0.3, 3.0),
     "cifar10_clean": Case("cifar10_clean", 4 / 255, 10.0),
-    "mnist_saturated": Case("mnist_clean", 0.1, 10.0, logit_scale=1000.0),
+    "mnist_saturated": Case("mnist_clean", 0.15, 10.0, logit_scale=1000.0),
 }
 
 
