@@ -1,13 +1,15 @@
 """The records of a results directory: runs under attack, and attention studies by network.
 
 results/runs/<dataset>_<preset>/                  config.json, run.json, history.csv of training
-results/robustness/<dataset>_<preset>.jsonl.gz    records under attack, with .summary.json
+results/robustness/<dataset>_<preset>.jsonl.gz    records under attack, with .summary.json; those of
+                                                  `COMPANIONS` end with _auto_attack, _last_iterate
 results/attention/<data set>_<network>_<split>_<attack>.jsonl.gz    of attention studies, each
                                                   with .summary.json; <attack> is one of `ROLES`
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
@@ -34,6 +36,8 @@ T = TypeVar("T")
 
 # What must agree for a recorded attack to be the attack of a column, beside its sizes.
 _SAME_ATTACK = ("norm", "projected", "steps", "random_start", "restarts", "objective")
+# Further evaluations of the network of a run.
+COMPANIONS = ("auto_attack", "last_iterate")
 # What must agree between the committed config and that of the network that was evaluated.
 _SAME_TRAINING = ("dataset", "model", "defense", "learning_rate", "batch_size", "epochs", "seed")
 
@@ -49,6 +53,7 @@ class ResultRun:
         config: the training's config.
         training: the training's run.json.
         records: file of the evaluation's records, or None.
+        companions: further evaluations of the same network, by the names of `COMPANIONS`.
     """
 
     dataset: str
@@ -57,6 +62,7 @@ class ResultRun:
     config: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     records: Path | None = None
+    companions: Mapping[str, ResultRun] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -152,13 +158,31 @@ def read_run(results_dir: PathLike, dataset: str, preset: str) -> ResultRun | No
         ValueError: a file that is no record of this project, or a shard; the message names it.
     """
     name = f"{dataset}_{preset}"
-    summary = Path(results_dir) / "robustness" / f"{name}.summary.json"
+    directory, training = Path(results_dir) / "robustness", Path(results_dir) / "runs" / name
+    summary = directory / f"{name}.summary.json"
     if not summary.is_file():
         return None
-    run = _run(summary, Path(results_dir) / "runs" / name, dataset, preset)
+    run = _run(summary, training, dataset, preset)
     if run.dataset != dataset:
         raise ValueError(f"{summary} was evaluated on {run.dataset}, its name says {dataset}.")
-    return run
+    beside = {kind: directory / f"{name}_{kind}.summary.json" for kind in COMPANIONS}
+    companions = {
+        kind: _run(path, training, dataset, preset)
+        for kind, path in beside.items()
+        if path.is_file()
+    }
+    for kind, companion in companions.items():
+        _check_same_weights(beside[kind], run, companion)
+    return dataclasses.replace(run, companions=companions)
+
+
+def _check_same_weights(path: Path, run: ResultRun, companion: ResultRun) -> None:
+    weights = [one.summary.get("evaluated", {}).get("weights") for one in (run, companion)]
+    if weights[0] != weights[1]:
+        raise ValueError(
+            f"{path} is of a network with other weights ({weights[1]}) than {run.name}.summary.json"
+            f" beside it ({weights[0]}): evaluate both on the same model directory."
+        )
 
 
 def read_own_run(records: PathLike, model_dir: PathLike | None = None) -> ResultRun:

@@ -25,6 +25,7 @@ DISTRIBUTIONS = {
     "lime": "lime",
     "skimage": "scikit-image",
     "psutil": "psutil",
+    "multiprocess": "multiprocess",
 }
 
 AttackFunction = Callable[[tf.Tensor, tf.Tensor], Any]
@@ -126,23 +127,47 @@ def cleverhans_unrolled(network: keras.Model, pgd: PGD) -> AttackFunction:
     return tf.function(attack, autograph=False)
 
 
-def _art(network: keras.Model, pgd: PGD) -> dict[str, AttackFunction]:
+def art_auto_attack(network: keras.Model, epsilon: float) -> AttackFunction:
+    """ART's AutoAttack with its default attacks: APGD on two losses, DeepFool, Square.
+
+    ART imports `multiprocess` for it without naming it among what it needs.
+    """
+    from art.attacks.evasion import AutoAttack
+
+    estimator = _art_estimator(network)
+
+    def run(images: tf.Tensor, labels: tf.Tensor) -> np.ndarray:
+        attack = AutoAttack(estimator, eps=epsilon, eps_step=epsilon / 3, batch_size=len(images))
+        for one in attack.attacks:
+            one.set_params(verbose=False)
+        one_hot = np.eye(network.output_shape[-1], dtype=np.float32)[labels.numpy()]
+        return attack.generate(images.numpy(), one_hot)
+
+    return run
+
+
+def _art_estimator(network: keras.Model) -> Any:
     with warnings.catch_warnings():
         # About optional parts of ART that nothing here uses.
         warnings.simplefilter("ignore")
-        from art.attacks.evasion import (
-            ProjectedGradientDescentNumpy,
-            ProjectedGradientDescentTensorFlowV2,
-        )
         from art.estimators.classification import TensorFlowV2Classifier
 
-    estimator = TensorFlowV2Classifier(
+    return TensorFlowV2Classifier(
         network,
         nb_classes=network.output_shape[-1],
         input_shape=network.input_shape[1:],
         loss_object=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         clip_values=(0.0, 1.0),
     )
+
+
+def _art(network: keras.Model, pgd: PGD) -> dict[str, AttackFunction]:
+    estimator = _art_estimator(network)
+    from art.attacks.evasion import (
+        ProjectedGradientDescentNumpy,
+        ProjectedGradientDescentTensorFlowV2,
+    )
+
     forms = {
         "ART (NumPy)": ProjectedGradientDescentNumpy,
         "ART (TensorFlow)": ProjectedGradientDescentTensorFlowV2,

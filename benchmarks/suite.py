@@ -14,6 +14,7 @@ from benchmarks import (
     memory,
     peers,
     report,
+    robust_accuracy,
     traces,
     training_step,
 )
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[Subject], Section]] = {
     "grad_cam": grad_cam.run,
     "attention_study": attention_study.run,
     "lime": lime.run,
+    "robust_accuracy": robust_accuracy.run,
     "traces": traces.run,
     "memory": memory.run,
 }

@@ -6,13 +6,18 @@ import functools
 import importlib.util
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 import pytest
 
+from aad_tf import models
 from benchmarks import peers, report, suite
+from benchmarks.auto_attack import cases, translation
 from benchmarks.report import Finding, Section
 from benchmarks.subject import SIZES, Subject, prepare
 from benchmarks.timing import Timing, fastest, interleaved, ratio
@@ -23,6 +28,7 @@ TARGETS = {
     "evaluation": ["at least 2", "at most 0.005"],
     "grad_cam": ["at least 3", "at most 1e-05"],
     "lime": ["at least 10", "at most 0.001"],
+    "robust_accuracy": ["at least 1", "at least 0"] * 5,
     "traces": ["at most 1"],
     "attention_study": ["at most 1.3", "at least 1"],
     "memory": ["at most 10"] * 4,
@@ -32,6 +38,7 @@ COLUMNS = {
     "attack": TIMES | {"robust_accuracy", "pixels_unlike_ours"},
     "evaluation": TIMES | {"robust_accuracy"},
     "grad_cam": TIMES | {"images_per_second"},
+    "robust_accuracy": {"robust_accuracy", "largest_distance", "seconds", "cpu_seconds"},
     "traces": {"traces"},
     "memory": {"megabytes"},
 }
@@ -49,7 +56,7 @@ def outcome(subject: Subject) -> Callable[[str], dict[str, Any]]:
 
 
 # These take long even at the smallest size.
-LONG = ("attention_study", "memory", "training_step", "traces")
+LONG = ("attention_study", "memory", "robust_accuracy", "training_step", "traces")
 
 
 @pytest.mark.slow
@@ -156,3 +163,71 @@ def test_missing_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(peers.PeersMissingError, match="adversarial-robustness-toolbox.*bench"):
         peers.versions()
+
+
+def test_networks_are_translated_layer_by_layer() -> None:
+    found = translation.operations(models.build("cifarnet", (32, 32, 3), 10))
+    kinds = [operation["kind"] for operation in found]
+    norm, pooling = "LocalResponseNormalization", "MaxPooling2D"
+    assert kinds == [
+        *("Rescaling", "Conv2D", pooling, norm, "Conv2D", norm, pooling, "Flatten"),
+        *("Dense", "Dense", "Dense"),
+    ]
+    assert [operation["relu"] for operation in found if "relu" in operation] == [True] * 4 + [False]
+    assert found[1]["weight_0"].shape == (5, 5, 3, 64) and found[2]["size"] == 2
+
+
+def test_what_cannot_be_translated_is_refused() -> None:
+    layers = keras.layers
+    for layer, match in (
+        (layers.BatchNormalization(), "is a BatchNormalization"),
+        (layers.Conv2D(2, 3), "padding must be same, got valid"),
+        (layers.MaxPooling2D(3, 2), "strides must be"),
+        (layers.Conv2D(2, 3, padding="same", activation="gelu"), "ReLU or no activation"),
+    ):
+        network = keras.Sequential([keras.Input((8, 8, 1)), layer])
+        with pytest.raises(ValueError, match=match):
+            translation.operations(network)
+
+
+def test_a_problem_holds_the_network_and_its_logits(tmp_path: Path) -> None:
+    network = models.build("lenet", (8, 8, 1), 10)
+    images, labels = np.ones((3, 8, 8, 1), np.float32), np.arange(3)
+    cases.write_problem(tmp_path / "problem.npz", network, images, labels, 0.1)
+    with np.load(tmp_path / "problem.npz") as file:
+        operations = json.loads(str(file["operations"]))
+        np.testing.assert_array_equal(file["layer_0_weight_0"], network.get_weights()[0])
+        np.testing.assert_allclose(file["logits"], network(images), atol=1e-5)
+    assert not any(name.startswith("weight_") for one in operations for name in one)
+
+
+def test_stages_are_counted_and_compared() -> None:
+    broken_by = ["clean", "apgd-ce", "apgd-ce", "square", None]
+    after = {"clean": 80.0, "apgd-ce": 40.0, "apgd-t": 40.0, "fab-t": 40.0, "square": 20.0}
+    assert cases.accuracies(broken_by) == after
+    found = {
+        cases.OURS: {"broken_by": broken_by, "times": {"whole": _times(2.0)}},
+        cases.ORIGINAL: {
+            "broken_by": ["clean", "apgd-ce", "fab-t", None, None],
+            "times": {"apgd-ce": _times(5.0), "fab-t": _times(3.0)},
+        },
+        cases.ADV_LIB: {
+            "broken_by": ["clean", "apgd-ce", "apgd-ce", None, None],
+            "times": {"apgd-ce": _times(1.0), "apgd-t": _times(1.0)},
+        },
+    }
+    section = cases.section(cases.Case("mnist_clean", 0.1, 3.0), found)
+    points, second, faster = (finding.as_dict() for finding in section.findings)
+    # After all stages 20 % hold here and 40 % there.
+    assert (points["value"], points["met"]) == (20.0, False)
+    assert (second["value"], second["met"]) == (0.0, True)
+    assert (faster["value"], faster["cpu_value"], faster["met"]) == (4.0, 4.0, True)
+
+
+def _times(seconds: float) -> dict[str, float]:
+    return {"seconds": seconds, "cpu_seconds": seconds}
+
+
+def test_a_missing_interpreter_is_said(tmp_path: Path) -> None:
+    with pytest.raises(cases.OriginalFailedError, match="--python must name"):
+        cases.run_original(sys.executable, tmp_path / "none.npz", "adv-lib")

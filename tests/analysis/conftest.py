@@ -24,6 +24,7 @@ def write_run(
     training: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     keep_records: bool = True,
+    weights: str = "0",
 ) -> None:
     """Writes a run; a letter per example: + correct, x misclassified under attack, ! when clean."""
     robustness = results / "robustness"
@@ -50,7 +51,7 @@ def write_run(
                 "adversarial_prediction": int(outcome != "+"),
                 "success": outcome != "+",
                 "clean_mistake": outcome == "!",
-                "steps": attack.num_steps,
+                "steps": attack.threat_model()["steps"],
                 "restart": 0,
                 "linf": attack.total_epsilon,
             }
@@ -59,7 +60,8 @@ def write_run(
         "attacks": entries,
         "warnings": list(warnings),
         "evaluated": {
-            "description": {"dataset": data or {}, "model": {"config": config} if config else {}}
+            "weights": weights,
+            "description": {"dataset": data or {}, "model": {"config": config} if config else {}},
         },
     }
     (robustness / f"{name}.summary.json").write_text(json.dumps(summary))

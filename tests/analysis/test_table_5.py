@@ -61,6 +61,29 @@ def test_an_attack_of_another_budget_or_step_fills_no_column(results, record):
     assert len(further.rows) == 3 and "restarts=5" in further.markdown()
 
 
+def test_last_iterates_and_auto_attack_stand_below_any_iterate(results, record):
+    record("mnist_clean", {FGSM: "++x!", PGD_30: "+xx!"}, success="any_iterate")
+    record("mnist_clean_last_iterate", {FGSM: "++x!", PGD_30: "++x!"})
+    record("mnist_clean_auto_attack", {"auto_attack(0.3)": "+x", "auto_attack(0.15)": "++"})
+    record("mnist_fgsm", {FGSM: "++"})
+    table = table_5.build(results, "mnist")
+    found = table_5.stricter(table)
+    assert found.columns[-2:] == ("AutoAttack (ε 0.15)", "AutoAttack (ε 0.3)")
+    shown = [[cell.split(" ")[0] for cell in row] for row in found.rows]
+    assert [row[0] for row in found.rows] == ["clean model"] * 2
+    assert shown[0][3:] == ["75.0", "50.0", "–", "–", "25.0", "–", "100.0", "50.0"]
+    assert shown[1][3:] == ["75.0", "50.0", "–", "–", "50.0", "–", "–", "–"]
+    assert table_5.STRICTER in table_5.page(table)
+    assert table_5.further_attacks(table) is None
+
+
+def test_a_further_evaluation_of_another_network_is_refused(results, record):
+    record("mnist_clean", {FGSM: "++"}, weights="1")
+    record("mnist_clean_auto_attack", {"auto_attack(0.3)": "++"}, weights="2")
+    with pytest.raises(ValueError, match="other weights.*same model directory"):
+        table_5.build(results, "mnist")
+
+
 def test_a_shorter_preset_stands_in_for_its_row_and_says_so(results, record):
     record("mnist_madry_short", {FGSM: "++"})
     table = table_5.build(results, "mnist")

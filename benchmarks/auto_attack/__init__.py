@@ -1,0 +1,1 @@
+"""AutoAttack here beside the original code on the same weights, images and cores."""

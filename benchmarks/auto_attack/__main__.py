@@ -1,0 +1,94 @@
+"""Compares AutoAttack with the original code and with adv-lib, image by image, and their times.
+
+python -m benchmarks.auto_attack --runs_dir=runs --python=PYTHON --original=DIR
+
+PYTHON is an interpreter that has torch and adv-lib installed; DIR holds the package `autoattack` of
+https://github.com/fra31/auto-attack. The networks are the presets that `train.main` trained into
+directories such as runs/mnist_clean. What is compared already is kept, so the command goes on where
+it was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from aad_tf.utils.checks import check_choice
+from aad_tf.utils.files import check_writable, write_json_atomically
+from benchmarks import report
+from benchmarks.auto_attack import cases
+from binaries import command_line, running
+
+_RUNS = flags.DEFINE_string("runs_dir", "runs", "Where train.main put its model directories.")
+_PYTHON = flags.DEFINE_string("python", "python3", "An interpreter with torch and adv-lib.")
+_ORIGINAL = flags.DEFINE_string("original", None, "Directory of the package autoattack.")
+_IMAGES = flags.DEFINE_integer("num_images", 1000, "Test images of each network.", lower_bound=1)
+_ONLY = flags.DEFINE_list("only", [], f"Some of: {', '.join(cases.CASES)}. Default: all.")
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    "results/benchmarks/auto_attack.json",
+    "JSON report with the stage that broke each image; a Markdown one goes beside it.",
+)
+
+
+def main(argv: list[str]) -> None:
+    """Parses flags, runs, prints and writes; an error of the user's ends in exit code 2."""
+    del argv
+    running.run(_compare, resumed_from=_partial)
+
+
+def _compare() -> str:
+    names = _ONLY.value or list(cases.CASES)
+    for name in names:
+        check_choice(name, cases.CASES, "case")
+    if not _ORIGINAL.value or not Path(_ORIGINAL.value, "autoattack").is_dir():
+        raise ValueError(
+            f"--original must name a directory that holds the package autoattack, got "
+            f"{_ORIGINAL.value!r}."
+        )
+    check_writable(_OUTPUT.value)
+    origin = report.origin(f"{_IMAGES.value} images")
+    found = _found_before()
+    for name in names:
+        if name not in found:
+            running.say(f"{name} ...")
+            found[name] = cases.compare(
+                cases.CASES[name],
+                _RUNS.value,
+                _IMAGES.value,
+                _PYTHON.value,
+                str(Path(_ORIGINAL.value).resolve()),
+                running.say,
+            )
+            write_json_atomically(_partial(), found)
+    origin["peers"] = found[names[0]][cases.ORIGINAL]["versions"]
+    sections = {name: cases.section(cases.CASES[name], found[name]) for name in names}
+    document = report.document(origin, "the presets named below", sections)
+    written = report.write(_OUTPUT.value, {**document, "found": {n: found[n] for n in names}})
+    _partial().unlink()
+    return f"{report.markdown(document)}\nwritten: {_OUTPUT.value} and {written}"
+
+
+def _partial() -> Path:
+    return Path(f"{_OUTPUT.value}.partial")
+
+
+def _found_before() -> dict[str, Any]:
+    """Comparisons of as many images that an interrupted run left."""
+    if not _partial().is_file():
+        return {}
+    found = json.loads(_partial().read_text(encoding="utf-8"))
+    sizes = {len(one[cases.OURS]["broken_by"]) for one in found.values()}
+    if sizes - {_IMAGES.value}:
+        raise ValueError(
+            f"{_partial()} holds comparisons of {sizes} images, not {_IMAGES.value}: give the same "
+            f"--num_images, another --output, or remove it."
+        )
+    return found
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=command_line.parse)

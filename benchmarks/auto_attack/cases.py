@@ -1,0 +1,237 @@
+"""The networks and budgets that are compared, and one comparison."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from aad_tf import attacks, data
+from aad_tf.evaluation import evaluate_robustness
+from aad_tf.model_directory import load_classifier
+from benchmarks.auto_attack import translation
+from benchmarks.report import Finding, Section
+
+OURS, ORIGINAL, ADV_LIB = "aad_tf", "original", "adv-lib"
+CLEAN, STAGES = "clean", ("apgd-ce", "apgd-t", "fab-t", "square")
+BATCH_SIZE = 250
+LARGEST_DIFFERENCE = 0.2
+"""In points of robust accuracy after a stage."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A trained network under a budget.
+
+    Attributes:
+        preset: its training, a directory of that name under `--runs_dir`.
+        epsilon: l-inf budget in [0, 1].
+        faster: how many times as fast as the original code the cascade should be.
+        logit_scale: what the logits are multiplied by; large values take the gradients away.
+    """
+
+    preset: str
+    epsilon: float
+    faster: float
+    logit_scale: float = 1.0
+
+
+CASES = {
+    "mnist_clean": Case("mnist_clean", 0.15, 10.0),
+    "mnist_madry_short": Case("mnist_madry_short", 0.3, 3.0),
+    "cifar10_clean": Case("cifar10_clean", 4 / 255, 10.0),
+    "mnist_saturated": Case("mnist_clean", 0.15, 10.0, logit_scale=1000.0),
+}
+
+
+class OriginalFailedError(RuntimeError):
+    """The process with the original code ended without a result."""
+
+
+def compare(
+    case: Case,
+    runs_dir: str,
+    num_images: int,
+    python: str,
+    original: str,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Runs the cascade here, then the original code and adv-lib, on the same images.
+
+    Args:
+        case: network and budget.
+        runs_dir: directory of the model directories.
+        num_images: images from the start of the test split.
+        python: an interpreter that has PyTorch and adv-lib.
+        original: directory of the original code's package `autoattack`.
+        say: called with a line of text as work goes on.
+
+    Returns:
+        What each contender found, by its name: `broken_by`, a stage for each image, `times` and
+        `versions`.
+
+    Raises:
+        OriginalFailedError: the other process failed.
+        ModelDirectoryError: the network is missing or its training has not finished.
+    """
+    network, images, labels = subject(case, runs_dir, num_images)
+    found = {OURS: ours(network, images, labels, case.epsilon, say)}
+    with tempfile.TemporaryDirectory() as directory:
+        problem = Path(directory, "problem.npz")
+        write_problem(problem, network, images, labels, case.epsilon)
+        for name, package in ((ORIGINAL, original), (ADV_LIB, ADV_LIB)):
+            say(f"{name} ...")
+            found[name] = run_original(python, problem, package)
+    return found
+
+
+def subject(
+    case: Case, runs_dir: str, num_images: int
+) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    """The network of a case, and the test images `[n, H, W, C]` and labels `[n]` it is run on."""
+    classifier, config = load_classifier(Path(runs_dir, case.preset))
+    network = classifier.model
+    if case.logit_scale != 1.0:
+        logits = keras.layers.Rescaling(case.logit_scale, name="saturated")(network.output)
+        network = keras.Model(network.input, logits)
+    batches = data.evaluation_batches(config.dataset, "test", BATCH_SIZE, limit=num_images)
+    images, labels = zip(*((x.numpy(), y.numpy()) for x, y in batches), strict=True)
+    return network, np.concatenate(images), np.concatenate(labels)
+
+
+def ours(
+    network: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    epsilon: float,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """The cascade of this package, compilation included in its time."""
+    start, cpu = time.perf_counter(), time.process_time()
+    report = evaluate_robustness(
+        network,
+        (images, labels),
+        attacks.auto_attack(epsilon),
+        batch_size=BATCH_SIZE,
+        diagnostics=False,
+        verbose=0,
+    )
+    total = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
+    say(f"{OURS}: {report.summary['attacks'][0]['stages']} in {total['seconds']:.0f} s")
+    return {
+        "broken_by": [
+            CLEAN if record["clean_mistake"] else record["broken_by"] for record in report.records()
+        ],
+        "times": {"whole": total},
+    }
+
+
+def write_problem(
+    path: Path, network: keras.Model, images: np.ndarray, labels: np.ndarray, epsilon: float
+) -> None:
+    """Writes what `benchmarks.auto_attack.original` reads."""
+    operations, arrays = [], {}
+    for number, operation in enumerate(translation.operations(network)):
+        for name in [name for name in operation if name.startswith("weight_")]:
+            arrays[f"layer_{number}_{name}"] = operation.pop(name)
+        operations.append(operation)
+    np.savez(
+        path,
+        operations=np.array(json.dumps(operations)),
+        images=images,
+        labels=labels,
+        logits=network.predict(images, batch_size=BATCH_SIZE, verbose=0),
+        epsilon=np.array(epsilon),
+        **arrays,
+    )
+
+
+def run_original(python: str, problem: Path, package: str) -> dict[str, Any]:
+    """Runs the original code, or adv-lib, in a process of its own and returns what it found."""
+    target = problem.with_suffix(".json")
+    # As a file, since the packages around it import TensorFlow.
+    script = str(Path(__file__).with_name("original.py"))
+    process = subprocess.run([python, script, str(problem), str(target), package], check=False)
+    if process.returncode:
+        raise OriginalFailedError(
+            f"The process with {Path(package).name} ended with code {process.returncode}; what it "
+            f"wrote stands above. --python must name an interpreter with torch and adv-lib, "
+            f"--original a directory with the package autoattack."
+        )
+    return json.loads(target.read_text(encoding="utf-8"))
+
+
+def accuracies(broken_by: list[str | None], stages: tuple[str, ...] = STAGES) -> dict[str, float]:
+    """Accuracy in percent on clean images and after each stage."""
+    left, found = len(broken_by), {}
+    for stage in (CLEAN, *stages):
+        left -= sum(breaker == stage for breaker in broken_by)
+        found[stage] = 100.0 * left / len(broken_by)
+    return found
+
+
+def section(case: Case, found: Mapping[str, Any]) -> Section:
+    """What a comparison says, for a report.
+
+    Args:
+        case: what was compared.
+        found: as `compare` returned it.
+    """
+    after = {
+        name: accuracies(one["broken_by"], tuple(one["times"]) if name == ADV_LIB else STAGES)
+        for name, one in found.items()
+    }
+    times = {
+        name: {
+            unit: sum(stage[unit] for stage in one["times"].values())
+            for unit in ("seconds", "cpu_seconds")
+        }
+        for name, one in found.items()
+    }
+    findings = [
+        Finding(
+            f"points of accuracy between {OURS} and {name}, at most after a stage",
+            max(abs(after[OURS][stage] - after[name][stage]) for stage in after[name]),
+            at_most=LARGEST_DIFFERENCE,
+        )
+        for name in (ORIGINAL, ADV_LIB)
+    ]
+    findings.append(
+        Finding(
+            "the whole cascade, times as fast as the original code",
+            times[ORIGINAL]["seconds"] / times[OURS]["seconds"],
+            "x",
+            cpu_value=times[ORIGINAL]["cpu_seconds"] / times[OURS]["cpu_seconds"],
+            at_least=case.faster,
+        )
+    )
+    return Section(
+        title=f"AutoAttack on {case.preset}, logits times {case.logit_scale:g}",
+        settings={
+            "norm": "linf",
+            "epsilon": f"{case.epsilon:.4g} in [0, 1] ({case.epsilon * 255:.4g}/255)",
+            "images": len(found[OURS]["broken_by"]),
+            "restarts": 1,
+            "labels": "true",
+        },
+        findings=findings,
+        measurements={
+            name: {
+                **{f"after {stage}": after[name].get(stage) for stage in (CLEAN, *STAGES)},
+                **times[name],
+            }
+            for name in found
+        },
+        notes=[
+            "Accuracies in percent, of all images; adv-lib has the first two stages only. Times "
+            "are those of whole runs one after the other, compiling included.",
+        ],
+    )
