@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.iterative import IterativeAttack
 from aad_tf.attacks.loop import (
     Examples,
-    Iteration,
     State,
-    iteration_spec,
     objective_gradient,
     where,
 )
@@ -104,7 +101,7 @@ class Memory(NamedTuple):
 
 @register_kind("fab")
 @dataclass(frozen=True)
-class FastAdaptiveBoundary(GradientSignAttack):
+class FastAdaptiveBoundary(IterativeAttack):
     """Targeted FAB of Croce and Hein (2020b), l-inf: looks for the nearest misclassified image.
 
     Each iteration linearises the boundary between the true class and a target, steps a little
@@ -121,14 +118,17 @@ class FastAdaptiveBoundary(GradientSignAttack):
         >>> nearest = fab(None)(classifier, images, labels)
     """
 
-    step_size: float = dataclasses.field(default=0.0, init=False, compare=False)
-    name: str = dataclasses.field(default="fab", compare=False)
+    objective: TargetedMargin
+    num_steps: int
+    epsilon: float | None = None
     # It begins at the original images, so that starting again would repeat it.
     random_start: bool = dataclasses.field(default=False, init=False)
     restarts: int = dataclasses.field(default=1, init=False)
+    name: str = dataclasses.field(default="fab", compare=False)
     steps_per_target: int = 100
 
     keeps_best: ClassVar[bool] = True
+    compiled_with: ClassVar[tuple[str, ...]] = ("objective", "steps_per_target")
     minimum_norm: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -142,20 +142,15 @@ class FastAdaptiveBoundary(GradientSignAttack):
 
     def for_classes(self, num_classes: int) -> FastAdaptiveBoundary:
         """With no more targets than there are."""
-        objective: Any = self.objective
-        if objective.num_targets < num_classes:
+        if self.objective.num_targets < num_classes:
             return self
-        fewer = dataclasses.replace(objective, num_targets=num_classes - 1)
+        fewer = dataclasses.replace(self.objective, num_targets=num_classes - 1)
         steps = (num_classes - 1) * self.steps_per_target + 1
         return dataclasses.replace(self, objective=fewer, num_steps=steps)
 
     def result(self, state: State) -> tf.Tensor:
         """The nearest misclassified images; the original ones without any."""
         return state.memory.best
-
-    def _reach(self, num_steps: int, width: float) -> float:
-        del num_steps
-        return width if self.epsilon is None else self.epsilon
 
     def begin(
         self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
@@ -166,34 +161,11 @@ class FastAdaptiveBoundary(GradientSignAttack):
         distance = tf.fill((count,), tf.cast(math.inf, images.dtype))
         return State(images, Memory(tf.zeros((count,), tf.int32), images, distance))
 
-    def compiled_iteration(
-        self, classifier: Classifier
-    ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
-        """One iteration in one compiled graph: from a state to the next, and the logits before."""
-        self.check_sizes(classifier.bounds)
-        function = classifier.cached_function(
-            ("fab_iteration", self.objective, self.steps_per_target),
-            lambda *arguments: self._step(classifier, *arguments),
-            lambda: self._signature(classifier),
-        )
-        _, epsilon = self.scalars(classifier.dtype)
-        return lambda state, examples: function(state, examples, epsilon)
-
-    def _iteration(self, classifier: Classifier, examples: Examples) -> Iteration:
-        if tf.executing_eagerly():
-            return super()._iteration(classifier, examples)
-        _, epsilon = self.scalars(classifier.dtype)
-        return lambda state: self._step(classifier, state, examples, epsilon)[0]
-
-    def _signature(self, classifier: Classifier) -> list[Any]:
-        _, examples, scalar, _ = iteration_spec(classifier, self.objective)
-        images, numbers = classifier.image_spec, classifier.labels_spec
-        distance = tf.TensorSpec((None,), classifier.dtype)
-        return [State(images, Memory(numbers, images, distance)), examples, scalar]
-
-    def _step(
-        self, classifier: Classifier, state: State, examples: Examples, epsilon: tf.Tensor
+    def iteration(
+        self, classifier: Classifier, state: State, examples: Examples, *scalars: tf.Tensor
     ) -> tuple[State, tf.Tensor]:
+        """See `IterativeAttack.iteration`: judges the images, then steps towards the boundary."""
+        (epsilon,) = scalars
         images, memory = state.images, state.memory
         origin = examples.images
         logits = classifier(images, training=False).logits
@@ -214,6 +186,16 @@ class FastAdaptiveBoundary(GradientSignAttack):
         memory = Memory(memory.step + 1, best, least)
         stopped = tf.nest.map_structure(tf.stop_gradient, State(following, memory))
         return stopped, logits
+
+    def noteworthy(
+        self, state: State, logits: tf.Tensor, examples: Examples, *scalars: tf.Tensor
+    ) -> tf.Tensor:
+        """Misclassified images within the budget; without one it looks on for nearer ones."""
+        (epsilon,) = scalars
+        within = linf_distance(state.images, examples.images) <= epsilon
+        within &= tf.math.is_finite(epsilon)
+        finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
+        return super().noteworthy(state, logits, examples) & (within | ~finite)
 
     def _towards_boundary(
         self, classifier: Classifier, images: tf.Tensor, examples: Examples

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aad_tf.attacks import AttackCascade, GradientSignAttack
+from aad_tf.attacks import AttackCascade, IterativeAttack
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.pool import AttackPool
 
@@ -74,7 +74,7 @@ class CascadePool:
         return self._records(slots, np.full(len(slots), False), self.attack.stages[0])
 
     def _records(
-        self, slots: np.ndarray, succeeded: np.ndarray, stage: GradientSignAttack
+        self, slots: np.ndarray, succeeded: np.ndarray, stage: IterativeAttack
     ) -> list[dict[str, Any]]:
         return [
             {
@@ -96,7 +96,7 @@ def started_again(slots: np.ndarray) -> np.ndarray:
 
 
 def pool_of(
-    classifier: Classifier, attack: GradientSignAttack | AttackCascade, size: int, **options: Any
+    classifier: Classifier, attack: IterativeAttack | AttackCascade, size: int, **options: Any
 ) -> AttackPool | CascadePool:
     """The pool that runs an attack, or a cascade of attacks; arguments as for `AttackPool`."""
     kind: Any = CascadePool if isinstance(attack, AttackCascade) else AttackPool
