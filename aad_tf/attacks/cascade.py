@@ -182,7 +182,7 @@ def auto_attack(epsilon: float, version: str = "standard") -> AttackCascade:
     not matter.
 
     It is slow: an image that holds is shown to the network several thousand times, 5,000 of them
-    by Square. Begin with few images, as in the example.
+    by Square. Begin with few images, as in the example; progress shows within each batch, too.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.

@@ -61,26 +61,27 @@ def step_to_hyperplane(
     bound = tf.where(direction > 0, *(tf.cast(each, points.dtype) for each in bounds[::-1]))
     room = tf.where(direction == 0, tf.zeros_like(points), tf.abs(bound - points))
     size = tf.abs(weights)
-    order = tf.argsort(room, axis=1)
-    sorted_room, sorted_size = (
-        tf.gather(each, order, axis=1, batch_dims=1) for each in (room, size)
-    )
-    # Once all coordinates moved by the room of the k-th: what is behind them is used up.
-    used = tf.cumsum(sorted_size * sorted_room, axis=1)
-    left = tf.reduce_sum(size, axis=1, keepdims=True) - tf.cumsum(sorted_size, axis=1)
-    reached = used + left * sorted_room
     needed = tf.abs(gaps)[:, tf.newaxis]
-    first = tf.reduce_sum(tf.cast(reached < needed, tf.int32), axis=1)
-    inside = tf.minimum(first, tf.shape(points)[1] - 1)[:, tf.newaxis]
+    farthest = tf.reduce_max(room, axis=1, keepdims=True)
 
-    def before(sums: tf.Tensor, terms: tf.Tensor) -> tf.Tensor:
-        return tf.gather(sums - terms, inside, axis=1, batch_dims=1)
+    def body(free: tf.Tensor, pace: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        del pace, found
+        used = tf.reduce_sum(
+            tf.where(free, tf.zeros_like(room), size * room), axis=1, keepdims=True
+        )
+        left = tf.reduce_sum(tf.where(free, size, tf.zeros_like(size)), axis=1, keepdims=True)
+        pace = tf.where(left > 0, tf.math.divide_no_nan(needed - used, left), farthest)
+        following = free & (room > pace)
+        return following, pace, tf.reduce_all(following == free)
 
-    pace = (needed - before(used, sorted_size * sorted_room)) / (
-        tf.gather(left + sorted_size, inside, axis=1, batch_dims=1) + tf.cast(1e-30, points.dtype)
+    # The pace that the free coordinates need grows as some of them reach their bounds, so that in
+    # the end, after a few rounds, those are free whose room is larger: no need to sort.
+    _, pace, _ = tf.while_loop(
+        lambda free, pace, found: ~found,
+        body,
+        (room > 0, farthest, False),
+        parallel_iterations=1,
     )
-    reachable = (first < tf.shape(points)[1])[:, tf.newaxis]
-    pace = tf.where(reachable, pace, tf.reduce_max(room, axis=1, keepdims=True))
     return direction * tf.minimum(pace, room)
 
 
@@ -210,10 +211,13 @@ class FastAdaptiveBoundary(IterativeAttack):
         shape = tf.shape(images)
         flat = (shape[0], tf.reduce_prod(shape[1:]))
         normal = tf.reshape(gradient, flat)
-        steps = [
-            tf.reshape(step_to_hyperplane(tf.reshape(points, flat), normal, each, bounds), shape)
-            for points, each in ((images, values), (origin, gap))
-        ]
+        both = (
+            tf.reshape(tf.concat([images, origin], axis=0), (2 * shape[0], flat[1])),
+            tf.tile(normal, (2, 1)),
+            tf.concat([values, gap], axis=0),
+        )
+        steps = tf.split(step_to_hyperplane(*both, bounds), 2)
+        steps = [tf.reshape(each, shape) for each in steps]
         step, biased = (
             tf.maximum(tf.reduce_max(tf.abs(each), (1, 2, 3), keepdims=True), 1e-8)
             for each in steps

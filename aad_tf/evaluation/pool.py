@@ -168,6 +168,17 @@ class AttackPool:
         if len(slots):
             self._waiting.append(Block(images, slots))
 
+    @property
+    def doing(self) -> str:
+        """What is left to do of the examples it has, as people read it in a line of progress."""
+        count = len(self._slots) + sum(len(block.slots) for block in self._waiting)
+        if not len(self._slots):
+            return f"{self.attack.name}: {count} images left"
+        done = self._slots["restart"] * self.attack.num_steps + self._slots["step"]
+        total = self.attack.restarts * self.attack.num_steps
+        done = min(int(done.min()), total)
+        return f"{self.attack.name}: {count} images left, iteration {done:,} of {total:,}"
+
     def run(self, *, drain: bool = False) -> Iterator[list[dict[str, Any]]]:
         """Works while every slot is taken; with `drain`, until no example is left.
 
