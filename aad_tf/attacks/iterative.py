@@ -59,6 +59,8 @@ class IterativeAttack(ABC):
     random_start: bool
     restarts: int
     name: str
+    # Which each kind is, so that `dataclasses.replace` takes it.
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     # Whether it keeps the best image on its way, so that no single iterate is the last word.
     keeps_best: ClassVar[bool] = False

@@ -84,11 +84,11 @@ def test_success_is_judged_by_mean_logits():
 
 def test_rand_breaks_what_one_draw_cannot():
     # The noise is in the gradients alone: of a single one hardly more signs are right than wrong.
-    classifier, _ = noisy_linear(scale=30.0, forward=False)
+    classifier, _ = noisy_linear(scale=15.0, forward=False)
     epsilon = 0.05
     reach = epsilon * np.abs(SLOPE).sum()
-    images = images_at(np.linspace(0.5, 0.6, 10) * reach)
-    labels = np.zeros(10, np.int32)
+    images = images_at(np.linspace(0.5, 0.65, 8) * reach)
+    labels = np.zeros(8, np.int32)
     averaged = attacks.auto_attack(epsilon, version="rand")
     single = attacks.AttackCascade(
         tuple(
@@ -101,8 +101,8 @@ def test_rand_breaks_what_one_draw_cannot():
     report = evaluate_robustness(
         classifier, (images, labels), [single, averaged], diagnostics=False
     )
-    assert report.robust_accuracy("auto_attack") <= 0.1
-    assert report.robust_accuracy("single") >= 0.9
+    assert report.robust_accuracy("auto_attack") <= 1 / 8
+    assert report.robust_accuracy("single") >= 7 / 8
 
 
 def test_rand_is_that_of_the_original_code():
