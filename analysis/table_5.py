@@ -38,9 +38,9 @@ COMPARING = (
 )
 STRICTER = (
     "White box, l∞, ε in [0, 1], true labels. *AutoAttack* is its standard version: APGD on the "
-    "cross-entropy, targeted APGD, targeted FAB and Square with 5,000 queries, one restart each, on "
-    "what those before left; it keeps its best image, so it has no last iterate. Its accuracies are "
-    "of the first n test images."
+    "cross-entropy, targeted APGD, targeted FAB and Square with 5,000 queries, one restart each, "
+    "on what those before left; it keeps its best image, so it has no last iterate. Its accuracies "
+    "are of the first n test images."
 )
 _PRESETS = {"mnist": mnist.PRESETS, "cifar10": cifar10.PRESETS, "digits": digits.PRESETS}
 _ATTACKS = {"mnist": mnist.ATTACKS, "cifar10": cifar10.ATTACKS, "digits": digits.ATTACKS}

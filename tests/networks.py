@@ -129,3 +129,42 @@ class EagerCalls(layers.Layer):
     def call(self, images):
         self.count += tf.executing_eagerly()
         return images
+
+
+class CountPasses(layers.Layer):
+    """Counts in `passes` how often the network runs, in graphs too; what it takes it returns."""
+
+    def build(self, shape):
+        self.passes = self.add_weight(dtype="int32", initializer="zeros", trainable=False)
+
+    def call(self, inputs):
+        self.passes.assign_add(1)
+        return inputs
+
+
+class NoisyPixels(layers.Layer):
+    """Pixels times 1 + `scale` normal noise, in inference mode as well.
+
+    Args:
+        scale: of the noise.
+        forward: whether the noise is in the outputs; else it is in their gradients alone.
+    """
+
+    def __init__(self, scale: float, forward: bool = True, **options):
+        super().__init__(**options)
+        self.scale, self.forward = scale, forward
+        self.generator = keras.random.SeedGenerator(1)
+
+    def noise(self, shape):
+        """The next draw."""
+        return self.scale * keras.random.normal(shape, seed=self.generator, dtype=self.dtype)
+
+    def call(self, inputs):
+        noise = inputs * self.noise(tf.shape(inputs))
+        return inputs + noise if self.forward else inputs + noise - tf.stop_gradient(noise)
+
+
+def traces(classifier: Classifier) -> set[int]:
+    """How often the functions that a classifier has compiled were traced: {1} is as it should."""
+    compiled = classifier.compiled.values()
+    return {function.experimental_get_tracing_count() for function in compiled}

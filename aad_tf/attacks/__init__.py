@@ -10,8 +10,10 @@ from aad_tf.attacks.adaptive import AADTotal, aad_total, adaptive_attacks
 from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
 from aad_tf.attacks.auto_pgd import AutoPGD, apgd
 from aad_tf.attacks.cascade import Attack, AttackCascade, auto_attack, quick_cascade
+from aad_tf.attacks.draws import MeanOverDraws
 from aad_tf.attacks.fab import FastAdaptiveBoundary, fab
 from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.iterative import IterativeAttack
 from aad_tf.attacks.margins import LogitsRatio, Margin, TargetedLogitsRatio, TargetedMargin
 from aad_tf.attacks.objectives import (
     AwayFromLabel,
@@ -48,9 +50,11 @@ __all__ = [
     "ContextObjective",
     "FastAdaptiveBoundary",
     "GradientSignAttack",
+    "IterativeAttack",
     "LogitsObjective",
     "LogitsRatio",
     "Margin",
+    "MeanOverDraws",
     "Objective",
     "SquareAttack",
     "TargetedLogitsRatio",

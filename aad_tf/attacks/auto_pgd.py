@@ -7,18 +7,17 @@ Diverse Parameter-free Attacks, ICML 2020; where paper and code differ, the code
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.attacks.gradient_sign import GradientSignAttack, check_budget
+from aad_tf.attacks.draws import over_draws
+from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.iterative import IterativeAttack, check_budget
 from aad_tf.attacks.loop import (
     Examples,
-    Iteration,
     State,
-    iteration_spec,
     objective_gradient,
     unit_noise,
     value_dtype,
@@ -128,6 +127,7 @@ class AutoPGD(GradientSignAttack):
     name: str = dataclasses.field(default="apgd", compare=False)
 
     keeps_best: ClassVar[bool] = True
+    compiled_with: ClassVar[tuple[str, ...]] = ("objective", "num_steps")
 
     def __post_init__(self) -> None:
         check_budget(self)
@@ -163,7 +163,7 @@ class AutoPGD(GradientSignAttack):
         shape = tuple(images.shape[1:]) if known else tf.shape(images)[1:]
         noise = tf.cast(unit_noise(seed, indices, restart, shape), images.dtype)
         noise /= tf.reduce_max(tf.abs(noise), axis=(1, 2, 3), keepdims=True)
-        moved = images + self._epsilon(images.dtype) * noise
+        moved = images + self.scalars(images.dtype)[0] * noise
         return tf.ensure_shape(tf.clip_by_value(moved, *classifier.bounds), images.shape)
 
     def begin(
@@ -177,7 +177,7 @@ class AutoPGD(GradientSignAttack):
         memory = Memory(
             step=whole,
             restart=whole + tf.cast(restart, tf.int32),
-            step_size=tf.fill((count,), 2 * self._epsilon(images.dtype)),
+            step_size=tf.fill((count,), 2 * self.scalars(images.dtype)[0]),
             previous=images,
             best=images,
             best_sign=tf.zeros_like(images),
@@ -193,57 +193,15 @@ class AutoPGD(GradientSignAttack):
         )
         return State(images, memory)
 
-    def compiled_iteration(
-        self, classifier: Classifier
-    ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
-        """One iteration in one compiled graph: from a state to the next, and the logits before."""
-        self.check_sizes(classifier.bounds)
-        function = classifier.cached_function(
-            ("auto_pgd_iteration", self.objective, self.num_steps),
-            lambda *arguments: self._step(classifier, *arguments),
-            lambda: self._signature(classifier),
-        )
-        epsilon = self._epsilon(classifier.dtype)
-        return lambda state, examples: function(state, examples, epsilon)
+    def scalars(self, dtype: tf.DType) -> tuple[tf.Tensor, ...]:
+        """See `IterativeAttack.scalars`: it chooses its step sizes itself."""
+        return IterativeAttack.scalars(self, dtype)
 
-    def _iteration(self, classifier: Classifier, examples: Examples) -> Iteration:
-        if tf.executing_eagerly():
-            return super()._iteration(classifier, examples)
-        epsilon = self._epsilon(examples.images.dtype)
-        return lambda state: self._step(classifier, state, examples, epsilon)[0]
-
-    def _reach(self, num_steps: int, width: float) -> float:
-        del num_steps, width
-        return float(self.epsilon or 0.0)
-
-    def _epsilon(self, dtype: tf.DType) -> tf.Tensor:
-        return self.scalars(dtype)[1]
-
-    def _signature(self, classifier: Classifier) -> list[Any]:
-        _, examples, scalar, _ = iteration_spec(classifier, self.objective)
-        images = classifier.image_spec
-        numbers = classifier.labels_spec
-        values = tf.TensorSpec((None,), value_dtype(classifier))
-        memory = Memory(
-            step=numbers,
-            restart=numbers,
-            step_size=tf.TensorSpec((None,), classifier.dtype),
-            previous=images,
-            best=images,
-            best_sign=images,
-            best_value=values,
-            last_value=values,
-            found=images,
-            succeeded=tf.TensorSpec((None,), tf.bool),
-            falls=numbers,
-            checked_value=values,
-            halved=tf.TensorSpec((None,), tf.bool),
-        )
-        return [State(images, memory), examples, scalar]
-
-    def _step(
-        self, classifier: Classifier, state: State, examples: Examples, epsilon: tf.Tensor
+    def iteration(
+        self, classifier: Classifier, state: State, examples: Examples, *scalars: tf.Tensor
     ) -> tuple[State, tf.Tensor]:
+        """See `IterativeAttack.iteration`: `noted`, `checked`, `momentum_step`."""
+        (epsilon,) = scalars
         images, memory = state.images, state.memory
         examples = with_target(self.objective, examples, memory.restart)
         values, gradient, logits = objective_gradient(classifier, self.objective, images, examples)
@@ -257,6 +215,9 @@ class AutoPGD(GradientSignAttack):
         memory = memory._replace(step=memory.step + 1, previous=images)
         stopped = tf.nest.map_structure(tf.stop_gradient, State(following, memory))
         return stopped, logits
+
+    def _reach(self, num_steps: int, width: float) -> float:
+        return IterativeAttack._reach(self, num_steps, width)
 
 
 def noted(
@@ -346,6 +307,7 @@ def apgd(
     num_targets: int = 9,
     *,
     target: Target = None,
+    num_draws: int = 1,
 ) -> AutoPGD:
     """Auto-PGD (Croce and Hein 2020) on one of three losses, l-inf.
 
@@ -360,6 +322,9 @@ def apgd(
         restarts: independent random starts, of the targeted loss for each target.
         num_targets: how many classes the targeted loss tries; of fewer other classes, all.
         target: as for `fgsm`: the class that images are pushed towards, by the cross-entropy.
+        num_draws: passes of the network over which losses, gradients and logits are averaged in
+            each step, for networks with random layers (expectation over transformation); an image
+            is then misclassified if another class has the largest mean logit.
 
     Raises:
         TypeError: a target that is no class number.
@@ -381,7 +346,7 @@ def apgd(
     if loss == "targeted_dlr":
         objective = dataclasses.replace(objective, num_targets=num_targets)
         restarts *= num_targets
-    return AutoPGD(objective, num_steps, epsilon, restarts=restarts)
+    return AutoPGD(over_draws(objective, num_draws), num_steps, epsilon, restarts=restarts)
 
 
 LOSSES: dict[str, Any] = {

@@ -16,13 +16,17 @@ import tensorflow as tf
 
 from aad_tf.attacks.auto_pgd import AutoPGD, apgd
 from aad_tf.attacks.fab import fab
-from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.iterative import IterativeAttack
 from aad_tf.attacks.margins import TargetedLogitsRatio
 from aad_tf.attacks.objectives import chosen_target
 from aad_tf.attacks.serialization import attack_to_dict, register_kind
 from aad_tf.attacks.square import square
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_choice
+
+# Of version "rand" in the original code.
+_DRAWS = 20
 
 
 @register_kind("cascade")
@@ -46,7 +50,7 @@ class AttackCascade:
         >>> adversarial = cascade(classifier, images, labels, seed=0)
     """
 
-    stages: tuple[GradientSignAttack, ...]
+    stages: tuple[IterativeAttack, ...]
     stage_names: tuple[str, ...] = ()
     name: str = dataclasses.field(default="cascade", compare=False)
 
@@ -56,11 +60,11 @@ class AttackCascade:
         # Text may be a cascade itself, so its reader imports this module.
         from aad_tf.attacks.parsing import as_attack
 
-        if isinstance(self.stages, (str, GradientSignAttack)):
+        if isinstance(self.stages, (str, IterativeAttack)):
             raise TypeError(f"stages must be a tuple of attacks, got {self.stages!r}.")
         object.__setattr__(self, "stages", tuple(as_attack(stage) for stage in self.stages))
         for stage in self.stages:
-            if not isinstance(stage, GradientSignAttack):
+            if not isinstance(stage, IterativeAttack):
                 raise TypeError(
                     f"The stages of a cascade must be single attacks, such as apgd(8 / 255), got "
                     f"{stage!r}."
@@ -109,7 +113,7 @@ class AttackCascade:
             bounds: pixel range of the images.
 
         Returns:
-            As `GradientSignAttack.threat_model`, with the names of the attacks under `stages`.
+            As `IterativeAttack.threat_model`, with the names of the attacks under `stages`.
         """
         # An image that withstands all of them is recorded as the last one leaves it.
         last = self.stages[-1].threat_model(bounds)
@@ -134,7 +138,7 @@ class AttackCascade:
         seed: int | None = None,
         first_index: int = 0,
     ) -> tf.Tensor:
-        """Adversarial images `[batch, H, W, C]`; see `GradientSignAttack.rounds`.
+        """Adversarial images `[batch, H, W, C]`; see `IterativeAttack.rounds`.
 
         An image is that of the first attack that gets it misclassified, or of the last attack.
         What is misclassified as it is stays as it is.
@@ -142,7 +146,7 @@ class AttackCascade:
         images, labels = checked_inputs(classifier, images, labels)
         found, rows = images, np.arange(len(images))
         for stage in self.stages:
-            logits = classifier.predict_logits(tf.gather(found, rows))
+            logits = stage.predict_logits(classifier, tf.gather(found, rows))
             correct = tf.argmax(logits, -1, tf.int32) == tf.gather(labels, rows)
             rows = rows[correct.numpy()]
             if not len(rows):
@@ -154,36 +158,56 @@ class AttackCascade:
 
 
 # What an evaluation runs.
-Attack = GradientSignAttack | AttackCascade
+Attack = IterativeAttack | AttackCascade
 
 
-def auto_attack(epsilon: float) -> AttackCascade:
-    """AutoAttack (Croce and Hein 2020), standard version, l-inf.
+def auto_attack(epsilon: float, version: str = "standard") -> AttackCascade:
+    """AutoAttack (Croce and Hein 2020), l-inf.
 
-    APGD on the cross-entropy, APGD on the targeted DLR loss, targeted FAB and Square, each with its
-    published number of iterations, on the images that are still classified correctly. Of a
-    network with fewer than ten classes all other classes are targets; of three and two classes the
-    targeted DLR loss is the one that `aad_tf.attacks.margins` gives for them.
+    Version `"standard"`: APGD on the cross-entropy, APGD on the targeted DLR loss, targeted FAB and
+    Square, each with its published number of iterations, on the images that are still classified
+    correctly. Of a network with fewer than ten classes all other classes are targets; of three and
+    two classes the targeted DLR loss is the one that `aad_tf.attacks.margins` gives for them.
 
-    Unlike in the original code, random numbers depend on the seed, the example and the restart
-    alone, so the batch size, the order and the parts that an evaluation is cut into do not matter.
+    Version `"rand"`, for networks whose outputs are random: APGD on the cross-entropy and on the
+    DLR loss, with losses and gradients that are means over 20 passes of the network in each step
+    (expectation over transformation). An image is misclassified if another class has the largest
+    logit in the mean over those passes, at any step. (The original code asks a single
+    pass at each step and a last one at the end, so that an image near a boundary fails by
+    chance.) The clean accuracy is that of one pass, and no such number repeats exactly. `"rand"`
+    is not for networks without random layers, whose 20 passes are the same.
+
+    Unlike in the original code, random numbers of the attacks depend on the seed, the example and
+    the restart alone, so the batch size, the order and the parts that an evaluation is cut into do
+    not matter.
 
     It is slow: an image that holds is shown to the network several thousand times, 5,000 of them
-    by Square. Begin with few images, as in the example; progress shows after each batch.
+    by Square. Begin with few images, as in the example; progress shows within each batch, too.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
+        version: `"standard"` or `"rand"`.
 
     Raises:
-        ValueError: epsilon negative, not finite, or None.
+        ValueError: epsilon negative, not finite, or None, or an unknown version.
 
     Example:
         >>> report = aad_tf.evaluate_robustness(
         ...     model, (images, labels), auto_attack(8 / 255), num_examples=100, batch_size=25
         ... )
     """
-    stages = (apgd(epsilon), apgd(epsilon, loss="targeted_dlr"), fab(epsilon), square(epsilon))
-    return AttackCascade(stages, ("apgd-ce", "apgd-t", "fab-t", "square"), name="auto_attack")
+    stages: dict[str, IterativeAttack]
+    if check_choice(version, ("standard", "rand"), "version") == "rand":
+        losses = {"apgd-ce": "cross_entropy", "apgd-dlr": "dlr"}
+        stages = {name: apgd(epsilon, loss=loss, num_draws=_DRAWS) for name, loss in losses.items()}
+    else:
+        stages = {
+            "apgd-ce": apgd(epsilon),
+            "apgd-t": apgd(epsilon, loss="targeted_dlr"),
+            "fab-t": fab(epsilon),
+            "square": square(epsilon),
+        }
+    return AttackCascade(tuple(stages.values()), tuple(stages), name="auto_attack")
 
 
 def quick_cascade(epsilon: float, num_steps: int = 30, num_targets: int = 3) -> AttackCascade:

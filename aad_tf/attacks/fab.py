@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.iterative import IterativeAttack
 from aad_tf.attacks.loop import (
     Examples,
-    Iteration,
     State,
-    iteration_spec,
     objective_gradient,
     where,
 )
@@ -64,26 +61,27 @@ def step_to_hyperplane(
     bound = tf.where(direction > 0, *(tf.cast(each, points.dtype) for each in bounds[::-1]))
     room = tf.where(direction == 0, tf.zeros_like(points), tf.abs(bound - points))
     size = tf.abs(weights)
-    order = tf.argsort(room, axis=1)
-    sorted_room, sorted_size = (
-        tf.gather(each, order, axis=1, batch_dims=1) for each in (room, size)
-    )
-    # Once all coordinates moved by the room of the k-th: what is behind them is used up.
-    used = tf.cumsum(sorted_size * sorted_room, axis=1)
-    left = tf.reduce_sum(size, axis=1, keepdims=True) - tf.cumsum(sorted_size, axis=1)
-    reached = used + left * sorted_room
     needed = tf.abs(gaps)[:, tf.newaxis]
-    first = tf.reduce_sum(tf.cast(reached < needed, tf.int32), axis=1)
-    inside = tf.minimum(first, tf.shape(points)[1] - 1)[:, tf.newaxis]
+    farthest = tf.reduce_max(room, axis=1, keepdims=True)
 
-    def before(sums: tf.Tensor, terms: tf.Tensor) -> tf.Tensor:
-        return tf.gather(sums - terms, inside, axis=1, batch_dims=1)
+    def body(free: tf.Tensor, pace: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        del pace, found
+        used = tf.reduce_sum(
+            tf.where(free, tf.zeros_like(room), size * room), axis=1, keepdims=True
+        )
+        left = tf.reduce_sum(tf.where(free, size, tf.zeros_like(size)), axis=1, keepdims=True)
+        pace = tf.where(left > 0, tf.math.divide_no_nan(needed - used, left), farthest)
+        following = free & (room > pace)
+        return following, pace, tf.reduce_all(following == free)
 
-    pace = (needed - before(used, sorted_size * sorted_room)) / (
-        tf.gather(left + sorted_size, inside, axis=1, batch_dims=1) + tf.cast(1e-30, points.dtype)
+    # The pace that the free coordinates need grows as some of them reach their bounds, so that in
+    # the end, after a few rounds, those are free whose room is larger: no need to sort.
+    _, pace, _ = tf.while_loop(
+        lambda free, pace, found: ~found,
+        body,
+        (room > 0, farthest, False),
+        parallel_iterations=1,
     )
-    reachable = (first < tf.shape(points)[1])[:, tf.newaxis]
-    pace = tf.where(reachable, pace, tf.reduce_max(room, axis=1, keepdims=True))
     return direction * tf.minimum(pace, room)
 
 
@@ -104,7 +102,7 @@ class Memory(NamedTuple):
 
 @register_kind("fab")
 @dataclass(frozen=True)
-class FastAdaptiveBoundary(GradientSignAttack):
+class FastAdaptiveBoundary(IterativeAttack):
     """Targeted FAB of Croce and Hein (2020b), l-inf: looks for the nearest misclassified image.
 
     Each iteration linearises the boundary between the true class and a target, steps a little
@@ -121,14 +119,17 @@ class FastAdaptiveBoundary(GradientSignAttack):
         >>> nearest = fab(None)(classifier, images, labels)
     """
 
-    step_size: float = dataclasses.field(default=0.0, init=False, compare=False)
-    name: str = dataclasses.field(default="fab", compare=False)
+    objective: TargetedMargin
+    num_steps: int
+    epsilon: float | None = None
     # It begins at the original images, so that starting again would repeat it.
     random_start: bool = dataclasses.field(default=False, init=False)
     restarts: int = dataclasses.field(default=1, init=False)
+    name: str = dataclasses.field(default="fab", compare=False)
     steps_per_target: int = 100
 
     keeps_best: ClassVar[bool] = True
+    compiled_with: ClassVar[tuple[str, ...]] = ("objective", "steps_per_target")
     minimum_norm: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -142,20 +143,15 @@ class FastAdaptiveBoundary(GradientSignAttack):
 
     def for_classes(self, num_classes: int) -> FastAdaptiveBoundary:
         """With no more targets than there are."""
-        objective: Any = self.objective
-        if objective.num_targets < num_classes:
+        if self.objective.num_targets < num_classes:
             return self
-        fewer = dataclasses.replace(objective, num_targets=num_classes - 1)
+        fewer = dataclasses.replace(self.objective, num_targets=num_classes - 1)
         steps = (num_classes - 1) * self.steps_per_target + 1
         return dataclasses.replace(self, objective=fewer, num_steps=steps)
 
     def result(self, state: State) -> tf.Tensor:
         """The nearest misclassified images; the original ones without any."""
         return state.memory.best
-
-    def _reach(self, num_steps: int, width: float) -> float:
-        del num_steps
-        return width if self.epsilon is None else self.epsilon
 
     def begin(
         self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
@@ -166,34 +162,11 @@ class FastAdaptiveBoundary(GradientSignAttack):
         distance = tf.fill((count,), tf.cast(math.inf, images.dtype))
         return State(images, Memory(tf.zeros((count,), tf.int32), images, distance))
 
-    def compiled_iteration(
-        self, classifier: Classifier
-    ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
-        """One iteration in one compiled graph: from a state to the next, and the logits before."""
-        self.check_sizes(classifier.bounds)
-        function = classifier.cached_function(
-            ("fab_iteration", self.objective, self.steps_per_target),
-            lambda *arguments: self._step(classifier, *arguments),
-            lambda: self._signature(classifier),
-        )
-        _, epsilon = self.scalars(classifier.dtype)
-        return lambda state, examples: function(state, examples, epsilon)
-
-    def _iteration(self, classifier: Classifier, examples: Examples) -> Iteration:
-        if tf.executing_eagerly():
-            return super()._iteration(classifier, examples)
-        _, epsilon = self.scalars(classifier.dtype)
-        return lambda state: self._step(classifier, state, examples, epsilon)[0]
-
-    def _signature(self, classifier: Classifier) -> list[Any]:
-        _, examples, scalar, _ = iteration_spec(classifier, self.objective)
-        images, numbers = classifier.image_spec, classifier.labels_spec
-        distance = tf.TensorSpec((None,), classifier.dtype)
-        return [State(images, Memory(numbers, images, distance)), examples, scalar]
-
-    def _step(
-        self, classifier: Classifier, state: State, examples: Examples, epsilon: tf.Tensor
+    def iteration(
+        self, classifier: Classifier, state: State, examples: Examples, *scalars: tf.Tensor
     ) -> tuple[State, tf.Tensor]:
+        """See `IterativeAttack.iteration`: judges the images, then steps towards the boundary."""
+        (epsilon,) = scalars
         images, memory = state.images, state.memory
         origin = examples.images
         logits = classifier(images, training=False).logits
@@ -215,6 +188,16 @@ class FastAdaptiveBoundary(GradientSignAttack):
         stopped = tf.nest.map_structure(tf.stop_gradient, State(following, memory))
         return stopped, logits
 
+    def noteworthy(
+        self, state: State, logits: tf.Tensor, examples: Examples, *scalars: tf.Tensor
+    ) -> tf.Tensor:
+        """Misclassified images within the budget; without one it looks on for nearer ones."""
+        (epsilon,) = scalars
+        within = linf_distance(state.images, examples.images) <= epsilon
+        within &= tf.math.is_finite(epsilon)
+        finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
+        return super().noteworthy(state, logits, examples) & (within | ~finite)
+
     def _towards_boundary(
         self, classifier: Classifier, images: tf.Tensor, examples: Examples
     ) -> tf.Tensor:
@@ -228,10 +211,13 @@ class FastAdaptiveBoundary(GradientSignAttack):
         shape = tf.shape(images)
         flat = (shape[0], tf.reduce_prod(shape[1:]))
         normal = tf.reshape(gradient, flat)
-        steps = [
-            tf.reshape(step_to_hyperplane(tf.reshape(points, flat), normal, each, bounds), shape)
-            for points, each in ((images, values), (origin, gap))
-        ]
+        both = (
+            tf.reshape(tf.concat([images, origin], axis=0), (2 * shape[0], flat[1])),
+            tf.tile(normal, (2, 1)),
+            tf.concat([values, gap], axis=0),
+        )
+        steps = tf.split(step_to_hyperplane(*both, bounds), 2)
+        steps = [tf.reshape(each, shape) for each in steps]
         step, biased = (
             tf.maximum(tf.reduce_max(tf.abs(each), (1, 2, 3), keepdims=True), 1e-8)
             for each in steps

@@ -64,6 +64,22 @@ class State(NamedTuple):
 Iteration = Callable[[State], State]
 
 
+class Reached(NamedTuple):
+    """Where several iterations have led.
+
+    Attributes:
+        state: after the last of them.
+        before: the state before the last of them.
+        logits: `[batch, classes]` at `before.images`.
+        count: int32, how many iterations there were.
+    """
+
+    state: Any
+    before: Any
+    logits: Any
+    count: Any
+
+
 def iteration(
     classifier: Classifier,
     objective: AnyObjective,
@@ -145,6 +161,36 @@ def last_state(iterate: Iteration, state: State, num_steps: int) -> State:
         parallel_iterations=1,
     )
     return state
+
+
+def iterations(
+    iterate: Callable[[State], tuple[State, tf.Tensor, tf.Tensor]],
+    state: State,
+    logits: tf.Tensor,
+    most: tf.Tensor,
+) -> Reached:
+    """Some iterations in one graph, so that a call of it costs once what would cost each time.
+
+    Args:
+        iterate: one iteration: from a state to the next, the logits at the state, and a bool
+            whether this iteration is the last one.
+        state: where they begin.
+        logits: any of the shape and dtype of logits.
+        most: int32, how many iterations there are at most, 1 or more.
+    """
+
+    def body(count: Any, ends: Any, reached: State, before: State, logits: Any) -> tuple:
+        del ends, before, logits
+        following, found, ends = iterate(reached)
+        return count + 1, ends, _shaped_like(following, reached), reached, found
+
+    count, _, reached, before, logits = tf.while_loop(
+        lambda count, ends, *_: (count < most) & ~ends,
+        body,
+        (0, False, state, state, logits),
+        parallel_iterations=1,
+    )
+    return Reached(reached, before, logits, count)
 
 
 def all_images(iterate: Iteration, state: State, num_steps: int) -> tf.Tensor:

@@ -19,12 +19,15 @@ from aad_tf.attacks.adaptive import AADTotal, aad_total
 from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
 from aad_tf.attacks.auto_pgd import LOSSES, AutoPGD
 from aad_tf.attacks.cascade import Attack, AttackCascade
+from aad_tf.attacks.draws import MeanOverDraws, draws_of
 from aad_tf.attacks.fab import FastAdaptiveBoundary
 from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.iterative import IterativeAttack
 from aad_tf.attacks.margins import targets_per_example
 from aad_tf.attacks.objectives import AwayFromLabel, TowardsLeastLikely, chosen_target
 from aad_tf.attacks.presets import PRESETS
 from aad_tf.attacks.serialization import attack_from_dict, attack_to_dict
+from aad_tf.attacks.square import SquareAttack
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice, near_names
 
@@ -56,7 +59,7 @@ def parse_attack(text: str) -> Attack:
         attack = _value(ast.parse(text.strip(), mode="eval").body, text, nested=True)
     except SyntaxError as error:
         raise ValueError(_expected(text)) from error
-    if not isinstance(attack, (GradientSignAttack, AttackCascade)):
+    if not isinstance(attack, (IterativeAttack, AttackCascade)):
         raise ValueError(_expected(text))
     return dataclasses.replace(attack, name=text.replace(" ", ""))
 
@@ -90,7 +93,7 @@ def as_attack(attack: Attack | str, bounds: Bounds | None = None) -> Attack:
             f"attack is the function {attack.__name__}, not yet an attack. Call it: "
             f"{attack.__name__}({', '.join(f'{name}=...' for name in needed)})."
         )
-    if bounds is not None and isinstance(attack, (GradientSignAttack, AttackCascade)):
+    if bounds is not None and isinstance(attack, (IterativeAttack, AttackCascade)):
         attack.check_sizes(bounds)
     return attack
 
@@ -111,7 +114,7 @@ def attack_from_record(record: Mapping[str, Any]) -> Attack:
     """Rebuilds the attack of a record; only here is a recorded label ever parsed.
 
     Args:
-        record: a threat model, as `GradientSignAttack.threat_model` returns it: the
+        record: a threat model, as `IterativeAttack.threat_model` returns it: the
             `threat_model` of an entry of a summary, or `study["attack"]` of an attention study.
             Older ones lack `parameters`; there the label in `attack` must be the call of a
             preset, and all else that is recorded must agree with what the call builds.
@@ -167,6 +170,7 @@ def attack_call(attack: Attack) -> str | None:
             "epsilon": first.epsilon,
             "num_steps": first.num_steps,
             "num_targets": targets_per_example(last.objective) or 1,
+            "version": "standard" if draws_of(first.objective) == 1 else "rand",
         }
         return None if first.epsilon is None else _call(attack, possible)
     objective = attack.objective
@@ -178,13 +182,16 @@ def attack_call(attack: Attack) -> str | None:
         options = objective.options()
         written = all(_is_literal(value) for value in options.values())
         return f"{wrapper}({inner},{_arguments(options)})" if inner and written else None
+    num_draws = draws_of(objective)
+    if isinstance(objective, MeanOverDraws):
+        objective = objective.objective
     possible = {
+        "num_draws": num_draws,
         "label_smoothing": getattr(objective, "label_smoothing", 0.0),
         "target": chosen_target(objective),
         "relabel": isinstance(objective, TowardsLeastLikely),
         **vars(attack),
-        "epsilon": attack.step_size if attack.epsilon is None else attack.epsilon,
-        **_of_adaptive(attack),
+        **_of_kind(attack, objective),
     }
     return _call(attack, possible)
 
@@ -211,9 +218,8 @@ def _call(attack: Attack, possible: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _of_adaptive(attack: GradientSignAttack) -> dict[str, Any]:
-    """Arguments by which presets build APGD, FAB and Square, as far as they have them."""
-    objective: Any = attack.objective
+def _of_kind(attack: IterativeAttack, objective: Any) -> dict[str, Any]:
+    """Arguments by which presets build an attack of its kind on an objective, where they differ."""
     if isinstance(attack, AutoPGD):
         names = {each.name: name for name, each in LOSSES.items()}
         targets = targets_per_example(objective)
@@ -224,9 +230,11 @@ def _of_adaptive(attack: GradientSignAttack) -> dict[str, Any]:
             "restarts": attack.restarts // (targets or 1),
         }
     if isinstance(attack, FastAdaptiveBoundary):
-        steps, targets = attack.steps_per_target, objective.num_targets
-        return {"epsilon": attack.epsilon, "num_steps": steps, "num_targets": targets}
-    return {"num_queries": attack.num_steps}
+        return {"num_steps": attack.steps_per_target, "num_targets": objective.num_targets}
+    if isinstance(attack, SquareAttack):
+        return {"num_queries": attack.num_steps}
+    # Steps that accumulate have the size that presets call epsilon.
+    return {"epsilon": getattr(attack, "step_size", None)} if attack.epsilon is None else {}
 
 
 def preset_of(attack: Attack) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from aad_tf.attacks.auto_pgd import apgd
 from aad_tf.attacks.cascade import Attack, auto_attack, quick_cascade
+from aad_tf.attacks.draws import over_draws
 from aad_tf.attacks.fab import fab
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.objectives import (
@@ -132,6 +133,7 @@ def pgd(
     restarts: int = 1,
     *,
     target: Target = None,
+    num_draws: int = 1,
 ) -> GradientSignAttack:
     """Projected gradient descent (Madry et al. 2018), [Agrawal Eq. 2].
 
@@ -142,6 +144,7 @@ def pgd(
         random_start: start from a uniform point of the budget.
         restarts: independent starts; an example counts as misclassified if any of them ends so.
         target: as for `fgsm`.
+        num_draws: as for `apgd`.
 
     Raises:
         ValueError: a size negative or not finite, a count under one, restarts without random start,
@@ -152,8 +155,9 @@ def pgd(
         >>> towards_next = pgd(8 / 255, 2 / 255, 10, target=(1, 2, 3, 4, 5, 6, 7, 8, 9, 0))
     """
     check_epsilon(epsilon)
+    objective = over_draws(_towards(target), num_draws)
     return GradientSignAttack(
-        _towards(target), step_size, num_steps, epsilon, random_start, restarts, name="pgd"
+        objective, step_size, num_steps, epsilon, random_start, restarts, name="pgd"
     )
 
 

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from aad_tf.attacks.gradient_sign import GradientSignAttack, check_budget
+from aad_tf.attacks.iterative import IterativeAttack, check_budget
 from aad_tf.attacks.loop import (
     Examples,
-    Iteration,
     State,
-    iteration_spec,
     noise_keys,
     unit_draws,
     value_dtype,
@@ -76,7 +73,7 @@ def side_of_squares(step: int, height: int, width: int, fraction: float = 0.8) -
 
 @register_kind("square")
 @dataclass(frozen=True)
-class SquareAttack(GradientSignAttack):
+class SquareAttack(IterativeAttack):
     """The square attack of Andriushchenko et al. (2020), l-inf.
 
     It starts from vertical stripes of plus and minus the budget. Each step adds twice the budget
@@ -92,15 +89,17 @@ class SquareAttack(GradientSignAttack):
         >>> adversarial = square(8 / 255, num_queries=1000)(classifier, images, labels, seed=0)
     """
 
-    step_size: float = dataclasses.field(default=0.0, init=False, compare=False)
+    objective: LogitsObjective
     num_steps: int = 5000
     epsilon: float | None = None
     # Its first stripes are drawn.
     random_start: bool = dataclasses.field(default=True, init=False)
+    restarts: int = 1
     name: str = dataclasses.field(default="square", compare=False)
     fraction: float = 0.8
 
     keeps_best: ClassVar[bool] = True
+    compiled_with: ClassVar[tuple[str, ...]] = ("objective", "fraction")
 
     def __post_init__(self) -> None:
         check_budget(self)
@@ -128,49 +127,20 @@ class SquareAttack(GradientSignAttack):
         channels = images.shape[3]
         draws = unit_draws(keys, tf.fill((count,), -1), width * channels)
         signs = tf.reshape(_signs(draws, images.dtype), (count, 1, width, channels))
-        _, epsilon = self.scalars(images.dtype)
+        (epsilon,) = self.scalars(images.dtype)
         stripes = project_linf(images + epsilon * signs, images, epsilon, classifier.bounds)
         values = tf.zeros((count,), value_dtype(classifier))
         memory = Memory(tf.zeros((count,), tf.int32), keys, images, values + values.dtype.max)
         return State(tf.ensure_shape(stripes, images.shape), memory)
 
-    def compiled_iteration(
-        self, classifier: Classifier
-    ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
-        """One query in one compiled graph: from a state to the next, and the logits before."""
-        self.check_sizes(classifier.bounds)
-        function = classifier.cached_function(
-            ("square_iteration", self.objective, self.fraction),
-            lambda *arguments: self._step(classifier, *arguments),
-            lambda: self._signature(classifier),
-        )
-        _, epsilon = self.scalars(classifier.dtype)
-        return lambda state, examples: function(state, examples, epsilon)
-
-    def _iteration(self, classifier: Classifier, examples: Examples) -> Iteration:
-        if tf.executing_eagerly():
-            return super()._iteration(classifier, examples)
-        _, epsilon = self.scalars(examples.images.dtype)
-        return lambda state: self._step(classifier, state, examples, epsilon)[0]
-
-    def _reach(self, num_steps: int, width: float) -> float:
-        del num_steps, width
-        return float(self.epsilon or 0.0)
-
-    def _signature(self, classifier: Classifier) -> list[Any]:
-        _, examples, scalar, _ = iteration_spec(classifier, self.objective)
-        images, numbers = classifier.image_spec, classifier.labels_spec
-        keys = tf.TensorSpec((None, 2), tf.int32)
-        values = tf.TensorSpec((None,), value_dtype(classifier))
-        return [State(images, Memory(numbers, keys, images, values)), examples, scalar]
-
-    def _step(
-        self, classifier: Classifier, state: State, examples: Examples, epsilon: tf.Tensor
+    def iteration(
+        self, classifier: Classifier, state: State, examples: Examples, *scalars: tf.Tensor
     ) -> tuple[State, tf.Tensor]:
+        """See `IterativeAttack.iteration`: judges the images, then tries a square."""
+        (epsilon,) = scalars
         images, memory = state.images, state.memory
         logits = classifier(images, training=False).logits
-        objective: Any = self.objective
-        values = objective.from_logits(logits, examples.labels, *examples.context)
+        values = self.objective.from_logits(logits, examples.labels, *examples.context)
         better = values < memory.best_value
         best = where(better, images, memory.best)
         following = self._with_square(best, memory, examples.images, epsilon, classifier.bounds)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aad_tf.attacks import AttackCascade, GradientSignAttack
+from aad_tf.attacks import AttackCascade, IterativeAttack
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.pool import AttackPool
 
@@ -43,6 +43,7 @@ class CascadePool:
             AttackPool(classifier, stage, size, surrogate=surrogate, **options)
             for stage in cascade.stages
         ]
+        self._at_work = self._pools[0]
 
     def slots(
         self, labels: np.ndarray, indices: np.ndarray, predictions: np.ndarray, seen: np.ndarray
@@ -54,6 +55,11 @@ class CascadePool:
         """Queues examples for the first attack; see `AttackPool.add`."""
         self._pools[0].add(images, slots)
 
+    @property
+    def doing(self) -> str:
+        """See `AttackPool.doing`: of the attack that is at work."""
+        return self._at_work.doing
+
     def run(self, *, drain: bool = False) -> Iterator[list[dict[str, Any]]]:
         """Works while every slot of an attack is taken; with `drain`, until no example is left.
 
@@ -62,6 +68,7 @@ class CascadePool:
         """
         for number, pool in enumerate(self._pools):
             last = number == len(self._pools) - 1
+            self._at_work = pool
             for left in pool.work(drain=drain):
                 done = left.succeeded | last
                 yield self._records(left.slots[done], left.succeeded[done], pool.attack)
@@ -74,7 +81,7 @@ class CascadePool:
         return self._records(slots, np.full(len(slots), False), self.attack.stages[0])
 
     def _records(
-        self, slots: np.ndarray, succeeded: np.ndarray, stage: GradientSignAttack
+        self, slots: np.ndarray, succeeded: np.ndarray, stage: IterativeAttack
     ) -> list[dict[str, Any]]:
         return [
             {
@@ -96,7 +103,7 @@ def started_again(slots: np.ndarray) -> np.ndarray:
 
 
 def pool_of(
-    classifier: Classifier, attack: GradientSignAttack | AttackCascade, size: int, **options: Any
+    classifier: Classifier, attack: IterativeAttack | AttackCascade, size: int, **options: Any
 ) -> AttackPool | CascadePool:
     """The pool that runs an attack, or a cascade of attacks; arguments as for `AttackPool`."""
     kind: Any = CascadePool if isinstance(attack, AttackCascade) else AttackPool

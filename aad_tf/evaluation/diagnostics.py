@@ -62,7 +62,7 @@ from aad_tf.attacks import (
     Attack,
     AttackCascade,
     AwayFromLabel,
-    GradientSignAttack,
+    IterativeAttack,
     LogitsObjective,
     SquareAttack,
 )
@@ -202,7 +202,8 @@ def _randomised(classifier: Classifier, images: np.ndarray) -> dict[str, Any]:
         bool(changed.any()) or difference > _SAME_LOGITS,
         f"in {_PASSES} forward passes of the same images, {changed.sum()} of {len(images)} "
         f"predictions changed, and logits of norm 1 by {difference:.1e}",
-        "attacks on the mean of many passes (expectation over transformation), and several "
+        "auto_attack(epsilon, version='rand') or another attack on the mean of many passes, as "
+        "pgd and apgd with num_draws=20 are (expectation over transformation), and several "
         "evaluations: one of them misjudges images by chance",
         difference,
         _SAME_LOGITS,
@@ -344,7 +345,7 @@ def _largest(gradient: tf.Tensor) -> np.ndarray:
     return np.abs(np.float64(gradient)).max(axis=(1, 2, 3))
 
 
-def _plain(attacks: Sequence[Attack]) -> Iterator[GradientSignAttack]:
+def _plain(attacks: Sequence[Attack]) -> Iterator[IterativeAttack]:
     """Attacks, those of cascades one by one."""
     for attack in attacks:
         yield from attack.stages if isinstance(attack, AttackCascade) else (attack,)
@@ -359,7 +360,7 @@ def _objectives(attacks: Sequence[Attack]) -> list[Any]:
 
 def _smallest_budget(attacks: Sequence[Attack]) -> float | None:
     """In the unit of the images; of attacks that accumulate steps, one step."""
-    sizes = [each.epsilon or each.step_size for each in _plain(attacks)]
+    sizes = [each.epsilon or getattr(each, "step_size", None) for each in _plain(attacks)]
     return min((size for size in sizes if size), default=None)
 
 
@@ -402,7 +403,7 @@ def _silent_success(
 def _broken_on_the_way(
     classifier: Classifier,
     network: Classifier,
-    attack: GradientSignAttack,
+    attack: IterativeAttack,
     images: np.ndarray,
     labels: np.ndarray,
     indices: np.ndarray,

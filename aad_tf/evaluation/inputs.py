@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.attacks import Attack, AttackCascade, GradientSignAttack, as_attack, with_unique_names
+from aad_tf.attacks import Attack, AttackCascade, IterativeAttack, as_attack, with_unique_names
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
 from aad_tf.classifier.inputs_outputs import images_of
 from aad_tf.records.fingerprints import array_fingerprint
@@ -79,9 +79,9 @@ def check_attacks(
     if not chosen:
         raise ValueError("attacks is empty; give at least one, e.g. [aad_tf.attacks.fgsm(0.1)].")
     for attack in chosen:
-        if not isinstance(attack, (GradientSignAttack, AttackCascade)):
+        if not isinstance(attack, (IterativeAttack, AttackCascade)):
             raise TypeError(
-                f"An evaluation runs attacks of the type GradientSignAttack, or an AttackCascade, "
+                f"An evaluation runs attacks of the type IterativeAttack, or an AttackCascade, "
                 f"got {attack!r}."
             )
     return with_unique_names(chosen)

@@ -8,6 +8,7 @@ and a restart of its own. The iterations, starts and rule of restarts are those 
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -15,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.attacks import GradientSignAttack
-from aad_tf.attacks.loop import Examples, starts_again, where
+from aad_tf.attacks import IterativeAttack
+from aad_tf.attacks.loop import Examples, State, starts_again, where
 from aad_tf.attacks.objectives import target_classes
 from aad_tf.classifier import Classifier
 from aad_tf.records import make_record
@@ -25,6 +26,11 @@ from aad_tf.utils.ops import linf_distance
 # Where more than this fraction of the slots only await classification, a forward pass of those
 # alone is cheaper than the next iteration, whose backward pass they do not need.
 _FORWARD_ONLY_FRACTION = 1 / 2
+
+# Iterations in one call of the network: so many at most, and no more if it takes longer, so that
+# progress shows and Ctrl-C is heard.
+_MOST_AT_ONCE = 64
+_SECONDS_AT_ONCE = 0.25
 
 _NO_GOAL = -1
 # Of an example: where its attack stands, and what would be written of it if it ended now. `goal`
@@ -103,7 +109,7 @@ class AttackPool:
     def __init__(
         self,
         classifier: Classifier,
-        attack: GradientSignAttack,
+        attack: IterativeAttack,
         size: int,
         *,
         seed: int,
@@ -122,7 +128,10 @@ class AttackPool:
         judged = self._by_result and not attack.minimum_norm
         self._num_iterations = attack.num_steps + judged
         source = classifier if surrogate is None else surrogate
-        self._iterate = attack.compiled_iteration(source)
+        self._iterate = attack.compiled_iterations(source)
+        # The classifier sees the iterates of a surrogate one by one.
+        self._most = 1
+        self._grows = surrogate is None or not self._any_iterate
         self._context = attack.compiled_context(source)
         self._waiting: deque[Block] = deque()
         self._slots = np.empty(0, _SLOT)
@@ -158,6 +167,17 @@ class AttackPool:
         """
         if len(slots):
             self._waiting.append(Block(images, slots))
+
+    @property
+    def doing(self) -> str:
+        """What is left to do of the examples it has, as people read it in a line of progress."""
+        count = len(self._slots) + sum(len(block.slots) for block in self._waiting)
+        if not len(self._slots):
+            return f"{self.attack.name}: {count} images left"
+        done = self._slots["restart"] * self.attack.num_steps + self._slots["step"]
+        total = self.attack.restarts * self.attack.num_steps
+        done = min(int(done.min()), total)
+        return f"{self.attack.name}: {count} images left, iteration {done:,} of {total:,}"
 
     def run(self, *, drain: bool = False) -> Iterator[list[dict[str, Any]]]:
         """Works while every slot is taken; with `drain`, until no example is left.
@@ -213,7 +233,7 @@ class AttackPool:
         return block._replace(context=tuple(each.numpy() for each in context))
 
     def _advance(self) -> Left:
-        """One call of the network; finished slots are freed, for good or for a restart."""
+        """Iterations up to the next event; finished slots are freed, for good or for a restart."""
         examples, state = self._active
         finished = self._slots["step"] == self._num_iterations
         following, logits = state, None
@@ -225,10 +245,11 @@ class AttackPool:
         if by_result or finished.sum() > _FORWARD_ONLY_FRACTION * len(finished):
             classified = np.flatnonzero(finished)
         else:
-            following, logits = self._iterate(state, examples)
+            following, logits = self._iterated()
+            examples, state = self._active
             classified = np.flatnonzero(self._classified_by_iteration(finished))
         if logits is None or (self._surrogate is not None and len(classified)):
-            logits = self._predict(self._classifier, classified)
+            logits = self.attack.predict_logits(self._classifier, self._images(classified))
         else:
             logits = _take(logits, classified)
         hint = f" under attack {self.attack.name!r}. Try float32, or look for what overflows."
@@ -244,8 +265,27 @@ class AttackPool:
             self._active, self._slots = _rows(self._active, kept), self._slots[kept]
         return left
 
-    def _predict(self, classifier: Classifier, rows: np.ndarray) -> tf.Tensor:
-        return classifier.predict_logits(_take(self._active[1].images, rows))
+    def _iterated(self) -> tuple[State, tf.Tensor]:
+        """Iterations until an image is misclassified or an example has had all of its own.
+
+        Returns:
+            The next state, and the logits before; slots and states are then those before the last
+            of the iterations.
+        """
+        examples, state = self._active
+        to_do = int(np.min(self._num_iterations - self._slots["step"]))
+        begin = time.perf_counter()
+        reached = self._iterate(state, examples, max(1, min(to_do, self._most)), self._any_iterate)
+        count = int(reached.count)
+        if self._grows and time.perf_counter() - begin < _SECONDS_AT_ONCE / 2:
+            self._most = min(2 * self._most, _MOST_AT_ONCE)
+        self._slots["step"] += count - 1
+        self._active = (examples, reached.before)
+        return reached.state, reached.logits
+
+    def _images(self, rows: np.ndarray) -> tf.Tensor:
+        """The images under attack of some slots."""
+        return _take(self._active[1].images, rows)
 
     def _classified_by_iteration(self, finished: np.ndarray) -> np.ndarray:
         if not self._any_iterate:
@@ -276,7 +316,7 @@ class AttackPool:
         notes["best_restart"] = notes["restart"]
         notes["linf"] = self._distances(changed)
         if self._surrogate is not None:
-            logits = self._predict(self._surrogate, changed)
+            logits = self._surrogate.predict_logits(self._images(changed))
             notes["seen"] = predicted_classes(logits, notes["index"], " by the surrogate.")
         self._slots[changed] = notes
         return succeeded
@@ -285,7 +325,7 @@ class AttackPool:
         """Whether the attack may end at the images of some slots, bool `[rows]`."""
         if self.attack.epsilon is None:
             return np.full(len(rows), False)
-        _, epsilon = self.attack.scalars(self._classifier.dtype)
+        epsilon = tf.constant(self.attack.epsilon, self._classifier.dtype)
         return self._distances(rows) <= epsilon.numpy()
 
     def _distances(self, rows: np.ndarray) -> np.ndarray:

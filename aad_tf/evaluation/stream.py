@@ -87,10 +87,10 @@ class AttackStream:
         begin = time.perf_counter()
         total = batches.num_examples and batches.num_examples * len(self.attacks)
 
-        def report() -> None:
+        def report(detail: str = "") -> None:
             if progress is not None:
                 seconds = time.perf_counter() - begin
-                progress(Progress(len(log.counts), total, reused, seconds))
+                progress(Progress(len(log.counts), total, reused, seconds, detail=detail))
 
         reused = len(log.counts)
         report()
@@ -134,7 +134,7 @@ class AttackStream:
             log.append(pool.records(slots[missing & ~attacked]))
             pool.add(images[attacked], slots[attacked])
 
-    def _work(self, log: ExampleLog, report: Callable[[], None], *, drain: bool) -> None:
+    def _work(self, log: ExampleLog, report: Callable[[str], None], *, drain: bool) -> None:
         for pool in self._pools:
             name = pool.attack.name
             begin = time.perf_counter()
@@ -142,5 +142,5 @@ class AttackStream:
                 self._seconds[name] += time.perf_counter() - begin
                 self._attacked[name] += len(records)
                 log.append(records)
-                report()
+                report(pool.doing)
                 begin = time.perf_counter()

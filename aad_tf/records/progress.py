@@ -23,6 +23,7 @@ class Progress(NamedTuple):
         reused: pairs taken over from an interrupted run.
         seconds: since the start of this run.
         unit: what is counted.
+        detail: what is being done now, in words, where one pair may take long.
     """
 
     done: int
@@ -30,6 +31,7 @@ class Progress(NamedTuple):
     reused: int
     seconds: float
     unit: str = "attacked images"
+    detail: str = ""
 
     @property
     def rate(self) -> float:
@@ -46,9 +48,10 @@ class Progress(NamedTuple):
     def __str__(self) -> str:
         meter = tqdm.auto.tqdm.format_meter
         unit = f" {self.unit}"
-        return meter(
+        counted = meter(
             self.done, self.total, self.seconds, ncols=0, unit=unit, initial=self.reused
         ).strip()
+        return f"{counted} {self.detail}".strip()
 
 
 def check_verbose(verbose: Any) -> None:
@@ -95,28 +98,33 @@ def shown_progress(
 def _bar(stack: contextlib.ExitStack) -> Callable[[Progress], None]:
     """A bar that renews itself, closed with the stack."""
     bar: Any = None
+    detailed = 0.0
 
     def show(state: Progress) -> None:
-        nonlocal bar
+        nonlocal bar, detailed
         if bar is None:
             unit = f" {state.unit}"
             bar = tqdm.auto.tqdm(total=state.total, initial=state.reused, unit=unit)
             stack.callback(bar.close)
-        bar.update(state.done - bar.n)
+        bar.set_postfix_str(state.detail, refresh=False)
+        if not bar.update(state.done - bar.n) and time.monotonic() - detailed > bar.mininterval:
+            bar.refresh()
+            detailed = time.monotonic()
 
     return show
 
 
 def _lines() -> Callable[[Progress], None]:
     """A line now and then; the end is always written."""
-    written, last = time.monotonic(), None
+    written, last = time.monotonic(), (-1, "")
 
     def show(state: Progress) -> None:
         nonlocal written, last
         now = time.monotonic()
-        if state.done == last or (now - written < _PAUSE and state.done != state.total):
+        shown = (state.done, state.detail)
+        if shown == last or (now - written < _PAUSE and state.done != state.total):
             return
-        written, last = now, state.done
+        written, last = now, shown
         print(state, file=sys.stderr, flush=True)
 
     return show

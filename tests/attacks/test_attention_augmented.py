@@ -18,15 +18,13 @@ from aad_tf.attacks.attention_augmented import AttentionAugmented, divided_by_ma
 from aad_tf.attacks.loop import (
     Examples,
     State,
-    compiled_context,
-    compiled_iteration,
     iteration,
 )
 from aad_tf.attacks.objectives import AwayFromLabel, TowardsLeastLikely
 from aad_tf.attention import TopCells, attention_area, grad_cam
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
-from tests.networks import EagerCalls, curved_network, plain_sight, random_images
+from tests.networks import EagerCalls, curved_network, plain_sight, random_images, traces
 
 layers = keras.layers
 PRESETS = {
@@ -275,13 +273,11 @@ def test_one_trace_whatever_the_batch_size_step_and_budget():
         for attack in (fgsm(epsilon), ifgsm(epsilon), pgd(epsilon, 0.01, 2, restarts=2)):
             a3(attack, 10)(classifier, images, labels)
             a3(attack, 10.0).rounds(classifier, images, labels)
-    objective = AttentionAugmented(AwayFromLabel(), 10.0)
     assert sorted(key[0] for key in classifier.compiled if isinstance(key, tuple)) == [
-        "attack_iteration",
+        "attack_iterations",
         "objective_context",
     ]
-    for function in (compiled_iteration, compiled_context):
-        assert function(classifier, objective).experimental_get_tracing_count() == 1
+    assert traces(classifier) == {1}
 
 
 def test_threat_models_name_loss_and_sigma():

@@ -25,7 +25,7 @@ from aad_tf.attacks.margins import (
     with_target,
 )
 from aad_tf.attacks.objectives import AwayFromLabel
-from aad_tf.attacks.square import side_of_squares, square
+from aad_tf.attacks.square import SquareAttack, side_of_squares, square
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
 from tests.attacks import auto_attack_reference as reference
@@ -373,8 +373,10 @@ def examples_with(attack, classifier, images, labels) -> Examples:
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: attacks.a3(fab(0.1), 1.0), TypeError, "TargetedMargin, got 'a3.*Take apgd"),
-        (lambda: attacks.a3(square(0.1), 1.0), TypeError, "square attack needs an objective"),
+        (lambda: FastAdaptiveBoundary(AwayFromLabel(), 9), TypeError, "TargetedMargin.*Take apgd"),
+        (lambda: SquareAttack(object(), 9, 0.1), TypeError, "square attack needs an objective"),
+        (lambda: attacks.a3(fab(0.1), 1.0), TypeError, "must be a GradientSignAttack"),
+        (lambda: attacks.a3(square(0.1), 1.0), TypeError, "must be a GradientSignAttack"),
         (lambda: attacks.a3("auto_attack(0.1)", 1.0), TypeError, "must be a GradientSignAttack"),
         (lambda: attacks.apgd(0.1, loss="dlr", target=1), ValueError, "Leave out one of the two"),
         (lambda: attacks.apgd(None), ValueError, "apgd needs an epsilon"),

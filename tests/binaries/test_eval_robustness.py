@@ -144,6 +144,38 @@ def test_a_run_stopped_twice_ends_like_an_uninterrupted_one(model_dir, tmp_path)
     assert 0 < attacked <= 120 - kept
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_cascade_killed_again_and_again_ends_like_an_uninterrupted_one(model_dir, tmp_path):
+    whole, cut, merged = (tmp_path / f"{name}.jsonl.gz" for name in ("whole", "cut", "merged"))
+    flags = [f"--model_dir={model_dir}", "--limit=24", "--batch_size=6", "--seed=3"]
+    flags += ["--attacks=auto_attack(epsilon=0.05)", "--nodiagnostics"]
+    parts = [tmp_path / f"part.{number}-of-2.jsonl.gz" for number in (1, 2)]
+    commands = [
+        [*flags, f"--output={whole}"],
+        *([*flags, f"--output={part}", f"--shard={n}/2"] for n, part in enumerate(parts, 1)),
+    ]
+    runs = run_many("eval.robustness", commands)
+    assert [each.code for each in runs] == [0, 0, 0], runs
+    broken = {record["broken_by"] for record in read_records(whole)}
+    # Images leave in the first attack, in the last one, and none of them in between.
+    assert {"apgd-ce", None} <= broken
+
+    kept = []
+    for _ in range(3):
+        killed = stopped(kept[-1] + 1 if kept else 0, signal.SIGKILL, cut, *flags)
+        assert killed.code == -signal.SIGKILL and not cut.exists(), killed.errors
+        kept.append(journal_path(cut).read_bytes().count(b"\n") - 1)
+    assert 0 <= kept[0] < kept[1] < kept[2] < 24
+    (resumed,) = run_many("eval.robustness", [[*flags, f"--output={cut}"]])
+    assert resumed.code == 0, resumed.errors
+    assert cut.read_bytes() == whole.read_bytes()
+
+    (done,) = run_many("eval.merge_robustness", [[f"--output={merged}", *parts]])
+    assert done.code == 0, done.errors
+    assert merged.read_bytes() == whole.read_bytes()
+
+
 def test_shards_run_apart_and_merge_into_the_same_file(model_dir, tmp_path):
     whole, part, merged = (tmp_path / f"{name}.jsonl.gz" for name in ("whole", "part", "merged"))
     parts = [tmp_path / f"part.{number}-of-3.jsonl.gz" for number in (1, 2, 3)]

@@ -9,14 +9,13 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attacks import a3, fgsm, ifgsm, pgd, step_ll
-from aad_tf.attacks.loop import compiled_context, compiled_iteration
 from aad_tf.defenses import AADModel
 from aad_tf.evaluation import evaluate_robustness
 from aad_tf.evaluation.example_log import OutcomeCounts
 from aad_tf.evaluation.pool import AttackPool
 from aad_tf.evaluation.summary import comparisons, masking_warnings
 from aad_tf.records import make_record
-from tests.networks import random_images, small_network
+from tests.networks import random_images, small_network, traces
 
 KEPT = a3(ifgsm(0.05, num_steps=3), -1.0)
 PREDICTED = a3(ifgsm(0.05, num_steps=3), 1.0, explained="prediction")
@@ -38,8 +37,7 @@ def test_results_do_not_depend_on_batches(attack, success, network, examples):
         expected = records if expected is None else expected
         assert records == expected
     assert 0 < sum(record["success"] for record in records) < len(records)
-    for function in (compiled_iteration, compiled_context):
-        assert function(network, attack.objective).experimental_get_tracing_count() == 1
+    assert traces(network) == {1}
 
 
 def test_every_slot_holds_the_area_of_its_own_image(network, examples):

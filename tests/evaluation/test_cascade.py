@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from aad_tf.configs import DefenseConfig
 from aad_tf.evaluation import evaluate_robustness, format_summary, merge_shards, security_curve
 from aad_tf.metrics import wilson_interval
 from aad_tf.records import read_records
+from tests.networks import traces
 
 SIDE, CLASSES, EPSILON = 6, 3, 0.02
 
@@ -193,11 +195,11 @@ def test_what_cannot_follow_or_train_on_a_cascade_says_so(linear, data, tmp_path
         AdversarialModel(network, attack=text)
     with pytest.raises(ValueError, match="must be a single attack"):
         DefenseConfig(kind="adversarial", attack=text)
-    with pytest.raises(TypeError, match="iterations of one GradientSignAttack"):
-        study_attention(linear, data, text, **options)
-    for attack in ("apgd(epsilon=0.1)", "square(epsilon=0.1)"):
-        with pytest.raises(ValueError, match="keeps the best image of its way"):
+    for attack in (text, "square(epsilon=0.1)"):
+        with pytest.raises(TypeError, match="iterations of one GradientSignAttack"):
             study_attention(linear, data, attack, **options)
+    with pytest.raises(ValueError, match="keeps the best image of its way"):
+        study_attention(linear, data, "apgd(epsilon=0.1)", **options)
     with pytest.raises(ValueError, match="update_per_round goes on from the last image"):
         AADModel(network, attack="apgd(epsilon=0.1)", update_per_round=True)
 
@@ -298,6 +300,45 @@ def test_neither_batches_nor_parts_change_records(linear, data, tmp_path):
     report = evaluate_robustness(linear, data, attack, output=tmp_path / "once.jsonl")
     assert (tmp_path / "whole.jsonl").read_bytes() == (tmp_path / "once.jsonl").read_bytes()
     assert merged["attacks"][0]["stages"] == report.summary["attacks"][0]["stages"]
+
+
+@pytest.mark.parametrize("sizes", [(9,), (9, 1, 7, 2, 8, 3, 10)], ids=["one", "seven"])
+def test_one_trace_and_no_more_images_in_memory_however_many_batches(data, sizes):
+    images, labels = data
+    classifier = linear_classifier()
+    ends = np.cumsum(sizes)
+    batches = [(images[e - s : e], labels[e - s : e]) for e, s in zip(ends, sizes, strict=True)]
+    held: list[int] = []
+
+    def note(progress) -> None:
+        if progress.detail:
+            name, count = re.match(r"(.*): (\d+) images left", progress.detail).groups()
+            assert name in CASCADE.stage_names
+            held.append(int(count))
+
+    evaluate_robustness(classifier, batches, CASCADE, batch_size=4, progress=note)
+    # The slots, what waits for the next batch of them, and a batch of the data.
+    assert held and max(held) <= 4 + 4 + max(sizes)
+    iterations = [key for key in classifier.compiled if "attack_iterations" in key]
+    assert len(iterations) == len(CASCADE.stages)
+    assert traces(classifier) == {1}
+
+
+def test_progress_tells_which_attack_has_how_many_images_left(linear, data):
+    seen: list[str] = []
+    report = evaluate_robustness(
+        linear, data, CASCADE, progress=lambda progress: seen.append(progress.detail)
+    )
+    left = {
+        name: [int(each.split(": ")[1].split()[0]) for each in seen if each.startswith(name)]
+        for name in CASCADE.stage_names
+    }
+    stages = report.summary["attacks"][0]["stages"]
+    remaining = [37, *(round(40 * stage["robust_accuracy"]) for stage in stages)]
+    for counts, before, after in zip(left.values(), remaining, remaining[1:], strict=False):
+        assert counts == sorted(counts, reverse=True)
+        assert before >= counts[0] and (counts[-1] == 0 or counts[-1] >= after)
+    assert any("iteration 20 of 20" in each for each in seen)
 
 
 def test_a_ratio_of_logits_sees_through_saturation(data, distances):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import Counter
 
 import numpy as np
 import pytest
 
 from aad_tf import attacks
-from aad_tf.attacks import AttackCascade, fgsm, pgd
+from aad_tf.attacks import AttackCascade, fgsm, parse_attack, pgd
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import evaluate_robustness, format_summary, merge_shards
 from aad_tf.evaluation.diagnostics import FIRST_BATCH, of_outcomes
@@ -104,6 +105,10 @@ def test_noise_in_inference_is_flagged(data):
     assert found["randomised_outputs"]["status"] == "flagged"
     assert found["randomised_outputs"]["value"] > 0.1
     assert "expectation over transformation" in format_summary(report.summary)
+    # What it says to run can be run, and means what it says.
+    advised = re.match(r"auto_attack\(.*?\)", found["randomised_outputs"]["run_next"]).group()
+    attack = parse_attack(advised.replace("epsilon,", "epsilon=0.1,"))
+    assert {stage.objective.num_draws for stage in attack.stages} == {20}
 
 
 @pytest.mark.parametrize("network", ["linear", "smooth", "relu"])

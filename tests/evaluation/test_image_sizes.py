@@ -6,10 +6,11 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import attacks
-from aad_tf.attacks.loop import _compiled_noise, compiled_iteration
+from aad_tf.attacks.loop import _compiled_noise
 from aad_tf.callbacks import AttentionIoU, RobustAccuracy
 from aad_tf.evaluation import evaluate_robustness
 from tests.evaluation.attacked_networks import RESTARTED, any_size_classifier, batches_of_sizes
+from tests.networks import traces
 
 SIZES = [(6, 6), (8, 6), (8, 6), (6, 6), (5, 9)]
 ATTACKS = [attacks.ifgsm(0.02), attacks.a3(attacks.ifgsm(0.02), 3), RESTARTED]
@@ -49,9 +50,8 @@ def test_one_trace_for_all_sizes(classifier):
     evaluate_robustness(classifier, batches, RESTARTED)
     for images, labels in batches:
         RESTARTED(classifier, images, labels)
-    step = compiled_iteration(classifier, RESTARTED.objective)
-    for function in (step, classifier.compiled["logits"], _compiled_noise()):
-        assert function.experimental_get_tracing_count() == 1
+    assert traces(classifier) == {1}
+    assert _compiled_noise().experimental_get_tracing_count() == 1
 
 
 def test_callbacks_measure_images_of_different_sizes(classifier):

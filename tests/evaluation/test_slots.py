@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from aad_tf.attacks import pgd
-from aad_tf.attacks.loop import compiled_iteration
+from aad_tf.classifier import Classifier
 from aad_tf.evaluation import Progress, evaluate_robustness
 from tests.evaluation.attacked_networks import PRESETS
+from tests.networks import CountPasses, traces
 
 
 def test_one_trace_whatever_the_batch_sizes(random_network, random_examples):
@@ -15,27 +18,30 @@ def test_one_trace_whatever_the_batch_sizes(random_network, random_examples):
     for batch_size in (1, 9, 60):
         dataset = tf.data.Dataset.from_tensor_slices(random_examples).batch(batch_size + 3)
         evaluate_robustness(random_network, dataset, attack, batch_size=batch_size)
-    step = compiled_iteration(random_network, attack.objective)
-    assert step.experimental_get_tracing_count() == 1
-    assert random_network.compiled["logits"].experimental_get_tracing_count() == 1
+    assert traces(random_network) == {1}
 
 
-def test_images_leave_once_misclassified_so_a_weak_network_takes_few_calls(
-    random_network, random_examples
-):
-    calls: dict[str, int] = {"any_iterate": 0, "last_iterate": 0}
+def test_images_leave_once_misclassified_so_a_weak_network_is_asked_seldom():
+    network = keras.Sequential(
+        [keras.Input((4, 4, 1)), CountPasses(), keras.layers.Conv2D(2, 3), keras.layers.Flatten()]
+    )
+    network.add(keras.layers.Dense(3))
+    classifier, counter = Classifier.from_keras(network), network.layers[0].passes
+    images = np.random.default_rng(0).uniform(size=(60, 4, 4, 1)).astype("float32")
+    labels = np.argmax(classifier.predict_logits(images), -1)
     attack = pgd(0.5, step_size=0.05, num_steps=40)
-    for rule in calls:
-
-        def count(progress: Progress, rule: str = rule) -> None:
-            calls[rule] += 1
-
-        evaluate_robustness(
-            random_network, random_examples, attack, batch_size=10, success=rule, progress=count
-        )
-    # Six batches of ten, 40 steps each, and a call to classify them.
-    assert calls["last_iterate"] >= 6 * 40
-    assert calls["any_iterate"] < calls["last_iterate"] / 2
+    passes, calls = {}, {}
+    for rule in ("any_iterate", "last_iterate"):
+        shown: list[Progress] = []
+        before = int(counter.numpy())
+        options = {"success": rule, "diagnostics": False, "progress": shown.append}
+        evaluate_robustness(classifier, (images, labels), attack, batch_size=10, **options)
+        passes[rule], calls[rule] = int(counter.numpy()) - before, len(shown)
+    # Six batches of ten classified, then 40 steps each, and a pass to classify their ends.
+    assert passes["last_iterate"] == 6 + 6 * 40 + 6
+    assert passes["any_iterate"] < passes["last_iterate"] / 2
+    # Several iterations share a call of the compiled graph.
+    assert calls["last_iterate"] < passes["last_iterate"] / 2
 
 
 def test_the_data_set_is_read_no_further_than_the_slots_need(random_network, random_examples):

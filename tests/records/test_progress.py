@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 import types
 
 import numpy as np
@@ -56,6 +57,19 @@ def test_a_bar_that_renews_itself_on_a_terminal(monkeypatch):
     assert text.count("\n") == 1 and text.count("\r") >= 2
     assert " 20%|" in text.split("\r")[1] and "| 2/10 [" in text.split("\r")[1]
     assert "100%" in text.split("\r")[-1] and "| 10/10 [" in text.split("\r")[-1]
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_what_is_being_done_shows_while_nothing_is_finished(monkeypatch, stream):
+    monkeypatch.setattr(progress_module, "_PAUSE", 0)
+    monkeypatch.setattr(sys, "stderr", stream())
+    with shown_progress(1) as report:
+        for left in (57, 56):
+            # A bar renews itself ten times a second.
+            time.sleep(0.15)
+            report(Progress(3, 10, 0, 1.0, detail=f"square: {left} images left"))
+    text = sys.stderr.getvalue()
+    assert all(f"square: {left} images left" in text for left in (57, 56))
 
 
 @pytest.mark.parametrize("verbose", ["auto", 0, 1])
