@@ -66,7 +66,8 @@ def available() -> tuple[str, ...]:
 
     Example:
         >>> aad_tf.data.available()
-        ('cifar10', 'digits', 'fashion_mnist', 'imagenet2012', 'mnist', 'tiny_imagenet_boxes')
+        ('cifar10', 'cifar100', 'digits', 'fashion_mnist', 'imagenet2012', 'mnist',
+         'tiny_imagenet_100', 'tiny_imagenet_boxes')
     """
     return tuple(sorted(_SOURCES))
 

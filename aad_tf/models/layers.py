@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -120,6 +121,17 @@ def network_dtypes(dtype: Any = None) -> tuple[Any, str]:
         policy = keras.dtype_policies.get(dtype)
     edge = "float64" if policy.compute_dtype == "float64" else "float32"
     return policy, edge
+
+
+def scaled(count: int, width: float) -> int:
+    """`count` channels or units times `width`, at least one.
+
+    Raises:
+        ValueError: a width that is not positive and finite.
+    """
+    if not 0.0 < width < math.inf:
+        raise ValueError(f"width must be a positive number, such as 0.5, got {width!r}.")
+    return max(1, round(count * width))
 
 
 def slim_l2(weight_decay: float) -> keras.regularizers.Regularizer | None:

@@ -56,7 +56,8 @@ def available() -> tuple[str, ...]:
 
     Example:
         >>> aad_tf.models.available()
-        ('cifarnet', 'inception_small', 'inception_v3', 'lenet')
+        ('cbam_resnet50', 'cifarnet', 'inception_small', 'inception_v3', 'lenet', 'resnet50',
+         'vgg16')
     """
     return tuple(sorted(_BUILDERS))
 

@@ -31,8 +31,9 @@ def stream(seed=7, **options):
 
 
 def test_available():
-    small = ("cifar10", "digits", "fashion_mnist", "mnist", "tiny_imagenet_boxes")
-    assert data.available() == tuple(sorted((*small, "imagenet2012")))
+    small = ("cifar10", "cifar100", "digits", "fashion_mnist", "mnist")
+    larger = ("imagenet2012", "tiny_imagenet_100", "tiny_imagenet_boxes")
+    assert data.available() == tuple(sorted((*small, *larger)))
 
 
 def test_load_and_evaluation_batches_agree_in_order():

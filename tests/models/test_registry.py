@@ -45,7 +45,7 @@ def test_taken_and_empty_names():
     [
         ("lennet", "Unknown network 'lennet'. Did you mean 'lenet'"),
         ("cifar_net", "Did you mean 'cifarnet'"),
-        ("transformer", "Unknown network 'transformer'. Known: cifarnet, "),
+        ("transformer", "Unknown network 'transformer'. Known: cbam_resnet50, cifarnet, "),
     ],
 )
 def test_unknown_name_lists_the_near_ones(name, message):

@@ -20,7 +20,8 @@ def boxed_available() -> tuple[str, ...]:
 
     Example:
         >>> aad_tf.data.boxed_available()
-        ('cifar10', 'digits', 'fashion_mnist', 'imagenet2012', 'mnist', 'tiny_imagenet_boxes')
+        ('cifar10', 'cifar100', 'digits', 'fashion_mnist', 'imagenet2012', 'mnist',
+         'tiny_imagenet_100', 'tiny_imagenet_boxes')
     """
     return available()
 

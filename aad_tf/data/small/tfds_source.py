@@ -37,8 +37,10 @@ class Layout(NamedTuple):
 
 LAYOUTS = {
     "cifar10": Layout(),
+    "cifar100": Layout(),
     "fashion_mnist": Layout(),
     "mnist": Layout(),
+    "tiny_imagenet_100": Layout(5000, "validation"),
     "tiny_imagenet_boxes": Layout(3000, "validation"),
 }
 NAMES = tuple(LAYOUTS)
@@ -136,14 +138,14 @@ def _fingerprint(builder: Any, test: str) -> str:
 def info(name: str, data_dir: PathLike | None = None) -> DatasetInfo:
     """Describes the copy found, and says so if its images went through JPEG.
 
-    The catalog's own files of MNIST, Fashion-MNIST and CIFAR-10 are exact; a JPEG copy is
+    The catalog's own files of MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 are exact; a JPEG copy is
     not, and results on it can only be compared with each other. Tiny ImageNet is JPEG by itself.
     """
     builder = _builder(name, data_dir)
     ranges = stored_ranges(name, builder)
     label = builder.info.features["label"]
     test = LAYOUTS[name].test
-    exact_elsewhere = name != "tiny_imagenet_boxes"
+    exact_elsewhere = not name.startswith("tiny_imagenet")
     lossy = ", JPEG copy, lossy" if exact_elsewhere and _stores_jpeg(builder, test) else ""
     # Tiny ImageNet's labels are WordNet ids, whose words are kept beside them.
     names = (builder.info.metadata or {}).get("names", {})

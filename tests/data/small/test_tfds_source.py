@@ -169,6 +169,19 @@ def test_split_whose_file_holds_nothing(writable_copy):
         data.info("mnist", writable_copy)
 
 
+def test_tiny_imagenet_100(require_dataset):
+    directory = require_dataset("tiny_imagenet_100")
+    info = data.info("tiny_imagenet_100", directory)
+    assert info.num_examples == {"train": 45_000, "validation": 5_000, "test": 5_000}
+    assert (info.image_shape, info.num_classes) == ((32, 32, 3), 100)
+    assert "lossy" not in info.source and info.class_names[0] != "n01443537"
+    counts = 0
+    for images, labels in data.evaluation_batches("tiny_imagenet_100", "test", 1000, directory):
+        assert images.dtype == "float32" and 0 <= np.min(images) and np.max(images) <= 1
+        counts += np.bincount(labels, minlength=100)
+    assert counts.tolist() == [50] * 100
+
+
 def test_cifar10_test_split(require_dataset):
     directory = require_dataset("cifar10")
     info = data.info("cifar10", directory)

@@ -1,0 +1,108 @@
+"""VGG-16: the third network of the CBAM study, the common source of its transfer attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from aad_tf.models.layers import network_dtypes, scaled, slim_l2
+from aad_tf.models.registry import check_image_shape, check_num_classes, register
+from aad_tf.models.resnet import STEMS, batch_normalization, he_fan_out
+from aad_tf.utils.checks import check_choice
+
+_FILTERS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+_SMALLEST_IMAGE = 17
+_REASON = "halves the image four times and must keep a feature map of at least 2x2"
+
+
+@register("vgg16")
+def vgg16(
+    input_shape: Sequence[int] = (32, 32, 3),
+    num_classes: int = 10,
+    *,
+    stem: str = "small",
+    width: float = 1.0,
+    batch_norm: bool = True,
+    dropout_rate: float = 0.5,
+    weight_decay: float = 0.0,
+    dtype: Any = None,
+) -> keras.Model:
+    """Builds VGG-16.
+
+    Layers: rescale ([0, 1] to [-1, 1]), thirteen 3x3 convolutions conv1_1 to conv5_3, their output
+    in a layer such as conv5_3_relu, with max pooling pool1 to pool5 after each group, and the head.
+    Pooling keeps the rest of a side that is odd, so that 28x28 images go through without a border.
+    The attention layer is pool5, 7x7 for 224x224 images; where that is a single cell, as for 32x32
+    images, the last convolution's 2x2.
+
+    Args:
+        input_shape: (height, width, channels), height and width at least 17.
+        num_classes: number of classes, at least 2.
+        stem: "small" has avg_pool and logits behind pool5, as is usual for 32x32 images;
+            "imagenet" the original head, flatten and two dense layers of 4096 units with dropout.
+        width: factor of all numbers of channels, and of the units of the original head.
+        batch_norm: whether a normalization follows each convolution, without which it takes the
+            care of the original to train.
+        dropout_rate: of the original head, in [0, 1).
+        weight_decay: adds `weight_decay * sum(w ** 2) / 2` of every kernel to `model.losses`, which
+            is what PyTorch's SGD calls a weight decay of that value.
+        dtype: "float32", "float64", a mixed policy such as "mixed_bfloat16", or
+            None for Keras's global policy. Logits are never below float32.
+
+    Returns:
+        A `keras.Model` named "vgg16" from images in [0, 1] to logits.
+
+    Raises:
+        ValueError: for a shape, number of classes, stem, width or weight decay that the network
+            cannot take.
+
+    Example:
+        >>> vgg16((28, 28, 1), 10, width=0.25).output_shape
+        (None, 10)
+
+    Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition"
+    (2015). [Agrawal Table III]
+    """
+    check_choice(stem, STEMS, "stem")
+    shape = check_image_shape("vgg16", input_shape, _SMALLEST_IMAGE, _REASON)
+    units = check_num_classes("vgg16", num_classes)
+    policy, edge = network_dtypes(dtype)
+    regularizer = slim_l2(weight_decay)
+    layers = keras.layers
+    images = keras.Input(shape, dtype=edge, name="images")
+    # In the images' own precision: 2x - 1 cancels near 0.5, which 16 bits show.
+    net = layers.Rescaling(2.0, offset=-1.0, name="rescale", dtype=edge)(images)
+    for group, filters in enumerate(_FILTERS, start=1):
+        for number, count in enumerate(filters, start=1):
+            name = f"conv{group}_{number}"
+            net = layers.Conv2D(
+                scaled(count, width),
+                3,
+                padding="same",
+                use_bias=not batch_norm,
+                kernel_initializer=he_fan_out(),
+                kernel_regularizer=regularizer,
+                name=name,
+                dtype=policy,
+            )(net)
+            if batch_norm:
+                net = batch_normalization(f"{name}_norm", policy)(net)
+            net = layers.ReLU(name=f"{name}_relu", dtype=policy)(net)
+        net = layers.MaxPooling2D(2, 2, "same", name=f"pool{group}", dtype=policy)(net)
+    if stem == "small":
+        net = layers.GlobalAveragePooling2D(name="avg_pool", dtype=policy)(net)
+    else:
+        net = layers.Flatten(name="flatten", dtype=policy)(net)
+        for name in ("fc6", "fc7"):
+            net = layers.Dense(
+                scaled(4096, width),
+                activation="relu",
+                kernel_regularizer=regularizer,
+                name=name,
+                dtype=policy,
+            )(net)
+            net = layers.Dropout(dropout_rate, name=f"{name}_dropout", dtype=policy)(net)
+    logits = layers.Dense(units, kernel_regularizer=regularizer, name="logits", dtype=edge)(net)
+    return keras.Model(images, logits, name="vgg16")
