@@ -177,7 +177,7 @@ def test_tiny_imagenet_100(require_dataset):
     assert "lossy" not in info.source and info.class_names[0] != "n01443537"
     counts = 0
     for images, labels in data.evaluation_batches("tiny_imagenet_100", "test", 1000, directory):
-        assert images.dtype == "float32" and 0 <= np.min(images) and np.max(images) <= 1
+        assert images.dtype == "float32" and np.min(images) >= 0 and np.max(images) <= 1
         counts += np.bincount(labels, minlength=100)
     assert counts.tolist() == [50] * 100
 
