@@ -138,8 +138,8 @@ def _fingerprint(builder: Any, test: str) -> str:
 def info(name: str, data_dir: PathLike | None = None) -> DatasetInfo:
     """Describes the copy found, and says so if its images went through JPEG.
 
-    The catalog's own files of MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 are exact; a JPEG copy is
-    not, and results on it can only be compared with each other. Tiny ImageNet is JPEG by itself.
+    The catalog's own files of MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 are exact; a JPEG copy
+    is not, and results on it can only be compared with each other. Tiny ImageNet is JPEG by itself.
     """
     builder = _builder(name, data_dir)
     ranges = stored_ranges(name, builder)
