@@ -1,4 +1,4 @@
-"""Measures of maps and predictions: IoU, robust accuracy and its curve, and intervals."""
+"""Measures of maps and predictions: IoU, rank correlation, robust accuracy, and intervals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, rankdata
 
 
 class Interval(NamedTuple):
@@ -50,6 +50,26 @@ def iou(first: Any, second: Any) -> tf.Tensor:
 
 def _cells(masks: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(masks, tf.float32), axis=(-2, -1))
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of maps over their cells; ties take mean ranks.
+
+    Args:
+        first: `[maps, h, w]`.
+        second: the same shape.
+
+    Returns:
+        float64 `[maps]` in [-1, 1]; NaN where a map is constant.
+    """
+    one, two = (
+        rankdata(maps.reshape(len(maps), -1), axis=1).astype(np.float64) for maps in (first, second)
+    )
+    one -= one.mean(1, keepdims=True)
+    two -= two.mean(1, keepdims=True)
+    spread = np.sqrt((one**2).sum(1) * (two**2).sum(1))
+    with np.errstate(invalid="ignore"):
+        return np.where(spread > 0, (one * two).sum(1) / spread, np.nan)
 
 
 def robust_accuracy(labels: Any, clean_predictions: Any, adversarial_predictions: Any) -> float:

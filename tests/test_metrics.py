@@ -1,4 +1,4 @@
-"""IoU, robust accuracy and intervals: hand-worked values, then properties."""
+"""IoU, rank correlation, robust accuracy and intervals: hand-worked values, then properties."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy import stats
 
 from aad_tf import metrics
 
@@ -150,3 +151,13 @@ def test_a_security_curve_by_hand():
 def test_impossible_curves_are_refused(distances, epsilons, message):
     with pytest.raises(ValueError, match=message):
         metrics.SecurityCurve(distances, epsilons)
+
+
+def test_rank_correlation_is_spearman_with_ties():
+    generator = np.random.default_rng(3)
+    first, second = generator.integers(0, 4, (2, 6, 3, 3)).astype(float)
+    found = metrics.rank_correlation(first, second)
+    pairs = zip(first, second, strict=True)
+    expected = [stats.spearmanr(a.ravel(), b.ravel()).statistic for a, b in pairs]
+    np.testing.assert_allclose(found, expected)
+    assert np.isnan(metrics.rank_correlation(np.ones((1, 2, 2)), first[:1, :2, :2]))[0]

@@ -7,6 +7,16 @@ from aad_tf.attention.areas import (
     attention_area,
     mask_out,
 )
+from aad_tf.attention.faithfulness import (
+    PixelCurves,
+    RandomizedLayer,
+    center_map,
+    deletion,
+    insertion,
+    max_sensitivity,
+    random_maps,
+    randomization_check,
+)
 from aad_tf.attention.grad_cam import (
     grad_cam,
     grad_cam_map,
@@ -18,6 +28,14 @@ from aad_tf.attention.lime import LimeExplanation, lime
 from aad_tf.attention.superpixels import superpixels
 
 __all__ = [
+    "PixelCurves",
+    "RandomizedLayer",
+    "center_map",
+    "deletion",
+    "insertion",
+    "max_sensitivity",
+    "random_maps",
+    "randomization_check",
     "LimeExplanation",
     "MatchingArea",
     "MeanThreshold",

@@ -119,7 +119,7 @@ def lime(
     check_count(batch_size, "batch_size")
     _check_width(kernel_width)
     pixels = images.numpy()
-    seeds = _image_seeds(seed, pixels)
+    seeds = image_seeds(seed, pixels)
     segments = superpixels(
         pixels, segmentation, num_segments=num_segments, bounds=classifier.bounds
     )
@@ -176,7 +176,7 @@ def fit_local_model(
     return model.coef_, float(model.score(rows, probabilities, sample_weight=nearness))
 
 
-def _image_seeds(seed: Any, images: np.ndarray) -> list[Any]:
+def image_seeds(seed: Any, images: np.ndarray) -> list[Any]:
     """Entropy for `sample_switches`: a seed with the pixels of each image, or one per image."""
     if np.ndim(seed) == 0:
         whole = check_count(seed, "seed", least=0)
@@ -239,13 +239,22 @@ def _hidden(
 ) -> np.ndarray:
     if color is None:
         return mean_colors(image, labels)
-    values = np.asarray(color, np.float64)
-    if values.shape not in ((), image.shape[-1:]):
+    values = constant_color(color, classifier, "hide_color")
+    return np.broadcast_to(values, image.shape).astype(image.dtype)
+
+
+def constant_color(color: Any, classifier: Classifier, name: str) -> np.ndarray:
+    """A colour of a classifier's images as float64, a number or `[channels]`.
+
+    Raises:
+        ValueError: another number of channels, or a colour outside of the pixel range.
+    """
+    values, channels = np.asarray(color, np.float64), classifier.input_shape[-1]
+    if values.shape not in ((), (channels,)):
         raise ValueError(
-            f"hide_color must be a number or {image.shape[-1]} of them, one per channel, got "
-            f"{color}."
+            f"{name} must be a number or {channels} of them, one per channel, got {color}."
         )
     lower, upper = classifier.bounds
     if not np.all((values >= lower) & (values <= upper)):
-        raise ValueError(f"hide_color must lie in [{lower}, {upper}], got {color}.")
-    return np.broadcast_to(values, image.shape).astype(image.dtype)
+        raise ValueError(f"{name} must lie in [{lower}, {upper}], got {color}.")
+    return values

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage
 
+from aad_tf.metrics import rank_correlation
 from aad_tf.utils.ops import bilinear_weights
 
 # Cells whose overlap says how far two methods agree: the second size of [AAD Table 3].
@@ -151,27 +152,6 @@ def components(areas: np.ndarray) -> np.ndarray:
     found, first = np.unique(labels.ravel(), return_index=True)
     pieces = first[found > 0] // labels[0].size
     return np.bincount(pieces, minlength=len(areas))
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of maps over their cells; ties take mean ranks.
-
-    Args:
-        first: `[maps, h, w]`.
-        second: the same shape.
-
-    Returns:
-        float64 `[maps]` in [-1, 1]; NaN where a map is constant.
-    """
-    one, two = (
-        stats.rankdata(maps.reshape(len(maps), -1), axis=1).astype(np.float64)
-        for maps in (first, second)
-    )
-    one -= one.mean(1, keepdims=True)
-    two -= two.mean(1, keepdims=True)
-    spread = np.sqrt((one**2).sum(1) * (two**2).sum(1))
-    with np.errstate(invalid="ignore"):
-        return np.where(spread > 0, (one * two).sum(1) / spread, np.nan)
 
 
 def _fractions(maps: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import stats
 
 from aad_tf import metrics
 from aad_tf.attention import TopCells, attention_area
@@ -93,17 +92,6 @@ def test_components_are_those_above_the_mean_of_the_map():
     found = measures.map_columns(signed[None, None])
     assert found["components"].tolist() == [[2]]
     assert found["positive"].tolist() == [[pytest.approx(8 / 9)]]
-
-
-def test_rank_correlation_is_spearman_with_ties():
-    generator = np.random.default_rng(3)
-    first, second = generator.integers(0, 4, (2, 6, 3, 3)).astype(float)
-    found = measures.rank_correlation(first, second)
-    expected = [
-        stats.spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(first, second, strict=True)
-    ]
-    np.testing.assert_allclose(found, expected)
-    assert np.isnan(measures.rank_correlation(np.ones((1, 2, 2)), first[:1, :2, :2]))[0]
 
 
 def test_encoded_maps_come_back_to_8_bits():

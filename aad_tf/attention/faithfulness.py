@@ -1,0 +1,499 @@
+"""Does an attention map say what the network uses? Tests that need no ground truth.
+
+`deletion` and `insertion` take pixels out of the image, or put them in, in the order of the map,
+and watch the probability of the class. `max_sensitivity` asks how much the map changes where the
+image hardly does, and `randomization_check` whether it depends on what the network has learnt at
+all. All of them take the maps of any method; a *map function* is called as `grad_cam` is, with
+classifier, images and classes, and returns `[batch, h, w]`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy import integrate, ndimage
+
+from aad_tf.attention.areas import attention_area
+from aad_tf.attention.grad_cam import class_scores
+from aad_tf.attention.lime import constant_color, image_seeds
+from aad_tf.classifier import Classifier, checked_inputs, tracing
+from aad_tf.metrics import iou, rank_correlation
+from aad_tf.utils.checks import check_choice, check_count
+from aad_tf.utils.ops import at_least_float32, resize_maps
+
+ClassifierMaps = Callable[[Classifier, Any, Any], Any]
+# "mean", "blur", a number, or one number per channel.
+Fill = Any
+
+# What a map is compared with in the first entry of a randomisation check: itself, made again.
+NO_LAYER = "none"
+_FILLS = ("mean", "blur")
+# Gaussian of RISE's insertion: standard deviation 5 pixels, 11 of them wide.
+_BLUR_SIGMA = 5.0
+# Radius of the ball of `max_sensitivity` as a fraction of the pixel range, as in Captum.
+_RADIUS = 0.02
+
+
+class PixelCurves(NamedTuple):
+    """The probability of a class as pixels are exchanged in the order of a map.
+
+    Attributes:
+        fractions: float64 `[steps + 1]`, fraction of the pixels exchanged, from 0 to 1.
+        probabilities: float64 `[batch, steps + 1]`, softmax probability of the class.
+    """
+
+    fractions: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def area(self) -> np.ndarray:
+        """Area under each curve by the trapezoidal rule, float64 `[batch]` in [0, 1]."""
+        return integrate.trapezoid(self.probabilities, self.fractions, axis=-1)
+
+
+class RandomizedLayer(NamedTuple):
+    """What is left of the maps when the network is randomised from the logits down to a layer.
+
+    Attributes:
+        layer: name of the last layer that was randomised; `"none"` before the first.
+        rank_correlation: float64 `[batch]`, Spearman's, with the maps of the trained network; NaN
+            where one of the two maps is constant.
+        iou: float64 `[batch]`, of the attention areas, cells above the mean of their map.
+    """
+
+    layer: str
+    rank_correlation: np.ndarray
+    iou: np.ndarray
+
+
+def deletion(
+    classifier: Classifier,
+    images: Any,
+    maps: Any,
+    class_ids: Any,
+    *,
+    num_steps: int = 50,
+    fill: Fill = "mean",
+    batch_size: int = 50,
+) -> PixelCurves:
+    """Probability of a class as pixels are removed, those of highest attention first.
+
+    If the map says what the network uses, the probability falls at once and the area under the
+    curve is small. What is small depends on image and network: compare with the area of
+    `random_maps` and `center_map`, which know neither.
+
+    Pixels are ranked by the map, resized bilinearly to the image; ties go to the earlier pixel,
+    row by row, so a constant map removes the image from the top. Every step removes
+    `H * W / num_steps` pixels, rounded; of images with fewer pixels, some steps remove none.
+
+    Args:
+        classifier: the network.
+        images: float `[batch, H, W, C]` within the classifier's bounds.
+        maps: float `[batch, h, w]` of any size and sign, e.g. of `grad_cam`.
+        class_ids: int `[batch]`, the class whose probability is followed.
+        num_steps: how many times pixels are removed.
+        fill: what removed pixels become: `"mean"`, the mean colour of the image; `"blur"`, the
+            image under a Gaussian of standard deviation 5 pixels, cut off at 5; a number, or one
+            per channel, in the unit of the images.
+        batch_size: images that go through the network at a time; memory does not depend on
+            `num_steps`.
+
+    Returns:
+        PixelCurves, whose `area` is the deletion metric; lower is better.
+
+    Raises:
+        TypeError: no Classifier, images or maps not floating point, counts not integers.
+        ValueError: wrong rank or shape, NaN, values out of range, an unknown fill.
+
+    Example:
+        >>> maps = grad_cam(classifier, images, labels)
+        >>> deletion(classifier, images, maps, labels).area  # [batch]
+
+    Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models"
+    (2018), Sec. 4.3. There removed pixels become a constant, the mean colour of the data.
+    """
+    images, class_ids = checked_inputs(classifier, images, class_ids, name="class_ids")
+    empty = _filled(classifier, images.numpy(), fill, "fill")
+    return _curves(classifier, images, empty, maps, class_ids, num_steps, batch_size)
+
+
+def insertion(
+    classifier: Classifier,
+    images: Any,
+    maps: Any,
+    class_ids: Any,
+    *,
+    num_steps: int = 50,
+    start: Fill = "blur",
+    batch_size: int = 50,
+) -> PixelCurves:
+    """Probability of a class as pixels are put into an empty image, highest attention first.
+
+    The counterpart of `deletion`: if the map says what the network uses, the probability rises at
+    once and the area under the curve is large.
+
+    Args:
+        classifier: as for `deletion`, and so are all other arguments but this:
+        images: float `[batch, H, W, C]` within the classifier's bounds.
+        maps: float `[batch, h, w]` of any size and sign.
+        class_ids: int `[batch]`, the class whose probability is followed.
+        num_steps: how many times pixels are put in.
+        start: the image that they are put into, as `fill` of `deletion`; `"blur"`, as in the
+            source, shows no sharp edge that is not in the image.
+        batch_size: images that go through the network at a time.
+
+    Returns:
+        PixelCurves, whose `area` is the insertion metric; higher is better.
+
+    Raises:
+        TypeError: no Classifier, images or maps not floating point, counts not integers.
+        ValueError: wrong rank or shape, NaN, values out of range, an unknown start.
+
+    Example:
+        >>> insertion(classifier, images, maps, labels, start=0.0).area  # [batch]
+
+    Petsiuk, Das, Saenko (2018), Sec. 4.3.
+    """
+    images, class_ids = checked_inputs(classifier, images, class_ids, name="class_ids")
+    empty = _filled(classifier, images.numpy(), start, "start")
+    return _curves(classifier, tf.constant(empty), images, maps, class_ids, num_steps, batch_size)
+
+
+def random_maps(seeds: Sequence[int], size: tuple[int, int]) -> np.ndarray:
+    """Maps without information: uniform numbers, one independent map per seed.
+
+    Make them on the grid of the maps they are compared with. Single pixels at random would break
+    up every shape of the image at once, which no smooth map does, so that a map that knows nothing
+    would look better or worse than they for its smoothness alone.
+
+    Args:
+        seeds: an integer per map.
+        size: rows and columns.
+
+    Returns:
+        float32 `[maps, rows, columns]` in [0, 1).
+
+    Example:
+        >>> baseline = random_maps(range(len(images)), maps.shape[1:])
+    """
+    draws = [np.random.default_rng(seed).random(size, np.float32) for seed in seeds]
+    return np.stack(draws)
+
+
+def center_map(size: tuple[int, int]) -> np.ndarray:
+    """A map that knows only that objects stand in the middle: a Gaussian at the centre.
+
+    Args:
+        size: rows and columns.
+
+    Returns:
+        float32 `[rows, columns]`, of standard deviation a quarter of each side.
+    """
+    rows, columns = ((np.arange(count) + 0.5) / count - 0.5 for count in size)
+    squares = rows[:, np.newaxis] ** 2 + columns**2
+    return np.exp(-squares / (2 * 0.25**2)).astype(np.float32)
+
+
+def max_sensitivity(
+    map_function: ClassifierMaps,
+    classifier: Classifier,
+    images: Any,
+    class_ids: Any,
+    *,
+    radius: float | None = None,
+    num_draws: int = 10,
+    seed: int | Sequence[int] = 0,
+) -> np.ndarray:
+    """How much a map changes where the image hardly does: max-sensitivity, lower is more stable.
+
+        max over images y with |y - x| <= radius of ||map(y) - map(x)|| / ||map(x)||
+
+    The largest of a number of draws, uniform in the l-inf ball and clipped to the pixel range. The
+    definition has no denominator; like its usual implementations (Captum, Quantus) we divide, so
+    that maps of different height compare.
+
+    Args:
+        map_function: from classifier, images and classes to maps, e.g. `grad_cam`. What it draws
+            itself, as `lime` does, counts as a change of the map.
+        classifier: the network.
+        images: float `[batch, H, W, C]` within the classifier's bounds.
+        class_ids: int `[batch]`, the target class of each image, the same in all draws.
+        radius: of the ball, in the unit of the images; by default 0.02 of the pixel range.
+        num_draws: images drawn around each; memory does not depend on it.
+        seed: the draws of an image follow from this and from its pixels; or from `seed[i]` alone,
+            so that an image and its adversarial one can share them.
+
+    Returns:
+        float64 `[batch]`; 0 where the map never changes, NaN where a map of zeros does.
+
+    Raises:
+        TypeError: no Classifier, images not floating point, counts not integers.
+        ValueError: wrong rank or shape, NaN, values out of range, maps of other shapes.
+
+    Example:
+        >>> max_sensitivity(grad_cam, classifier, images, labels)  # [batch]
+
+    Yeh et al., "On the (In)fidelity and Sensitivity of Explanations" (2019), Definition 2.1 and
+    its Monte Carlo estimate.
+    """
+    images, class_ids = checked_inputs(classifier, images, class_ids, name="class_ids")
+    check_count(num_draws, "num_draws")
+    lower, upper = classifier.bounds
+    radius = check_radius(radius, classifier)
+    pixels = images.numpy()
+    generators = [np.random.default_rng(entropy) for entropy in image_seeds(seed, pixels)]
+    original = _maps_of(map_function, classifier, images, class_ids)
+    largest = np.zeros(len(pixels))
+    for _ in range(num_draws):
+        noise = [generator.uniform(-radius, radius, pixels.shape[1:]) for generator in generators]
+        drawn = np.clip(pixels + np.stack(noise), lower, upper).astype(pixels.dtype)
+        changed = _maps_of(map_function, classifier, tf.constant(drawn), class_ids)
+        if changed.shape != original.shape:
+            raise ValueError(
+                f"map_function returned maps of shape {original.shape}, then {changed.shape}."
+            )
+        largest = np.maximum(largest, _norms(changed - original))
+    norms = _norms(original)
+    known = np.where(norms > 0, largest / np.where(norms > 0, norms, 1.0), np.nan)
+    return np.where(largest == 0, 0.0, known)
+
+
+def randomization_check(
+    map_function: ClassifierMaps,
+    classifier: Classifier,
+    images: Any,
+    class_ids: Any,
+    *,
+    seed: int = 0,
+) -> list[RandomizedLayer]:
+    """Sanity check of an attention map: does it depend on what the network has learnt?
+
+    Layer by layer from the logits down to the image, weights are randomised and stay so (cascading
+    randomisation), and the maps are compared with those of the trained network. The map of a method
+    that explains the network loses its likeness; one that stays alike shows edges of the image.
+
+    Randomising permutes the entries of each weight tensor. That destroys what was learnt and keeps
+    the size of activations, whatever the layer and its initializer are; an initializer of zeros, as
+    some logits have, would leave no map to compare.
+
+    The network itself is used, so nothing else may run it meanwhile. Its weights are put back bit
+    for bit, also after an error.
+
+    Args:
+        map_function: from classifier, images and classes to maps, e.g. `grad_cam`.
+        classifier: the network, a wrapped Keras model.
+        images: float `[batch, H, W, C]` within the classifier's bounds.
+        class_ids: int `[batch]`, the target class of each image.
+        seed: of the permutations.
+
+    Returns:
+        A RandomizedLayer for each layer that has weights, those nearest to the logits first. Before
+        them stands one of the maps made again with all weights in place: 1 unless the map function
+        itself draws at random.
+
+    Raises:
+        TypeError: no Classifier, an exported network (its layers are not known), images not
+            floating point.
+        ValueError: wrong rank or shape, NaN, values out of range, maps of other shapes.
+
+    Example:
+        >>> for step in randomization_check(grad_cam, classifier, images, labels):
+        ...     print(step.layer, np.nanmean(step.rank_correlation))
+
+    Adebayo et al., "Sanity Checks for Saliency Maps" (2018), Sec. 3.1. There weights are drawn anew
+    from their initial distributions, and maps are compared by SSIM too.
+    """
+    images, class_ids = checked_inputs(classifier, images, class_ids, name="class_ids")
+    layers = weighted_layers(classifier)
+    generator = np.random.default_rng(check_count(seed, "seed", least=0))
+    trained = _maps_of(map_function, classifier, images, class_ids)
+    steps = []
+    with _weights_put_back(classifier.model):
+        for name, weights in [(NO_LAYER, []), *layers]:
+            for weight in weights:
+                values = keras.ops.convert_to_numpy(weight)
+                weight.assign(generator.permutation(values.reshape(-1)).reshape(values.shape))
+            maps = _maps_of(map_function, classifier, images, class_ids)
+            steps.append(RandomizedLayer(name, *_likeness(trained, maps)))
+    return steps
+
+
+def weighted_layers(classifier: Classifier) -> list[tuple[str, list[keras.Variable]]]:
+    """Names of the layers that have weights, with their weights, from the logits to the image.
+
+    A layer that is called several times stands where it was called first. What the model holds
+    outside of its layers comes at the head.
+
+    Raises:
+        TypeError: an exported network, which holds no Keras model.
+    """
+    model = getattr(classifier, "model", None)
+    if model is None:
+        raise TypeError(
+            "randomization_check needs the layers of a Keras model, and an exported network has "
+            "none. Load its .keras file and wrap it with Classifier.from_keras."
+        )
+    calls: list[tracing.LayerCall] = []
+
+    def forward(images: tf.Tensor) -> tf.Tensor:
+        with tracing.recording(tracing.layers_and_operations(model), calls.append):
+            return classifier(images).logits
+
+    tf.function(forward, autograph=False).get_concrete_function(classifier.image_spec)
+    # Inner layers finish first, so a layer made of others is left with what is its own.
+    found: list[tuple[str, list[keras.Variable]]] = []
+    taken: set[int] = set()
+    for layer in (*(call.layer for call in calls), model):
+        own = [each for each in getattr(layer, "weights", ()) if id(each) not in taken]
+        taken.update(map(id, own))
+        if own:
+            found.append((layer.name, own))
+    return found[::-1]
+
+
+def check_fill(fill: Fill, classifier: Classifier, name: str) -> None:
+    """Raises ValueError unless `fill` says what pixels become, as `deletion` takes it."""
+    if isinstance(fill, str):
+        check_choice(fill, _FILLS, name)
+    else:
+        constant_color(fill, classifier, name)
+
+
+def check_radius(radius: float | None, classifier: Classifier) -> float:
+    """Returns the radius of `max_sensitivity`; raises TypeError or ValueError if it is none."""
+    lower, upper = classifier.bounds
+    if radius is None:
+        return _RADIUS * (upper - lower)
+    if isinstance(radius, bool) or not isinstance(radius, (int, float, np.floating, np.integer)):
+        raise TypeError(f"radius must be a number, got {radius!r}.")
+    if not 0 < radius <= upper - lower:
+        raise ValueError(
+            f"radius must lie in (0, {upper - lower}], the width of the pixel range; got {radius}."
+        )
+    return float(radius)
+
+
+def _filled(classifier: Classifier, images: np.ndarray, fill: Fill, name: str) -> np.ndarray:
+    """The images with all pixels removed."""
+    check_fill(fill, classifier, name)
+    if isinstance(fill, str):
+        if fill == "mean":
+            return np.broadcast_to(images.mean((1, 2), keepdims=True), images.shape)
+        sigma = (0, _BLUR_SIGMA, _BLUR_SIGMA, 0)
+        return ndimage.gaussian_filter(images, sigma, mode="nearest", truncate=1.0)
+    color = constant_color(fill, classifier, name)
+    return np.broadcast_to(color, images.shape).astype(images.dtype)
+
+
+def _curves(
+    classifier: Classifier,
+    first: tf.Tensor,
+    last: Any,
+    maps: Any,
+    class_ids: tf.Tensor,
+    num_steps: int,
+    batch_size: int,
+) -> PixelCurves:
+    """The probabilities on the way from the first images to the last."""
+    check_count(num_steps, "num_steps")
+    check_count(batch_size, "batch_size")
+    height, width = first.shape[1:3]
+    ranks = _ranks(maps, len(first), (height, width))
+    counts = np.round(np.linspace(0, height * width, num_steps + 1)).astype(np.int32)
+    grid = tf.TensorSpec((None, *classifier.input_shape[:2]), tf.int32)
+    images, integers = classifier.image_spec, classifier.labels_spec
+    function = classifier.cached_function(
+        "exchanged_pixels",
+        lambda *inputs: _exchanged_probabilities(classifier, *inputs),
+        [images, images, grid, integers, integers, integers],
+    )
+    fixed = [tf.convert_to_tensor(value) for value in (first, last, ranks, class_ids)]
+    rows, steps = np.divmod(np.arange(len(first) * len(counts), dtype=np.int32), len(counts))
+    found = [
+        function(*fixed, tf.constant(rows[chosen]), tf.constant(counts[steps[chosen]])).numpy()
+        for chosen in _slices(len(rows), batch_size)
+    ]
+    probabilities = np.concatenate(found).astype(np.float64).reshape(len(first), len(counts))
+    return PixelCurves(counts / counts[-1], probabilities)
+
+
+def _exchanged_probabilities(
+    classifier: Classifier,
+    first: tf.Tensor,
+    last: tf.Tensor,
+    ranks: tf.Tensor,
+    class_ids: tf.Tensor,
+    rows: tf.Tensor,
+    counts: tf.Tensor,
+) -> tf.Tensor:
+    """Probabilities `[n]` of image `rows[i]` with its `counts[i]` highest pixels exchanged."""
+    exchanged = tf.gather(ranks, rows) < counts[:, tf.newaxis, tf.newaxis]
+    mixed = tf.where(exchanged[..., tf.newaxis], tf.gather(last, rows), tf.gather(first, rows))
+    logits = classifier(mixed, training=False).logits
+    return class_scores(tf.nn.softmax(at_least_float32(logits)), tf.gather(class_ids, rows))
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    return (slice(begin, begin + size) for begin in range(0, count, size))
+
+
+def _ranks(maps: Any, batch_size: int, size: tuple[int, int]) -> np.ndarray:
+    """Rank of each pixel by maps, int32 `[batch, height, width]`: 0 for the highest."""
+    maps = _checked_maps(maps, batch_size, "maps")
+    # In float64, so that equal cells stay equal: their weights sum to 1 up to its last bits.
+    resized = resize_maps(tf.constant(maps), size).numpy().astype(np.float32)
+    order = np.argsort(-resized.reshape(batch_size, -1), axis=1, kind="stable")
+    ranks = np.empty_like(order, np.int32)
+    np.put_along_axis(ranks, order, np.arange(order.shape[1], dtype=np.int32)[np.newaxis], axis=1)
+    return ranks.reshape(batch_size, *size)
+
+
+def _maps_of(
+    map_function: ClassifierMaps, classifier: Classifier, images: tf.Tensor, class_ids: tf.Tensor
+) -> np.ndarray:
+    if not callable(map_function):
+        raise TypeError(
+            f"map_function must be a function of classifier, images and classes, as grad_cam is, "
+            f"got {map_function!r}."
+        )
+    found = map_function(classifier, images, class_ids)
+    return _checked_maps(found, len(images), "maps of map_function")
+
+
+def _checked_maps(maps: Any, batch_size: int, name: str) -> np.ndarray:
+    """Maps as float64 `[batch, h, w]`, or says what is wrong with them."""
+    array = np.asarray(maps)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise TypeError(f"{name} must be floating point, got {array.dtype}.")
+    if array.ndim != 3 or len(array) != batch_size or 0 in array.shape:
+        raise ValueError(
+            f"{name} must have shape [batch, h, w] with a batch of {batch_size}, got {array.shape}."
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} hold NaN or infinity.")
+    return array.astype(np.float64)
+
+
+def _norms(maps: np.ndarray) -> np.ndarray:
+    return np.sqrt((maps**2).sum((1, 2)))
+
+
+def _likeness(trained: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    areas = (attention_area(tf.constant(each)) for each in (trained, maps))
+    return rank_correlation(trained, maps), iou(*areas).numpy().astype(np.float64)
+
+
+@contextlib.contextmanager
+def _weights_put_back(model: keras.Model) -> Iterator[None]:
+    """Puts the weights of a model back on leaving the context, also after an error."""
+    before = [(weight, np.array(keras.ops.convert_to_numpy(weight))) for weight in model.weights]
+    try:
+        yield
+    finally:
+        for weight, value in before:
+            weight.assign(value)
