@@ -18,7 +18,8 @@ from absl import app, flags
 
 from aad_tf import attention_study
 from aad_tf.attacks import as_attack
-from aad_tf.attention_study.explain import CELLS
+from aad_tf.attention_study import Faithfulness
+from aad_tf.attention_study.explain import CELLS, EXPLAINED
 from aad_tf.utils.files import check_writable
 from binaries import command_line, running
 from eval import part_flags, shared_flags
@@ -69,6 +70,33 @@ _MAPS = flags.DEFINE_list(
 _LIME = flags.DEFINE_integer(
     "lime_samples", 1000, "How many perturbed images make each map of LIME.", 2
 )
+_EXPLAINED = flags.DEFINE_enum(
+    "explained",
+    "label",
+    list(EXPLAINED),
+    "The class that maps explain: the true label, as in the paper, or what each round predicts.",
+)
+_FAITHFULNESS = flags.DEFINE_bool(
+    "faithfulness",
+    False,
+    "Also measures whether maps say what the network uses, on clean and attacked images: deletion, "
+    "insertion, max-sensitivity and the randomisation of layers. Takes some hundred passes for "
+    "each image and round; best with --explained=prediction.",
+)
+_STEPS = flags.DEFINE_integer(
+    "faithfulness_steps",
+    None,
+    f"With --faithfulness: how many times pixels are removed or put in; "
+    f"{Faithfulness.num_steps} by default.",
+    1,
+)
+_RANDOMIZED = flags.DEFINE_integer(
+    "randomized_images",
+    None,
+    f"With --faithfulness: layers are randomised for so many images, the first of the data; "
+    f"{Faithfulness.randomized_images} by default, 0 leaves it out.",
+    0,
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of random starts and of LIME.")
 for _name in (*shared_flags.NAMES, *part_flags.NAMES):
     flags.declare_key_flag(_name)
@@ -78,6 +106,7 @@ flags.mark_flag_as_required("output")
 def _study() -> str:
     part_of_all, output = part_flags.asked_for()
     check_writable(output)
+    faithfulness = _faithfulness()
     asked = open_attack(_ATTACK.value, _EPSILON.value, _ROUNDS.value, _SIGMA.value)
     network, images = shared_flags.opened(_ANNOTATIONS.value)
     attack: Any = as_attack(asked, network.classifier.bounds)
@@ -92,9 +121,11 @@ def _study() -> str:
     options = attention_study.Options(
         methods=tuple(_METHODS.value),
         cells=None if _CELLS.value is None else tuple(map(int, _CELLS.value)),
+        explained=_EXPLAINED.value,
         keep_maps=tuple(_MAPS.value),
         seed=_SEED.value,
         lime={"num_samples": _LIME.value} if "lime" in _METHODS.value else {},
+        faithfulness=faithfulness,
     )
     running.say(
         f"Following the attention of {network}, at layer {network.classifier.attention_layer}, on "
@@ -115,6 +146,14 @@ def _study() -> str:
         verbose=1,
     )
     return attention_study.format_summary(report.summary)
+
+
+def _faithfulness() -> Faithfulness | None:
+    flags_of = {"num_steps": _STEPS.value, "randomized_images": _RANDOMIZED.value}
+    given = {name: value for name, value in flags_of.items() if value is not None}
+    if given and not _FAITHFULNESS.value:
+        raise ValueError("--faithfulness_steps and --randomized_images go with --faithfulness.")
+    return Faithfulness(**given) if _FAITHFULNESS.value else None
 
 
 def main(argv: list[str]) -> None:

@@ -336,8 +336,12 @@ def weighted_layers(classifier: Classifier) -> list[tuple[str, list[keras.Variab
     if model is None:
         raise TypeError(
             "randomization_check needs the layers of a Keras model, and an exported network has "
-            "none. Load its .keras file and wrap it with Classifier.from_keras."
+            "none. Load its .keras file and wrap it with Classifier.from_keras; a study leaves the "
+            "check out with randomized_images=0."
         )
+    key = "weighted_layers"
+    if key in classifier.compiled:
+        return classifier.compiled[key]
     calls: list[tracing.LayerCall] = []
 
     def forward(images: tf.Tensor) -> tf.Tensor:
@@ -353,7 +357,8 @@ def weighted_layers(classifier: Classifier) -> list[tuple[str, list[keras.Variab
         taken.update(map(id, own))
         if own:
             found.append((layer.name, own))
-    return found[::-1]
+    classifier.compiled[key] = found[::-1]
+    return classifier.compiled[key]
 
 
 def check_fill(fill: Fill, classifier: Classifier, name: str) -> None:

@@ -6,7 +6,7 @@ import importlib.metadata
 import inspect
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 from aad_tf.attacks import GradientSignAttack, as_attack
 from aad_tf.attention import lime
 from aad_tf.attention_study import measures
+from aad_tf.attention_study.faithfulness import Faithfulness, FaithfulnessMeasures
 from aad_tf.attention_study.inputs import Batch
 from aad_tf.attention_study.network_pass import (
     EXPLAINED,
@@ -49,6 +50,10 @@ class Options:
         seed: of a random start and of LIME's samples.
         keep_maps: methods whose maps go into the records, 8 bits per cell.
         lime: arguments of `aad_tf.attention.lime`, e.g. `{"num_samples": 300}`.
+        faithfulness: also measures whether maps say what the network uses, and how; None does
+            not. It takes some hundred passes for each image and round, and explaining the
+            `"prediction"` reads best: where an attack succeeds, the label has no probability left
+            that pixels could take away.
     """
 
     methods: tuple[str, ...] = METHODS[:2]
@@ -58,6 +63,7 @@ class Options:
     seed: int = 0
     keep_maps: tuple[str, ...] = ("grad_cam", "lime")
     lime: dict[str, Any] = field(default_factory=dict)
+    faithfulness: Faithfulness | None = None
 
     def __post_init__(self) -> None:
         if not self.methods:
@@ -65,6 +71,11 @@ class Options:
         for method in (*self.methods, *self.keep_maps):
             check_choice(method, METHODS, "method")
         check_choice(self.explained, EXPLAINED, "explained")
+        if not isinstance(self.faithfulness, Faithfulness | None):
+            raise TypeError(
+                f"faithfulness must be an aad_tf.attention_study.Faithfulness or None, got "
+                f"{self.faithfulness!r}."
+            )
         for name in ("cells", "features"):
             if getattr(self, name) is not None and len(getattr(self, name)) == 0:
                 raise ValueError(
@@ -87,11 +98,13 @@ class Passes(NamedTuple):
         rounds: the batch at every point of the attack.
         lime: a `LimeExplanation` for each round; empty without LIME.
         lime_repeat: of the clean images with other samples, to compare LIME's areas with.
+        faithfulness: columns of `FaithfulnessMeasures`; empty if not asked for.
     """
 
     rounds: list[Round]
     lime: Sequence[Any] = ()
     lime_repeat: Any = None
+    faithfulness: Mapping[str, Any] = {}
 
 
 class Explainer:
@@ -145,6 +158,14 @@ class Explainer:
         }
         if "lime" in options.methods:
             chosen["lime"] = _lime_facts(options.lime)
+        # Summaries of studies without it are as they were before there was such an option.
+        del chosen["faithfulness"]
+        self._faithfulness: FaithfulnessMeasures | None = None
+        if options.faithfulness is not None:
+            chosen["faithfulness"] = options.faithfulness.facts(classifier)
+            self._faithfulness = FaithfulnessMeasures(
+                classifier, options.methods, options.faithfulness, options.seed, options.lime
+            )
         self.facts = {
             "attack": attack.threat_model(classifier.bounds),
             "rounds": attack.num_steps,
@@ -168,13 +189,15 @@ class Explainer:
                 batch.first_index,
             )
         )
-        if "lime" not in self.options.methods:
-            return Passes(rounds)
-        return Passes(
-            rounds,
-            [self._lime(batch, step) for step in rounds],
-            self._lime(batch, rounds[0], _REPEAT_SEED_OFFSET),
-        )
+        passes = Passes(rounds)
+        if "lime" in self.options.methods:
+            found = [self._lime(batch, step) for step in rounds]
+            passes = Passes(rounds, found, self._lime(batch, rounds[0], _REPEAT_SEED_OFFSET))
+        if self._faithfulness is None:
+            return passes
+        by_label = self.options.explained == "label"
+        columns = self._faithfulness.columns(batch, rounds, passes.lime, by_label)
+        return passes._replace(faithfulness=columns)
 
     def records(self, batch: Batch, passes: Passes) -> list[dict[str, Any]]:
         """Measures what the network gave for a batch; pure NumPy.
@@ -191,12 +214,14 @@ class Explainer:
             _refuse_non_finite(step.explanation, round_number, batch.first_index)
         grid = rounds[0].explanation.grad_cam.shape[1:]
         self._check_cells(grid)
-        known |= self._map_columns(batch, passes, grid)
+        known |= self._map_columns(batch, passes, grid) | dict(passes.faithfulness)
         labels = batch.labels.numpy()
         records = batch_records(
             batch.first_index, labels, batch.boxes, measures.object_area(batch.masks), known
         )
         sizes = {"grid": list(grid)} if self.facts["grid"] is None else {}
+        if self._faithfulness is not None:
+            self._faithfulness.leave_out_later_images(records)
         return [{**record, **sizes} for record in records]
 
     def _check_cells(self, grid: tuple[int, int]) -> None:

@@ -294,8 +294,13 @@ def encoded(maps: np.ndarray) -> np.ndarray:
         b'\x00\xff'
     """
     peaks = maps.max((1, 2), keepdims=True)
-    levels = np.round(maps / np.where(peaks > 0, peaks, 1.0) * 255).astype(np.uint8)
-    texts = np.empty(len(maps), object)
+    return as_text(maps / np.where(peaks > 0, peaks, 1.0) * 255)
+
+
+def as_text(values: np.ndarray) -> np.ndarray:
+    """Numbers `[rows, ...]` in [0, 255] as one text a row: rounded to 8 bits, in base64."""
+    levels = np.round(values).astype(np.uint8)
+    texts = np.empty(len(levels), object)
     texts[:] = [base64.b64encode(level.tobytes()).decode() for level in levels]
     return texts
 

@@ -26,6 +26,17 @@ Lists run over rounds: the clean image first, then the image after each round of
                      of the clean image explained twice, with other samples
     agreement        by pair of methods: rank correlation of cells, IoU of the 10 highest
     grid             rows and columns of the maps, where they depend on the size of the image
+    faithfulness     where it was asked for; by method, and for the maps without information
+                     "random" and "center":
+        deletion, insertion
+                     areas under the curves of `aad_tf.attention.deletion` and `insertion`
+        deletion_curve, insertion_curve
+                     the curves, 8 bits per step in base64, probability 1 is 255
+        max_sensitivity
+                     of methods: how much the map changes where the image hardly does
+    randomization    of the first images of such a study, by method: rank_correlation and iou of the
+                     clean image's map with those of the network randomised from the logits down, a
+                     list over the layers that the summary names
 """
 
 from __future__ import annotations
@@ -36,6 +47,7 @@ from typing import Any
 
 import numpy as np
 
+from aad_tf.attention_study.faithfulness import FaithfulnessMeans, format_faithfulness
 from aad_tf.records import (
     read_record_lines,
     read_summary,
@@ -135,16 +147,21 @@ class Counts:
     """Counts records as they come: how many are classified correctly, and how many have no box.
 
     Args:
-        rounds: rounds of the attack.
+        study: what is measured, as in the summary.
+
+    Attributes:
+        faithfulness: means of what the study measures of it.
     """
 
-    def __init__(self, rounds: int) -> None:
+    def __init__(self, study: Mapping[str, Any]) -> None:
         self.examples = self.right = self.without_box = self.right_without_box = 0
-        self._right_by_round = np.zeros(rounds + 1, int)
+        self._right_by_round = np.zeros(study["rounds"] + 1, int)
+        self.faithfulness = FaithfulnessMeans(study.get("faithfulness"))
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Counts further records."""
         for record in records:
+            self.faithfulness.add([record])
             hits = np.asarray(record["prediction"]) == record["label"]
             boxless = record["box_area"] is None
             self.examples += 1
@@ -166,15 +183,16 @@ class Counts:
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """A few lines for the terminal: accuracies, counts, rate."""
+    """A few lines for the terminal: accuracies, counts, means of faithfulness if measured."""
     counts, attack = summary["counts"], summary["study"]["attack"]
     accuracies = ", ".join(f"{fraction:.2%}" for fraction in summary["accuracy"][1:])
-    return (
+    text = (
         f"{counts['examples']} images, {counts['right']} correct as they are "
         f"({summary['accuracy'][0]:.2%}), {counts['without_box']} without a box of their class\n"
         f"{attack['attack']}: correct after each round: {accuracies} "
         f"(linf, total {attack['epsilon']:.4g} = {attack['epsilon_255']:.4g}/255)"
     )
+    return "\n".join(filter(None, (text, format_faithfulness(summary))))
 
 
 def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
@@ -193,13 +211,14 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
     """
     parts = read_parts(paths, output, _read_part, "study")
     first = parts[0].summary
-    counts = Counts(first["study"]["rounds"])
+    counts = Counts(first["study"])
     write_record_lines(Path(output), _counted_lines(parts, counts))
     merged = {
         **{key: first[key] for key in ("study", "fingerprint", "description", "class_names")},
         "identity": {**first["identity"], "shard": None},
         "counts": counts.as_dict(),
         "accuracy": counts.accuracy(),
+        **counts.faithfulness.as_dict(),
         **_speed([part.summary for part in parts]),
         "range": [parts[0].first, parts[-1].stop],
         "shard": None,

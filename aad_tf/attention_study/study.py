@@ -160,7 +160,7 @@ def _study(
     progress: Callable[[Progress], None] | None,
 ) -> dict[str, Any]:
     """Studies the batches that the journal does not hold yet; counts and rates for the summary."""
-    counts = Counts(explainer.attack.num_steps)
+    counts = Counts(explainer.facts)
     _take_over(journal, counts, first_index)
     reused, seconds, began = counts.examples, 0.0, time.monotonic()
     for records in _measured(explainer, source, reused):
@@ -175,6 +175,7 @@ def _study(
     return {
         "counts": counts.as_dict(),
         "accuracy": counts.accuracy(),
+        **counts.faithfulness.as_dict(),
         "resumed_at": reused,
         "seconds": round(seconds, 2),
         "examples_per_second": round(fresh / seconds, 2) if seconds else None,

@@ -27,6 +27,8 @@ _SUMMARY_KEYS = ("study", "fingerprint", "class_names", "counts", "accuracy")
 _STUDY_KEYS = ("attack", "rounds", "attention_layer", "cells", "features", "grid", "methods")
 _FINGERPRINT_KEYS = ("weights", "bounds", "dataset")
 _MEASURES = ("entropy", "components", "positive", "peak")
+# Maps without information, measured beside those of methods.
+_BASELINES = ("random", "center")
 _AGREEMENTS = ("rank_correlation", "iou")
 # Read whatever is asked for: they tell images apart, and whether the file is whole.
 _ALWAYS = ("index", "label", "prediction")
@@ -167,6 +169,19 @@ class AttentionRecords:
         if f"agreement/{name}/{measure}" not in self.columns:
             name = f"{second}|{first}"
         return self._column("agreement", name, measure)
+
+    def faithfulness(self, name: str, measure: str) -> np.ndarray:
+        """`deletion`, `insertion` or `max_sensitivity` of a method's maps: `[n, rounds + 1]`.
+
+        Args:
+            name: a method, or `random` or `center`: maps without information.
+            measure: as above, or `deletion_curve` or `insertion_curve`: uint8
+                `[n, rounds + 1, steps + 1]`, probability 1 is 255.
+
+        Raises:
+            ValueError: the study did not measure it.
+        """
+        return self._column("faithfulness", name, measure)
 
     def succeeded(self, round_number: int) -> np.ndarray:
         """bool `[n]`: correct when clean and misclassified after this round, I_succeed.
@@ -429,6 +444,16 @@ def _study_columns(study: Mapping[str, Any]) -> dict[str, _Column]:
         for measure in _AGREEMENTS:
             keys = ("agreement", f"{one}|{other}", measure)
             columns["/".join(keys)] = _Column(keys, (stages,), _numbers)
+    measured = study.get("faithfulness") or {}
+    for name in (*methods, *_BASELINES) if measured else ():
+        own = () if name in _BASELINES else ("max_sensitivity",)
+        for measure in ("deletion", "insertion", *own):
+            keys = ("faithfulness", name, measure)
+            columns["/".join(keys)] = _Column(keys, (stages,), _numbers)
+        for measure in ("deletion_curve", "insertion_curve"):
+            keys = ("faithfulness", name, measure)
+            points = int(measured["num_steps"]) + 1
+            columns["/".join(keys)] = _Column(keys, (stages, points), _maps)
     return columns
 
 

@@ -1,0 +1,299 @@
+"""Whether maps say what the network uses, for the records of a study and for its summary.
+
+A study that asks for it (`Options(faithfulness=Faithfulness())`) measures the maps of every round
+by `aad_tf.attention.faithfulness`, beside two maps that know nothing of the network. Each image is
+its own control: clean and attacked share random maps and draws.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from aad_tf.attention.faithfulness import (
+    NO_LAYER,
+    ClassifierMaps,
+    Fill,
+    center_map,
+    check_fill,
+    check_radius,
+    deletion,
+    insertion,
+    max_sensitivity,
+    random_maps,
+    randomization_check,
+    weighted_layers,
+)
+from aad_tf.attention.grad_cam import grad_cam
+from aad_tf.attention.grad_cam_plus_plus import grad_cam_plus_plus
+from aad_tf.attention.lime import lime
+from aad_tf.attention_study import measures
+from aad_tf.attention_study.inputs import Batch
+from aad_tf.attention_study.network_pass import Round
+from aad_tf.classifier import Classifier
+from aad_tf.utils.checks import check_count
+
+BASELINES = ("random", "center")
+"""Maps without information: `random_maps` on the grid of the attention layer, and `center_map`."""
+_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """How faithfulness is measured; arguments are those of `aad_tf.attention.faithfulness`.
+
+    Attributes:
+        num_steps: of `deletion` and `insertion`.
+        fill: of `deletion`.
+        start: of `insertion`.
+        radius: of `max_sensitivity`.
+        num_draws: of `max_sensitivity`.
+        randomized_images: `randomization_check` is made on the images whose index is below this;
+            0 leaves it out.
+    """
+
+    num_steps: int = 20
+    fill: Fill = "mean"
+    start: Fill = "blur"
+    radius: float | None = None
+    num_draws: int = 10
+    randomized_images: int = 100
+
+    def __post_init__(self) -> None:
+        check_count(self.num_steps, "num_steps")
+        check_count(self.num_draws, "num_draws")
+        check_count(self.randomized_images, "randomized_images", least=0)
+
+    def facts(self, classifier: Classifier) -> dict[str, Any]:
+        """What goes into the summary of a study, once it fits the classifier.
+
+        Returns:
+            The attributes, `radius` as a number, and `layers`: names of those that are
+            randomised, `"none"` first; empty if none is.
+
+        Raises:
+            TypeError: a radius that is no number, an exported network to be randomised.
+            ValueError: fill or radius outside of the pixel range.
+        """
+        for name in ("fill", "start"):
+            check_fill(getattr(self, name), classifier, name)
+        layers = [name for name, _ in weighted_layers(classifier)] if self.randomized_images else []
+        return {
+            **vars(self),
+            "radius": check_radius(self.radius, classifier),
+            "layers": [NO_LAYER, *layers] if layers else [],
+        }
+
+
+class FaithfulnessMeasures:
+    """Measures the maps of batches.
+
+    Args:
+        classifier: the network.
+        methods: of `aad_tf.attention_study.METHODS`.
+        settings: how to measure.
+        seed: of random maps, draws and LIME's samples, with the index of each image.
+        lime_options: arguments of `lime`.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        methods: Sequence[str],
+        settings: Faithfulness,
+        seed: int,
+        lime_options: Mapping[str, Any],
+    ) -> None:
+        self._classifier, self._settings, self._seed = classifier, settings, seed
+        # Shared samples, so that what changes is the map.
+        lime_maps = functools.partial(_lime_maps, {"seed": seed, **lime_options})
+        known: dict[str, ClassifierMaps] = {
+            "grad_cam": grad_cam,
+            "grad_cam_plus_plus": grad_cam_plus_plus,
+            "lime": lime_maps,
+        }
+        self._map_functions = {method: known[method] for method in methods}
+
+    def columns(
+        self, batch: Batch, rounds: Sequence[Round], lime_found: Sequence[Any], by_label: bool
+    ) -> dict[str, Any]:
+        """Columns of the records of a batch, arrays `[rounds, batch, ...]` by name.
+
+        Args:
+            batch: the clean images.
+            rounds: images and explanations of each round.
+            lime_found: a `LimeExplanation` for each round; empty without LIME.
+            by_label: whether maps explain the true label, else the prediction of the round.
+        """
+        labels = batch.labels.numpy()
+        start = self._seed + batch.first_index
+        seeds = range(start, start + len(labels))
+        found = []
+        for number, step in enumerate(rounds):
+            class_ids = labels if by_label else step.explanation.prediction
+            maps = self._pixel_maps(step, lime_found[number] if lime_found else None, seeds)
+            found.append(self._round(step.images, maps, class_ids, seeds))
+        columns: dict[str, Any] = {"faithfulness": _stacked(found)}
+        if batch.first_index < self._settings.randomized_images:
+            class_ids = labels if by_label else rounds[0].explanation.prediction
+            columns["randomization"] = {
+                method: self._randomized(function, batch, class_ids)
+                for method, function in self._map_functions.items()
+            }
+        return columns
+
+    def leave_out_later_images(self, records: Iterable[dict[str, Any]]) -> None:
+        """Takes the randomisation of layers out of records of images that come later."""
+        for record in records:
+            if record["index"] >= self._settings.randomized_images:
+                record.pop("randomization", None)
+
+    def _pixel_maps(
+        self, step: Round, explained: Any, seeds: Sequence[int]
+    ) -> dict[str, np.ndarray]:
+        """The maps of all methods and baselines, in the order of their pixels."""
+        size = step.images.shape[1:3]
+        grid = step.explanation.grad_cam.shape[1:]
+        maps = {}
+        for method in self._map_functions:
+            if method == "lime":
+                maps[method] = explained.map()
+            else:
+                signed = getattr(step.explanation, method)
+                maps[method] = measures.ranked_pixels(signed, size)
+        maps["random"] = random_maps(seeds, grid)
+        maps["center"] = np.repeat(center_map(size)[np.newaxis], len(seeds), axis=0)
+        return maps
+
+    def _round(
+        self, images: Any, maps: Mapping[str, np.ndarray], class_ids: Any, seeds: Sequence[int]
+    ) -> dict[str, dict[str, Any]]:
+        settings, classifier = self._settings, self._classifier
+        columns: dict[str, dict[str, Any]] = {}
+        for name, ranked in maps.items():
+            arguments = (classifier, images, ranked, class_ids)
+            steps = settings.num_steps
+            removed = deletion(*arguments, num_steps=steps, fill=settings.fill)
+            shown = insertion(*arguments, num_steps=steps, start=settings.start)
+            columns[name] = {
+                "deletion": removed.area,
+                "insertion": shown.area,
+                "deletion_curve": measures.as_text(255 * removed.probabilities),
+                "insertion_curve": measures.as_text(255 * shown.probabilities),
+            }
+        for method, function in self._map_functions.items():
+            columns[method]["max_sensitivity"] = max_sensitivity(
+                function,
+                classifier,
+                images,
+                class_ids,
+                radius=settings.radius,
+                num_draws=settings.num_draws,
+                seed=seeds,
+            )
+        return columns
+
+    def _randomized(
+        self, function: ClassifierMaps, batch: Batch, class_ids: Any
+    ) -> dict[str, np.ndarray]:
+        steps = randomization_check(
+            function, self._classifier, batch.images, class_ids, seed=self._seed
+        )
+        return {
+            name: np.stack([getattr(step, name) for step in steps])
+            for name in ("rank_correlation", "iou")
+        }
+
+
+def _lime_maps(
+    options: Mapping[str, Any], classifier: Classifier, images: Any, class_ids: Any
+) -> np.ndarray:
+    return lime(
+        classifier, images, class_ids, **{**options, "seed": [options["seed"]] * len(images)}
+    ).map()
+
+
+def _stacked(rounds: Sequence[Any]) -> Any:
+    """A nested mapping for each round as one mapping of arrays `[rounds, ...]`."""
+    if not isinstance(rounds[0], Mapping):
+        return np.stack(rounds)
+    return {name: _stacked([each[name] for each in rounds]) for name in rounds[0]}
+
+
+class FaithfulnessMeans:
+    """Means over the records of a study as they come; memory does not grow with them.
+
+    Args:
+        settings: `study["faithfulness"]` of a summary; None, of a study without, counts nothing.
+    """
+
+    def __init__(self, settings: Mapping[str, Any] | None) -> None:
+        self._settings = settings
+        self._sums: dict[tuple[str, ...], np.ndarray] = {}
+
+    def add(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Counts further records."""
+        if self._settings is None:
+            return
+        for record in records:
+            for method, columns in record["faithfulness"].items():
+                for name in ("deletion", "insertion", "max_sensitivity"):
+                    if name in columns:
+                        values = np.array(columns[name], np.float64)
+                        self._count(("faithfulness", method, name), values)
+                        change = values[1:] - values[0]
+                        self._count(("faithfulness", method, f"{name}_change"), change)
+            for method, columns in record.get("randomization", {}).items():
+                for name, values in columns.items():
+                    self._count(("randomization", method, name), np.array(values, np.float64))
+
+    def as_dict(self) -> dict[str, Any]:
+        """What goes into the summary; nothing for a study without.
+
+        Returns:
+            `faithfulness`: by map and measure a list over rounds, the clean image first, and as
+            `<measure>_change` the paired difference of each round from the clean image.
+            `randomization`: by method and measure a list over `study["faithfulness"]["layers"]`.
+            Each entry has `mean`, `interval` (95 %, Student's t) and `count`.
+        """
+        found: dict[str, Any] = {}
+        for (part, method, name), sums in self._sums.items():
+            entries = [_mean(*column) for column in sums.T]
+            found.setdefault(part, {}).setdefault(method, {})[name] = entries
+        return found
+
+    def _count(self, path: tuple[str, ...], values: np.ndarray) -> None:
+        known = ~np.isnan(values)
+        values = np.where(known, values, 0.0)
+        self._sums[path] = self._sums.get(path, 0.0) + np.stack([known, values, values**2])
+
+
+def _mean(count: float, total: float, squares: float) -> dict[str, Any]:
+    """Mean and interval from a count, a sum and a sum of squares."""
+    if not count:
+        return {"mean": None, "interval": None, "count": 0}
+    mean, interval = total / count, None
+    if count > 1:
+        variance = max(squares - total * mean, 0.0) / (count - 1)
+        reach = scipy.stats.t.ppf(0.975, count - 1) * np.sqrt(variance / count)
+        interval = [round(float(mean - reach), _DECIMALS), round(float(mean + reach), _DECIMALS)]
+    return {"mean": round(float(mean), _DECIMALS), "interval": interval, "count": int(count)}
+
+
+def format_faithfulness(summary: Mapping[str, Any]) -> str:
+    """Lines for the terminal, clean and after the last round; "" if it was not measured."""
+    lines = []
+    for method, columns in summary.get("faithfulness", {}).items():
+        parts = [
+            f"{name.replace('_', '-')} {columns[name][0]['mean']:.3f} -> "
+            f"{columns[name][-1]['mean']:.3f}"
+            for name in ("deletion", "insertion", "max_sensitivity")
+            if name in columns and columns[name][0]["count"] and columns[name][-1]["count"]
+        ]
+        lines.append(f"{method}, clean -> attacked: {', '.join(parts)}")
+    return "\n".join(lines)
