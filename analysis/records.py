@@ -307,6 +307,7 @@ ROLES = {
     "ifgsm_a3_plus": Role("FGSM in rounds with A3, sigma above 0", _FGSM, 1),
     "ifgsm_a3_minus": Role("FGSM in rounds with A3, sigma below 0", _FGSM, -1),
     "lime": Role("StepLL with LIME's maps", _STEP_LL),
+    "faithfulness": Role("StepLL, and whether maps say what the network uses", _STEP_LL),
 }
 _SUFFIX = ".jsonl.gz"
 

@@ -16,7 +16,7 @@ from absl import app, flags
 
 from aad_tf.utils.files import PathLike, write_atomically
 from analysis import ablations, table_5
-from analysis.attention import findings, gallery, networks
+from analysis.attention import faithfulness, findings, gallery, networks
 from analysis.attention import tables as attention_tables
 from analysis.records import Results, read_own_run
 from binaries import command_line, running
@@ -53,7 +53,15 @@ class Part(Protocol):
 
 
 # All that the report makes, in the README's order. A new table or figure is a module listed here.
-PARTS: tuple[Part, ...] = (table_5, attention_tables, findings, networks, ablations, gallery)
+PARTS: tuple[Part, ...] = (
+    table_5,
+    attention_tables,
+    findings,
+    faithfulness,
+    networks,
+    ablations,
+    gallery,
+)
 
 
 def readme_block(results: Results) -> str:

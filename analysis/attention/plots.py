@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from aad_tf.metrics import wilson_interval
 from aad_tf.records.columns import AttentionRecords
-from analysis.attention.caption import TOP_CELLS, gradient_method, main_cells
+from analysis.attention.caption import TOP_CELLS, gradient_method, main_cells, method_name
 from analysis.attention.chance_baselines import drift_chance
 from analysis.attention.matched import comparable
 from analysis.attention.scatter import SHIFT, change
@@ -127,6 +127,43 @@ def augmented(found: Aligned) -> Figure:
     return _with_legends(figure, panels)
 
 
+def faithfulness_curves(run: AttentionRecords) -> Figure:
+    """Probability of the class as pixels are removed and inserted, before and after the attack.
+
+    Args:
+        run: records with faithfulness; a row of panels for each method, beside random maps.
+    """
+    figure, grid = _figure(2, len(run.methods))
+    titles = {"deletion": "pixels removed", "insertion": "pixels inserted into a blurred image"}
+    for number, method in enumerate(run.methods):
+        panels = grid[2 * number : 2 * number + 2]
+        for panel, (measure, title) in zip(panels, titles.items(), strict=True):
+            for name, width in ((method, 1.8), ("random", 0.9)):
+                levels = run.faithfulness(name, f"{measure}_curve") / 255
+                shown = "random maps" if name == "random" else method_name(name)
+                for stage, state, style in ((0, "clean", _FAILED), (-1, "attacked", _SUCCEEDED)):
+                    marks = {"color": style["color"], "lw": width, "ls": style["ls"]}
+                    if name == "random":
+                        marks["ls"] = ":"
+                    _curve(panel, levels[:, stage], marks, f"{shown}, {state}")
+            _label(panel, method_name(method), f"{title}, %", "mean probability of the class")
+            panel.set_xlim(0, 100)
+            panel.set_ylim(0, 1)
+    return _with_legends(figure, grid)
+
+
+def _curve(panel: Axes, levels: np.ndarray, style: Style, name: str) -> None:
+    """The mean over images `[images, steps]`, with its 95 % interval as a band."""
+    x = np.linspace(0, 100, levels.shape[1])
+    middle = levels.mean(axis=0)
+    panel.plot(x, middle, **style, label=name)
+    if len(levels) > 1:
+        reach = 1.96 * levels.std(axis=0, ddof=1) / np.sqrt(len(levels))
+        panel.fill_between(
+            x, middle - reach, middle + reach, color=style["color"], alpha=0.15, lw=0
+        )
+
+
 def _path_of_rounds(panel: Axes, variant: Variant, style: Style) -> None:
     run, rounds = variant.run, range(1, ROUNDS + 1)
     kept = [100 * float(run.failed(k).mean()) for k in rounds]
@@ -181,9 +218,9 @@ def _line(panel: Axes, x: np.ndarray, estimates: list[Estimate], style: Style, n
     panel.errorbar(x, values, spread, **style, capsize=3, label=name)
 
 
-def _figure(panels: int) -> tuple[Figure, list[Axes]]:
-    figure = empty_figure(4.2 * panels + 0.8, 4.6)
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+def _figure(panels: int, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    figure = empty_figure(4.2 * panels + 0.8, 4.6 * rows)
+    return figure, list(figure.subplots(rows, panels, squeeze=False).flat)
 
 
 def _label(panel: Axes, title: str, x_label: str, y_label: str) -> None:
