@@ -22,14 +22,15 @@ STEM = "attention_faithfulness"
 _BASELINES = {"random": "random maps", "center": "centred Gaussian"}
 # What is better, as a sign: a small deletion, a large insertion.
 _BETTER = {"deletion": -1, "insertion": 1}
+_FILLS = {"mean": "the mean colour of the image", "blur": "the blurred image"}
 _CSV = ("table", "images", "map", "measure", "quantity", "value", "low", "high", "count")
 _HEADS = ("map", "measure", "n", "clean", "attacked", "change")
 _READING = (
-    "Deletion: area under the probability of the class as pixels are removed, those of highest "
-    "attention first; lower is better. Insertion: as they are put into a blurred image; higher is "
-    "better. Max-sensitivity: largest relative change of the map under {draws} random "
-    "perturbations of at most {radius:.3g} per pixel; lower is more stable. Change: attacked - "
-    "clean, paired by image. Brackets are 95 % bootstrap intervals over images."
+    "Deletion: area under the probability of the class as pixels are removed (replaced by {fill}), "
+    "those of highest attention first; lower is better. Insertion: as they are put in (into "
+    "{start}); higher is better. Max-sensitivity: largest relative change of the map under {draws} "
+    "random perturbations of at most {radius:.3g} per pixel; lower is more stable. Change: "
+    "attacked - clean, paired by image. Brackets are 95 % bootstrap intervals over images."
 )
 _GAIN = (
     "Above 0, a map knows more of what the network uses than a random map on the same grid and the "
@@ -108,7 +109,8 @@ def randomized(run: AttentionRecords) -> Table | None:
 def page(name: str, run: AttentionRecords) -> str:
     """All of it as Markdown."""
     settings = run.study["faithfulness"]
-    reading = _READING.format(draws=settings["num_draws"], radius=settings["radius"])
+    fills = {name: _FILLS.get(str(settings[name]), settings[name]) for name in ("fill", "start")}
+    reading = _READING.format(**fills, draws=settings["num_draws"], radius=settings["radius"])
     figure = f"../figures/{STEM}_{name}.png"
     parts = [
         f"# Do maps say what the network uses? {name}",

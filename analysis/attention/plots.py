@@ -134,7 +134,7 @@ def faithfulness_curves(run: AttentionRecords) -> Figure:
         run: records with faithfulness; a row of panels for each method, beside random maps.
     """
     figure, grid = _figure(2, len(run.methods))
-    titles = {"deletion": "pixels removed", "insertion": "pixels inserted into a blurred image"}
+    titles = {"deletion": "pixels removed", "insertion": "pixels inserted"}
     for number, method in enumerate(run.methods):
         panels = grid[2 * number : 2 * number + 2]
         for panel, (measure, title) in zip(panels, titles.items(), strict=True):

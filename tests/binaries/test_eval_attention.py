@@ -63,8 +63,13 @@ BAD_FLAGS = {
     "--annotations=boxes.tgz": "annotations",
     "--keras_model={tmp}/missing.keras": "missing.keras",
     "--keras_model={tmp}/three.keras": "The network has 3 classes, digits has 10",
+    "--faithfulness_steps=5": "go with --faithfulness",
+    "--explained=map": "explained",
     "--attention_layer=convv": "No layer is named 'convv'",
 }
+FAITHFUL = (
+    "--faithfulness --faithfulness_steps=3 --randomized_images=5 --explained=prediction --limit=20"
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +86,10 @@ def runs(network: Path, directory: Path) -> dict[str, Run]:
     """Runs of the binary one after the other in one process: by the flag that sets each apart.
 
     The whole test split; its two halves, the second as worker 1 of a cluster; the first once more
-    with another network; and bad flags of each kind.
+    with another network; the faithfulness of a few images; and bad flags of each kind.
     """
     outputs = {
+        FAITHFUL: directory / "faithful.jsonl",
         "whole": directory / "new" / "whole.jsonl.gz",
         "--shard=1/2": directory / "by_hand.jsonl.gz",
         "--shard=cluster": directory / "part.jsonl.gz",
@@ -91,7 +97,12 @@ def runs(network: Path, directory: Path) -> dict[str, Run]:
         **{flag.format(tmp=directory): directory / "out" / "x.jsonl" for flag in BAD_FLAGS},
     }
     commands = [
-        [f"--keras_model={network}", *FLAGS, f"--output={output}", *([flag] * (flag != "whole"))]
+        [
+            f"--keras_model={network}",
+            *FLAGS,
+            f"--output={output}",
+            *flag.removeprefix("whole").split(),
+        ]
         for flag, output in outputs.items()
     ]
     cluster = {"worker": ["host0:2222", "host1:2222"]}
@@ -131,6 +142,22 @@ def test_records_and_summary(whole: Path) -> None:
         "whole.jsonl.gz",
         "whole.summary.json",
     ]
+
+
+def test_faithfulness_is_measured_where_asked_for(runs: dict[str, Run], directory: Path) -> None:
+    done = runs[FAITHFUL]
+    assert done.code == 0, done.errors
+    assert "grad_cam, clean -> attacked: deletion 0." in done.output
+    summary = read_summary(directory / "faithful.jsonl", "study")
+    assert summary["study"]["explained"] == "prediction"
+    measured = summary["study"]["faithfulness"]
+    assert measured["num_steps"] == 3 and measured["layers"] == ["none", "dense", "conv"]
+    assert summary["faithfulness"]["random"]["insertion"][2]["count"] == 20
+    assert summary["randomization"]["grad_cam"]["iou"][0] == {
+        "mean": 1.0,
+        "interval": [1.0, 1.0],
+        "count": 5,
+    }
 
 
 def test_shards_run_apart_and_merge_into_the_same_file(
