@@ -94,6 +94,16 @@ def test_attention_is_studied_without_boxes(tmp_path, monkeypatch):
     assert names["report"].summary["counts"]["without_box"] == 60
 
 
+def test_whether_maps_say_what_the_network_uses():
+    images = np.random.default_rng(0).uniform(size=(5, 32, 32, 3)).astype(np.float32)
+    labels = np.array([0, 1, 2, 0, 1])
+    names = {"my_model": small_network(), "my_images": images, "my_labels": labels}
+    exec(compile(block_of("Where does it look under attack?", 2), "README.md", "exec"), names)
+    for name in ("removed", "shown", "baseline", "change"):
+        assert names[name].shape == (5,)
+    assert [step.layer.split("_")[0] for step in names["layers"]] == ["none", "dense", "mixed10"]
+
+
 def test_robustness_is_evaluated_at_one_budget_and_at_all(tmp_path, monkeypatch, capsys):
     # Thousands of queries are not needed to see that it runs.
     source = block_of("How robust is it really?").replace("auto_attack(", "quick_cascade(")
@@ -138,7 +148,7 @@ def test_a_model_of_ones_own_trains_on_many_machines():
 
 def test_every_python_block_is_run():
     run = [block_of("Defend your own model"), *(block_of(OWN, number) for number in (0, 1))]
-    run += [block_of("Where does it look under attack?", number) for number in (0, 1)]
+    run += [block_of("Where does it look under attack?", number) for number in (0, 1, 2)]
     run += [block_of("How robust is it really?", number) for number in (0, 1)]
     assert blocks("python") == [*run, block_of("On many machines")]
 

@@ -116,6 +116,10 @@ class Explainer:
         options: methods and measures.
         batch_size: part of the facts, since rounding may depend on it.
 
+    Attributes:
+        facts: what identifies the study.
+        layers: `randomized_layers` for the summary, if faithfulness is measured.
+
     Raises:
         ImportError: LIME without scikit-image, unless the superpixels are given.
         TypeError: no attack.
@@ -160,12 +164,15 @@ class Explainer:
             chosen["lime"] = _lime_facts(options.lime)
         # Summaries of studies without it are as they were before there was such an option.
         del chosen["faithfulness"]
+        self.layers: dict[str, list[str]] = {}
         self._faithfulness: FaithfulnessMeasures | None = None
         if options.faithfulness is not None:
             chosen["faithfulness"] = options.faithfulness.facts(classifier)
             self._faithfulness = FaithfulnessMeasures(
                 classifier, options.methods, options.faithfulness, options.seed, options.lime
             )
+            # Not among the facts: Keras numbers unnamed layers otherwise in every process.
+            self.layers = {"randomized_layers": self._faithfulness.layers}
         self.facts = {
             "attack": attack.threat_model(classifier.bounds),
             "rounds": attack.num_steps,

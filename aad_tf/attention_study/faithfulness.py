@@ -73,21 +73,15 @@ class Faithfulness:
         """What goes into the summary of a study, once it fits the classifier.
 
         Returns:
-            The attributes, `radius` as a number, and `layers`: names of those that are
-            randomised, `"none"` first; empty if none is.
+            The attributes, `radius` as a number.
 
         Raises:
-            TypeError: a radius that is no number, an exported network to be randomised.
+            TypeError: a radius that is no number.
             ValueError: fill or radius outside of the pixel range.
         """
         for name in ("fill", "start"):
             check_fill(getattr(self, name), classifier, name)
-        layers = [name for name, _ in weighted_layers(classifier)] if self.randomized_images else []
-        return {
-            **vars(self),
-            "radius": check_radius(self.radius, classifier),
-            "layers": [NO_LAYER, *layers] if layers else [],
-        }
+        return {**vars(self), "radius": check_radius(self.radius, classifier)}
 
 
 class FaithfulnessMeasures:
@@ -99,6 +93,12 @@ class FaithfulnessMeasures:
         settings: how to measure.
         seed: of random maps, draws and LIME's samples, with the index of each image.
         lime_options: arguments of `lime`.
+
+    Attributes:
+        layers: names of the layers that are randomised, `"none"` first; empty if none is.
+
+    Raises:
+        TypeError: layers of an exported network are to be randomised.
     """
 
     def __init__(
@@ -118,6 +118,8 @@ class FaithfulnessMeasures:
             "lime": lime_maps,
         }
         self._map_functions = {method: known[method] for method in methods}
+        randomized = weighted_layers(classifier) if settings.randomized_images else []
+        self.layers = [NO_LAYER, *(name for name, _ in randomized)] if randomized else []
 
     def columns(
         self, batch: Batch, rounds: Sequence[Round], lime_found: Sequence[Any], by_label: bool
@@ -258,7 +260,7 @@ class FaithfulnessMeans:
         Returns:
             `faithfulness`: by map and measure a list over rounds, the clean image first, and as
             `<measure>_change` the paired difference of each round from the clean image.
-            `randomization`: by method and measure a list over `study["faithfulness"]["layers"]`.
+            `randomization`: by method and measure a list over the summary's `randomized_layers`.
             Each entry has `mean`, `interval` (95 %, Student's t) and `count`.
         """
         found: dict[str, Any] = {}

@@ -213,8 +213,9 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
     first = parts[0].summary
     counts = Counts(first["study"])
     write_record_lines(Path(output), _counted_lines(parts, counts))
+    copied = ("study", "fingerprint", "description", "class_names", "randomized_layers")
     merged = {
-        **{key: first[key] for key in ("study", "fingerprint", "description", "class_names")},
+        **{key: first[key] for key in copied if key in first},
         "identity": {**first["identity"], "shard": None},
         "counts": counts.as_dict(),
         "accuracy": counts.accuracy(),

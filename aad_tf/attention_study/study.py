@@ -127,6 +127,7 @@ def study_attention(
             "fingerprint": known,
             "description": description,
             "class_names": list(class_names),
+            **explainer.layers,
             **found,
             "shard": part["shard"],
             "provenance": provenance(),

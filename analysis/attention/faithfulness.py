@@ -71,7 +71,7 @@ def areas(run: AttentionRecords) -> Iterator[Row]:
 
 
 def gains(run: AttentionRecords) -> Iterator[Row]:
-    """By how much maps beat random ones on the same images, all and by the attack's outcome.
+    """By how much maps do better than random ones on the same images, all and by the attack's outcome.
 
     Where maps explain the prediction, in units of its probability on the whole image, which an
     attack lowers: no area can be larger than the probability that there is to remove or insert.
@@ -100,7 +100,7 @@ def randomized(run: AttentionRecords) -> Table | None:
     }
     rows = [
         (layer, *(_mean_text(entries[number]) for entries in columns.values()))
-        for number, layer in enumerate(run.study["faithfulness"]["layers"])
+        for number, layer in enumerate(summary["randomized_layers"])
     ]
     heads = [f"{method_name(method)}, {names[name]}" for method, name in columns]
     return Table(("randomised from the logits down to", *heads), rows)

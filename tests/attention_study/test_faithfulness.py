@@ -92,7 +92,7 @@ def test_the_columns_are_what_the_library_measures(network, written):
 def test_layers_are_randomised_for_the_first_images(network, written):
     _, summary, records = written
     assert [("randomization" in record) for record in records] == [True] * 6 + [False] * 4
-    assert summary["study"]["faithfulness"]["layers"] == ["none", "scores", "conv"]
+    assert summary["randomized_layers"] == ["none", "scores", "conv"]
     classes = np.argmax(network.predict_logits(IMAGES), -1)
     # By batches of four, each with the same draws.
     for first, stop in ((0, 4), (4, 8)):
@@ -131,7 +131,7 @@ def test_a_study_without_it_is_as_it_was(network, written, tmp_path):
     plain = tmp_path / "plain.jsonl"
     options = Options(cells=(4,), explained="prediction", seed=3)
     summary = study(network, plain, (IMAGES, LABELS), batch_size=4, options=options).summary
-    assert "faithfulness" not in {**summary, **summary["study"]}
+    assert not {"faithfulness", "randomized_layers"} & {*summary, *summary["study"]}
     records = [json.loads(line) for line in plain.read_text().splitlines()]
     added = {"faithfulness", "randomization"}
     for found, expected in zip(records, written[2], strict=True):
@@ -161,7 +161,7 @@ def test_resumed_and_merged_it_writes_the_same_bytes(classifier, tmp_path):
         study(classifier, parts[-1], data, **arguments, first_index=first, shard=(number, 2))
     joined = merge_shards(parts, merged)
     assert merged.read_bytes() == whole.read_bytes()
-    for key in ("faithfulness", "randomization"):
+    for key in ("faithfulness", "randomization", "randomized_layers"):
         assert expected[key] == resumed[key] == joined[key]
     assert json.loads(summary_path(merged).read_text())["randomization"] == joined["randomization"]
 
@@ -214,7 +214,7 @@ def test_an_exported_network_is_studied_without_its_layers(network, tmp_path):
         study(loaded, output, **arguments, options=OPTIONS)
     options = Options(cells=(4,), faithfulness=Faithfulness(2, num_draws=1, randomized_images=0))
     summary = study(loaded, output, **arguments, options=options).summary
-    assert summary["study"]["faithfulness"]["layers"] == []
+    assert summary["randomized_layers"] == []
     assert "randomization" not in summary and "faithfulness" in summary
 
 

@@ -19,7 +19,6 @@ SETTINGS = {
     "start": 0.5,
     "radius": 0.02,
     "num_draws": 10,
-    "layers": ["none", "logits"],
 }
 # Clean and attacked, of two images: deletion and insertion.
 AREAS = {
@@ -125,6 +124,7 @@ def test_randomised_layers_come_from_the_summary(write_study, results):
     entry = {"mean": 1.0, "interval": None, "count": 1}
     less = {"mean": 0.25, "interval": [0.2, 0.3], "count": 9}
     none = {"mean": None, "interval": None, "count": 0}
+    run.summaries[0]["randomized_layers"] = ["none", "logits"]
     run.summaries[0]["randomization"] = {
         "grad_cam": {"rank_correlation": [entry, less], "iou": [entry, none]}
     }
