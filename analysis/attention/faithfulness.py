@@ -71,7 +71,7 @@ def areas(run: AttentionRecords) -> Iterator[Row]:
 
 
 def gains(run: AttentionRecords) -> Iterator[Row]:
-    """By how much maps do better than random ones on the same images, all and by the attack's outcome.
+    """By how much maps do better than random ones on the same images, by the attack's outcome.
 
     Where maps explain the prediction, in units of its probability on the whole image, which an
     attack lowers: no area can be larger than the probability that there is to remove or insert.
