@@ -119,9 +119,9 @@ def page(name: str, run: AttentionRecords) -> str:
         *([_LABEL_EXPLAINED] if _label_explained(run) else []),
         "## Gain over random maps",
         _GAIN.format(unit="" if _label_explained(run) else _UNIT),
-        Table(("images", *_HEADS), [(i, *_cells(*rest)) for i, *rest in gains(run)], 3).markdown(),
+        Table(("images", *_HEADS), [(row[0], *_cells(row)) for row in gains(run)], 3).markdown(),
         "## Areas and sensitivity",
-        Table(_HEADS, [_cells(*rest) for _, *rest in areas(run)], left=2).markdown(),
+        Table(_HEADS, [_cells(row) for row in areas(run)], left=2).markdown(),
         f"![Mean probability as pixels are removed and inserted]({figure})",
     ]
     layers = randomized(run)
@@ -129,9 +129,10 @@ def page(name: str, run: AttentionRecords) -> str:
         parts += [
             "## Randomised layers",
             "Likeness of the maps of clean images to those of the trained network, as its layers "
-            "are randomised one after the other and stay so. A method that explains the network "
-            "falls to 0 in rank correlation as soon as the logits are randomised; one that does "
-            "not depends little on what those layers have learnt. `none` is the map made again.",
+            "are randomised one after the other and stay so; one draw, intervals over images. A "
+            "method that explains the network falls to 0 in rank correlation as soon as the logits "
+            "are randomised; one that does not depends little on what those layers have learnt. "
+            "`none` is the map made again.",
             layers.markdown(),
         ]
     return "\n\n".join(parts) + "\n"
@@ -173,7 +174,8 @@ def _label_explained(run: AttentionRecords) -> bool:
     return run.study.get("explained", "label") == "label"
 
 
-def _cells(name: str, measure: str, groups: Groups) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str, ...]:
+    _, name, measure, groups = row
     attacked, clean, change = groups.texts()
     shown = _BASELINES.get(name) or method_name(name)
     return (shown, measure.replace("_", "-"), f"{groups.first.count:,}", clean, attacked, change)
