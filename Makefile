@@ -57,7 +57,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	@$(RUN) -m pytest --part=side_by_side -n $(TEST_JOBS) --dist $(DISTRIBUTION) $(PYTEST_ARGS); \
 	first=$$?; test $$first = 0 || test $$first = 5 || exit $$first; \
-	$(RUN) -m pytest --part=alone $(PYTEST_ARGS); \
+	$(RUN) -m pytest --part=alone -n $(TEST_JOBS) --dist loadgroup $(PYTEST_ARGS); \
 	second=$$?; test $$second != 5 || exit $$first; exit $$second
 
 # The tests that tests/durations.json does not list.

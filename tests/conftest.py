@@ -7,7 +7,7 @@ import os
 # Read once, when TensorFlow is first imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Processes of pytest-xdist take files in the order of durations.dearest_files_first.
+    config.option.loadscopereorder = False
     measure = config.getoption("measure")
     if measure:
         config.pluginmanager.register(durations.Measurement(fresh=measure == "all"))
@@ -63,12 +65,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if _may_be_alone(collection_path) else True
 
 
-# First, since -m quick chooses in the same hook.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+# Around all others, since -m quick chooses in the same hook.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
     durations.mark_quick(items)
     _keep_part(config, items)
     _skip_long(config, items)
+    yield
+    if hasattr(config, "workerinput"):
+        durations.dearest_files_first(items)
 
 
 def _keep_part(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -77,6 +84,9 @@ def _keep_part(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item, marked in zip(items, alone, strict=True):
         if marked and not _may_be_alone(item.path):
             raise pytest.UsageError(f"{item.path}: write pytest.mark.distributed in the file.")
+        if marked:
+            # Those of one folder share processes, or count on each other to use few.
+            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
     if part == "all":
         return
     kept = [here == (part == "alone") for here in alone]
