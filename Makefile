@@ -52,7 +52,8 @@ help:
 demo: $(VENV)/.installed
 	$(RUN) -m train.demo --output_dir="$(DEMO_OUTPUT)"
 
-# Most tests use one core most of the time; those of several processes have the machine to themselves.
+# Most tests use one core most of the time. Those of several processes run after them: folders of
+# them side by side, since some compute while others wait.
 # 5 is pytest's code for no tests: PYTEST_ARGS may name none of one part, but not of both.
 test: $(VENV)/.installed-test
 	@$(RUN) -m pytest --part=side_by_side -n $(TEST_JOBS) --dist $(DISTRIBUTION) $(PYTEST_ARGS); \

@@ -96,7 +96,7 @@ def _keep_part(config: pytest.Config, items: list[pytest.Item]) -> None:
         if marked and not _may_be_alone(item.path):
             raise pytest.UsageError(f"{item.path}: write pytest.mark.distributed in the file.")
         if marked:
-            # Those of one folder share processes, or count on each other to use few.
+            # One process of pytest-xdist takes a folder, whose tests share processes of their own.
             item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
     if part == "all":
         return
