@@ -95,9 +95,6 @@ def _keep_part(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item, marked in zip(items, alone, strict=True):
         if marked and not _may_be_alone(item.path):
             raise pytest.UsageError(f"{item.path}: write pytest.mark.distributed in the file.")
-        if marked:
-            # One process of pytest-xdist takes a folder, whose tests share processes of their own.
-            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
     if part == "all":
         return
     kept = [here == (part == "alone") for here in alone]
