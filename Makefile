@@ -52,12 +52,13 @@ help:
 demo: $(VENV)/.installed
 	$(RUN) -m train.demo --output_dir="$(DEMO_OUTPUT)"
 
-# Most tests use one core most of the time; those of several processes have the machine to themselves.
+# Most tests use one core most of the time. Those of several processes run after them, files side by
+# side as well: some compute while others wait.
 # 5 is pytest's code for no tests: PYTEST_ARGS may name none of one part, but not of both.
 test: $(VENV)/.installed-test
 	@$(RUN) -m pytest --part=side_by_side -n $(TEST_JOBS) --dist $(DISTRIBUTION) $(PYTEST_ARGS); \
 	first=$$?; test $$first = 0 || test $$first = 5 || exit $$first; \
-	$(RUN) -m pytest --part=alone $(PYTEST_ARGS); \
+	$(RUN) -m pytest --part=alone -n $(TEST_JOBS) --dist $(DISTRIBUTION) $(PYTEST_ARGS); \
 	second=$$?; test $$second != 5 || exit $$first; exit $$second
 
 # The tests that tests/durations.json does not list.

@@ -19,6 +19,8 @@ FILE = Path(__file__).with_name("durations.json")
 # A test takes its own time, and a fixture that it shares with other tests has to be made once.
 QUICK_SECONDS = 0.2
 QUICK_FIXTURE_SECONDS = 2.0
+# Of those that the file does not list.
+_UNLISTED_SECONDS = 0.02
 NEVER_QUICK = ("slow", "distributed", "long")
 _SHARED = pytest.StashKey[dict[str, float]]()
 _PROPERTY = "shared_fixture_seconds"
@@ -35,6 +37,18 @@ def mark_quick(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid not in listed and not any(map(item.get_closest_marker, NEVER_QUICK)):
             item.add_marker(pytest.mark.quick)
+
+
+def dearest_files_first(items: list[pytest.Item]) -> None:
+    """Sorts tests by what their file takes, so that processes side by side end together.
+
+    A file that begins last is waited for by all other processes.
+    """
+    listed = read()
+    files: dict[Path, float] = collections.defaultdict(float)
+    for item in items:
+        files[item.path] += listed.get(item.nodeid, _UNLISTED_SECONDS)
+    items.sort(key=lambda item: -files[item.path])
 
 
 class Measurement:

@@ -13,7 +13,7 @@ from aad_tf import data
 from aad_tf.attention_study.records import KEYS
 from aad_tf.evaluation import journal_path
 from aad_tf.records import read_record_lines, read_summary
-from tests.binaries.many_runs import Run, run, run_many, stopped_after
+from tests.binaries.many_runs import Run, run_many, stopped_after
 
 FLAGS = ("--dataset=digits", "--batch_size=20", "--attack=step_ll", "--epsilon=0.1", "--rounds=2")
 
@@ -188,7 +188,7 @@ def test_killed_and_resumed_it_writes_the_same_file(network: Path, tmp_path: Pat
         assert not output.exists() and journal_path(output).exists()
     advice = "interrupted: run the same command again to resume"
     assert stopped.errors.splitlines()[-1].startswith(advice)
-    done = run("eval.attention", *flags)
+    (done,) = run_many("eval.attention", [flags])
     assert done.code == 0, done.errors
     assert output.read_bytes() == whole.read_bytes()
     assert read_summary(output, "study")["resumed_at"] >= 150

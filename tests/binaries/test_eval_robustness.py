@@ -20,7 +20,7 @@ from tests.binaries.many_runs import Run, run, run_many, stopped_after
 
 ATTACKS = ("fgsm(epsilon=0.1)", "ifgsm(epsilon=0.1)")
 # Most digits stay correct, so it takes all its steps: long enough to be killed on the way.
-LONG = "--attacks=fgsm(epsilon=0.01); pgd(epsilon=0.01, step_size=0.002, num_steps=100, restarts=3)"
+LONG = "--attacks=fgsm(epsilon=0.01); pgd(epsilon=0.01, step_size=0.002, num_steps=50, restarts=3)"
 
 
 def run_once(*arguments: object) -> Run:

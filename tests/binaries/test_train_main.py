@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aad_tf.model_directory import load_classifier
+from aad_tf.model_directory import load_network
 from tests.binaries.many_runs import run_many, stopped_once
 
 SMALL = [
     "--config=train/configs/digits.py:aad_step_ll",
     "--config.epochs=2",
+    "--config.image_size=8",
     "--config.batch_size=20",
     "--config.train_examples=132",
     "--config.checkpoint_steps=2",
@@ -24,7 +25,7 @@ SMALL = [
 
 
 def weights_of(directory: Path) -> list[np.ndarray]:
-    return load_classifier(directory)[0].model.get_weights()
+    return load_network(directory).get_weights()
 
 
 def test_a_run_killed_at_any_moment_resumes_to_the_same_weights(tmp_path: Path) -> None:

@@ -204,8 +204,8 @@ def check_features_and_gradients(classifier, wanted, images):
 # Small ones of each kind of operations: depthwise convolution, swish with squeeze-excitation, and
 # layer normalization with GELU.
 SMALL = {
-    "MobileNetV2": FAMILIES["MobileNetV2"]._replace(
-        build=functools.partial(applications.MobileNetV2, alpha=0.35)
+    "MobileNet": FAMILIES["MobileNet"]._replace(
+        build=functools.partial(applications.MobileNet, alpha=0.25)
     ),
     "EfficientNet": FAMILIES["EfficientNetB0"]._replace(
         build=functools.partial(EfficientNet, 0.25, 0.1, 32)

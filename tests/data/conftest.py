@@ -20,10 +20,20 @@ CopyWriter = Callable[..., Path]
 
 
 @functools.cache
-def small_image(level: int, shape: tuple[int, int, int], encoding: str) -> bytes:
-    """The file of a flat image of one gray level."""
+def features(shape: tuple[int, int, int], encoding: str) -> tfds.features.FeaturesDict:
+    """An image and its label."""
+    image = tfds.features.Image(shape=shape, encoding_format=encoding)
+    return tfds.features.FeaturesDict(
+        {"image": image, "label": tfds.features.ClassLabel(num_classes=10)}
+    )
+
+
+@functools.cache
+def example(level: int, label: int, shape: tuple[int, int, int], encoding: str) -> bytes:
+    """A flat image of one gray level with its label, as TFDS serializes it."""
     encode = {"png": tf.io.encode_png, "jpeg": tf.io.encode_jpeg}[encoding]
-    return encode(np.full(shape, level, np.uint8)).numpy()
+    file = io.BytesIO(encode(np.full(shape, level, np.uint8)).numpy())
+    return features(shape, encoding).serialize_example({"image": file, "label": label})
 
 
 def write(
@@ -32,7 +42,6 @@ def write(
     """Writes flat gray images as TFDS would; index modulo 256 is the level, modulo 10 the label."""
     directory = root / name / version
     directory.mkdir(parents=True)
-    image = tfds.features.Image(shape=shape, encoding_format=encoding)
     info = tfds.core.DatasetInfo(
         builder=tfds.core.dataset_info.DatasetIdentity(
             name=name,
@@ -40,18 +49,31 @@ def write(
             data_dir=str(directory),
             module_name="tests",
         ),
-        features=tfds.features.FeaturesDict(
-            {"image": image, "label": tfds.features.ClassLabel(num_classes=10)}
-        ),
+        features=features(shape, encoding),
     )
-    writer = tfds.core.SequentialWriter(info, max_examples_per_shard=100_000)
-    writer.initialize_splits(["train", "test"])
+    info.set_file_format("tfrecord")
+    splits = []
     for split, count in (("train", train), ("test", test)):
-        files = (io.BytesIO(small_image(i % 256, shape, encoding)) for i in range(count))
-        writer.add_examples(
-            {split: [{"image": file, "label": i % 10} for i, file in enumerate(files)]}
+        place = tfds.core.ShardedFileTemplate(
+            dataset_name=name, data_dir=directory, split=split, filetype_suffix="tfrecord"
         )
-    writer.close_all()
+        # TFDS's own writer serializes each of thousands of examples, of which few are different.
+        examples = [example(i % 256, i % 10, shape, encoding) for i in range(count)]
+        if examples:
+            path = place.sharded_filepath(shard_index=0, num_shards=1)
+            with tf.io.TFRecordWriter(str(path)) as file:
+                for each in examples:
+                    file.write(each)
+        splits.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[count] if count else [],
+                num_bytes=sum(map(len, examples)),
+                filename_template=place,
+            )
+        )
+    info.set_splits(tfds.core.SplitDict(splits))
+    info.write_to_directory(directory)
     return root
 
 

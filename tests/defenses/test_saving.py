@@ -95,7 +95,7 @@ def test_a_loaded_defence_goes_on_exactly(defense, tmp_path):
     assert config_of(loaded) == config_of(model)
     assert int(loaded.optimizer.iterations) == 2 and loaded.run_eagerly
     assert bytes_of(loaded.optimizer.variables) == bytes_of(model.optimizer.variables)
-    assert fit(loaded, epochs=2) == fit(model, epochs=2)
+    assert fit(loaded) == fit(model)
     assert bytes_of(loaded.network.variables) == bytes_of(model.network.variables)
 
 
@@ -357,7 +357,7 @@ NETWORKS = {
 def test_any_network_is_saved_with_its_defence(kind, tmp_path):
     model = AADModel(NETWORKS[kind](), attack=fgsm(0.1))
     model.compile("sgd", run_eagerly=True)
-    fit(model, batch_size=COUNT)
+    model.train_on_batch(IMAGES, LABELS)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", custom_objects=CUSTOM)
     # Logits, also of a network that ends in a softmax.
@@ -433,9 +433,11 @@ def test_an_export_gives_logits(defense, tmp_path):
     loaded = tf.saved_model.load(tmp_path / "keras")
     np.testing.assert_allclose(loaded.serve(IMAGES), model.predict(IMAGES, verbose=0), atol=1e-6)
     np.testing.assert_allclose(tf.nn.softmax(loaded.serve(IMAGES[:3])), network(IMAGES[:3]), 1e-5)
-    export.export_saved_model(model.classifier, tmp_path / "ours")
-    served = tf.saved_model.load(tmp_path / "ours").signatures["serving_default"]
-    np.testing.assert_allclose(served(images=IMAGES)["logits"], loaded.serve(IMAGES), atol=1e-6)
+    if defense == "aad":
+        # Of the classifier alone, which any defence holds alike.
+        export.export_saved_model(model.classifier, tmp_path / "ours")
+        served = tf.saved_model.load(tmp_path / "ours").signatures["serving_default"]
+        np.testing.assert_allclose(served(images=IMAGES)["logits"], loaded.serve(IMAGES), atol=1e-6)
 
 
 def test_shapes_layers_and_counts_are_those_of_the_network(trained, capsys):

@@ -76,8 +76,11 @@ def settle(model, images) -> None:
         layer.momentum = 0.99
 
 
-def test_size_of_the_published_network():
-    full = models.inception_v3()
+def test_the_published_network_and_weights_for_other_classes(application, application_file, caplog):
+    full = models.inception_v3(weights=application_file)
+    # All weights but those of the logits.
+    assert bytes_of(full.weights[:-2]) == bytes_of(application.weights[:-2])
+    assert "all layers but the logits" in caplog.text
     # As Keras states it for 1000 classes.
     assert full.count_params() == 23_851_784
     assert full.name == "inception_v3"
@@ -159,12 +162,6 @@ def test_keras_file_round_trip(network, tmp_path):
     copy = keras.saving.load_model(path)
     assert [layer.name for layer in copy.layers] == [layer.name for layer in network.layers]
     assert bytes_of(copy.weights) == bytes_of(network.weights)
-
-
-def test_weights_for_other_classes_leave_the_logits(application, application_file, caplog):
-    model = models.build("inception_v3", SHAPE, CLASSES + 2, weights=application_file)
-    assert bytes_of(model.weights[:-2]) == bytes_of(application.weights[:-2])
-    assert "all layers but the logits" in caplog.text
 
 
 def test_weights_of_another_network_are_refused(network, tmp_path):

@@ -18,7 +18,7 @@ import numpy as np
 
 from aad_tf import model_directory, models
 from aad_tf.configs import DefenseConfig, ExperimentConfig
-from aad_tf.model_directory import load_classifier
+from aad_tf.model_directory import load_network
 
 
 @models.register("small_for_tests")
@@ -91,7 +91,7 @@ class CopyAt(keras.callbacks.Callback):
 
 
 def weights_of(directory: Path) -> list[np.ndarray]:
-    return load_classifier(directory)[0].model.get_weights()
+    return load_network(directory).get_weights()
 
 
 def history_of(directory: Path) -> list[dict[str, str]]:

@@ -42,10 +42,16 @@ def write_imagenet(
     )
     writer = tfds.core.SequentialWriter(info, max_examples_per_shard=in_a_file)
     writer.initialize_splits(list(images))
-    for split, of_split in images.items():
-        for content, label, file_name in of_split:
-            example = {"image": io.BytesIO(content), "label": label, "file_name": file_name}
-            writer.add_examples({split: [example]})
+    # Each call writes the metadata.
+    writer.add_examples(
+        {
+            split: [
+                {"image": io.BytesIO(content), "label": label, "file_name": file_name}
+                for content, label, file_name in of_split
+            ]
+            for split, of_split in images.items()
+        }
+    )
     writer.close_all()
     return root
 
