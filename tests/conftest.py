@@ -85,7 +85,7 @@ def pytest_collection_modifyitems(
 def pytest_collection_finish() -> None:
     """Spares Python's search for reference cycles all imported modules, and makes it rarer."""
     gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
+    gc.set_threshold(10_000, 10, 3)
     gc.enable()
 
 

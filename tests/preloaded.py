@@ -15,5 +15,5 @@ import aad_tf.training  # noqa: E402, F401
 import tests.distribute.worker  # noqa: E402, F401
 
 gc.freeze()
-gc.set_threshold(10_000, 10, 10)
+gc.set_threshold(10_000, 10, 3)
 gc.enable()
