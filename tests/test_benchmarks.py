@@ -206,21 +206,28 @@ def test_stages_are_counted_and_compared() -> None:
     after = {"clean": 80.0, "apgd-ce": 40.0, "apgd-t": 40.0, "fab-t": 40.0, "square": 20.0}
     assert cases.accuracies(broken_by) == after
     found = {
-        cases.OURS: {"broken_by": broken_by, "times": {"whole": _times(2.0)}},
+        cases.OURS: {
+            "broken_by": broken_by,
+            "times": {"whole": _times(2.0)},
+            "held_by_seed": [2, 3, 2],
+        },
         cases.ORIGINAL: {
             "broken_by": ["clean", "apgd-ce", "fab-t", None, None],
             "times": {"apgd-ce": _times(5.0), "fab-t": _times(3.0)},
+            "held_by_seed": [3, 3, 3],
         },
         cases.ADV_LIB: {
             "broken_by": ["clean", "apgd-ce", "apgd-ce", None, None],
             "times": {"apgd-ce": _times(1.0), "apgd-t": _times(1.0)},
+            "held_by_seed": [2, 0, 2],
         },
     }
     section = cases.section(cases.Case("mnist_clean", 0.1, 3.0), found)
-    points, second, faster = (finding.as_dict() for finding in section.findings)
+    points, second, *seeds, faster = (finding.as_dict() for finding in section.findings)
     # After all stages 20 % hold here and 40 % there.
     assert (points["value"], points["met"]) == (20.0, False)
     assert (second["value"], second["met"]) == (0.0, True)
+    assert [found["value"] for found in seeds] == [20.0, 0.0, 40.0]
     assert (faster["value"], faster["cpu_value"], faster["met"]) == (4.0, 4.0, True)
 
 

@@ -23,6 +23,8 @@ TOLERANCE = 1e-4
 """Largest relative difference between the logits of the two frameworks."""
 MOST_IMAGES = 250
 """A batch, the original code's default."""
+SEEDS = (1, 2)
+"""Further seeds of the first stage, which show how much of a difference is chance."""
 
 
 def network_of(problem: dict[str, Any], operations: list[dict[str, Any]]) -> Any:
@@ -77,60 +79,75 @@ def original_stages(network: Any, epsilon: float, directory: str) -> dict[str, C
         network, norm="Linf", eps=epsilon, version="standard", device="cpu", seed=0, verbose=False
     )
 
-    def run(stage: str, images: Any, labels: Any) -> Any:
-        attack.attacks_to_run = [stage]
+    def run(stage: str, images: Any, labels: Any, seed: int) -> Any:
+        attack.attacks_to_run, attack.seed = [stage], seed
         return attack.run_standard_evaluation(images, labels, bs=len(images))
 
     def stage_of(name: str) -> Callable[..., Any]:
-        return lambda images, labels: run(name, images, labels)
+        return lambda images, labels, seed: run(name, images, labels, seed)
 
     return {name: stage_of(name) for name in list(attack.attacks_to_run)}
 
 
 def adv_lib_stages(network: Any, epsilon: float) -> dict[str, Callable[..., Any]]:
     """The two stages of the standard version that adv-lib has, by name."""
+    import torch
     from adv_lib.attacks import apgd, apgd_targeted
 
-    def cross_entropy(images: Any, labels: Any) -> Any:
+    def cross_entropy(images: Any, labels: Any, seed: int) -> Any:
+        torch.manual_seed(seed)
         return apgd(network, images, labels, epsilon, float("inf"), loss_function="ce")
 
-    def targeted(images: Any, labels: Any) -> Any:
+    def targeted(images: Any, labels: Any, seed: int) -> Any:
+        torch.manual_seed(seed)
         return apgd_targeted(network, images, labels, epsilon, float("inf"), num_targets=9)
 
     return {"apgd-ce": cross_entropy, "apgd-t": targeted}
 
 
+def broken(network: Any, run: Callable[..., Any], images: Any, labels: Any, seed: int) -> Any:
+    """Which images a stage gets misclassified, as NumPy bool, in batches of `MOST_IMAGES`."""
+    import torch
+
+    found = [np.zeros(0, bool)]
+    for first in range(0, len(labels), MOST_IMAGES):
+        part = slice(first, first + MOST_IMAGES)
+        moved = run(images[part], labels[part], seed)
+        with torch.no_grad():
+            found.append((network(moved).argmax(1) != labels[part]).numpy())
+    return np.concatenate(found)
+
+
 def cascade(
     network: Any, stages: dict[str, Callable[..., Any]], images: Any, labels: Any, say: Any
 ) -> dict[str, Any]:
-    """Runs stages on what those before left.
+    """Runs stages on what those before left, and the first one under further seeds.
 
     Returns:
-        For each image the stage that broke it ("clean" for a mistake, None where it holds), and
-        seconds and CPU seconds of each stage.
+        For each image the stage that broke it ("clean" for a mistake, None where it holds), seconds
+        and CPU seconds of each stage, and how many images hold after the first one by seed.
     """
-    import torch
-
-    correct = network(images).argmax(1) == labels
-    broken_by: list[str | None] = [None if hit else "clean" for hit in correct.tolist()]
+    correct = (network(images).argmax(1) == labels).numpy()
+    broken_by: list[str | None] = [None if hit else "clean" for hit in correct]
     times: dict[str, dict[str, float]] = {}
     for name, run in stages.items():
         left = np.flatnonzero([stage is None for stage in broken_by])
         start, cpu = time.perf_counter(), time.process_time()
-        for rows in np.split(left, range(MOST_IMAGES, len(left), MOST_IMAGES)):
-            if not len(rows):
-                continue
-            moved = run(images[rows], labels[rows])
-            with torch.no_grad():
-                fooled = network(moved).argmax(1) != labels[rows]
-            for row in rows[fooled.numpy()]:
-                broken_by[row] = name
-            say(f"{name}: {int(fooled.sum())} of {len(rows)} broken")
+        found = left[broken(network, run, images[left], labels[left], 0)]
         times[name] = {
             "seconds": time.perf_counter() - start,
             "cpu_seconds": time.process_time() - cpu,
         }
-    return {"broken_by": broken_by, "times": times}
+        for row in found:
+            broken_by[row] = name
+        say(f"{name}: {len(found)} of {len(left)} broken")
+    first = next(iter(stages.values()))
+    left = np.flatnonzero(correct)
+    held = [sum(stage not in ("clean", next(iter(stages))) for stage in broken_by)]
+    held += [
+        int((~broken(network, first, images[left], labels[left], seed)).sum()) for seed in SEEDS
+    ]
+    return {"broken_by": broken_by, "times": times, "held_by_seed": held}
 
 
 def main(source: str, target: str, directory: str) -> None:
@@ -161,7 +178,6 @@ def main(source: str, target: str, directory: str) -> None:
         stages = adv_lib_stages(network, epsilon)
     else:
         stages = original_stages(network, epsilon, directory)
-    torch.manual_seed(0)
     found = cascade(network, stages, images, labels, lambda line: print(line, file=sys.stderr))
     found["versions"] = {"torch": torch.__version__}
     found["largest_difference_of_logits"] = float(unlike)
