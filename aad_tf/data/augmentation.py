@@ -20,6 +20,9 @@ from aad_tf.utils.checks import check_choice
 _LEAST_AREA = 0.5
 _WIDEST_RATIO = 4.0 / 3.0
 
+# "shift_flip": images are moved by up to one part of so many of their sides.
+_SHIFT = 8
+
 # "inception": area of the box, and its ratio of width to height; a box that does not fit is drawn
 # again, up to so many times.
 AREA = (0.08, 1.0)
@@ -28,7 +31,7 @@ _ATTEMPTS = 100
 BRIGHTNESS = 32.0 / 255.0
 SATURATION = (0.5, 1.5)
 
-AUGMENTATIONS = ("none", "flip", "crop_flip", "inception")
+AUGMENTATIONS = ("none", "flip", "shift_flip", "crop_flip", "inception")
 
 
 def augmented(
@@ -47,8 +50,10 @@ def augmented(
 
     Args:
         images: float32 `[batch, height, width, channels]`.
-        kind: "none"; "flip", which mirrors half of the images; "crop_flip", which besides cuts
-            out and resizes a random half or more; "inception", the changes InceptionV3 is
+        kind: "none"; "flip", which mirrors half of the images; "shift_flip", which besides moves
+            each by up to an eighth of its sides and leaves black behind, the usual crop of 32x32
+            images with a padding of 4; "crop_flip", which instead cuts out and resizes a random
+            half or more; "inception", the changes InceptionV3 is
             trained with (above).
         seed: int64 `[2]`; the same seed gives the same images.
         size: (height, width) of the images returned; None keeps that of `images`.
@@ -78,11 +83,31 @@ def augmented(
     if kind == "flip":
         flipped = tf.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
         return resized(flipped, size)
+    if kind == "shift_flip":
+        return resized(_shifted(images, mirrored, seeds[1:3], drawn, local), size)
     boxes = tf.stack(_random_boxes(drawn, seeds[1:]), axis=1)[local]
     # A box with its sides exchanged is read mirrored, so one operation crops, flips and resizes.
     boxes = tf.where(mirrored[:, None], tf.gather(boxes, [0, 3, 2, 1], axis=1), boxes)
     box_size = tf.shape(images)[1:3] if size is None else size
     return tf.image.crop_and_resize(images, boxes, tf.range(count), box_size)
+
+
+def _shifted(
+    images: tf.Tensor, mirrored: tf.Tensor, seeds: tf.Tensor, drawn: tf.Tensor, local: slice
+) -> tf.Tensor:
+    """Each image moved by whole pixels, and mirrored where `mirrored` says so."""
+    sides = tf.shape(images)[1:3]
+    far = sides // _SHIFT
+    moved = tf.pad(images, [[0, 0], [far[0], far[0]], [far[1], far[1]], [0, 0]])
+    for axis in (0, 1):
+        begin = tf.random.stateless_uniform(
+            [drawn], seeds[axis], 0, 2 * far[axis] + 1, dtype=tf.int32
+        )[local]
+        places = tf.range(sides[axis])[tf.newaxis]
+        if axis == 1:
+            places = tf.where(mirrored[:, tf.newaxis], places[:, ::-1], places)
+        moved = tf.gather(moved, begin[:, tf.newaxis] + places, axis=axis + 1, batch_dims=1)
+    return tf.ensure_shape(moved, images.shape)
 
 
 def _each_as_inception(

@@ -55,9 +55,23 @@ def test_crops_keep_half_of_the_image_or_more_and_stay_inside():
     assert tops.min() < 0.01 and tops.max() > 0.2
 
 
+def test_shifts_move_by_whole_pixels_and_leave_black_behind():
+    # One bright pixel in the middle of 16x16 may move by two in each direction.
+    images = np.zeros((400, 16, 16, 1), np.float32)
+    images[:, 8, 8] = 1.0
+    found = augmented(tf.constant(images), "shift_flip", seed()).numpy()
+    places = np.argwhere(found[..., 0] == 1.0)
+    assert len(places) == 400 and found.sum() == 400
+    assert set(places[:, 1]) == {6, 7, 8, 9, 10}
+    # Mirrored, 8 becomes 7.
+    assert set(places[:, 2]) == {5, 6, 7, 8, 9, 10}
+    whole = augmented(tf.ones([50, 8, 24, 2]), "shift_flip", seed()).numpy()
+    assert (whole.sum((1, 2, 3)) >= 7 * 21 * 2).all() and whole.min() == 0.0
+
+
 def test_seeds_repeat_and_differ():
     images = tf.constant(ramps(5))
-    for kind in ("flip", "crop_flip", "inception"):
+    for kind in ("flip", "shift_flip", "crop_flip", "inception"):
         first, again, other = (augmented(images, kind, seed(n)).numpy() for n in (1, 1, 3))
         np.testing.assert_array_equal(first, again)
         assert (first != other).any()
@@ -75,7 +89,7 @@ def test_a_stream_that_starts_later_has_the_same_images():
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="Known: crop_flip, flip, inception, none"):
+    with pytest.raises(ValueError, match="Known: crop_flip, flip, inception, none, shift_flip"):
         augmented(tf.constant(ramps(1)), "rotate", seed())
     with pytest.raises(ValueError, match="Did you mean 'flip'"):
         data.training_batches("digits", 10, 0, augmentation="flipp")

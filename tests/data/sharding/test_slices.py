@@ -145,7 +145,8 @@ def test_parts_move_on_with_the_epoch():
 
 # Augmentation goes by the example, however many replicas there are.
 @pytest.mark.parametrize(
-    ("augmentation", "totals"), [("none", (1, 2, 3)), ("crop_flip", (3,)), ("inception", (3,))]
+    ("augmentation", "totals"),
+    [("none", (1, 2, 3)), ("crop_flip", (3,)), ("shift_flip", (3,)), ("inception", (3,))],
 )
 def test_slices_together_are_the_whole_stream(augmentation, totals):
     options = {"augmentation": augmentation, "image_size": 20 if augmentation != "none" else 0}
