@@ -1,0 +1,172 @@
+"""Studies: what is left to do and in which order, resuming, and one run with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aad_tf import configs
+from aad_tf.model_directory import NETWORK, ModelDirectoryError
+from train import study as binary
+from train.studies.study import (
+    DONE,
+    ELSEWHERE,
+    NOT_NEEDED,
+    TO_DO,
+    Evaluation,
+    Study,
+    Training,
+    available,
+    load,
+    plan,
+)
+
+DIGITS = "train/configs/digits.py:clean"
+STUDY = Study(
+    reference="nothing",
+    trainings=(
+        Training("one", DIGITS, minutes=90.0),
+        Training("two", DIGITS, {"config.seed": "2"}, minutes=60.0),
+    ),
+    evaluations=(
+        Evaluation("robustness/of_one.jsonl.gz", ("one",)),
+        Evaluation("robustness/of_two.jsonl.gz", ("two",), {"limit": "9"}),
+        Evaluation(
+            "transfer/both.jsonl.gz", ("one", "two"), {"a": "{runs_dir}/x"}, "eval.transfer"
+        ),
+    ),
+)
+
+
+@pytest.fixture
+def places(tmp_path):
+    return str(tmp_path / "runs"), str(tmp_path / "results")
+
+
+def trained(places, name, training=STUDY.trainings[0]):
+    directory = Path(places[0], name)
+    directory.mkdir(parents=True)
+    config = configs.to_dict(training.experiment())
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "run.json").write_text('{"state": "finished"}')
+    (directory / NETWORK).write_bytes(b"")
+
+
+def evaluated(places, output):
+    path = Path(places[1], output.replace(".jsonl.gz", ".summary.json"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+
+
+def states(places, **options):
+    return {cell.name: cell.state for cell in plan(STUDY, *places, **options)}
+
+
+def test_each_evaluation_stands_behind_its_networks(places):
+    cells = plan(STUDY, *places)
+    assert [cell.name for cell in cells] == ["one", "of_one", "two", "of_two", "both"]
+    assert {cell.state for cell in cells} == {TO_DO}
+    assert cells[2].command == (
+        f"python -m train.main --config={DIGITS} --model_dir={places[0]}/two --config.seed=2"
+    )
+    assert cells[3].arguments == (
+        *("-m", "eval.robustness", f"--model_dir={places[0]}/two", "--limit=9"),
+        f"--output={places[1]}/robustness/of_two.jsonl.gz",
+    )
+    assert f"--a={places[0]}/x" in cells[4].command and "model_dir=" not in cells[4].command
+    text = binary.listing(cells)
+    assert "one: to do, about 90 minutes\n" in text
+    assert text.endswith("0 done, 5 to do, 2 of them, about 2.5 hours of one CPU core")
+
+
+def test_what_is_there_is_not_done_again(places):
+    trained(places, "one")
+    evaluated(places, "robustness/of_two.jsonl.gz")
+    evaluated(places, "transfer/both.jsonl.gz")
+    expected = {"one": DONE, "of_one": TO_DO, "two": NOT_NEEDED, "of_two": DONE, "both": DONE}
+    assert states(places) == expected
+
+
+@pytest.mark.parametrize(
+    ("only", "names"),
+    [
+        (["of_one"], ["one", "of_one"]),
+        (["two"], ["one", "two", "of_two", "both"]),
+        (["both"], ["one", "two", "both"]),
+    ],
+)
+def test_only(places, only, names):
+    assert list(states(places, only=only)) == names
+
+
+def test_shards_deal_networks_out(places):
+    first, second = (states(places, shard=(number, 2)) for number in (1, 2))
+    assert (first["one"], first["of_one"], first["two"]) == (TO_DO, TO_DO, ELSEWHERE)
+    assert (second["one"], second["two"], second["of_two"]) == (ELSEWHERE, TO_DO, TO_DO)
+    # It goes with its first network, once the second is there.
+    assert first["both"] == "waits for two" and second["both"] == "waits for one"
+    trained(places, "two", STUDY.trainings[1])
+    assert states(places, shard=(1, 2))["both"] == TO_DO
+
+
+def test_a_network_of_another_config_is_refused(places):
+    trained(places, "two", STUDY.trainings[0])
+    with pytest.raises(ModelDirectoryError, match="seed"):
+        plan(STUDY, *places)
+
+
+def test_mistakes_are_named(places):
+    with pytest.raises(ValueError, match="Unknown cell of the study 'of_on'.*'of_one'"):
+        plan(STUDY, *places, only=["of_on"])
+    with pytest.raises(ValueError, match="Unknown study 'aad_table_5_mnst'.*'aad_table_5_mnist'"):
+        load("aad_table_5_mnst")
+    with pytest.raises(ValueError, match="twice in the study: one"):
+        Study("", (Training("one", DIGITS), Training("one", DIGITS)), ())
+    with pytest.raises(ValueError, match="Unknown network of of_one 'one'"):
+        Study("", (), (STUDY.evaluations[0],))
+
+
+@pytest.mark.parametrize("name", available())
+def test_studies_are_complete(name, places):
+    """Presets exist, outputs differ, and commands are what both binaries take."""
+    study = load(name)
+    assert study.reference
+    for training in study.trainings:
+        experiment = training.experiment()
+        assert experiment.seed == int(training.options.get("config.seed", 0))
+    for cell in plan(study, *places):
+        assert cell.state == TO_DO
+
+
+@pytest.mark.slow
+def test_a_study_is_run_killed_and_finished(tmp_path):
+    """Real processes: an evaluation that fails stops the study, the next run does what is left."""
+    places = [f"--runs_dir={tmp_path}/runs", f"--results_dir={tmp_path}/results"]
+    command = [sys.executable, "-m", "train.study", "--study=digits_quick", *places]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+    def run(*more):
+        return subprocess.run(
+            [*command, *more], env=environment, capture_output=True, text=True, check=False
+        )
+
+    blocked = tmp_path / "results" / "robustness"
+    blocked.parent.mkdir()
+    blocked.write_text("")
+    failed = run()
+    assert failed.returncode != 0 and "digits_quick" in failed.stderr
+    record = tmp_path / "results" / "runs" / "digits_quick"
+    assert {path.name for path in record.iterdir()} == {"config.json", "history.csv", "run.json"}
+    blocked.unlink()
+    finished = run()
+    assert finished.returncode == 0, finished.stderr
+    assert "train    digits_quick: done" in finished.stderr
+    assert "All is done." in finished.stdout
+    summary = json.loads((blocked / "digits_quick.summary.json").read_text())
+    assert summary["attacks"][0]["count"] == 50
+    assert "0 to do" in run("--dry_run").stderr

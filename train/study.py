@@ -1,0 +1,131 @@
+"""Does what a study still needs: trains its networks and evaluates them, in a stated order.
+
+    python -m train.study --study=aad_table_5_mnist --runs_dir=runs --results_dir=results
+
+It says beforehand what is done and what is left, with the commands, which can also be run by hand.
+The same command goes on where it was interrupted. Several machines share the work with
+--shard=1/4, --shard=2/4 and so on. `python -m analysis.report` then makes the tables.
+"""
+
+from __future__ import annotations
+
+from binaries import quiet  # noqa: F401
+
+# isort: split
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from aad_tf.utils.files import write_atomically
+from binaries import command_line, running
+from train.studies.study import DONE, NOT_NEEDED, TO_DO, Cell, available, load, plan
+
+_STUDY = flags.DEFINE_string("study", None, f"One of: {', '.join(available())}.", required=True)
+_RUNS = flags.DEFINE_string(
+    "runs_dir", "runs", "Directory in which the networks' model directories lie."
+)
+_RESULTS = flags.DEFINE_string("results_dir", "results", "Directory in which records are kept.")
+_ONLY = flags.DEFINE_list(
+    "only", [], "Names of evaluations, or of networks with all that is evaluated on them."
+)
+_SHARD = flags.DEFINE_string("shard", "1/1", "Part of this machine, as in 2/4 of four machines.")
+_DRY = flags.DEFINE_bool("dry_run", False, "Only say what would be done.")
+# What analysis reads of a run.
+_RUN_FILES = ("config.json", "history.csv", "run.json")
+
+
+class CellFailedError(RuntimeError):
+    """A training or evaluation of the study ended with an error of its own."""
+
+
+def main(argv: list[str]) -> None:
+    """Runs the study; a mistake of the user's ends in one line and exit code 2."""
+    del argv
+    running.run(_run, resumed_from=lambda: _RUNS.value)
+
+
+def _run() -> str:
+    study, shard = load(_STUDY.value), _shard()
+
+    def cells() -> list[Cell]:
+        return plan(study, _RUNS.value, _RESULTS.value, _ONLY.value, shard)
+
+    asked = cells()
+    running.say(f"{_STUDY.value}: {study.reference}\n{listing(asked)}")
+    if _DRY.value:
+        return "Nothing was run."
+    for cell in asked:
+        if cell.state == TO_DO:
+            _do(cell)
+    waiting = [cell for cell in cells() if cell.state not in (DONE, NOT_NEEDED)]
+    if waiting:
+        names = ", ".join(cell.name for cell in waiting)
+        return f"All of this part is done; left for others, or for later: {names}."
+    return "All is done. python -m analysis.report makes the tables."
+
+
+def _shard() -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(\d+)", _SHARD.value)
+    number, count = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise ValueError(f"--shard must be NUMBER/COUNT, such as 2/4, got {_SHARD.value!r}.")
+    return number, count
+
+
+def listing(cells: list[Cell]) -> str:
+    """What is done and what is left, one line for each cell, and about how long it takes."""
+    lines = []
+    for cell in cells:
+        line = f"  {cell.kind:8} {cell.name}: {cell.state}"
+        if cell.state == TO_DO:
+            line += f"{_about(cell.minutes)}\n           {cell.command}"
+        lines.append(line)
+    todo = [cell for cell in cells if cell.state == TO_DO]
+    known = [cell for cell in todo if cell.minutes]
+    total = sum(cell.minutes for cell in known)
+    ended = sum(cell.state == DONE for cell in cells)
+    lines.append(
+        f"{ended} done, {len(todo)} to do"
+        + (f", {len(known)} of them{_about(total)} of one CPU core" if known else "")
+    )
+    return "\n".join(lines)
+
+
+def _about(minutes: float) -> str:
+    if not minutes:
+        return ""
+    return (
+        f", about {minutes:.0f} minutes" if minutes < 120 else f", about {minutes / 60:.1f} hours"
+    )
+
+
+def _do(cell: Cell) -> None:
+    running.say(f"{cell.kind} {cell.name} ...")
+    if cell.kind == "evaluate":
+        for argument in cell.arguments:
+            if argument.startswith("--output="):
+                Path(argument.partition("=")[2]).parent.mkdir(parents=True, exist_ok=True)
+    code = subprocess.run([sys.executable, *cell.arguments], check=False).returncode
+    if code:
+        raise CellFailedError(
+            f"{cell.kind} {cell.name} ended with code {code}; what it said stands above. Run the "
+            f"same command again to go on, or this one alone:\n{cell.command}"
+        )
+    if cell.kind == "train":
+        _keep(Path(_RUNS.value, cell.name), Path(_RESULTS.value, "runs", cell.name))
+
+
+def _keep(run: Path, record: Path) -> None:
+    """Copies what is recorded of a training beside the results."""
+    record.mkdir(parents=True, exist_ok=True)
+    for name in _RUN_FILES:
+        with write_atomically(record / name) as file:
+            file.write((run / name).read_bytes())
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=command_line.parse)
