@@ -225,9 +225,9 @@ def training_batches(
         start_epoch: first epoch, from 0.
         start_step: batches to leave out; a whole epoch's worth moves on to the next.
         augmentation: "none", "flip" (half of the images mirrored), "shift_flip" (moved by up to an
-            eighth besides), "crop_flip" (a random half or more of the image besides) or "inception" (a random box of 8% or more, mirrored
-            or not, brightness and saturation changed); drawn from `seed` and the batch's number
-            alone.
+            eighth besides), "crop_flip" (a random half or more of the image besides) or
+            "inception" (a random box of 8% or more, mirrored or not, brightness and saturation
+            changed); drawn from `seed` and the batch's number alone.
         image_size: as for `info`; images are resized bilinearly.
         replica_slice: replicas to feed; by default one replica that gets whole batches.
         limit: an epoch has the first `limit` examples of the split only; None, or more than there
