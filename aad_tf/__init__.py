@@ -33,7 +33,7 @@ from aad_tf.defenses import (
     EnsembleAdversarialModel,
     StandardModel,
 )
-from aad_tf.evaluation import evaluate_robustness
+from aad_tf.evaluation import evaluate_robustness, evaluate_transfer
 from aad_tf.types import Bounds, ClassifierOutput
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "data",
     "distribute",
     "evaluate_robustness",
+    "evaluate_transfer",
     "evaluation",
     "export",
     "losses",

@@ -1,7 +1,8 @@
-"""Measures of maps and predictions: IoU, rank correlation, robust accuracy, and intervals."""
+"""Measures of maps and predictions: IoU, rank correlation, robust accuracy, intervals, a test."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -215,3 +216,80 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> Int
         raise ValueError(f"Expected 0 <= successes <= count, count >= 1; got {successes}, {count}.")
     low, high = binomtest(successes, count).proportion_ci(confidence, "wilson")
     return Interval(float(low), float(high))
+
+
+def difference_interval(
+    first: tuple[int, int],
+    second: tuple[int, int],
+    pairs: tuple[int, int, int, int] | None = None,
+    confidence: float = 0.95,
+) -> Interval:
+    """Newcombe's score interval of a difference of two proportions (1998), first - second.
+
+    Args:
+        first: successes and trials.
+        second: successes and trials.
+        pairs: where both speak of the same examples, how many of them succeed in both, in the
+            first alone, in the second alone, and in neither; this narrows the interval (method 10
+            for paired proportions). None takes them as independent.
+        confidence: in (0, 1).
+
+    Returns:
+        The interval, within [-1, 1].
+
+    Raises:
+        ValueError: a number out of range.
+
+    Example:
+        >>> difference_interval((48, 50), (38, 50), (36, 12, 2, 0))
+        Interval(low=0.0569, high=0.3404)
+    """
+    one, other = first[0] / first[1], second[0] / second[1]
+    low, high = wilson_interval(*first, confidence)
+    other_low, other_high = wilson_interval(*second, confidence)
+    correlation = 0.0 if pairs is None else _correlation(*pairs)
+    difference = one - other
+    below = _spread(one - low, other_high - other, correlation)
+    above = _spread(high - one, other - other_low, correlation)
+    return Interval(max(-1.0, difference - below), min(1.0, difference + above))
+
+
+def _spread(one: float, other: float, correlation: float) -> float:
+    return math.sqrt(max(0.0, one * one - 2 * correlation * one * other + other * other))
+
+
+def _correlation(both: int, first: int, second: int, neither: int) -> float:
+    """Newcombe's phi, with his continuity correction where it is positive."""
+    product = (both + first) * (second + neither) * (both + second) * (first + neither)
+    if product == 0:
+        return 0.0
+    excess = float(both * neither - first * second)
+    if excess > 0:
+        excess = max(excess - (both + first + second + neither) / 2, 0.0)
+    return excess / math.sqrt(product)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """McNemar's exact test (1947) of two proportions over the same examples, two-sided.
+
+    If both were equal, each example on which they disagree would be as likely to succeed in the
+    first alone as in the second alone; what the others do does not matter.
+
+    Args:
+        only_first: examples that succeed in the first alone.
+        only_second: examples that succeed in the second alone.
+
+    Returns:
+        The p-value, by the binomial distribution; 1 if there is no such example.
+
+    Raises:
+        ValueError: a negative count.
+
+    Example:
+        >>> mcnemar(0, 5)  # 2 / 2**5
+        0.0625
+    """
+    if min(only_first, only_second) < 0:
+        raise ValueError(f"Counts cannot be negative, got {only_first} and {only_second}.")
+    trials = only_first + only_second
+    return float(binomtest(only_first, trials, 0.5).pvalue) if trials else 1.0

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
+from aad_tf import metrics
 from aad_tf.metrics import Interval, wilson_interval
 
 RESAMPLES = 1000
@@ -357,30 +358,9 @@ def difference_interval(
         >>> difference_interval((56, 70), (48, 80)).text(4)  # independent; as in Newcombe
         '0.2000 [0.0524, 0.3339]'
     """
-    one, other = first[0] / first[1], second[0] / second[1]
-    low, high = wilson_interval(*first)
-    other_low, other_high = wilson_interval(*second)
-    correlation = 0.0 if pairs is None else _correlation(*pairs)
-    difference = one - other
-    below = _spread(one - low, other_high - other, correlation)
-    above = _spread(high - one, other - other_low, correlation)
-    interval = Interval(max(-1.0, difference - below), min(1.0, difference + above))
+    difference = first[0] / first[1] - second[0] / second[1]
+    interval = metrics.difference_interval(first, second, pairs)
     return Estimate(difference, interval, min(first[1], second[1]))
-
-
-def _spread(one: float, other: float, correlation: float) -> float:
-    return math.sqrt(max(0.0, one * one - 2 * correlation * one * other + other * other))
-
-
-def _correlation(both: int, first: int, second: int, neither: int) -> float:
-    """Newcombe's phi, with his continuity correction where it is positive."""
-    product = (both + first) * (second + neither) * (both + second) * (first + neither)
-    if product == 0:
-        return 0.0
-    excess = float(both * neither - first * second)
-    if excess > 0:
-        excess = max(excess - (both + first + second + neither) / 2, 0.0)
-    return excess / math.sqrt(product)
 
 
 def _checked(values: Any, skip_nan: bool = False) -> np.ndarray:

@@ -162,7 +162,7 @@ def _study(
 ) -> dict[str, Any]:
     """Studies the batches that the journal does not hold yet; counts and rates for the summary."""
     counts = Counts(explainer.facts)
-    _take_over(journal, counts, first_index)
+    counts.add(journal.consecutive(first_index))
     reused, seconds, began = counts.examples, 0.0, time.monotonic()
     for records in _measured(explainer, source, reused):
         # Of a batch that was written in part, what is there already.
@@ -197,14 +197,3 @@ def _measured(
             waiting = measuring.submit(explainer.records, batch, passes)
         if waiting is not None:
             yield waiting.result()
-
-
-def _take_over(journal: Journal, counts: Counts, first_index: int) -> None:
-    """Counts the examples that the journal holds."""
-    for number, (_, record) in enumerate(journal.entries()):
-        if record["index"] != first_index + number:
-            raise ValueError(
-                f"{journal.path} is damaged: example {first_index + number} was expected, "
-                f"{record['index']} is there. Delete it to start over."
-            )
-        counts.add([record])

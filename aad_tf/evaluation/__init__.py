@@ -1,9 +1,11 @@
 """How robust a classifier is: streamed, resumable evaluation under attacks."""
 
 from aad_tf.evaluation.curves import security_curve
-from aad_tf.evaluation.merging import merge_shards
+from aad_tf.evaluation.merging import merge_shards, merge_transfer
 from aad_tf.evaluation.robustness import RobustnessReport, evaluate_robustness
 from aad_tf.evaluation.summary import SUCCESS_RULES, format_summary
+from aad_tf.evaluation.transfer import TransferReport, evaluate_transfer
+from aad_tf.evaluation.transfer_summary import format_transfer
 from aad_tf.records.journal import journal_path
 from aad_tf.records.progress import Progress
 from aad_tf.records.shards import parse_shard, shard_output, shard_range
@@ -12,10 +14,14 @@ __all__ = [
     "SUCCESS_RULES",
     "Progress",
     "RobustnessReport",
+    "TransferReport",
     "evaluate_robustness",
+    "evaluate_transfer",
     "format_summary",
+    "format_transfer",
     "journal_path",
     "merge_shards",
+    "merge_transfer",
     "parse_shard",
     "security_curve",
     "shard_output",

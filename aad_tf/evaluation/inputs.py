@@ -39,29 +39,75 @@ def as_surrogate(surrogate: Classifier | keras.Model, classifier: Classifier) ->
         ValueError: images of another shape, dtype or pixel range, or another number of classes.
     """
     surrogate = as_classifier(surrogate)
-    ours, theirs = classifier.input_shape, surrogate.input_shape
+    check_same_task("the surrogate", surrogate, "the classifier", classifier)
+    return surrogate
+
+
+def as_classifiers(networks: Mapping[str, Classifier | keras.Model]) -> dict[str, Classifier]:
+    """Returns networks as Classifiers that take the same images and have the same classes.
+
+    Args:
+        networks: Classifiers or Keras models by their names.
+
+    Raises:
+        TypeError: one of them is neither.
+        ValueError: one of them is refused, or two differ in the shape, dtype or pixel range of
+            their images or in the number of classes.
+    """
+    classifiers = {}
+    for name, network in networks.items():
+        try:
+            classifiers[name] = as_classifier(network)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"Network {name!r}: {error}") from error
+    known = strictest(classifiers)
+    for name, classifier in classifiers.items():
+        check_same_task(f"network {name!r}", classifier, f"network {known!r}", classifiers[known])
+    return classifiers
+
+
+def strictest(classifiers: Mapping[str, Classifier]) -> str:
+    """The name of the first of the networks that leave least of the size of images open."""
+    return min(classifiers, key=lambda name: classifiers[name].input_shape.count(None))
+
+
+def check_same_task(name: str, network: Classifier, other_name: str, other: Classifier) -> None:
+    """Raises ValueError unless a network takes all images that another one takes, alike.
+
+    Args:
+        name: of the network, for the error.
+        network: may leave the size of images open.
+        other_name: of the other one.
+        other: the other one.
+    """
+    ours, theirs, begin = other.input_shape, network.input_shape, name[0].upper() + name[1:]
     if any(size not in (None, known) for size, known in zip(theirs, ours, strict=True)):
         raise ValueError(
-            f"The surrogate takes images of shape {theirs}, the classifier of {ours}: it must take "
-            f"the same. Put a Resizing layer in front of it if only the size differs."
+            f"{begin} takes images of shape {theirs}, {other_name} of {ours}: it must take "
+            f"the same. Put a Resizing layer in front of it if only the size differs: "
+            f"keras.Sequential([keras.Input({ours}), keras.layers.Resizing{theirs[:2]}, model])."
         )
-    if surrogate.num_classes != classifier.num_classes:
+    if network.num_classes != other.num_classes:
         raise ValueError(
-            f"The surrogate has {surrogate.num_classes} classes, the classifier "
-            f"{classifier.num_classes}. Both must have the same, in the same order."
+            f"{begin} has {network.num_classes} classes, {other_name} {other.num_classes}. Both "
+            f"must have the same, in the same order: take networks trained on one data set."
         )
-    if surrogate.bounds != classifier.bounds:
+    if network.bounds != other.bounds:
+        (low, high), (known_low, known_high) = network.bounds, other.bounds
+        scale = (high - low) / (known_high - known_low)
         raise ValueError(
-            f"The surrogate takes pixels in {tuple(surrogate.bounds)}, the classifier in "
-            f"{tuple(classifier.bounds)}. Put a Rescaling layer in front of one of them, and wrap "
-            f"it with Classifier.from_keras(model, bounds=...)."
+            f"{begin} takes pixels in {tuple(network.bounds)}, {other_name} in "
+            f"{tuple(other.bounds)}. Put a Rescaling layer in front of it, and wrap it so: "
+            f"Classifier.from_keras(keras.Sequential([keras.Input({ours}), "
+            f"keras.layers.Rescaling({scale!r}, {low - scale * known_low!r}), model]), "
+            f"bounds={tuple(other.bounds)})."
         )
-    if surrogate.dtype != classifier.dtype:
+    if network.dtype != other.dtype:
         raise ValueError(
-            f"The surrogate computes in {surrogate.dtype.name}, the classifier in "
-            f"{classifier.dtype.name}. Build both in one dtype."
+            f"{begin} computes in {network.dtype.name}, {other_name} in {other.dtype.name}. Build "
+            f"both in one dtype."
         )
-    return surrogate
 
 
 def check_attacks(

@@ -10,7 +10,15 @@ from typing import Any
 from aad_tf.evaluation.diagnostics import of_outcomes
 from aad_tf.evaluation.example_log import OutcomeCounts
 from aad_tf.evaluation.summary import summarize, timing
-from aad_tf.records import read_records, read_summary, record_line, summary_path, write_record_lines
+from aad_tf.evaluation.transfer_summary import TRANSFER_KEYS, TransferCounts, summarize_transfer
+from aad_tf.records import (
+    read_record_lines,
+    read_records,
+    read_summary,
+    record_line,
+    summary_path,
+    write_record_lines,
+)
 from aad_tf.records.shards import Part, merged_provenance, read_parts, shard_facts
 from aad_tf.utils.files import PathLike, write_json_atomically
 
@@ -57,13 +65,75 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
     return merged
 
 
+def merge_transfer(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
+    """Joins the records of all parts of a transfer evaluation; the same file as that of one pass.
+
+    The same but for float rounding, where parts are not cut between batches.
+
+    Args:
+        paths: files of records that `evaluate_transfer` wrote with a `shard`, in any order.
+        output: file to write, compressed if it ends with ".gz"; its summary goes beside it.
+
+    Returns:
+        The summary: that of one pass, with the seconds of all parts together.
+
+    Raises:
+        ValueError: parts of different evaluations, parts that are missing or overlap, damaged
+            files.
+        OSError: a file cannot be read or written.
+
+    Example:
+        >>> merge_transfer(["part1.jsonl.gz", "part2.jsonl.gz"], "whole.jsonl.gz")["count"]
+        10000
+    """
+    parts = read_parts(paths, output, _read_transfer_part, "evaluation")
+    first = parts[0].summary
+    evaluated, models = first["evaluated"], list(first["threat_models"].values())
+    counts = TransferCounts(evaluated["sources"], evaluated["targets"], evaluated["order"])
+    write_record_lines(output, _counted_transfer_lines(parts, counts))
+    totals = (sum(part.summary[each] for part in parts) for each in ("seconds", "images_attacked"))
+    merged = {
+        **summarize_transfer(models, counts),
+        **timing(*totals),
+        "evaluated": _evaluated(parts),
+        "provenance": merged_provenance(parts),
+    }
+    write_json_atomically(summary_path(output), merged)
+    return merged
+
+
+def _read_transfer_part(path: PathLike) -> Part:
+    summary = read_summary(path, "transfer")
+    return _part(path, summary, summary["count"])
+
+
+def _counted_transfer_lines(parts: Sequence[Part], counts: TransferCounts) -> Iterator[bytes]:
+    for part in parts:
+        records = read_record_lines(part.path, TRANSFER_KEYS)
+        for index in range(part.first, part.stop):
+            record = next(records, None)
+            if record is None or record["index"] != index:
+                found = "the end" if record is None else record["index"]
+                raise ValueError(
+                    f"{part.path} does not hold what its summary says: expected example {index}, "
+                    f"found {found}."
+                )
+            counts.add([record])
+            yield record_line(record)
+        if next(records, None) is not None:
+            raise ValueError(f"{part.path} holds more records than its summary says.")
+
+
 def _read_part(path: PathLike) -> Part:
     summary = read_summary(path)
+    return _part(path, summary, summary["attacks"][0]["count"])
+
+
+def _part(path: PathLike, summary: dict[str, Any], count: int) -> Part:
     evaluated = summary.get("evaluated", {})
     identity = {key: value for key, value in evaluated.items() if key not in _DIFFERS_BETWEEN_PARTS}
     first = evaluated.get("first_index", 0)
-    stop = first + summary["attacks"][0]["count"]
-    return Part(Path(path), summary, evaluated.get("shard"), first, stop, identity)
+    return Part(Path(path), summary, evaluated.get("shard"), first, first + count, identity)
 
 
 def _counted_lines(parts: Sequence[Part], counts: OutcomeCounts) -> Iterator[bytes]:

@@ -22,7 +22,7 @@ from aad_tf.records.journal import check_same_evaluation, finished_summary
 from aad_tf.records.progress import Progress, check_verbose, shown_progress
 from aad_tf.records.shards import shard_facts
 from aad_tf.types import Bounds
-from aad_tf.utils.checks import check_choice, check_count, near_names
+from aad_tf.utils.checks import check_choice, check_count, name_of_call
 from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
 from aad_tf.utils.provenance import provenance
 
@@ -59,14 +59,7 @@ class RobustnessReport:
             ValueError: no attack of that name was run, or several.
         """
         found = {entry["attack"]: entry["robust_accuracy"] for entry in self.summary["attacks"]}
-        if attack in found:
-            return found[attack]
-        alike = [name for name in found if name.split("(")[0] == attack]
-        if len(alike) > 1:
-            raise ValueError(f"Several attacks are {attack!r}: choose one of {', '.join(alike)}.")
-        if not alike:
-            raise ValueError(f"No attack is named {attack!r}." + near_names(attack, found))
-        return found[alike[0]]
+        return found[name_of_call(attack, found)]
 
 
 def evaluate_robustness(

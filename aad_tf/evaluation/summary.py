@@ -106,7 +106,6 @@ def _accuracies(name: str, counts: OutcomeCounts) -> dict[str, Any]:
     robust, misclassified, mistakes = (
         int(np.count_nonzero(outcomes == kind)) for kind in (ROBUST, MISCLASSIFIED, CLEAN_MISTAKE)
     )
-    interval = wilson_interval(robust, count)
     return {
         "attack": name,
         "robust_accuracy": robust / count,
@@ -115,8 +114,14 @@ def _accuracies(name: str, counts: OutcomeCounts) -> dict[str, Any]:
         "robust": robust,
         "fooled": misclassified,
         "clean_mistakes": mistakes,
-        "interval": {"method": "wilson", "confidence": 0.95, **interval._asdict()},
+        "interval": wilson_entry(robust, count),
     }
+
+
+def wilson_entry(successes: int, count: int) -> dict[str, Any]:
+    """Wilson's 95% interval of a proportion as summaries hold it."""
+    interval = wilson_interval(successes, count)
+    return {"method": "wilson", "confidence": 0.95, **interval._asdict()}
 
 
 def sanity_warnings(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts) -> list[str]:
@@ -264,14 +269,13 @@ def _worst_case(
     names = [m["attack"] for m in threat_models if m["epsilon"] <= epsilon * (1 + 1e-9)]
     survive = np.all([counts.outcomes(name) == ROBUST for name in names], axis=0)
     robust, count = int(np.count_nonzero(survive)), len(survive)
-    interval = wilson_interval(robust, count)
     return {
         "epsilon": epsilon,
         "attacks": names,
         "robust_accuracy": robust / count,
         "robust": robust,
         "count": count,
-        "interval": {"method": "wilson", "confidence": 0.95, **interval._asdict()},
+        "interval": wilson_entry(robust, count),
     }
 
 
@@ -353,7 +357,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
                 f"{entry['seconds']:.1f} s",
             )
         )
-    lines = _aligned(rows)
+    lines = aligned(rows)
     if shard := summary.get("evaluated", {}).get("shard"):
         lines.append(f"Only shard {shard[0]}/{shard[1]} of the examples.")
     lines += [_stages_line(entry) for entry in summary["attacks"] if "stages" in entry]
@@ -434,7 +438,7 @@ def _adaptive_lines(adaptive: Mapping[str, Any] | None) -> list[str]:
     lines = [
         "Adaptive attacks beside plain ones of equal steps and budget, and how many images fall to",
         "only one of the two:",
-        *_aligned([header, *rows], "  "),
+        *aligned([header, *rows], "  "),
     ]
     for worst in adaptive["worst"]:
         interval = worst["interval"]
@@ -446,7 +450,7 @@ def _adaptive_lines(adaptive: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
-def _aligned(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
     """Rows of a table as lines, in columns of equal width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

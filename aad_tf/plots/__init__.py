@@ -8,6 +8,7 @@ from aad_tf.plots.comparison import class_name, compare_networks, image_panels, 
 from aad_tf.plots.curves import security_curves
 from aad_tf.plots.grid import Panel, attention_grid, png_bytes, save_png
 from aad_tf.plots.images import displayable, enlarged, overlay, with_area, with_boxes
+from aad_tf.plots.transfer import transfer_curves, transfer_matrix
 
 __all__ = [
     "Panel",
@@ -22,6 +23,8 @@ __all__ = [
     "png_bytes",
     "save_png",
     "security_curves",
+    "transfer_curves",
+    "transfer_matrix",
     "with_area",
     "with_boxes",
 ]

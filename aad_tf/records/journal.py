@@ -95,6 +95,23 @@ class Journal:
             yield offset, self._parsed(line, offset)
             offset += len(line)
 
+    def consecutive(self, first_index: int) -> Iterator[dict[str, Any]]:
+        """Records of which there is one per example, in the order of the data set.
+
+        Args:
+            first_index: of the first of them.
+
+        Raises:
+            ValueError: a line is damaged, or an example is missing.
+        """
+        for number, (_, record) in enumerate(self.entries(), first_index):
+            if record["index"] != number:
+                raise ValueError(
+                    f"{self.path} is damaged: example {number} was expected, {record['index']} is "
+                    f"there. Delete it to start over."
+                )
+            yield record
+
     def lines_at(self, offsets: Iterable[int]) -> Iterator[bytes]:
         """The lines that start at given offsets."""
         for offset in offsets:

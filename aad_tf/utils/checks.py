@@ -454,6 +454,27 @@ def check_choice(value: Any, choices: Iterable[str], what: str) -> Any:
     return value
 
 
+def name_of_call(name: str, known: Iterable[str]) -> str:
+    """The known name that is meant: where it is a call, what stands before "(" is enough.
+
+    Args:
+        name: `"pgd"`, or as it is known.
+        known: names such as `"pgd(epsilon=0.1, step_size=0.01, num_steps=5)"`.
+
+    Raises:
+        ValueError: no known name begins so, or several.
+    """
+    known = list(known)
+    if name in known:
+        return name
+    alike = [each for each in known if each.split("(")[0] == name]
+    if len(alike) > 1:
+        raise ValueError(f"Several attacks are {name!r}: choose one of {', '.join(alike)}.")
+    if not alike:
+        raise ValueError(f"No attack is named {name!r}." + near_names(name, known))
+    return alike[0]
+
+
 def near_names(name: str, known: Iterable[str]) -> str:
     """A sentence that lists near and known names, for errors about unknown ones."""
     known = sorted(known)

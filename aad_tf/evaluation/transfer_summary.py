@@ -1,0 +1,267 @@
+"""From records of a transfer evaluation to accuracies, comparisons of targets, and a table."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aad_tf.evaluation.summary import aligned, wilson_entry
+from aad_tf.metrics import difference_interval, mcnemar
+
+TRANSFER_KEYS = ("index", "label", "clean", "adversarial")
+RULE = (
+    "Every image is attacked with all iterations on the source, whatever networks make of it, and "
+    "the last iterate is judged by all targets"
+)
+# p-values of one summary that are small by chance alone are not rare.
+_MANY = "p-values stand for each line by itself and are not corrected for their number"
+
+
+class TransferCounts:
+    """Counts what networks make of clean and of attacked images, record by record.
+
+    Args:
+        sources: names of the networks that images were made on.
+        targets: names of the networks that judge them.
+        attacks: names of the attacks.
+
+    Attributes:
+        count: how many examples there are.
+    """
+
+    def __init__(
+        self, sources: Sequence[str], targets: Sequence[str], attacks: Sequence[str]
+    ) -> None:
+        self.sources, self.targets, self.attacks = tuple(sources), tuple(targets), tuple(attacks)
+        self.count = 0
+        shape = len(self.sources), len(self.attacks), len(self.targets)
+        self._clean_of_sources = np.zeros(len(self.sources), np.int64)
+        self._clean_pairs = np.zeros((shape[2], shape[2]), np.int64)
+        self._clean_both = np.zeros((shape[0], shape[2]), np.int64)
+        # How many images both targets get right; on the diagonal those of one target.
+        self._pairs = np.zeros((*shape, shape[2]), np.int64)
+        self._of_clean_both = np.zeros(shape, np.int64)
+
+    def add(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Counts further records."""
+        for record in records:
+            label, clean = record["label"], record["clean"]
+            by_source = np.array([clean[name] == label for name in self.sources])
+            by_target = np.array([clean[name] == label for name in self.targets])
+            both = by_source[:, np.newaxis] & by_target
+            right = np.array(
+                [
+                    [
+                        [attacked["predictions"][target] == label for target in self.targets]
+                        for attacked in (record["adversarial"][source][a] for a in self.attacks)
+                    ]
+                    for source in self.sources
+                ]
+            )
+            self.count += 1
+            self._clean_of_sources += by_source
+            self._clean_pairs += by_target[:, np.newaxis] & by_target
+            self._clean_both += both
+            self._pairs += right[..., :, np.newaxis] & right[..., np.newaxis, :]
+            self._of_clean_both += right & both[:, np.newaxis]
+
+    def clean(self, network: str) -> int:
+        """How many clean images a network gets right."""
+        if network in self.targets:
+            place = self.targets.index(network)
+            return int(self._clean_pairs[place, place])
+        return int(self._clean_of_sources[self.sources.index(network)])
+
+    def pairs(self, source: str | None, attack: str | None) -> np.ndarray:
+        """How many images two targets get right, int `[targets, targets]`; of one, the diagonal.
+
+        Args:
+            source: where the images come from, None for clean ones.
+            attack: that made them, None for clean images.
+        """
+        if source is None or attack is None:
+            return self._clean_pairs
+        return self._pairs[self.sources.index(source), self.attacks.index(attack)]
+
+    def of_clean_both(self, source: str, attack: str, target: str) -> tuple[int, int]:
+        """Of the images that source and target get right when clean, those still right; and all."""
+        one, other = self.sources.index(source), self.targets.index(target)
+        still = self._of_clean_both[one, self.attacks.index(attack), other]
+        return int(still), int(self._clean_both[one, other])
+
+
+def summarize_transfer(
+    threat_models: Sequence[Mapping[str, Any]], counts: TransferCounts
+) -> dict[str, Any]:
+    """Accuracies of all targets on the images of all sources, and comparisons of targets.
+
+    Args:
+        threat_models: one for each attack, which it names under `attack`.
+        counts: of all examples.
+
+    Returns:
+        `networks` (the clean accuracy of each), `transfer` (one entry for each attack, source and
+        target), `comparisons` (one for each two targets on clean images, then one for each attack,
+        source and two targets), `threat_models` by the name of the attack, `count` and `rule`, all
+        of which `json` can write.
+        An entry of `transfer` has `accuracy` on all images, the target's `clean_accuracy`, and
+        under `both_correct` the accuracy on those images that source and target get right when
+        clean; where there are none it is None. A comparison has the accuracy of the first target
+        minus that of the second, Newcombe's interval of it for paired proportions, how many images
+        one of the two alone gets right, and the p-value of McNemar's exact test.
+    """
+    names = list(dict.fromkeys((*counts.targets, *counts.sources)))
+    kinds = [(attack, source) for attack in counts.attacks for source in counts.sources]
+    return {
+        "networks": [
+            {"network": name, **_fraction("clean_", counts.clean(name), counts.count)}
+            for name in names
+        ],
+        "transfer": [
+            _entry(counts, source, target, attack)
+            for attack, source in kinds
+            for target in counts.targets
+        ],
+        "comparisons": [
+            comparison
+            for attack, source in [(None, None), *kinds]
+            for comparison in _comparisons(counts, attack, source)
+        ],
+        "threat_models": {model["attack"]: dict(model) for model in threat_models},
+        "count": counts.count,
+        "rule": RULE,
+    }
+
+
+def _fraction(prefix: str, correct: int, count: int) -> dict[str, Any]:
+    return {
+        f"{prefix}accuracy": correct / count if count else None,
+        f"{prefix}correct": correct,
+        "count": count,
+        "interval": wilson_entry(correct, count) if count else None,
+    }
+
+
+def _entry(counts: TransferCounts, source: str, target: str, attack: str) -> dict[str, Any]:
+    place = counts.targets.index(target)
+    correct = int(counts.pairs(source, attack)[place, place])
+    return {
+        "attack": attack,
+        "source": source,
+        "target": target,
+        "access": "white_box" if source == target else "transfer",
+        **_fraction("", correct, counts.count),
+        "clean_accuracy": counts.clean(target) / counts.count,
+        "both_correct": _fraction("", *counts.of_clean_both(source, attack, target)),
+    }
+
+
+def _comparisons(
+    counts: TransferCounts, attack: str | None, source: str | None
+) -> Iterator[dict[str, Any]]:
+    found, total = counts.pairs(source, attack), counts.count
+    for one, other in itertools.combinations(range(len(counts.targets)), 2):
+        both, first, second = (
+            int(found[place]) for place in ((one, other), (one, one), (other, other))
+        )
+        only_first, only_second = first - both, second - both
+        interval = difference_interval(
+            (first, total),
+            (second, total),
+            (both, only_first, only_second, total - both - only_first - only_second),
+        )
+        yield {
+            "attack": attack,
+            "source": source,
+            "targets": [counts.targets[one], counts.targets[other]],
+            "difference": (first - second) / total,
+            "interval": {
+                "method": "newcombe_paired",
+                "confidence": 0.95,
+                **interval._asdict(),
+            },
+            "only_first": only_first,
+            "only_second": only_second,
+            "p_value": mcnemar(only_first, only_second),
+            "test": "mcnemar_exact",
+        }
+
+
+def format_transfer(summary: Mapping[str, Any]) -> str:
+    """A summary as tables to print: accuracies, those of images right when clean, comparisons."""
+    entries = {
+        (entry["attack"], entry["source"], entry["target"]): entry for entry in summary["transfer"]
+    }
+    attacks, sources, targets = (list(dict.fromkeys(names)) for names in zip(*entries, strict=True))
+    clean = {each["network"]: each for each in summary["networks"]}
+    rows = [["attack", "source", *(f"judged by {target}" for target in targets)]]
+    rows.append(["none", "", *(_cell(clean[target], "clean_") for target in targets)])
+    right = [["attack", "source", *(f"judged by {target}" for target in targets)]]
+    for attack, source in itertools.product(attacks, sources):
+        found = [entries[attack, source, target] for target in targets]
+        marks = ["*" if entry["access"] == "white_box" else "" for entry in found]
+        pairs = list(zip(found, marks, strict=True))
+        rows.append([attack, source, *(_cell(entry) + mark for entry, mark in pairs)])
+        both = [(entry["both_correct"], mark) for entry, mark in pairs]
+        cells = (f"{_cell(each)}{mark}, n = {each['count']}" for each, mark in both)
+        right.append([attack, source, *cells])
+    lines = [
+        f"Accuracy on {summary['count']} images (95%); * white box, others transfer:",
+        *aligned(rows, "  "),
+        "Accuracy on the n images that source and target get right when clean:",
+        *aligned(right, "  "),
+        *_comparison_lines(summary["comparisons"]),
+        "Threat models: l-inf, true labels unless a target is named.",
+        *aligned([_threat_row(model) for model in summary["threat_models"].values()], "  "),
+    ]
+    if shard := summary.get("evaluated", {}).get("shard"):
+        lines.append(f"Only shard {shard[0]}/{shard[1]} of the examples.")
+    return "\n".join([*lines, f"{summary['rule']}."])
+
+
+def _cell(entry: Mapping[str, Any], prefix: str = "") -> str:
+    interval = entry["interval"]
+    if interval is None:
+        return "-"
+    return f"{entry[f'{prefix}accuracy']:.2%} ({interval['low']:.2%} to {interval['high']:.2%})"
+
+
+def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not comparisons:
+        return []
+    rows = [("attack", "source", "targets", "difference (95%)", "only first", "only second", "p")]
+    for each in comparisons:
+        interval = each["interval"]
+        rows.append(
+            (
+                each["attack"] or "none",
+                each["source"] or "",
+                " - ".join(each["targets"]),
+                f"{each['difference']:+.2%} ({interval['low']:+.2%} to {interval['high']:+.2%})",
+                str(each["only_first"]),
+                str(each["only_second"]),
+                f"{each['p_value']:.2g}",
+            )
+        )
+    return [
+        "Targets compared image by image: accuracy of the first minus that of the second, images",
+        f"that only one gets right, McNemar's exact test ({_MANY}):",
+        *aligned(rows, "  "),
+    ]
+
+
+def _threat_row(model: Mapping[str, Any]) -> tuple[str, ...]:
+    steps, restarts = model["steps"], model["restarts"]
+    bounds = model.get("bounds")
+    unit = f" of images in [{bounds[0]:g}, {bounds[1]:g}]" if bounds else ""
+    return (
+        model["attack"],
+        f"total epsilon {model['epsilon']:.4g}{unit} = {model['epsilon_255']:.4g}/255",
+        f"{steps} step{'s' if steps > 1 else ''}",
+        f"{'random' if model['random_start'] else 'no random'} start",
+        f"{restarts} restart{'s' if restarts > 1 else ''}",
+        f"towards class {model['target']}" if "target" in model else "",
+    )

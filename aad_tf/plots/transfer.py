@@ -1,0 +1,151 @@
+"""Transfer evaluations, drawn: sources against targets, and accuracy against the strength."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from aad_tf.utils.checks import check_choice, name_of_call, near_names
+
+_AXES = {
+    "epsilon": "total ε (l∞{unit})",
+    "steps": "iterations of the attack",
+}
+
+
+def transfer_matrix(summary: Mapping[str, Any], attack: str) -> Figure:
+    """Draws the accuracy of each target on the images of each source, under one attack.
+
+    Rows are the networks that images were made on, columns those that judge them; the first row is
+    the accuracy on clean images. White boxes, where both are the same network, are framed.
+
+    Args:
+        summary: of `aad_tf.evaluate_transfer`, or as `read_summary(path, "transfer")` reads it.
+        attack: name of the attack; where it is a call, what stands in front of its arguments is
+            enough as long as no other attack begins alike.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: no attack of that name, or several.
+
+    Example:
+        >>> report = evaluate_transfer(networks, (images, labels), fgsm(0.05))
+        >>> save_png(transfer_matrix(report.summary, "fgsm"), "transfer.png")
+    """
+    attack = name_of_call(attack, summary["threat_models"])
+    entries = [entry for entry in summary["transfer"] if entry["attack"] == attack]
+    sources, targets = (_names(entries, key) for key in ("source", "target"))
+    clean = {each["network"]: each["clean_accuracy"] for each in summary["networks"]}
+    found = {(entry["source"], entry["target"]): entry["accuracy"] for entry in entries}
+    rows = [[clean[target] for target in targets]]
+    rows += [[found[source, target] for target in targets] for source in sources]
+    values = 100 * np.array(rows)
+    return _matrix(values, sources, targets, _described(summary["threat_models"][attack]))
+
+
+def _matrix(values: np.ndarray, sources: list[str], targets: list[str], title: str) -> Figure:
+    size = (2.4 + 1.15 * len(targets), 1.7 + 0.6 * len(values))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    shown = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        colour = "black" if value > 55 else "white"
+        axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour)
+        if row and sources[row - 1] == targets[column]:
+            corner = (column - 0.47, row - 0.45)
+            axes.add_patch(Rectangle(corner, 0.94, 0.9, fill=False, edgecolor="red", linewidth=1.5))
+    axes.axhline(0.5, color="white", linewidth=4)
+    axes.set_xticks(range(len(targets)), targets)
+    axes.set_yticks(range(len(values)), ["clean images", *sources])
+    axes.set(xlabel="judged by (target)", ylabel="made on (source)")
+    axes.tick_params(length=0)
+    figure.colorbar(shown, label="accuracy (%)")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def transfer_curves(summary: Mapping[str, Any], attack: str, against: str = "epsilon") -> Figure:
+    """Draws the accuracy of each target against the strength of an attack, a panel per source.
+
+    All attacks are drawn whose names are this one, or calls of it. Bands are the intervals of the
+    summary. At 0 stands the accuracy on clean images; the white box is dashed.
+
+    Args:
+        summary: of `aad_tf.evaluate_transfer`, or as `read_summary(path, "transfer")` reads it.
+        attack: `"fgsm"` for all attacks named `fgsm(...)`.
+        against: `"epsilon"`, the largest perturbation that an attack can reach, or `"steps"`.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: no attack of that name, another axis, or several attacks of equal strength.
+
+    Example:
+        >>> report = evaluate_transfer(networks, (images, labels), [fgsm(0.05), fgsm(0.1)])
+        >>> save_png(transfer_curves(report.summary, "fgsm"), "curves.png")
+
+    [Agrawal Figs. 2 to 7]
+    """
+    check_choice(against, tuple(_AXES), "axis")
+    models = summary["threat_models"]
+    strengths = {
+        name: model[against] for name, model in models.items() if name.split("(")[0] == attack
+    }
+    if not strengths:
+        raise ValueError(f"No attack is named {attack!r}." + near_names(attack, models))
+    if len(set(strengths.values())) < len(strengths):
+        raise ValueError(
+            f"Several of {', '.join(strengths)} have the same {against}: evaluate attacks that "
+            f"differ in it, or draw against {' or '.join(set(_AXES) - {against})}."
+        )
+    entries = [entry for entry in summary["transfer"] if entry["attack"] in strengths]
+    sources, targets = (_names(entries, key) for key in ("source", "target"))
+    clean = {each["network"]: (each["clean_accuracy"], each) for each in summary["networks"]}
+    figure = Figure(figsize=(1.2 + 3.1 * len(sources), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
+    for axes, source in zip(panels, sources, strict=True):
+        for number, target in enumerate(targets):
+            points = [(0.0, *clean[target])]
+            points += [
+                (strengths[entry["attack"]], entry["accuracy"], entry)
+                for entry in entries
+                if (entry["source"], entry["target"]) == (source, target)
+            ]
+            points.sort(key=lambda point: point[0])
+            xs, accuracies, found = zip(*points, strict=True)
+            lows, highs = (
+                [100 * each["interval"][bound] for each in found] for bound in ("low", "high")
+            )
+            style = {"color": f"C{number}", "marker": "o", "markersize": 4}
+            dashes = "--" if source == target else "-"
+            values = [100 * each for each in accuracies]
+            axes.plot(xs, values, dashes, label=target, **style)
+            axes.fill_between(xs, lows, highs, color=f"C{number}", alpha=0.2, linewidth=0)
+        axes.set_title(f"made on {source}", fontsize=10)
+        axes.set_ylim(0, 100)
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.3)
+    bounds = next(iter(models.values())).get("bounds")
+    unit = f", of images in [{bounds[0]:g}, {bounds[1]:g}]" if bounds else ""
+    figure.supxlabel(f"{attack}: {_AXES[against].format(unit=unit)}", fontsize=10)
+    panels[0].set_ylabel("accuracy (%)")
+    panels[-1].legend(title="judged by", fontsize=8, title_fontsize=8)
+    return figure
+
+
+def _names(entries: list[Mapping[str, Any]], key: str) -> list[str]:
+    return list(dict.fromkeys(entry[key] for entry in entries))
+
+
+def _described(model: Mapping[str, Any]) -> str:
+    """An attack and its threat model, on two lines."""
+    steps = f"{model['steps']} step{'s' if model['steps'] > 1 else ''}"
+    total = f"total ε {model['epsilon']:.4g} = {model['epsilon_255']:.4g}/255"
+    return f"{model['attack'].split('(')[0]}, l∞, {total}, {steps}"
