@@ -12,19 +12,18 @@ from __future__ import annotations
 
 from absl import app, flags
 
-from aad_tf import model_directory
 from aad_tf.attacks import as_attack, parse_attack
 from aad_tf.plots import compare_networks, save_png
 from aad_tf.utils.files import check_writable
 from binaries import command_line, running
 from eval import shared_flags
-from eval.inputs import FolderImages, Images, NamedImages, Network, check_belongs, open_network
+from eval.inputs import FolderImages, check_belongs
 
 _MODELS = flags.DEFINE_list(
     "model_dirs",
     [],
     "Several networks, as title=DIRECTORY pairs split by commas, each a directory that train.main "
-    "wrote.",
+    "wrote; without a title, by the last part of the directory.",
 )
 _ATTACK = flags.DEFINE_string("attack", "fgsm(epsilon=0.15)", "The attack on each network.")
 _COUNT = flags.DEFINE_integer(
@@ -44,7 +43,7 @@ def draw() -> str:
     check_writable(output)
     attack = parse_attack(_ATTACK.value)
     if _MODELS.value:
-        networks, images = _several()
+        networks, images = shared_flags.opened_several(_MODELS.value)
     else:
         network, images = shared_flags.opened()
         networks = {"network": network}
@@ -70,28 +69,6 @@ def draw() -> str:
     names = info.class_names if isinstance(images, FolderImages) else None
     save_png(compare_networks(classifiers, pixels, labels, attack, class_names=names), output)
     return f"written: {output}"
-
-
-def _several() -> tuple[dict[str, Network], Images]:
-    """The networks of `--model_dirs`, by title, and the images that all of them take."""
-    networks, datasets = {}, set()
-    for pair in _MODELS.value:
-        title, separator, directory = pair.partition("=")
-        if not separator:
-            raise ValueError(f"--model_dirs takes title=directory pairs, got {pair!r}.")
-        config = model_directory.read_config(directory)
-        datasets.add((config.dataset, config.image_size))
-        networks[title] = open_network(
-            model_dir=directory, attention_layer=shared_flags.ATTENTION_LAYER.value
-        )
-    if shared_flags.IMAGES.value or shared_flags.DATASET.value:
-        return networks, shared_flags.images()
-    if len(datasets) != 1:
-        found = ", ".join(f"{name} ({size or 'own size'})" for name, size in sorted(datasets))
-        raise ValueError(f"The networks must share one data set and image size, got {found}.")
-    ((name, size),) = datasets
-    split, data_dir = shared_flags.SPLIT.value, shared_flags.DATA_DIR.value
-    return networks, NamedImages(name, split, data_dir, image_size=size or None)
 
 
 def main(argv: list[str]) -> None:

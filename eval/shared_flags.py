@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -136,6 +138,76 @@ def opened(annotations: str | None = None) -> tuple[Network, Images]:
         images=chosen,
     )
     return opened, chosen
+
+
+def opened_several(
+    model_dirs: Sequence[str], keras_models: Sequence[str] = ()
+) -> tuple[dict[str, Network], Images]:
+    """Several networks by name, and the images that all of them take.
+
+    Args:
+        model_dirs: directories that `train.main` wrote, each as NAME=DIRECTORY, or as DIRECTORY,
+            whose last part is then the name.
+        keras_models: files of Keras classifiers, likewise, without the ending in the name.
+
+    Returns:
+        The networks, and the images that the flags name, by default those that the networks of the
+        directories were trained on.
+
+    Raises:
+        ValueError: no network, a name twice, flags that name a single network, directories of
+            several data sets where the flags name none, and as `images` and `open_network`.
+    """
+    for flag in (MODEL_DIR, SAVED_MODEL, KERAS_MODEL, NETWORK, WEIGHTS):
+        if flag.value is not None:
+            raise ValueError(f"--{flag.name} belongs to one network; several have --model_dirs.")
+    if BOUNDS.value is not None and not keras_models:
+        raise ValueError("--bounds belongs to Keras files; model directories have their own.")
+    paths: dict[str, dict[str, Any]] = {}
+    for kind, texts in (("model_dir", model_dirs), ("keras_model", keras_models)):
+        for name, path in map(_named, texts):
+            if name in paths:
+                raise ValueError(
+                    f"Two networks are named {name!r}. Give one of them another name: "
+                    f"--{kind}s=NAME={path}."
+                )
+            paths[name] = {kind: path}
+    trained = [
+        model_directory.read_config(each["model_dir"])
+        for each in paths.values()
+        if "model_dir" in each
+    ]
+    datasets = {(config.dataset, config.image_size) for config in trained}
+    if IMAGES.value or DATASET.value or not datasets:
+        chosen = images()
+    elif len(datasets) == 1:
+        ((name, size),) = datasets
+        chosen = NamedImages(name, SPLIT.value, DATA_DIR.value, image_size=size or None)
+    else:
+        found = ", ".join(f"{name} ({size or 'own size'})" for name, size in sorted(datasets))
+        raise ValueError(
+            f"The networks must share one data set and image size, got {found}. Name one with "
+            f"--dataset or --images, if all of them take it."
+        )
+    networks = {
+        name: open_network(
+            **path,
+            attention_layer=ATTENTION_LAYER.value,
+            bounds=BOUNDS.value if "keras_model" in path else None,
+            images=chosen,
+        )
+        for name, path in paths.items()
+    }
+    return networks, chosen
+
+
+def _named(text: str) -> tuple[str, str]:
+    """The name and the path of NAME=PATH, or of a path alone."""
+    name, separator, path = text.partition("=")
+    if separator and not Path(text).exists():
+        return name, path
+    last = Path(text).absolute()
+    return last.stem if last.suffix in (".keras", ".h5") else last.name, text
 
 
 def _class_names() -> list[str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -161,3 +163,32 @@ def test_rank_correlation_is_spearman_with_ties():
     expected = [stats.spearmanr(a.ravel(), b.ravel()).statistic for a, b in pairs]
     np.testing.assert_allclose(found, expected)
     assert np.isnan(metrics.rank_correlation(np.ones((1, 2, 2)), first[:1, :2, :2]))[0]
+
+
+def test_paired_difference_is_newcombes_published_example():
+    # Newcombe (1998), Statistics in Medicine 17:2635-2650, cells 36, 12, 2, 0, method 10.
+    found = metrics.difference_interval((48, 50), (38, 50), (36, 12, 2, 0))
+    assert found == pytest.approx((0.0569, 0.3404), abs=5e-5)
+    wider = metrics.difference_interval((48, 50), (38, 50), (36, 12, 2, 0), confidence=0.99)
+    assert wider.low < found.low < found.high < wider.high
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p_value"),
+    [
+        (0, 0, 1.0),
+        (0, 5, 2 / 2**5),
+        # Both tails: 2 (1 + 10 + 45) / 2**10.
+        (2, 8, 112 / 1024),
+        (4, 4, 1.0),
+        (59, 6, 2 * sum(math.comb(65, count) for count in range(7)) / 2**65),
+    ],
+)
+def test_mcnemar_by_hand(only_first, only_second, p_value):
+    assert metrics.mcnemar(only_first, only_second) == pytest.approx(p_value)
+    assert metrics.mcnemar(only_second, only_first) == pytest.approx(p_value)
+
+
+def test_mcnemar_refuses_negative_counts():
+    with pytest.raises(ValueError, match="Counts cannot be negative, got -1 and 3"):
+        metrics.mcnemar(-1, 3)

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from aad_tf.utils.checks import check_choice, name_of_call, near_names
 
-_AXES = {
-    "epsilon": "total ε (l∞{unit})",
-    "steps": "iterations of the attack",
-}
+_AXES = ("epsilon", "steps")
+# Width of a letter of a network's name in the default font, on the safe side.
+_LETTER_INCHES = 0.095
 
 
 def transfer_matrix(summary: Mapping[str, Any], attack: str) -> Figure:
@@ -46,11 +46,16 @@ def transfer_matrix(summary: Mapping[str, Any], attack: str) -> Figure:
     rows = [[clean[target] for target in targets]]
     rows += [[found[source, target] for target in targets] for source in sources]
     values = 100 * np.array(rows)
-    return _matrix(values, sources, targets, _described(summary["threat_models"][attack]))
+    about = f"{summary['count']:,} images"
+    about += "; framed: white box" if set(sources) & set(targets) else ""
+    title = f"{_described(summary['threat_models'][attack])}\n{about}"
+    return _matrix(values, sources, targets, title)
 
 
 def _matrix(values: np.ndarray, sources: list[str], targets: list[str], title: str) -> Figure:
-    size = (2.4 + 1.15 * len(targets), 1.7 + 0.6 * len(values))
+    rows, columns = ["clean images", *sources], max(0.9, _LETTER_INCHES * max(map(len, targets)))
+    width = 1.8 + _LETTER_INCHES * max(map(len, rows)) + columns * len(targets)
+    size = (max(5.0, width), 1.8 + 0.6 * len(values))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     shown = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
@@ -62,7 +67,7 @@ def _matrix(values: np.ndarray, sources: list[str], targets: list[str], title: s
             axes.add_patch(Rectangle(corner, 0.94, 0.9, fill=False, edgecolor="red", linewidth=1.5))
     axes.axhline(0.5, color="white", linewidth=4)
     axes.set_xticks(range(len(targets)), targets)
-    axes.set_yticks(range(len(values)), ["clean images", *sources])
+    axes.set_yticks(range(len(values)), rows)
     axes.set(xlabel="judged by (target)", ylabel="made on (source)")
     axes.tick_params(length=0)
     figure.colorbar(shown, label="accuracy (%)")
@@ -93,7 +98,7 @@ def transfer_curves(summary: Mapping[str, Any], attack: str, against: str = "eps
 
     [Agrawal Figs. 2 to 7]
     """
-    check_choice(against, tuple(_AXES), "axis")
+    check_choice(against, _AXES, "axis")
     models = summary["threat_models"]
     strengths = {
         name: model[against] for name, model in models.items() if name.split("(")[0] == attack
@@ -101,14 +106,16 @@ def transfer_curves(summary: Mapping[str, Any], attack: str, against: str = "eps
     if not strengths:
         raise ValueError(f"No attack is named {attack!r}." + near_names(attack, models))
     if len(set(strengths.values())) < len(strengths):
+        (other,) = set(_AXES) - {against}
         raise ValueError(
             f"Several of {', '.join(strengths)} have the same {against}: evaluate attacks that "
-            f"differ in it, or draw against {' or '.join(set(_AXES) - {against})}."
+            f"differ in it, or draw them against {other!r}."
         )
     entries = [entry for entry in summary["transfer"] if entry["attack"] in strengths]
     sources, targets = (_names(entries, key) for key in ("source", "target"))
     clean = {each["network"]: (each["clean_accuracy"], each) for each in summary["networks"]}
-    figure = Figure(figsize=(1.2 + 3.1 * len(sources), 3.6), layout="constrained")
+    figure = Figure(figsize=(2.6 + 3.1 * len(sources), 3.6))
+    figure.set_layout_engine("constrained", wspace=0.06)
     panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
     for axes, source in zip(panels, sources, strict=True):
         for number, target in enumerate(targets):
@@ -123,21 +130,38 @@ def transfer_curves(summary: Mapping[str, Any], attack: str, against: str = "eps
             lows, highs = (
                 [100 * each["interval"][bound] for each in found] for bound in ("low", "high")
             )
-            style = {"color": f"C{number}", "marker": "o", "markersize": 4}
+            # Accuracies of 0 and 100 % lie on the frame.
+            style = {"color": f"C{number}", "marker": "o", "markersize": 4, "clip_on": False}
             dashes = "--" if source == target else "-"
-            values = [100 * each for each in accuracies]
-            axes.plot(xs, values, dashes, label=target, **style)
+            axes.plot(xs, [100 * each for each in accuracies], dashes, **style)
             axes.fill_between(xs, lows, highs, color=f"C{number}", alpha=0.2, linewidth=0)
         axes.set_title(f"made on {source}", fontsize=10)
         axes.set_ylim(0, 100)
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
-    bounds = next(iter(models.values())).get("bounds")
-    unit = f", of images in [{bounds[0]:g}, {bounds[1]:g}]" if bounds else ""
-    figure.supxlabel(f"{attack}: {_AXES[against].format(unit=unit)}", fontsize=10)
+    lines = [Line2D([], [], color=f"C{n}", label=name) for n, name in enumerate(targets)]
+    if set(sources) & set(targets):
+        lines.append(Line2D([], [], color="gray", linestyle="--", label="white box"))
+    figure.legend(handles=lines, title="judged by", loc="outside right upper", fontsize=9)
+    figure.supxlabel(_strength(attack, against, [models[name] for name in strengths]), fontsize=10)
     panels[0].set_ylabel("accuracy (%)")
-    panels[-1].legend(title="judged by", fontsize=8, title_fontsize=8)
     return figure
+
+
+def _strength(attack: str, against: str, models: list[Mapping[str, Any]]) -> str:
+    """The label of the axis, with what the threat models say of the other axis."""
+    bounds = models[0].get("bounds")
+    unit = f", of images in [{bounds[0]:g}, {bounds[1]:g}]" if bounds else ""
+    if against == "epsilon":
+        steps = _range([model["steps"] for model in models])
+        return f"{attack}: total ε (l∞{unit}); iterations: {steps}"
+    totals = _range([model["epsilon"] for model in models])
+    return f"{attack}: iterations; total ε {totals} (l∞{unit})"
+
+
+def _range(values: list[float]) -> str:
+    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _names(entries: list[Mapping[str, Any]], key: str) -> list[str]:
@@ -145,7 +169,7 @@ def _names(entries: list[Mapping[str, Any]], key: str) -> list[str]:
 
 
 def _described(model: Mapping[str, Any]) -> str:
-    """An attack and its threat model, on two lines."""
+    """An attack and its threat model in a few words."""
     steps = f"{model['steps']} step{'s' if model['steps'] > 1 else ''}"
     total = f"total ε {model['epsilon']:.4g} = {model['epsilon_255']:.4g}/255"
     return f"{model['attack'].split('(')[0]}, l∞, {total}, {steps}"

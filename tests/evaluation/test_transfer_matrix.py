@@ -185,9 +185,9 @@ def run(networks, random_examples):
 
 @pytest.fixture(scope="module")
 def whole(networks, random_examples, tmp_path_factory):
-    """The report of a run that was never interrupted, in batches of eight."""
+    """The report of a run that was never interrupted, in batches of twenty."""
     path = tmp_path_factory.mktemp("whole") / "r.jsonl"
-    return evaluate_transfer(networks, random_examples, ATTACKS, batch_size=8, output=path)
+    return evaluate_transfer(networks, random_examples, ATTACKS, batch_size=20, output=path)
 
 
 @pytest.mark.parametrize("source", ["own", "other"])
@@ -219,7 +219,7 @@ def test_what_is_misclassified_is_attacked_too(whole, random_examples):
 @pytest.mark.parametrize("batches", ["in memory", "r.jsonl.gz"])
 def test_records_in_memory_and_compressed_are_the_same(batches, run, whole, tmp_path):
     output = None if batches == "in memory" else tmp_path / batches
-    report = run(batch_size=8, output=output)
+    report = run(batch_size=20, output=output)
     assert list(report.records()) == list(whole.records())
     for key in ("networks", "transfer", "comparisons"):
         assert report.summary[key] == whole.summary[key]
@@ -227,22 +227,22 @@ def test_records_in_memory_and_compressed_are_the_same(batches, run, whole, tmp_
 
 def test_a_run_killed_at_any_byte_ends_with_the_same_bytes(run, whole, tmp_path):
     def interrupt(state: Progress) -> None:
-        if state.done >= 24:
+        if state.done >= 40:
             raise KeyboardInterrupt
 
     output = tmp_path / "r.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        run(batch_size=8, output=output, progress=interrupt)
+        run(batch_size=20, output=output, progress=interrupt)
     assert not output.exists()
     kept = journal_path(output).read_bytes()
     ends = np.flatnonzero(np.frombuffer(kept, np.uint8) == ord("\n")) + 1
-    assert len(ends) == 1 + 24
-    cuts = [5, ends[0] + 40, ends[3] - 1, ends[11], len(kept)]
+    assert len(ends) == 1 + 40
+    cuts = [5, ends[0] + 40, ends[3] - 1, ends[20], len(kept)]
     for cut in cuts:
         output.unlink(missing_ok=True)
         journal_path(output).write_bytes(kept[:cut])
         states: list[Progress] = []
-        report = run(batch_size=8, output=output, progress=states.append)
+        report = run(batch_size=20, output=output, progress=states.append)
         assert states[0].reused == max(0, kept[:cut].count(b"\n") - 1)
         assert states[-1][:2] == (60, 60)
         assert output.read_bytes() == whole.output.read_bytes(), cut
@@ -252,17 +252,17 @@ def test_a_run_killed_at_any_byte_ends_with_the_same_bytes(run, whole, tmp_path)
 
 def test_a_kill_between_records_and_summary_is_made_up_for(run, whole, tmp_path):
     output = tmp_path / "r.jsonl"
-    run(batch_size=8, output=output)
+    run(batch_size=20, output=output)
     header = json.dumps({"fingerprint": read_summary(output, "transfer")["evaluated"]})
     journal_path(output).write_bytes(header.encode() + b"\n" + output.read_bytes())
     (tmp_path / "r.summary.json").unlink()
-    assert run(batch_size=8, output=output).summary["transfer"] == whole.summary["transfer"]
+    assert run(batch_size=20, output=output).summary["transfer"] == whole.summary["transfer"]
     assert output.read_bytes() == whole.output.read_bytes()
 
 
 def test_a_finished_run_is_read_back_and_another_one_refused(run, networks, whole):
     output, calls = whole.output, []
-    again = run(batch_size=8, output=output, progress=calls.append)
+    again = run(batch_size=20, output=output, progress=calls.append)
     assert again.summary == whole.summary and not calls
     with pytest.raises(ValueError, match=r"differs in seed \(0 there, 1 asked for\)"):
         run(output=output, seed=1)
@@ -292,13 +292,13 @@ def test_a_data_set_that_ends_before_the_kept_records_is_refused(run, random_exa
 def all_parts(networks, arrays, count, directory, **options):
     paths = []
     for number in range(1, count + 1):
-        first, stop = shard_range(len(arrays[1]), 8, number, count)
+        first, stop = shard_range(len(arrays[1]), 20, number, count)
         paths.append(directory / f"{number}.jsonl.gz")
         evaluate_transfer(
             networks,
             tuple(array[first:stop] for array in arrays),
             ATTACKS,
-            batch_size=8,
+            batch_size=20,
             output=paths[-1],
             first_index=first,
             shard=(number, count),
@@ -318,7 +318,7 @@ def test_parts_give_what_one_pass_gives(networks, random_examples, whole, tmp_pa
     assert len(merged["provenance"]["shards"]) == 3
     # Recognised as the whole evaluation, so it is read back.
     again = evaluate_transfer(
-        networks, random_examples, ATTACKS, batch_size=8, output=tmp_path / "merged.jsonl"
+        networks, random_examples, ATTACKS, batch_size=20, output=tmp_path / "merged.jsonl"
     )
     assert again.summary == merged
 
@@ -332,7 +332,7 @@ def test_damaged_and_missing_parts_are_refused(networks, random_examples, tmp_pa
     records = [json.dumps(each).encode() + b"\n" for each in read_record_lines(parts[1], ())]
     for damaged, message in (
         (records[:-1], "expected example 59, found the end"),
-        (records[1:], "expected example 24, found 25|expected example 32, found 33"),
+        (records[1:], "expected example 20, found 21"),
         ([*records, records[-1]], "more records than"),
     ):
         plain.write_bytes(b"".join(damaged))
