@@ -141,6 +141,20 @@ def test_adaptive_attacks_stand_beside_plain_ones(capsys):
     assert f"Worst over all 12 attacks within 0.15: {names['worst']:.2%}" in printed
 
 
+def test_every_network_judges_images_made_on_all(tmp_path, monkeypatch, capsys):
+    images = np.random.default_rng(0).uniform(size=(8, 32, 32, 3)).astype(np.float32)
+    names = {name: small_network() for name in ("resnet50", "cbam_resnet50", "vgg16")}
+    names |= {"my_images": images, "my_labels": np.arange(8) % 3}
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block_of("Do attacks transfer?"), "README.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "total epsilon 0.15 = 38.25/255" in printed
+    assert str(names["report"].accuracy("vgg16", "cbam_resnet50", "fgsm(epsilon=0.1)")) in printed
+    assert len(list(names["report"].records())) == 8
+    for name in ("matrix.png", "curves.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_model_of_ones_own_trains_on_many_machines():
     names: dict[str, object] = {"aad_tf": aad_tf, "keras": keras}
     exec(compile(block_of("On many machines"), "README.md", "exec"), names)
@@ -155,6 +169,7 @@ def test_every_python_block_is_run():
     run = [block_of("Defend your own model"), *(block_of(OWN, number) for number in (0, 1))]
     run += [block_of("Where does it look under attack?", number) for number in (0, 1, 2)]
     run += [block_of("How robust is it really?", number) for number in (0, 1)]
+    run.append(block_of("Do attacks transfer?"))
     assert blocks("python") == [*run, block_of("On many machines")]
 
 

@@ -64,8 +64,8 @@ def attacked_by_each(
                     _compiled_gradient(classifier, lead.objective)(examples),
                 )
             examples, gradient = known[lead.objective]
-            sizes = lead.scalars(classifier.dtype)
-            moved = signed_step(images, gradient, images, *sizes, classifier.bounds)
+            step_size, epsilon = lead.scalars(classifier.dtype)
+            moved = signed_step(images, gradient, images, step_size, epsilon, classifier.bounds)
             state, done = State(moved), 1
         for attack in run:
             if attack.num_steps > done:

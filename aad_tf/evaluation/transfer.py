@@ -166,15 +166,7 @@ def evaluate_transfer(
     [Agrawal Tables I to III]
     """
     networks, sources, targets = _checked_networks(networks, sources, targets)
-    attacks = inputs.check_attacks(attacks)
-    for attack in attacks:
-        if isinstance(attack, AttackCascade):
-            raise ValueError(
-                f"{attack.name} is a cascade: each of its attacks is run on what those before have "
-                f"left correct, so what it ends at depends on the network that judges. Give its "
-                f"attacks one by one, as attacks=cascade.stages, or run the cascade for one "
-                f"target: evaluate_robustness(target, dataset, cascade, surrogate=source)."
-            )
+    single = _single(inputs.check_attacks(attacks))
     check_count(batch_size, "batch_size")
     check_verbose(verbose)
     output = None if output is None else Path(output)
@@ -182,9 +174,9 @@ def evaluate_transfer(
         check_writable(output)
     classifiers = inputs.as_classifiers(networks)
     first = classifiers[inputs.strictest(classifiers)]
-    for attack in attacks:
+    for attack in single:
         attack.check_sizes(first.bounds)
-    attacks = tuple(attack.for_classes(first.num_classes) for attack in attacks)
+    single = [attack.for_classes(first.num_classes) for attack in single]
     batches = inputs.Batches(first, dataset, batch_size, num_examples, first_index)
     evaluated = fingerprint(
         first,
@@ -194,9 +186,9 @@ def evaluate_transfer(
         first_example=batches.first_example,
         num_examples=batches.num_examples,
         description=dict(description or {}),
-        attacks={attack.name: attack_to_dict(attack) for attack in attacks},
+        attacks={attack.name: attack_to_dict(attack) for attack in single},
         # Records name attacks in this order.
-        order=[attack.name for attack in attacks],
+        order=[attack.name for attack in single],
         seed=int(seed),
         **shard_facts(first_index, shard),
     )
@@ -204,7 +196,7 @@ def evaluate_transfer(
         found = {**summary["evaluated"], "num_examples": summary["count"]}
         check_same_evaluation(output, found, {**evaluated, "num_examples": batches.count()})
         return TransferReport(summary, output)
-    transfer = _Transfer(classifiers, sources, targets, attacks, seed)
+    transfer = _Transfer(classifiers, sources, targets, single, seed)
     counts = TransferCounts(sources, targets, evaluated["order"])
     journal = None
     if output is not None:
@@ -221,7 +213,7 @@ def evaluate_transfer(
                     journal.append(records)
                 counts.add(records)
         summary = {
-            **summarize_transfer([each.threat_model(first.bounds) for each in attacks], counts),
+            **summarize_transfer([each.threat_model(first.bounds) for each in single], counts),
             **timing(time.perf_counter() - begin, counts.count - reused),
             "evaluated": evaluated,
             "provenance": provenance(),
@@ -404,6 +396,20 @@ def _checked_names(
     if repeated := sorted({name for name in chosen if chosen.count(name) > 1}):
         raise ValueError(f"{what} names {', '.join(repeated)} more than once: once is enough.")
     return chosen
+
+
+def _single(attacks: Sequence[Attack]) -> list[IterativeAttack]:
+    """The attacks, unless one of them is a cascade."""
+    single = [attack for attack in attacks if isinstance(attack, IterativeAttack)]
+    for attack in attacks:
+        if isinstance(attack, AttackCascade):
+            raise ValueError(
+                f"{attack.name} is a cascade: each of its attacks is run on what those before have "
+                f"left correct, so what it ends at depends on the network that judges. Give its "
+                f"attacks one by one, as attacks=cascade.stages, or run the cascade for one "
+                f"target: evaluate_robustness(target, dataset, cascade, surrogate=source)."
+            )
+    return single
 
 
 def _is_record(record: Mapping[str, Any]) -> bool:

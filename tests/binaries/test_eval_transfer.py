@@ -33,7 +33,12 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         network.compile(keras.optimizers.Adam(3e-3), loss, jit_compile=False)
-        network.fit(data.training_batches("digits", 50, seed=0), steps_per_epoch=60, verbose=0)
+        network.fit(
+            data.training_batches("digits", 50, seed=0),
+            steps_per_epoch=60,
+            shuffle=False,
+            verbose=0,
+        )
         (directory / name).mkdir()
         config = configs.ExperimentConfig(dataset="digits")
         text = json.dumps(configs.to_dict(config))
@@ -115,7 +120,7 @@ def test_bad_input_of_every_kind_has_a_clear_message(runs_dir, tmp_path):
         ([f"--model_dirs={narrow},{other}", attacks], "got digits (own size), mnist (own size)"),
         ([keras_model, attacks], "Which images? Give --images=DIRECTORY"),
         ([both, attacks, "--sources=narow"], "sources names 'narow'.* Did you mean 'narrow'?"),
-        ([both, "--attacks=auto_attack(0.1)"], "auto_attack is a cascade"),
+        ([both, "--attacks=auto_attack(0.1)"], "auto_attack(0.1) is a cascade"),
         ([both, "--attacks=fgsm(epsilon=8)"], "Was 8/255 = 0.03137 meant?"),
         ([both, attacks, "--shard=4/3"], "number/count, from 1/50 to 50/50; got '4/3'"),
     ]
