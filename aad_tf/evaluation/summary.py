@@ -137,18 +137,37 @@ def sanity_warnings(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeC
     Returns:
         Warnings, empty if nothing looks wrong.
     """
+    mistakes = counts.outcomes(counts.attacks[0]) == CLEAN_MISTAKE
+    correct = int(np.count_nonzero(~mistakes))
+    return [
+        *chance_warning("The clean accuracy", correct, counts.labels()),
+        *small_epsilon_warnings(threat_models),
+    ]
+
+
+def chance_warning(begin: str, correct: int, labels: Mapping[int, int]) -> list[str]:
+    """A sentence on an accuracy that is no better than chance; see `sanity_warnings`.
+
+    Args:
+        begin: whose accuracy it is.
+        correct: how many examples are classified correctly.
+        labels: how many examples each class has.
+    """
+    count = sum(labels.values())
+    chance, interval = max(labels.values()) / count, wilson_interval(correct, count)
+    if len(labels) == 1 or correct == count or interval.low > chance:
+        return []
+    return [
+        f"{begin}, {correct / count:.1%} ({interval.low:.1%} to {interval.high:.1%}), is no better "
+        f"than chance: always answering the most frequent class gives {chance:.1%}. Do the images "
+        f"lie in the pixel range that the network was trained on, and are the labels its class "
+        f"numbers?"
+    ]
+
+
+def small_epsilon_warnings(threat_models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence on each attack that hardly moves an image; see `sanity_warnings`."""
     warnings = []
-    labels, mistakes = counts.labels(), counts.outcomes(counts.attacks[0]) == CLEAN_MISTAKE
-    count, correct = len(mistakes), int(np.count_nonzero(~mistakes))
-    chance = max(labels.values()) / count
-    interval = wilson_interval(correct, count)
-    if len(labels) > 1 and correct < count and interval.low <= chance:
-        warnings.append(
-            f"The clean accuracy, {correct / count:.1%} ({interval.low:.1%} to "
-            f"{interval.high:.1%}), is no better than chance: always answering the most frequent "
-            f"class gives {chance:.1%}. Do the images lie in the pixel range that the network was "
-            f"trained on, and are the labels its class numbers?"
-        )
     for model in threat_models:
         bounds = Bounds(*model.get("bounds", (0.0, 1.0)))
         too_small = small_epsilon(model["attack"], model["epsilon"], bounds)

@@ -141,7 +141,8 @@ def evaluate_transfer(
         shard: (number, count) if this is one of several parts, to be joined by `merge_transfer`.
         verbose: 1 shows progress on standard error, 0 does not; `"auto"` shows it in a terminal or
             notebook, unless there is a `progress`.
-        progress: called with a `Progress` at the beginning and after each source of a batch.
+        progress: called with a `Progress` at the beginning, before each source of a batch, and
+            at the end.
 
     Returns:
         The report; its summary is that of
@@ -256,7 +257,7 @@ class _Transfer:
             start: index of the first of them.
             images: `[batch, H, W, C]` in the dtype of the networks.
             labels: int32 `[batch]`.
-            report: called with what has been done, in words, after each source.
+            report: called with what is done now, in words, before each source.
         """
         indices = np.arange(start, start + len(labels))
         given = tf.constant(images), tf.constant(labels)
@@ -266,6 +267,7 @@ class _Transfer:
         }
         adversarial: dict[str, dict[str, Any]] = {}
         for source in self.sources:
+            report(f"attacks on {source}")
             found = {
                 attack.name: self._judged(source, attack, attacked, given, indices)
                 for attack, attacked in attacked_by_each(
@@ -273,7 +275,6 @@ class _Transfer:
                 )
             }
             adversarial[source] = {attack.name: found[attack.name] for attack in self.attacks}
-            report(f"images made on {source}")
         return [
             {
                 "index": int(index),

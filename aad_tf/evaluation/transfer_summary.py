@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from aad_tf.evaluation.summary import aligned, wilson_entry
+from aad_tf.evaluation.summary import (
+    aligned,
+    chance_warning,
+    small_epsilon_warnings,
+    wilson_entry,
+)
 from aad_tf.metrics import difference_interval, mcnemar
 
 TRANSFER_KEYS = ("index", "label", "clean", "adversarial")
@@ -30,6 +36,7 @@ class TransferCounts:
 
     Attributes:
         count: how many examples there are.
+        labels: how many examples each class has.
     """
 
     def __init__(
@@ -37,6 +44,7 @@ class TransferCounts:
     ) -> None:
         self.sources, self.targets, self.attacks = tuple(sources), tuple(targets), tuple(attacks)
         self.count = 0
+        self.labels: Counter[int] = Counter()
         shape = len(self.sources), len(self.attacks), len(self.targets)
         self._clean_of_sources = np.zeros(len(self.sources), np.int64)
         self._clean_pairs = np.zeros((shape[2], shape[2]), np.int64)
@@ -62,6 +70,7 @@ class TransferCounts:
                 ]
             )
             self.count += 1
+            self.labels[label] += 1
             self._clean_of_sources += by_source
             self._clean_pairs += by_target[:, np.newaxis] & by_target
             self._clean_both += both
@@ -105,8 +114,8 @@ def summarize_transfer(
     Returns:
         `networks` (the clean accuracy of each), `transfer` (one entry for each attack, source and
         target), `comparisons` (one for each two targets on clean images, then one for each attack,
-        source and two targets), `threat_models` by the name of the attack, `count` and `rule`, all
-        of which `json` can write.
+        source and two targets), `threat_models` by the name of the attack, `count`, `rule` and
+        `warnings`, all of which `json` can write.
         An entry of `transfer` has `accuracy` on all images, the target's `clean_accuracy`, and
         under `both_correct` the accuracy on those images that source and target get right when
         clean; where there are none it is None. A comparison has the accuracy of the first target
@@ -133,7 +142,41 @@ def summarize_transfer(
         "threat_models": {model["attack"]: dict(model) for model in threat_models},
         "count": counts.count,
         "rule": RULE,
+        "warnings": [
+            *itertools.chain.from_iterable(
+                chance_warning(f"The clean accuracy of {name}", counts.clean(name), counts.labels)
+                for name in names
+            ),
+            *small_epsilon_warnings(threat_models),
+            *_weak_white_boxes(counts),
+        ],
     }
+
+
+def _weak_white_boxes(counts: TransferCounts) -> Iterator[str]:
+    """Sentences on networks that fare worse on the images of others than on their own.
+
+    The white box has what the others have not, the network's own gradients. A difference counts
+    whose interval does not reach 0; it is that of independent samples, the wider one.
+    """
+    for attack, target in itertools.product(counts.attacks, counts.targets):
+        place = counts.targets.index(target)
+        correct = {
+            source: int(counts.pairs(source, attack)[place, place]) for source in counts.sources
+        }
+        own = correct.pop(target, None)
+        if own is None or not correct:
+            continue
+        source = min(correct, key=lambda name: correct[name])
+        found = (own, counts.count), (correct[source], counts.count)
+        if difference_interval(*found).low > 0:
+            yield (
+                f"{attack} leaves {target} more accuracy with its own gradients "
+                f"({own / counts.count:.1%}) than with those of {source} "
+                f"({correct[source] / counts.count:.1%}): its gradients may be masked, or the "
+                f"steps of this attack too large. Try more and smaller steps, and attacks without "
+                f"gradients."
+            )
 
 
 def _fraction(prefix: str, correct: int, count: int) -> dict[str, Any]:
@@ -219,7 +262,8 @@ def format_transfer(summary: Mapping[str, Any]) -> str:
     ]
     if shard := summary.get("evaluated", {}).get("shard"):
         lines.append(f"Only shard {shard[0]}/{shard[1]} of the examples.")
-    return "\n".join([*lines, f"{summary['rule']}."])
+    lines.append(f"{summary['rule']}.")
+    return "\n".join([*lines, *(f"Warning: {warning}" for warning in summary["warnings"])])
 
 
 def _cell(entry: Mapping[str, Any], prefix: str = "") -> str:

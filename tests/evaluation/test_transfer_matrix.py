@@ -369,6 +369,30 @@ def test_a_defence_and_a_keras_model_are_taken_too(networks, random_examples):
         assert list(report.records()) == list(expected.records())
 
 
+def test_a_white_box_that_is_weaker_than_transfer_is_warned_of():
+    # Beyond its threshold c's gradient is that of a class that it never predicts: it leads away.
+    data = (gray_images([0.45] * 20), np.zeros(20, int))
+    misled = mean_network([0.0, -0.5], [[0.0, -1.0], [0.0, 60.0]], [0.0, 0.0])
+    report = evaluate_transfer({"a": above(0.4), "misled": misled}, data, fgsm(0.1))
+    assert report.accuracy("misled", "misled", "fgsm") == 1.0
+    assert report.accuracy("a", "misled", "fgsm") == 0.0
+    (warning,) = report.summary["warnings"]
+    assert warning.startswith(
+        "fgsm leaves misled more accuracy with its own gradients (100.0%) than with those of a "
+        "(0.0%): its gradients may be masked"
+    )
+    assert f"Warning: {warning}" in format_transfer(report.summary)
+
+
+def test_numbers_that_cannot_be_meant_are_warned_of():
+    data = (gray_images([0.2, 0.3, 0.7, 0.8] * 5), np.array([0, 0, 1, 1] * 5))
+    report = evaluate_transfer({"a": above(0.5), "c": below(0.5)}, data, fgsm(1e-4))
+    chance, epsilon = report.summary["warnings"]
+    assert chance.startswith("The clean accuracy of c, 0.0%") and "no better than chance" in chance
+    assert "fgsm" in epsilon and "gray level" in epsilon
+    assert evaluate_transfer({"a": above(0.5)}, data, fgsm(0.1)).summary["warnings"] == []
+
+
 def test_a_target_leaves_images_of_its_class_alone():
     data = (gray_images([0.45, 0.55]), np.array([0, 1]))
     report = evaluate_transfer({"a": above(0.5), "b": above(0.4)}, data, fgsm(0.1, target=1))
