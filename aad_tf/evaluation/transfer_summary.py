@@ -22,8 +22,6 @@ RULE = (
     "Every image is attacked with all iterations on the source, whatever networks make of it, and "
     "the last iterate is judged by all targets"
 )
-# p-values of one summary that are small by chance alone are not rare.
-_MANY = "p-values stand for each line by itself and are not corrected for their number"
 
 
 class TransferCounts:
@@ -278,12 +276,13 @@ def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     rows = [("attack", "source", "targets", "difference (95%)", "only first", "only second", "p")]
     for each in comparisons:
-        interval = each["interval"]
+        interval, source = each["interval"], each["source"]
+        targets = (f"{name}*" if name == source else name for name in each["targets"])
         rows.append(
             (
                 each["attack"] or "none",
-                each["source"] or "",
-                " - ".join(each["targets"]),
+                source or "",
+                " - ".join(targets),
                 f"{each['difference']:+.2%} ({interval['low']:+.2%} to {interval['high']:+.2%})",
                 str(each["only_first"]),
                 str(each["only_second"]),
@@ -292,7 +291,8 @@ def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
         )
     return [
         "Targets compared image by image: accuracy of the first minus that of the second, images",
-        f"that only one gets right, McNemar's exact test ({_MANY}):",
+        "that only one gets right, McNemar's exact test (p-values stand for each line by itself and",
+        "are not corrected for their number):",
         *aligned(rows, "  "),
     ]
 

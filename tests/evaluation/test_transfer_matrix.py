@@ -26,6 +26,8 @@ from aad_tf.evaluation import (
 from aad_tf.records import read_record_lines, read_summary
 from tests.evaluation.attacked_networks import (
     RESTARTED,
+    any_size_classifier,
+    batches_of_sizes,
     brightness_classifier,
     gray_images,
     mean_network,
@@ -154,6 +156,8 @@ def test_the_table_says_what_the_summary_says(by_hand):
     assert row[2] == "20.00%" and row[5].endswith("*") and row[6] == "40.00%"
     assert "66.67%" in text and "n = 3" in text and "-, n = 0" in text
     assert "total epsilon 0.1 = 25.5/255" in text and "0.38" in text
+    # The source is attacked in a white box, which the comparison tells.
+    assert "a* - c" in text and "b - c*" in text
 
 
 def test_steps_of_one_size_are_told_by_the_total_they_reach():
@@ -469,6 +473,18 @@ def test_a_network_of_any_size_is_taken_beside_one_of_a_fixed_size(random_exampl
     given = {"any": network_of((None, None, 2)), "fixed": network_of()}
     records = list(evaluate_transfer(given, random_examples, fgsm(0.1)).records())
     assert all(each["clean"]["any"] == each["clean"]["fixed"] for each in records)
+
+
+def test_batches_of_images_of_several_sizes_are_taken():
+    classifier = any_size_classifier()
+    batches = batches_of_sizes(classifier, [(6, 6), (8, 7), (6, 6)])
+    report = evaluate_transfer({"any": classifier}, batches, fgsm(0.1))
+    expected = evaluate_robustness(classifier, batches, fgsm(0.1)).records()
+    records = list(report.records())
+    assert len(records) == 12
+    for one in expected:
+        found = records[one["index"]]["adversarial"]["any"]["fgsm"]["predictions"]["any"]
+        assert one["clean_mistake"] or found == one["adversarial_prediction"]
 
 
 @pytest.mark.parametrize("cascade", [auto_attack(0.1), "quick_cascade(0.1, num_steps=2)"])
