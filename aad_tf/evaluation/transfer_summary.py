@@ -291,7 +291,7 @@ def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
         )
     return [
         "Targets compared image by image: accuracy of the first minus that of the second, images",
-        "that only one gets right, McNemar's exact test (p-values stand for each line by itself and",
+        "that only one gets right, McNemar's exact test (p-values stand for each line alone and",
         "are not corrected for their number):",
         *aligned(rows, "  "),
     ]
