@@ -53,22 +53,28 @@ def _compare() -> str:
     origin = report.origin(f"{_IMAGES.value} images")
     found = _found_before()
     for name in names:
-        if name not in found:
-            running.say(f"{name} ...")
-            found[name] = cases.compare(
+        weights = cases.weights_of(cases.CASES[name], _RUNS.value)
+        if name in found and found[name]["weights"] == weights:
+            continue
+        running.say(f"{name} ...")
+        found[name] = {
+            **cases.compare(
                 cases.CASES[name],
                 _RUNS.value,
                 _IMAGES.value,
                 _PYTHON.value,
                 str(Path(_ORIGINAL.value).resolve()),
                 running.say,
-            )
-            write_json_atomically(_partial(), found)
-    origin["peers"] = found[names[0]][cases.ORIGINAL]["versions"]
-    sections = {name: cases.section(cases.CASES[name], found[name]) for name in names}
+            ),
+            "weights": weights,
+        }
+        write_json_atomically(_partial(), found)
+    found = {name: found[name] for name in cases.CASES if name in found}
+    origin["peers"] = next(iter(found.values()))[cases.ORIGINAL]["versions"]
+    sections = {name: cases.section(cases.CASES[name], one) for name, one in found.items()}
     document = report.document(origin, "the presets named below", sections)
-    written = report.write(_OUTPUT.value, {**document, "found": {n: found[n] for n in names}})
-    _partial().unlink()
+    written = report.write(_OUTPUT.value, {**document, "found": found})
+    _partial().unlink(missing_ok=True)
     return f"{report.markdown(document)}\nwritten: {_OUTPUT.value} and {written}"
 
 
@@ -77,15 +83,17 @@ def _partial() -> Path:
 
 
 def _found_before() -> dict[str, Any]:
-    """Comparisons of as many images that an interrupted run left."""
-    if not _partial().is_file():
-        return {}
-    found = json.loads(_partial().read_text(encoding="utf-8"))
+    """Comparisons of as many images that the report holds, and what an interrupted run added."""
+    found: dict[str, Any] = {}
+    for path, key in ((Path(_OUTPUT.value), "found"), (_partial(), None)):
+        if path.is_file():
+            contents = json.loads(path.read_text(encoding="utf-8"))
+            found |= contents[key] if key else contents
     sizes = {len(one[cases.OURS]["broken_by"]) for one in found.values()}
     if sizes - {_IMAGES.value}:
         raise ValueError(
-            f"{_partial()} holds comparisons of {sizes} images, not {_IMAGES.value}: give the same "
-            f"--num_images, another --output, or remove it."
+            f"{_OUTPUT.value} holds comparisons of {sizes} images, not {_IMAGES.value}: give the "
+            f"same --num_images, another --output, or remove it."
         )
     return found
 

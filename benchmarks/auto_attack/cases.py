@@ -17,6 +17,7 @@ import numpy as np
 from aad_tf import attacks, data
 from aad_tf.evaluation import evaluate_robustness
 from aad_tf.model_directory import load_classifier
+from aad_tf.records.fingerprints import weights_fingerprint
 from benchmarks.auto_attack import translation
 from benchmarks.auto_attack.original import SEEDS
 from benchmarks.report import Finding, Section
@@ -93,6 +94,12 @@ def compare(
             say(f"{name} ...")
             found[name] = run_original(python, problem, package)
     return found
+
+
+def weights_of(case: Case, runs_dir: str) -> str:
+    """Fingerprint of the network of a case, as records of evaluations have it."""
+    classifier, _ = load_classifier(Path(runs_dir, case.preset))
+    return weights_fingerprint(classifier)
 
 
 def subject(
