@@ -38,12 +38,8 @@ _DRY = flags.DEFINE_bool("dry_run", False, "Only say what would be done.")
 _RUN_FILES = ("config.json", "history.csv", "run.json")
 
 
-class CellFailedError(RuntimeError):
-    """A training or evaluation of the study ended with an error of its own."""
-
-
 def main(argv: list[str]) -> None:
-    """Runs the study; a mistake of the user's ends in one line and exit code 2."""
+    """Runs the study; a mistake of the user's ends with code 2, a cell that fails with its code."""
     del argv
     running.run(_run, resumed_from=lambda: _RUNS.value)
 
@@ -59,6 +55,8 @@ def _run() -> str:
     if _DRY.value:
         return "Nothing was run."
     for cell in asked:
+        if cell.kind == "train" and cell.state == DONE:
+            _keep(cell.name)
         if cell.state == TO_DO:
             _do(cell)
     waiting = [cell for cell in cells() if cell.state not in (DONE, NOT_NEEDED)]
@@ -105,26 +103,36 @@ def _about(minutes: float) -> str:
 
 def _do(cell: Cell) -> None:
     running.say(f"{cell.kind} {cell.name} ...")
-    if cell.kind == "evaluate":
-        for argument in cell.arguments:
-            if argument.startswith("--output="):
-                Path(argument.partition("=")[2]).parent.mkdir(parents=True, exist_ok=True)
-    code = subprocess.run([sys.executable, *cell.arguments], check=False).returncode
+    for argument in cell.arguments:
+        if argument.startswith("--output="):
+            Path(argument.partition("=")[2]).parent.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen([sys.executable, *cell.arguments])
+    try:
+        code = process.wait()
+    except BaseException:
+        # Ctrl-C reaches both by itself. Either way the cell saves what it has before it ends.
+        process.terminate()
+        process.wait()
+        raise
     if code:
-        raise CellFailedError(
-            f"{cell.kind} {cell.name} ended with code {code}; what it said stands above. Run the "
-            f"same command again to go on, or this one alone:\n{cell.command}"
+        running.say(
+            f"{cell.kind} {cell.name} ended with code {code}; what it said stands above. The same "
+            f"command goes on from here; this cell alone is\n{cell.command}"
         )
+        sys.exit(code if code > 0 else 128 - code)
     if cell.kind == "train":
-        _keep(Path(_RUNS.value, cell.name), Path(_RESULTS.value, "runs", cell.name))
+        _keep(cell.name)
 
 
-def _keep(run: Path, record: Path) -> None:
-    """Copies what is recorded of a training beside the results."""
+def _keep(name: str) -> None:
+    """Copies what is recorded of a training beside the results, if it is not there."""
+    run, record = Path(_RUNS.value, name), Path(_RESULTS.value, "runs", name)
+    if record.is_dir() and all((record / file).is_file() for file in _RUN_FILES):
+        return
     record.mkdir(parents=True, exist_ok=True)
-    for name in _RUN_FILES:
-        with write_atomically(record / name) as file:
-            file.write((run / name).read_bytes())
+    for file in _RUN_FILES:
+        with write_atomically(record / file) as copy:
+            copy.write((run / file).read_bytes())
 
 
 if __name__ == "__main__":

@@ -55,6 +55,18 @@ class _Gate(keras.layers.Layer):
         return {**super().get_config(), "data_format": self.data_format}
 
 
+def _independent(initializer: Any) -> Any:
+    """An initializer like this one with random numbers of its own, unless it was given a seed.
+
+    Keras draws the same numbers whenever the same initializer object is asked.
+    """
+    return (
+        initializer.clone()
+        if isinstance(initializer, keras.initializers.Initializer)
+        else initializer
+    )
+
+
 @keras.saving.register_keras_serializable(package="aad_tf")
 class ChannelGate(_Gate):
     """Multiplies each channel by a number in (0, 1): which channels to attend to.
@@ -115,12 +127,15 @@ class ChannelGate(_Gate):
         self.hidden = keras.layers.Dense(
             channels // self.reduction,
             activation="relu",
-            kernel_initializer=self.kernel_initializer,
+            kernel_initializer=_independent(self.kernel_initializer),
             name="hidden",
             **options,
         )
         self.scores = keras.layers.Dense(
-            channels, kernel_initializer=self.kernel_initializer, name="scores", **options
+            channels,
+            kernel_initializer=_independent(self.kernel_initializer),
+            name="scores",
+            **options,
         )
         self.hidden.build((None, channels))
         self.scores.build((None, channels // self.reduction))

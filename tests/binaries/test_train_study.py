@@ -48,7 +48,9 @@ def places(tmp_path):
     return str(tmp_path / "runs"), str(tmp_path / "results")
 
 
-def trained(places, name, training=STUDY.trainings[0]):
+def trained(places, name, training=STUDY.trainings[0], recorded=True):
+    if recorded:
+        trained((places[1], None), f"runs/{name}", training, recorded=False)
     directory = Path(places[0], name)
     directory.mkdir(parents=True)
     config = configs.to_dict(training.experiment())
@@ -120,6 +122,20 @@ def test_a_network_of_another_config_is_refused(places):
         plan(STUDY, *places)
 
 
+@pytest.mark.parametrize("in_runs", [False, True])
+def test_results_of_another_network_are_not_added_to(places, in_runs):
+    evaluated(places, "robustness/of_one.jsonl.gz")
+    if in_runs:
+        trained(places, "one")
+        Path(places[1], "runs", "one", "run.json").write_text('{"state": "finished", "seconds": 1}')
+    message = (
+        "of_one.jsonl.gz holds results of a one that is not the one of .*another --results_dir"
+    )
+    with pytest.raises(ValueError, match=message):
+        plan(STUDY, *places)
+    assert states(places, only=["of_two"]) == {"two": TO_DO, "of_two": TO_DO}
+
+
 def test_mistakes_are_named(places):
     with pytest.raises(ValueError, match="Unknown cell of the study 'of_on'.*'of_one'"):
         plan(STUDY, *places, only=["of_on"])
@@ -133,7 +149,7 @@ def test_mistakes_are_named(places):
 
 @pytest.mark.parametrize("name", available())
 def test_studies_are_complete(name, places):
-    """Presets exist, outputs differ, and commands are what both binaries take."""
+    """Presets exist, and binaries have the flags of their commands."""
     study = load(name)
     assert study.reference
     for training in study.trainings:
@@ -141,6 +157,13 @@ def test_studies_are_complete(name, places):
         assert experiment.seed == int(training.options.get("config.seed", 0))
     for cell in plan(study, *places):
         assert cell.state == TO_DO
+        source = Path(binary.__file__).parents[1] / (cell.arguments[1].replace(".", "/") + ".py")
+        text = source.read_text(encoding="utf-8") + "".join(
+            path.read_text(encoding="utf-8") for path in source.parents[1].glob("eval/*_flags.py")
+        )
+        for argument in cell.arguments[2:]:
+            flag = argument.removeprefix("--").partition("=")[0].partition(".")[0]
+            assert f'"{flag}"' in text, (flag, source)
 
 
 @pytest.mark.slow
@@ -155,18 +178,19 @@ def test_a_study_is_run_killed_and_finished(tmp_path):
             [*command, *more], env=environment, capture_output=True, text=True, check=False
         )
 
-    blocked = tmp_path / "results" / "robustness"
-    blocked.parent.mkdir()
-    blocked.write_text("")
+    # A directory in the place of the records is a mistake that the evaluation ends with.
+    blocked = tmp_path / "results" / "robustness" / "digits_quick.jsonl.gz"
+    blocked.mkdir(parents=True)
     failed = run()
-    assert failed.returncode != 0 and "digits_quick" in failed.stderr
+    assert failed.returncode == 2 and "evaluate digits_quick ended with code 2" in failed.stderr
+    assert "Traceback" not in failed.stderr
     record = tmp_path / "results" / "runs" / "digits_quick"
     assert {path.name for path in record.iterdir()} == {"config.json", "history.csv", "run.json"}
-    blocked.unlink()
+    blocked.rmdir()
     finished = run()
     assert finished.returncode == 0, finished.stderr
     assert "train    digits_quick: done" in finished.stderr
     assert "All is done." in finished.stdout
-    summary = json.loads((blocked / "digits_quick.summary.json").read_text())
+    summary = json.loads((blocked.parent / "digits_quick.summary.json").read_text())
     assert summary["attacks"][0]["count"] == 50
     assert "0 to do" in run("--dry_run").stderr

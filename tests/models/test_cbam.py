@@ -63,6 +63,18 @@ def test_spatial_gate_by_hand():
     np.testing.assert_allclose(gate(inputs), inputs * sigmoid(2.0), atol=1e-6)
 
 
+def test_both_layers_of_a_fresh_gate_begin_with_numbers_of_their_own():
+    for initializer in (None, "glorot_uniform", keras.initializers.HeNormal()):
+        gate = ChannelGate(reduction=2, kernel_initializer=initializer)
+        gate.build((None, 4, 4, 64))
+        kernels = [weight.numpy().ravel() for weight in gate.weights if weight.name == "kernel"]
+        assert abs(np.corrcoef(kernels)[0, 1]) < 0.1
+    # Uniform within 1 / sqrt(inputs) by default, as in the original code.
+    first = ChannelGate(reduction=2)
+    first.build((None, 4, 4, 64))
+    assert 0.95 / 8 < np.abs(first.hidden.kernel).max() <= 1 / 8
+
+
 def test_a_fresh_spatial_gate_is_a_half_everywhere():
     inputs = reference.features().astype("float32")
     np.testing.assert_array_equal(SpatialGate()(inputs), inputs / 2)

@@ -12,7 +12,7 @@ from typing import Any
 
 from aad_tf import configs
 from aad_tf.configs import ExperimentConfig
-from aad_tf.model_directory import claim, is_finished
+from aad_tf.model_directory import RUN, claim, is_finished
 from aad_tf.records import summary_path
 from aad_tf.utils.checks import check_choice
 from train import studies
@@ -165,7 +165,8 @@ def plan(
         needs, so that one finished network after the other is evaluated.
 
     Raises:
-        ValueError: `only` names what the study has not.
+        ValueError: `only` names what the study has not, or results of a network are there that is
+            not the one in `runs_dir`, so that records of two networks would stand side by side.
         ModelDirectoryError: a directory of runs holds a network of another config.
     """
     names = [one.name for one in study.trainings] + [one.name for one in study.evaluations]
@@ -187,6 +188,14 @@ def plan(
     for one in begun:
         claim(Path(runs_dir, one.name), one.experiment())
     trained = {one.name for one in begun if is_finished(Path(runs_dir, one.name))}
+    for name in needed:
+        there = [one for one in evaluations if name in one.networks and one not in missing]
+        if there and not _is_recorded(Path(runs_dir, name), Path(results_dir, "runs", name)):
+            raise ValueError(
+                f"{Path(results_dir, there[0].output)} holds results of a {name} that is not the "
+                f"one of {Path(runs_dir, name)}, which further results are to speak of. Give "
+                f"another --results_dir, or the --runs_dir it came from."
+            )
     cells, behind, left = [], set(trained), list(evaluations)
     for training in study.trainings:
         if training.name not in shown:
@@ -211,6 +220,12 @@ def plan(
         )
         for one in left
     ]
+
+
+def _is_recorded(run: Path, record: Path) -> bool:
+    """Whether the training in a model directory is the one that is recorded beside the results."""
+    files = (run / RUN, record / RUN)
+    return all(path.is_file() for path in files) and files[0].read_bytes() == files[1].read_bytes()
 
 
 def _training_state(

@@ -137,7 +137,7 @@ def test_data_without_boxes_give_none(small_copy):
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("tiny_imagenet", "test", 4), {}, "Did you mean 'tiny_imagenet_boxes'"),
+        (("tiny_imagenet_box", "test", 4), {}, "Did you mean 'tiny_imagenet_boxes'"),
         (("digits", "val", 4), {}, "Unknown split 'val'"),
         (("digits", "test", 0), {}, "batch_size must be at least 1"),
         (("digits", "test", 4), {"start": -1}, "start must be at least 0"),
