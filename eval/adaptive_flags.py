@@ -11,6 +11,7 @@ from absl import flags
 from aad_tf import model_directory
 from aad_tf.attacks import Attack, AwayFromLabel, adaptive_attacks
 from aad_tf.attacks.adaptive import DEFAULT_WEIGHTS
+from aad_tf.attacks.parsing import parse_number
 from aad_tf.classifier import Classifier
 from aad_tf.configs import ExperimentConfig
 from aad_tf.losses import AADLosses
@@ -78,8 +79,8 @@ def chosen(network: Network, others: list[Attack]) -> Adaptive:
             or a twin of another architecture, of other data, or trained with attention losses.
     """
     if not ADAPTIVE.value:
-        for flag in (EPSILON, WEIGHTS, TWIN):
-            if flag.value is not None:
+        for flag in (EPSILON, STEPS, WEIGHTS, TWIN):
+            if flag.present:
                 raise ValueError(f"--{flag.name} belongs to --adaptive: give that, too.")
         return Adaptive()
     weights, losses, source = _losses_of(network)
@@ -114,7 +115,7 @@ def _losses_of(network: Network) -> tuple[tuple[float, ...], AADLosses, str]:
 
 def _numbers(texts: list[str]) -> tuple[float, ...]:
     try:
-        return tuple(float(text) for text in texts)
+        return tuple(map(parse_number, texts))
     except ValueError:
         raise ValueError(
             f"--adaptive_weights must be three numbers such as 8,4,1, got {','.join(texts)}."
@@ -130,11 +131,9 @@ def _budget(network: Network, others: list[Attack]) -> float:
         if not others:
             raise ValueError("Which budget? Give --adaptive_epsilon=8/255, or --attacks.")
         return float(others[0].threat_model(network.classifier.bounds)["epsilon"])
-    above, *below = EPSILON.value.split("/")
     try:
-        (divisor,) = map(float, below or ["1"])
-        return float(above) / divisor
-    except (ValueError, ZeroDivisionError):
+        return parse_number(EPSILON.value)
+    except ValueError:
         raise ValueError(
             f"--adaptive_epsilon must be a number such as 0.15 or 8/255, got {EPSILON.value!r}."
         ) from None

@@ -10,12 +10,10 @@ AAD, [AAD Eq. 9], in both directions; `attention_augmented` has the attention te
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import tensorflow as tf
 
 from aad_tf.attacks.attention_augmented import a3
@@ -23,11 +21,11 @@ from aad_tf.attacks.auto_pgd import apgd
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.objectives import AwayFromLabel
 from aad_tf.attacks.presets import pgd
-from aad_tf.attacks.serialization import register_kind
+from aad_tf.attacks.serialization import register_kind, short_name
 from aad_tf.attention.areas import mask_out
 from aad_tf.attention.grad_cam import class_gradients
 from aad_tf.classifier import Classifier
-from aad_tf.losses import PRESETS, AADLosses
+from aad_tf.losses import PRESETS, AADLosses, check_weights
 from aad_tf.utils.checks import check_choice, check_epsilon
 from aad_tf.utils.ops import spatial_size
 
@@ -65,7 +63,9 @@ class AADTotal:
     losses: AADLosses = AADLosses()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", _checked_weights(self.weights))
+        object.__setattr__(self, "weights", check_weights(self.weights, signed=True))
+        if not any(self.weights):
+            raise ValueError("weights are all zero: there is no loss to attack.")
         if not isinstance(self.losses, AADLosses):
             raise TypeError(f"losses must be AADLosses, got {self.losses!r}.")
         object.__setattr__(self, "losses", self.losses.for_each_example())
@@ -73,8 +73,17 @@ class AADTotal:
     @property
     def name(self) -> str:
         """Short name for records: the weights, and the losses if they are not the default."""
+        return f"aad_total({self.arguments})"
+
+    @property
+    def arguments(self) -> str:
+        """What `options` returns as text, with functions by their names."""
         options = self.options()
-        return f"aad_total({', '.join(f'{name}={value}' for name, value in options.items())})"
+        if isinstance(parts := options.get("losses"), Mapping):
+            # An address of a function would be another one in each process.
+            texts = (f"{part!r}: {short_name(value)}" for part, value in parts.items())
+            options["losses"] = f"{{{', '.join(texts)}}}"
+        return ", ".join(f"{name}={value}" for name, value in options.items())
 
     def options(self) -> dict[str, Any]:
         """The arguments of `aad_total` that build this objective: weights, and losses if unusual.
@@ -188,9 +197,8 @@ def aad_total(
             f"another loss, {attack.objective.name}. Give it an untargeted pgd, apgd, fgsm or "
             f"ifgsm without label smoothing."
         )
-    objective = AADTotal(_checked_weights(weights), _losses(losses))
-    options = ",".join(f"{name}={value}" for name, value in objective.options().items())
-    name = f"aad_total({attack.name},{options})".replace(" ", "")
+    objective = AADTotal(check_weights(weights, signed=True), _losses(losses))
+    name = f"aad_total({attack.name},{objective.arguments})".replace(" ", "")
     return dataclasses.replace(attack, objective=objective, name=name)
 
 
@@ -234,7 +242,7 @@ def adaptive_attacks(
         0.41
     """
     check_epsilon(epsilon)
-    alpha, beta, gamma = _checked_weights(weights)
+    alpha, beta, gamma = check_weights(weights, signed=True)
     if alpha == 0 or beta == gamma == 0:
         raise ValueError(
             f"weights must have an alpha, and a beta or gamma, that is not zero, got {weights}: "
@@ -267,20 +275,3 @@ def _losses(losses: Any) -> AADLosses:
             check_choice(part, parts, "part of the losses")
         return AADLosses().replace(**losses)
     return losses
-
-
-def _checked_weights(weights: Any) -> tuple[float, float, float]:
-    numbers = np.array([])
-    if isinstance(weights, (Sequence, np.ndarray)) and not isinstance(weights, str):
-        numbers = np.array(weights, object)
-    real = all(
-        isinstance(each, (int, float, np.number)) and not isinstance(each, bool) for each in numbers
-    )
-    if len(numbers) != 3 or not real or not all(math.isfinite(each) for each in numbers):
-        raise ValueError(
-            f"weights must be three finite numbers (alpha, beta, gamma), got {weights!r}."
-        )
-    if not any(numbers):
-        raise ValueError("weights are all zero: there is no loss to attack.")
-    alpha, beta, gamma = (float(each) for each in numbers)
-    return alpha, beta, gamma

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import tensorflow as tf
 
 from aad_tf.attacks.gradient_sign import GradientSignAttack
@@ -17,7 +15,7 @@ from aad_tf.attacks.serialization import register_kind
 from aad_tf.attention.areas import MeanThreshold, TopCells, attention_area
 from aad_tf.attention.grad_cam import class_gradients, grad_cam_map, predicted_classes
 from aad_tf.classifier import Classifier
-from aad_tf.utils.checks import check_choice
+from aad_tf.utils.checks import check_choice, check_number
 
 _REDUCTIONS = {"mean": tf.reduce_mean, "sum": tf.reduce_sum}
 # Maps below this count as zero; above it the square of a maximum is no subnormal float32.
@@ -58,7 +56,7 @@ class AttentionAugmented:
                 f"a3 needs an objective with from_logits(logits, labels), so that loss and "
                 f"attention share a forward pass; {type(self.objective).__name__} has none."
             )
-        _check_number(self.sigma, "sigma")
+        check_number(self.sigma, "sigma")
         check_choice(self.reduction, _REDUCTIONS, "reduction")
         check_choice(self.scale, ("max", "none"), "scale")
         check_choice(self.explained, ("label", "prediction"), "explained")
@@ -191,18 +189,10 @@ def a3(
             f"attack must be a GradientSignAttack such as step_ll(4 / 255), got {attack!r}."
         )
     plain: Any = attack.objective  # Which the dataclass checks.
-    sigma = _check_number(sigma, "sigma")
+    sigma = check_number(sigma, "sigma")
     objective = AttentionAugmented(plain, sigma, reduction, scale, threshold, explained)
     name = f"a3({attack.name},{objective.arguments})".replace(" ", "")
     return dataclasses.replace(attack, objective=objective, name=name)
-
-
-def _check_number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
-        raise TypeError(f"{name} must be a number, got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}.")
-    return float(value)
 
 
 def _check_threshold(threshold: Any, scale: str) -> None:
@@ -214,7 +204,7 @@ def _check_threshold(threshold: Any, scale: str) -> None:
             f"threshold must be 'mean', TopCells(count) or a number, got {threshold!r}: the area "
             f"of an image under attack must not depend on the other images of its batch."
         )
-    value = _check_number(threshold, "threshold")
+    value = check_number(threshold, "threshold")
     if scale == "max" and not 0 <= value < 1:
         raise ValueError(
             f"threshold must be in [0, 1) for maps divided by their maximum, got {threshold}."

@@ -29,7 +29,7 @@ from aad_tf.attacks.presets import PRESETS
 from aad_tf.attacks.serialization import attack_from_dict, attack_to_dict
 from aad_tf.attacks.square import SquareAttack
 from aad_tf.types import Bounds
-from aad_tf.utils.checks import check_choice, near_names
+from aad_tf.utils.checks import check_choice, check_number, near_names
 
 # Attacks made of another attack, which is their first argument.
 WRAPPERS: dict[str, Callable[..., GradientSignAttack]] = {"a3": a3, "aad_total": aad_total}
@@ -62,6 +62,26 @@ def parse_attack(text: str) -> Attack:
     if not isinstance(attack, (IterativeAttack, AttackCascade)):
         raise ValueError(_expected(text))
     return dataclasses.replace(attack, name=text.replace(" ", ""))
+
+
+def parse_number(text: str) -> float:
+    """Reads a number as arguments of attacks are written.
+
+    Args:
+        text: such as `0.15` or `8/255`.
+
+    Raises:
+        ValueError: not such a number, or one that is not finite.
+
+    Example:
+        >>> parse_number("1/4")
+        0.25
+    """
+    try:
+        value = _value(ast.parse(text.strip(), mode="eval").body, text, nested=False)
+        return check_number(value, "text")
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(f"Expected a number such as 0.15 or 8/255, got {text!r}.") from error
 
 
 def as_attack(attack: Attack | str, bounds: Bounds | None = None) -> Attack:

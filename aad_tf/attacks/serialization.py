@@ -87,6 +87,21 @@ def attack_from_dict(parameters: Mapping[str, Any], name: str | None = None) -> 
     return attack if name is None else dataclasses.replace(attack, name=name)
 
 
+def short_name(value: Any) -> str:
+    """A part of an attack as its name holds it: functions by `__name__`, all else by `repr`.
+
+    Example:
+        >>> short_name(tf.reduce_mean), short_name("l2")
+        ('reduce_mean', "'l2'")
+    """
+    return str(getattr(value, "__name__", _without_address(value)))
+
+
+def _without_address(value: Any) -> str:
+    """`repr` without the address of an object, which differs between processes."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
 def _encoded(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
@@ -98,8 +113,7 @@ def _encoded(value: Any) -> Any:
     named = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
     kind = kinds.get(type(value), f"{named.__module__}.{named.__qualname__}")
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        # Without the address of an object, which differs between processes.
-        return {"kind": kind, "repr": re.sub(r" at 0x[0-9a-f]+", "", repr(value))}
+        return {"kind": kind, "repr": _without_address(value)}
     fields = [
         field.name for field in dataclasses.fields(value) if field.init and field.name != "name"
     ]

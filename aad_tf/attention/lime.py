@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from aad_tf.attention.grad_cam import class_scores
 from aad_tf.attention.superpixels import Segmentation, mean_colors, superpixels
 from aad_tf.classifier import Classifier, checked_inputs
-from aad_tf.utils.checks import check_count
+from aad_tf.utils.checks import check_count, check_number
 from aad_tf.utils.ops import at_least_float32
 
 
@@ -117,7 +117,8 @@ def lime(
     images, class_ids = checked_inputs(classifier, images, class_ids, name="class_ids")
     check_count(num_samples, "num_samples", least=2)
     check_count(batch_size, "batch_size")
-    _check_width(kernel_width)
+    if check_number(kernel_width, "kernel_width") <= 0:
+        raise ValueError(f"kernel_width must be positive, got {kernel_width}.")
     pixels = images.numpy()
     seeds = image_seeds(seed, pixels)
     segments = superpixels(
@@ -187,14 +188,6 @@ def image_seeds(seed: Any, images: np.ndarray) -> list[Any]:
             f"seed must be one integer, or one per image ({len(images)}), got {np.shape(seed)}."
         )
     return [check_count(entry, "seed", least=0) for entry in np.asarray(seed)]
-
-
-def _check_width(value: float) -> None:
-    """Raises TypeError or ValueError unless a kernel width is a positive finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
-        raise TypeError(f"kernel_width must be a number, got {value!r}.")
-    if not 0 < value < math.inf:
-        raise ValueError(f"kernel_width must be positive and finite, got {value}.")
 
 
 def _hidden_probabilities(

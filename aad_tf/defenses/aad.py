@@ -9,7 +9,6 @@ themselves are in `losses/attention.py`. The training step is that of every defe
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from aad_tf.classifier import Classifier
 from aad_tf.classifier.augmentation import refuse_random_augmentation
 from aad_tf.defenses.base import DefenseModel, check_sizes, kept_statistics, training_attack
 from aad_tf.defenses.saving import attack_to_config
-from aad_tf.losses import AADLosses
+from aad_tf.losses import AADLosses, check_weights
 from aad_tf.utils.ops import spatial_size
 
 
@@ -89,7 +88,7 @@ class AADModel(DefenseModel):
         refuse_random_augmentation(self.classifier)
         self.attack = attack
         check_sizes(attack, self.classifier.bounds)
-        self.loss_weights_aad = _checked_weights(weights)
+        self.loss_weights_aad = check_weights(weights)
         self.parts = AADLosses.preset(losses) if isinstance(losses, str) else losses
         if not isinstance(self.parts, AADLosses):
             raise TypeError(f"losses must be AADLosses or the name of a preset, got {losses!r}.")
@@ -180,21 +179,6 @@ class AADModel(DefenseModel):
             "clean": by_version[0],
             "adversarial": by_version[-1],
         }
-
-
-def _checked_weights(weights: Any) -> tuple[float, ...]:
-    """The three weights of [AAD Eq. 9] as floats."""
-    try:
-        if isinstance(weights, str):
-            raise TypeError
-        numbers = tuple(float(weight) for weight in weights)
-    except (TypeError, ValueError):
-        numbers = ()
-    if len(numbers) != 3 or not all(math.isfinite(x) and x >= 0 for x in numbers):
-        raise ValueError(
-            f"weights must be three finite numbers (alpha, beta, gamma) >= 0, got {weights!r}."
-        )
-    return numbers
 
 
 def _losses_to_config(losses: AADLosses) -> dict[str, Any]:

@@ -34,9 +34,10 @@ better by before it warns:
 - `black_box_is_stronger`: an attack that does not use the network's gradients (Square, or transfer)
   breaks more than 0.2 points of the images that all attacks with gradients left; within a cascade,
   Square of those that the attacks before it left (AutoAttack's code).
-- `adaptive_is_stronger`: an attack that knows what the defence was trained on, or that follows its
-  twin, leaves more than 0.2 points less than the plain attack of equal steps and budget, by a
-  one-sided sign test at 5% over the images on which the two disagree (Tramer et al. 2020).
+- `adaptive_is_stronger`: an attack that knows what the defence was trained on, or that, beside such
+  ones, follows its twin, leaves more than 0.2 points less than the plain attack of equal steps and
+  budget, by a one-sided sign test at 5% over the images on which the two disagree (Tramer et al.
+  2020). Transfer beside plain attacks alone is a matter of `black_box_is_stronger`.
 - `success_at_the_end`: of the strongest attack within its budget, more than 0.2 points of the
   images are first misclassified in the last tenth of the iterations, so that more would
   break more. Pintor et al. (2022) look for a loss that still falls at the end.

@@ -211,7 +211,8 @@ def adaptive_pairs(
 
     Plain is the attack that differs in nothing else: on the cross-entropy, where the other
     descends AAD's total loss; on the loss alone, where it descends A3's; on the classifier's own
-    gradients, where it follows those of a surrogate.
+    gradients, where it follows those of a surrogate. Transfer is adaptive only from a twin of the
+    defended network, so it counts only where one of the other two was run as well.
 
     Args:
         threat_models: one for each attack that was run.
@@ -220,8 +221,9 @@ def adaptive_pairs(
         The threat models of both.
     """
     by_identity = {_identity(model): model for model in reversed(threat_models)}
+    adaptive = any(_plain_objective(model) is not None for model in threat_models)
     for model in threat_models:
-        plain = _without_knowledge(model)
+        plain = _without_knowledge(model) if adaptive else None
         if plain is not None and (found := by_identity.get(_identity(plain))) is not None:
             yield model, found
 
@@ -232,14 +234,17 @@ def _identity(model: Mapping[str, Any]) -> str:
 
 def _without_knowledge(model: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What an attack is without what makes it adaptive; None if nothing does."""
-    parameters = model.get("parameters", {})
-    objective = parameters.get("objective", {})
-    plain = {"aad_total": _CROSS_ENTROPY, "a3": objective.get("objective")}.get(
-        str(objective.get("kind"))
-    )
+    plain = _plain_objective(model)
     if plain is not None:
-        return {**model, "parameters": {**parameters, "objective": plain}}
+        return {**model, "parameters": {**model["parameters"], "objective": plain}}
     return {**model, "access": "white_box"} if model.get("access") == "transfer" else None
+
+
+def _plain_objective(model: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The objective of an attack without the losses of a defence; None if it has none of them."""
+    objective = model.get("parameters", {}).get("objective", {})
+    plain = {"aad_total": _CROSS_ENTROPY, "a3": objective.get("objective")}
+    return plain.get(str(objective.get("kind")))
 
 
 def adaptive_section(

@@ -1,6 +1,6 @@
 """Losses of the AAD framework, [AAD Eqs. 7-9]; every function returns one value per example."""
 
-from aad_tf.losses.aad import PRESETS, AADLosses
+from aad_tf.losses.aad import PRESETS, AADLosses, check_weights
 from aad_tf.losses.attention import (
     DISTANCES,
     MAPS,
@@ -22,6 +22,7 @@ __all__ = [
     "PRESETS",
     "AADLosses",
     "absolute_mean",
+    "check_weights",
     "cross_entropy",
     "l1_norm",
     "l2_norm",

@@ -8,7 +8,7 @@ Here stand the choices: the rule of the attention area (`threshold`; the rules t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import tensorflow as tf
 from aad_tf.attention.areas import MeanThreshold, rule_for_any_batch
 from aad_tf.losses.attention import MAPS, distance_by_name, preservation, rectification, unit_sum
 from aad_tf.losses.classification import CLASSIFICATIONS
-from aad_tf.utils.checks import check_choice
+from aad_tf.utils.checks import check_choice, check_number
 from aad_tf.utils.ops import resize_maps
 
 
@@ -141,3 +141,29 @@ PRESETS = {
         threshold="batch_mean",
     ),
 }
+
+
+def check_weights(weights: Sequence[float], signed: bool = False) -> tuple[float, float, float]:
+    """Returns alpha, beta and gamma of [AAD Eq. 9] as floats.
+
+    Args:
+        weights: (alpha, beta, gamma).
+        signed: whether weights may be negative.
+
+    Raises:
+        ValueError: not three finite numbers, or negative ones where they are not `signed`.
+
+    Example:
+        >>> check_weights((8, -4, -1), signed=True)
+        (8.0, -4.0, -1.0)
+    """
+    try:
+        alpha, beta, gamma = (check_number(weight, "weights") for weight in weights)
+        if not signed and min(alpha, beta, gamma) < 0:
+            raise ValueError("weights are negative")
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"weights must be three finite numbers (alpha, beta, gamma)"
+            f"{'' if signed else ' >= 0'}, got {weights!r}."
+        ) from error
+    return alpha, beta, gamma

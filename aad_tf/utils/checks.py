@@ -348,6 +348,29 @@ def _asserted(values: tf.Tensor, condition: Any, message: str) -> tf.Tensor:
         return tf.identity(values)
 
 
+def check_number(value: Any, name: str, unit: str = "") -> float:
+    """Returns a finite number as a float.
+
+    Args:
+        value: what was given; text, booleans and tensors are no numbers.
+        name: how the argument is called in the message.
+        unit: what follows "must be a number" in the message.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: NaN or infinite.
+
+    Example:
+        >>> check_number(10, "sigma")
+        10.0
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        raise TypeError(f"{name} must be a number{unit}, got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}.")
+    return float(value)
+
+
 def check_epsilon(value: float, name: str = "epsilon", bounds: Bounds | None = None) -> float:
     """Returns an l-inf size as a float, or asks whether /255 was meant.
 
@@ -361,9 +384,8 @@ def check_epsilon(value: float, name: str = "epsilon", bounds: Bounds | None = N
         TypeError: not a number.
         ValueError: negative, NaN or infinite, or larger than the pixel range.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
-        raise TypeError(f"{name} must be a number in the unit of the images, got {value!r}.")
-    if not 0 <= value < math.inf:
+    size = check_number(value, name, unit=" in the unit of the images")
+    if size < 0:
         raise ValueError(f"{name} must be finite and not negative, got {value}.")
     if bounds is not None and value > (width := bounds.upper - bounds.lower):
         times = "" if width == 1 else f" * {width:g}"
@@ -372,7 +394,7 @@ def check_epsilon(value: float, name: str = "epsilon", bounds: Bounds | None = N
             f"{name} must be in [0, {width:g}], the unit of images in [{bounds.lower:g}, "
             f"{bounds.upper:g}], got {value}.{meant if value <= 255 else ''}"
         )
-    return float(value)
+    return size
 
 
 def small_epsilon(name: str, epsilon: float, bounds: Bounds) -> str | None:

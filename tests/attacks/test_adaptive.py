@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -253,6 +254,38 @@ def test_losses_without_a_text_have_parameters_all_the_same():
     assert attack_from_dict(attack_to_dict(attack)) == attack
 
 
+def mean_difference(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.abs(one - other), tf.range(1, tf.rank(one)))
+
+
+class LargestCell:
+    """A rule of the attention area whose `repr` holds its address."""
+
+    def __call__(self, maps: tf.Tensor) -> tf.Tensor:
+        return TopCells(1)(maps)
+
+
+@pytest.mark.parametrize(
+    ("losses", "written"),
+    [
+        ({"rectification": mean_difference}, "{'rectification':mean_difference}"),
+        (AADLosses(preservation=mean_difference), "{'preservation':mean_difference}"),
+        (
+            {"rectification": "l2", "preservation": functools.partial(mean_difference)},
+            "{'rectification':'l2','preservation':functools.partial(<functionmean_difference>)}",
+        ),
+        ({"threshold": LargestCell()}, f"{{'threshold':<{__name__}.LargestCellobject>}}"),
+        ({"threshold": TopCells(3)}, "{'threshold':TopCells(count=3)}"),
+    ],
+)
+def test_names_are_the_same_in_every_process(losses, written):
+    attack = aad_total(fgsm(0.1), losses=losses)
+    assert attack.name == f"aad_total(fgsm,weights=(8,4,1),losses={written})"
+    assert attack.objective.name.replace(" ", "") == attack.name.replace("fgsm,", "")
+    wider = aad_total(fgsm(0.2), losses=losses)
+    assert not any("0x" in each.name for each in with_unique_names([attack, wider]))
+
+
 def test_the_list_has_each_attack_beside_its_plain_one():
     tried = adaptive_attacks(0.2, num_steps=10, weights=(8, 4, 2), losses="paper", sigma=5)
     names = [attack.name for attack in tried]
@@ -285,6 +318,7 @@ def test_the_list_has_each_attack_beside_its_plain_one():
         (lambda: aad_total(fgsm(0.1), (8, 4)), "three finite numbers"),
         (lambda: aad_total(fgsm(0.1), "841"), "three finite numbers"),
         (lambda: aad_total(fgsm(0.1), (8, 4, np.nan)), "three finite numbers"),
+        (lambda: aad_total(fgsm(0.1), (8, True, 1)), "three finite numbers .*gamma\\), got"),
         (lambda: aad_total(fgsm(0.1), (0, 0, 0)), "no loss to attack"),
         (lambda: aad_total(fgsm(0.1), losses="papers"), "Did you mean 'paper'"),
         (lambda: aad_total(fgsm(0.1), losses={"rectfication": "l2"}), "'rectification'"),

@@ -248,6 +248,7 @@ def test_mistakes_about_adaptive_attacks_have_a_clear_message(model_dir, tmp_pat
     keras_model = f"--keras_model={model_dir / model_directory.NETWORK}"
     cases = [
         ([model, f"--twin_dir={aad}"], "--twin_dir belongs to --adaptive"),
+        ([model, "--adaptive_steps=20"], "--adaptive_steps belongs to --adaptive: give that, too."),
         ([model, adaptive, "--adaptive_epsilon=a/b"], "must be a number such as 0.15 or 8/255"),
         ([model, adaptive, "--adaptive_epsilon=8"], "Was 8.0/255 = 0.03137 meant?"),
         ([model, adaptive, "--adaptive_weights=8,4,x"], "three numbers such as 8,4,1"),

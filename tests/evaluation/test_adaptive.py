@@ -39,7 +39,10 @@ def models_of(tried: list, transferred: tuple = ()) -> list[dict]:
         ([PLAIN, aad_total(PLAIN), a3(PLAIN, 10), a3(PLAIN, -10)], (), ["10", "20", "30"]),
         ([a3(step_ll(0.1), 10), step_ll(0.1), fgsm(0.1)], (), ["01"]),
         ([PLAIN, aad_total(pgd(0.06, 0.02, 5)), aad_total(pgd(0.05, 0.02, 4))], (), []),
-        ([PLAIN, PLAIN], (1,), ["10"]),
+        # Transfer beside plain attacks alone is from any network, not from a twin.
+        ([PLAIN, PLAIN], (1,), []),
+        ([PLAIN, PLAIN, aad_total(fgsm(0.1))], (1,), ["10"]),
+        ([PLAIN, PLAIN, a3(fgsm(0.1), 10)], (1,), ["10"]),
         # All of a transfer attack: those that differ in the loss alone.
         ([PLAIN, aad_total(PLAIN)], (0, 1), ["10"]),
         ([PLAIN, fgsm(0.06)], (1,), []),
@@ -197,6 +200,18 @@ def test_an_attack_that_finds_what_the_plain_one_cannot_is_flagged():
     assert worst["robust"] == 1
     printed = format_summary(summary)
     assert "flagged: adaptive_is_stronger: a3(pgd,sigma=-10,scale=none) leaves 20.00%" in printed
+
+
+def test_transfer_beside_plain_attacks_is_not_adaptive(network, data, twin):
+    summary = evaluate_robustness(
+        network, data, [PLAIN, fgsm(EPSILON)], surrogate=twin, transferred=[PLAIN, fgsm(EPSILON)]
+    ).summary
+    assert "adaptive" not in summary
+    printed = format_summary(summary)
+    assert "Adaptive attacks" not in printed and "Worst over all" not in printed
+    compared = {each["name"]: each["status"] for each in summary["diagnostics"]["outcomes"]}
+    assert compared["adaptive_is_stronger"] == "nothing comparable was run"
+    assert compared["black_box_is_stronger"] != "nothing comparable was run"
 
 
 def test_transferred_attacks_need_a_surrogate(network, data):

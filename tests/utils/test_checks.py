@@ -157,6 +157,27 @@ def test_bad_epsilon(value, error, message):
         checks.check_epsilon(value)
 
 
+@pytest.mark.parametrize("value", [3, 0.5, np.float32(0.5), np.int64(-2)])
+def test_good_numbers_become_floats(value):
+    number = checks.check_number(value, "sigma")
+    assert type(number) is float and number == value
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (float("nan"), ValueError, "sigma must be finite, got nan"),
+        (-np.inf, ValueError, "sigma must be finite, got -inf"),
+        ("10", TypeError, "sigma must be a number, got '10'"),
+        (True, TypeError, "sigma must be a number, got True"),
+        ((1.0,), TypeError, r"sigma must be a number, got \(1.0,\)"),
+    ],
+)
+def test_bad_numbers(value, error, message):
+    with pytest.raises(error, match=message):
+        checks.check_number(value, "sigma")
+
+
 @pytest.mark.parametrize(
     ("value", "bounds", "message"),
     [
