@@ -22,7 +22,16 @@ from absl import app, flags
 
 from aad_tf.utils.files import write_atomically
 from binaries import command_line, running
-from train.studies.study import DONE, NOT_NEEDED, TO_DO, Cell, available, load, plan
+from train.studies.study import (
+    DONE,
+    NOT_NEEDED,
+    TO_DO,
+    Cell,
+    available,
+    listing,
+    load,
+    plan,
+)
 
 _STUDY = flags.DEFINE_string("study", None, f"One of: {', '.join(available())}.", required=True)
 _RUNS = flags.DEFINE_string(
@@ -72,33 +81,6 @@ def _shard() -> tuple[int, int]:
     if not 1 <= number <= count:
         raise ValueError(f"--shard must be NUMBER/COUNT, such as 2/4, got {_SHARD.value!r}.")
     return number, count
-
-
-def listing(cells: list[Cell]) -> str:
-    """What is done and what is left, one line for each cell, and about how long it takes."""
-    lines = []
-    for cell in cells:
-        line = f"  {cell.kind:8} {cell.name}: {cell.state}"
-        if cell.state == TO_DO:
-            line += f"{_about(cell.minutes)}\n           {cell.command}"
-        lines.append(line)
-    todo = [cell for cell in cells if cell.state == TO_DO]
-    known = [cell for cell in todo if cell.minutes]
-    total = sum(cell.minutes for cell in known)
-    ended = sum(cell.state == DONE for cell in cells)
-    lines.append(
-        f"{ended} done, {len(todo)} to do"
-        + (f", {len(known)} of them{_about(total)} of one CPU core" if known else "")
-    )
-    return "\n".join(lines)
-
-
-def _about(minutes: float) -> str:
-    if not minutes:
-        return ""
-    return (
-        f", about {minutes:.0f} minutes" if minutes < 120 else f", about {minutes / 60:.1f} hours"
-    )
 
 
 def _do(cell: Cell) -> None:

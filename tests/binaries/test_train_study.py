@@ -12,7 +12,6 @@ import pytest
 
 from aad_tf import configs
 from aad_tf.model_directory import NETWORK, ModelDirectoryError
-from train import study as binary
 from train.studies.study import (
     DONE,
     ELSEWHERE,
@@ -22,6 +21,7 @@ from train.studies.study import (
     Study,
     Training,
     available,
+    listing,
     load,
     plan,
 )
@@ -81,7 +81,7 @@ def test_each_evaluation_stands_behind_its_networks(places):
         f"--output={places[1]}/robustness/of_two.jsonl.gz",
     )
     assert f"--a={places[0]}/x" in cells[4].command and "model_dir=" not in cells[4].command
-    text = binary.listing(cells)
+    text = listing(cells)
     assert "one: to do, about 90 minutes\n" in text
     assert text.endswith("0 done, 5 to do, 2 of them, about 2.5 hours of one CPU core")
 
@@ -157,7 +157,7 @@ def test_studies_are_complete(name, places):
         assert experiment.seed == int(training.options.get("config.seed", 0))
     for cell in plan(study, *places):
         assert cell.state == TO_DO
-        source = Path(binary.__file__).parents[1] / (cell.arguments[1].replace(".", "/") + ".py")
+        source = Path(__file__).parents[2] / (cell.arguments[1].replace(".", "/") + ".py")
         text = source.read_text(encoding="utf-8") + "".join(
             path.read_text(encoding="utf-8") for path in source.parents[1].glob("eval/*_flags.py")
         )

@@ -248,6 +248,33 @@ def _evaluation_cell(
     return Cell("evaluate", one.name, state, arguments, one.minutes)
 
 
+def listing(cells: list[Cell]) -> str:
+    """What is done and what is left, one line for each cell, and about how long it takes."""
+    lines = []
+    for cell in cells:
+        line = f"  {cell.kind:8} {cell.name}: {cell.state}"
+        if cell.state == TO_DO:
+            line += f"{_about(cell.minutes)}\n           {cell.command}"
+        lines.append(line)
+    todo = [cell for cell in cells if cell.state == TO_DO]
+    known = [cell for cell in todo if cell.minutes]
+    total = sum(cell.minutes for cell in known)
+    ended = sum(cell.state == DONE for cell in cells)
+    lines.append(
+        f"{ended} done, {len(todo)} to do"
+        + (f", {len(known)} of them{_about(total)} of one CPU core" if known else "")
+    )
+    return "\n".join(lines)
+
+
+def _about(minutes: float) -> str:
+    if not minutes:
+        return ""
+    return (
+        f", about {minutes:.0f} minutes" if minutes < 120 else f", about {minutes / 60:.1f} hours"
+    )
+
+
 def available() -> tuple[str, ...]:
     """Names of the studies in alphabetical order."""
     files = sorted(file.name for file in pkgutil.iter_modules(studies.__path__))
