@@ -80,8 +80,10 @@ _FAITHFULNESS = flags.DEFINE_bool(
     "faithfulness",
     False,
     "Also measures whether maps say what the network uses, on clean and attacked images: deletion, "
-    "insertion, max-sensitivity and the randomisation of layers. Takes some hundred passes for "
-    "each image and round; best with --explained=prediction.",
+    "insertion, max-sensitivity and the randomisation of layers, the last two without lime, "
+    "whose maps take too many passes to be made again and again. Takes about 200 passes for each "
+    "image and round, and for the first images a map for each layer; best with "
+    "--explained=prediction.",
 )
 _STEPS = flags.DEFINE_integer(
     "faithfulness_steps",

@@ -4,7 +4,7 @@
 and watch the probability of the class. `max_sensitivity` asks how much the map changes where the
 image hardly does, and `randomization_check` whether it depends on what the network has learnt at
 all. All of them take the maps of any method; a *map function* is called as `grad_cam` is, with
-classifier, images and classes, and returns `[batch, h, w]`.
+classifier, images and classes, and returns `[batch, h, w]` or, as `lime` does, a `LimeExplanation`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy import integrate, ndimage
 
 from aad_tf.attention.areas import attention_area
 from aad_tf.attention.grad_cam import class_scores
-from aad_tf.attention.lime import constant_color, image_seeds
+from aad_tf.attention.lime import LimeExplanation, constant_color, image_seeds
 from aad_tf.classifier import Classifier, checked_inputs, tracing
 from aad_tf.metrics import iou, rank_correlation
 from aad_tf.utils.checks import check_choice, check_count
@@ -60,7 +60,8 @@ class RandomizedLayer(NamedTuple):
     """What is left of the maps when the network is randomised from the logits down to a layer.
 
     Attributes:
-        layer: name of the last layer that was randomised; `"none"` before the first.
+        layer: path of the last layer that was randomised, its name behind those of the layers it is
+            part of, e.g. `"block4_3_cbam/spatial/convolution"`; `"none"` before the first.
         rank_correlation: float64 `[batch]`, Spearman's, with the maps of the trained network; NaN
             where one of the two maps is constant.
         iou: float64 `[batch]`, of the attention areas, cells above the mean of their map.
@@ -94,7 +95,8 @@ def deletion(
     Args:
         classifier: the network.
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        maps: float `[batch, h, w]` of any size and sign, e.g. of `grad_cam`.
+        maps: float `[batch, h, w]` of any size and sign, e.g. of `grad_cam`, or what `lime`
+            returns.
         class_ids: int `[batch]`, the class whose probability is followed.
         num_steps: how many times pixels are removed.
         fill: what removed pixels become: `"mean"`, the mean colour of the image; `"blur"`, the
@@ -140,7 +142,7 @@ def insertion(
     Args:
         classifier: as for `deletion`, and so are all other arguments but this:
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        maps: float `[batch, h, w]` of any size and sign.
+        maps: float `[batch, h, w]` of any size and sign, or what `lime` returns.
         class_ids: int `[batch]`, the class whose probability is followed.
         num_steps: how many times pixels are put in.
         start: the image that they are put into, as `fill` of `deletion`; `"blur"`, as in the
@@ -217,9 +219,13 @@ def max_sensitivity(
     definition has no denominator; like its usual implementations (Captum, Quantus) we divide, so
     that maps of different height compare.
 
+    It makes `num_draws + 1` maps of each image: 11 passes of the network and as many gradients for
+    `grad_cam`, but up to 11,000 passes for `lime` with its 1,000 samples.
+
     Args:
         map_function: from classifier, images and classes to maps, e.g. `grad_cam`. What it draws
-            itself, as `lime` does, counts as a change of the map.
+            itself, as `lime` does, counts as a change of the map, unless it draws the same for
+            every image: `functools.partial(lime, seed=[0] * len(images))`.
         classifier: the network.
         images: float `[batch, H, W, C]` within the classifier's bounds.
         class_ids: int `[batch]`, the target class of each image, the same in all draws.
@@ -281,6 +287,9 @@ def randomization_check(
     the size of activations, whatever the layer and its initializer are; an initializer of zeros, as
     some logits have, would leave no map to compare.
 
+    It makes a map of each image for every layer that has weights, and two more. That is cheap for
+    `grad_cam`; `lime` shows the network up to 1,000 images for each of them.
+
     The network itself is used, so nothing else may run it meanwhile. Its weights are put back bit
     for bit, also after an error.
 
@@ -292,9 +301,9 @@ def randomization_check(
         seed: of the permutations.
 
     Returns:
-        A RandomizedLayer for each layer that has weights, those nearest to the logits first. Before
-        them stands one of the maps made again with all weights in place: 1 unless the map function
-        itself draws at random.
+        A RandomizedLayer for each layer that has weights, those nearest to the logits first; no two
+        have the same name. Before them stands one of the maps made again with all weights in place:
+        1 unless the map function itself draws at random.
 
     Raises:
         TypeError: no Classifier, an exported network (its layers are not known), images not
@@ -324,10 +333,10 @@ def randomization_check(
 
 
 def weighted_layers(classifier: Classifier) -> list[tuple[str, list[keras.Variable]]]:
-    """Names of the layers that have weights, with their weights, from the logits to the image.
+    """Paths of the layers that have weights, with their weights, from the logits to the image.
 
     A layer that is called several times stands where it was called first. What the model holds
-    outside of its layers comes at the head.
+    outside of its layers comes at the head. Paths are those of `tracing.layer_paths`.
 
     Raises:
         TypeError: an exported network, which holds no Keras model.
@@ -349,6 +358,7 @@ def weighted_layers(classifier: Classifier) -> list[tuple[str, list[keras.Variab
             return classifier(images).logits
 
     tf.function(forward, autograph=False).get_concrete_function(classifier.image_spec)
+    paths = tracing.layer_paths(model)
     # Inner layers finish first, so a layer made of others is left with what is its own.
     found: list[tuple[str, list[keras.Variable]]] = []
     taken: set[int] = set()
@@ -356,7 +366,7 @@ def weighted_layers(classifier: Classifier) -> list[tuple[str, list[keras.Variab
         own = [each for each in getattr(layer, "weights", ()) if id(each) not in taken]
         taken.update(map(id, own))
         if own:
-            found.append((layer.name, own))
+            found.append((paths[id(layer)], own))
     classifier.compiled[key] = found[::-1]
     return classifier.compiled[key]
 
@@ -472,7 +482,15 @@ def _maps_of(
 
 def _checked_maps(maps: Any, batch_size: int, name: str) -> np.ndarray:
     """Maps as float64 `[batch, h, w]`, or says what is wrong with them."""
-    array = np.asarray(maps)
+    if isinstance(maps, LimeExplanation):
+        maps = maps.map()
+    try:
+        array = np.asarray(maps)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must have shape [batch, h, w] with a batch of {batch_size}, got a "
+            f"{type(maps).__name__} of arrays of several shapes."
+        ) from error
     if not np.issubdtype(array.dtype, np.floating):
         raise TypeError(f"{name} must be floating point, got {array.dtype}.")
     if array.ndim != 3 or len(array) != batch_size or 0 in array.shape:

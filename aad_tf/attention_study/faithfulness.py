@@ -2,12 +2,13 @@
 
 A study that asks for it (`Options(faithfulness=Faithfulness())`) measures the maps of every round
 by `aad_tf.attention.faithfulness`, beside two maps that know nothing of the network. Each image is
-its own control: clean and attacked share random maps and draws.
+its own control: clean and attacked share random maps and draws. LIME's maps are measured by
+deletion and insertion alone, which take the maps that the study has; to make them again for each
+draw and each randomised layer would take thousands of passes of the network for each image.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,6 @@ from aad_tf.attention.faithfulness import (
 )
 from aad_tf.attention.grad_cam import grad_cam
 from aad_tf.attention.grad_cam_plus_plus import grad_cam_plus_plus
-from aad_tf.attention.lime import lime
 from aad_tf.attention_study import measures
 from aad_tf.attention_study.inputs import Batch
 from aad_tf.attention_study.network_pass import Round
@@ -41,20 +41,29 @@ from aad_tf.utils.checks import check_count
 BASELINES = ("random", "center")
 """Maps without information: `random_maps` on the grid of the attention layer, and `center_map`."""
 _DECIMALS = 6
+# Maps that cost one pass each, and can be made again for each draw and each randomised layer.
+_MAP_FUNCTIONS: Mapping[str, ClassifierMaps] = {
+    "grad_cam": grad_cam,
+    "grad_cam_plus_plus": grad_cam_plus_plus,
+}
 
 
 @dataclass(frozen=True)
 class Faithfulness:
     """How faithfulness is measured; arguments are those of `aad_tf.attention.faithfulness`.
 
+    LIME is left out of max-sensitivity and of the randomisation of layers, which make maps again
+    and again: 11 maps of 1,000 samples would be 11,000 passes for each image and round. Both can be
+    measured on a few images with `aad_tf.attention.max_sensitivity` and `randomization_check`.
+
     Attributes:
         num_steps: of `deletion` and `insertion`.
         fill: of `deletion`.
         start: of `insertion`.
-        radius: of `max_sensitivity`.
+        radius: of `max_sensitivity`, which is not measured for LIME.
         num_draws: of `max_sensitivity`.
         randomized_images: `randomization_check` is made on the images whose index is below this;
-            0 leaves it out.
+            0 leaves it out, and LIME never takes part.
     """
 
     num_steps: int = 20
@@ -91,8 +100,7 @@ class FaithfulnessMeasures:
         classifier: the network.
         methods: of `aad_tf.attention_study.METHODS`.
         settings: how to measure.
-        seed: of random maps, draws and LIME's samples, with the index of each image.
-        lime_options: arguments of `lime`.
+        seed: of random maps and draws, with the index of each image.
 
     Attributes:
         layers: names of the layers that are randomised, `"none"` first; empty if none is.
@@ -107,18 +115,14 @@ class FaithfulnessMeasures:
         methods: Sequence[str],
         settings: Faithfulness,
         seed: int,
-        lime_options: Mapping[str, Any],
     ) -> None:
-        self._classifier, self._settings, self._seed = classifier, settings, seed
-        # Shared samples, so that what changes is the map.
-        lime_maps = functools.partial(_lime_maps, {"seed": seed, **lime_options})
-        known: dict[str, ClassifierMaps] = {
-            "grad_cam": grad_cam,
-            "grad_cam_plus_plus": grad_cam_plus_plus,
-            "lime": lime_maps,
+        self._classifier, self._methods = classifier, methods
+        self._settings, self._seed = settings, seed
+        self._map_functions = {
+            method: _MAP_FUNCTIONS[method] for method in methods if method in _MAP_FUNCTIONS
         }
-        self._map_functions = {method: known[method] for method in methods}
-        randomized = weighted_layers(classifier) if settings.randomized_images else []
+        self._randomized_images = settings.randomized_images if self._map_functions else 0
+        randomized = weighted_layers(classifier) if self._randomized_images else []
         self.layers = [NO_LAYER, *(name for name, _ in randomized)] if randomized else []
 
     def columns(
@@ -141,7 +145,7 @@ class FaithfulnessMeasures:
             maps = self._pixel_maps(step, lime_found[number] if lime_found else None, seeds)
             found.append(self._round(step.images, maps, class_ids, seeds))
         columns: dict[str, Any] = {"faithfulness": _stacked(found)}
-        if batch.first_index < self._settings.randomized_images:
+        if batch.first_index < self._randomized_images:
             class_ids = labels if by_label else rounds[0].explanation.prediction
             columns["randomization"] = {
                 method: self._randomized(function, batch, class_ids)
@@ -152,7 +156,7 @@ class FaithfulnessMeasures:
     def leave_out_later_images(self, records: Iterable[dict[str, Any]]) -> None:
         """Takes the randomisation of layers out of records of images that come later."""
         for record in records:
-            if record["index"] >= self._settings.randomized_images:
+            if record["index"] >= self._randomized_images:
                 record.pop("randomization", None)
 
     def _pixel_maps(
@@ -162,7 +166,7 @@ class FaithfulnessMeasures:
         size = step.images.shape[1:3]
         grid = step.explanation.grad_cam.shape[1:]
         maps = {}
-        for method in self._map_functions:
+        for method in self._methods:
             if method == "lime":
                 maps[method] = explained.map()
             else:
@@ -210,14 +214,6 @@ class FaithfulnessMeasures:
             name: np.stack([getattr(step, name) for step in steps])
             for name in ("rank_correlation", "iou")
         }
-
-
-def _lime_maps(
-    options: Mapping[str, Any], classifier: Classifier, images: Any, class_ids: Any
-) -> np.ndarray:
-    return lime(
-        classifier, images, class_ids, **{**options, "seed": [options["seed"]] * len(images)}
-    ).map()
 
 
 def _stacked(rounds: Sequence[Any]) -> Any:

@@ -33,10 +33,10 @@ Lists run over rounds: the clean image first, then the image after each round of
         deletion_curve, insertion_curve
                      the curves, 8 bits per step in base64, probability 1 is 255
         max_sensitivity
-                     of methods: how much the map changes where the image hardly does
-    randomization    of the first images of such a study, by method: rank_correlation and iou of the
-                     clean image's map with those of the network randomised from the logits down, a
-                     list over the layers that the summary names
+                     of methods but LIME: how much the map changes where the image hardly does
+    randomization    of the first images of such a study, by method but LIME: rank_correlation and
+                     iou of the clean image's map with those of the network randomised from the
+                     logits down, a list over the layers that the summary names
 """
 
 from __future__ import annotations

@@ -7,9 +7,11 @@ has put on a layer or its class stays there and takes part.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import contextvars
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -120,6 +122,34 @@ def layers_and_operations(model: keras.Model) -> list[keras.Layer]:
         if isinstance(layer, keras.Model):
             found |= {id(each): each for each in getattr(layer, "operations", ())}
     return list(found.values())
+
+
+def layer_paths(model: keras.Model) -> dict[int, str]:
+    """A unique path for each layer at any depth, and for the model itself, by `id`.
+
+    The path of a layer is its name behind those of the layers that hold it, outermost first, such
+    as `"cbam/spatial/convolution"`; a layer of the model itself has its plain name. A second layer
+    of the same path gets a `_2`. A layer that several others hold is named after the outermost of
+    them, and the model by its own name.
+    """
+    paths: dict[int, str] = {}
+    used: set[str] = set()
+
+    def name(layer: keras.Layer, path: str) -> None:
+        numbered = (f"{path}_{number}" for number in itertools.count(2))
+        path = next(each for each in itertools.chain([path], numbered) if each not in used)
+        used.add(path)
+        paths[id(layer)] = path
+
+    owners = collections.deque([("", model)])
+    while owners:
+        prefix, owner = owners.popleft()
+        for layer in owner._flatten_layers(recursive=False, include_self=False):
+            if id(layer) not in paths:
+                name(layer, prefix + layer.name)
+                owners.append((f"{paths[id(layer)]}/", layer))
+    name(model, model.name)
+    return paths
 
 
 def trace_forward(

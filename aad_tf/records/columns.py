@@ -173,6 +173,8 @@ class AttentionRecords:
     def faithfulness(self, name: str, measure: str) -> np.ndarray:
         """`deletion`, `insertion` or `max_sensitivity` of a method's maps: `[n, rounds + 1]`.
 
+        Studies measure no `max_sensitivity` of LIME.
+
         Args:
             name: a method, or `random` or `center`: maps without information.
             measure: as above, or `deletion_curve` or `insertion_curve`: uint8
@@ -404,8 +406,11 @@ class _Column:
 
     @property
     def optional(self) -> bool:
-        """Whether files of an older format are without it; the first record decides."""
-        return "iou_repeat" in self.keys
+        """Whether some files are without it; the first record decides.
+
+        Those of an older format lack `iou_repeat`, and studies of LIME its max-sensitivity.
+        """
+        return "iou_repeat" in self.keys or self.keys[-2:] == ("lime", "max_sensitivity")
 
     def value(self, record: Mapping[str, Any]) -> Any:
         """What a record holds, not converted yet; raises KeyError or TypeError if it does not."""

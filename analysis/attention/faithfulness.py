@@ -65,7 +65,7 @@ def areas(run: AttentionRecords) -> Iterator[Row]:
     """Each measure of each map, with the maps that know nothing last."""
     for name in (*run.methods, *_BASELINES):
         for measure in (*_BETTER, "max_sensitivity"):
-            if measure in _BETTER or name in run.methods:
+            if f"faithfulness/{name}/{measure}" in run.columns:
                 values = run.faithfulness(name, measure)
                 yield "all", name, measure, paired_difference(values[:, -1], values[:, 0])
 
@@ -96,6 +96,7 @@ def randomized(run: AttentionRecords) -> Table | None:
     columns = {
         (method, name): summary["randomization"][method][name]
         for method in run.methods
+        if method in summary["randomization"]
         for name in names
     }
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import keras
@@ -23,6 +24,7 @@ from aad_tf.attention import (
 from aad_tf.attention.faithfulness import weighted_layers
 from aad_tf.classifier import Classifier
 from aad_tf.export import export_saved_model, load_classifier
+from aad_tf.models import CBAM
 from aad_tf.types import Bounds
 from tests.networks import (
     SHAPE,
@@ -302,35 +304,111 @@ def test_the_network_is_put_back_after_an_error(classifier):
     assert bytes_of(classifier.model.variables) == before
 
 
+class Gate(keras.layers.Layer):
+    """A layer with a weight of its own and another layer inside."""
+
+    def __init__(self) -> None:
+        super().__init__(name="gate")
+        self.scores = keras.layers.Dense(3, name="scores")
+        self.scale = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, inputs):
+        return self.scores(inputs) * self.scale
+
+
+class GatedNetwork(keras.Model):
+    """Two gates of one name, whose inner layers have the name of a layer outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = keras.layers.Conv2D(4, 3, name="scores")
+        self.pool = keras.layers.GlobalAveragePooling2D()
+        self.gates = [Gate(), Gate()]
+
+    def call(self, images):
+        values = self.pool(self.scores(images))
+        for gate in self.gates:
+            values = gate(values)
+        return values
+
+
 def test_every_kind_of_network_names_its_layers():
     nested = keras.Sequential([keras.Input(SHAPE), batch_norm_network()])
     names = ["scores", "norm2", "conv2", "norm1", "conv1"]
+    subclassed = SubclassedNetwork()
     for model, expected in (
         (batch_norm_network(), names),
-        (nested, names),
-        (called(SubclassedNetwork()), ["dense", "conv"]),
+        (nested, [f"{nested.layers[0].name}/{name}" for name in names]),
+        (subclassed, [subclassed.scores.name, "conv"]),
+        (GatedNetwork(), ["gate_2", "gate_2/scores", "gate", "gate/scores", "scores"]),
     ):
-        classifier = Classifier.from_keras(model, input_shape=SHAPE)
+        classifier = Classifier.from_keras(called(model), input_shape=SHAPE)
         found = weighted_layers(classifier)
-        assert [name.split("_")[0] for name, _ in found] == expected
+        assert [name for name, _ in found] == expected
         weights = [weight for _, own in found for weight in own]
         assert sorted(map(id, weights)) == sorted(map(id, model.weights))
 
 
+def test_layers_of_gates_are_told_apart():
+    values = images = keras.Input(SHAPE)
+    for number in (1, 2):
+        values = keras.layers.Conv2D(4, 3, padding="same", name=f"conv{number}")(values)
+        values = CBAM(2, name=f"cbam{number}")(values)
+    logits = keras.layers.Dense(3, name="scores")(keras.layers.Flatten()(values))
+    classifier = Classifier.from_keras(keras.Model(images, logits))
+    gate = ["spatial/normalization", "spatial/convolution", "channel/scores", "channel/hidden"]
+    assert [name for name, _ in weighted_layers(classifier)] == [
+        "scores",
+        *(f"cbam2/{name}" for name in gate),
+        "conv2",
+        *(f"cbam1/{name}" for name in gate),
+        "conv1",
+    ]
+
+
+QUARTERS = np.kron(np.arange(4).reshape(2, 2), np.ones((4, 4), int))
+
+
 def test_lime_is_a_map_function_too(classifier):
-    quarters = np.kron(np.arange(4).reshape(2, 2), np.ones((4, 4), int))
-
-    def lime_maps(classifier, images, class_ids):
-        options = {"num_samples": 16, "segmentation": quarters, "seed": range(len(images))}
-        return lime(classifier, images, class_ids, **options).map()
-
     images, labels = random_images(2), [0, 1]
-    maps = lime_maps(classifier, images, labels)
-    assert deletion(classifier, images, maps, labels, num_steps=4).area.shape == (2,)
-    assert (max_sensitivity(lime_maps, classifier, images, labels, num_draws=2) > 0).all()
-    steps = randomization_check(lime_maps, classifier, images, labels)
+    shared = functools.partial(lime, num_samples=16, segmentation=QUARTERS, seed=[0, 0])
+
+    def maps_of(*arguments):
+        return shared(*arguments).map()
+
+    explanation, maps = (function(classifier, images, labels) for function in (shared, maps_of))
+    for curve in (deletion, insertion):
+        found, expected = (
+            curve(classifier, images, each, labels, num_steps=4) for each in (explanation, maps)
+        )
+        np.testing.assert_array_equal(found.area, expected.area)
+    found, expected = (
+        max_sensitivity(function, classifier, images, labels, num_draws=2)
+        for function in (shared, maps_of)
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert (found > 0).all()
+    steps, expected = (
+        randomization_check(function, classifier, images, labels) for function in (shared, maps_of)
+    )
+    np.testing.assert_equal(steps, expected)
     np.testing.assert_array_equal(steps[0].rank_correlation, 1.0)
     assert (steps[1].rank_correlation < 1).all()
+
+
+def test_samples_that_images_share_make_lime_less_sensitive(classifier):
+    images, labels = random_images(2), [0, 1]
+    options = {"num_samples": 16, "segmentation": QUARTERS}
+    shared, drawn = (
+        max_sensitivity(
+            functools.partial(lime, **options, seed=seed),
+            *(classifier, images, labels),
+            num_draws=3,
+            radius=1e-4,
+        )
+        for seed in ([0, 0], 0)
+    )
+    assert (shared < 0.1).all() and (shared < drawn).all()
 
 
 def test_an_exported_network_has_curves_but_no_layers(classifier, tmp_path):
@@ -351,6 +429,7 @@ CURVE_MISTAKES = [
         r"maps must have shape \[batch, h, w\] with a batch of 4",
     ),
     ({"maps": GOOD_MAPS[..., None]}, ValueError, "maps must have shape"),
+    ({"maps": [np.zeros((2, 2)), np.zeros((3, 3))] * 2}, ValueError, "maps must have shape"),
     ({"maps": np.zeros((4, 2, 2), int)}, TypeError, "maps must be floating point"),
     ({"maps": GOOD_MAPS + np.nan}, ValueError, "maps hold NaN"),
     ({"num_steps": 0}, ValueError, "num_steps must be at least 1"),
@@ -393,6 +472,12 @@ def test_bad_input_of_curves(classifier, function, changes, error, message):
             {"map_function": lambda c, x, y: x},
             ValueError,
             r"maps of map_function must have shape \[batch, h, w\]",
+        ),
+        (
+            max_sensitivity,
+            {"map_function": lambda c, x, y: (np.zeros((4, 2, 2)), np.zeros(4))},
+            ValueError,
+            r"maps of map_function must have shape \[batch, h, w\].*several shapes",
         ),
     ],
 )

@@ -54,6 +54,13 @@ def written(network, tmp_path_factory):
     return output, report.summary, list(read_record_lines(output, ("faithfulness",)))
 
 
+@pytest.fixture(scope="module")
+def exported(network, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("network") / "exported"
+    export_saved_model(network, directory)
+    return load_classifier(directory)
+
+
 def attacked(network) -> list[tuple[np.ndarray, np.ndarray]]:
     """Images and predictions of each round."""
     rounds = [IMAGES, *ATTACK.rounds(network, IMAGES, LABELS).numpy()]
@@ -180,7 +187,39 @@ def test_lime_and_its_baselines(classifier, tmp_path):
     assert {run.faithfulness(name, "deletion").shape for name in ("lime", "random", "center")} == {
         (4, 2)
     }
-    assert run.faithfulness("lime", "max_sensitivity").shape == (4, 2)
+
+
+def test_lime_is_left_out_where_maps_are_made_again(classifier, tmp_path):
+    options = Options(
+        methods=("grad_cam", "lime"),
+        cells=(4,),
+        features=(2,),
+        lime={"num_samples": 8, "segmentation": QUARTERS},
+        faithfulness=Faithfulness(num_steps=2, num_draws=1, randomized_images=4),
+    )
+    output = tmp_path / "x.jsonl"
+    arguments = {"attack": step_ll(0.05), "options": options, "batch_size": 4}
+    summary = study(classifier, output, batches_of(4), **arguments).summary
+    assert set(summary["randomization"]) == {"grad_cam"}
+    run = read_attention_records(output)
+    assert run.faithfulness("grad_cam", "max_sensitivity").shape == (4, 2)
+    with pytest.raises(ValueError, match="No faithfulness/lime/max_sensitivity in the records"):
+        run.faithfulness("lime", "max_sensitivity")
+    (line,) = [text for text in format_summary(summary).splitlines() if text.startswith("lime, ")]
+    assert "insertion" in line and "sensitivity" not in line
+
+
+def test_lime_alone_needs_no_layers(exported, tmp_path):
+    options = Options(
+        methods=("lime",),
+        cells=(4,),
+        features=(2,),
+        lime={"num_samples": 8, "segmentation": np.kron(QUARTERS, np.ones((2, 2), int)).tolist()},
+        faithfulness=Faithfulness(num_steps=2),
+    )
+    arguments = {"dataset": (IMAGES[:4], LABELS[:4]), "batch_size": 4, "options": options}
+    summary = study(exported, tmp_path / "x.jsonl", **arguments).summary
+    assert summary["randomized_layers"] == [] and "randomization" not in summary
 
 
 @pytest.mark.parametrize(
@@ -205,15 +244,13 @@ def test_settings_that_cannot_be(classifier, tmp_path, options, error, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_exported_network_is_studied_without_its_layers(network, tmp_path):
-    export_saved_model(network, tmp_path / "exported")
-    loaded = load_classifier(tmp_path / "exported")
+def test_an_exported_network_is_studied_without_its_layers(exported, tmp_path):
     arguments = {"dataset": (IMAGES[:4], LABELS[:4]), "batch_size": 4}
     output = tmp_path / "x.jsonl"
     with pytest.raises(TypeError, match="leaves the check out with randomized_images=0"):
-        study(loaded, output, **arguments, options=OPTIONS)
+        study(exported, output, **arguments, options=OPTIONS)
     options = Options(cells=(4,), faithfulness=Faithfulness(2, num_draws=1, randomized_images=0))
-    summary = study(loaded, output, **arguments, options=options).summary
+    summary = study(exported, output, **arguments, options=options).summary
     assert summary["randomized_layers"] == []
     assert "randomization" not in summary and "faithfulness" in summary
 

@@ -200,3 +200,24 @@ def test_a_final_layer_with_another_softmax_inside_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="final layer 'last' computes 2 softmaxes"):
         Classifier.from_keras(model)
+
+
+def test_paths_of_shared_and_nested_layers_are_unique():
+    """A layer held twice has the outer path; a model named as one of its layers has its own."""
+    shared = keras.layers.Dense(4, name="shared")
+    values = keras.Input((4,))
+    inner = keras.Model(values, keras.layers.Dense(4, name="dense")(shared(values)), name="inner")
+    inputs = keras.Input((4,))
+    outputs = keras.layers.Dense(4, name="dense")(shared(inner(inputs)))
+    model = keras.Model(inputs, outputs, name="dense")
+    outer = {layer.name: layer for layer in model.layers}
+    paths = tracing.layer_paths(model)
+    for layer, path in (
+        (shared, "shared"),
+        (inner, "inner"),
+        (inner.get_layer("dense"), "inner/dense"),
+        (outer["dense"], "dense"),
+        (model, "dense_2"),
+    ):
+        assert paths[id(layer)] == path
+    assert len(set(paths.values())) == len(paths)

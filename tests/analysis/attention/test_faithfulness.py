@@ -23,6 +23,7 @@ SETTINGS = {
 # Clean and attacked, of two images: deletion and insertion.
 AREAS = {
     "grad_cam": ([[0.2, 0.1], [0.4, 0.3]], [[0.9, 0.4], [0.7, 0.4]]),
+    "lime": ([[0.3, 0.1], [0.4, 0.3]], [[0.8, 0.4], [0.7, 0.4]]),
     "random": ([[0.5, 0.3], [0.5, 0.3]], [[0.5, 0.3], [0.5, 0.2]]),
     "center": ([[0.5, 0.3], [0.5, 0.3]], [[0.6, 0.3], [0.5, 0.3]]),
 }
@@ -50,10 +51,10 @@ def measured(image: int) -> dict:
 
 @pytest.fixture
 def write_study(record, write):
-    def written(role="faithfulness", explained="prediction", randomization=None):
+    def written(role="faithfulness", explained="prediction", methods=("grad_cam",)):
         records = [
             {
-                **record(image, [0, 1 - image], top_confidence=TOP[image]),
+                **record(image, [0, 1 - image], top_confidence=TOP[image], methods=methods),
                 "faithfulness": measured(image),
             }
             for image in range(2)
@@ -133,6 +134,18 @@ def test_randomised_layers_come_from_the_summary(write_study, results):
         ("logits", "0.250 [0.200, 0.300]", "–"),
     )
     assert "Randomised layers" in faithfulness.page("clean", run)
+
+
+def test_lime_has_no_sensitivity_and_no_randomised_layers(write_study, results):
+    write_study(methods=("grad_cam", "lime"))
+    ((_, run),) = faithfulness.studies(Results(results))
+    rows = {(name, measure) for _, name, measure, _ in faithfulness.areas(run)}
+    assert {("lime", "deletion"), ("lime", "insertion"), ("grad_cam", "max_sensitivity")} <= rows
+    assert ("lime", "max_sensitivity") not in rows
+    entries = [{"mean": 1.0, "interval": None, "count": 1}]
+    run.summaries[0]["randomized_layers"] = ["none"]
+    run.summaries[0]["randomization"] = {"grad_cam": {"rank_correlation": entries, "iou": entries}}
+    assert faithfulness.randomized(run).rows == (("none", "1.000", "1.000"),)
 
 
 def test_curves_are_means_over_images(write_study, results):
