@@ -169,8 +169,14 @@ def test_every_python_block_is_run():
     run = [block_of("Defend your own model"), *(block_of(OWN, number) for number in (0, 1))]
     run += [block_of("Where does it look under attack?", number) for number in (0, 1, 2)]
     run += [block_of("How robust is it really?", number) for number in (0, 1)]
-    run.append(block_of("Do attacks transfer?"))
+    run += [block_of("Do attacks transfer?"), block_of("Attention inside a network")]
     assert blocks("python") == [*run, block_of("On many machines")]
+
+
+def test_attention_inside_a_network(capsys):
+    exec(compile(block_of("Attention inside a network"), "README.md", "exec"), {})
+    printed = block_of("Attention inside a network").rpartition("# ")[2].strip()
+    assert capsys.readouterr().out.strip() == printed
 
 
 OWN = "Your own model and images"
