@@ -1,6 +1,6 @@
 """How robust a classifier is: streamed, resumable evaluation under attacks."""
 
-from aad_tf.evaluation.curves import security_curve
+from aad_tf.evaluation.curves import bisected_curve, security_curve
 from aad_tf.evaluation.merging import merge_shards, merge_transfer
 from aad_tf.evaluation.robustness import RobustnessReport, evaluate_robustness
 from aad_tf.evaluation.summary import SUCCESS_RULES, format_summary
@@ -11,6 +11,7 @@ from aad_tf.records.progress import Progress
 from aad_tf.records.shards import parse_shard, shard_output, shard_range
 
 __all__ = [
+    "bisected_curve",
     "SUCCESS_RULES",
     "Progress",
     "RobustnessReport",

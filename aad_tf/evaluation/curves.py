@@ -1,15 +1,19 @@
-"""Robust accuracy against the budget, from the records of one pass of a minimum-norm attack."""
+"""Robust accuracy against the budget: from one pass of a minimum-norm attack, or by bisection."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
-from aad_tf.evaluation.robustness import RobustnessReport
+from aad_tf.attacks import Attack
+from aad_tf.classifier import Classifier
+from aad_tf.evaluation.robustness import RobustnessReport, evaluate_robustness
 from aad_tf.metrics import SecurityCurve
+from aad_tf.utils.checks import check_count
 
 
 def security_curve(
@@ -57,6 +61,70 @@ def security_curve(
     for record in records:
         by_attack.setdefault(record["attack"], []).append(_distance(record))
     return SecurityCurve(np.array(by_attack[_chosen(attack, by_attack)]), tuple(epsilons))
+
+
+def bisected_curve(
+    classifier: Classifier | keras.Model,
+    dataset: tuple[Any, Any],
+    attack: Callable[[float], Attack | str],
+    largest: float,
+    *,
+    rounds: int = 5,
+    epsilons: Sequence[float] | None = None,
+    **options: Any,
+) -> SecurityCurve:
+    """Accuracy under any attack for each budget, by halving intervals of the budget.
+
+    Every image is attacked within the largest budget; one that falls is attacked again within the
+    middle of the interval that its distance lies in, `rounds` times. That takes for granted that
+    an image which falls within a budget falls within larger ones, where an attack may miss it: like
+    every robust accuracy, the curve is an upper bound.
+
+    Args:
+        classifier: as for `evaluate_robustness`.
+        dataset: images `[n, H, W, C]` and labels `[n]` as arrays, which are kept in memory.
+        attack: gives the attack within a budget, which is in the unit of the images.
+        largest: budget that the curve ends at.
+        rounds: how often intervals are halved, at least 1; distances are multiples of
+            `largest / 2**rounds`, rounded up.
+        epsilons: of the curve; by default these multiples, 0 included.
+        **options: further arguments of `evaluate_robustness`, such as `batch_size`.
+
+    Returns:
+        The curve; images that hold within the largest budget have an infinite distance.
+
+    Raises:
+        ValueError: a largest budget or a number of rounds that is not positive, or what
+            `evaluate_robustness` refuses.
+
+    Example:
+        >>> curve = bisected_curve(model, (images, labels), aad_tf.attacks.apgd, 8 / 255)
+    """
+    check_count(rounds, "rounds")
+    if not 0 < largest < math.inf:
+        raise ValueError(f"largest must be a budget above 0 and finite, got {largest}.")
+    images, labels = (np.asarray(each) for each in dataset)
+    settings = {"diagnostics": False, "verbose": 0, **options}
+    parts = 2**rounds
+    holds, falls = np.zeros(len(labels), int), np.full(len(labels), parts)
+
+    def attacked(rows: np.ndarray, part: int) -> list[Mapping[str, Any]]:
+        within = attack(largest * part / parts)
+        chosen = (images[rows], labels[rows])
+        return list(evaluate_robustness(classifier, chosen, within, **settings).records())
+
+    records = attacked(np.arange(len(labels)), parts)
+    mistaken = np.array([record["clean_mistake"] for record in records])
+    fallen = np.array([record["success"] for record in records])
+    for _ in range(rounds):
+        middle = (holds + falls) // 2
+        for part in np.unique(middle[fallen & ~mistaken]):
+            rows = np.flatnonzero(fallen & ~mistaken & (middle == part))
+            fell = np.array([record["success"] for record in attacked(rows, int(part))])
+            falls[rows[fell]], holds[rows[~fell]] = part, part
+    distances = np.where(fallen, largest * falls / parts, math.inf)
+    shown = largest * np.arange(parts + 1) / parts if epsilons is None else epsilons
+    return SecurityCurve(np.where(mistaken, 0.0, distances), tuple(shown))
 
 
 def _chosen(attack: str | None, known: Iterable[str]) -> str:

@@ -15,7 +15,13 @@ from aad_tf.attention_study import study_attention
 from aad_tf.callbacks import RobustAccuracy
 from aad_tf.classifier import Classifier
 from aad_tf.configs import DefenseConfig
-from aad_tf.evaluation import evaluate_robustness, format_summary, merge_shards, security_curve
+from aad_tf.evaluation import (
+    bisected_curve,
+    evaluate_robustness,
+    format_summary,
+    merge_shards,
+    security_curve,
+)
 from aad_tf.metrics import wilson_interval
 from aad_tf.records import read_records
 from tests.networks import traces
@@ -229,6 +235,31 @@ def test_a_security_curve_is_the_exact_one(linear, data, distances, tmp_path):
     assert curve.median_interval().low < median < curve.median_interval().high
     again = security_curve(read_records(output), epsilons)
     assert again.robust_accuracies == curve.robust_accuracies
+
+
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_bisection_finds_the_same_distances(linear, data, distances, rounds):
+    def attack(epsilon):
+        return attacks.fab(epsilon, num_steps=10)
+
+    curve = bisected_curve(linear, data, attack, 0.04, rounds=rounds, batch_size=40)
+    width = 0.04 / 2**rounds
+    # FAB stops up to 6% beyond the boundary; each distance is rounded up to a whole width.
+    nearest, farthest = (
+        np.where(d > 0.04, np.inf, width * np.ceil(np.maximum(d, 0) / width - 1e-6))
+        for d in (distances, distances * 1.06)
+    )
+    assert (nearest - 1e-7 <= curve.distances).all() and (curve.distances <= farthest + 1e-7).all()
+    assert np.isinf(curve.distances).any() and (curve.distances[:3] == 0).all()
+    assert curve.epsilons == pytest.approx(width * np.arange(2**rounds + 1))
+
+
+def test_bisection_takes_other_budgets_and_refuses_what_cannot_be(linear, data):
+    curve = bisected_curve(linear, data, attacks.fgsm, 0.04, rounds=1, epsilons=[0.03])
+    assert curve.epsilons == (0.03,)
+    for largest, rounds, match in ((0.0, 1, "largest"), (np.inf, 1, "largest"), (0.1, 0, "rounds")):
+        with pytest.raises(ValueError, match=match):
+            bisected_curve(linear, data, attacks.fgsm, largest, rounds=rounds)
 
 
 def test_a_security_curve_needs_distances(linear, data):
