@@ -109,7 +109,9 @@ def _attend(
     known = tf.reduce_all((class_ids >= -1) & (class_ids < classifier.num_classes))
     message = f"class_ids must lie in [0, {classifier.num_classes}), or be -1 for the predicted"
     with tf.control_dependencies([tf.debugging.Assert(known, [message, class_ids])]):
-        images = tf.cast(images, classifier.dtype)
+        # A cast to the dtype that images have would be no operation, and wait for nothing.
+        class_ids = tf.identity(class_ids)
+    images = tf.cast(images, classifier.dtype)
 
     def chosen(logits: tf.Tensor) -> tf.Tensor:
         return tf.where(class_ids < 0, predicted_classes(logits), class_ids)
