@@ -204,6 +204,8 @@ def section(case: Case, found: Mapping[str, Any]) -> Section:
         case: what was compared.
         found: as `compare` returned it.
     """
+    # Beside the contenders stand facts on the network.
+    found = {name: found[name] for name in (OURS, ORIGINAL, ADV_LIB)}
     after = {
         name: accuracies(one["broken_by"], tuple(one["times"]) if name == ADV_LIB else STAGES)
         for name, one in found.items()
