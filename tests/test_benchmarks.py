@@ -206,6 +206,7 @@ def test_stages_are_counted_and_compared() -> None:
     after = {"clean": 80.0, "apgd-ce": 40.0, "apgd-t": 40.0, "fab-t": 40.0, "square": 20.0}
     assert cases.accuracies(broken_by) == after
     found = {
+        "weights": "of the network",
         cases.OURS: {
             "broken_by": broken_by,
             "times": {"whole": _times(2.0)},
