@@ -9,8 +9,8 @@
 VENV ?= .venv
 DEMO_OUTPUT ?= demo_output
 PYTEST_ARGS ?=
-# Test processes side by side: one more than the cores of a small machine, since each waits at times.
-TEST_JOBS ?= 3
+# Test processes side by side; three on two cores took longer than two.
+TEST_JOBS ?= 2
 # Tests of one file share networks and compiled steps.
 DISTRIBUTION ?= loadfile
 

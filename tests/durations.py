@@ -17,7 +17,7 @@ import pytest
 
 FILE = Path(__file__).with_name("durations.json")
 # A test takes its own time, and a fixture that it shares with other tests has to be made once.
-QUICK_SECONDS = 0.2
+QUICK_SECONDS = 0.1
 QUICK_FIXTURE_SECONDS = 2.0
 # Of those that the file does not list.
 _UNLISTED_SECONDS = 0.02
