@@ -9,7 +9,7 @@
 VENV ?= .venv
 DEMO_OUTPUT ?= demo_output
 PYTEST_ARGS ?=
-# Test processes side by side; three on two cores took longer than two.
+# Test processes side by side; on two cores a third made the quick tests slower.
 TEST_JOBS ?= 2
 # Tests of one file share networks and compiled steps.
 DISTRIBUTION ?= loadfile
