@@ -9,8 +9,9 @@
 VENV ?= .venv
 DEMO_OUTPUT ?= demo_output
 PYTEST_ARGS ?=
-# Test processes side by side; on two cores a third made the quick tests slower.
-TEST_JOBS ?= 2
+# Test processes side by side. On two cores a third made all tests faster and the quick ones slower.
+TEST_JOBS ?= 3
+QUICK_TEST_JOBS ?= 2
 # Tests of one file share networks and compiled steps.
 DISTRIBUTION ?= loadfile
 
@@ -63,7 +64,7 @@ test: $(VENV)/.installed-test
 
 # The tests that tests/durations.json does not list.
 test-quick: $(VENV)/.installed-test
-	$(RUN) -m pytest -m quick -n $(TEST_JOBS) --dist $(DISTRIBUTION) $(PYTEST_ARGS)
+	$(RUN) -m pytest -m quick -n $(QUICK_TEST_JOBS) --dist $(DISTRIBUTION) $(PYTEST_ARGS)
 
 # Writes tests/durations.json. The second run finds tests that were fast after others only.
 test-durations: $(VENV)/.installed-test
