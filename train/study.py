@@ -1,6 +1,6 @@
 """Does what a study still needs: trains its networks and evaluates them, in a stated order.
 
-    python -m train.study --study=aad_table_5_mnist --runs_dir=runs --results_dir=results
+    python -m train.study --study=aad_table_5_mnist --runs_dir=runs --results_dir=own_results
 
 It says beforehand what is done and what is left, with the commands, which can also be run by hand.
 The same command goes on where it was interrupted. Several machines share the work with
@@ -72,7 +72,10 @@ def _run() -> str:
     if waiting:
         names = ", ".join(cell.name for cell in waiting)
         return f"All of this part is done; left for others, or for later: {names}."
-    return "All is done. python -m analysis.report makes the tables."
+    return (
+        f"All is done. python -m analysis.report --results_dir={_RESULTS.value} makes the tables; it "
+        f"also writes the block of results in --readme."
+    )
 
 
 def _shard() -> tuple[int, int]:
