@@ -73,8 +73,8 @@ def _run() -> str:
         names = ", ".join(cell.name for cell in waiting)
         return f"All of this part is done; left for others, or for later: {names}."
     return (
-        f"All is done. python -m analysis.report --results_dir={_RESULTS.value} makes the tables; it "
-        f"also writes the block of results in --readme."
+        f"All is done. python -m analysis.report --results_dir={_RESULTS.value} makes the tables; "
+        f"it also writes the block of results in --readme."
     )
 
 
