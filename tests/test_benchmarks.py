@@ -207,6 +207,7 @@ def test_stages_are_counted_and_compared() -> None:
     assert cases.accuracies(broken_by) == after
     found = {
         "weights": "of the network",
+        "measured": {"utc": "2026-11-30T12:00", "git_commit": "a1", "cpu": "X", "cpu_cores": 1},
         cases.OURS: {
             "broken_by": broken_by,
             "times": {"whole": _times(2.0)},
@@ -224,6 +225,7 @@ def test_stages_are_counted_and_compared() -> None:
         },
     }
     section = cases.section(cases.Case("mnist_clean", 0.1, 3.0), found)
+    assert section.settings["measured"] == "2026-11-30 at commit a1 on 1 cores of X"
     points, second, *seeds, faster = (finding.as_dict() for finding in section.findings)
     # After all stages 20 % hold here and 40 % there.
     assert (points["value"], points["met"]) == (20.0, False)

@@ -21,15 +21,18 @@ from aad_tf._version import __version__
 # An absolute path that stands alone, behind "=" or in a list; not "8/255", not "gs://bucket".
 _ABSOLUTE_PATH = re.compile(r"(?:^|(?<=[=,;:\"'(\[]))/(?!/)[^,;:\"')\]]*")
 
+_WIDEST_FIRST = {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2"}
+
 
 def provenance() -> dict[str, Any]:
     """Describes the running program and the machine, for a record of what produced a file.
 
     Returns:
         Entries that `json` can write: `command` (without absolute paths), `versions` (Python,
-        TensorFlow, Keras, NumPy, aad_tf), `platform`, `cpu`, `cpu_cores` (usable by this
-        process), `gpus`, `git_commit` and `git_dirty` (None unless the package is run from a
-        git repository), `utc` (ISO 8601, seconds).
+        TensorFlow, Keras, NumPy, aad_tf), `platform`, `cpu` (model and what it multiplies with,
+        such as "AMD EPYC, AVX2": times differ by several times between these), `cpu_cores`
+        (usable by this process), `gpus`, `git_commit` and `git_dirty` (None unless the package is
+        run from a git repository), `utc` (ISO 8601, seconds).
 
     Example:
         >>> provenance()["versions"]["keras"]
@@ -99,8 +102,23 @@ def without_absolute_paths(argument: str) -> str:
 def _cpu_model() -> str | None:
     information = Path("/proc/cpuinfo")
     text = information.read_text(encoding="utf-8") if information.exists() else ""
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return model.group(1) if model else platform.processor() or None
+    return described_cpu(text) or platform.processor() or None
+
+
+def described_cpu(information: str) -> str | None:
+    """Model and widest instructions for matrices of the first CPU in the text of `/proc/cpuinfo`.
+
+    Example:
+        >>> described_cpu("model name : AMD EPYC\\nflags : fpu avx2 avx512f")
+        'AMD EPYC, AVX-512'
+    """
+    model = re.search(r"^model name\s*:\s*(.+)$", information, re.MULTILINE)
+    flags = re.search(r"^flags\s*:\s*(.+)$", information, re.MULTILINE)
+    if model is None:
+        return None
+    there = set(flags.group(1).split()) if flags else set()
+    widest = [name for flag, name in _WIDEST_FIRST.items() if flag in there][:1]
+    return ", ".join([model.group(1), *widest])
 
 
 def _usable_cores() -> int | None:

@@ -67,6 +67,7 @@ def _compare() -> str:
                 running.say,
             ),
             "weights": weights,
+            "measured": _when_and_where(origin["provenance"]),
         }
         write_json_atomically(_partial(), found)
     found = {name: found[name] for name in cases.CASES if name in found}
@@ -76,6 +77,11 @@ def _compare() -> str:
     written = report.write(_OUTPUT.value, {**document, "found": found})
     _partial().unlink(missing_ok=True)
     return f"{report.markdown(document)}\nwritten: {_OUTPUT.value} and {written}"
+
+
+def _when_and_where(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Of one comparison: a report may hold some of other days and machines."""
+    return {key: provenance[key] for key in ("utc", "git_commit", "cpu", "cpu_cores")}
 
 
 def _partial() -> Path:
@@ -89,6 +95,9 @@ def _found_before() -> dict[str, Any]:
         if path.is_file():
             contents = json.loads(path.read_text(encoding="utf-8"))
             found |= contents[key] if key else contents
+            if key:
+                earlier = _when_and_where(contents["provenance"])
+                found = {name: {"measured": earlier, **one} for name, one in found.items()}
     sizes = {len(one[cases.OURS]["broken_by"]) for one in found.values()}
     if sizes - {_IMAGES.value}:
         raise ValueError(

@@ -202,9 +202,10 @@ def section(case: Case, found: Mapping[str, Any]) -> Section:
 
     Args:
         case: what was compared.
-        found: as `compare` returned it.
+        found: as `compare` returned it, and under "measured" when and where.
     """
-    # Beside the contenders stand facts on the network.
+    # Beside the contenders stand facts on the network and on the machine.
+    measured = found["measured"]
     found = {name: found[name] for name in (OURS, ORIGINAL, ADV_LIB)}
     after = {
         name: accuracies(one["broken_by"], tuple(one["times"]) if name == ADV_LIB else STAGES)
@@ -253,6 +254,8 @@ def section(case: Case, found: Mapping[str, Any]) -> Section:
             "images": len(found[OURS]["broken_by"]),
             "restarts": 1,
             "labels": "true",
+            "measured": f"{measured['utc'][:10]} at commit {measured['git_commit']} on "
+            f"{measured['cpu_cores']} cores of {measured['cpu']}",
         },
         findings=findings,
         measurements={

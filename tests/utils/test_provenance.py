@@ -34,6 +34,14 @@ def test_provenance_names_versions_and_machine_and_fits_json():
     assert json.loads(json.dumps(found)) == found
 
 
+def test_cpu_is_named_with_its_widest_instructions():
+    text = "processor: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2 avx512f amx_tile\n"
+    assert provenance.described_cpu(text) == "AMD EPYC, AMX"
+    assert provenance.described_cpu(text.replace("amx_tile", "")) == "AMD EPYC, AVX-512"
+    assert provenance.described_cpu("model name : Neoverse") == "Neoverse"
+    assert provenance.described_cpu("") is None
+
+
 def test_provenance_knows_the_commit_of_its_own_repository():
     git = ["git", "-C", str(ROOT), "ls-files", "aad_tf/utils/provenance.py"]
     tracked = subprocess.run(git, capture_output=True, text=True)
