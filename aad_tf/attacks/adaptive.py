@@ -105,7 +105,10 @@ class AADTotal:
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """The attention maps of the original images as L_p compares them, if it counts."""
+        """The maps of the original images as L_p compares them; empty if L_p has weight 0.
+
+        They are `[batch, h, w]`, or of the size of the images if the losses resize maps.
+        """
         if self.weights[2] == 0:
             return ()
         _, features, gradients = class_gradients(classifier, images, labels)

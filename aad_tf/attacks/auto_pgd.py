@@ -134,7 +134,11 @@ class AutoPGD(GradientSignAttack):
         super().__post_init__()
 
     def for_classes(self, num_classes: int) -> AutoPGD:
-        """With one restart per target where there are fewer targets than restarts."""
+        """The attack on a network of so many classes, with no target twice.
+
+        There are `num_classes - 1` targets per example at most; an attack that has more is given
+        so many, and a restart for each of them.
+        """
         targets = targets_per_example(self.objective)
         if targets is None or targets < num_classes:
             return self
@@ -287,7 +291,20 @@ def momentum_step(
     epsilon: tf.Tensor,
     bounds: Bounds,
 ) -> tf.Tensor:
-    """The next images: a projected step against the gradient's sign, averaged with momentum."""
+    """The next images: a projected step against the gradient's sign, averaged with momentum.
+
+    Args:
+        memory: of APGD; `step`, `step_size` and `previous` are read.
+        images: `[batch, H, W, C]`, from which the step goes.
+        sign: `[batch, H, W, C]`, sign of the objective's gradient there.
+        origin: `[batch, H, W, C]`, the original images: centres of the l-inf balls.
+        epsilon: scalar, radius of the balls, in the unit of the images.
+        bounds: pixel range.
+
+    Returns:
+        `[batch, H, W, C]` within the balls and the pixel range: `images` moved by 0.75 of the
+        projected step and 0.25 of the last move; the first step is taken whole.
+    """
     size = memory.step_size[:, tf.newaxis, tf.newaxis, tf.newaxis]
     stepped = project_linf(images - size * sign, origin, epsilon, bounds)
     weight = where(

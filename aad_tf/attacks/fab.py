@@ -142,7 +142,7 @@ class FastAdaptiveBoundary(IterativeAttack):
             )
 
     def for_classes(self, num_classes: int) -> FastAdaptiveBoundary:
-        """With no more targets than there are."""
+        """The attack on a network of so many classes: with `num_classes - 1` targets at most."""
         if self.objective.num_targets < num_classes:
             return self
         fewer = dataclasses.replace(self.objective, num_targets=num_classes - 1)
@@ -191,7 +191,11 @@ class FastAdaptiveBoundary(IterativeAttack):
     def noteworthy(
         self, state: State, logits: tf.Tensor, examples: Examples, *scalars: tf.Tensor
     ) -> tf.Tensor:
-        """Misclassified images within the budget; without one it looks on for nearer ones."""
+        """Which images are misclassified within the budget, bool `[batch]`; or logits not finite.
+
+        Without a budget the misclassified ones are not among them: the attack looks on for nearer
+        ones.
+        """
         (epsilon,) = scalars
         within = linf_distance(state.images, examples.images) <= epsilon
         within &= tf.math.is_finite(epsilon)

@@ -149,6 +149,9 @@ def last_state(iterate: Iteration, state: State, num_steps: int) -> State:
         iterate: one iteration, from state to state.
         state: where the loop begins.
         num_steps: number of iterations.
+
+    Returns:
+        A state of the same shapes and dtypes as `state`.
     """
     if tf.executing_eagerly() or num_steps <= _UNROLLED:
         for _ in range(num_steps):
@@ -169,14 +172,20 @@ def iterations(
     logits: tf.Tensor,
     most: tf.Tensor,
 ) -> Reached:
-    """Some iterations in one graph, so that a call of it costs once what would cost each time.
+    """Several iterations inside one compiled graph, which is called once for all of them.
+
+    The loop ends after `most` iterations, or after the first that says it is the last one.
 
     Args:
-        iterate: one iteration: from a state to the next, the logits at the state, and a bool
-            whether this iteration is the last one.
-        state: where they begin.
-        logits: any of the shape and dtype of logits.
-        most: int32, how many iterations there are at most, 1 or more.
+        iterate: one iteration: from a state to the next state, the logits `[batch, classes]` at
+            the state given, and a bool scalar, whether this iteration is the last one.
+        state: where the loop begins.
+        logits: any tensor of the shape and dtype of these logits; its values are not used.
+        most: int32 scalar, how many iterations there are at most, 1 or more.
+
+    Returns:
+        The states after and before the last iteration, the logits, and how many iterations
+        there were.
     """
 
     def body(count: Any, ends: Any, reached: State, before: State, logits: Any) -> tuple:
@@ -242,12 +251,16 @@ def first_success(
     succeeded: Callable[[tf.Tensor], tf.Tensor],
     restarts: int,
 ) -> tf.Tensor:
-    """Runs all restarts of a batch and keeps one of each example; see `starts_again`.
+    """Runs the restarts of a batch and keeps one of each example, by the rule of `starts_again`.
 
     Args:
-        run: from the number of a restart to images `[..., batch, H, W, C]`.
-        succeeded: from such images to bool `[batch]`.
-        restarts: how many.
+        run: from the number of a restart, from 0, to its images `[..., batch, H, W, C]`.
+        succeeded: from such images to bool `[batch]`, whether the attack succeeded.
+        restarts: how many there are at most.
+
+    Returns:
+        `[..., batch, H, W, C]`: of each example the images of the first restart that succeeded,
+        or of the last one.
     """
     kept = run(0)
     for restart in range(restarts - 1):
@@ -273,7 +286,17 @@ def random_starts(
 ) -> tf.Tensor:
     """Uniform points of the l-inf balls of radius `epsilon` around images, within the bounds.
 
-    `seed`, `indices` and `restart` are those of `unit_noise`; the result is like `images`.
+    Args:
+        images: `[batch, H, W, C]`, centres of the balls.
+        epsilon: radius, in the unit of the images.
+        bounds: pixel range, into which the points are clipped.
+        seed: any integer, or int32 `[2]`.
+        indices: int `[batch]`: index of each example in its data set; in training in its batch.
+        restart: int or int `[batch]`: number of the restart, from 0.
+
+    Returns:
+        `[batch, H, W, C]` in the dtype of `images`. A point depends on the seed, the index and
+        the restart alone, see `unit_noise`.
     """
     images = tf.convert_to_tensor(images)
     known = images.shape[1:].is_fully_defined()

@@ -15,7 +15,7 @@ from aad_tf.utils.ops import resize_maps, spatial_size
 
 @dataclass(frozen=True)
 class MeanThreshold:
-    """kappa = mean(g(x)), the rule of the paper's training (Sec. 4.1).
+    """Keeps the cells above the mean of a map: kappa = mean(g(x)) in [AAD Eq. 2], Sec. 4.1.
 
     Attributes:
         over_batch: False takes each map's own mean, as printed; True the mean over the whole

@@ -157,13 +157,14 @@ def fit_local_model(
 ) -> tuple[np.ndarray, float]:
     """Fits LIME's local model: ridge regression of the probability on the switches.
 
-    A sample weighs exp(-d^2 / kernel_width^2)^(1/2), where d is its cosine distance from the sample
-    that shows all superpixels.
+    The penalty is the sum of the squares of the coefficients; the intercept is free. A sample
+    weighs exp(-d^2 / kernel_width^2)^(1/2), where d is its cosine distance from the sample that
+    shows all superpixels.
 
     Args:
         switches: bool `[samples, superpixels]`, which superpixels a sample shows.
         probabilities: `[samples]`, which the network gives the class.
-        kernel_width: as for `lime`.
+        kernel_width: positive; the smaller, the more samples near the whole image count.
 
     Returns:
         Coefficients `[superpixels]` and R^2, weighted by the kernel.

@@ -251,7 +251,7 @@ class FaithfulnessMeans:
                     self._count(("randomization", method, name), np.array(values, np.float64))
 
     def as_dict(self) -> dict[str, Any]:
-        """What goes into the summary; nothing for a study without.
+        """The means for the summary of a study; empty if faithfulness was not measured.
 
         Returns:
             `faithfulness`: by map and measure a list over rounds, the clean image first, and as

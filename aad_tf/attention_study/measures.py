@@ -180,7 +180,9 @@ def gradient_columns(signed: np.ndarray, masks: np.ndarray, cells: Sequence[int]
         cells: numbers of cells to compare clean and adversarial areas by, [AAD Table 3].
 
     Returns:
-        Columns by name; see `aad_tf.attention_study.records`.
+        What `map_columns` gives, and in [0, 1] `iou_box`, under `"equal_area"` the IoU with the
+        object of an area of its size, `[rounds, batch]`, NaN without an object; and `iou_clean`, by
+        number of cells the IoU with the clean image's area, `[rounds - 1, batch]`.
     """
     columns = map_columns(signed)
     columns["iou_box"] = {"equal_area": _equal_area_iou(signed, masks)}

@@ -102,7 +102,16 @@ def _arrays(explanation: Explanation) -> Explanation:
 
 
 def compiled_explanation(classifier: Classifier, explained: str = "label") -> Any:
-    """The compiled function from images and labels to an `Explanation`."""
+    """The compiled function that explains a batch.
+
+    Args:
+        classifier: the network.
+        explained: class that maps explain: the true `"label"` or the `"prediction"`.
+
+    Returns:
+        A function of images `[batch, H, W, C]` and int32 labels `[batch]` to an `Explanation`;
+        the same function for the same arguments.
+    """
     return classifier.cached_function(
         ("explanation", explained),
         lambda images, labels: _explained(classifier, images, labels, explained)[0],

@@ -130,12 +130,16 @@ class ClassifierCallback(EpochCallback):
 
 
 def example_batches(dataset: Any, bounds: Bounds, batch_size: int) -> tf.data.Dataset:
-    """Batches of images and labels to measure on, checked as far as is possible so early.
+    """Batches of images and labels to measure on, checked as far as is possible without a network.
 
     Args:
         dataset: finite `tf.data.Dataset` of batches `(images, labels)`, or a pair of arrays.
         bounds: pixel range.
-        batch_size: to cut arrays by; the last batch may be shorter.
+        batch_size: examples per batch where arrays are cut; the last batch may be shorter.
+
+    Returns:
+        A finite dataset of images `[batch, H, W, C]` and labels: a data set as it is, of arrays
+        int32 labels `[batch]`.
 
     Raises:
         TypeError: neither a data set nor a pair of arrays, or images not floating point.

@@ -34,7 +34,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the losses; Keras calls it."""
+        """Raises FloatingPointError if a loss of the batch is not finite; Keras calls it."""
         when = f"batch {self._first_step + batch + 1}"
         steps = getattr(self.model, "steps_per_execution", 1)
         if steps > 1:
@@ -42,7 +42,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         self._check(logs or {}, when)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the losses of validation too; Keras calls it."""
+        """Raises it of the epoch's losses, those of validation included; Keras calls it."""
         self._first_step = 0
         self._check(logs or {}, "at its end")
 

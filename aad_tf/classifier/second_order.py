@@ -107,12 +107,15 @@ tf.nn.moments = _moments
 def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
     """Raises if an operation between a layer and the logits has no correct second derivative.
 
+    Grad-CAM takes the gradient of a logit there; a loss of Grad-CAM maps takes it once more.
+
     Args:
         trace: of the model.
         call: the call of the attention layer.
 
     Raises:
-        ValueError: names every such operation; the name starts with those of its layers.
+        ValueError: there are such operations; the message names each, behind the names of the
+            layers that it belongs to, and says what to do.
     """
     unsafe = [
         f"{name} ({kind})"

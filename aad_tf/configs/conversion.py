@@ -27,8 +27,9 @@ def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
         The config.
 
     Raises:
-        ValueError: unknown keys (the message lists near ones), or values that cannot be.
-        TypeError: a value of another type.
+        ValueError: an unknown key (the message lists near ones), or a value out of range or not
+            among those that its key may have.
+        TypeError: a value of another type than its key has.
 
     Example:
         >>> from_dict({"dataset": "digits", "epochs": 3}).epochs

@@ -60,7 +60,8 @@ class ExperimentConfig:
             If given, `batch_size` is what `learning_rate` is meant for; see `for_replicas`.
         epochs: passes over the training part.
         train_examples: first so many training examples that an epoch has, for trials; 0 for all.
-        precision: Keras dtype policy of the network, one of `PRECISIONS`; see above.
+        precision: Keras dtype policy of the network: `"float32"`, `"float64"`,
+            `"mixed_bfloat16"` or `"mixed_float16"`.
         seed: seeds weights, order of examples, dropout and random starts.
         validation_examples: how many validation examples are evaluated after each epoch, 0 for
             none.

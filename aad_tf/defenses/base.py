@@ -378,7 +378,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; Keras calls it.
 
-        Adversarial images are made and warmed up, the gradient of `training_losses` is taken and
+        Adversarial images are made and `warmed_up`, the gradient of `training_losses` is taken and
         applied, and metrics are updated.
         """
         images, labels, weights = self._unpack(data)

@@ -36,12 +36,19 @@ def connected(
 
     Args:
         cluster: names the workers.
-        seconds: `connect_timeout` of `aad_tf.distribute.create_strategy`.
-        pack_megabytes, lost_after: as there; worker 0's `lost_after` holds for all.
+        seconds: that TensorFlow may take to connect the workers; then the process ends, naming
+            those that cannot be reached.
+        pack_megabytes: size of the buckets in which workers exchange gradients, in 2**20 bytes.
+        lost_after: seconds without a heartbeat after which a worker counts as lost; that of
+            worker 0 holds for all.
+
+    Returns:
+        A `tf.distribute.MultiWorkerMirroredStrategy`.
 
     Raises:
         RuntimeError: something of TensorFlow ran before.
-        ValueError, tf.errors.OpError: as there.
+        ValueError: buckets of no size, or no time.
+        tf.errors.OpError: this worker's port is taken.
     """
     options = tf.distribute.experimental.CommunicationOptions(
         bytes_per_pack=bucket_bytes(pack_megabytes)

@@ -36,10 +36,13 @@ class OutcomeCounts:
         self._steps: dict[tuple[str, str | None], Counter[int]] = {}
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Counts a record.
+        """Counts the record of one example and attack.
+
+        Args:
+            record: with the keys of `aad_tf.records.RECORD_KEYS`; of a cascade `broken_by` too.
 
         Raises:
-            ValueError: its example lies before the first one.
+            ValueError: its `index` is smaller than `first_index`.
         """
         outcomes = self._outcomes[record["attack"]]
         position = record["index"] - self._first_index

@@ -68,7 +68,7 @@ def as_classifiers(networks: Mapping[str, Classifier | keras.Model]) -> dict[str
 
 
 def strictest(classifiers: Mapping[str, Classifier]) -> str:
-    """The name of the first of the networks that leave least of the size of images open."""
+    """The name of the network that fixes most of the images' shape; the first of several."""
     return min(classifiers, key=lambda name: classifiers[name].input_shape.count(None))
 
 

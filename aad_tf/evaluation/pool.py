@@ -50,7 +50,7 @@ class Block(NamedTuple):
 
     Attributes:
         images: `[batch, H, W, C]`, original.
-        slots: what else a slot holds of each.
+        slots: `_SLOT` `[batch]`: index, label, predictions so far and where its attack stands.
         context: what the objective needs of the original images; None if not computed yet.
     """
 
@@ -71,10 +71,10 @@ class Left(NamedTuple):
     """Examples whose attack is over.
 
     Attributes:
-        originals: `[size, H, W, C]`, original images of all slots as they were.
-        rows: which of them left, int `[batch]`.
-        slots: what became of them, `[batch]`.
-        succeeded: bool `[batch]`.
+        originals: `[size, H, W, C]`, original images of all examples that were under attack.
+        rows: int `[batch]`, which rows of `originals` are those of the examples that left.
+        slots: `_SLOT` `[batch]`, from which their records are made.
+        succeeded: bool `[batch]`, whether the attack did.
     """
 
     originals: tf.Tensor
@@ -170,7 +170,7 @@ class AttackPool:
 
     @property
     def doing(self) -> str:
-        """What is left to do of the examples it has, as people read it in a line of progress."""
+        """The attack, how many images it has left, and its iteration, for a line of progress."""
         count = len(self._slots) + sum(len(block.slots) for block in self._waiting)
         if not len(self._slots):
             return f"{self.attack.name}: {count} images left"

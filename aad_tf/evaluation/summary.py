@@ -319,7 +319,8 @@ def masking_warnings(
 
     Args:
         threat_models: one for each attack that was run.
-        compared: as `comparisons` gives it.
+        compared: which attack should leave no more of them correct than which: entries
+            `[stronger, weaker, why]` of two names and a reason, as `comparisons` makes them.
         counts: outcomes of all examples under each.
 
     Returns:
@@ -338,7 +339,7 @@ def masking_warnings(
 
 
 def comparisons(attacks: Sequence[Attack], bounds: Bounds = Bounds()) -> list[list[str]]:
-    """Which attacks should leave no more accuracy than others: [stronger, weaker, why], by name.
+    """Which attacks should leave no more accuracy than others.
 
     The stronger one takes several steps against one, or has a larger epsilon and no fewer steps,
     and is alike otherwise.
@@ -346,6 +347,9 @@ def comparisons(attacks: Sequence[Attack], bounds: Bounds = Bounds()) -> list[li
     Args:
         attacks: attacks with names that differ.
         bounds: pixel range of the images.
+
+    Returns:
+        Entries `[stronger, weaker, why]`: the names of two attacks, and the reason in words.
     """
     plain = [attack for attack in attacks if type(attack) is GradientSignAttack]
     pairs = itertools.product(plain, repeat=2)
@@ -354,9 +358,14 @@ def comparisons(attacks: Sequence[Attack], bounds: Bounds = Bounds()) -> list[li
 
 
 def leaves_more(stronger: str, weaker: str, counts: OutcomeCounts) -> bool:
-    """Whether one attack leaves significantly more examples correct than another, as named.
+    """Whether the stronger of two attacks leaves significantly more examples correct.
 
-    That is by a one-sided sign test at 5% over the examples on which the two disagree.
+    That is decided by a one-sided sign test at 5% over the examples on which the two disagree.
+
+    Args:
+        stronger: name of the attack that should leave fewer of them correct.
+        weaker: name of the other one.
+        counts: outcomes of all examples under both.
     """
     spared = counts.outcomes(stronger) == ROBUST
     spared_by_weaker = counts.outcomes(weaker) == ROBUST

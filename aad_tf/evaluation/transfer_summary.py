@@ -94,7 +94,12 @@ class TransferCounts:
         return self._pairs[self.sources.index(source), self.attacks.index(attack)]
 
     def of_clean_both(self, source: str, attack: str, target: str) -> tuple[int, int]:
-        """Of the images that source and target get right when clean, those still right; and all."""
+        """Counts over the images that source and target both get right when they are clean.
+
+        Returns:
+            How many of these images the target gets right under the attack, and how many there
+            are.
+        """
         one, other = self.sources.index(source), self.targets.index(target)
         still = self._of_clean_both[one, self.attacks.index(attack), other]
         return int(still), int(self._clean_both[one, other])

@@ -47,9 +47,10 @@ class NetworkModule(tf.Module):
     def signatures(self) -> dict[str, Any]:
         """Signatures of the SavedModel by name.
 
-        `serving_default` takes images and gives logits and probabilities; `attention` takes images
-        and `class_ids` and gives the `attention_map` of these classes; `attention_predicted` gives
-        that of the predicted class.
+        `serving_default` takes `images`, float32 `[batch, H, W, C]`, and gives `logits` and
+        `probabilities`, float32 `[batch, classes]`; `attention` takes images and `class_ids`, int32
+        `[batch]`, and gives the `attention_map` of these classes, float32 `[batch, h, w]`;
+        `attention_predicted` takes images and gives the map of the predicted class.
         """
         return {
             "serving_default": self.serve,

@@ -93,11 +93,11 @@ class AADLosses:
     def classification_loss(
         self, labels: tf.Tensor, logits: tf.Tensor, label_smoothing: float = 0.0
     ) -> tf.Tensor:
-        """L_c, `[batch]`."""
+        """L_c, `[batch]`, of int labels `[batch]` and logits `[batch, classes]`."""
         return CLASSIFICATIONS[self.classification](labels, logits, label_smoothing)
 
     def rectification_loss(self, logits: tf.Tensor, masked_logits: tf.Tensor) -> tf.Tensor:
-        """One term of L_r, `[batch]`."""
+        """A term of L_r, `[batch]`, of `[batch, classes]` logits of whole and masked images."""
         return rectification(logits, masked_logits, self.rectification)
 
     def preservation_loss(self, clean_maps: tf.Tensor, adversarial_maps: tf.Tensor) -> tf.Tensor:
@@ -119,7 +119,7 @@ class AADLosses:
         return resize_maps(maps, size) if self.full_size_maps else maps
 
     def attention_maps(self, features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-        """g(x), `[batch, h, w]`."""
+        """g(x), `[batch, h, w]`, of features and their gradients `[batch, h, w, channels]`."""
         return MAPS[self.maps](features, gradients)
 
 

@@ -18,7 +18,7 @@ from aad_tf.utils.ops import at_least_float32, safe_norm
 
 
 def l1_norm(difference: tf.Tensor) -> tf.Tensor:
-    """Sum of absolute values of each example."""
+    """Sum of absolute values of each example, `[batch]`."""
     return tf.reduce_sum(tf.abs(difference), axis=_example_axes(difference))
 
 
@@ -28,17 +28,17 @@ def l2_norm(difference: tf.Tensor) -> tf.Tensor:
 
 
 def squared_sum(difference: tf.Tensor) -> tf.Tensor:
-    """Sum of squares of each example."""
+    """Sum of squares of each example, `[batch]`."""
     return tf.reduce_sum(tf.square(difference), axis=_example_axes(difference))
 
 
 def squared_mean(difference: tf.Tensor) -> tf.Tensor:
-    """Mean of squares of each example."""
+    """Mean of squares of each example, `[batch]`."""
     return tf.reduce_mean(tf.square(difference), axis=_example_axes(difference))
 
 
 def absolute_mean(difference: tf.Tensor) -> tf.Tensor:
-    """Mean of absolute values of each example."""
+    """Mean of absolute values of each example, `[batch]`."""
     return tf.reduce_mean(tf.abs(difference), axis=_example_axes(difference))
 
 
@@ -56,7 +56,7 @@ DISTANCES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 
 
 def distance_by_name(distance: str | Callable) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A distance by its name; a function is returned as it is.
+    """The function in `DISTANCES` of that name; a function is returned as it is.
 
     Raises:
         ValueError: unknown name.
@@ -91,7 +91,7 @@ def rectification(
 def preservation(
     clean_maps: tf.Tensor, adversarial_maps: tf.Tensor, distance: str | Callable = "l1"
 ) -> tf.Tensor:
-    """Penalises attention that moves under attack: [AAD Eq. 8], one term.
+    """How far attention moves from the clean image to one attacked image, [AAD Eq. 8].
 
     Args:
         clean_maps: `[batch, h, w]`, g(x); scaled to sum 1 beforehand with `unit_sum` where

@@ -52,7 +52,7 @@ def register(name: str) -> Callable[[Builder], Builder]:
 
 
 def available() -> tuple[str, ...]:
-    """Returns the registered names in alphabetical order.
+    """Returns the names of networks that `build` takes, in alphabetical order.
 
     Example:
         >>> aad_tf.models.available()

@@ -98,7 +98,7 @@ def resnet50(
 def cbam_resnet50(
     input_shape: Sequence[int] = (32, 32, 3), num_classes: int = 10, **options: Any
 ) -> keras.Model:
-    """Builds `resnet50(..., attention="cbam")`; options as there.
+    """ResNet-50 with CBAM: `resnet50(..., attention="cbam")`, whose other options it takes.
 
     Example:
         >>> cbam_resnet50((32, 32, 3), 10, width=0.25).name

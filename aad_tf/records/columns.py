@@ -67,7 +67,7 @@ class AttentionRecords:
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
-        """Of the network, the data and the study, as in the first summary."""
+        """What tells network, data and study from others: `fingerprint` of the first summary."""
         return self.summaries[0]["fingerprint"]
 
     @property
@@ -107,7 +107,7 @@ class AttentionRecords:
 
     @property
     def has_box(self) -> np.ndarray:
-        """bool `[n]`."""
+        """bool `[n]`, whether the image has a box of its label's class."""
         return ~np.isnan(self.box_area)
 
     @property

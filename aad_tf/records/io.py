@@ -139,7 +139,8 @@ def make_record(
         steps: iterations behind the adversarial image, of the restart that is kept; fewer than the
             attack has if the example left early. 0 for a clean mistake.
         restart: number of that restart, from 0.
-        linf: largest difference of the adversarial image from the original one.
+        linf: largest difference of a pixel of the adversarial image from the original one, in the
+            unit of the images that the network takes.
         **more: of a targeted attack `target`, the class it aims at; of a transfer attack
             `surrogate_clean_prediction` and `surrogate_adversarial_prediction`, what the surrogate
             makes of the original and the adversarial image.

@@ -35,7 +35,7 @@ class Progress(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Pairs per second in this run."""
+        """Pairs of example and attack finished per second in this run."""
         return (self.done - self.reused) / self.seconds if self.seconds > 0 else 0.0
 
     @property

@@ -163,7 +163,10 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._validating = False
 
     def save_here(self) -> None:
-        """Saves what is not saved yet: between two steps of training, or during validation."""
+        """Saves a checkpoint of the present step, unless the newest checkpoint is of this step.
+
+        To be called between two steps of training or during validation.
+        """
         if self._done == self._last_saved:
             return
         if not self._validating:

@@ -44,13 +44,15 @@ class StopOnSignal(keras.callbacks.Callback):
     """Saves and stops training when the process, or that of any other worker, gets a signal.
 
     Schedulers (Slurm, Kubernetes, cloud machines) send SIGTERM some time before they take a
-    machine away. All workers stop after the same step, be it of training or of validation, which
-    is repeated when the run is resumed, or at the end of an epoch. A process alone stops after the
-    step that is running, several workers after the next one. Must come after the checkpoint in the
-    list of callbacks.
+    machine away. A process alone stops after the step that is running; several workers stop
+    together, after the step that follows. A signal may come in training, in validation, which is
+    then repeated when the run is resumed, or at the end of an epoch.
 
     Args:
-        checkpoint: saves.
+        checkpoint: saves the run; it must stand before this callback in the list of callbacks.
+
+    Raises:
+        PreemptedError: from `fit`; everything is saved.
 
     Example:
         >>> stop = StopOnSignal(checkpoint)  # ResumableCheckpoint says how to go on.

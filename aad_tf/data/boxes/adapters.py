@@ -99,7 +99,9 @@ def from_tuples(
         clip: cut boxes that reach outside the image instead of refusing them.
 
     Returns:
-        A dataset of dicts as `boxed_batches` gives them.
+        A dataset of dicts, as of `boxed_batches`: "image" float32 [batch, height, width, channels]
+        in [0, 1], "label" int32 [batch], "boxes" float32 [batch, n, 4] of (ymin, xmin, ymax, xmax)
+        as fractions, "box_labels" int32 [batch, n]; both padded with -1 to the batch's longest.
 
     Raises:
         TypeError, ValueError: elements of another structure, rank or type; an unknown format.

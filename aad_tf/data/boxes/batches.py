@@ -16,7 +16,7 @@ Example = dict[str, tf.Tensor]
 
 
 def boxed_available() -> tuple[str, ...]:
-    """Returns the names that `boxed_batches` takes: all; data without boxes give none.
+    """Returns the names that `boxed_batches` takes: all data sets, also those without boxes.
 
     Example:
         >>> aad_tf.data.boxed_available()

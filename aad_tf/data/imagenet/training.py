@@ -64,7 +64,11 @@ class StreamedImageNet:
         return records.map(example, tf.data.AUTOTUNE, deterministic=True)
 
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Each example once, in the stored order; a worker decodes those of its slices alone."""
+        """Batches of a part of a split, each example once, in the stored order.
+
+        Elements are float32 images `[batch, H, W, 3]` in [0, 1] and int32 labels `[batch]`. Of
+        several workers each decodes only the examples of its own slices.
+        """
         builder = imagenet.open_builder(data_dir)
         stored = imagenet.stored_range(builder, request.split).part(request)
         cut = SlicedEpoch(stored.num_examples, request.batch_size, request.replica_slice)
@@ -84,7 +88,10 @@ class StreamedImageNet:
         return batches.apply(elements).prefetch(1)
 
     def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Endless batches; each replica fed has its stream."""
+        """Endless batches of float32 images `[batch, H, W, 3]` in [0, 1] and int32 labels.
+
+        Each replica of this worker has a stream of its own; their batches come in turn.
+        """
         builder, fed = imagenet.open_builder(data_dir), request.replica_slice
         stored = imagenet.stored_range(builder, "train")
         count = min(stored.num_examples, request.limit or stored.num_examples)

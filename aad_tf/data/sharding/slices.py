@@ -138,15 +138,20 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True)
 class SlicedEpoch:
-    """What a worker is given of an epoch: per-replica slices, by batch and then by replica.
+    """Which examples of an epoch one worker gets, and in which order.
+
+    Every replica gets a slice of every batch. The worker's stream has one *element* for each slice
+    of its replicas: those of the first batch in the order of the replicas, then those of the
+    second batch. Elements are numbered from 0.
 
     Attributes:
         num_examples: examples of the epoch.
         batch_size: examples per batch of all replicas together.
-        replicas: the replicas fed.
+        replicas: the replicas of this worker.
 
     Raises:
-        ValueError: as `steps_per_epoch`.
+        TypeError: not integers.
+        ValueError: numbers below 1, or fewer examples, in the epoch or in a batch, than replicas.
     """
 
     num_examples: int
@@ -169,7 +174,7 @@ class SlicedEpoch:
         return epoch * steps_per_epoch(self.num_examples, self.batch_size) + step
 
     def slice_of(self, element: tf.Tensor) -> Slice:
-        """The slice that an element (int64, from 0) is."""
+        """The slice that is the worker's element of this number (int64, from 0)."""
         step = element // self.replicas.count
         replica = self.replicas.first + element % self.replicas.count
         first, size = self._batch(step)
@@ -178,7 +183,10 @@ class SlicedEpoch:
         return Slice(step, first, start, slice_size(size, replica, total), size)
 
     def element_at(self, index: tf.Tensor) -> tf.Tensor:
-        """The element in which an example (int64, from 0) is, or -1 if it is another worker's."""
+        """Number of the worker's element that an example (int64, from 0) belongs to.
+
+        It is -1 if the example belongs to another worker.
+        """
         step = tf.minimum(index // self.batch_size, self.steps - 1)
         first, size = self._batch(step)
         smaller, larger_ones = size // self.replicas.total, size % self.replicas.total

@@ -114,14 +114,15 @@ def _shuffled(dataset: tf.data.Dataset, buffer_size: int, seeds: tf.Tensor) -> t
 def in_batches_of(
     examples: tf.data.Dataset, size_of: Callable[[tf.Tensor], tf.Tensor]
 ) -> tf.data.Dataset:
-    """Makes batches of given sizes.
+    """Makes batches of given sizes, in order, of examples that say which batch they belong to.
 
     Args:
-        examples: (int64 number of the batch, *example), those of a batch following one another.
-        size_of: gives a batch's int64 size, at least 1, of its number.
+        examples: elements `(number, *example)`: the batch's number, int64 scalar, and the
+            example's tensors. Examples of one batch follow one another.
+        size_of: from a batch's number to how many examples it has, int64 scalar of at least 1.
 
     Returns:
-        A dataset of batched examples without their number.
+        A dataset of `example` with a first axis `batch` before each of its tensors.
     """
 
     def batch(number: tf.Tensor, window: tf.data.Dataset) -> tf.data.Dataset:

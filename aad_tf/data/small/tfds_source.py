@@ -80,7 +80,9 @@ def stored(name: str, request: BoxedRequest, data_dir: PathLike | None) -> tf.da
     """Streams part of a split as it is stored: "image", "label" and, if there are, "objects".
 
     Raises:
-        DatasetNotFoundError, ValueError: as `examples`, and a part that cannot be.
+        DatasetNotFoundError: if the data are missing, incomplete or damaged.
+        ValueError: if the copy holds too few examples to carve out a validation split, or the
+            part is reversed or begins beyond the split.
     """
     builder = _builder(name, data_dir)
     return stored_examples(builder, stored_ranges(name, builder)[request.split].part(request))
