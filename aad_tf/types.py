@@ -10,6 +10,10 @@ import tensorflow as tf
 class Bounds(NamedTuple):
     """Lowest and highest value a pixel may take, as the network expects it.
 
+    Attributes:
+        lower: the lowest, 0 by default.
+        upper: the highest, 1 by default.
+
     Example:
         >>> Bounds(0.0, 1.0).upper
         1.0

@@ -116,6 +116,13 @@ class AutoPGD(GradientSignAttack):
     Without `random_start` it begins at the original images. With an objective that has several
     targets per example, each restart takes the next target.
 
+    Attributes:
+        num_steps: iterations of each restart.
+        epsilon: radius of the l-inf ball, in the unit of the images.
+        random_start: begin at a random point of the sphere; False at the original images.
+        name: in records and tables.
+        step_size: not given; each example has its own.
+
     Example:
         >>> adversarial = apgd(8 / 255)(classifier, images, labels, seed=0)
     """
@@ -137,7 +144,7 @@ class AutoPGD(GradientSignAttack):
         """The attack on a network of so many classes, with no target twice.
 
         There are `num_classes - 1` targets per example at most; an attack that has more is given
-        so many, and a restart for each of them.
+        `num_classes - 1`, and a restart for each.
         """
         targets = targets_per_example(self.objective)
         if targets is None or targets < num_classes:

@@ -104,6 +104,10 @@ def draws_of(objective: AnyObjective) -> int:
 def over_draws(objective: AnyObjective, num_draws: int) -> AnyObjective:
     """The objective, or its mean over so many draws if there are several.
 
+    Args:
+        objective: of an attack.
+        num_draws: passes of the network in each iteration, at least 1.
+
     Raises:
         ValueError: fewer than one draw.
     """
@@ -112,7 +116,7 @@ def over_draws(objective: AnyObjective, num_draws: int) -> AnyObjective:
 
 
 def mean_logits(classifier: Classifier, images: tf.Tensor, num_draws: int) -> tf.Tensor:
-    """Logits in inference mode, mean over passes of the network, `[batch, classes]`."""
+    """Mean of the logits of so many passes of the network in inference mode, `[batch, classes]`."""
     if not tf.executing_eagerly():
         passes = [classifier(images, training=False).logits for _ in range(num_draws)]
     else:

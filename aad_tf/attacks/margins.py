@@ -103,7 +103,10 @@ def _spread(logits: tf.Tensor, ranks: tuple[int, ...]) -> tf.Tensor:
 @register_kind("margin")
 @dataclass(frozen=True)
 class Margin(OfLogits):
-    """The logit of the true label less the largest other one (Carlini and Wagner 2017)."""
+    """The logit of the true label less the largest other one (Carlini and Wagner 2017).
+
+    It is negative where the image is misclassified.
+    """
 
     name: ClassVar[str] = "margin"
 

@@ -114,7 +114,11 @@ class OfLogits:
 @register_kind("away_from_label")
 @dataclass(frozen=True)
 class AwayFromLabel(OfLogits):
-    """Minus the cross-entropy of the true label: descending it is FGSM, IFGSM, PGD."""
+    """Minus the cross-entropy of the true label: descending it is FGSM, IFGSM, PGD.
+
+    Attributes:
+        label_smoothing: of the cross-entropy, in [0, 1]; 0 for none.
+    """
 
     label_smoothing: float = 0.0
     name: ClassVar[str] = "away_from_label"
@@ -131,6 +135,9 @@ class TowardsLeastLikely(OfLogits):
 
     The class is the one with the lowest logit at the point where the objective is evaluated,
     found in the same forward pass; over several rounds it is chosen again, as in the authors' code.
+
+    Attributes:
+        label_smoothing: of the cross-entropy, in [0, 1]; 0 for none.
     """
 
     label_smoothing: float = 0.0
@@ -148,6 +155,9 @@ class TowardsFirstLeastLikely(OfLogits):
     """Cross-entropy of the class that was least likely on the original image, in every round.
 
     This is the target of Kurakin et al. (2017); `TowardsLeastLikely` chooses it in each round.
+
+    Attributes:
+        label_smoothing: of the cross-entropy, in [0, 1]; 0 for none.
     """
 
     label_smoothing: float = 0.0
@@ -258,14 +268,24 @@ def chosen_target(objective: AnyObjective) -> int | tuple[int, ...] | None:
 
 
 def least_likely(logits: tf.Tensor) -> tf.Tensor:
-    """The class with the lowest logit, int32 `[batch]`; ties go to the first."""
+    """The class of the lowest logit, of `[batch, classes]`: int32 `[batch]`; ties go to the first."""
     return tf.argmin(tf.stop_gradient(logits), axis=-1, output_type=tf.int32)
 
 
 def attack_cross_entropy(
     logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0
 ) -> tf.Tensor:
-    """Softmax cross-entropy `[batch]` with optional label smoothing."""
+    """Softmax cross-entropy, with label smoothing where it is asked for.
+
+    Args:
+        logits: `[batch, classes]`, of any precision.
+        labels: int32 `[batch]`.
+        label_smoothing: in [0, 1]: this part of the label's probability is spread evenly over all
+            classes.
+
+    Returns:
+        `[batch]`, at least float32.
+    """
     logits = at_least_float32(logits)
     if label_smoothing == 0.0:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

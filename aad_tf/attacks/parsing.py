@@ -172,13 +172,24 @@ def attack_from_record(record: Mapping[str, Any]) -> Attack:
 
 
 def recorded_parameters(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of the attack of a record, of an older one too; see `attack_from_record`."""
+    """The parameters of the attack that made a record, as `attack_to_dict` gives them.
+
+    Args:
+        record: a threat model as summaries hold it, or what else `attack_from_record` reads; an
+            older one without `parameters` too.
+    """
     known = record.get("parameters")
     return attack_to_dict(attack_from_record(record)) if known is None else dict(known)
 
 
 def attack_call(attack: Attack) -> str | None:
-    """An attack as the shortest call of a preset that `parse_attack` reads; None if none builds it.
+    """An attack as the shortest call of a preset that `parse_attack` reads.
+
+    Args:
+        attack: any attack or cascade.
+
+    Returns:
+        The call as text without spaces, or None if no preset builds the attack.
 
     Example:
         >>> attack_call(step_ll(4 / 255, num_steps=3))
@@ -258,9 +269,13 @@ def _of_kind(attack: IterativeAttack, objective: Any) -> dict[str, Any]:
 
 
 def preset_of(attack: Attack) -> str | None:
-    """Name of the preset that builds an attack (`"step_ll"`), without wrappers; None if none does.
+    """Name of the preset that builds an attack, such as `"step_ll"`; None if none does.
 
-    Where several build it, as `fgsm` and `ifgsm` of one iteration do, the one it is named by.
+    Of an attack that is wrapped (`a3(step_ll(...))`) it is the preset inside. Where several presets
+    build the same attack, as `fgsm` and `ifgsm` of one iteration do, the attack's name decides.
+
+    Args:
+        attack: any attack or cascade.
     """
     call = attack_call(attack)
     return None if call is None else _unwrapped(call).split("(")[0]
@@ -284,6 +299,9 @@ def _is_literal(value: Any) -> bool:
 
 def with_unique_names(attacks: Sequence[Attack]) -> tuple[Attack, ...]:
     """The attacks under names that differ: those of equal name are named by their parameters.
+
+    Args:
+        attacks: attacks or cascades.
 
     Returns:
         The attacks in their order; whose name no other has keeps it.

@@ -176,7 +176,21 @@ def grad_cam(classifier: Classifier, images: Any, class_ids: Any) -> tf.Tensor:
 def checked_attention_maps(
     classifier: Classifier, images: Any, class_ids: Any, map_function: MapFunction
 ) -> tf.Tensor:
-    """Checks what `grad_cam` and `grad_cam_plus_plus` get, then runs the compiled function."""
+    """Attention maps of arguments that are checked, as `grad_cam` and `grad_cam_plus_plus` do.
+
+    Args:
+        classifier: the network and its attention layer.
+        images: float `[batch, H, W, C]` within the classifier's bounds.
+        class_ids: int `[batch]`, the target class of each image.
+        map_function: from features and gradients `[batch, h, w, channels]` to maps.
+
+    Returns:
+        `[batch, h, w]`, from one compiled function whatever the batch size.
+
+    Raises:
+        TypeError: no Classifier, images not floating point, or classes not integers.
+        ValueError: wrong rank or shape, NaN, values out of range.
+    """
     images, class_ids = checked_inputs(classifier, images, class_ids, name="class_ids")
     return compiled_attention_maps(classifier, map_function)(images, class_ids)
 

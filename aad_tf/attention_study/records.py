@@ -183,7 +183,7 @@ class Counts:
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """A few lines for the terminal: accuracies, counts, means of faithfulness if measured."""
+    """A study's summary as lines of text: accuracies, counts, and faithfulness if measured."""
     counts, attack = summary["counts"], summary["study"]["attack"]
     accuracies = ", ".join(f"{fraction:.2%}" for fraction in summary["accuracy"][1:])
     text = (

@@ -159,7 +159,20 @@ def example_batches(dataset: Any, bounds: Bounds, batch_size: int) -> tf.data.Da
 
 
 def checked_arrays(images: Any, labels: Any, bounds: Bounds) -> tuple[tf.Tensor, tf.Tensor]:
-    """Arrays as tensors, checked as far as is possible without the network."""
+    """Arrays as tensors, checked as far as is possible without the network.
+
+    Args:
+        images: float `[examples, H, W, C]` within `bounds`.
+        labels: `[examples]`, class numbers.
+        bounds: pixel range.
+
+    Returns:
+        The images in their dtype, and int32 labels.
+
+    Raises:
+        TypeError: images that are not floating point, or labels that are no numbers.
+        ValueError: wrong rank, pixels out of range, or not one label per image.
+    """
     images = tf.convert_to_tensor(images)
     images = check_images(images, bounds=bounds, image_shape=(None, None, None), dtype=images.dtype)
     labels = label_vector(labels)

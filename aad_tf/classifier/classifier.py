@@ -321,6 +321,12 @@ def checked_inputs(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns images in the classifier's dtype and int32 labels, or says what is wrong.
 
+    Args:
+        classifier: the network, which must be a Classifier.
+        images: float `[batch, H, W, C]` within the classifier's bounds.
+        labels: `[batch]`, class numbers.
+        name: how the labels are called in messages.
+
     Raises:
         TypeError: no Classifier, images not floating point, or labels no numbers.
         ValueError: wrong rank or shape, NaN, values or labels out of range.

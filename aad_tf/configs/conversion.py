@@ -13,7 +13,10 @@ from aad_tf.utils.checks import near_names
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
-    """The config as plain nested dicts, lists and numbers, ready for JSON or a ConfigDict."""
+    """The config as nested dicts of numbers, texts and tuples, which `from_dict` reads.
+
+    The keys are the names of the attributes; JSON and `ml_collections.ConfigDict` can hold it.
+    """
     return dataclasses.asdict(config)
 
 

@@ -48,5 +48,5 @@ def resized(images: tf.Tensor, size: tuple[int, int] | None) -> tf.Tensor:
 
 
 def unit_range(images: tf.Tensor) -> tf.Tensor:
-    """Returns float32 in [0, 1] of images in uint8 or already in that range."""
+    """Returns images as float32 in [0, 1]: uint8 is divided by 255, others are in that range."""
     return tf.cast(images, tf.float32) / (255.0 if images.dtype == tf.uint8 else 1.0)

@@ -20,7 +20,7 @@ _SEED_STATE = "seed_generator_state"
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
-    """Whether a strategy trains with several processes."""
+    """Whether a strategy trains with several processes (`MultiWorkerMirroredStrategy`)."""
     return (
         isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         and strategy.extended._in_multi_worker_mode()
@@ -86,7 +86,7 @@ def mean_over_replicas(variables: Sequence[keras.Variable]) -> None:
 
 
 def uses_gradient_clipping(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Whether an optimizer limits the size of gradients."""
+    """Whether an optimizer has `clipnorm`, `global_clipnorm` or `clipvalue`."""
     limits = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
     return any(limit for limit in limits)
 

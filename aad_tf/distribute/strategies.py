@@ -115,7 +115,7 @@ def distributed(
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the files of a run; one process does."""
+    """Whether this process writes the files of a run: worker 0, or the only process there is."""
     return not is_multi_worker(strategy) or strategy.extended._is_chief
 
 

@@ -237,7 +237,11 @@ def _comparisons(
 
 
 def format_transfer(summary: Mapping[str, Any]) -> str:
-    """A summary as tables to print: accuracies, those of images right when clean, comparisons."""
+    """A summary of `evaluate_transfer` as tables to print.
+
+    They show the targets' accuracies on the images of each source and attack, the same over images
+    that source and target get right when clean, and comparisons of targets.
+    """
     entries = {
         (entry["attack"], entry["source"], entry["target"]): entry for entry in summary["transfer"]
     }

@@ -104,5 +104,5 @@ def map_panels(
 
 
 def class_name(label: Any, class_names: Sequence[str] | None) -> str:
-    """Name of a class, or its number if classes have no names."""
+    """Name of the class of number `label`, or the number as text if `class_names` is None."""
     return class_names[int(label)] if class_names else str(label)

@@ -162,12 +162,17 @@ def make_record(
 
 
 def record_line(record: Mapping[str, Any]) -> bytes:
-    """A record as one line of a file of records."""
+    """A record as one line of a file of records: JSON in UTF-8, with the line's end."""
     return json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
 def write_record_lines(path: PathLike, lines: Iterable[bytes]) -> None:
-    """Writes lines of records atomically; compressed, the same records give the same bytes."""
+    """Writes a file of records, whole or not at all.
+
+    Args:
+        path: the file, compressed if its name ends with ".gz"; the same lines give the same bytes.
+        lines: as `record_line` makes them.
+    """
     with write_atomically(path) as file:
         if not os.fspath(path).endswith(".gz"):
             file.writelines(lines)

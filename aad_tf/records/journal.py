@@ -15,7 +15,7 @@ _HEADER_START = b'{"fingerprint":'
 
 
 def journal_path(output: PathLike) -> Path:
-    """Where records are kept until an evaluation is complete."""
+    """Where records are kept until an evaluation is complete: `x.jsonl.gz.partial`."""
     output = Path(output)
     return output.with_name(output.name + ".partial")
 

@@ -39,6 +39,12 @@ class Part:
 def parse_shard(text: str) -> tuple[int, int]:
     """Reads "3/50", the third of fifty parts.
 
+    Args:
+        text: number of the part, from 1, and how many parts there are.
+
+    Returns:
+        Both numbers.
+
     Raises:
         ValueError: not of that form, or a part that does not exist.
 
@@ -84,6 +90,10 @@ def shard_range(num_examples: int, batch_size: int, number: int, count: int) -> 
 
 def shard_output(output: PathLike, shard: tuple[int, int]) -> Path:
     """The file of one part where several would have the same name.
+
+    Args:
+        output: the file that the whole would have.
+        shard: number of the part, from 1, and how many parts there are.
 
     Example:
         >>> shard_output("x.jsonl.gz", (3, 50))

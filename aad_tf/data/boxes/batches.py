@@ -32,7 +32,13 @@ def boxed_info(
     annotations: PathLike | None = None,
     image_size: ImageSize = None,
 ) -> DatasetInfo:
-    """`aad_tf.data.info` with the arguments of `boxed_batches`.
+    """Describes a data set as `aad_tf.data.info` does, the boxes included.
+
+    Args:
+        name: one of `boxed_available()`.
+        data_dir: a TFDS data directory; None as for `info`.
+        annotations: for "imagenet2012" the archive of a split's boxes.
+        image_size: height and width, or one number, that images are resized to; None keeps them.
 
     Example:
         >>> aad_tf.data.boxed_info("tiny_imagenet_boxes").num_examples
@@ -97,7 +103,16 @@ def boxed_batches(
 
 
 def in_batches(examples: tf.data.Dataset, batch_size: int, size: Sides = None) -> tf.data.Dataset:
-    """Resizes and batches examples of the four keys, padding their boxes with -1."""
+    """Resizes and batches single examples with boxes.
+
+    Args:
+        examples: dicts of "image", "label", "boxes" `[n, 4]` and "box_labels" `[n]`.
+        batch_size: examples per batch; the last one may be shorter.
+        size: height and width that images are resized to; None keeps them.
+
+    Returns:
+        A dataset of the same keys; boxes and box_labels are padded with -1 to the batch's longest.
+    """
 
     def prepared(example: Example) -> Example:
         return {**example, "image": resized(example["image"], size)}

@@ -52,7 +52,10 @@ class StreamedImageNet:
         return imagenet.info(data_dir, annotations)
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Single examples in the stored order, as they are evaluated."""
+        """Single examples in the stored order: float32 image `[299, 299, 3]`, int32 label.
+
+        The image is cropped to its central part and resized, as for evaluation.
+        """
         builder = imagenet.open_builder(data_dir)
         parse, stored = parser(builder), imagenet.stored_range(builder, split)
 
