@@ -74,7 +74,7 @@ class AttentionAugmented:
         return ", ".join(f"{name}={value}" for name, value in options.items())
 
     def options(self) -> dict[str, Any]:
-        """The arguments of `a3` that build this objective: sigma, and what is no default."""
+        """The arguments of `a3` that build this objective: sigma, and those that are no default."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)[1:]

@@ -186,7 +186,7 @@ class Explainer:
         }
 
     def passes(self, batch: Batch) -> Passes:
-        """Runs the network on a batch, and does nothing else."""
+        """All that the network has to run for on a batch: attack, maps, LIME, faithfulness."""
         rounds = list(
             follow(
                 self.classifier,
@@ -209,7 +209,14 @@ class Explainer:
         return passes._replace(faithfulness=columns)
 
     def records(self, batch: Batch, passes: Passes) -> list[dict[str, Any]]:
-        """Measures what the network gave for a batch; pure NumPy.
+        """The records of a batch, measured in NumPy alone; the network does not run.
+
+        Args:
+            batch: images, labels and boxes.
+            passes: what `passes` returned for this batch.
+
+        Returns:
+            One mapping per image, as `aad_tf.attention_study.records` describes it.
 
         Raises:
             ValueError: the network returned NaN or infinity.

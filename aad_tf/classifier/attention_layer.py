@@ -144,7 +144,7 @@ class Paths:
         )
 
     def first(self, holds: Callable[[tf.Tensor], bool]) -> str:
-        """Name of the first operation for whose output something holds, and of its layer."""
+        """Names, for a message, the first operation with an output for which `holds` is True."""
         operation = next((each for each in self.operations if any(map(holds, each.outputs))), None)
         if operation is None:
             return "what comes before the attention layer"

@@ -119,7 +119,7 @@ def sized(axis: Axis, size: int | None) -> Axis:
 
 
 def best_margins(candidates: Iterable[Margins]) -> Margins:
-    """Of several paths that meet, the one that lies best on the image: all of it is seen there."""
+    """Of the margins of several paths, those with the fewest cells beyond the image or missing."""
     return min(candidates, key=lambda each: sum(map(abs, each.rows + each.columns)))
 
 

@@ -31,13 +31,13 @@ class Source(Protocol):
         """Describes the copy in a directory."""
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Single examples in the stored order."""
+        """Single examples `(image, label)` in the stored order."""
 
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Each example of a split once, in batches."""
+        """Batches `(images, labels)` of a split, each example once."""
 
     def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Endless batches of the training split."""
+        """Endless batches `(images, labels)` of the training split."""
 
     def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
         """Single examples as dictionaries with boxes, in the stored order."""

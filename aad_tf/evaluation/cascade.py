@@ -77,7 +77,7 @@ class CascadePool:
                     following.add(left.images(~done), started_again(left.slots[~done]))
 
     def records(self, slots: np.ndarray) -> list[dict[str, Any]]:
-        """What is written of examples that no attack is run on."""
+        """Records of examples that no attack is run on; `slots` as `self.slots` made them."""
         return self._records(slots, np.full(len(slots), False), self.attack.stages[0])
 
     def _records(

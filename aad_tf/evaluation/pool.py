@@ -352,7 +352,7 @@ class AttackPool:
         return Left(originals, rows[~again], slots[~again], succeeded[~again])
 
     def records(self, slots: np.ndarray) -> list[dict[str, Any]]:
-        """What is written of examples, as their slots stand."""
+        """Records of examples as their slots stand, with the keys of `make_record`."""
         return [self._record(slot) for slot in slots]
 
     def _record(self, slot: np.void) -> dict[str, Any]:

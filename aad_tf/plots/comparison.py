@@ -69,11 +69,14 @@ def compare_networks(
 
 
 def image_panels(images: Any, captions: Sequence[str] | None = None) -> list[Panel]:
-    """One panel per image, in any precision.
+    """Panels that show images alone.
 
     Args:
-        images: `[batch, H, W, C]`.
-        captions: one per image, or none.
+        images: `[batch, H, W, C]` of any floating-point dtype.
+        captions: one text per image; None for no captions.
+
+    Returns:
+        One panel per image.
     """
     # Not every precision of a network exists in NumPy.
     pixels = tf.cast(images, tf.float32).numpy()

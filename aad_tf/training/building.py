@@ -98,11 +98,12 @@ def build_model(
 
 
 def check_trained_networks(config: ExperimentConfig, *, weights_follow: bool = False) -> None:
-    """Refuses networks to start from or attack that are missing or of another data set.
+    """Raises if a trained network that a config names is missing or of another data set.
 
     Args:
-        config: names them in `initial_weights` and `defense.sources`.
-        weights_follow: as `build_model`; `initial_weights` is not looked at.
+        config: names the network that training starts from in `initial_weights`, and those that
+            are attacked in `defense.sources`.
+        weights_follow: a checkpoint is restored next, so `initial_weights` is not looked at.
 
     Raises:
         ModelDirectoryError: names the network.
