@@ -268,7 +268,7 @@ def chosen_target(objective: AnyObjective) -> int | tuple[int, ...] | None:
 
 
 def least_likely(logits: tf.Tensor) -> tf.Tensor:
-    """The class of the lowest of logits `[batch, classes]`, int32 `[batch]`; the first of equals."""
+    """The class with the lowest logit of `[batch, classes]`, int32 `[batch]`; of ties the first."""
     return tf.argmin(tf.stop_gradient(logits), axis=-1, output_type=tf.int32)
 
 

@@ -97,7 +97,7 @@ def preservation(
         clean_maps: `[batch, h, w]`, g(x); scaled to sum 1 beforehand with `unit_sum` where
             `AADLosses.normalized_maps` says so.
         adversarial_maps: `[batch, h, w]`, g(x_adv), scaled alike.
-        distance: name in `DISTANCES`, or a function of the difference of the maps.
+        distance: name in `DISTANCES` ("l1" sums over cells), or a function of the difference.
 
     Returns:
         `[batch]`, non-negative.
