@@ -17,6 +17,7 @@ from aad_tf.attacks.iterative import IterativeAttack
 from aad_tf.attacks.margins import LogitsRatio, Margin, TargetedLogitsRatio, TargetedMargin
 from aad_tf.attacks.objectives import (
     AwayFromLabel,
+    AwayFromPrediction,
     ContextObjective,
     LogitsObjective,
     Objective,
@@ -34,9 +35,20 @@ from aad_tf.attacks.parsing import (
     recorded_parameters,
     with_unique_names,
 )
-from aad_tf.attacks.presets import PRESETS, fgsm, ifgsm, iter_ll, pgd, step_ll
+from aad_tf.attacks.presets import (
+    PRESETS,
+    fgsm,
+    ifgsm,
+    iter_ll,
+    nfgsm,
+    pgd,
+    rs_fgsm,
+    step_ll,
+    trades_pgd,
+)
 from aad_tf.attacks.serialization import attack_from_dict, attack_to_dict, register_kind
 from aad_tf.attacks.square import SquareAttack, square
+from aad_tf.attacks.starts import GaussianNoise, UniformNoise
 
 __all__ = [
     "PRESETS",
@@ -47,8 +59,10 @@ __all__ = [
     "AttentionAugmented",
     "AutoPGD",
     "AwayFromLabel",
+    "AwayFromPrediction",
     "ContextObjective",
     "FastAdaptiveBoundary",
+    "GaussianNoise",
     "GradientSignAttack",
     "IterativeAttack",
     "LogitsObjective",
@@ -62,6 +76,7 @@ __all__ = [
     "TowardsClass",
     "TowardsFirstLeastLikely",
     "TowardsLeastLikely",
+    "UniformNoise",
     "a3",
     "aad_total",
     "adaptive_attacks",
@@ -76,13 +91,16 @@ __all__ = [
     "fgsm",
     "ifgsm",
     "iter_ll",
+    "nfgsm",
     "parse_attack",
     "pgd",
     "preset_of",
     "quick_cascade",
     "recorded_parameters",
     "register_kind",
+    "rs_fgsm",
     "square",
     "step_ll",
+    "trades_pgd",
     "with_unique_names",
 ]

@@ -10,7 +10,8 @@ import tensorflow as tf
 from aad_tf.attacks.iterative import IterativeAttack
 from aad_tf.attacks.loop import Examples, State, iteration
 from aad_tf.attacks.objectives import AnyObjective
-from aad_tf.attacks.serialization import register_kind
+from aad_tf.attacks.serialization import LEFT_OUT_AT_DEFAULT, register_kind
+from aad_tf.attacks.starts import Noise
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_epsilon
@@ -30,10 +31,16 @@ class GradientSignAttack(IterativeAttack):
         num_steps: number of iterations (rounds).
         epsilon: l-inf budget around the clean image; None lets iterations accumulate to
             `num_steps * step_size`, as the AAD paper does.
-        random_start: start from a uniform point of the budget.
+        random_start: start from a random point: a uniform one of the budget, or as `noise` says.
         restarts: independent random starts; of each example the first is kept that ends
             misclassified, or at its target if the attack is targeted; else the last one.
         name: label for records and tables; no part of the attack's identity.
+        noise: what a random start adds to the image instead, `UniformNoise` or `GaussianNoise`;
+            the first step projects it. None for a uniform point of the budget.
+
+    Raises:
+        ValueError: a size negative or not finite, a count under one, restarts without random
+            start, a random start with neither budget nor noise, or noise without random start.
 
     Example:
         >>> attack = pgd(epsilon=8 / 255, step_size=2 / 255, num_steps=10)
@@ -47,9 +54,12 @@ class GradientSignAttack(IterativeAttack):
     random_start: bool = False
     restarts: int = 1
     name: str = dataclasses.field(default="gradient_sign", compare=False)
+    noise: Noise | None = dataclasses.field(default=None, metadata=LEFT_OUT_AT_DEFAULT)
 
     def __post_init__(self) -> None:
         check_epsilon(self.step_size, "step_size")
+        if self.noise is not None and not self.random_start:
+            raise ValueError("noise is that of a random start: set random_start=True, or leave it.")
         super().__post_init__()
 
     def check_sizes(self, bounds: Bounds) -> None:
@@ -77,7 +87,9 @@ class GradientSignAttack(IterativeAttack):
         return iteration(classifier, self.objective, state, examples, *scalars)
 
     def _reach(self, num_steps: int, width: float) -> float:
-        reach = num_steps * self.step_size
-        if self.epsilon is None:
-            return min(reach, width)
-        return self.epsilon if self.random_start else min(self.epsilon, reach)
+        begins = 0.0
+        if self.random_start:
+            begins = self.noise.reach if self.noise is not None else self.epsilon or 0.0
+        reach = begins + num_steps * self.step_size
+        # A start is projected by the first step only.
+        return min(reach, width if self.epsilon is None or num_steps == 0 else self.epsilon)

@@ -28,6 +28,7 @@ from aad_tf.attacks.loop import (
 )
 from aad_tf.attacks.objectives import AnyObjective, chosen_target, target_classes
 from aad_tf.attacks.serialization import attack_to_dict
+from aad_tf.attacks.starts import Noise
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_count, check_epsilon
@@ -47,7 +48,7 @@ class IterativeAttack(ABC):
         objective: what is descended; it carries its own sign and labels.
         num_steps: number of iterations (rounds).
         epsilon: l-inf budget around the clean image, or None.
-        random_start: start from a random point of the budget.
+        random_start: start from a random point: of the budget, or as `noise` says.
         restarts: independent random starts; of each example the first is kept that ends
             misclassified, or at its target if the attack is targeted; else the last one.
         name: label for records and tables; no part of the attack's identity.
@@ -59,6 +60,8 @@ class IterativeAttack(ABC):
     random_start: bool
     restarts: int
     name: str
+    # Of kinds that may begin elsewhere than at a uniform point of the budget.
+    noise: Noise | None = None
     # Which each kind is, so that `dataclasses.replace` takes it.
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -90,7 +93,7 @@ class IterativeAttack(ABC):
         check_count(self.restarts, "restarts")
         if self.epsilon is not None:
             check_epsilon(self.epsilon, "epsilon")
-        if self.random_start and self.epsilon is None:
+        if self.random_start and self.epsilon is None and self.noise is None:
             raise ValueError("random_start needs an epsilon: the ball to start in.")
         if self.restarts > 1 and not self.random_start:
             raise ValueError(
@@ -287,7 +290,9 @@ class IterativeAttack(ABC):
         indices: Any = None,
         restart: Any = 0,
     ) -> tf.Tensor:
-        """Where the attack begins: the images, or a uniform point of the budget around them.
+        """Where the attack begins: the images, or a random point around them.
+
+        The point is uniform in the budget unless `noise` says otherwise.
 
         Args:
             classifier: tells the pixel range.
@@ -299,9 +304,11 @@ class IterativeAttack(ABC):
         Returns:
             Tensor like `images`.
         """
+        indices = tf.range(tf.shape(images)[0]) if indices is None else indices
+        if self.random_start and self.noise is not None:
+            return self.noise.around(images, classifier.bounds, seed, indices, restart)
         if not self.random_start or self.epsilon is None:
             return images
-        indices = tf.range(tf.shape(images)[0]) if indices is None else indices
         return random_starts(images, self.epsilon, classifier.bounds, seed, indices, restart)
 
     def predict_logits(self, classifier: Classifier, images: tf.Tensor) -> tf.Tensor:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
+from aad_tf.losses import kl_divergence
 from aad_tf.utils.checks import check_count
 from aad_tf.utils.ops import at_least_float32
 
@@ -128,6 +129,31 @@ class AwayFromLabel(OfLogits):
         return -attack_cross_entropy(logits, labels, self.label_smoothing)
 
 
+@register_kind("away_from_prediction")
+@dataclass(frozen=True)
+class AwayFromPrediction(OfLogits):
+    """Minus KL(p(x) || p(x')), the divergence from the prediction for the original image x.
+
+    Descending it is the attack inside TRADES (Zhang et al. 2019). The prediction p(x) is computed
+    once, in inference mode, and stays constant. At x itself the gradient is zero: start elsewhere.
+    """
+
+    name: ClassVar[str] = "away_from_prediction"
+
+    def context(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        """The logits of the original images, `[batch, classes]`."""
+        del labels
+        return (classifier(images, training=False).logits,)
+
+    def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
+        """Values `[batch]` to descend, given the context; see `LogitsObjective`."""
+        del labels
+        _check_context(self, context)
+        return -kl_divergence(context[0], logits)
+
+
 @register_kind("towards_least_likely")
 @dataclass(frozen=True)
 class TowardsLeastLikely(OfLogits):
@@ -173,11 +199,7 @@ class TowardsFirstLeastLikely(OfLogits):
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
         """Values `[batch]` to descend, given the context; see `LogitsObjective`."""
         del labels
-        if not context:
-            raise ValueError(
-                f"{self.name} needs the original images: pass on what "
-                f"context(classifier, original_images, labels) returns for them."
-            )
+        _check_context(self, context)
         return attack_cross_entropy(logits, context[0], self.label_smoothing)
 
 
@@ -249,6 +271,14 @@ class TowardsClass(OfLogits):
                 f"target must be one class, or one for each of the {num_classes} classes of the "
                 f"network, got {len(chosen)}."
             )
+
+
+def _check_context(objective: AnyObjective, context: tuple[tf.Tensor, ...]) -> None:
+    if not context:
+        raise ValueError(
+            f"{objective.name} needs the original images: pass on what "
+            f"context(classifier, original_images, labels) returns for them."
+        )
 
 
 def target_classes(objective: AnyObjective, labels: Any) -> tf.Tensor | None:

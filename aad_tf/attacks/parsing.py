@@ -221,6 +221,8 @@ def attack_call(attack: Attack) -> str | None:
         "label_smoothing": getattr(objective, "label_smoothing", 0.0),
         "target": chosen_target(objective),
         "relabel": isinstance(objective, TowardsLeastLikely),
+        "start_radius": getattr(attack.noise, "radius", None),
+        "deviation": getattr(attack.noise, "deviation", 0.0),
         **vars(attack),
         **_of_kind(attack, objective),
     }

@@ -14,6 +14,7 @@ from aad_tf.attacks.fab import fab
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.objectives import (
     AwayFromLabel,
+    AwayFromPrediction,
     Objective,
     Target,
     TowardsClass,
@@ -21,6 +22,7 @@ from aad_tf.attacks.objectives import (
     TowardsLeastLikely,
 )
 from aad_tf.attacks.square import square
+from aad_tf.attacks.starts import GaussianNoise, UniformNoise
 from aad_tf.utils.checks import check_count, check_epsilon
 
 
@@ -161,6 +163,90 @@ def pgd(
     )
 
 
+def rs_fgsm(epsilon: float, step_size: float | None = None) -> GradientSignAttack:
+    """FGSM from a uniform point of the budget, for training (Wong et al. 2020: Fast is better).
+
+    One step, projected: `pgd(epsilon, step_size, num_steps=1)` under the name it is trained by.
+    Networks trained so can end up robust against this one step alone (catastrophic overfitting):
+    watch their accuracy under PGD.
+
+    Args:
+        epsilon: l-inf budget, in the unit of the images.
+        step_size: size of the step; default `1.25 epsilon`, as the authors train.
+
+    Raises:
+        ValueError: a size negative or not finite.
+
+    Example:
+        >>> model = AdversarialModel(network, attack=rs_fgsm(0.3), replace_clean=True)
+    """
+    check_epsilon(epsilon)
+    step_size = 1.25 * epsilon if step_size is None else step_size
+    return GradientSignAttack(AwayFromLabel(), step_size, 1, epsilon, True, name="rs_fgsm")
+
+
+def nfgsm(epsilon: float, start_radius: float | None = None) -> GradientSignAttack:
+    """FGSM from a far noisy start, for training (de Jorge et al. 2022: N-FGSM).
+
+    Starts from uniform noise in [-start_radius, start_radius] and takes one step of `epsilon`. The
+    sum is kept within the pixel range but not projected: images move by as much as
+    `start_radius + epsilon`, thrice `epsilon` by default. That is the budget in the attack's threat
+    model, so an evaluation with it is one within 3 epsilon, not within epsilon. Train with it, and
+    evaluate what it trains for with `pgd(epsilon, ...)` or stronger.
+
+    Args:
+        epsilon: size of the step, in the unit of the images: the budget to become robust within.
+        start_radius: largest noise per pixel; default `2 epsilon`, as the authors train.
+
+    Raises:
+        ValueError: a size negative or not finite.
+
+    Example:
+        >>> model = AdversarialModel(network, attack=nfgsm(8 / 255), replace_clean=True)
+        >>> nfgsm(0.1).total_epsilon
+        0.30000000000000004
+    """
+    check_epsilon(epsilon)
+    noise = UniformNoise(2.0 * epsilon if start_radius is None else start_radius)
+    return GradientSignAttack(
+        AwayFromLabel(), epsilon, random_start=True, name="nfgsm", noise=noise
+    )
+
+
+def trades_pgd(
+    epsilon: float, step_size: float, num_steps: int, deviation: float = 0.001
+) -> GradientSignAttack:
+    """The attack inside TRADES (Zhang et al. 2019), which climbs KL(p(x) || p(x')) without labels.
+
+    Starts from normal noise, cut off at the pixel range (the authors leave that to the first step);
+    then steps of projected gradient descent. Their schedules are `trades_pgd(0.3, 0.01, 40)` on
+    MNIST and `trades_pgd(0.031, 0.007, 10)` on CIFAR-10.
+
+    Args:
+        epsilon: l-inf budget, in the unit of the images.
+        step_size: size of a step, in the same unit.
+        num_steps: steps.
+        deviation: standard deviation of the noise, in the same unit; the authors' is for images in
+            [0, 1].
+
+    Raises:
+        ValueError: a size negative or not finite, or fewer than one step.
+
+    Example:
+        >>> model = TradesModel(network, attack=trades_pgd(8 / 255, 2 / 255, num_steps=10))
+    """
+    check_epsilon(epsilon)
+    return GradientSignAttack(
+        AwayFromPrediction(),
+        step_size,
+        num_steps,
+        epsilon,
+        random_start=True,
+        name="trades_pgd",
+        noise=GaussianNoise(deviation),
+    )
+
+
 PRESETS: dict[str, Callable[..., Attack]] = {
     "apgd": apgd,
     "auto_attack": auto_attack,
@@ -172,4 +258,7 @@ PRESETS: dict[str, Callable[..., Attack]] = {
     "step_ll": step_ll,
     "iter_ll": iter_ll,
     "pgd": pgd,
+    "rs_fgsm": rs_fgsm,
+    "nfgsm": nfgsm,
+    "trades_pgd": trades_pgd,
 }

@@ -15,6 +15,9 @@ import numpy as np
 
 _Class = TypeVar("_Class", bound=type)
 _KINDS: dict[str, type] = {}
+# Of a dataclass's field that came after records of its class were written: attacks that do without
+# it keep their parameters.
+LEFT_OUT_AT_DEFAULT: dict[str, bool] = {"left_out_at_default": True}
 
 
 def register_kind(kind: str) -> Callable[[_Class], _Class]:
@@ -115,9 +118,16 @@ def _encoded(value: Any) -> Any:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return {"kind": kind, "repr": _without_address(value)}
     fields = [
-        field.name for field in dataclasses.fields(value) if field.init and field.name != "name"
+        field.name
+        for field in dataclasses.fields(value)
+        if field.init and field.name != "name" and not _is_left_out(field, value)
     ]
     return {"kind": kind, **{field: _encoded(getattr(value, field)) for field in fields}}
+
+
+def _is_left_out(field: dataclasses.Field, value: Any) -> bool:
+    optional = field.metadata.items() >= LEFT_OUT_AT_DEFAULT.items()
+    return optional and getattr(value, field.name) == field.default
 
 
 def _decoded(value: Any) -> Any:

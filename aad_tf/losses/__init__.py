@@ -13,7 +13,12 @@ from aad_tf.losses.attention import (
     squared_sum,
     unit_sum,
 )
-from aad_tf.losses.classification import CLASSIFICATIONS, cross_entropy, soft_margin
+from aad_tf.losses.classification import (
+    CLASSIFICATIONS,
+    cross_entropy,
+    kl_divergence,
+    soft_margin,
+)
 
 __all__ = [
     "CLASSIFICATIONS",
@@ -24,6 +29,7 @@ __all__ = [
     "absolute_mean",
     "check_weights",
     "cross_entropy",
+    "kl_divergence",
     "l1_norm",
     "l2_norm",
     "preservation",

@@ -1,4 +1,4 @@
-"""Classification losses, [AAD Eq. 9]; every function returns one value per example."""
+"""Classification losses, [AAD Eq. 9], and the divergence of predictions; one value per example."""
 
 from __future__ import annotations
 
@@ -62,6 +62,26 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, label_smoothing: float =
         return own
     every = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
     return (1.0 - label_smoothing) * own + label_smoothing * every
+
+
+def kl_divergence(logits: tf.Tensor, other_logits: tf.Tensor) -> tf.Tensor:
+    """Kullback-Leibler divergence KL(p || q) of two predictions, as TRADES takes it.
+
+    Args:
+        logits: `[batch, classes]`, before the softmax that gives p.
+        other_logits: `[batch, classes]`, before the softmax that gives q.
+
+    Returns:
+        `[batch]`, the sum of p (log p - log q) over classes, non-negative; float32 or float64.
+        Gradients flow through both arguments.
+
+    Example:
+        >>> kl_divergence(tf.constant([[1.0, 0.0]]), tf.constant([[1.0, 0.0]])).numpy()
+        array([0.], dtype=float32)
+    """
+    log_p = tf.nn.log_softmax(at_least_float32(logits))
+    log_q = tf.nn.log_softmax(at_least_float32(other_logits))
+    return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=-1)
 
 
 CLASSIFICATIONS: dict[str, Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]] = {

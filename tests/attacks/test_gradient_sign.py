@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf.attacks import GradientSignAttack, fgsm, ifgsm, iter_ll, parse_attack, pgd, step_ll
+from aad_tf.attacks import (
+    GradientSignAttack,
+    fgsm,
+    ifgsm,
+    iter_ll,
+    nfgsm,
+    parse_attack,
+    pgd,
+    step_ll,
+)
 from aad_tf.attacks.objectives import (
     AwayFromLabel,
     TowardsFirstLeastLikely,
@@ -31,12 +40,13 @@ from tests.networks import (
 
 # Logits m, 0, -m for an image of mean m.
 THREE = [1.0, 0.0, -1.0]
-# One of each kind: projected, accumulating, with a target kept, with random starts.
+# One of each kind: projected, accumulating, with a target kept, with random starts, with far ones.
 PRESETS = {
     "ifgsm": ifgsm(0.1, num_steps=3),
     "step_ll": step_ll(0.05, num_steps=2),
     "iter_ll": iter_ll(0.1, num_steps=2),
     "pgd": pgd(0.1, 0.04, num_steps=2, restarts=3),
+    "nfgsm": nfgsm(0.05),
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 from aad_tf.attacks import (
     AttackCascade,
     AwayFromLabel,
+    GaussianNoise,
     GradientSignAttack,
     TowardsFirstLeastLikely,
     TowardsLeastLikely,
@@ -25,14 +26,17 @@ from aad_tf.attacks import (
     fgsm,
     ifgsm,
     iter_ll,
+    nfgsm,
     parse_attack,
     pgd,
     preset_of,
     quick_cascade,
     recorded_parameters,
     register_kind,
+    rs_fgsm,
     square,
     step_ll,
+    trades_pgd,
     with_unique_names,
 )
 from aad_tf.attention.areas import MeanThreshold, TopCells
@@ -51,6 +55,14 @@ CALLS = {
     "pgd(epsilon=0.3,step_size=0.01,num_steps=40)": pgd(0.3, 0.01, 40),
     "pgd(epsilon=0.3,step_size=0.01,num_steps=40,random_start=False)": pgd(0.3, 0.01, 40, False),
     "pgd(epsilon=0.3,step_size=0.01,num_steps=40,restarts=5)": pgd(0.3, 0.01, 40, restarts=5),
+    "rs_fgsm(epsilon=0.3)": rs_fgsm(0.3),
+    "rs_fgsm(epsilon=8/255,step_size=8/255)": rs_fgsm(8 / 255, 8 / 255),
+    "nfgsm(epsilon=8/255)": nfgsm(8 / 255),
+    "nfgsm(epsilon=0.3,start_radius=0.3)": nfgsm(0.3, 0.3),
+    "trades_pgd(epsilon=0.3,step_size=0.01,num_steps=40)": trades_pgd(0.3, 0.01, 40),
+    "trades_pgd(epsilon=8.0,step_size=2.0,num_steps=2,deviation=0.255)": trades_pgd(
+        8.0, 2.0, 2, 0.255
+    ),
     "apgd(epsilon=8/255)": apgd(8 / 255),
     "apgd(epsilon=0.1,num_steps=5,loss='dlr',restarts=2)": apgd(0.1, 5, "dlr", 2),
     "apgd(epsilon=0.1,loss='targeted_dlr',num_targets=3)": apgd(
@@ -71,6 +83,9 @@ NO_CALLS = {
     "cells": a3(fgsm(0.1), 10, threshold=TopCells(10), explained="prediction"),
     "mean": a3(ifgsm(0.1), 10, threshold=MeanThreshold()),
     "cascade": AttackCascade((step_ll(0.1), "step_ll(0.1, relabel=False)"), ("one", "two")),
+    "noisy": GradientSignAttack(
+        AwayFromLabel(), 0.1, 2, 0.2, True, noise=GaussianNoise(0.01), name="noisy"
+    ),
     "composed": GradientSignAttack(TowardsFirstLeastLikely(0.2), 0.1, 7, 0.25, True, 3),
 }
 
@@ -93,6 +108,15 @@ def test_parameters_of_pgd_by_hand():
         "epsilon": 0.3,
         "random_start": True,
         "restarts": 1,
+    }
+
+
+def test_parameters_of_nfgsm_by_hand():
+    parameters = attack_to_dict(nfgsm(0.3))
+    assert parameters.pop("noise") == {"kind": "uniform_noise", "radius": 0.6}
+    assert parameters == {
+        **attack_to_dict(pgd(0.3, 0.3, 1)),
+        "epsilon": None,
     }
 
 

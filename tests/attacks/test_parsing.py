@@ -14,8 +14,10 @@ from aad_tf.attacks import (
     fgsm,
     ifgsm,
     iter_ll,
+    nfgsm,
     parse_attack,
     pgd,
+    rs_fgsm,
     step_ll,
 )
 from aad_tf.attacks.parsing import parse_number, split_attacks
@@ -193,6 +195,9 @@ def test_bad_input(images, labels, error, message):
         (ifgsm(0.1, num_steps=2, step_size=0.02), 0.04),
         (ifgsm(0.1, num_steps=2, step_size=0.08), 0.1),
         (pgd(0.1, 0.02, num_steps=2), 0.1),
+        (rs_fgsm(0.1), 0.1),
+        (nfgsm(0.1), 0.3),
+        (nfgsm(0.5), 1.0),
     ],
 )
 def test_reach_by_hand(attack, reach):
@@ -219,9 +224,9 @@ def test_threat_model_of_pgd():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_threat_models_name_their_attack(name):
-    arguments = (
-        {"epsilon": 0.1, "step_size": 0.02, "num_steps": 2} if name == "pgd" else {"epsilon": 0.1}
-    )
+    arguments = {"epsilon": 0.1}
+    if name in ("pgd", "trades_pgd"):
+        arguments |= {"step_size": 0.02, "num_steps": 2}
     threat = PRESETS[name](**arguments).threat_model()
     assert threat["attack"] == name
-    assert threat["projected"] is (name != "step_ll")
+    assert threat["projected"] is (name not in ("step_ll", "nfgsm"))

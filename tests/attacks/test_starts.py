@@ -1,0 +1,129 @@
+"""Starts that are not uniform in the budget, and the one-step attacks of training, by hand."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+from aad_tf import AdversarialModel
+from aad_tf.attacks import (
+    AwayFromLabel,
+    GaussianNoise,
+    GradientSignAttack,
+    UniformNoise,
+    fgsm,
+    nfgsm,
+    pgd,
+    rs_fgsm,
+)
+from aad_tf.attacks.starts import standard_normal
+from aad_tf.classifier import Classifier
+from aad_tf.types import Bounds
+from tests.networks import linear_network, random_images, small_network
+
+
+@pytest.fixture(scope="module")
+def linear() -> Classifier:
+    """Logits m and -m of images of mean m: FGSM darkens those of class 0."""
+    return Classifier.from_keras(linear_network([1.0, 0.0, -1.0], size=16))
+
+
+def gray(value):
+    return np.full((2, 16, 16, 1), value, np.float32)
+
+
+def test_nfgsm_steps_from_far_noise_and_is_not_projected(linear):
+    attack, images, labels = nfgsm(0.1), gray(0.5), [0, 0]
+    starts = attack.start(linear, images, 3).numpy()
+    attacked = attack(linear, images, labels, seed=3).numpy()
+    np.testing.assert_allclose(attacked, starts - 0.1, atol=1e-6)
+    moved = attacked - images
+    # From 0.5 + U(-0.2, 0.2) down by 0.1: in [-0.3, 0.1], and near both ends.
+    assert -0.3 - 1e-6 <= moved.min() < -0.29 and 0.09 < moved.max() <= 0.1 + 1e-6
+
+
+def test_rs_fgsm_steps_from_the_budget_and_is_projected(linear):
+    attack, images, labels = rs_fgsm(0.1), gray(0.5), [0, 0]
+    starts = attack.start(linear, images, 3).numpy()
+    assert np.abs(starts - images).max() <= 0.1 + 1e-6
+    attacked = attack(linear, images, labels, seed=3).numpy()
+    np.testing.assert_allclose(attacked, np.maximum(starts - 0.125, 0.4), atol=1e-6)
+    assert attack == pgd(0.1, 0.125, num_steps=1)
+
+
+def test_without_noise_nfgsm_is_fgsm(linear):
+    found = nfgsm(0.1, start_radius=0.0)(linear, gray(0.5), [0, 2])
+    np.testing.assert_allclose(found, fgsm(0.1)(linear, gray(0.5), [0, 2]), atol=1e-7)
+    np.testing.assert_allclose(found[:, 0, 0, 0], [0.4, 0.6], atol=1e-6)
+
+
+def test_pixels_stay_in_range_before_and_after_the_step():
+    wide = Classifier.from_keras(linear_network([1.0, 0.0, -1.0], size=16), bounds=Bounds(-1, 1))
+    for value in (-1.0, 0.9):
+        images = gray(value)
+        for found in (
+            nfgsm(0.3).start(wide, images, 0),
+            nfgsm(0.3)(wide, images, [0, 2]),
+        ):
+            assert found.numpy().min() >= -1 and found.numpy().max() <= 1
+    # The budget is a fraction of the width of the range.
+    assert nfgsm(0.3).epsilon_after(bounds=Bounds(-1, 1)) == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize(
+    ("noise", "cumulative"),
+    [
+        (UniformNoise(0.2), stats.uniform(-0.2, 0.4).cdf),
+        (GaussianNoise(0.05), stats.norm(scale=0.05).cdf),
+    ],
+    ids=["uniform", "normal"],
+)
+def test_starts_have_the_distribution_they_are_named_by(noise, cumulative):
+    images = tf.fill((1, 64, 64, 3), tf.constant(0.5, tf.float64))
+    start = noise.around(images, Bounds(), 7, [5], 0)
+    # Draws in the precision of float32.
+    difference = (start - images).numpy().ravel()
+    assert stats.kstest(difference, cumulative).pvalue > 0.01
+    assert np.abs(difference).max() <= noise.reach
+    other = noise.around(images, Bounds(), 7, [6], 0).numpy().ravel()
+    assert abs(np.corrcoef(difference, other)[0, 1]) < 0.05
+    # Neither the batch nor a graph changes them.
+    twice = tf.function(lambda: noise.around(tf.tile(images, [2, 1, 1, 1]), Bounds(), 7, [9, 5], 0))
+    np.testing.assert_array_equal(twice()[1], start[0])
+
+
+def test_normal_noise_is_finite_where_uniform_noise_is_at_its_ends():
+    found = standard_normal(tf.constant([-1.0, 0.0, 1.0 - 2.0**-23])).numpy()
+    end = stats.norm.ppf(1 - 2.0**-25)
+    np.testing.assert_allclose(found, [-end, stats.norm.ppf(0.5 + 2.0**-25), end], rtol=1e-6)
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="set random_start=True"):
+        GradientSignAttack(AwayFromLabel(), 0.1, epsilon=0.1, noise=GaussianNoise(0.1))
+    with pytest.raises(ValueError, match="radius must be finite and not negative"):
+        nfgsm(0.1, start_radius=-0.1)
+    with pytest.raises(ValueError, match="random_start needs an epsilon"):
+        GradientSignAttack(AwayFromLabel(), 0.1, random_start=True)
+
+
+def test_the_start_may_lie_outside_of_the_budget_until_the_first_step():
+    attack = GradientSignAttack(
+        AwayFromLabel(), 0.01, 2, 0.1, random_start=True, noise=UniformNoise(0.3)
+    )
+    assert [attack.epsilon_after(steps) for steps in range(3)] == [0.3, 0.1, 0.1]
+
+
+def test_adversarial_training_on_nfgsm_moves_images_from_step_to_step():
+    images, labels = random_images(6), np.array([0, 1, 2, 0, 1, 2], np.int32)
+    model = AdversarialModel(small_network(), attack="nfgsm(epsilon=0.3)", replace_clean=True)
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    first = model.adversarial_images(tf.constant(images), tf.constant(labels)).numpy()
+    assert 0.5 < np.abs(first - images).max() <= 0.9 + 1e-6
+    logs = model.train_on_batch(images, labels, return_dict=True)
+    assert np.isfinite(logs["loss"]) and logs["loss"] == logs["adversarial_loss"]
+    second = model.adversarial_images(tf.constant(images), tf.constant(labels)).numpy()
+    assert np.abs(second - first).max() > 0.1
