@@ -32,6 +32,7 @@ from aad_tf.defenses import (
     DefenseModel,
     EnsembleAdversarialModel,
     StandardModel,
+    TradesModel,
 )
 from aad_tf.evaluation import evaluate_robustness, evaluate_transfer
 from aad_tf.types import Bounds, ClassifierOutput
@@ -45,6 +46,7 @@ __all__ = [
     "DefenseModel",
     "EnsembleAdversarialModel",
     "StandardModel",
+    "TradesModel",
     "__version__",
     "attacks",
     "attention",

@@ -10,9 +10,9 @@ from aad_tf.attacks import AttackCascade, as_attack
 from aad_tf.losses import PRESETS as LOSS_PRESETS
 from aad_tf.losses import AADLosses
 from aad_tf.types import Bounds
-from aad_tf.utils.checks import check_choice, check_count
+from aad_tf.utils.checks import check_choice, check_count, check_weight
 
-DEFENSES = ("none", "adversarial", "ensemble", "aad")
+DEFENSES = ("none", "adversarial", "ensemble", "trades", "aad")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class DefenseConfig:
     """How a network is defended while it trains.
 
     Attributes:
-        kind: `"none"`, `"adversarial"`, `"ensemble"` or `"aad"`.
+        kind: `"none"`, `"adversarial"`, `"ensemble"`, `"trades"` or `"aad"`.
         attack: the attack of training, as text (see `parse_attack`); empty for `"none"`.
         replace_clean: adversarial training on attacked images alone (Madry et al. 2018).
         weights: (alpha, beta, gamma) of [AAD Eq. 9].
@@ -28,6 +28,7 @@ class DefenseConfig:
         loss_parts: parts of the preset to replace, e.g. `{"rectification": "l2"}`.
         update_per_round: one optimizer update per round of the attack.
         warmup_steps: updates over which adversarial perturbations grow to their full size.
+        beta: weight of the divergence in the loss of `"trades"`.
         sources: model directories of the static networks of `"ensemble"`, trained on the same
             data set.
     """
@@ -40,11 +41,13 @@ class DefenseConfig:
     loss_parts: dict[str, Any] = field(default_factory=dict)
     update_per_round: bool = False
     warmup_steps: int = 0
+    beta: float = 6.0
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice(self.kind, DEFENSES, "defense.kind")
         check_count(self.warmup_steps, "defense.warmup_steps", least=0)
+        check_weight(self.beta, "defense.beta")
         if self.update_per_round and self.kind != "aad":
             raise ValueError(
                 f"defense.update_per_round has no effect with defense.kind {self.kind!r}; only "

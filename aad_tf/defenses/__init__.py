@@ -4,6 +4,7 @@ from aad_tf.defenses.aad import AADModel
 from aad_tf.defenses.adversarial import AdversarialModel, StandardModel
 from aad_tf.defenses.base import DefenseModel
 from aad_tf.defenses.ensemble import EnsembleAdversarialModel
+from aad_tf.defenses.trades import TradesModel
 
 __all__ = [
     "AADModel",
@@ -11,4 +12,5 @@ __all__ = [
     "DefenseModel",
     "EnsembleAdversarialModel",
     "StandardModel",
+    "TradesModel",
 ]

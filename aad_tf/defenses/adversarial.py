@@ -33,8 +33,59 @@ class StandardModel(DefenseModel):
         return {"loss": loss}, {"clean": logits}
 
 
+class AttackedModel(DefenseModel):
+    """A defence that trains on the last round of an attack on the network in training.
+
+    Args:
+        network: any Keras classifier.
+        attack: makes the adversarial images of each batch from the current weights; an attack or
+            its text.
+        **kwargs: as `DefenseModel`.
+
+    Raises:
+        TypeError: no attack.
+        ValueError: text that is no attack, or sizes beyond the pixel range.
+    """
+
+    attacks_in_training = True
+
+    def __init__(
+        self,
+        network: keras.Model | Classifier,
+        *,
+        attack: GradientSignAttack | str,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(network, **kwargs)
+        self.attack = training_attack(attack)
+        # Classes that users make call this from a constructor of their own.
+        check_sizes(self.attack, self.classifier.bounds, stacklevel=4)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `DefenseModel`."""
+        return {**super().get_config(), "attack": attack_to_config(self.attack)}
+
+    def adversarial_images(
+        self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
+    ) -> tf.Tensor:
+        """Last round of the attack, `[batch, H, W, C]`."""
+        seed = self.attack_seed(training)
+        return self.attack.last_in_graph(self.classifier, images, labels, seed)
+
+    def logits_of_both(
+        self, images: tf.Tensor, adversarial: tf.Tensor, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits `[batch, classes]` of clean and of attacked images, from one pass.
+
+        BatchNormalization normalizes them together.
+        """
+        both = tf.concat([images, adversarial], axis=0)
+        clean, attacked = tf.split(self.classifier(both, training=training).logits, 2)
+        return clean, attacked
+
+
 @keras.saving.register_keras_serializable("aad_tf")
-class AdversarialModel(DefenseModel):
+class AdversarialModel(AttackedModel):
     """FGSM and StepLL training (Kurakin et al. 2017) and PGD training (Madry et al. 2018).
 
     Args:
@@ -56,7 +107,6 @@ class AdversarialModel(DefenseModel):
     """
 
     loss_names = ("adversarial_loss",)
-    attacks_in_training = True
 
     def __init__(
         self,
@@ -66,25 +116,12 @@ class AdversarialModel(DefenseModel):
         replace_clean: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(network, **kwargs)
-        self.attack = training_attack(attack)
-        check_sizes(self.attack, self.classifier.bounds)
+        super().__init__(network, attack=attack, **kwargs)
         self.replace_clean = replace_clean
 
     def get_config(self) -> dict[str, Any]:
         """See `DefenseModel`."""
-        return {
-            **super().get_config(),
-            "attack": attack_to_config(self.attack),
-            "replace_clean": self.replace_clean,
-        }
-
-    def adversarial_images(
-        self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
-    ) -> tf.Tensor:
-        """Last round of the attack, `[batch, H, W, C]`."""
-        seed = self.attack_seed(training)
-        return self.attack.last_in_graph(self.classifier, images, labels, seed)
+        return {**super().get_config(), "replace_clean": self.replace_clean}
 
     def training_losses(
         self, images: tf.Tensor, labels: tf.Tensor, adversarial: tf.Tensor, training: bool
@@ -101,8 +138,7 @@ class AdversarialModel(DefenseModel):
                 "clean": clean,
                 "adversarial": attacked,
             }
-        both = tf.concat([images, adversarial], axis=0)
-        clean, attacked = tf.split(self.classifier(both, training=training).logits, 2)
+        clean, attacked = self.logits_of_both(images, adversarial, training)
         adversarial_loss = cross_entropy(labels, attacked, smoothing)
         loss = 0.5 * (cross_entropy(labels, clean, smoothing) + adversarial_loss)
         return {"loss": loss, "adversarial_loss": adversarial_loss}, {

@@ -483,8 +483,13 @@ def training_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
     return chosen
 
 
-def check_sizes(attack: GradientSignAttack, bounds: Bounds) -> None:
+def check_sizes(attack: GradientSignAttack, bounds: Bounds, stacklevel: int = 3) -> None:
     """Refuses an attack whose sizes exceed the pixel range, and warns of one too small to matter.
+
+    Args:
+        attack: that of training.
+        bounds: pixel range of the network.
+        stacklevel: of the warning; 3 is the caller of who calls this.
 
     Raises:
         ValueError: a size is larger than the width of the range.
@@ -492,7 +497,7 @@ def check_sizes(attack: GradientSignAttack, bounds: Bounds) -> None:
     attack.check_sizes(bounds)
     epsilon = attack.threat_model(bounds)["epsilon"]
     if too_small := small_epsilon(attack.name, epsilon, bounds):
-        warnings.warn(too_small, stacklevel=3)
+        warnings.warn(too_small, stacklevel=stacklevel)
 
 
 def moving_statistics(network: keras.Model) -> list[keras.Variable]:

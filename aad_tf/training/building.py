@@ -17,6 +17,7 @@ from aad_tf.defenses import (
     DefenseModel,
     EnsembleAdversarialModel,
     StandardModel,
+    TradesModel,
 )
 from aad_tf.losses import AADLosses
 from aad_tf.training.optimizers import build_optimizer
@@ -65,7 +66,10 @@ def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
             warmup_steps=defense.warmup_steps,
             **options,
         )
-    options |= {"replace_clean": defense.replace_clean, "warmup_steps": defense.warmup_steps}
+    options["warmup_steps"] = defense.warmup_steps
+    if defense.kind == "trades":
+        return TradesModel(classifier, attack=attack, beta=defense.beta, **options)
+    options["replace_clean"] = defense.replace_clean
     if defense.kind == "adversarial":
         return AdversarialModel(classifier, attack=attack, **options)
     # Where training started from does not matter any more: the network is there.

@@ -371,6 +371,23 @@ def check_number(value: Any, name: str, unit: str = "") -> float:
     return float(value)
 
 
+def check_weight(value: Any, name: str) -> float:
+    """Returns the weight of a term of a loss as a float.
+
+    Args:
+        value: what was given.
+        name: how the argument is called in the message.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: negative, NaN or infinite.
+    """
+    weight = check_number(value, name)
+    if weight < 0:
+        raise ValueError(f"{name} must be at least 0, got {value}.")
+    return weight
+
+
 def check_epsilon(value: float, name: str = "epsilon", bounds: Bounds | None = None) -> float:
     """Returns an l-inf size as a float, or asks whether /255 was meant.
 

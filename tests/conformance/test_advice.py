@@ -259,6 +259,7 @@ MEETINGS = {
     ),
     "AADModel": lambda attack, unit, path: aad_tf.AADModel(unit, attack=attack),
     "AdversarialModel": lambda attack, unit, path: aad_tf.AdversarialModel(unit, attack=attack),
+    "TradesModel": lambda attack, unit, path: aad_tf.TradesModel(unit, attack=attack),
     "EnsembleAdversarialModel": lambda attack, unit, path: aad_tf.EnsembleAdversarialModel(
         brightness(), sources=[unit], attack=attack
     ),

@@ -16,6 +16,7 @@ from aad_tf.defenses import (
     AdversarialModel,
     EnsembleAdversarialModel,
     StandardModel,
+    TradesModel,
 )
 from tests.networks import SHAPE, batch_norm_network, bytes_of, random_images, small_network
 
@@ -148,8 +149,9 @@ def ensemble_of_itself(network, attack, **options):
         (AdversarialModel, fgsm(0.2), True),
         (functools.partial(AdversarialModel, replace_clean=True), fgsm(0.2), False),
         (ensemble_of_itself, fgsm(0.2), True),
+        (TradesModel, fgsm(0.2), True),
     ],
-    ids=["aad", "adversarial", "madry", "ensemble"],
+    ids=["aad", "adversarial", "madry", "ensemble", "trades"],
 )
 @pytest.mark.parametrize("step", ["train_on_batch", "test_on_batch"])
 def test_penalties_are_those_of_the_images_trained_on(make, attack, with_clean, step):
@@ -173,11 +175,12 @@ def test_penalties_are_those_of_the_images_trained_on(make, attack, with_clean, 
     [
         lambda **options: AdversarialModel(small_network(), **options),
         lambda **options: AADModel(small_network(), **options),
+        lambda **options: TradesModel(small_network(), **options),
         lambda **options: EnsembleAdversarialModel(
             small_network(), sources=[small_network(seed=1)], **options
         ),
     ],
-    ids=["adversarial", "aad", "ensemble"],
+    ids=["adversarial", "aad", "trades", "ensemble"],
 )
 def test_random_starts_differ_between_batches_of_an_evaluation_which_repeats(make):
     # With a step of size 0 the adversarial image is its random start.

@@ -11,12 +11,14 @@ from aad_tf import (
     AdversarialModel,
     EnsembleAdversarialModel,
     StandardModel,
+    TradesModel,
 )
 from aad_tf.attacks import GradientSignAttack, auto_attack, fgsm, pgd, step_ll
 from tests.networks import random_images, small_network
 
 DEFENSES = {
     "adversarial": AdversarialModel,
+    "trades": TradesModel,
     "aad": AADModel,
     "ensemble": lambda network, attack: EnsembleAdversarialModel(
         network, sources=[small_network(seed=1)], attack=attack

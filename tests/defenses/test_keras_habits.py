@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf.attacks import fgsm, pgd, step_ll
+from aad_tf.attacks import fgsm, pgd, step_ll, trades_pgd
 from aad_tf.classifier import Classifier
-from aad_tf.defenses import AADModel, AdversarialModel, EnsembleAdversarialModel, StandardModel
+from aad_tf.defenses import (
+    AADModel,
+    AdversarialModel,
+    EnsembleAdversarialModel,
+    StandardModel,
+    TradesModel,
+)
 from tests.networks import SHAPE, bytes_of, random_images, small_network
 
 COUNT = 10
@@ -34,6 +40,9 @@ DEFENSES = {
     "ensemble": lambda network, **options: EnsembleAdversarialModel(
         network, sources=[source()], attack=fgsm(0.1), **options
     ),
+    "trades": lambda network, **options: TradesModel(
+        network, attack=trades_pgd(0.1, 0.05, 1), **options
+    ),
     "aad": lambda network, **options: AADModel(network, attack=step_ll(0.1), **options),
 }
 ALWAYS = {"loss", "accuracy"}
@@ -43,6 +52,7 @@ KEYS = {
     "standard": ALWAYS,
     "adversarial": ALWAYS | ATTACKED,
     "ensemble": ALWAYS | ATTACKED,
+    "trades": ALWAYS | {"classification_loss", "divergence_loss", "adversarial_accuracy"},
     "aad": ALWAYS | TERMS | {"adversarial_accuracy"},
 }
 every_defense = pytest.mark.parametrize("defense", DEFENSES)
@@ -87,7 +97,7 @@ def assert_same_history(ours, theirs):
 def test_history_validation_and_extra_metrics(defense):
     metrics = [keras.metrics.SparseTopKCategoricalAccuracy(3, name="top3")]
     # Compiled, the others are seen to train below.
-    model = compiled(defense, metrics=metrics, run_eagerly=defense in ("adversarial", "ensemble"))
+    model = compiled(defense, metrics=metrics, run_eagerly=defense not in ("standard", "aad"))
     history = fit(model, epochs=2, validation_data=(IMAGES[:5], LABELS[:5]))
     expected = KEYS[defense] | {"top3"}
     assert set(history) == expected | {f"val_{key}" for key in expected}
@@ -167,7 +177,7 @@ def test_weights_of_zero_leave_examples_out(defense):
     weighted, halved = eager(defense), eager(defense)
     one = fit(weighted, sample_weight=weights, batch_size=COUNT)
     other = fit(halved, IMAGES[:5], LABELS[:5], batch_size=COUNT)
-    if defense == "adversarial":
+    if defense in ("adversarial", "trades"):
         # Its random starts come from one stream over the batch, so only statistics agree.
         assert one["accuracy"] == pytest.approx(other["accuracy"])
         return

@@ -13,9 +13,15 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import Classifier, export
-from aad_tf.attacks import GradientSignAttack, a3, fgsm, pgd, step_ll
+from aad_tf.attacks import GradientSignAttack, a3, fgsm, pgd, step_ll, trades_pgd
 from aad_tf.attention import TopCells
-from aad_tf.defenses import AADModel, AdversarialModel, EnsembleAdversarialModel, StandardModel
+from aad_tf.defenses import (
+    AADModel,
+    AdversarialModel,
+    EnsembleAdversarialModel,
+    StandardModel,
+    TradesModel,
+)
 from aad_tf.losses import AADLosses
 from tests.networks import (
     SHAPE,
@@ -41,6 +47,7 @@ DEFENSES = {
         attack=RANDOM,
         **options,
     ),
+    "trades": functools.partial(TradesModel, attack=trades_pgd(0.1, 0.05, 1), beta=2.5),
     "aad": functools.partial(
         AADModel,
         attack=step_ll(0.1, 2, relabel=False),

@@ -5,8 +5,14 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from aad_tf.attacks import fgsm, pgd, step_ll
-from aad_tf.defenses import AADModel, AdversarialModel, EnsembleAdversarialModel, StandardModel
+from aad_tf.attacks import fgsm, pgd, step_ll, trades_pgd
+from aad_tf.defenses import (
+    AADModel,
+    AdversarialModel,
+    EnsembleAdversarialModel,
+    StandardModel,
+    TradesModel,
+)
 from aad_tf.distribute import distributed
 from tests.distribute.cases.common import Arrays, dataset, fitted
 from tests.networks import SHAPE, batch_norm_network, small_network
@@ -66,7 +72,7 @@ def statistics_of_one_step(strategy: tf.distribute.Strategy) -> Arrays:
 
 
 def other_defenses(strategy: tf.distribute.Strategy) -> Arrays:
-    """Ensemble training, with random draws and dropout; and PGD-like random starts."""
+    """Ensemble training, with random draws and dropout; PGD-like random starts; TRADES."""
     found: Arrays = {}
     with strategy.scope():
         dropping = small_network(middle=[keras.layers.Dropout(0.5)])
@@ -76,6 +82,7 @@ def other_defenses(strategy: tf.distribute.Strategy) -> Arrays:
             "adversarial": AdversarialModel(
                 small_network(), attack=pgd(0.1, 0.05, 1), warmup_steps=2
             ),
+            "trades": TradesModel(small_network(), attack=trades_pgd(0.1, 0.05, 1)),
         }
         for model in models.values():
             model.compile("adam")
