@@ -31,6 +31,7 @@ from aad_tf.defenses import (
     AdversarialModel,
     DefenseModel,
     EnsembleAdversarialModel,
+    PairingModel,
     StandardModel,
     TradesModel,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "ClassifierOutput",
     "DefenseModel",
     "EnsembleAdversarialModel",
+    "PairingModel",
     "StandardModel",
     "TradesModel",
     "__version__",

@@ -12,7 +12,7 @@ from aad_tf.losses import AADLosses
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice, check_count, check_weight
 
-DEFENSES = ("none", "adversarial", "ensemble", "trades", "aad")
+DEFENSES = ("none", "adversarial", "ensemble", "trades", "pairing", "aad")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class DefenseConfig:
     """How a network is defended while it trains.
 
     Attributes:
-        kind: `"none"`, `"adversarial"`, `"ensemble"`, `"trades"` or `"aad"`.
+        kind: `"none"`, `"adversarial"`, `"ensemble"`, `"trades"`, `"pairing"` or `"aad"`.
         attack: the attack of training, as text (see `parse_attack`); empty for `"none"`.
         replace_clean: adversarial training on attacked images alone (Madry et al. 2018).
         weights: (alpha, beta, gamma) of [AAD Eq. 9].
@@ -29,6 +29,7 @@ class DefenseConfig:
         update_per_round: one optimizer update per round of the attack.
         warmup_steps: updates over which adversarial perturbations grow to their full size.
         beta: weight of the divergence in the loss of `"trades"`.
+        pairing: weights of the pairs of logits and of attention maps in the loss of `"pairing"`.
         sources: model directories of the static networks of `"ensemble"`, trained on the same
             data set.
     """
@@ -42,12 +43,20 @@ class DefenseConfig:
     update_per_round: bool = False
     warmup_steps: int = 0
     beta: float = 6.0
+    pairing: tuple[float, ...] = (0.5, 0.0)
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice(self.kind, DEFENSES, "defense.kind")
         check_count(self.warmup_steps, "defense.warmup_steps", least=0)
         check_weight(self.beta, "defense.beta")
+        if len(self.pairing) != 2:
+            raise ValueError(
+                f"defense.pairing must be two weights, of logits and of attention maps, got "
+                f"{self.pairing}."
+            )
+        for weight in self.pairing:
+            check_weight(weight, "defense.pairing")
         if self.update_per_round and self.kind != "aad":
             raise ValueError(
                 f"defense.update_per_round has no effect with defense.kind {self.kind!r}; only "

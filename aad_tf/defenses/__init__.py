@@ -4,6 +4,7 @@ from aad_tf.defenses.aad import AADModel
 from aad_tf.defenses.adversarial import AdversarialModel, StandardModel
 from aad_tf.defenses.base import DefenseModel
 from aad_tf.defenses.ensemble import EnsembleAdversarialModel
+from aad_tf.defenses.pairing import PairingModel
 from aad_tf.defenses.trades import TradesModel
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "AdversarialModel",
     "DefenseModel",
     "EnsembleAdversarialModel",
+    "PairingModel",
     "StandardModel",
     "TradesModel",
 ]

@@ -16,6 +16,7 @@ from aad_tf.defenses import (
     AdversarialModel,
     DefenseModel,
     EnsembleAdversarialModel,
+    PairingModel,
     StandardModel,
     TradesModel,
 )
@@ -69,6 +70,11 @@ def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
     options["warmup_steps"] = defense.warmup_steps
     if defense.kind == "trades":
         return TradesModel(classifier, attack=attack, beta=defense.beta, **options)
+    if defense.kind == "pairing":
+        logits, maps = defense.pairing
+        return PairingModel(
+            classifier, attack=attack, logit_weight=logits, attention_weight=maps, **options
+        )
     options["replace_clean"] = defense.replace_clean
     if defense.kind == "adversarial":
         return AdversarialModel(classifier, attack=attack, **options)

@@ -260,6 +260,7 @@ MEETINGS = {
     "AADModel": lambda attack, unit, path: aad_tf.AADModel(unit, attack=attack),
     "AdversarialModel": lambda attack, unit, path: aad_tf.AdversarialModel(unit, attack=attack),
     "TradesModel": lambda attack, unit, path: aad_tf.TradesModel(unit, attack=attack),
+    "PairingModel": lambda attack, unit, path: aad_tf.PairingModel(unit, attack=attack),
     "EnsembleAdversarialModel": lambda attack, unit, path: aad_tf.EnsembleAdversarialModel(
         brightness(), sources=[unit], attack=attack
     ),

@@ -15,6 +15,7 @@ from aad_tf.defenses import (
     AADModel,
     AdversarialModel,
     EnsembleAdversarialModel,
+    PairingModel,
     StandardModel,
     TradesModel,
 )
@@ -150,8 +151,10 @@ def ensemble_of_itself(network, attack, **options):
         (functools.partial(AdversarialModel, replace_clean=True), fgsm(0.2), False),
         (ensemble_of_itself, fgsm(0.2), True),
         (TradesModel, fgsm(0.2), True),
+        (PairingModel, fgsm(0.2), True),
+        (functools.partial(PairingModel, attention_weight=1.0), fgsm(0.2), True),
     ],
-    ids=["aad", "adversarial", "madry", "ensemble", "trades"],
+    ids=["aad", "adversarial", "madry", "ensemble", "trades", "logits", "pairing"],
 )
 @pytest.mark.parametrize("step", ["train_on_batch", "test_on_batch"])
 def test_penalties_are_those_of_the_images_trained_on(make, attack, with_clean, step):

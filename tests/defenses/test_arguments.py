@@ -10,6 +10,7 @@ from aad_tf import (
     AADModel,
     AdversarialModel,
     EnsembleAdversarialModel,
+    PairingModel,
     StandardModel,
     TradesModel,
 )
@@ -19,6 +20,7 @@ from tests.networks import random_images, small_network
 DEFENSES = {
     "adversarial": AdversarialModel,
     "trades": TradesModel,
+    "pairing": PairingModel,
     "aad": AADModel,
     "ensemble": lambda network, attack: EnsembleAdversarialModel(
         network, sources=[small_network(seed=1)], attack=attack

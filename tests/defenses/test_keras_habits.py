@@ -15,6 +15,7 @@ from aad_tf.defenses import (
     AADModel,
     AdversarialModel,
     EnsembleAdversarialModel,
+    PairingModel,
     StandardModel,
     TradesModel,
 )
@@ -43,6 +44,7 @@ DEFENSES = {
     "trades": lambda network, **options: TradesModel(
         network, attack=trades_pgd(0.1, 0.05, 1), **options
     ),
+    "pairing": lambda network, **options: PairingModel(network, attack=fgsm(0.1), **options),
     "aad": lambda network, **options: AADModel(network, attack=step_ll(0.1), **options),
 }
 ALWAYS = {"loss", "accuracy"}
@@ -53,6 +55,7 @@ KEYS = {
     "adversarial": ALWAYS | ATTACKED,
     "ensemble": ALWAYS | ATTACKED,
     "trades": ALWAYS | {"classification_loss", "divergence_loss", "adversarial_accuracy"},
+    "pairing": ALWAYS | ATTACKED | {"logit_pairing_loss", "attention_pairing_loss"},
     "aad": ALWAYS | TERMS | {"adversarial_accuracy"},
 }
 every_defense = pytest.mark.parametrize("defense", DEFENSES)

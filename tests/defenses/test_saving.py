@@ -19,6 +19,7 @@ from aad_tf.defenses import (
     AADModel,
     AdversarialModel,
     EnsembleAdversarialModel,
+    PairingModel,
     StandardModel,
     TradesModel,
 )
@@ -48,6 +49,9 @@ DEFENSES = {
         **options,
     ),
     "trades": functools.partial(TradesModel, attack=trades_pgd(0.1, 0.05, 1), beta=2.5),
+    "pairing": functools.partial(
+        PairingModel, attack=RANDOM, logit_weight=0.25, attention_weight=2.0
+    ),
     "aad": functools.partial(
         AADModel,
         attack=step_ll(0.1, 2, relabel=False),

@@ -29,6 +29,7 @@ from aad_tf.utils.files import write_json_atomically
 SHAPE = (28, 28, 1)
 ADVERSARIAL = DefenseConfig("adversarial", "fgsm(epsilon=0.1)")
 TRADES = DefenseConfig("trades", "trades_pgd(epsilon=0.1, step_size=0.05, num_steps=1)")
+PAIRING = DefenseConfig("pairing", "fgsm(epsilon=0.1)")
 AAD = DefenseConfig("aad", "step_ll(epsilon=0.1, num_steps=2)")
 # Fields that reach nothing that is built, and what shows that they are read.
 NOT_IN_TRAINING = {
@@ -103,6 +104,21 @@ DEFENSE_CASES = {
         AAD,
     ),
     "beta": Case({"beta": 2.5}, lambda model: model.beta, 2.5, TRADES),
+    "pairing": Case(
+        {"pairing": (0.25, 2.0)},
+        lambda model: (model.logit_weight, model.attention_weight),
+        (0.25, 2.0),
+        PAIRING,
+    ),
+    "warmup_steps of pairing": Case(
+        {"warmup_steps": 7}, lambda model: model.warmup_steps, 7, PAIRING
+    ),
+    "attack of pairing": Case(
+        {"attack": "fgsm(epsilon=0.3)"},
+        lambda model: model.attack,
+        parse_attack("fgsm(epsilon=0.3)"),
+        PAIRING,
+    ),
     "warmup_steps of TRADES": Case(
         {"warmup_steps": 7}, lambda model: model.warmup_steps, 7, TRADES
     ),
@@ -268,7 +284,7 @@ EXPERIMENT_CASES = {
     ),
     "jit_compile": Case({"jit_compile": True}, of_model(lambda m: m.jit_compile), True, BASE),
 }
-for _defense in (ADVERSARIAL, TRADES, AAD):
+for _defense in (ADVERSARIAL, TRADES, PAIRING, AAD):
     _kind = _defense.kind
     EXPERIMENT_CASES |= {
         f"label_smoothing of {_kind}": EXPERIMENT_CASES["label_smoothing"]._replace(
