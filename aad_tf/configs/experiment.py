@@ -21,7 +21,7 @@ from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice, check_count
 
 PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
-SCHEDULES = ("constant", "cosine", "exponential")
+SCHEDULES = ("constant", "cosine", "triangular", "exponential")
 _CHOICES = {
     "precision": PRECISIONS,
     "learning_rate_schedule": SCHEDULES,
@@ -46,9 +46,9 @@ class ExperimentConfig:
         optimizer: a Keras optimizer's name.
         optimizer_options: further arguments of the optimizer, e.g. `{"momentum": 0.9}`.
         learning_rate: at its highest.
-        learning_rate_schedule: `"constant"`, `"cosine"` or `"exponential"`; see
+        learning_rate_schedule: `"constant"`, `"cosine"`, `"triangular"` or `"exponential"`; see
             `aad_tf.training.optimizers.learning_rate`.
-        warmup_epochs: epochs over which a cosine schedule grows to `learning_rate`.
+        warmup_epochs: epochs over which a cosine or triangular schedule grows to `learning_rate`.
         decay_epochs: epochs between two steps of an exponential schedule.
         decay_rate: factor of such a step.
         label_smoothing: of the classification losses of training.
@@ -65,6 +65,13 @@ class ExperimentConfig:
         seed: seeds weights, order of examples, dropout and random starts.
         validation_examples: how many validation examples are evaluated after each epoch, 0 for
             none.
+        validation_attacks: attacks, as text, under which the same validation examples are
+            evaluated after each epoch; history.csv has a column
+            `val_robust_accuracy_<attack>` of each.
+        early_stopping: an attack, as text, to choose the epoch by whose weights are kept: that of
+            the highest accuracy under it on the validation examples (Rice et al. 2020). Empty to
+            keep those of the last epoch.
+        patience: epochs without a higher one after which `early_stopping` ends training.
         checkpoint_steps: steps between checkpoints.
         steps_per_execution: training steps per call of the compiled graph.
         jit_compile: compile with XLA (of no help on CPUs).
@@ -97,13 +104,16 @@ class ExperimentConfig:
     precision: str = "float32"
     seed: int = 0
     validation_examples: int = 1000
+    validation_attacks: tuple[str, ...] = ()
+    early_stopping: str = ""
+    patience: int = 5
     checkpoint_steps: int = 200
     steps_per_execution: int = 1
     jit_compile: bool = False
     evaluation_attacks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "checkpoint_steps", "steps_per_execution"):
+        for name in ("batch_size", "epochs", "checkpoint_steps", "steps_per_execution", "patience"):
             check_count(getattr(self, name), name)
         for name in (
             "validation_examples",
@@ -120,15 +130,27 @@ class ExperimentConfig:
         for name, known in _CHOICES.items():
             check_choice(getattr(self, name), known, name)
         _check_schedule(self)
-        for attack in self.evaluation_attacks:
+        for attack in (*self.evaluation_attacks, *self.attacks_in_validation):
             as_attack(attack, Bounds())
+        if self.attacks_in_validation and not self.validation_examples:
+            raise ValueError(
+                "validation_attacks and early_stopping attack the validation examples: set "
+                "validation_examples."
+            )
+
+    @property
+    def attacks_in_validation(self) -> tuple[str, ...]:
+        """`validation_attacks` and `early_stopping`, each once, without spaces."""
+        texts = (*self.validation_attacks, *([self.early_stopping] if self.early_stopping else []))
+        return tuple(dict.fromkeys(text.replace(" ", "") for text in texts))
 
 
 def _check_schedule(config: ExperimentConfig) -> None:
-    if config.warmup_epochs and config.learning_rate_schedule != "cosine":
+    if config.warmup_epochs and config.learning_rate_schedule not in ("cosine", "triangular"):
         raise ValueError(
             f"warmup_epochs={config.warmup_epochs} has no effect with learning_rate_schedule="
-            f"{config.learning_rate_schedule!r}; only 'cosine' warms up."
+            f"{config.learning_rate_schedule!r}; only 'cosine' and "
+            f"'triangular' warm up."
         )
     if config.warmup_epochs >= config.epochs:
         raise ValueError(

@@ -5,7 +5,7 @@ measures them over a data set, `eval.galleries` draws the figures of the paper w
 """
 
 from aad_tf.plots.comparison import class_name, compare_networks, image_panels, map_panels
-from aad_tf.plots.curves import security_curves
+from aad_tf.plots.curves import security_curves, training_curves
 from aad_tf.plots.grid import Panel, attention_grid, png_bytes, save_png
 from aad_tf.plots.images import displayable, enlarged, overlay, with_area, with_boxes
 from aad_tf.plots.transfer import transfer_curves, transfer_matrix
@@ -23,6 +23,7 @@ __all__ = [
     "png_bytes",
     "save_png",
     "security_curves",
+    "training_curves",
     "transfer_curves",
     "transfer_matrix",
     "with_area",

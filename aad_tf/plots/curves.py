@@ -1,12 +1,17 @@
-"""Robust accuracy against the budget, drawn."""
+"""Robust accuracy against the budget, and accuracies epoch by epoch, drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import os
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from aad_tf.metrics import SecurityCurve
+
+_ROBUST = "val_robust_accuracy"
 
 
 def security_curves(
@@ -53,3 +58,60 @@ def security_curves(
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
+
+
+def training_curves(history: Mapping[str, Sequence[float]] | str | os.PathLike[str]) -> Figure:
+    """Draws accuracy on validation examples epoch by epoch, clean and under attack.
+
+    A network that was trained on a single step of an attack may from one epoch to the next become
+    robust against that step alone: accuracy under FGSM rises and accuracy under PGD falls to 0
+    (catastrophic overfitting, Wong et al. 2020). Here the curves part.
+
+    Args:
+        history: `history` of what `fit` returned, values in [0, 1] by the name of the log; or the
+            `history.csv` of a model directory. Drawn are `val_accuracy` and what
+            `callbacks.RobustAccuracy` adds, `val_robust_accuracy...`.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: no such values.
+        OSError: the file cannot be read.
+
+    Example:
+        >>> figure = training_curves("runs/mnist_nfgsm/history.csv")
+    """
+    if isinstance(history, (str, os.PathLike)):
+        history = _read_history(history)
+    drawn = {
+        name: values
+        for name, values in history.items()
+        if name == "val_accuracy" or name.startswith(_ROBUST)
+    }
+    if not drawn:
+        raise ValueError(
+            f"history holds neither val_accuracy nor {_ROBUST}..., only "
+            f"{', '.join(history) or 'nothing'}: validate while you train, see "
+            f"aad_tf.callbacks.RobustAccuracy."
+        )
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name, values in drawn.items():
+        label = "clean" if name == "val_accuracy" else name.removeprefix(_ROBUST).lstrip("_")
+        percent = [100 * each for each in values]
+        axes.plot(range(1, len(values) + 1), percent, marker="o", label=label or "attacked")
+    axes.set(xlabel="epoch", ylabel="accuracy on validation images (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(0, 100)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def _read_history(path: str | os.PathLike[str]) -> dict[str, list[float]]:
+    """Columns of a CSV file; NaN where a row has no value."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [float(row[name] or "nan") for row in rows] for name in names}

@@ -9,6 +9,7 @@ position. Attacks draw their random starts from the seed and the number of updat
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -37,6 +38,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         keep: how many checkpoints are kept.
         epochs: of the whole run. If given, a run that a callback ends early (`stop_training`) is
             saved as one that has reached its end.
+        further: what else is saved and restored, by name, such as `BestEpoch.state`.
 
     Raises:
         FloatingPointError: in training, when weights are NaN or infinite; the checkpoint before is
@@ -59,6 +61,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         steps_per_epoch: int,
         keep: int = 3,
         epochs: int | None = None,
+        further: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self._epoch = tf.Variable(0, dtype=tf.int64)
@@ -71,7 +74,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._sums = [tf.Variable(tf.zeros_like(metric)) for metric in self._metrics]
         state = [variable.value for variable in model.variables + model.optimizer.variables]
         checkpoint = tf.train.Checkpoint(
-            epoch=self._epoch, step=self._step, state=state, metrics=self._sums
+            epoch=self._epoch, step=self._step, state=state, metrics=self._sums, **(further or {})
         )
         self._checkpoint = checkpoint
         self._manager = tf.train.CheckpointManager(checkpoint, os.fspath(directory), keep)

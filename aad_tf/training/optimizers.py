@@ -12,6 +12,40 @@ from aad_tf.configs import ExperimentConfig
 _NOT_DECAYED = ["bias", "gamma", "beta"]
 
 
+@keras.saving.register_keras_serializable("aad_tf")
+class Triangular(keras.optimizers.schedules.LearningRateSchedule):
+    """Grows along a line to a peak and falls along another to 0.
+
+    Update n, counted from 1, has the rate `peak n / rise` up to `rise`, and then
+    `peak (steps - n) / (steps - rise)`: the last one has 0.
+
+    Args:
+        peak: the highest rate.
+        rise: updates of growth, 0 or more.
+        steps: updates in all, more than `rise`.
+
+    Example:
+        >>> float(Triangular(0.2, rise=40, steps=100)(19))
+        0.1
+    """
+
+    def __init__(self, peak: float, rise: int, steps: int) -> None:
+        super().__init__()
+        self._peak, self._rise, self._steps = peak, rise, steps
+
+    def __call__(self, step: Any) -> Any:
+        """The rate after so many updates, float32."""
+        update = keras.ops.cast(step, "float32") + 1.0
+        growing = update / max(self._rise, 1)
+        falling = (self._steps - update) / (self._steps - self._rise)
+        of_peak = keras.ops.where(update <= self._rise, growing, falling)
+        return self._peak * keras.ops.maximum(of_peak, 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for Keras."""
+        return {"peak": self._peak, "rise": self._rise, "steps": self._steps}
+
+
 def build_optimizer(config: ExperimentConfig, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """Builds the optimizer of a config.
 
@@ -52,8 +86,10 @@ def learning_rate(config: ExperimentConfig, steps_per_epoch: int) -> Any:
     """The learning rate of a config, as a number or a Keras schedule over updates.
 
     `"constant"` stays at `learning_rate`; `"cosine"` falls from `learning_rate` to 0 at the end
-    (Loshchilov and Hutter 2017), after `warmup_epochs` of linear growth; `"exponential"` multiplies
-    by `decay_rate` every `decay_epochs`, as InceptionV3 is trained in [AAD Sec. 4.1].
+    (Loshchilov and Hutter 2017), after `warmup_epochs` of linear growth; `"triangular"` grows for
+    as long and falls to 0 along a line, as single-step training uses it (Wong et al. 2020);
+    `"exponential"` multiplies by `decay_rate` every `decay_epochs`, as InceptionV3 is trained in
+    [AAD Sec. 4.1].
 
     Args:
         config: names schedule, peak, warm-up and decay.
@@ -69,8 +105,10 @@ def learning_rate(config: ExperimentConfig, steps_per_epoch: int) -> Any:
     """
     schedules = keras.optimizers.schedules
     peak, warmup = config.learning_rate, config.warmup_epochs * steps_per_epoch
+    steps = config.epochs * steps_per_epoch
+    if config.learning_rate_schedule == "triangular":
+        return Triangular(peak, warmup, steps)
     if config.learning_rate_schedule == "cosine":
-        steps = config.epochs * steps_per_epoch
         if not warmup:
             return schedules.CosineDecay(peak, steps)
         return schedules.CosineDecay(

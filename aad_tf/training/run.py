@@ -19,11 +19,12 @@ import keras
 import tensorflow as tf
 
 from aad_tf import configs, data, export, model_directory
-from aad_tf.callbacks import StopOnNonFiniteLoss
+from aad_tf.callbacks import RobustAccuracy, StopOnNonFiniteLoss
 from aad_tf.configs import ExperimentConfig
 from aad_tf.data import DatasetInfo
 from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import all_workers_equal, distributed, is_chief, is_multi_worker
+from aad_tf.training.best_epoch import BestEpoch
 from aad_tf.training.building import build_defense, build_model, check_trained_networks
 from aad_tf.training.checkpoints import ResumableCheckpoint, finish_epoch
 from aad_tf.training.preemption import PreemptedError, StopOnSignal
@@ -183,14 +184,40 @@ class TrainingRun:
                 self.config, self.dataset, self.steps, weights_follow=self.has_weights()
             )
 
-    def checkpoint(self, model: DefenseModel) -> ResumableCheckpoint:
-        """What saves and restores the model and the position in the data."""
+    def robust_accuracies(self) -> list[RobustAccuracy]:
+        """Callbacks that measure accuracy under attack, each worker on all validation examples."""
+        config = self.config
+        if not config.attacks_in_validation:
+            return []
+        examples = data.evaluation_batches(
+            config.dataset,
+            "validation",
+            config.batch_size,
+            self.data_dir,
+            config.validation_examples,
+            image_size=config.image_size,
+        )
+        return [
+            RobustAccuracy(examples, text, f"robust_accuracy_{text}")
+            for text in config.attacks_in_validation
+        ]
+
+    def best_epoch(self, model: DefenseModel) -> BestEpoch | None:
+        """What ends training early and keeps the best weights; None if that is not asked for."""
+        text = self.config.early_stopping.replace(" ", "")
+        if not text:
+            return None
+        return BestEpoch(model.network, f"val_robust_accuracy_{text}", self.config.patience)
+
+    def checkpoint(self, model: DefenseModel, best: BestEpoch | None = None) -> ResumableCheckpoint:
+        """What saves and restores the model, the position in the data, and the best weights."""
         return ResumableCheckpoint(
             model,
             self.directory / model_directory.CHECKPOINTS,
             self.config.checkpoint_steps,
             self.steps,
             epochs=self.config.epochs,
+            further=None if best is None else {"best": best.state},
         )
 
     def has_weights(self) -> bool:
@@ -267,7 +294,7 @@ def train(
         callbacks: further Keras callbacks, or a function that makes them, called when the strategy
             is there; on several workers, callbacks that hold tensors need that. Every worker runs
             them, and they must decide alike. Those that remember earlier epochs, such as
-            `EarlyStopping`, forget them when a run is resumed.
+            `EarlyStopping`, forget them when a run is resumed; `config.early_stopping` does not.
         progress_seconds: least time between two lines of progress; 0 for a line per step.
         strategy: of `aad_tf.distribute.create_strategy`; one device when None. Every worker calls
             this function with the same arguments; the chief alone writes.
@@ -333,13 +360,16 @@ def _train(run: TrainingRun, callbacks: Sequence[keras.callbacks.Callback]) -> D
             write_json_atomically(directory / model_directory.CONFIG, configs.to_dict(run.config))
         path = directory / model_directory.RUN
         record = RunRecord(path, run.config, run.dataset, run.strategy.num_replicas_in_sync)
-    checkpoint = run.checkpoint(model)
+    best = run.best_epoch(model)
+    checkpoint = run.checkpoint(model, best)
     epoch, step = checkpoint.restore()
     if record is not None:
         LOGGER.info("%s", run.announcement(record.seconds))
     if epoch or step:
         LOGGER.info("Resuming at epoch %d, step %d.", epoch + 1, step)
-    listed = [StopOnNonFiniteLoss(first_step=step), *callbacks]
+    listed = [StopOnNonFiniteLoss(first_step=step), *run.robust_accuracies(), *callbacks]
+    if best is not None:
+        listed.append(best)
     if record is not None:
         listed += [EpochHistory(directory / model_directory.HISTORY, first_epoch=epoch), record]
     stop = StopOnSignal(checkpoint)
@@ -350,9 +380,13 @@ def _train(run: TrainingRun, callbacks: Sequence[keras.callbacks.Callback]) -> D
         if record is not None:
             record.add_time()
         raise
+    if best is not None:
+        with run.strategy.scope():
+            best.restore()
+        LOGGER.info("The weights are those of epoch %d: %s.", best.epoch, best.found)
     if record is not None:
         _export(model, run)
-        record.finish()
+        record.finish(None if best is None else best.epoch)
     # No worker leaves before the network is written.
     all_workers_equal(run.strategy, [0])
     return model

@@ -147,8 +147,9 @@ class RunRecord(keras.callbacks.Callback):
 
     Keys are `state` ("running" or "finished"), `preset`, `dataset` (source and fingerprint of the
     copy), `starts` (for each start of the run, the command, versions, git commit, hardware, UTC and
-    replicas) and `seconds` of training in all. Seconds are added after each epoch and when a signal
-    stops the run, so a kill loses only those of the epoch it interrupts.
+    replicas), `seconds` of training in all, and with early stopping `best_epoch`. Seconds are added
+    after each epoch and when a signal stops the run, so a kill loses only those of the epoch it
+    interrupts.
 
     Args:
         path: the file; an earlier record of the same run is continued.
@@ -198,7 +199,13 @@ class RunRecord(keras.callbacks.Callback):
         self._began = now
         write_json_atomically(self._path, self._record)
 
-    def finish(self) -> None:
-        """Marks the run as finished."""
+    def finish(self, best_epoch: int | None = None) -> None:
+        """Marks the run as finished.
+
+        Args:
+            best_epoch: whose weights were kept, counted from 1, if not those of the last one.
+        """
         self._record["state"] = "finished"
+        if best_epoch is not None:
+            self._record["best_epoch"] = best_epoch
         write_json_atomically(self._path, self._record)

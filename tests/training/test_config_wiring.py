@@ -276,6 +276,24 @@ EXPERIMENT_CASES = {
         120,
         BASE,
     ),
+    "validation_attacks": Case(
+        {"validation_attacks": ("fgsm(epsilon=0.1)", "pgd(0.1, 0.05, 1)")},
+        lambda config: [each._name for each in run_of(config).robust_accuracies()],
+        ["robust_accuracy_fgsm(epsilon=0.1)", "robust_accuracy_pgd(0.1,0.05,1)"],
+        BASE,
+    ),
+    "early_stopping": Case(
+        {"early_stopping": "fgsm(epsilon=0.1)"},
+        lambda config: [each._name for each in run_of(config).robust_accuracies()],
+        ["robust_accuracy_fgsm(epsilon=0.1)"],
+        BASE,
+    ),
+    "patience": Case(
+        {"patience": 3},
+        lambda config: run_of(config).best_epoch(build(config))._patience,
+        3,
+        dataclasses.replace(BASE, early_stopping="fgsm(epsilon=0.1)"),
+    ),
     "checkpoint_steps": Case(
         {"checkpoint_steps": 17}, lambda config: checkpoint_of(config).every, 17, BASE
     ),

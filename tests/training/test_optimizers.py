@@ -37,6 +37,20 @@ def test_cosine_with_warm_up():
     np.testing.assert_allclose(found, [0.002, 0.201, 0.4, 0.2, 0.0], atol=1e-6)
 
 
+def test_triangular():
+    """400 updates up, 600 down; Wong et al. (2020) interpolate at the end of each update."""
+    steps = np.array([0, 199, 399, 400, 699, 999, 1500])
+    found = rates(steps, learning_rate_schedule="triangular", warmup_epochs=4)
+    expected = np.interp(steps + 1, [0, 400, 1000], [0.0, 0.4, 0.0])
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    assert rates([0, 499], learning_rate_schedule="triangular") == pytest.approx([0.3996, 0.2])
+    schedule = learning_rate(
+        dataclasses.replace(BASE, learning_rate_schedule="triangular", warmup_epochs=4), 100
+    )
+    again = type(schedule).from_config(schedule.get_config())
+    assert float(again(123)) == float(schedule(123))
+
+
 def test_exponential_steps():
     found = rates(
         [0, 299, 300, 650], learning_rate_schedule="exponential", decay_epochs=3.0, decay_rate=0.5
@@ -67,7 +81,7 @@ def test_what_cannot_be_built():
         build_optimizer(dataclasses.replace(BASE, optimizer_options={"momentun": 1}), 100)
     with pytest.raises(ValueError, match="Cannot build optimizer 'sdg'"):
         build_optimizer(dataclasses.replace(BASE, optimizer="sdg"), 100)
-    with pytest.raises(ValueError, match="only 'cosine' warms up"):
+    with pytest.raises(ValueError, match="only 'cosine' and 'triangular' warm up"):
         dataclasses.replace(BASE, warmup_epochs=2)
     with pytest.raises(ValueError, match="less than epochs"):
         dataclasses.replace(BASE, warmup_epochs=10, learning_rate_schedule="cosine")
