@@ -33,7 +33,9 @@ def test_without_records_every_row_of_the_paper_says_not_run(results):
     assert tuple(row.name for row in table.rows) == PAPER_ROWS
     assert {cell.text() for row in table.rows for cell in row.cells} == {"not run"}
     assert not table.has_runs
-    assert table.presets_not_run() == list(ROWS)
+    reproducing = [preset for preset in ROWS if table_5.paper_row(preset) in PAPER_ROWS]
+    assert table.presets_not_run() == reproducing
+    assert not {"nfgsm", "trades", "aad_step_ll_8_0_0"} & set(reproducing)
     assert table_5.training(table) is None
     assert table_5.further_attacks(table) is None
     assert table_5.warning_lines(table) == []

@@ -1,4 +1,4 @@
-"""What the preset files share: the defences of AAD Table 5 and the way to a ConfigDict."""
+"""What the preset files share: AAD Table 5, later baselines, and the way to a ConfigDict."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import config_dict
 
@@ -60,7 +61,89 @@ ROWS = {
     "aad_step_ll": "AAD with StepLL",
     "aad_step_ll_paper": "AAD with StepLL (losses as printed)",
     "aad_step_ll_reference_code": "AAD with StepLL (losses of the authors' code)",
+    # Not of the paper: what AAD is compared with today, and AAD without its attention losses.
+    "rs_fgsm": "RS-FGSM",
+    "nfgsm": "N-FGSM",
+    "trades": "TRADES",
+    "trades_short": "TRADES (fewer steps in training)",
+    "pairing": "Logit and attention pairing",
+    "pairing_short": "Logit and attention pairing (fewer PGD steps in training)",
+    "step_ll_two_rounds": "Adv. train with two rounds of StepLL",
+    "aad_step_ll_8_0_0": "AAD 8:0:0 with StepLL",
+    "aad_pgd_short_8_0_0": "AAD 8:0:0 with PGD (fewer PGD steps in training)",
 }
+_SOURCES = {
+    "rs_fgsm": "Wong et al. 2020, arXiv 2001.03994",
+    "nfgsm": "de Jorge et al. 2022, arXiv 2202.01181",
+    "trades": "Zhang et al. 2019, arXiv 1901.08573",
+    "pairing": "Kannan et al. 2018, arXiv 1803.06373; Goodman et al. 2019, arXiv 1908.11435",
+}
+_CONTROL = "control of AAD Table 5"
+
+
+def baselines(
+    table_5: Mapping[str, ExperimentConfig],
+    *,
+    epsilon: str,
+    trades: str,
+    short_trades: str,
+    beta: float,
+    rs_fgsm: Mapping[str, Any],
+    nfgsm: Mapping[str, Any],
+) -> dict[str, ExperimentConfig]:
+    """Defences that AAD is held against beyond its paper, and controls of AAD itself.
+
+    All but the single-step ones are trained at the schedule of Table 5, on its attacks. What the
+    attention losses add shows beside `aad_..._8_0_0`, which classifies clean images and rounds
+    alone, and what the sum over rounds adds beside `step_ll_two_rounds`, which trains on clean
+    images and the second round.
+
+    Args:
+        table_5: presets by name, with at least `step_ll`, `madry`, `madry_short`, `aad_step_ll` and
+            `aad_pgd_short`.
+        epsilon: budget of the single-step defences, as text.
+        trades: the attack of TRADES at its authors' schedule, as text.
+        short_trades: one of fewer, larger steps that two CPU cores can afford.
+        beta: weight of the divergence of TRADES.
+        rs_fgsm, nfgsm: fields in which these presets differ from those of Table 5: schedules.
+
+    Returns:
+        Experiments by preset name.
+    """
+
+    def preset(base: str, source: str, defense: DefenseConfig, **changes: Any) -> ExperimentConfig:
+        return dataclasses.replace(table_5[base], reference=source, defense=defense, **changes)
+
+    def single_step(name: str, changes: Mapping[str, Any]) -> ExperimentConfig:
+        defense = DefenseConfig("adversarial", f"{name}(epsilon={epsilon})", replace_clean=True)
+        return preset("madry", _SOURCES[name], defense, **changes)
+
+    def alone(name: str) -> ExperimentConfig:
+        defense = dataclasses.replace(table_5[name].defense, weights=(8.0, 0.0, 0.0))
+        return preset(name, f"{_CONTROL}: {ROWS[name]} without attention losses", defense)
+
+    found = {
+        "rs_fgsm": single_step("rs_fgsm", rs_fgsm),
+        "nfgsm": single_step("nfgsm", nfgsm),
+    }
+    for suffix, attack in (("", trades), ("_short", short_trades)):
+        pgd = table_5[f"madry{suffix}"].defense.attack
+        found[f"trades{suffix}"] = preset(
+            "madry", _SOURCES["trades"], DefenseConfig("trades", attack, beta=beta)
+        )
+        found[f"pairing{suffix}"] = preset(
+            "madry", _SOURCES["pairing"], DefenseConfig("pairing", pgd, pairing=(0.5, 1.0))
+        )
+    two_rounds = table_5["aad_step_ll"].defense.attack
+    return found | {
+        "step_ll_two_rounds": preset(
+            "step_ll",
+            f"{_CONTROL}: {ROWS['step_ll']}, with the rounds of AAD",
+            dataclasses.replace(table_5["step_ll"].defense, attack=two_rounds),
+        ),
+        "aad_step_ll_8_0_0": alone("aad_step_ll"),
+        "aad_pgd_short_8_0_0": alone("aad_pgd_short"),
+    }
 
 
 def choose(
