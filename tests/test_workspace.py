@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis import paper_values
 from analysis.table_5 import paper_row
 from train.configs import mnist
 
@@ -130,8 +131,12 @@ def test_path_exists(path):
     assert (REPOSITORY / path.split(":")[0]).exists()
 
 
-def test_every_mnist_preset_stands_in_its_row_of_table_5():
+def test_every_mnist_preset_stands_in_its_row_of_table_5_or_is_compared_with_it():
     for preset in mnist.PRESETS:
+        if paper_row(preset) not in paper_values.TABLE_5["mnist"].rows:
+            named_beside = [f"train/configs/{file}.py:{preset}" for file in ("mnist", "cifar10")]
+            assert set(named_beside) <= set(quoted(TEXT))
+            continue
         artefact = f"AAD Table 5, MNIST, {paper_row(preset)}"
         rows = [row for row in ROWS if row["artefact"] == artefact]
         assert [f"train/configs/mnist.py:{preset}" in quoted(row["preset"]) for row in rows] == [
