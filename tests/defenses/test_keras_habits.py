@@ -42,7 +42,10 @@ DEFENSES = {
         network, sources=[source()], attack=fgsm(0.1), **options
     ),
     "trades": lambda network, **options: TradesModel(
-        network, attack=trades_pgd(0.1, 0.05, 1), **options
+        # From far enough that rounding turns no sign of a gradient.
+        network,
+        attack=trades_pgd(0.1, 0.05, 1, deviation=0.1),
+        **options,
     ),
     "pairing": lambda network, **options: PairingModel(network, attack=fgsm(0.1), **options),
     "aad": lambda network, **options: AADModel(network, attack=step_ll(0.1), **options),
