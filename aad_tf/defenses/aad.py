@@ -35,6 +35,9 @@ class AADModel(DefenseModel):
     clean and attacked images alike. Each term is summed over the clean image and all rounds of
     the attack [AAD Sec. 3.3] and averaged over the batch.
 
+    A term of weight zero is not computed, and the history reports it as 0: weights (8, 0, 0) cost
+    what adversarial training on the same images costs, without maps and masked images.
+
     Args:
         network: any Keras classifier with spatial features.
         attack: makes adversarial images in each step, an attack or its text; every round is
@@ -149,29 +152,36 @@ class AADModel(DefenseModel):
         """The three losses and their weighted sum; see `DefenseModel`.
 
         Clean images and rounds go through the network as one batch, and so do their masked
-        versions: two passes whatever the number of rounds.
+        versions: two passes whatever the number of rounds, one if L_r has weight zero. Terms of
+        weight zero are 0.
         """
         versions = 1 + adversarial.shape[0]
         batch = tf.concat([images, *tf.unstack(adversarial)], axis=0)
         tiled = tf.tile(labels, [versions])
-        logits, features, gradients = class_gradients(self.classifier, batch, tiled, training)
-        maps, penalty = self.parts.attention_maps(features, gradients), self.penalty()
-        masked = mask_out(batch, maps, self.parts.threshold)
-        with kept_statistics(self.network, training):
-            masked_logits = self.classifier(masked, training=training).logits
+        _, beta, gamma = self.loss_weights_aad
+        if beta or gamma:
+            logits, features, gradients = class_gradients(self.classifier, batch, tiled, training)
+            maps = self.parts.attention_maps(features, gradients)
+        else:
+            logits = self.classifier(batch, training=training).logits
+        penalty = self.penalty()
         smoothing = self.label_smoothing if training else 0.0
-        comparable = self.parts.comparable_maps(maps, spatial_size(batch))
-        clean, *attacked = tf.split(comparable, versions)
         classification = self.parts.classification_loss(tiled, logits, smoothing)
-        terms = {
-            "classification_loss": _sum_of_versions(classification, versions),
-            "rectification_loss": _sum_of_versions(
-                self.parts.rectification_loss(logits, masked_logits), versions
-            ),
-            "preservation_loss": tf.add_n(
+        terms = {"classification_loss": _sum_of_versions(classification, versions)}
+        for name in self.loss_names[1:]:
+            terms[name] = tf.zeros_like(terms["classification_loss"])
+        if beta:
+            masked = mask_out(batch, maps, self.parts.threshold)
+            with kept_statistics(self.network, training):
+                masked_logits = self.classifier(masked, training=training).logits
+            rectification = self.parts.rectification_loss(logits, masked_logits)
+            terms["rectification_loss"] = _sum_of_versions(rectification, versions)
+        if gamma:
+            comparable = self.parts.comparable_maps(maps, spatial_size(batch))
+            clean, *attacked = tf.split(comparable, versions)
+            terms["preservation_loss"] = tf.add_n(
                 [self.parts.preservation_loss(clean, other) for other in attacked]
-            ),
-        }
+            )
         weighted = zip(self.loss_weights_aad, self.loss_names, strict=True)
         total = tf.add_n([weight * terms[name] for weight, name in weighted])
         by_version = tf.split(logits, versions)

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from aad_tf.attacks import fgsm, pgd, step_ll
 from aad_tf.classifier import Classifier
-from aad_tf.defenses import AADModel
+from aad_tf.classifier.tracing import recording
+from aad_tf.defenses import AADModel, AdversarialModel
 from aad_tf.defenses.base import kept_statistics
 from aad_tf.losses import AADLosses
 from tests.networks import batch_norm_network, bytes_of, random_images, small_network
@@ -102,6 +103,58 @@ def test_presets_end_to_end(preset, by_hand):
     np.testing.assert_allclose(terms["loss"], total, rtol=1e-7)
     np.testing.assert_allclose(logits["clean"], toy_logits_and_features(images)[0], rtol=1e-7)
     np.testing.assert_allclose(logits["adversarial"], toy_logits_and_features(rounds[-1])[0])
+
+
+@pytest.mark.parametrize(
+    ("weights", "passes", "makes_maps"),
+    [
+        ((8, 4, 1), 2, True),
+        ((8, 4, 0), 2, True),
+        ((8, 0, 1), 1, True),
+        ((8, 0, 0), 1, False),
+        ((0, 0, 0), 1, False),
+    ],
+)
+def test_terms_of_weight_zero_are_not_computed(weights, passes, makes_maps):
+    model = AADModel(toy(), attack=step_ll(0.1, 2), weights=weights, losses="paper")
+    images = random_images(4, (2, 2, 2), dtype="float64")
+    rounds = np.stack([random_images(4, (2, 2, 2), seed, "float64") for seed in (1, 2)])
+    calls = []
+
+    @tf.function(autograph=False)
+    def losses(images, rounds):
+        with recording([model.network.layers[-1]], calls.append):
+            return model.training_losses(images, tf.constant(LABELS), rounds, True)[0]
+
+    graph = losses.get_concrete_function(tf.constant(images), tf.constant(rounds)).graph
+    assert len(calls) == passes
+    # The gradient of the class score by the features multiplies by the transposed last kernel.
+    products = [op for op in graph.get_operations() if op.type == "MatMul"]
+    assert len(products) == passes + makes_maps
+    terms = losses(tf.constant(images), tf.constant(rounds))
+    expected = [
+        value * (weight != 0 or name == "classification_loss")
+        for name, value, weight in zip(
+            AADModel.loss_names, paper_terms(images, LABELS, rounds), weights, strict=True
+        )
+    ]
+    for name, value in zip(AADModel.loss_names, expected, strict=True):
+        np.testing.assert_allclose(terms[name], value, rtol=1e-7, err_msg=name)
+    np.testing.assert_allclose(terms["loss"], np.dot(weights, expected), rtol=1e-7)
+
+
+def test_without_attention_terms_a_step_is_one_of_adversarial_training():
+    options = {"attack": step_ll(0.1), "seed": 3}
+    images = random_images()
+    trained = [
+        AADModel(batch_norm_network(), weights=(0.5, 0, 0), **options),
+        AdversarialModel(batch_norm_network(), **options),
+    ]
+    for model in trained:
+        model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+        model.train_on_batch(images, LABELS)
+    for ours, theirs in zip(*(model.get_weights() for model in trained), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_balanced_maps_are_compared_as_fractions_of_their_sum():
