@@ -92,7 +92,7 @@ def read_config(model_dir: str | os.PathLike[str]) -> ExperimentConfig:
             f"{directory} holds no {CONFIG}, so it is not a model directory of train.main."
         )
     try:
-        return configs.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return configs.from_stored(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ModelDirectoryError(
             f"{path} is cut short or not a config of this version: {error}"

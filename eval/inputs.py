@@ -458,7 +458,7 @@ def _losses_of(
     """What AAD trains on as a config says it; None of other defences."""
     if defense.kind != "aad":
         return None
-    return defense.weights, AADLosses.preset(defense.losses).replace(**defense.loss_parts)
+    return defense.weights, defense.attention_losses
 
 
 def described(config: configs.ExperimentConfig) -> dict[str, Any]:

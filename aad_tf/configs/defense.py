@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aad_tf.attacks import AttackCascade, as_attack
+from aad_tf.attacks.parsing import parse_number
 from aad_tf.losses import PRESETS as LOSS_PRESETS
 from aad_tf.losses import AADLosses
 from aad_tf.types import Bounds
@@ -26,6 +27,8 @@ class DefenseConfig:
         weights: (alpha, beta, gamma) of [AAD Eq. 9].
         losses: preset of the AAD losses.
         loss_parts: parts of the preset to replace, e.g. `{"rectification": "l2"}`.
+        fill: what hidden pixels become in L_r, a number in [0, 1] as text; empty for the pixel that
+            the network itself sees as zero, see `AADLosses`.
         update_per_round: one optimizer update per round of the attack.
         warmup_steps: updates over which adversarial perturbations grow to their full size.
         sources: model directories of the static networks of `"ensemble"`, trained on the same
@@ -38,6 +41,7 @@ class DefenseConfig:
     weights: tuple[float, ...] = (8.0, 4.0, 1.0)
     losses: str = "balanced"
     loss_parts: dict[str, Any] = field(default_factory=dict)
+    fill: str = ""
     update_per_round: bool = False
     warmup_steps: int = 0
     sources: tuple[str, ...] = ()
@@ -63,6 +67,19 @@ class DefenseConfig:
             check_choice(part, parts, "part in defense.loss_parts")
         AADLosses().replace(**self.loss_parts)
         check_choice(self.losses, LOSS_PRESETS, "defense.losses")
+        if self.fill and self.kind != "aad":
+            raise ValueError(
+                f"defense.fill has no effect with defense.kind {self.kind!r}; only 'aad' hides "
+                f"pixels."
+            )
+        if self.fill and not 0.0 <= parse_number(self.fill) <= 1.0:
+            raise ValueError(f"defense.fill must be in [0, 1], got {self.fill}.")
+
+    @property
+    def attention_losses(self) -> AADLosses:
+        """The parts of the AAD losses: the preset with `loss_parts` and `fill`."""
+        losses = AADLosses.preset(self.losses).replace(**self.loss_parts)
+        return losses.replace(fill=parse_number(self.fill)) if self.fill else losses
 
 
 def _check_sources(defense: DefenseConfig) -> None:

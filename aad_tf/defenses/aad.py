@@ -16,7 +16,6 @@ import keras
 import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack, attack_from_dict, attack_to_dict
-from aad_tf.attention.areas import mask_out
 from aad_tf.attention.grad_cam import class_gradients
 from aad_tf.classifier import Classifier
 from aad_tf.classifier.augmentation import refuse_random_augmentation
@@ -54,7 +53,8 @@ class AADModel(DefenseModel):
 
     Raises:
         TypeError: no attack, or losses that are none.
-        ValueError: unknown preset, weights not three finite numbers >= 0, update_per_round
+        ValueError: unknown preset, hidden pixels that the network does not take, weights not three
+            finite numbers >= 0, update_per_round
             together with rounds or restarts, an attack with sizes beyond the pixel range, or a
             network that moves or changes images at random in training, as RandomFlip does.
 
@@ -95,6 +95,7 @@ class AADModel(DefenseModel):
         self.parts = AADLosses.preset(losses) if isinstance(losses, str) else losses
         if not isinstance(self.parts, AADLosses):
             raise TypeError(f"losses must be AADLosses or the name of a preset, got {losses!r}.")
+        self.parts.check_fill(self.classifier)
         self.trains_all_rounds = attack.epsilon is None if rounds is None else rounds == "all"
         if update_per_round and getattr(attack, "keeps_best", False):
             raise ValueError(
@@ -118,7 +119,8 @@ class AADModel(DefenseModel):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """See `DefenseModel`."""
-        losses = _losses_from_config(config["losses"], custom_objects)
+        # Before `fill` was a choice, hidden pixels were black.
+        losses = _losses_from_config({"fill": 0.0, **config["losses"]}, custom_objects)
         return super().from_config({**config, "losses": losses}, custom_objects)
 
     def adversarial_images(
@@ -171,7 +173,7 @@ class AADModel(DefenseModel):
         for name in self.loss_names[1:]:
             terms[name] = tf.zeros_like(terms["classification_loss"])
         if beta:
-            masked = mask_out(batch, maps, self.parts.threshold)
+            masked = self.parts.hidden(self.classifier, batch, maps)
             with kept_statistics(self.network, training):
                 masked_logits = self.classifier(masked, training=training).logits
             rectification = self.parts.rectification_loss(logits, masked_logits)

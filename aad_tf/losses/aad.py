@@ -14,7 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.attention.areas import MeanThreshold, rule_for_any_batch
+from aad_tf.attention.areas import MeanThreshold, mask_out, rule_for_any_batch
+from aad_tf.classifier import Classifier
 from aad_tf.losses.attention import MAPS, distance_by_name, preservation, rectification, unit_sum
 from aad_tf.losses.classification import CLASSIFICATIONS
 from aad_tf.utils.checks import check_choice, check_number
@@ -36,6 +37,10 @@ class AADLosses:
         threshold: rule of the attention area: `"mean"`, above the mean of each map;
             `"batch_mean"`, above the mean of all maps of the batch; or another of
             `attention_area`. `MatchingArea`, which belongs to one batch, is refused.
+        fill: what hidden pixels become in L_r, [AAD Eq. 6], in the unit of the images: a number,
+            or one per channel. None takes the pixel that the network itself sees as zero,
+            `Classifier.zero_pixel`: 0.5 in [0, 1] where a Rescaling to [-1, 1] stands in front, as
+            in CifarNet, and as the authors' code has it; 0 where there is no such layer.
 
     Example:
         >>> AADLosses.preset("paper").replace(rectification="squared_mean").rectification
@@ -49,6 +54,7 @@ class AADLosses:
     normalized_maps: bool = True
     full_size_maps: bool = False
     threshold: Any = "mean"
+    fill: float | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         check_choice(self.classification, CLASSIFICATIONS, "classification loss")
@@ -56,6 +62,12 @@ class AADLosses:
         distance_by_name(self.preservation)
         check_choice(self.maps, MAPS, "map")
         rule_for_any_batch(self.threshold)
+        if isinstance(self.fill, Sequence) and not isinstance(self.fill, str):
+            # Hashable, as keys of compiled functions must be; JSON gives lists back.
+            numbers = tuple(check_number(each, "fill") for each in self.fill)
+            object.__setattr__(self, "fill", numbers)
+        elif self.fill is not None:
+            check_number(self.fill, "fill")
 
     @classmethod
     def preset(cls, name: str) -> AADLosses:
@@ -117,6 +129,37 @@ class AADLosses:
         if self.normalized_maps:
             maps = unit_sum(maps)
         return resize_maps(maps, size) if self.full_size_maps else maps
+
+    def hidden(self, classifier: Classifier, images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
+        """Images without their attention area, as L_r takes them; see `mask_out`.
+
+        Args:
+            classifier: the network, whose zero is the value of hidden pixels unless `fill` is.
+            images: `[batch, H, W, C]`.
+            maps: `[batch, h, w]`, as `attention_maps` makes them.
+        """
+        fill = classifier.zero_pixel if self.fill is None else self.fill
+        return mask_out(images, maps, self.threshold, fill)
+
+    def check_fill(self, classifier: Classifier) -> None:
+        """Refuses hidden pixels that a network does not take.
+
+        Raises:
+            ValueError: `fill` outside the network's bounds, or not one value per channel.
+        """
+        values = self.fill if isinstance(self.fill, tuple) else (self.fill,)
+        lower, upper = classifier.bounds
+        if any(value is not None and not lower <= value <= upper for value in values):
+            raise ValueError(
+                f"fill must lie within the pixel range [{lower}, {upper}] of the network, got "
+                f"{self.fill}. None takes the network's own zero, {classifier.zero_pixel}."
+            )
+        channels = classifier.input_shape[-1]
+        if len(values) not in (1, channels):
+            raise ValueError(
+                f"fill must be one number, or one for each of the {channels} channels of the "
+                f"images, got {self.fill}."
+            )
 
     def attention_maps(self, features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
         """g(x), `[batch, h, w]`, of features and their gradients `[batch, h, w, channels]`."""

@@ -18,7 +18,6 @@ from aad_tf.defenses import (
     EnsembleAdversarialModel,
     StandardModel,
 )
-from aad_tf.losses import AADLosses
 from aad_tf.training.optimizers import build_optimizer
 
 
@@ -60,7 +59,7 @@ def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
             classifier,
             attack=attack,
             weights=defense.weights,
-            losses=AADLosses.preset(defense.losses).replace(**defense.loss_parts),
+            losses=defense.attention_losses,
             update_per_round=defense.update_per_round,
             warmup_steps=defense.warmup_steps,
             **options,

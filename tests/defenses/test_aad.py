@@ -24,12 +24,14 @@ OFFSETS = np.array([0.1, -0.2])
 WEIGHTS = np.array([[2.0, -1.0, 0.5], [-1.0, 3.0, -2.0]])
 
 
-def toy():
+def toy(*, rescaled=False):
+    """With `rescaled`, the same function of images that lie in [0, 1] instead of [-1, 1]."""
     images = keras.Input((2, 2, 2), dtype="float64")
+    seen = layers.Rescaling(2.0, -1.0, dtype="float64")(images) if rescaled else images
     convolution = layers.Conv2D(2, 1, dtype="float64", name="features")
     pool = layers.GlobalAveragePooling2D(dtype="float64")
     scores = layers.Dense(3, use_bias=False, dtype="float64")
-    model = keras.Model(images, scores(pool(convolution(images))))
+    model = keras.Model(images, scores(pool(convolution(seen))))
     convolution.set_weights([CHANNELS.reshape(1, 1, 2, 2), OFFSETS])
     scores.set_weights([WEIGHTS])
     return model
@@ -155,6 +157,24 @@ def test_without_attention_terms_a_step_is_one_of_adversarial_training():
         model.train_on_batch(images, LABELS)
     for ours, theirs in zip(*(model.get_weights() for model in trained), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_hidden_pixels_are_zero_to_the_network():
+    """Masked by hand in the network's own range, where hidden pixels are 0."""
+    images = random_images(4, (2, 2, 2), dtype="float64")
+    rounds = random_images(4, (2, 2, 2), 1, "float64")[None]
+    expected = paper_terms(2 * images - 1, LABELS, 2 * rounds - 1)[1]
+
+    def rectification(**parts):
+        losses = AADLosses.preset("paper").replace(**parts)
+        model = AADModel(toy(rescaled=True), attack=step_ll(0.1), losses=losses)
+        return model.training_losses(tf.constant(images), LABELS, tf.constant(rounds), True)[0][
+            "rectification_loss"
+        ].numpy()
+
+    np.testing.assert_allclose(rectification(), expected, rtol=1e-7)
+    np.testing.assert_array_equal(rectification(fill=(0.5, 0.5)), rectification())
+    assert np.abs(rectification(fill=0.0) - expected).max() > 1e-2
 
 
 def test_balanced_maps_are_compared_as_fractions_of_their_sum():
@@ -298,6 +318,8 @@ def test_networks_with_open_sizes_train():
             for weights in [(8, 4, -1), (8, np.nan, 1), (8, np.inf, 1), (1, 2, 3, 4), "841", 8]
         ),
         ({"rounds": "first"}, "rounds must be 'all', 'last' or None, got 'first'"),
+        ({"losses": AADLosses(fill=1.5)}, r"fill must lie within .*\[0.0, 1.0\].*got 1.5"),
+        ({"losses": AADLosses(fill=(0, 0))}, r"one for each of the 1 channels .* got \(0.0, 0.0\)"),
         ({"losses": "papper"}, "Unknown loss preset 'papper'. Did you mean 'paper'"),
         ({"attention_layer": "pol"}, "No layer is named 'pol'. Did you mean 'pool'"),
     ],

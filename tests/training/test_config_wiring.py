@@ -101,6 +101,7 @@ DEFENSE_CASES = {
         AADLosses.preset("balanced").replace(rectification="l1"),
         AAD,
     ),
+    "fill": Case({"fill": "1/4"}, lambda model: model.parts.fill, 0.25, AAD),
     "update_per_round": Case(
         {"update_per_round": True}, lambda model: model.update_per_round, True, AAD
     ),

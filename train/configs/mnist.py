@@ -30,6 +30,8 @@ DEFENSES = presets.table_5_defenses(
     pgd="pgd(epsilon=0.3, step_size=0.01, num_steps=40)",
     short_pgd="pgd(epsilon=0.3, step_size=0.1, num_steps=7)",
     warmup_steps=550,
+    # The background of the digits, and LeNet's own zero.
+    fill="0",
 )
 PRESETS = {
     name: ExperimentConfig(

@@ -16,7 +16,12 @@ from train import configs as preset_files
 
 
 def table_5_defenses(
-    epsilon: str, rounds_epsilon: str, pgd: str, short_pgd: str, warmup_steps: int = 0
+    epsilon: str,
+    rounds_epsilon: str,
+    pgd: str,
+    short_pgd: str,
+    warmup_steps: int = 0,
+    fill: str = "",
 ) -> dict[str, DefenseConfig]:
     """The rows of [AAD Table 5] as defences.
 
@@ -26,6 +31,7 @@ def table_5_defenses(
         pgd: the PGD attack at the paper's schedule, as text.
         short_pgd: a PGD attack of fewer, larger steps that two CPU cores can afford.
         warmup_steps: of Madry's training, which sees no clean images.
+        fill: what hidden pixels become in AAD; empty for the network's own zero.
 
     Returns:
         Defences by preset name.
@@ -39,12 +45,12 @@ def table_5_defenses(
         "madry_short": DefenseConfig(
             "adversarial", short_pgd, replace_clean=True, warmup_steps=warmup_steps
         ),
-        "aad_pgd": DefenseConfig("aad", pgd),
-        "aad_pgd_short": DefenseConfig("aad", short_pgd),
-        "aad_step_ll": DefenseConfig("aad", two_rounds),
-        "aad_step_ll_paper": DefenseConfig("aad", two_rounds, losses="paper"),
+        "aad_pgd": DefenseConfig("aad", pgd, fill=fill),
+        "aad_pgd_short": DefenseConfig("aad", short_pgd, fill=fill),
+        "aad_step_ll": DefenseConfig("aad", two_rounds, fill=fill),
+        "aad_step_ll_paper": DefenseConfig("aad", two_rounds, losses="paper", fill=fill),
         "aad_step_ll_reference_code": DefenseConfig(
-            "aad", two_rounds, losses="reference_code", update_per_round=True
+            "aad", two_rounds, losses="reference_code", fill=fill, update_per_round=True
         ),
     }
 
