@@ -8,11 +8,17 @@ from typing import Any
 
 from aad_tf.attacks import AttackCascade, as_attack
 from aad_tf.attacks.parsing import parse_number
+from aad_tf.losses import ATTENTION_NOISE, AADLosses
 from aad_tf.losses import PRESETS as LOSS_PRESETS
-from aad_tf.losses import AADLosses
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice, check_count
 
+# Fields that other defences must leave at their defaults, and why.
+_OF_AAD = {
+    "update_per_round": (False, "trains on rounds"),
+    "fill": ("", "hides pixels"),
+    "attention_noise": ("independent", "has attention losses"),
+}
 DEFENSES = ("none", "adversarial", "ensemble", "aad")
 
 
@@ -30,6 +36,8 @@ class DefenseConfig:
         fill: what hidden pixels become in L_r, a number in [0, 1] as text; empty for the pixel that
             the network itself sees as zero, see `AADLosses`.
         update_per_round: one optimizer update per round of the attack.
+        attention_noise: what dropout does to L_r and L_p: `"independent"`, `"shared"` or `"none"`;
+            see `AADModel`.
         warmup_steps: updates over which adversarial perturbations grow to their full size.
         sources: model directories of the static networks of `"ensemble"`, trained on the same
             data set.
@@ -43,17 +51,20 @@ class DefenseConfig:
     loss_parts: dict[str, Any] = field(default_factory=dict)
     fill: str = ""
     update_per_round: bool = False
+    attention_noise: str = "independent"
     warmup_steps: int = 0
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice(self.kind, DEFENSES, "defense.kind")
         check_count(self.warmup_steps, "defense.warmup_steps", least=0)
-        if self.update_per_round and self.kind != "aad":
-            raise ValueError(
-                f"defense.update_per_round has no effect with defense.kind {self.kind!r}; only "
-                f"'aad' trains on rounds."
-            )
+        check_choice(self.attention_noise, ATTENTION_NOISE, "defense.attention_noise")
+        for name, (default, what) in _OF_AAD.items():
+            if self.kind != "aad" and getattr(self, name) != default:
+                raise ValueError(
+                    f"defense.{name} has no effect with defense.kind {self.kind!r}; only 'aad' "
+                    f"{what}."
+                )
         if self.kind != "none":
             attack = as_attack(self.attack, Bounds())
             if isinstance(attack, AttackCascade):
@@ -67,11 +78,6 @@ class DefenseConfig:
             check_choice(part, parts, "part in defense.loss_parts")
         AADLosses().replace(**self.loss_parts)
         check_choice(self.losses, LOSS_PRESETS, "defense.losses")
-        if self.fill and self.kind != "aad":
-            raise ValueError(
-                f"defense.fill has no effect with defense.kind {self.kind!r}; only 'aad' hides "
-                f"pixels."
-            )
         if self.fill and not 0.0 <= parse_number(self.fill) <= 1.0:
             raise ValueError(f"defense.fill must be in [0, 1], got {self.fill}.")
 

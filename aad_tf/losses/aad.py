@@ -21,6 +21,9 @@ from aad_tf.losses.classification import CLASSIFICATIONS
 from aad_tf.utils.checks import check_choice, check_number
 from aad_tf.utils.ops import resize_maps
 
+ATTENTION_NOISE = ("independent", "shared", "none")
+"""What dropout may do to L_r and L_p in training; see `AADModel`."""
+
 
 @dataclass(frozen=True)
 class AADLosses:
@@ -35,7 +38,8 @@ class AADLosses:
         normalized_maps: compare maps scaled to sum 1 in L_p.
         full_size_maps: compare maps resized to the image in L_p.
         threshold: rule of the attention area: `"mean"`, above the mean of each map;
-            `"batch_mean"`, above the mean of all maps of the batch; or another of
+            `"batch_mean"`, above the mean of all maps of the batch, of the clean images and of each
+            round apart; or another of
             `attention_area`. `MatchingArea`, which belongs to one batch, is refused.
         fill: what hidden pixels become in L_r, [AAD Eq. 6], in the unit of the images: a number,
             or one per channel. None takes the pixel that the network itself sees as zero,
@@ -91,8 +95,8 @@ class AADLosses:
         """The same, but with each example by itself where it depends on the others of its batch.
 
         The rule `"batch_mean"` becomes `"mean"`, the maps `"softmax_grad_cam"` are scaled by the
-        gradients of their own example: an image under attack must not depend on which others are
-        attacked beside it. Parts of one's own stay as they are.
+        gradients of their own example: an image under attack must not depend on which others are attacked beside it. Parts of one's
+        own stay as they are.
 
         Example:
             >>> AADLosses.preset("reference_code").for_each_example().threshold
@@ -100,7 +104,10 @@ class AADLosses:
         """
         over_batch = self.threshold in ("batch_mean", MeanThreshold(over_batch=True))
         maps = {"softmax_grad_cam": "softmax_grad_cam_of_each"}.get(self.maps, self.maps)
-        return self.replace(threshold="mean" if over_batch else self.threshold, maps=maps)
+        return self.replace(
+            threshold="mean" if over_batch else self.threshold,
+            maps=maps,
+        )
 
     def classification_loss(
         self, labels: tf.Tensor, logits: tf.Tensor, label_smoothing: float = 0.0

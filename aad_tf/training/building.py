@@ -61,6 +61,7 @@ def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
             weights=defense.weights,
             losses=defense.attention_losses,
             update_per_round=defense.update_per_round,
+            attention_noise=defense.attention_noise,
             warmup_steps=defense.warmup_steps,
             **options,
         )

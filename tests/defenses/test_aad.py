@@ -73,21 +73,24 @@ def paper_terms(images, labels, rounds):
 
 
 def code_terms(images, labels, rounds):
-    """The authors' code; root mean square and threshold run over all versions in the batch."""
-    versions = np.concatenate([images, *rounds])
-    every = np.tile(labels, 1 + len(rounds))
-    logits, features = toy_logits_and_features(versions)
-    gradients = np.broadcast_to(WEIGHTS.T[every][:, None, None] / 4, features.shape)
-    scaled = gradients / np.sqrt((gradients**2).mean())
-    scores = (features * scaled.mean(axis=(1, 2), keepdims=True)).sum(axis=-1)
-    maps = softmax(scores.reshape(len(versions), -1)).reshape(scores.shape)
-    masked, _ = toy_logits_and_features(versions * (maps <= maps.mean())[..., None])
-    entropies = -np.log(softmax(logits)[np.arange(len(every)), every])
-    gaps = ((softmax(logits) - softmax(masked)) ** 2).mean(axis=-1)
-    clean, *attacked = maps.reshape(1 + len(rounds), len(images), 2, 2)
-    preservation = sum(((clean - other) ** 2).sum(axis=(1, 2)) for other in attacked)
-    by_version = (1 + len(rounds), len(images))
-    return entropies.reshape(by_version).sum(axis=0), -gaps.reshape(by_version).sum(0), preservation
+    """The authors' code; its batches are the clean images and each round."""
+    classification = rectification = preservation = 0.0
+    clean_map = None
+    for version in (images, *rounds):
+        logits, features = toy_logits_and_features(version)
+        gradients = np.broadcast_to(WEIGHTS.T[labels][:, None, None] / 4, features.shape)
+        scaled = gradients / np.sqrt((gradients**2).mean())
+        scores = (features * scaled.mean(axis=(1, 2), keepdims=True)).sum(axis=-1)
+        maps = softmax(scores.reshape(len(version), -1)).reshape(scores.shape)
+        masked, _ = toy_logits_and_features(version * (maps <= maps.mean())[..., None])
+        classification = classification - np.log(softmax(logits)[np.arange(len(labels)), labels])
+        gaps = (softmax(logits) - softmax(masked)) ** 2
+        rectification = rectification - gaps.mean(axis=-1)
+        if clean_map is None:
+            clean_map = maps
+        else:
+            preservation = preservation + ((clean_map - maps) ** 2).sum(axis=(1, 2))
+    return classification, rectification, preservation
 
 
 @pytest.mark.parametrize(
@@ -175,6 +178,104 @@ def test_hidden_pixels_are_zero_to_the_network():
     np.testing.assert_allclose(rectification(), expected, rtol=1e-7)
     np.testing.assert_array_equal(rectification(fill=(0.5, 0.5)), rectification())
     assert np.abs(rectification(fill=0.0) - expected).max() > 1e-2
+
+
+def dropout_network():
+    """Dropout before and behind the attention layer, and normalization by the batch."""
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, activation="relu", name="conv"),
+            layers.BatchNormalization(),
+            layers.SpatialDropout2D(0.3, name="channels"),
+            layers.MaxPooling2D(2, name="pool"),
+            layers.Flatten(),
+            layers.Dropout(0.5, name="units"),
+            layers.Dense(3, name="scores"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_noise_between_equal_images(compiled):
+    """L_p of an image with itself is 0, and L_r if nothing is hidden, unless masks differ."""
+    images = tf.constant(random_images())
+    rounds = tf.stack([images, images])
+    # No cell lies above so high a threshold.
+    losses = AADLosses(threshold=1e9)
+
+    def terms(noise):
+        model = AADModel(
+            dropout_network(), attack=step_ll(0.1), losses=losses, attention_noise=noise
+        )
+
+        def compute():
+            return model.training_losses(images, tf.constant(LABELS), rounds, True)[0]
+
+        values = (tf.function(compute, autograph=False) if compiled else compute)()
+        return [np.abs(values[name].numpy()) for name in AADModel.loss_names]
+
+    for noise in ("shared", "none"):
+        classification, rectification, preservation = terms(noise)
+        assert classification.min() > 0
+        np.testing.assert_allclose(rectification, 0, atol=1e-9)
+        np.testing.assert_allclose(preservation, 0, atol=1e-5)
+    _, rectification, preservation = terms("independent")
+    assert rectification.max() > 1e-4 and preservation.max() > 1e-2
+
+
+def test_shared_masks_are_new_in_each_step_and_differ_between_examples():
+    network = dropout_network()
+    model = AADModel(network, attack=step_ll(0.1), attention_noise="shared")
+    images = tf.constant(random_images())
+    outputs = []
+
+    def dropped():
+        """Of the pass for L_c and that of masked images: what is 0, by version and example."""
+        with recording([network.get_layer("units")], outputs.append):
+            model.training_losses(images, tf.constant(LABELS), images[None], True)
+        return [each.output.numpy().reshape(2, 4, -1) == 0 for each in outputs[-2:]]
+
+    (first, masked), (second, _) = dropped(), dropped()
+    np.testing.assert_array_equal(first[0], first[1])
+    np.testing.assert_array_equal(first, masked)
+    assert (first != second).any()
+    assert (first[0, 0] != first[0, 1]).any()
+    # The generator went on by one draw per step.
+    assert int(network.get_layer("units").seed_generator.state.value[1]) == 2
+
+
+def test_classification_is_trained_with_noise_whatever_attention_sees():
+    images = tf.constant(random_images())
+    found = []
+    for noise in ("independent", "none"):
+        network = dropout_network()
+        model = AADModel(network, attack=step_ll(0.1), attention_noise=noise)
+        terms, _ = model.training_losses(images, tf.constant(LABELS), images[None], True)
+        found.append((terms["classification_loss"].numpy(), bytes_of(network.variables)))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    # Statistics are updated once, from the pass for L_c; seeds advance by one pass more or less.
+    network = dropout_network()
+    network(tf.concat([images, images], 0), training=True)
+    assert found[1][1] == bytes_of(network.variables)
+
+
+def test_noise_that_cannot_be_shared_is_refused():
+    class Noisy(layers.Layer):
+        def __init__(self):
+            super().__init__(name="noisy")
+            self.seed_generator = keras.random.SeedGenerator(0)
+            self.inner = layers.ReLU()
+
+        def call(self, inputs):
+            return self.inner(inputs)
+
+    network = small_network(middle=[Noisy()])
+    with pytest.raises(ValueError, match="'noisy' .Noisy. holds layers and draws random numbers"):
+        AADModel(network, attack=step_ll(0.1), attention_noise="shared")
+    with pytest.raises(ValueError, match="Unknown attention_noise 'share'. Did you mean 'shared'"):
+        AADModel(network, attack=step_ll(0.1), attention_noise="share")
 
 
 def test_balanced_maps_are_compared_as_fractions_of_their_sum():

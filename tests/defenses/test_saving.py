@@ -47,6 +47,7 @@ DEFENSES = {
         weights=(3, 2, 1),
         losses=AADLosses.preset("reference_code").replace(threshold=TopCells(4), fill=(0.25,)),
         rounds="last",
+        attention_noise="none",
         label_smoothing=0.2,
     ),
 }
