@@ -52,7 +52,7 @@ def run(subject: Subject) -> Section:
             "plain step is that of a Keras model compiled with cross-entropy and accuracy. "
             "AdversarialModel trains on clean images and the last round, AADModel on clean images "
             f"and {ROUNDS} rounds: by forward passes, of which a backward pass counts two, "
-            f"{3 * ROUNDS + 6} against {3 * ROUNDS + 3 * (1 + ROUNDS)} at 8:0:0."
+            f"{2 * ROUNDS + 6} against {2 * ROUNDS + 3 * (1 + ROUNDS)} at 8:0:0."
         ],
     )
 

@@ -88,7 +88,7 @@ def _zero_of(values: np.ndarray, shares: np.ndarray) -> tuple[float, ...] | None
     tolerance = 1e-2 * max(float(np.abs(slopes).max()), 1e-12)
     if np.abs(dark + slopes @ shares[-1] - middle).max() > tolerance:
         return None
-    share, *_ = np.linalg.lstsq(slopes, -dark)
+    share, *_ = np.linalg.lstsq(slopes, -dark, rcond=None)
     if np.abs(dark + slopes @ share).max() > tolerance:
         return None
     return tuple(float(each) for each in np.round(share, 6))

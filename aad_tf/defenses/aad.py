@@ -23,6 +23,7 @@ from aad_tf.classifier.augmentation import refuse_random_augmentation
 from aad_tf.defenses.base import DefenseModel, check_sizes, kept_statistics, training_attack
 from aad_tf.defenses.saving import attack_to_config
 from aad_tf.defenses.shared_noise import random_layers, shared_noise
+from aad_tf.distribute import global_batch_size
 from aad_tf.losses import ATTENTION_NOISE, AADLosses, check_weights
 from aad_tf.utils.checks import check_choice
 from aad_tf.utils.ops import spatial_size
@@ -193,6 +194,9 @@ class AADModel(DefenseModel):
             terms["preservation_loss"] = tf.add_n(
                 [self.parts.preservation_loss(clean, other) for other in attacked]
             )
+            if self.parts.preservation_over == "batch_sum":
+                examples = global_batch_size(tf.shape(images)[0], clean.dtype)
+                terms["preservation_loss"] *= examples
         weighted = zip(self.loss_weights_aad, self.loss_names, strict=True)
         total = tf.add_n([weight * terms[name] for weight, name in weighted])
         by_version = tf.split(seen.logits, versions)

@@ -9,6 +9,7 @@ from aad_tf.distribute.keras_fit import MultiWorkerFit
 from aad_tf.distribute.launchers import find_cluster
 from aad_tf.distribute.replicas import (
     clip_global_gradients,
+    global_batch_size,
     is_multi_worker,
     mean_over_replicas,
     per_replica_dropout_seeds,
@@ -48,6 +49,7 @@ __all__ = [
     "is_chief",
     "is_multi_worker",
     "lost_workers_named",
+    "global_batch_size",
     "mean_over_replicas",
     "per_replica_dropout_seeds",
     "per_replica_seed",

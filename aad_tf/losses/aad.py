@@ -37,6 +37,9 @@ class AADLosses:
         maps: how maps are made while training, a name in `MAPS`.
         normalized_maps: compare maps scaled to sum 1 in L_p.
         full_size_maps: compare maps resized to the image in L_p.
+        preservation_over: how L_p is reduced over the batch: `"batch_mean"`, as the other terms, or
+            `"batch_sum"`, as in the authors' code, which is the mean times the number of examples
+            of the batch, of all replicas together; it grows with the batch size.
         threshold: rule of the attention area: `"mean"`, above the mean of each map;
             `"batch_mean"`, above the mean of all maps of the batch, of the clean images and of each
             round apart; or another of
@@ -57,6 +60,7 @@ class AADLosses:
     maps: str = "grad_cam"
     normalized_maps: bool = True
     full_size_maps: bool = False
+    preservation_over: str = "batch_mean"
     threshold: Any = "mean"
     fill: float | tuple[float, ...] | None = None
 
@@ -65,6 +69,7 @@ class AADLosses:
         distance_by_name(self.rectification)
         distance_by_name(self.preservation)
         check_choice(self.maps, MAPS, "map")
+        check_choice(self.preservation_over, ("batch_mean", "batch_sum"), "preservation_over")
         rule_for_any_batch(self.threshold)
         if isinstance(self.fill, Sequence) and not isinstance(self.fill, str):
             # Hashable, as keys of compiled functions must be; JSON gives lists back.
@@ -95,7 +100,8 @@ class AADLosses:
         """The same, but with each example by itself where it depends on the others of its batch.
 
         The rule `"batch_mean"` becomes `"mean"`, the maps `"softmax_grad_cam"` are scaled by the
-        gradients of their own example: an image under attack must not depend on which others are attacked beside it. Parts of one's
+        gradients of their own example, and L_p is not multiplied by the number of examples: an
+        image under attack must not depend on which others are attacked beside it. Parts of one's
         own stay as they are.
 
         Example:
@@ -107,6 +113,7 @@ class AADLosses:
         return self.replace(
             threshold="mean" if over_batch else self.threshold,
             maps=maps,
+            preservation_over="batch_mean",
         )
 
     def classification_loss(
@@ -188,6 +195,7 @@ PRESETS = {
         maps="softmax_grad_cam",
         normalized_maps=False,
         full_size_maps=True,
+        preservation_over="batch_sum",
         threshold="batch_mean",
     ),
 }

@@ -73,7 +73,7 @@ def paper_terms(images, labels, rounds):
 
 
 def code_terms(images, labels, rounds):
-    """The authors' code; its batches are the clean images and each round."""
+    """The authors' code; its batches are the clean images and each round, and L_p is a sum."""
     classification = rectification = preservation = 0.0
     clean_map = None
     for version in (images, *rounds):
@@ -90,7 +90,8 @@ def code_terms(images, labels, rounds):
             clean_map = maps
         else:
             preservation = preservation + ((clean_map - maps) ** 2).sum(axis=(1, 2))
-    return classification, rectification, preservation
+    # The mean over the batch of this is the sum over the batch.
+    return classification, rectification, len(images) * preservation
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 LeNet, batch 100, 5 epochs, Adam 1e-3, keep probability 0.5, epsilon in [0, 1] [AAD Sec. 4.1].
 The `_short` presets train on 7 PGD steps of 0.1 where the full ones take 40 of 0.01. Madry's
 training warms up over the first epoch: without that, LeNet was still at chance when a run was
-stopped late in its second epoch.
+stopped late in its second epoch. The authors published no MNIST training:
+`aad_step_ll_reference_code` has the losses of their CIFAR-10 code in the paper's two rounds, but no
+weight decay, as slim's LeNet, and no mirroring.
 
     python -m train.main --config=train/configs/mnist.py:aad_step_ll --model_dir=runs/mnist_aad
 """
