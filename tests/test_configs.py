@@ -51,6 +51,11 @@ def test_an_unknown_key_lists_the_near_ones() -> None:
             {"defense": {"kind": "aad", "attack": "fgsm(epsilon=0.1)", "fill": "128"}},
             r"defense.fill must be in \[0, 1\], got 128",
         ),
+        ({"defense": {"attention_noise": "share"}}, "Did you mean 'shared'"),
+        (
+            {"defense": {"attention_noise": "none"}},
+            "defense.attention_noise has no effect with defense.kind 'none'",
+        ),
         ({"defense": {"losses": "papers"}}, "Did you mean 'paper'"),
         ({"defense": {"loss_parts": {"rectificaton": "l2"}}}, "Did you mean 'rectification'"),
         ({"defense": {"loss_parts": {"rectification": "l3"}}}, "Unknown distance 'l3'"),
@@ -62,6 +67,8 @@ def test_an_unknown_key_lists_the_near_ones() -> None:
             {"defense": {"kind": "adversarial", "attack": "fgsm(epsilon=0.1)", "sources": ["a"]}},
             "defense.sources has no effect with defense.kind 'adversarial'",
         ),
+        ({"monitor_attack": "fgsm(epsilon=0.1)"}, "no effect without monitor_examples or snap"),
+        ({"monitor_examples": 9}, "monitor_examples needs monitor_attack"),
         ({"evaluation_attacks": ["pdg(epsilon=0.1)"]}, "Did you mean 'pgd'"),
     ],
 )

@@ -65,6 +65,12 @@ class ExperimentConfig:
         seed: seeds weights, order of examples, dropout and random starts.
         validation_examples: how many validation examples are evaluated after each epoch, 0 for
             none.
+        monitor_examples: on how many validation examples attention and robustness are measured
+            after each epoch, 0 for none; see `aad_tf.training.monitors`.
+        monitor_attack: the attack of these measures and of the pictures, as text; empty for that
+            of the defence.
+        snapshot_epochs: epochs between two pictures of attention, the first before training; 0 for
+            none.
         checkpoint_steps: steps between checkpoints.
         steps_per_execution: training steps per call of the compiled graph.
         jit_compile: compile with XLA (of no help on CPUs).
@@ -97,6 +103,9 @@ class ExperimentConfig:
     precision: str = "float32"
     seed: int = 0
     validation_examples: int = 1000
+    monitor_examples: int = 0
+    monitor_attack: str = ""
+    snapshot_epochs: int = 0
     checkpoint_steps: int = 200
     steps_per_execution: int = 1
     jit_compile: bool = False
@@ -107,6 +116,8 @@ class ExperimentConfig:
             check_count(getattr(self, name), name)
         for name in (
             "validation_examples",
+            "monitor_examples",
+            "snapshot_epochs",
             "train_examples",
             "seed",
             "warmup_epochs",
@@ -120,6 +131,7 @@ class ExperimentConfig:
         for name, known in _CHOICES.items():
             check_choice(getattr(self, name), known, name)
         _check_schedule(self)
+        _check_monitors(self)
         for attack in self.evaluation_attacks:
             as_attack(attack, Bounds())
 
@@ -133,6 +145,20 @@ def _check_schedule(config: ExperimentConfig) -> None:
     if config.warmup_epochs >= config.epochs:
         raise ValueError(
             f"warmup_epochs must be less than epochs ({config.epochs}), got {config.warmup_epochs}."
+        )
+
+
+def _check_monitors(config: ExperimentConfig) -> None:
+    if config.monitor_attack:
+        as_attack(config.monitor_attack, Bounds())
+        if not (config.monitor_examples or config.snapshot_epochs):
+            raise ValueError(
+                "monitor_attack has no effect without monitor_examples or snapshot_epochs."
+            )
+    elif config.monitor_examples and not config.defense.attack:
+        raise ValueError(
+            "monitor_examples needs monitor_attack, such as 'pgd(epsilon=0.1, step_size=0.02, "
+            "num_steps=10)': without a defence there is no attack of training to measure with."
         )
 
 

@@ -17,6 +17,7 @@ from aad_tf.distribute.replicas import (
     propagate_nonfinite,
     replica_loss_weight,
     replicas_in_sync,
+    seed_states,
     uses_gradient_clipping,
 )
 from aad_tf.distribute.strategies import (
@@ -56,6 +57,7 @@ __all__ = [
     "propagate_nonfinite",
     "replica_loss_weight",
     "replicas_in_sync",
+    "seed_states",
     "texts_of_workers",
     "uses_gradient_clipping",
     "wait_for_workers",

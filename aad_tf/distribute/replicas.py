@@ -173,6 +173,11 @@ def per_replica_seed(seed: tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(seed, _number(replica))
 
 
+def seed_states(network: keras.Model) -> list[keras.Variable]:
+    """The states of the seed generators of a network's layers, which say what is drawn next."""
+    return [v for v in network.non_trainable_variables if v.name == _SEED_STATE]
+
+
 @contextlib.contextmanager
 def per_replica_dropout_seeds(network: keras.Model) -> Iterator[None]:
     """Lets dropout draw other masks on each replica while the context is open.
@@ -183,7 +188,7 @@ def per_replica_dropout_seeds(network: keras.Model) -> Iterator[None]:
     Args:
         network: whose layers draw random numbers.
     """
-    states = [v for v in network.non_trainable_variables if v.name == _SEED_STATE]
+    states = seed_states(network)
     replica = _replica_context_or_none()
     if replica is None:
         yield

@@ -26,6 +26,7 @@ from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import all_workers_equal, distributed, is_chief, is_multi_worker
 from aad_tf.training.building import build_defense, build_model, check_trained_networks
 from aad_tf.training.checkpoints import ResumableCheckpoint, finish_epoch
+from aad_tf.training.monitors import monitors
 from aad_tf.training.preemption import PreemptedError, StopOnSignal
 from aad_tf.training.run_log import PROGRESS_SECONDS, EpochHistory, ProgressLog, RunRecord, hours
 from aad_tf.utils.files import write_json_atomically
@@ -339,7 +340,7 @@ def _train(run: TrainingRun, callbacks: Sequence[keras.callbacks.Callback]) -> D
         LOGGER.info("%s", run.announcement(record.seconds))
     if epoch or step:
         LOGGER.info("Resuming at epoch %d, step %d.", epoch + 1, step)
-    listed = [StopOnNonFiniteLoss(first_step=step), *callbacks]
+    listed = [StopOnNonFiniteLoss(first_step=step), *monitors(run), *callbacks]
     if record is not None:
         listed += [EpochHistory(directory / model_directory.HISTORY, first_epoch=epoch), record]
     stop = StopOnSignal(checkpoint)
