@@ -91,7 +91,7 @@ def _zero_of(values: np.ndarray, shares: np.ndarray) -> tuple[float, ...] | None
     share, *_ = np.linalg.lstsq(slopes, -dark, rcond=None)
     if np.abs(dark + slopes @ share).max() > tolerance:
         return None
-    return tuple(float(each) for each in np.round(share, 6))
+    return tuple(np.round(np.asarray(share, np.float64), 6).tolist())
 
 
 def _before_weights(trace: Trace) -> list[tf.Tensor]:
