@@ -1,9 +1,9 @@
 """A model directory, which training writes and evaluation reads, and the network of its config.
 
 It holds `config.json` (every choice of the run), `run.json` (versions, hardware, data, seconds,
-"running" or "finished"), `history.csv` (one row per epoch), `checkpoints/` (what an interrupted run
-resumes from), `model.keras` (the trained network, written at the end) and `saved_model/` (the same,
-loadable by TensorFlow alone).
+"running" or "finished"), `history.csv` (one row per epoch), `attention/` (pictures, if the config
+asks for them), `checkpoints/` (what an interrupted run resumes from), `model.keras` (the trained
+network, written at the end) and `saved_model/` (the same, loadable by TensorFlow alone).
 
 `build_network` makes the network of a config in its precision; `load_classifier` loads one that was
 trained in mixed precision in float32.
@@ -34,6 +34,7 @@ CHECKPOINTS = "checkpoints"
 NETWORK = "model.keras"
 SAVED_MODEL = "saved_model"
 HISTORY = "history.csv"
+ATTENTION = "attention"
 
 
 class ModelDirectoryError(ValueError):
@@ -92,7 +93,7 @@ def read_config(model_dir: str | os.PathLike[str]) -> ExperimentConfig:
             f"{directory} holds no {CONFIG}, so it is not a model directory of train.main."
         )
     try:
-        return configs.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return configs.from_stored(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ModelDirectoryError(
             f"{path} is cut short or not a config of this version: {error}"

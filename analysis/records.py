@@ -250,7 +250,7 @@ def _config(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     # With the settings that came after they were written; as JSON, so that tuples and lists
     # compare alike.
     there, seen = (
-        json.loads(json.dumps(configs.to_dict(configs.from_dict(dict(config))))) if config else {}
+        json.loads(json.dumps(configs.to_dict(configs.from_stored(dict(config))))) if config else {}
         for config in (copy, evaluated)
     )
     keys = [key for key in _SAME_TRAINING if there and seen and there[key] != seen[key]]

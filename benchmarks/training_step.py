@@ -1,4 +1,4 @@
-"""An AAD training step against a plain training step of the same network."""
+"""AAD training steps against plain and adversarial training steps of the same network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from aad_tf import attacks
-from aad_tf.defenses import AADModel, StandardModel
+from aad_tf.defenses import AADModel, AdversarialModel, StandardModel
 from benchmarks.report import Finding, Section, rows
 from benchmarks.subject import LEARNING_RATE, Subject
 from benchmarks.timing import Timing, interleaved, ratio
@@ -22,6 +22,7 @@ LARGEST_RATIO = 8.0
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 PLAIN, STANDARD, AAD = "plain Keras step", "StandardModel step", "AADModel step"
+ADVERSARIAL, CLASSIFICATION_ALONE = "AdversarialModel step", "AADModel step at 8:0:0"
 ATTACK, LOSSES = "AADModel's attack alone", "AADModel's losses alone, forward"
 
 
@@ -48,7 +49,10 @@ def run(subject: Subject) -> Section:
         measurements=measurements,
         notes=[
             "Steps are the compiled train functions that `fit` calls, on one batch in memory. The "
-            "plain step is that of a Keras model compiled with cross-entropy and accuracy."
+            "plain step is that of a Keras model compiled with cross-entropy and accuracy. "
+            "AdversarialModel trains on clean images and the last round, AADModel on clean images "
+            f"and {ROUNDS} rounds: by forward passes, of which a backward pass counts two, "
+            f"{2 * ROUNDS + 6} against {2 * ROUNDS + 3 * (1 + ROUNDS)} at 8:0:0."
         ],
     )
 
@@ -60,6 +64,10 @@ def _findings(timings: dict[str, Timing], precision: str) -> list[Finding]:
     return [
         Finding.of_ratio(f"AAD step / plain step, {precision}", to_plain, at_most=LARGEST_RATIO),
         Finding.of_ratio(f"AAD step / StandardModel step, {precision}", to_standard),
+        Finding.of_ratio(
+            f"AAD step at 8:0:0 / AdversarialModel step, {precision}",
+            ratio(timings[CLASSIFICATION_ALONE], timings[ADVERSARIAL]),
+        ),
         *(
             Finding(f"fraction of the AAD step that is the {name}, {precision}", part / aad.median)
             for name, part in parts.items()
@@ -77,10 +85,16 @@ def _contenders(subject: Subject, precision: str) -> dict[str, Callable[[], Any]
     attack = attacks.step_ll(EPSILON, num_steps=ROUNDS)
     aad = AADModel(subject.copy_of_network(precision), attack=attack)
     aad.compile(_optimizer())
+    alone = AADModel(subject.copy_of_network(precision), attack=attack, weights=(8, 0, 0))
+    alone.compile(_optimizer())
+    adversarial = AdversarialModel(subject.copy_of_network(precision), attack=attack)
+    adversarial.compile(_optimizer())
     return {
         PLAIN: train_function(plain, batch),
         STANDARD: train_function(standard, batch),
         AAD: train_function(aad, batch),
+        ADVERSARIAL: train_function(adversarial, batch),
+        CLASSIFICATION_ALONE: train_function(alone, batch),
         **_parts(aad, batch),
     }
 

@@ -309,7 +309,7 @@ def open_network(
         classifier, config = model_directory.load_classifier(model_dir)
         if attention_layer not in (None, classifier.attention_layer):
             classifier = Classifier.from_keras(classifier.model, attention_layer)
-        return Network(classifier, described(config), config, _losses_of(config.defense))
+        return Network(classifier, described(config), config, trained_losses(config))
     if saved_model:
         exported = export.load_classifier(saved_model)
         if attention_layer not in (None, exported.attention_layer):
@@ -452,13 +452,18 @@ def check_belongs(classifier: Classifier, info: DatasetInfo) -> None:
     )
 
 
-def _losses_of(
-    defense: configs.DefenseConfig,
+def trained_losses(
+    config: configs.ExperimentConfig,
 ) -> tuple[tuple[float, ...], AADLosses] | None:
-    """What AAD trains on as a config says it; None of other defences."""
+    """What AAD trains on as a config says it, for one image by itself; None of other defences."""
+    defense, losses = config.defense, config.defense.attention_losses
     if defense.kind != "aad":
         return None
-    return defense.weights, AADLosses.preset(defense.losses).replace(**defense.loss_parts)
+    alpha, beta, gamma = defense.weights
+    if losses.preservation_over == "batch_sum":
+        # Of a sum over the batch an image has as much as of a mean with so many times the weight.
+        gamma *= config.batch_size
+    return (alpha, beta, gamma), losses
 
 
 def described(config: configs.ExperimentConfig) -> dict[str, Any]:

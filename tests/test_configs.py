@@ -20,6 +20,15 @@ def test_a_config_survives_json() -> None:
     assert configs.from_dict(json.loads(json.dumps(configs.to_dict(config)))) == config
 
 
+def test_stored_configs_of_earlier_versions_hid_pixels_in_black() -> None:
+    stored = {"defense": {"kind": "aad", "attack": "fgsm(epsilon=0.1)"}}
+    assert configs.from_stored(stored).defense.fill == "0"
+    assert configs.from_stored(stored).defense.attention_losses.fill == 0.0
+    now = configs.to_dict(configs.from_dict(stored))
+    assert configs.from_stored(now).defense.attention_losses.fill is None
+    assert configs.from_stored({"defense": {"kind": "none"}}) == ExperimentConfig()
+
+
 def test_an_unknown_key_lists_the_near_ones() -> None:
     with pytest.raises(ValueError, match="Unknown config key 'epoch'.*Did you mean 'epochs'"):
         configs.from_dict({"epoch": 3})
@@ -37,6 +46,16 @@ def test_an_unknown_key_lists_the_near_ones() -> None:
         ({"precision": "bfloat16"}, "Did you mean.*'mixed_bfloat16'"),
         ({"defense": {"kind": "add"}}, "Unknown defense.kind 'add'.*'aad'"),
         ({"defense": {"kind": "aad", "attack": "fgsm(epsilon=8)"}}, "8/255"),
+        ({"defense": {"fill": "0.5"}}, "defense.fill has no effect with defense.kind 'none'"),
+        (
+            {"defense": {"kind": "aad", "attack": "fgsm(epsilon=0.1)", "fill": "128"}},
+            r"defense.fill must be in \[0, 1\], got 128",
+        ),
+        ({"defense": {"attention_noise": "share"}}, "Did you mean 'shared'"),
+        (
+            {"defense": {"attention_noise": "none"}},
+            "defense.attention_noise has no effect with defense.kind 'none'",
+        ),
         ({"defense": {"losses": "papers"}}, "Did you mean 'paper'"),
         ({"defense": {"loss_parts": {"rectificaton": "l2"}}}, "Did you mean 'rectification'"),
         ({"defense": {"loss_parts": {"rectification": "l3"}}}, "Unknown distance 'l3'"),
@@ -48,6 +67,8 @@ def test_an_unknown_key_lists_the_near_ones() -> None:
             {"defense": {"kind": "adversarial", "attack": "fgsm(epsilon=0.1)", "sources": ["a"]}},
             "defense.sources has no effect with defense.kind 'adversarial'",
         ),
+        ({"monitor_attack": "fgsm(epsilon=0.1)"}, "no effect without monitor_examples or snap"),
+        ({"monitor_examples": 9}, "monitor_examples needs monitor_attack"),
         ({"evaluation_attacks": ["pdg(epsilon=0.1)"]}, "Did you mean 'pgd'"),
     ],
 )

@@ -101,6 +101,7 @@ CODE = {
     "threshold": "batch_mean",
     "normalized_maps": False,
     "full_size_maps": True,
+    "preservation_over": "batch_sum",
 }
 
 

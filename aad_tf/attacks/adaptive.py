@@ -22,7 +22,6 @@ from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.objectives import AwayFromLabel
 from aad_tf.attacks.presets import pgd
 from aad_tf.attacks.serialization import register_kind, short_name
-from aad_tf.attention.areas import mask_out
 from aad_tf.attention.grad_cam import class_gradients
 from aad_tf.classifier import Classifier
 from aad_tf.losses import PRESETS, AADLosses, check_weights
@@ -136,7 +135,7 @@ class AADTotal:
         if alpha:
             terms.append(alpha * self.losses.classification_loss(labels, logits))
         if beta:
-            masked = mask_out(images, maps, self.losses.threshold)
+            masked = self.losses.hidden(classifier, images, maps)
             masked_logits = classifier(masked, training=False).logits
             terms.append(beta * self.losses.rectification_loss(logits, masked_logits))
         if gamma:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,8 +165,16 @@ def rule_for_any_batch(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
     return threshold_rule(threshold)
 
 
-def mask_out(images: tf.Tensor, maps: tf.Tensor, threshold: Any = "mean") -> tf.Tensor:
+def mask_out(
+    images: tf.Tensor,
+    maps: tf.Tensor,
+    threshold: Any = "mean",
+    fill: float | Sequence[float] = 0.0,
+) -> tf.Tensor:
     """Hides the attention area of images: x * (1 - Att(x)), [AAD Eq. 6].
+
+    As printed, hidden pixels are 0. What that looks like depends on the range of the pixels: black
+    in [0, 1], mid-gray in [-1, 1], which is `fill=0.5` in [0, 1].
 
     Rules that compare with a value see maps that are resized to the images, so their areas have
     smooth outlines. Rules that count cells (`TopCells`, `MatchingArea`) see the grid of the maps,
@@ -176,6 +184,7 @@ def mask_out(images: tf.Tensor, maps: tf.Tensor, threshold: Any = "mean") -> tf.
         images: `[batch, H, W, C]`.
         maps: `[batch, h, w]` attention maps.
         threshold: as for `attention_area`.
+        fill: value of hidden pixels, in the unit of `images`; one for all channels, or C.
 
     Returns:
         Masked images in the shape and dtype of `images`; no gradient flows to the maps.
@@ -189,4 +198,5 @@ def mask_out(images: tf.Tensor, maps: tf.Tensor, threshold: Any = "mean") -> tf.
         area = tf.image.resize(cells, size, "nearest")
     else:
         area = attention_area(resize_maps(maps, size), threshold)[..., tf.newaxis]
-    return images * tf.cast(1.0 - area, images.dtype)
+    area = tf.cast(area, images.dtype)
+    return images * (1.0 - area) + tf.cast(fill, images.dtype) * area

@@ -135,8 +135,10 @@ class AttentionIoU(AttackCallback):
     Both maps explain the true label. A pair of empty areas (maps that are zero, or nowhere above
     the threshold) says nothing about overlap: such pairs are left out of the mean, and the logs
     hold their fraction of all pairs as `val_<name>_empty`. If all are empty, the mean is 0 and the
-    fraction 1. A pair with one empty area has IoU 0. On epochs that `every` leaves out the logs
-    have neither value.
+    fraction 1. A pair with one empty area has IoU 0. `val_<name>_zero_clean` and
+    `val_<name>_zero_attacked` are the fractions of Grad-CAM maps that are zero everywhere, through
+    which an attention loss has no gradient. On epochs that `every` leaves out the logs have none
+    of these.
 
     Args:
         dataset: finite `tf.data.Dataset` of batches `(images, labels)`, streamed, or a pair of
@@ -144,7 +146,8 @@ class AttentionIoU(AttackCallback):
         attack: such as `aad_tf.attacks.step_ll(0.1)`, or its text.
         threshold: rule of the attention area, as for `aad_tf.attention.attention_area`;
             `TopCells(n)` keeps the n highest cells, as [AAD Table 3] does.
-        name: the logs call the mean `val_` and this, the fraction `val_`, this and `_empty`.
+        name: the logs call the mean `val_` and this; the fractions `val_`, this and `_empty`,
+            `_zero_clean`, `_zero_attacked`.
         every: epochs between two measurements.
         attention_layer: layer that maps explain; that of the defence, or found, when None.
         bounds: pixel range the network takes.
@@ -158,7 +161,7 @@ class AttentionIoU(AttackCallback):
 
     Example:
         >>> overlap = AttentionIoU(validation, aad_tf.attacks.step_ll(0.1), TopCells(10))
-        >>> model.fit(images, labels, callbacks=[overlap])  # logs val_attention_iou and ..._empty
+        >>> model.fit(images, labels, callbacks=[overlap])  # logs val_attention_iou, ..._empty, ...
     """
 
     def __init__(
@@ -191,29 +194,41 @@ class AttentionIoU(AttackCallback):
 
     def evaluate(self, classifier: Classifier) -> float:
         """Mean IoU over pairs that are not empty, in [0, 1]; see `aad_tf.metrics.iou`."""
-        return self._mean_and_empty(classifier)[0]
+        return self._found(classifier)[""]
 
     def measure(self, epoch: int) -> dict[str, float]:
         """See `EpochCallback`."""
-        mean, empty = self._mean_and_empty(self.classifier)
-        return {f"val_{self._name}": mean, f"val_{self._name}_empty": empty}
+        found = self._found(self.classifier)
+        return {f"val_{self._name}{ending}": value for ending, value in found.items()}
 
-    def _mean_and_empty(self, classifier: Classifier) -> tuple[float, float]:
-        overlaps, empty = [], []
+    def _found(self, classifier: Classifier) -> dict[str, float]:
+        """The mean and the fractions, by what their names end in."""
+        overlaps, empty, zero_clean, zero_attacked = [], [], [], []
         for images, adversarial, labels in self._attacked(classifier):
-            clean = self._area(classifier, images, labels)
-            attacked = self._area(classifier, adversarial, labels)
+            clean, zero = self._area(classifier, images, labels)
+            zero_clean.append(zero)
+            attacked, zero = self._area(classifier, adversarial, labels)
+            zero_attacked.append(zero)
             overlaps.append(iou(clean, attacked).numpy())
             empty.append(~np.any(clean | attacked, axis=(1, 2)))
         left_out = np.concatenate(empty)
         kept = np.concatenate(overlaps)[~left_out]
-        return float(kept.mean()) if len(kept) else 0.0, float(left_out.mean())
+        return {
+            "": float(kept.mean()) if len(kept) else 0.0,
+            "_empty": float(left_out.mean()),
+            "_zero_clean": float(np.concatenate(zero_clean).mean()),
+            "_zero_attacked": float(np.concatenate(zero_attacked).mean()),
+        }
 
-    def _area(self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor) -> np.ndarray:
+    def _area(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Areas, and which maps are zero."""
         maps = grad_cam(classifier, images, labels)
         # The highest cells of a zero map would be whichever come first.
         seen = tf.reduce_any(maps > 0, axis=(1, 2), keepdims=True)
-        return ((attention_area(maps, self._threshold) > 0) & seen).numpy()
+        area = (attention_area(maps, self._threshold) > 0) & seen
+        return area.numpy(), ~seen.numpy()[:, 0, 0]
 
 
 def _predicted(classifier: Classifier, images: tf.Tensor) -> np.ndarray:

@@ -34,6 +34,8 @@ class AttentionSnapshots(ClassifierCallback):
         attack: such as `aad_tf.attacks.fgsm(0.1)`, or its text; None draws clean images only.
         attention_layer: layer that maps explain; that of the defence, or found, when None.
         every: epochs between two figures.
+        before_training: draw also where the network looks before its first update,
+            `attention_epoch_0000.png`.
         max_images: rows of a figure.
         log_dir: directory for TensorBoard event files with the same figures, at the steps of
             `keras.callbacks.TensorBoard`; None writes none.
@@ -65,6 +67,7 @@ class AttentionSnapshots(ClassifierCallback):
         bounds: Bounds = Bounds(0.0, 1.0),
         class_names: Sequence[str] | None = None,
         output: str | int | None = None,
+        before_training: bool = False,
     ) -> None:
         super().__init__(attention_layer, bounds, every, output)
         count = check_count(max_images, "max_images")
@@ -72,6 +75,7 @@ class AttentionSnapshots(ClassifierCallback):
         self._images, self._labels = images[:count], labels[:count]
         self._attack = None if attack is None else as_attack(attack, self.bounds)
         self._class_names = class_names
+        self._before_training = before_training
         self._directory = Path(directory)
         self._directory.mkdir(parents=True, exist_ok=True)
         self._log_dir = None if log_dir is None else os.fspath(log_dir)
@@ -113,19 +117,26 @@ class AttentionSnapshots(ClassifierCallback):
 
     def measure(self, epoch: int) -> dict[str, float]:
         """Writes the figure of an epoch, of several workers the chief's; adds no logs."""
-        if not is_chief(self.model.distribute_strategy):
-            return {}
-        path = self._directory / f"attention_epoch_{epoch + 1:04d}.png"
-        plots.save_png(self.draw(self.classifier), path)
-        if self._writer is not None:
+        path = self._write(epoch + 1)
+        if path is not None and self._writer is not None:
             with self._writer.as_default(step=epoch):
                 _write_summary("attention", path.read_bytes())
             self._writer.flush()
         return {}
 
+    def _write(self, epochs: int) -> Path | None:
+        """Writes the figure after so many epochs and returns its path; None if not the chief."""
+        if not is_chief(self.model.distribute_strategy):
+            return None
+        path = self._directory / f"attention_epoch_{epochs:04d}.png"
+        plots.save_png(self.draw(self.classifier), path)
+        return path
+
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks the images and opens the event file; Keras calls it."""
+        """Checks the images, draws them and opens the event file; Keras calls it."""
         super().on_train_begin(logs)
+        if self._before_training and int(self.model.optimizer.iterations) == 0:
+            self._write(0)
         if self._log_dir is not None:
             self._writer = tf.summary.create_file_writer(self._log_dir)
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from aad_tf.classifier import tracing
 from aad_tf.classifier.attention_layer import attention_call
 from aad_tf.classifier.inputs_outputs import Path, image_input, images_of, nest, select_output
-from aad_tf.classifier.pixel_range import shrinking_layers
+from aad_tf.classifier.pixel_range import shrinking_layers, zero_pixel
 from aad_tf.classifier.probabilities import (
     activation_to_strip,
     nonlinear_ending,
@@ -51,6 +51,9 @@ class Classifier:
         compiled: compiled functions by key; `cached_function` fills it.
         shrinking: names of layers that show that the network takes larger pixels than `bounds`, as
             a Rescaling(1/255) does where bounds are (0, 1); empty without such.
+        zero_pixel: the pixel that the first weights see as zeros, one value per channel (or one for
+            all), within `bounds`: 0.5 behind a Rescaling from [0, 1] to [-1, 1], else 0, as far as
+            `aad_tf/classifier/pixel_range.py` can tell.
 
     Example:
         >>> classifier = Classifier.from_keras(keras_model)
@@ -58,6 +61,7 @@ class Classifier:
     """
 
     shrinking = ""
+    zero_pixel: tuple[float, ...] = (0.0,)
     output: str | int | None = None
     _input_path: Path = ()
 
@@ -157,6 +161,7 @@ class Classifier:
         images = _refuse_probabilities(classifier, None if final else trace)
         refuse_missing_gradients(trace, call)
         classifier.shrinking = shrinking_layers(trace, images)
+        classifier.zero_pixel = zero_pixel(trace, bounds, images)
         if classifier.shrinking:
             advice = advice_for_255(bounds, classifier.shrinking)
             warnings.warn(

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf.classifier.tracing import Trace, operations_between
+from aad_tf.types import Bounds
 
 # Networks are trained on numbers of the order of one. EfficientNet makes numbers 9 apart of pixels
 # 0..255, and 0.04 apart of pixels 0..1.
@@ -38,6 +39,59 @@ def shrinking_layers(trace: Trace, images: np.ndarray) -> str:
     if spread >= min(_SMALL, pixels / 2) or 255 * spread / pixels < _SMALL:
         return ""
     return _makers(trace, seen) or "the arithmetic before its first weights"
+
+
+def zero_pixel(trace: Trace, bounds: Bounds, images: np.ndarray) -> tuple[float, ...]:
+    """The pixel of which the first weights see zeros, one value per channel.
+
+    A network that begins with its weights sees zero in a pixel of 0; behind a Rescaling to [-1, 1]
+    the pixel of [0, 1] is 0.5, behind a Normalization it is the mean. What stands there is
+    computed, as in `shrinking_layers`, at pixels of one colour. Where no pixel becomes zero (it is
+    beyond `bounds`, or what stands there is not affine, or not the same for all weights), the pixel
+    is 0, or the end of `bounds` next to it.
+
+    Args:
+        trace: of the network.
+        bounds: pixel range of the network.
+        images: `[batch, H, W, C]`, of a size that it takes.
+
+    Returns:
+        C numbers within `bounds`.
+    """
+    channels = images.shape[-1]
+    lower, upper = bounds
+    plain = (float(np.clip(0.0, lower, upper)),) * channels
+    seen = _before_weights(trace)
+    if not seen or all(tensor is trace.images for tensor in seen):
+        return plain
+    # Dark, bright in one channel, and half bright in all.
+    shares = np.concatenate(
+        [np.zeros((1, channels)), np.eye(channels), np.full((1, channels), 0.5)]
+    )
+    colours = (lower + shares * (upper - lower))[:, np.newaxis, np.newaxis]
+    probes = np.broadcast_to(colours, (len(shares), *images.shape[1:]))
+    found = {_zero_of(values, shares) for values in _computed(trace, seen, probes)}
+    share = found.pop() if len(found) == 1 else None
+    if share is None or min(share) < 0.0 or max(share) > 1.0:
+        return plain
+    return tuple(lower + each * (upper - lower) for each in share)
+
+
+def _zero_of(values: np.ndarray, shares: np.ndarray) -> tuple[float, ...] | None:
+    """Where in the range, from 0 to 1 for each channel, affine values are zero; None if nowhere."""
+    if values.ndim != 4:
+        return None
+    # The middle: padding may stand at the edges.
+    values = values[:, values.shape[1] // 2, values.shape[2] // 2].astype(np.float64)
+    dark, bright, middle = values[0], values[1:-1], values[-1]
+    slopes = (bright - dark).T
+    tolerance = 1e-2 * max(float(np.abs(slopes).max()), 1e-12)
+    if np.abs(dark + slopes @ shares[-1] - middle).max() > tolerance:
+        return None
+    share, *_ = np.linalg.lstsq(slopes, -dark, rcond=None)
+    if np.abs(dark + slopes @ share).max() > tolerance:
+        return None
+    return tuple(np.round(np.asarray(share, np.float64), 6).tolist())
 
 
 def _before_weights(trace: Trace) -> list[tf.Tensor]:

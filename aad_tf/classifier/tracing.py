@@ -60,13 +60,16 @@ class Trace(NamedTuple):
 
 
 @contextlib.contextmanager
-def around_calls(layers: Sequence[keras.Layer], around: Around) -> Iterator[None]:
+def around_calls(
+    layers: Sequence[keras.Layer], around: Around, closest: bool = False
+) -> Iterator[None]:
     """Lets `around` make the calls of some layers, in this thread, while the context is open.
 
     Args:
         layers: layers or models.
         around: gets the layer and a function that makes the call; returns the output. Of nested
             contexts the inner one gets what the outer one returns.
+        closest: the other way round: those of outer contexts get what this one returns.
 
     Example:
         >>> def doubled(layer, call):
@@ -75,7 +78,8 @@ def around_calls(layers: Sequence[keras.Layer], around: Around) -> Iterator[None
         ...     outputs = model(images)
     """
     watcher = _Watcher(frozenset(map(id, layers)), around)
-    token = _watchers.set((*_watchers.get(), watcher))
+    others = _watchers.get()
+    token = _watchers.set((watcher, *others) if closest else (*others, watcher))
     try:
         yield
     finally:
@@ -109,6 +113,38 @@ def recording(layers: Sequence[keras.Layer], record: Callable[[LayerCall], None]
         return output
 
     with around_calls(layers, recorded):
+        yield
+
+
+@contextlib.contextmanager
+def called_in_parts(
+    layers: Sequence[keras.Layer],
+    count: int,
+    before: Callable[[keras.Layer], Callable[[], None]],
+) -> Iterator[None]:
+    """Calls layers on equal parts of their batch, one after the other, while the context is open.
+
+    Args:
+        layers: layers that return a tensor.
+        count: number of parts.
+        before: called with the layer before the parts; what it returns is called before each.
+
+    Example:
+        >>> with called_in_parts([dropout], 2, lambda layer: lambda: print("next part")):
+        ...     outputs = model(tf.concat([images, others], axis=0), training=True)
+    """
+
+    def parts_of(layer: keras.Layer, call: Any) -> Any:
+        # The partial call that `_watched_call` begins with.
+        arguments, options = list(call.args[1:]), dict(call.keywords)
+        inputs = arguments.pop(0) if arguments else options.pop("inputs")
+        prepare, outputs = before(layer), []
+        for part in tf.split(inputs, count):
+            prepare()
+            outputs.append(call.func(layer, part, *arguments, **options))
+        return tf.concat(outputs, axis=0)
+
+    with around_calls(layers, parts_of, closest=True):
         yield
 
 

@@ -1,6 +1,6 @@
 """What a run is: frozen dataclasses that name every choice, and their way to and from JSON."""
 
-from aad_tf.configs.conversion import from_dict, to_dict
+from aad_tf.configs.conversion import from_dict, from_stored, to_dict
 from aad_tf.configs.defense import DEFENSES, DefenseConfig
 from aad_tf.configs.experiment import PRECISIONS, SCHEDULES, ExperimentConfig, for_replicas
 
@@ -12,5 +12,6 @@ __all__ = [
     "ExperimentConfig",
     "for_replicas",
     "from_dict",
+    "from_stored",
     "to_dict",
 ]

@@ -41,6 +41,24 @@ def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
     return _build(ExperimentConfig, values, "")
 
 
+def from_stored(values: Mapping[str, Any]) -> ExperimentConfig:
+    """Builds the config of a run from what the run wrote, perhaps by an earlier version.
+
+    As `from_dict`, but what was no choice yet is as it was then, where that is not the default.
+
+    Args:
+        values: what a `config.json` holds.
+
+    Raises:
+        ValueError, TypeError: as `from_dict`.
+    """
+    defense = values.get("defense")
+    if isinstance(defense, Mapping) and defense.get("kind") == "aad":
+        # Hidden pixels were black.
+        values = {**values, "defense": {"fill": "0", **defense}}
+    return from_dict(values)
+
+
 def _build(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))

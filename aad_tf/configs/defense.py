@@ -7,11 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aad_tf.attacks import AttackCascade, as_attack
+from aad_tf.attacks.parsing import parse_number
+from aad_tf.losses import ATTENTION_NOISE, AADLosses
 from aad_tf.losses import PRESETS as LOSS_PRESETS
-from aad_tf.losses import AADLosses
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice, check_count, check_weight
 
+# Fields that other defences must leave at their defaults, and why.
+_OF_AAD = {
+    "update_per_round": (False, "trains on rounds"),
+    "fill": ("", "hides pixels"),
+    "attention_noise": ("independent", "has attention losses"),
+}
 DEFENSES = ("none", "adversarial", "ensemble", "trades", "pairing", "aad")
 
 
@@ -26,7 +33,11 @@ class DefenseConfig:
         weights: (alpha, beta, gamma) of [AAD Eq. 9].
         losses: preset of the AAD losses.
         loss_parts: parts of the preset to replace, e.g. `{"rectification": "l2"}`.
+        fill: what hidden pixels become in L_r, a number in [0, 1] as text; empty for the pixel that
+            the network itself sees as zero, see `AADLosses`.
         update_per_round: one optimizer update per round of the attack.
+        attention_noise: what dropout does to L_r and L_p: `"independent"`, `"shared"` or `"none"`;
+            see `AADModel`.
         warmup_steps: updates over which adversarial perturbations grow to their full size.
         beta: weight of the divergence in the loss of `"trades"`.
         pairing: weights of the pairs of logits and of attention maps in the loss of `"pairing"`.
@@ -40,7 +51,9 @@ class DefenseConfig:
     weights: tuple[float, ...] = (8.0, 4.0, 1.0)
     losses: str = "balanced"
     loss_parts: dict[str, Any] = field(default_factory=dict)
+    fill: str = ""
     update_per_round: bool = False
+    attention_noise: str = "independent"
     warmup_steps: int = 0
     beta: float = 6.0
     pairing: tuple[float, ...] = (0.5, 0.0)
@@ -57,11 +70,13 @@ class DefenseConfig:
             )
         for weight in self.pairing:
             check_weight(weight, "defense.pairing")
-        if self.update_per_round and self.kind != "aad":
-            raise ValueError(
-                f"defense.update_per_round has no effect with defense.kind {self.kind!r}; only "
-                f"'aad' trains on rounds."
-            )
+        check_choice(self.attention_noise, ATTENTION_NOISE, "defense.attention_noise")
+        for name, (default, what) in _OF_AAD.items():
+            if self.kind != "aad" and getattr(self, name) != default:
+                raise ValueError(
+                    f"defense.{name} has no effect with defense.kind {self.kind!r}; only 'aad' "
+                    f"{what}."
+                )
         if self.kind != "none":
             attack = as_attack(self.attack, Bounds())
             if isinstance(attack, AttackCascade):
@@ -75,6 +90,14 @@ class DefenseConfig:
             check_choice(part, parts, "part in defense.loss_parts")
         AADLosses().replace(**self.loss_parts)
         check_choice(self.losses, LOSS_PRESETS, "defense.losses")
+        if self.fill and not 0.0 <= parse_number(self.fill) <= 1.0:
+            raise ValueError(f"defense.fill must be in [0, 1], got {self.fill}.")
+
+    @property
+    def attention_losses(self) -> AADLosses:
+        """The parts of the AAD losses: the preset with `loss_parts` and `fill`."""
+        losses = AADLosses.preset(self.losses).replace(**self.loss_parts)
+        return losses.replace(fill=parse_number(self.fill)) if self.fill else losses
 
 
 def _check_sources(defense: DefenseConfig) -> None:

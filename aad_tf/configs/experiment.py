@@ -72,6 +72,12 @@ class ExperimentConfig:
             the highest accuracy under it on the validation examples (Rice et al. 2020). Empty to
             keep those of the last epoch.
         patience: epochs without a higher one after which `early_stopping` ends training.
+        monitor_examples: on how many validation examples attention is measured after each epoch, 0
+            for none; see `aad_tf.training.monitors`.
+        monitor_attack: the attack of these measures and of the pictures, as text; empty for that
+            of the defence.
+        snapshot_epochs: epochs between two pictures of attention, the first before training; 0 for
+            none.
         checkpoint_steps: steps between checkpoints.
         steps_per_execution: training steps per call of the compiled graph.
         jit_compile: compile with XLA (of no help on CPUs).
@@ -107,6 +113,9 @@ class ExperimentConfig:
     validation_attacks: tuple[str, ...] = ()
     early_stopping: str = ""
     patience: int = 5
+    monitor_examples: int = 0
+    monitor_attack: str = ""
+    snapshot_epochs: int = 0
     checkpoint_steps: int = 200
     steps_per_execution: int = 1
     jit_compile: bool = False
@@ -117,6 +126,8 @@ class ExperimentConfig:
             check_count(getattr(self, name), name)
         for name in (
             "validation_examples",
+            "monitor_examples",
+            "snapshot_epochs",
             "train_examples",
             "seed",
             "warmup_epochs",
@@ -130,6 +141,7 @@ class ExperimentConfig:
         for name, known in _CHOICES.items():
             check_choice(getattr(self, name), known, name)
         _check_schedule(self)
+        _check_monitors(self)
         for attack in (*self.evaluation_attacks, *self.attacks_in_validation):
             as_attack(attack, Bounds())
         if self.attacks_in_validation and not self.validation_examples:
@@ -155,6 +167,20 @@ def _check_schedule(config: ExperimentConfig) -> None:
     if config.warmup_epochs >= config.epochs:
         raise ValueError(
             f"warmup_epochs must be less than epochs ({config.epochs}), got {config.warmup_epochs}."
+        )
+
+
+def _check_monitors(config: ExperimentConfig) -> None:
+    if config.monitor_attack:
+        as_attack(config.monitor_attack, Bounds())
+        if not (config.monitor_examples or config.snapshot_epochs):
+            raise ValueError(
+                "monitor_attack has no effect without monitor_examples or snapshot_epochs."
+            )
+    elif config.monitor_examples and not config.defense.attack:
+        raise ValueError(
+            "monitor_examples needs monitor_attack, such as 'pgd(epsilon=0.1, step_size=0.02, "
+            "num_steps=10)': without a defence there is no attack of training to measure with."
         )
 
 

@@ -8,21 +8,24 @@ themselves are in `losses/attention.py`. The training step is that of every defe
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack, attack_from_dict, attack_to_dict
-from aad_tf.attention.areas import mask_out
-from aad_tf.attention.grad_cam import class_gradients
+from aad_tf.attention.grad_cam import ClassGradients, class_gradients
 from aad_tf.classifier import Classifier
 from aad_tf.classifier.augmentation import refuse_random_augmentation
 from aad_tf.defenses.base import DefenseModel, check_sizes, kept_statistics, training_attack
 from aad_tf.defenses.saving import attack_to_config
-from aad_tf.losses import AADLosses, check_weights
+from aad_tf.defenses.shared_noise import random_layers, shared_noise
+from aad_tf.distribute import global_batch_size
+from aad_tf.losses import ATTENTION_NOISE, AADLosses, check_weights
+from aad_tf.utils.checks import check_choice
 from aad_tf.utils.ops import spatial_size
 
 
@@ -34,6 +37,9 @@ class AADModel(DefenseModel):
     images, L_r makes predictions depend on their attention area, L_p keeps attention maps of
     clean and attacked images alike. Each term is summed over the clean image and all rounds of
     the attack [AAD Sec. 3.3] and averaged over the batch.
+
+    A term of weight zero is not computed, and the history reports it as 0: weights (8, 0, 0) cost
+    what adversarial training on the same images costs, without maps and masked images.
 
     Args:
         network: any Keras classifier with spatial features.
@@ -47,11 +53,19 @@ class AADModel(DefenseModel):
         rounds: `"all"`, `"last"`, or None for the rule above.
         update_per_round: one optimizer update per round, the next round attacking the updated
             weights, as the authors' code does, instead of one update for the sum.
+        attention_noise: what dropout, and normalization by batches, do to L_r and L_p in training,
+            which live on differences between passes of the network. `"independent"` (the default,
+            and what the authors' code does): all passes run in training mode, each version of an
+            example with a dropout mask of its own, so that L_p is not 0 even between equal images.
+            `"shared"`: the masks of an example are the same for its clean, attacked and masked
+            versions. `"none"`: the attention terms are those of inference mode, at the cost of one
+            more forward pass; L_c is trained as ever.
         **kwargs: as `DefenseModel`.
 
     Raises:
         TypeError: no attack, or losses that are none.
-        ValueError: unknown preset, weights not three finite numbers >= 0, update_per_round
+        ValueError: unknown preset or noise, layers whose noise cannot be shared, hidden pixels that
+            the network does not take, weights not three finite numbers >= 0, update_per_round
             together with rounds or restarts, an attack with sizes beyond the pixel range, or a
             network that moves or changes images at random in training, as RandomFlip does.
 
@@ -74,6 +88,7 @@ class AADModel(DefenseModel):
         losses: str | AADLosses = "balanced",
         rounds: str | None = None,
         update_per_round: bool = False,
+        attention_noise: str = "independent",
         **kwargs: Any,
     ) -> None:
         attack = training_attack(attack)
@@ -92,6 +107,7 @@ class AADModel(DefenseModel):
         self.parts = AADLosses.preset(losses) if isinstance(losses, str) else losses
         if not isinstance(self.parts, AADLosses):
             raise TypeError(f"losses must be AADLosses or the name of a preset, got {losses!r}.")
+        self.parts.check_fill(self.classifier)
         self.trains_all_rounds = attack.epsilon is None if rounds is None else rounds == "all"
         if update_per_round and getattr(attack, "keeps_best", False):
             raise ValueError(
@@ -100,6 +116,9 @@ class AADModel(DefenseModel):
             )
         self.rounds = rounds
         self.update_per_round = update_per_round
+        self.attention_noise = check_choice(attention_noise, ATTENTION_NOISE, "attention_noise")
+        if attention_noise == "shared":
+            random_layers(self.network)
 
     def get_config(self) -> dict[str, Any]:
         """See `DefenseModel`."""
@@ -110,12 +129,14 @@ class AADModel(DefenseModel):
             "losses": _losses_to_config(self.parts),
             "rounds": self.rounds,
             "update_per_round": self.update_per_round,
+            "attention_noise": self.attention_noise,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """See `DefenseModel`."""
-        losses = _losses_from_config(config["losses"], custom_objects)
+        # Before `fill` was a choice, hidden pixels were black.
+        losses = _losses_from_config({"fill": 0.0, **config["losses"]}, custom_objects)
         return super().from_config({**config, "losses": losses}, custom_objects)
 
     def adversarial_images(
@@ -149,36 +170,107 @@ class AADModel(DefenseModel):
         """The three losses and their weighted sum; see `DefenseModel`.
 
         Clean images and rounds go through the network as one batch, and so do their masked
-        versions: two passes whatever the number of rounds.
+        versions: two passes whatever the number of rounds, one if L_r has weight zero, and one
+        more with `attention_noise="none"`. Terms of weight zero are 0. What maps and areas take
+        from a whole batch, they take from the clean images and from each round apart.
         """
         versions = 1 + adversarial.shape[0]
         batch = tf.concat([images, *tf.unstack(adversarial)], axis=0)
         tiled = tf.tile(labels, [versions])
-        logits, features, gradients = class_gradients(self.classifier, batch, tiled, training)
-        maps, penalty = self.parts.attention_maps(features, gradients), self.penalty()
-        masked = mask_out(batch, maps, self.parts.threshold)
-        with kept_statistics(self.network, training):
-            masked_logits = self.classifier(masked, training=training).logits
+        _, beta, gamma = self.loss_weights_aad
+        with self._noise(versions, training) as same_noise:
+            seen = self._passes(batch, tiled, versions, training, same_noise)
         smoothing = self.label_smoothing if training else 0.0
-        comparable = self.parts.comparable_maps(maps, spatial_size(batch))
-        clean, *attacked = tf.split(comparable, versions)
-        classification = self.parts.classification_loss(tiled, logits, smoothing)
-        terms = {
-            "classification_loss": _sum_of_versions(classification, versions),
-            "rectification_loss": _sum_of_versions(
-                self.parts.rectification_loss(logits, masked_logits), versions
-            ),
-            "preservation_loss": tf.add_n(
+        classification = self.parts.classification_loss(tiled, seen.logits, smoothing)
+        terms = {"classification_loss": _sum_of_versions(classification, versions)}
+        for name in self.loss_names[1:]:
+            terms[name] = tf.zeros_like(terms["classification_loss"])
+        if beta:
+            rectification = self.parts.rectification_loss(seen.attended, seen.masked)
+            terms["rectification_loss"] = _sum_of_versions(rectification, versions)
+        if gamma:
+            size = spatial_size(batch)
+            clean, *attacked = (self.parts.comparable_maps(each, size) for each in seen.maps)
+            terms["preservation_loss"] = tf.add_n(
                 [self.parts.preservation_loss(clean, other) for other in attacked]
-            ),
-        }
+            )
+            if self.parts.preservation_over == "batch_sum":
+                examples = global_batch_size(tf.shape(images)[0], clean.dtype)
+                terms["preservation_loss"] *= examples
         weighted = zip(self.loss_weights_aad, self.loss_names, strict=True)
         total = tf.add_n([weight * terms[name] for weight, name in weighted])
-        by_version = tf.split(logits, versions)
-        return {"loss": total, "penalty": penalty, **terms}, {
+        by_version = tf.split(seen.logits, versions)
+        return {"loss": total, "penalty": seen.penalty, **terms}, {
             "clean": by_version[0],
             "adversarial": by_version[-1],
         }
+
+    def _noise(self, versions: int, training: bool) -> Any:
+        """The context in which passes share their random numbers, if they do."""
+        if training and self.attention_noise == "shared":
+            return shared_noise(self.network, versions)
+        return contextlib.nullcontext(lambda: None)
+
+    def _passes(
+        self,
+        batch: tf.Tensor,
+        labels: tf.Tensor,
+        versions: int,
+        training: bool,
+        same_noise: Callable[[], None],
+    ) -> _Passes:
+        """Runs the network on all versions, and on them without their attention areas."""
+        _, beta, gamma = self.loss_weights_aad
+        # Whether passes for attention run as that for L_c does.
+        in_training = training and self.attention_noise != "none"
+        attended: ClassGradients | None = None
+        maps: list[tf.Tensor] = []
+        masked_logits = None
+        if (beta or gamma) and in_training == training:
+            attended = class_gradients(self.classifier, batch, labels, training)
+            logits = attended.logits
+        else:
+            logits = self.classifier(batch, training=training).logits
+        penalty = self.penalty()
+        if (beta or gamma) and attended is None:
+            attended = class_gradients(self.classifier, batch, labels, training=False)
+        if attended is not None:
+            maps = self._maps_by_version(attended, versions)
+        if beta:
+            pairs = zip(tf.split(batch, versions), maps, strict=True)
+            masked = [self.parts.hidden(self.classifier, *pair) for pair in pairs]
+            same_noise()
+            with kept_statistics(self.network, in_training):
+                masked_logits = self.classifier(tf.concat(masked, 0), training=in_training).logits
+        attended_logits = None if attended is None else attended.logits
+        return _Passes(logits, penalty, attended_logits, maps, masked_logits)
+
+    def _maps_by_version(self, attended: ClassGradients, versions: int) -> list[tf.Tensor]:
+        """Maps of the clean images and of each round, each of its own batch alone."""
+        by_version = zip(
+            tf.split(attended.features, versions),
+            tf.split(attended.gradients, versions),
+            strict=True,
+        )
+        return [self.parts.attention_maps(*each) for each in by_version]
+
+
+class _Passes(NamedTuple):
+    """What the network says of all versions of a batch.
+
+    Attributes:
+        logits: for L_c, `[versions * batch, classes]`.
+        penalty: what layers add to the loss in that pass.
+        attended: the logits that go with `maps`; None without attention terms.
+        maps: one `[batch, h, w]` per version.
+        masked: logits without attention areas; None if L_r has weight zero.
+    """
+
+    logits: tf.Tensor
+    penalty: tf.Tensor
+    attended: tf.Tensor | None
+    maps: list[tf.Tensor]
+    masked: tf.Tensor | None
 
 
 def _losses_to_config(losses: AADLosses) -> dict[str, Any]:

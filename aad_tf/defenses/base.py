@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -524,19 +525,23 @@ def moving_statistics(network: keras.Model) -> list[keras.Variable]:
 
 
 @contextlib.contextmanager
-def kept_statistics(network: keras.Model, training: bool) -> Iterator[None]:
+def kept(variables: Sequence[keras.Variable]) -> Iterator[None]:
+    """Undoes changes to variables made inside the context, also when it fails."""
+    before = [tf.identity(variable) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
+
+def kept_statistics(network: keras.Model, training: bool) -> AbstractContextManager[None]:
     """Undoes changes to moving statistics made inside the context, also when it fails.
 
     Masked images are no images of the data set, so BatchNormalization must not learn their
     statistics for use at inference.
     """
-    statistics = moving_statistics(network) if training else []
-    before = [tf.identity(variable) for variable in statistics]
-    try:
-        yield
-    finally:
-        for variable, value in zip(statistics, before, strict=True):
-            variable.assign(value)
+    return kept(moving_statistics(network) if training else [])
 
 
 def check_for_replicas(model: Any) -> None:

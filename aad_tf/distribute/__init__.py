@@ -9,6 +9,7 @@ from aad_tf.distribute.keras_fit import MultiWorkerFit
 from aad_tf.distribute.launchers import find_cluster
 from aad_tf.distribute.replicas import (
     clip_global_gradients,
+    global_batch_size,
     is_multi_worker,
     mean_over_replicas,
     per_replica_dropout_seeds,
@@ -16,6 +17,7 @@ from aad_tf.distribute.replicas import (
     propagate_nonfinite,
     replica_loss_weight,
     replicas_in_sync,
+    seed_states,
     uses_gradient_clipping,
 )
 from aad_tf.distribute.strategies import (
@@ -48,12 +50,14 @@ __all__ = [
     "is_chief",
     "is_multi_worker",
     "lost_workers_named",
+    "global_batch_size",
     "mean_over_replicas",
     "per_replica_dropout_seeds",
     "per_replica_seed",
     "propagate_nonfinite",
     "replica_loss_weight",
     "replicas_in_sync",
+    "seed_states",
     "texts_of_workers",
     "uses_gradient_clipping",
     "wait_for_workers",

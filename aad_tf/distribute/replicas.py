@@ -59,11 +59,29 @@ def replica_loss_weight(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
         >>> replica_loss_weight(tf.constant(32), tf.float32)  # one of two equal replicas
         0.5
     """
-    replica = _replica_context_or_none()
-    if replica is None:
+    if _replica_context_or_none() is None:
         return 1.0
-    local = tf.cast(local, dtype)
-    return local / replica.all_reduce(tf.distribute.ReduceOp.SUM, local)
+    return tf.cast(local, dtype) / global_batch_size(local, dtype)
+
+
+def global_batch_size(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """The number of examples of a batch on all replicas together.
+
+    Args:
+        local: int32 scalar, examples of this replica.
+        dtype: of the result.
+
+    Returns:
+        A scalar, the same on every replica.
+
+    Example:
+        >>> global_batch_size(tf.constant(32), tf.float32)  # one of two equal replicas
+        64.0
+    """
+    replica, local = _replica_context_or_none(), tf.cast(local, dtype)
+    if replica is None:
+        return local
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, local)
 
 
 def mean_over_replicas(variables: Sequence[keras.Variable]) -> None:
@@ -155,6 +173,11 @@ def per_replica_seed(seed: tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(seed, _number(replica))
 
 
+def seed_states(network: keras.Model) -> list[keras.Variable]:
+    """The states of the seed generators of a network's layers, which say what is drawn next."""
+    return [v for v in network.non_trainable_variables if v.name == _SEED_STATE]
+
+
 @contextlib.contextmanager
 def per_replica_dropout_seeds(network: keras.Model) -> Iterator[None]:
     """Lets dropout draw other masks on each replica while the context is open.
@@ -165,7 +188,7 @@ def per_replica_dropout_seeds(network: keras.Model) -> Iterator[None]:
     Args:
         network: whose layers draw random numbers.
     """
-    states = [v for v in network.non_trainable_variables if v.name == _SEED_STATE]
+    states = seed_states(network)
     replica = _replica_context_or_none()
     if replica is None:
         yield

@@ -158,6 +158,8 @@ class ExportedClassifier(Classifier):
         self.num_classes = metadata["num_classes"]
         self.input_shape = tuple(metadata["input_shape"])
         self.attention_layer = metadata["attention_layer"]
+        # Files of earlier versions do not tell.
+        self.zero_pixel = tuple(metadata.get("zero_pixel", Classifier.zero_pixel))
         self.compiled = {}
         self._loaded = loaded
 
@@ -242,6 +244,7 @@ def _write_metadata(classifier: Classifier, directory: Path) -> None:
         "format": FORMAT,
         "aad_tf": __version__,
         "bounds": [float(bound) for bound in classifier.bounds],
+        "zero_pixel": list(classifier.zero_pixel),
         "num_classes": classifier.num_classes,
         "input_shape": list(classifier.input_shape),
         "attention_layer": classifier.attention_layer,

@@ -1,6 +1,6 @@
 """Losses of the AAD framework, [AAD Eqs. 7-9]; every function returns one value per example."""
 
-from aad_tf.losses.aad import PRESETS, AADLosses, check_weights
+from aad_tf.losses.aad import ATTENTION_NOISE, PRESETS, AADLosses, check_weights
 from aad_tf.losses.attention import (
     DISTANCES,
     MAPS,
@@ -21,6 +21,7 @@ from aad_tf.losses.classification import (
 )
 
 __all__ = [
+    "ATTENTION_NOISE",
     "CLASSIFICATIONS",
     "DISTANCES",
     "MAPS",

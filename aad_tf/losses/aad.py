@@ -14,11 +14,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from aad_tf.attention.areas import MeanThreshold, rule_for_any_batch
+from aad_tf.attention.areas import MeanThreshold, mask_out, rule_for_any_batch
+from aad_tf.classifier import Classifier
 from aad_tf.losses.attention import MAPS, distance_by_name, preservation, rectification, unit_sum
 from aad_tf.losses.classification import CLASSIFICATIONS
 from aad_tf.utils.checks import check_choice, check_number
 from aad_tf.utils.ops import resize_maps
+
+ATTENTION_NOISE = ("independent", "shared", "none")
+"""What dropout may do to L_r and L_p in training; see `AADModel`."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,17 @@ class AADLosses:
         maps: how maps are made while training, a name in `MAPS`.
         normalized_maps: compare maps scaled to sum 1 in L_p.
         full_size_maps: compare maps resized to the image in L_p.
+        preservation_over: how L_p is reduced over the batch: `"batch_mean"`, as the other terms, or
+            `"batch_sum"`, as in the authors' code, which is the mean times the number of examples
+            of the batch, of all replicas together; it grows with the batch size.
         threshold: rule of the attention area: `"mean"`, above the mean of each map;
-            `"batch_mean"`, above the mean of all maps of the batch; or another of
+            `"batch_mean"`, above the mean of all maps of the batch, of the clean images and of each
+            round apart; or another of
             `attention_area`. `MatchingArea`, which belongs to one batch, is refused.
+        fill: what hidden pixels become in L_r, [AAD Eq. 6], in the unit of the images: a number,
+            or one per channel. None takes the pixel that the network itself sees as zero,
+            `Classifier.zero_pixel`: 0.5 in [0, 1] where a Rescaling to [-1, 1] stands in front, as
+            in CifarNet, and as the authors' code has it; 0 where there is no such layer.
 
     Example:
         >>> AADLosses.preset("paper").replace(rectification="squared_mean").rectification
@@ -48,14 +60,23 @@ class AADLosses:
     maps: str = "grad_cam"
     normalized_maps: bool = True
     full_size_maps: bool = False
+    preservation_over: str = "batch_mean"
     threshold: Any = "mean"
+    fill: float | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         check_choice(self.classification, CLASSIFICATIONS, "classification loss")
         distance_by_name(self.rectification)
         distance_by_name(self.preservation)
         check_choice(self.maps, MAPS, "map")
+        check_choice(self.preservation_over, ("batch_mean", "batch_sum"), "preservation_over")
         rule_for_any_batch(self.threshold)
+        if isinstance(self.fill, Sequence) and not isinstance(self.fill, str):
+            # Hashable, as keys of compiled functions must be; JSON gives lists back.
+            numbers = tuple(check_number(each, "fill") for each in self.fill)
+            object.__setattr__(self, "fill", numbers)
+        elif self.fill is not None:
+            check_number(self.fill, "fill")
 
     @classmethod
     def preset(cls, name: str) -> AADLosses:
@@ -79,8 +100,9 @@ class AADLosses:
         """The same, but with each example by itself where it depends on the others of its batch.
 
         The rule `"batch_mean"` becomes `"mean"`, the maps `"softmax_grad_cam"` are scaled by the
-        gradients of their own example: an image under attack must not depend on which others are
-        attacked beside it. Parts of one's own stay as they are.
+        gradients of their own example, and L_p is not multiplied by the number of examples: an
+        image under attack must not depend on which others are attacked beside it. Parts of one's
+        own stay as they are.
 
         Example:
             >>> AADLosses.preset("reference_code").for_each_example().threshold
@@ -88,7 +110,11 @@ class AADLosses:
         """
         over_batch = self.threshold in ("batch_mean", MeanThreshold(over_batch=True))
         maps = {"softmax_grad_cam": "softmax_grad_cam_of_each"}.get(self.maps, self.maps)
-        return self.replace(threshold="mean" if over_batch else self.threshold, maps=maps)
+        return self.replace(
+            threshold="mean" if over_batch else self.threshold,
+            maps=maps,
+            preservation_over="batch_mean",
+        )
 
     def classification_loss(
         self, labels: tf.Tensor, logits: tf.Tensor, label_smoothing: float = 0.0
@@ -118,6 +144,37 @@ class AADLosses:
             maps = unit_sum(maps)
         return resize_maps(maps, size) if self.full_size_maps else maps
 
+    def hidden(self, classifier: Classifier, images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
+        """Images without their attention area, as L_r takes them; see `mask_out`.
+
+        Args:
+            classifier: the network, whose zero is the value of hidden pixels unless `fill` is.
+            images: `[batch, H, W, C]`.
+            maps: `[batch, h, w]`, as `attention_maps` makes them.
+        """
+        fill = classifier.zero_pixel if self.fill is None else self.fill
+        return mask_out(images, maps, self.threshold, fill)
+
+    def check_fill(self, classifier: Classifier) -> None:
+        """Refuses hidden pixels that a network does not take.
+
+        Raises:
+            ValueError: `fill` outside the network's bounds, or not one value per channel.
+        """
+        values = self.fill if isinstance(self.fill, tuple) else (self.fill,)
+        lower, upper = classifier.bounds
+        if any(value is not None and not lower <= value <= upper for value in values):
+            raise ValueError(
+                f"fill must lie within the pixel range [{lower}, {upper}] of the network, got "
+                f"{self.fill}. None takes the network's own zero, {classifier.zero_pixel}."
+            )
+        channels = classifier.input_shape[-1]
+        if len(values) not in (1, channels):
+            raise ValueError(
+                f"fill must be one number, or one for each of the {channels} channels of the "
+                f"images, got {self.fill}."
+            )
+
     def attention_maps(self, features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
         """g(x), `[batch, h, w]`, of features and their gradients `[batch, h, w, channels]`."""
         return MAPS[self.maps](features, gradients)
@@ -138,6 +195,7 @@ PRESETS = {
         maps="softmax_grad_cam",
         normalized_maps=False,
         full_size_maps=True,
+        preservation_over="batch_sum",
         threshold="batch_mean",
     ),
 }

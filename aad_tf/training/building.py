@@ -20,7 +20,6 @@ from aad_tf.defenses import (
     StandardModel,
     TradesModel,
 )
-from aad_tf.losses import AADLosses
 from aad_tf.training.optimizers import build_optimizer
 
 
@@ -62,8 +61,9 @@ def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
             classifier,
             attack=attack,
             weights=defense.weights,
-            losses=AADLosses.preset(defense.losses).replace(**defense.loss_parts),
+            losses=defense.attention_losses,
             update_per_round=defense.update_per_round,
+            attention_noise=defense.attention_noise,
             warmup_steps=defense.warmup_steps,
             **options,
         )

@@ -27,6 +27,7 @@ from aad_tf.distribute import all_workers_equal, distributed, is_chief, is_multi
 from aad_tf.training.best_epoch import BestEpoch
 from aad_tf.training.building import build_defense, build_model, check_trained_networks
 from aad_tf.training.checkpoints import ResumableCheckpoint, finish_epoch
+from aad_tf.training.monitors import monitors
 from aad_tf.training.preemption import PreemptedError, StopOnSignal
 from aad_tf.training.run_log import PROGRESS_SECONDS, EpochHistory, ProgressLog, RunRecord, hours
 from aad_tf.utils.files import write_json_atomically
@@ -367,7 +368,8 @@ def _train(run: TrainingRun, callbacks: Sequence[keras.callbacks.Callback]) -> D
         LOGGER.info("%s", run.announcement(record.seconds))
     if epoch or step:
         LOGGER.info("Resuming at epoch %d, step %d.", epoch + 1, step)
-    listed = [StopOnNonFiniteLoss(first_step=step), *run.robust_accuracies(), *callbacks]
+    listed = [StopOnNonFiniteLoss(first_step=step), *run.robust_accuracies(), *monitors(run)]
+    listed += callbacks
     if best is not None:
         listed.append(best)
     if record is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -122,8 +123,19 @@ def test_a_step_by_hand():
     np.testing.assert_allclose(state.images.numpy().ravel(), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("losses", LOSSES)
-def test_the_value_is_what_training_adds_for_the_attacked_image(curved, losses):
+@pytest.fixture(scope="module")
+def rescaled() -> Classifier:
+    """To which gray is zero."""
+    return curved_network(first=[keras.layers.Rescaling(2.0, -1.0, dtype="float64")])
+
+
+@pytest.mark.parametrize(
+    ("network", "losses"),
+    [*(("curved", losses) for losses in LOSSES), ("rescaled", "paper")],
+)
+def test_the_value_is_what_training_adds_for_the_attacked_image(network, losses, request):
+    curved = request.getfixturevalue(network)
+    assert curved.zero_pixel == ((0.0,) if network == "curved" else (0.5,))
     parts = AADLosses.preset(losses).for_each_example()
     weights = (8.0, 4.0, 1.0)
     model = AADModel(curved, attack=step_ll(0.1), weights=weights, losses=parts)
@@ -229,6 +241,10 @@ def test_an_image_does_not_depend_on_those_beside_it(curved):
         (
             "aad_total(apgd(epsilon=0.1, num_steps=20), losses='paper')",
             aad_total(apgd(0.1, 20), losses="paper"),
+        ),
+        (
+            "aad_total(fgsm(epsilon=0.1), losses={'fill': 0.5})",
+            aad_total(fgsm(0.1), losses=AADLosses(fill=0.5)),
         ),
         (
             "aad_total(apgd(epsilon=0.1), losses={'rectification': 'l2', 'threshold': 0.3})",

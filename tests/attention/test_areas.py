@@ -71,6 +71,15 @@ def test_hidden_pixels_by_hand():
     np.testing.assert_array_equal(mask_out(images, maps, TopCells(1))[0, 1, 1], [0.0, 0.0])
 
 
+@pytest.mark.parametrize(
+    ("fill", "hidden"), [(0.5, [0.5, 0.5]), (-1, [-1.0, -1.0]), ((0.25, 0.75), [0.25, 0.75])]
+)
+def test_hidden_pixels_get_the_value_that_is_asked_for(fill, hidden):
+    images = tf.constant(np.arange(1.0, 9.0, dtype=np.float32).reshape(1, 2, 2, 2))
+    masked = mask_out(images, tf.constant([[[0.0, 1.0], [2.0, 3.0]]]), fill=fill)
+    np.testing.assert_array_equal(masked, [[[[1.0, 2.0], [3.0, 4.0]], [hidden, hidden]]])
+
+
 def test_maps_are_resized_before_the_threshold():
     images = tf.ones((1, 1, 4, 1))
     # Resized to [0, 0.25, 0.75, 1] with mean 0.5: the second half is hidden.

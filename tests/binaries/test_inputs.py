@@ -10,13 +10,24 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf import attention_study, data, export
+from aad_tf import attention_study, configs, data, export
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import StandardModel
 from aad_tf.evaluation import evaluate_robustness
-from eval.inputs import FolderImages, NamedImages, open_network, open_part
+from aad_tf.losses import AADLosses
+from eval.inputs import FolderImages, NamedImages, open_network, open_part, trained_losses
 
 FGSM = "fgsm(epsilon=0.1)"
+
+
+@pytest.mark.parametrize(
+    ("losses", "weights"), [("paper", (8, 4, 1)), ("reference_code", (8, 4, 70))]
+)
+def test_attacks_weigh_a_sum_over_the_batch_as_training_did(losses: str, weights: tuple) -> None:
+    defense = configs.DefenseConfig("aad", FGSM, losses=losses, fill="0.5")
+    found = trained_losses(configs.ExperimentConfig(defense=defense, batch_size=70))
+    assert found == (weights, AADLosses.preset(losses).replace(fill=0.5))
+    assert trained_losses(configs.ExperimentConfig()) is None
 
 
 def network(side: int | None, classes: int, channels: int = 3) -> keras.Model:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from aad_tf import attacks
 from aad_tf.callbacks import GradientShares
 from aad_tf.defenses import AADModel
+from aad_tf.losses import AADLosses
 from tests.callbacks.small_fits import fit, quadrants, small_network, standard
 
 
@@ -58,8 +59,43 @@ def test_gradient_shares_in_a_fit(update_per_round):
     fractions = np.array([history[f"gradient_share_{term}"] for term in terms])
     np.testing.assert_allclose(fractions.sum(axis=0), 1.0, atol=1e-6)
     assert (fractions[:2] > 0).all() and (fractions[2] == 0).all()
-    norms = model.classifier.compiled[("gradient_norms", model)]
+    norms = model.classifier.compiled[("gradient_norms", model, False)]
     assert norms.experimental_get_tracing_count() == 1
+
+
+def test_training_mode_shows_dropout_and_changes_nothing():
+    """Clean and attacked images are equal here, so that L_p is of dropout masks alone."""
+    layers = keras.layers
+    images, labels = quadrants(6)
+    # Unlike that of l1, its gradient fades with rounding errors.
+    losses = AADLosses(preservation="squared_sum")
+    found = {}
+    for noise in ("independent", "shared"):
+        network = keras.Sequential(
+            [
+                keras.Input((8, 8, 1)),
+                layers.Conv2D(4, 3, activation="relu"),
+                layers.BatchNormalization(),
+                layers.MaxPooling2D(2),
+                layers.Flatten(),
+                layers.Dropout(0.5),
+                layers.Dense(4),
+            ]
+        )
+        model = AADModel(network, attack=attacks.fgsm(0.0), losses=losses, attention_noise=noise)
+        model.compile(keras.optimizers.SGD(0.0))
+        before = [variable.numpy() for variable in network.variables]
+        for training in (False, True):
+            callback = GradientShares(images, labels, training=training, name="part")
+            callback.set_model(model)
+            first, second = callback.measure(0), callback.measure(1)
+            assert first == second
+            found[noise, training] = first["part_preservation"]
+        for variable, value in zip(network.variables, before, strict=True):
+            np.testing.assert_array_equal(variable, value)
+    assert found["independent", True] > 1e-2
+    for quiet in (("independent", False), ("shared", False), ("shared", True)):
+        assert found[quiet] < 1e-4
 
 
 def test_gradient_shares_need_several_terms():

@@ -56,7 +56,12 @@ def test_empty_pairs_are_left_out_and_counted(threshold, batch_size):
     data = images, [1, 1, 1, 1]
     callback = AttentionIoU(data, to_black_if_dim, threshold, batch_size=batch_size)
     callback.set_model(brightness_network())
-    expected = {"val_attention_iou": 0.5, "val_attention_iou_empty": 0.5}
+    expected = {
+        "val_attention_iou": 0.5,
+        "val_attention_iou_empty": 0.5,
+        "val_attention_iou_zero_clean": 0.5,
+        "val_attention_iou_zero_attacked": 0.75,
+    }
     assert callback.measure(0) == expected
     assert callback.evaluate(callback.classifier) == 0.5
 
@@ -64,7 +69,13 @@ def test_empty_pairs_are_left_out_and_counted(threshold, batch_size):
 def test_nothing_but_empty_pairs():
     callback = AttentionIoU((np.stack([bright_columns()] * 2), [1, 1]), to_black_if_dim)
     callback.set_model(brightness_network())
-    assert callback.measure(0) == {"val_attention_iou": 0.0, "val_attention_iou_empty": 1.0}
+    assert list(callback.measure(0).values()) == [0.0, 1.0, 1.0, 1.0]
+
+
+def test_a_flat_map_has_no_area_and_is_not_zero():
+    callback = AttentionIoU((grey(0.5), [1]), attacks.fgsm(0.0))
+    callback.set_model(brightness_network())
+    assert list(callback.measure(0).values()) == [0.0, 1.0, 0.0, 0.0]
 
 
 def test_attention_iou_of_highest_cells_in_numpy():

@@ -44,6 +44,20 @@ def test_snapshot_sizes(tmp_path):
     assert os.listdir(tmp_path / "clean") == [name]
 
 
+def test_a_snapshot_before_training_is_of_the_first_weights(tmp_path):
+    images, labels = quadrants(2)
+    model = plain()
+    callback = AttentionSnapshots(images, labels, tmp_path, max_images=1, before_training=True)
+    fit(model, [callback])
+    names = ["attention_epoch_0000.png", "attention_epoch_0001.png"]
+    assert sorted(os.listdir(tmp_path)) == names
+    first, second = ((tmp_path / name).read_bytes() for name in names)
+    assert first != second
+    # A fit that goes on has no first update, and leaves the picture alone.
+    callback.on_train_begin()
+    assert (tmp_path / names[0]).read_bytes() == first
+
+
 def captions_of(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 

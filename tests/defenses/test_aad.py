@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from aad_tf.attacks import fgsm, pgd, step_ll
 from aad_tf.classifier import Classifier
-from aad_tf.defenses import AADModel
+from aad_tf.classifier.tracing import recording
+from aad_tf.defenses import AADModel, AdversarialModel
 from aad_tf.defenses.base import kept_statistics
 from aad_tf.losses import AADLosses
 from tests.networks import batch_norm_network, bytes_of, random_images, small_network
@@ -23,12 +24,14 @@ OFFSETS = np.array([0.1, -0.2])
 WEIGHTS = np.array([[2.0, -1.0, 0.5], [-1.0, 3.0, -2.0]])
 
 
-def toy():
+def toy(*, rescaled=False):
+    """With `rescaled`, the same function of images that lie in [0, 1] instead of [-1, 1]."""
     images = keras.Input((2, 2, 2), dtype="float64")
+    seen = layers.Rescaling(2.0, -1.0, dtype="float64")(images) if rescaled else images
     convolution = layers.Conv2D(2, 1, dtype="float64", name="features")
     pool = layers.GlobalAveragePooling2D(dtype="float64")
     scores = layers.Dense(3, use_bias=False, dtype="float64")
-    model = keras.Model(images, scores(pool(convolution(images))))
+    model = keras.Model(images, scores(pool(convolution(seen))))
     convolution.set_weights([CHANNELS.reshape(1, 1, 2, 2), OFFSETS])
     scores.set_weights([WEIGHTS])
     return model
@@ -70,21 +73,25 @@ def paper_terms(images, labels, rounds):
 
 
 def code_terms(images, labels, rounds):
-    """The authors' code; root mean square and threshold run over all versions in the batch."""
-    versions = np.concatenate([images, *rounds])
-    every = np.tile(labels, 1 + len(rounds))
-    logits, features = toy_logits_and_features(versions)
-    gradients = np.broadcast_to(WEIGHTS.T[every][:, None, None] / 4, features.shape)
-    scaled = gradients / np.sqrt((gradients**2).mean())
-    scores = (features * scaled.mean(axis=(1, 2), keepdims=True)).sum(axis=-1)
-    maps = softmax(scores.reshape(len(versions), -1)).reshape(scores.shape)
-    masked, _ = toy_logits_and_features(versions * (maps <= maps.mean())[..., None])
-    entropies = -np.log(softmax(logits)[np.arange(len(every)), every])
-    gaps = ((softmax(logits) - softmax(masked)) ** 2).mean(axis=-1)
-    clean, *attacked = maps.reshape(1 + len(rounds), len(images), 2, 2)
-    preservation = sum(((clean - other) ** 2).sum(axis=(1, 2)) for other in attacked)
-    by_version = (1 + len(rounds), len(images))
-    return entropies.reshape(by_version).sum(axis=0), -gaps.reshape(by_version).sum(0), preservation
+    """The authors' code; its batches are the clean images and each round, and L_p is a sum."""
+    classification = rectification = preservation = 0.0
+    clean_map = None
+    for version in (images, *rounds):
+        logits, features = toy_logits_and_features(version)
+        gradients = np.broadcast_to(WEIGHTS.T[labels][:, None, None] / 4, features.shape)
+        scaled = gradients / np.sqrt((gradients**2).mean())
+        scores = (features * scaled.mean(axis=(1, 2), keepdims=True)).sum(axis=-1)
+        maps = softmax(scores.reshape(len(version), -1)).reshape(scores.shape)
+        masked, _ = toy_logits_and_features(version * (maps <= maps.mean())[..., None])
+        classification = classification - np.log(softmax(logits)[np.arange(len(labels)), labels])
+        gaps = (softmax(logits) - softmax(masked)) ** 2
+        rectification = rectification - gaps.mean(axis=-1)
+        if clean_map is None:
+            clean_map = maps
+        else:
+            preservation = preservation + ((clean_map - maps) ** 2).sum(axis=(1, 2))
+    # The mean over the batch of this is the sum over the batch.
+    return classification, rectification, len(images) * preservation
 
 
 @pytest.mark.parametrize(
@@ -102,6 +109,176 @@ def test_presets_end_to_end(preset, by_hand):
     np.testing.assert_allclose(terms["loss"], total, rtol=1e-7)
     np.testing.assert_allclose(logits["clean"], toy_logits_and_features(images)[0], rtol=1e-7)
     np.testing.assert_allclose(logits["adversarial"], toy_logits_and_features(rounds[-1])[0])
+
+
+@pytest.mark.parametrize(
+    ("weights", "passes", "makes_maps"),
+    [
+        ((8, 4, 1), 2, True),
+        ((8, 4, 0), 2, True),
+        ((8, 0, 1), 1, True),
+        ((8, 0, 0), 1, False),
+        ((0, 0, 0), 1, False),
+    ],
+)
+def test_terms_of_weight_zero_are_not_computed(weights, passes, makes_maps):
+    model = AADModel(toy(), attack=step_ll(0.1, 2), weights=weights, losses="paper")
+    images = random_images(4, (2, 2, 2), dtype="float64")
+    rounds = np.stack([random_images(4, (2, 2, 2), seed, "float64") for seed in (1, 2)])
+    calls = []
+
+    @tf.function(autograph=False)
+    def losses(images, rounds):
+        with recording([model.network.layers[-1]], calls.append):
+            return model.training_losses(images, tf.constant(LABELS), rounds, True)[0]
+
+    graph = losses.get_concrete_function(tf.constant(images), tf.constant(rounds)).graph
+    assert len(calls) == passes
+    # The gradient of the class score by the features multiplies by the transposed last kernel.
+    products = [op for op in graph.get_operations() if op.type == "MatMul"]
+    assert len(products) == passes + makes_maps
+    terms = losses(tf.constant(images), tf.constant(rounds))
+    expected = [
+        value * (weight != 0 or name == "classification_loss")
+        for name, value, weight in zip(
+            AADModel.loss_names, paper_terms(images, LABELS, rounds), weights, strict=True
+        )
+    ]
+    for name, value in zip(AADModel.loss_names, expected, strict=True):
+        np.testing.assert_allclose(terms[name], value, rtol=1e-7, err_msg=name)
+    np.testing.assert_allclose(terms["loss"], np.dot(weights, expected), rtol=1e-7)
+
+
+def test_without_attention_terms_a_step_is_one_of_adversarial_training():
+    options = {"attack": step_ll(0.1), "seed": 3}
+    images = random_images()
+    trained = [
+        AADModel(batch_norm_network(), weights=(0.5, 0, 0), **options),
+        AdversarialModel(batch_norm_network(), **options),
+    ]
+    for model in trained:
+        model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+        model.train_on_batch(images, LABELS)
+    for ours, theirs in zip(*(model.get_weights() for model in trained), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_hidden_pixels_are_zero_to_the_network():
+    """Masked by hand in the network's own range, where hidden pixels are 0."""
+    images = random_images(4, (2, 2, 2), dtype="float64")
+    rounds = random_images(4, (2, 2, 2), 1, "float64")[None]
+    expected = paper_terms(2 * images - 1, LABELS, 2 * rounds - 1)[1]
+
+    def rectification(**parts):
+        losses = AADLosses.preset("paper").replace(**parts)
+        model = AADModel(toy(rescaled=True), attack=step_ll(0.1), losses=losses)
+        return model.training_losses(tf.constant(images), LABELS, tf.constant(rounds), True)[0][
+            "rectification_loss"
+        ].numpy()
+
+    np.testing.assert_allclose(rectification(), expected, rtol=1e-7)
+    np.testing.assert_array_equal(rectification(fill=(0.5, 0.5)), rectification())
+    assert np.abs(rectification(fill=0.0) - expected).max() > 1e-2
+
+
+def dropout_network():
+    """Dropout before and behind the attention layer, and normalization by the batch."""
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, activation="relu", name="conv"),
+            layers.BatchNormalization(),
+            layers.SpatialDropout2D(0.3, name="channels"),
+            layers.MaxPooling2D(2, name="pool"),
+            layers.Flatten(),
+            layers.Dropout(0.5, name="units"),
+            layers.Dense(3, name="scores"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_noise_between_equal_images(compiled):
+    """L_p of an image with itself is 0, and L_r if nothing is hidden, unless masks differ."""
+    images = tf.constant(random_images())
+    rounds = tf.stack([images, images])
+    # No cell lies above so high a threshold.
+    losses = AADLosses(threshold=1e9)
+
+    def terms(noise):
+        model = AADModel(
+            dropout_network(), attack=step_ll(0.1), losses=losses, attention_noise=noise
+        )
+
+        def compute():
+            return model.training_losses(images, tf.constant(LABELS), rounds, True)[0]
+
+        values = (tf.function(compute, autograph=False) if compiled else compute)()
+        return [np.abs(values[name].numpy()) for name in AADModel.loss_names]
+
+    for noise in ("shared",) if compiled else ("shared", "none"):
+        classification, rectification, preservation = terms(noise)
+        assert classification.min() > 0
+        np.testing.assert_allclose(rectification, 0, atol=1e-9)
+        np.testing.assert_allclose(preservation, 0, atol=1e-5)
+    if compiled:
+        return
+    _, rectification, preservation = terms("independent")
+    assert rectification.max() > 1e-4 and preservation.max() > 1e-2
+
+
+def test_shared_masks_are_new_in_each_step_and_differ_between_examples():
+    network = dropout_network()
+    model = AADModel(network, attack=step_ll(0.1), attention_noise="shared")
+    images = tf.constant(random_images())
+    outputs = []
+
+    def dropped():
+        """Of the pass for L_c and that of masked images: what is 0, by version and example."""
+        with recording([network.get_layer("units")], outputs.append):
+            model.training_losses(images, tf.constant(LABELS), images[None], True)
+        return [each.output.numpy().reshape(2, 4, -1) == 0 for each in outputs[-2:]]
+
+    (first, masked), (second, _) = dropped(), dropped()
+    np.testing.assert_array_equal(first[0], first[1])
+    np.testing.assert_array_equal(first, masked)
+    assert (first != second).any()
+    assert (first[0, 0] != first[0, 1]).any()
+    # The generator went on by one draw per step.
+    assert int(network.get_layer("units").seed_generator.state.value[1]) == 2
+
+
+def test_classification_is_trained_with_noise_whatever_attention_sees():
+    images = tf.constant(random_images())
+    found = []
+    for noise in ("independent", "none"):
+        network = dropout_network()
+        model = AADModel(network, attack=step_ll(0.1), attention_noise=noise)
+        terms, _ = model.training_losses(images, tf.constant(LABELS), images[None], True)
+        found.append((terms["classification_loss"].numpy(), bytes_of(network.variables)))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    # Statistics are updated once, from the pass for L_c; seeds advance by one pass more or less.
+    network = dropout_network()
+    network(tf.concat([images, images], 0), training=True)
+    assert found[1][1] == bytes_of(network.variables)
+
+
+def test_noise_that_cannot_be_shared_is_refused():
+    class Noisy(layers.Layer):
+        def __init__(self):
+            super().__init__(name="noisy")
+            self.seed_generator = keras.random.SeedGenerator(0)
+            self.inner = layers.ReLU()
+
+        def call(self, inputs):
+            return self.inner(inputs)
+
+    network = small_network(middle=[Noisy()])
+    with pytest.raises(ValueError, match="'noisy' .Noisy. holds layers and draws random numbers"):
+        AADModel(network, attack=step_ll(0.1), attention_noise="shared")
+    with pytest.raises(ValueError, match="Unknown attention_noise 'share'. Did you mean 'shared'"):
+        AADModel(network, attack=step_ll(0.1), attention_noise="share")
 
 
 def test_balanced_maps_are_compared_as_fractions_of_their_sum():
@@ -245,6 +422,8 @@ def test_networks_with_open_sizes_train():
             for weights in [(8, 4, -1), (8, np.nan, 1), (8, np.inf, 1), (1, 2, 3, 4), "841", 8]
         ),
         ({"rounds": "first"}, "rounds must be 'all', 'last' or None, got 'first'"),
+        ({"losses": AADLosses(fill=1.5)}, r"fill must lie within .*\[0.0, 1.0\].*got 1.5"),
+        ({"losses": AADLosses(fill=(0, 0))}, r"one for each of the 1 channels .* got \(0.0, 0.0\)"),
         ({"losses": "papper"}, "Unknown loss preset 'papper'. Did you mean 'paper'"),
         ({"attention_layer": "pol"}, "No layer is named 'pol'. Did you mean 'pool'"),
     ],

@@ -56,8 +56,9 @@ DEFENSES = {
         AADModel,
         attack=step_ll(0.1, 2, relabel=False),
         weights=(3, 2, 1),
-        losses=AADLosses.preset("reference_code").replace(threshold=TopCells(4)),
+        losses=AADLosses.preset("reference_code").replace(threshold=TopCells(4), fill=(0.25,)),
         rounds="last",
+        attention_noise="none",
         label_smoothing=0.2,
     ),
 }
@@ -108,6 +109,12 @@ def test_a_loaded_defence_goes_on_exactly(defense, tmp_path):
     assert bytes_of(loaded.optimizer.variables) == bytes_of(model.optimizer.variables)
     assert fit(loaded) == fit(model)
     assert bytes_of(loaded.network.variables) == bytes_of(model.network.variables)
+
+
+def test_defences_of_earlier_versions_hid_pixels_in_black():
+    config = compiled().get_config()
+    del config["losses"]["fill"]
+    assert AADModel.from_config(config).parts.fill == 0.0
 
 
 def test_keras_saving_writes_what_the_method_writes(trained, tmp_path):

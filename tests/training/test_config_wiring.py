@@ -23,6 +23,7 @@ from aad_tf.configs import DefenseConfig, ExperimentConfig
 from aad_tf.defenses import AADModel, AdversarialModel, DefenseModel, EnsembleAdversarialModel
 from aad_tf.losses import AADLosses
 from aad_tf.training import build_defense
+from aad_tf.training.monitors import monitors
 from aad_tf.training.run import TrainingRun
 from aad_tf.utils.files import write_json_atomically
 
@@ -35,6 +36,7 @@ AAD = DefenseConfig("aad", "step_ll(epsilon=0.1, num_steps=2)")
 NOT_IN_TRAINING = {
     "name": "tests/training/test_model_directories.py::test_the_run_is_recorded",
     "reference": "a text for the reader of a preset",
+    "snapshot_epochs": "tests/training/test_monitors.py",
     "budget": "a text for the reader of a preset",
     "evaluation_attacks": "tests/binaries/test_eval_robustness.py",
 }
@@ -128,8 +130,12 @@ DEFENSE_CASES = {
         parse_attack("fgsm(epsilon=0.3)"),
         TRADES,
     ),
+    "fill": Case({"fill": "1/4"}, lambda model: model.parts.fill, 0.25, AAD),
     "update_per_round": Case(
         {"update_per_round": True}, lambda model: model.update_per_round, True, AAD
+    ),
+    "attention_noise": Case(
+        {"attention_noise": "shared"}, lambda model: model.attention_noise, "shared", AAD
     ),
     "warmup_steps": Case({"warmup_steps": 7}, lambda model: model.warmup_steps, 7, AAD),
     "warmup_steps of adversarial training": Case(
@@ -293,6 +299,18 @@ EXPERIMENT_CASES = {
         lambda config: run_of(config).best_epoch(build(config))._patience,
         3,
         dataclasses.replace(BASE, early_stopping="fgsm(epsilon=0.1)"),
+    ),
+    "monitor_examples": Case(
+        {"monitor_examples": 20},
+        lambda config: [len(callback._batches) for callback in monitors(run_of(config))[:1]],
+        [1],
+        dataclasses.replace(BASE, defense=AAD),
+    ),
+    "monitor_attack": Case(
+        {"monitor_attack": "fgsm(epsilon=0.2)"},
+        lambda config: monitors(run_of(config))[0]._attack,
+        parse_attack("fgsm(epsilon=0.2)"),
+        dataclasses.replace(BASE, defense=AAD, monitor_examples=20),
     ),
     "checkpoint_steps": Case(
         {"checkpoint_steps": 17}, lambda config: checkpoint_of(config).every, 17, BASE

@@ -3,7 +3,9 @@
 LeNet, batch 100, 5 epochs, Adam 1e-3, keep probability 0.5, epsilon in [0, 1] [AAD Sec. 4.1].
 The `_short` presets train on 7 PGD steps of 0.1 where the full ones take 40 of 0.01. Madry's
 training warms up over the first epoch: without that, LeNet was still at chance when a run was
-stopped late in its second epoch.
+stopped late in its second epoch. The authors published no MNIST training:
+`aad_step_ll_reference_code` has the losses of their CIFAR-10 code in the paper's two rounds, but no
+weight decay, as slim's LeNet, and no mirroring.
 
 Beside them stand later defences and controls (`presets.baselines`). `rs_fgsm` has its authors'
 recipe for MNIST: 10 epochs, Adam with a learning rate that grows to 5e-3 over 4 of them and falls
@@ -48,6 +50,8 @@ DEFENSES = presets.table_5_defenses(
     pgd="pgd(epsilon=0.3, step_size=0.01, num_steps=40)",
     short_pgd="pgd(epsilon=0.3, step_size=0.1, num_steps=7)",
     warmup_steps=550,
+    # The background of the digits, and LeNet's own zero.
+    fill="0",
 )
 PRESETS = {
     name: ExperimentConfig(

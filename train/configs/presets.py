@@ -17,7 +17,12 @@ from train import configs as preset_files
 
 
 def table_5_defenses(
-    epsilon: str, rounds_epsilon: str, pgd: str, short_pgd: str, warmup_steps: int = 0
+    epsilon: str,
+    rounds_epsilon: str,
+    pgd: str,
+    short_pgd: str,
+    warmup_steps: int = 0,
+    fill: str = "",
 ) -> dict[str, DefenseConfig]:
     """The rows of [AAD Table 5] as defences.
 
@@ -27,6 +32,7 @@ def table_5_defenses(
         pgd: the PGD attack at the paper's schedule, as text.
         short_pgd: a PGD attack of fewer, larger steps that two CPU cores can afford.
         warmup_steps: of Madry's training, which sees no clean images.
+        fill: what hidden pixels become in AAD; empty for the network's own zero.
 
     Returns:
         Defences by preset name.
@@ -40,14 +46,38 @@ def table_5_defenses(
         "madry_short": DefenseConfig(
             "adversarial", short_pgd, replace_clean=True, warmup_steps=warmup_steps
         ),
-        "aad_pgd": DefenseConfig("aad", pgd),
-        "aad_pgd_short": DefenseConfig("aad", short_pgd),
-        "aad_step_ll": DefenseConfig("aad", two_rounds),
-        "aad_step_ll_paper": DefenseConfig("aad", two_rounds, losses="paper"),
-        "aad_step_ll_reference_code": DefenseConfig(
-            "aad", two_rounds, losses="reference_code", update_per_round=True
-        ),
+        "aad_pgd": DefenseConfig("aad", pgd, fill=fill),
+        "aad_pgd_short": DefenseConfig("aad", short_pgd, fill=fill),
+        "aad_step_ll": DefenseConfig("aad", two_rounds, fill=fill),
+        "aad_step_ll_paper": DefenseConfig("aad", two_rounds, losses="paper", fill=fill),
+        "aad_step_ll_reference_code": reference_code(rounds_epsilon, 2, fill),
     }
+
+
+def reference_code(rounds_epsilon: str, rounds: int, fill: str = "") -> DefenseConfig:
+    """AAD as the authors' scripts train it: label smoothing in the attack, an update per round.
+
+    In their script of two rounds (`step_2_train.py`) a `tf.sign` switches the attention losses off:
+    it makes the map 1 wherever the softmax is positive, so that L_p has no gradient, no pixel is
+    hidden, and L_r compares two dropout masks. Only that of one round (`AAD_train.py`) trains on
+    attention. With two rounds this is what the script seems to be meant to do.
+
+    Args:
+        rounds_epsilon: size of each StepLL round, as text.
+        rounds: how many.
+        fill: what hidden pixels become; empty for the network's own zero, which they are there.
+
+    Example:
+        >>> reference_code("0.075", 1).attack
+        'step_ll(epsilon=0.075, num_steps=1, label_smoothing=0.1)'
+    """
+    return DefenseConfig(
+        "aad",
+        f"step_ll(epsilon={rounds_epsilon}, num_steps={rounds}, label_smoothing=0.1)",
+        losses="reference_code",
+        fill=fill,
+        update_per_round=True,
+    )
 
 
 ROWS = {

@@ -14,6 +14,7 @@ from aad_tf.defenses import (
     TradesModel,
 )
 from aad_tf.distribute import distributed
+from aad_tf.losses import AADLosses
 from tests.distribute.cases.common import Arrays, dataset, fitted
 from tests.networks import SHAPE, batch_norm_network, small_network
 
@@ -26,9 +27,11 @@ def plain(strategy: tf.distribute.Strategy) -> Arrays:
 
 
 def aad(strategy: tf.distribute.Strategy, dtype: str, epochs: int, steps: int | None) -> Arrays:
+    # A sum over the batch is one over the global batch.
+    losses = AADLosses(preservation_over="batch_sum" if dtype == "float64" else "batch_mean")
     with strategy.scope():
         network = small_network(dtype=dtype if dtype == "float64" else None)
-        model = AADModel(network, attack=step_ll(0.1, num_steps=2))
+        model = AADModel(network, attack=step_ll(0.1, num_steps=2), losses=losses)
         model.compile(keras.optimizers.SGD(0.01, momentum=0.9))
     return fitted(strategy, model, epochs, dtype, steps)
 

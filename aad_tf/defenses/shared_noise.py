@@ -1,0 +1,84 @@
+"""The same random numbers for all versions of an example that go through a network as one batch.
+
+Differences between two passes of a network with dropout are differences between masks, too. Keras's
+layers draw from a `SeedGenerator`, whose state says what comes next: put back before each part of a
+batch, and before the next pass, it gives all of them the same draws.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import keras
+import tensorflow as tf
+
+from aad_tf.classifier.tracing import called_in_parts
+
+
+def random_layers(network: keras.Model) -> list[keras.Layer]:
+    """Layers that draw random numbers from a seed generator of their own, such as Dropout.
+
+    Args:
+        network: a Keras model.
+
+    Raises:
+        ValueError: a layer that holds other layers draws by itself, so that it cannot be run on
+            parts of a batch without its layers being run on them, too.
+
+    Example:
+        >>> [layer.name for layer in random_layers(aad_tf.models.build("lenet", (28, 28, 1), 10))]
+        ['dropout3']
+    """
+    found = [layer for layer in network._flatten_layers() if layer._seed_generators]
+    for layer in found:
+        if list(layer._flatten_layers(include_self=False)):
+            raise ValueError(
+                f"{layer.name!r} ({type(layer).__name__}) holds layers and draws random numbers by "
+                f"itself, which cannot be shared between versions of an image. Draw them in a "
+                f"layer of its own, or use attention_noise='none'."
+            )
+    return found
+
+
+@contextlib.contextmanager
+def shared_noise(network: keras.Model, versions: int) -> Iterator[Callable[[], None]]:
+    """Lets all versions of an example meet the same random numbers while the context is open.
+
+    Args:
+        network: whose layers draw them; called inside the context on batches of `versions` equal
+            parts, in which an example has the same place.
+        versions: number of parts.
+
+    Yields:
+        A function that makes the next pass draw what the first one drew.
+
+    Raises:
+        ValueError: as `random_layers`.
+
+    Example:
+        >>> with shared_noise(network, 2) as again:
+        ...     clean, attacked = tf.split(network(tf.concat([x, x_adv], 0), training=True), 2)
+        ...     again()
+        ...     masked = network(tf.concat([x_masked, x_adv_masked], 0), training=True)
+    """
+    layers = random_layers(network)
+    generators = {id(layer): layer._seed_generators for layer in layers}
+
+    def states_of(layer: keras.Layer) -> list[keras.Variable]:
+        return [generator.state for generator in generators[id(layer)]]
+
+    first = _saved([state for layer in layers for state in states_of(layer)])
+    with called_in_parts(layers, versions, lambda layer: _saved(states_of(layer))):
+        yield first
+
+
+def _saved(states: list[keras.Variable]) -> Callable[[], None]:
+    """A function that sets variables to what they are now."""
+    values = [tf.identity(state) for state in states]
+
+    def put_back() -> None:
+        for state, value in zip(states, values, strict=True):
+            state.assign(value)
+
+    return put_back

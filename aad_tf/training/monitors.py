@@ -1,0 +1,71 @@
+"""What a run measures of attention after each epoch, where its config asks for it.
+
+With `monitor_examples` the first so many validation examples are attacked and `history.csv` gets
+the columns
+
+    val_attention_iou                    overlap of clean and attacked attention areas
+    val_attention_iou_empty              fraction of pairs without any area
+    val_attention_iou_zero_clean         fraction of clean images whose Grad-CAM map is zero
+    val_attention_iou_zero_attacked      the same of attacked images
+    gradient_share_classification, ..._rectification, ..._preservation
+                                         of AAD: fractions of the gradient, in training mode
+
+and with `snapshot_epochs` the first images are drawn into `attention/`. All depend on the weights
+alone, so a run that was interrupted has the history of one that was not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from aad_tf import data, model_directory
+from aad_tf.callbacks import AttentionIoU, AttentionSnapshots, GradientShares
+
+if TYPE_CHECKING:
+    from aad_tf.training.run import TrainingRun
+
+_DRAWN = 8
+
+
+def monitors(run: TrainingRun) -> list[keras.callbacks.Callback]:
+    """The callbacks that a run's config asks for; to be called when its strategy is there.
+
+    Args:
+        run: whose validation examples are measured on; every worker reads them all.
+
+    Returns:
+        Callbacks, to stand before those that watch or write their logs; none by default.
+    """
+    config = run.config
+    count = max(config.monitor_examples, _DRAWN if config.snapshot_epochs else 0)
+    if count == 0:
+        return []
+    batches = data.evaluation_batches(
+        config.dataset, "validation", count, run.data_dir, count, image_size=config.image_size
+    )
+    images, labels = map(np.concatenate, zip(*batches.as_numpy_iterator(), strict=True))
+    attack = config.monitor_attack or config.defense.attack
+    found: list[keras.callbacks.Callback] = []
+    if config.monitor_examples:
+        examples = images[: config.monitor_examples], labels[: config.monitor_examples]
+        found.append(
+            AttentionIoU(examples, attack, seed=config.seed, batch_size=config.batch_size)
+        )
+        if config.defense.kind == "aad":
+            first_images, first_labels = (part[: config.batch_size] for part in examples)
+            found.append(GradientShares(first_images, first_labels, training=True))
+    if config.snapshot_epochs:
+        found.append(
+            AttentionSnapshots(
+                images[:_DRAWN],
+                labels[:_DRAWN],
+                run.directory / model_directory.ATTENTION,
+                attack or None,
+                every=config.snapshot_epochs,
+                before_training=True,
+            )
+        )
+    return found
