@@ -51,9 +51,7 @@ def monitors(run: TrainingRun) -> list[keras.callbacks.Callback]:
     found: list[keras.callbacks.Callback] = []
     if config.monitor_examples:
         examples = images[: config.monitor_examples], labels[: config.monitor_examples]
-        found.append(
-            AttentionIoU(examples, attack, seed=config.seed, batch_size=config.batch_size)
-        )
+        found.append(AttentionIoU(examples, attack, seed=config.seed, batch_size=config.batch_size))
         if config.defense.kind == "aad":
             first_images, first_labels = (part[: config.batch_size] for part in examples)
             found.append(GradientShares(first_images, first_labels, training=True))
