@@ -17,7 +17,7 @@ alone, so a run that was interrupted has the history of one that was not.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -52,14 +52,14 @@ def monitors(run: TrainingRun) -> list[keras.callbacks.Callback]:
     found: list[keras.callbacks.Callback] = []
     if config.monitor_examples:
         examples = images[: config.monitor_examples], labels[: config.monitor_examples]
-        options = {"seed": config.seed, "batch_size": config.batch_size}
+        options: dict[str, Any] = {"seed": config.seed, "batch_size": config.batch_size}
         found += [
             AttentionIoU(examples, attack, **options),
             RobustAccuracy(examples, attack, **options),
         ]
         if config.defense.kind == "aad":
-            batch = (part[: config.batch_size] for part in examples)
-            found.append(GradientShares(*batch, training=True))
+            batch = min(config.monitor_examples, config.batch_size)
+            found.append(GradientShares(images[:batch], labels[:batch], training=True))
     if config.snapshot_epochs:
         found.append(
             AttentionSnapshots(
