@@ -85,7 +85,7 @@ def test_training_mode_shows_dropout_and_changes_nothing():
         model = AADModel(network, attack=attacks.fgsm(0.0), losses=losses, attention_noise=noise)
         model.compile(keras.optimizers.SGD(0.0))
         before = [variable.numpy() for variable in network.variables]
-        for training in (False, True):
+        for training in (False, True) if noise == "independent" else (True,):
             callback = GradientShares(images, labels, training=training, name="part")
             callback.set_model(model)
             first, second = callback.measure(0), callback.measure(1)
@@ -93,9 +93,8 @@ def test_training_mode_shows_dropout_and_changes_nothing():
             found[noise, training] = first["part_preservation"]
         for variable, value in zip(network.variables, before, strict=True):
             np.testing.assert_array_equal(variable, value)
-    assert found["independent", True] > 1e-2
-    for quiet in (("independent", False), ("shared", False), ("shared", True)):
-        assert found[quiet] < 1e-4
+    assert found["independent", True] > 1e-3
+    assert found["independent", False] < 1e-6 and found["shared", True] < 1e-6
 
 
 def test_gradient_shares_need_several_terms():
