@@ -131,6 +131,16 @@ class EagerCalls(layers.Layer):
         return images
 
 
+class TracedCalls(layers.Layer):
+    """Counts how often it is traced into a graph, with batches of any size."""
+
+    count = 0
+
+    def call(self, images):
+        self.count += tf.is_tensor(images) and images.shape[0] is None
+        return images
+
+
 class CountPasses(layers.Layer):
     """Counts in `passes` how often the network runs, in graphs too; what it takes it returns."""
 

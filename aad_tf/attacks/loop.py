@@ -327,8 +327,10 @@ def unit_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
         TensorShape([2, 28, 28, 1])
     """
     seed, indices, restart = _words(seed, indices, restart)
-    draw = _compiled_noise() if tf.executing_eagerly() else _noise
-    return draw(shape, seed, indices, restart)
+    noise = _compiled_noise()(shape, seed, indices, restart)
+    if not tf.is_tensor(shape):
+        noise.set_shape((None, *shape))
+    return noise
 
 
 def noise_keys(seed: Any, indices: Any, restart: Any) -> tf.Tensor:
@@ -364,7 +366,7 @@ def _words(seed: Any, indices: Any, restart: Any) -> tuple[tf.Tensor, tf.Tensor,
 
 @functools.lru_cache(maxsize=1)
 def _compiled_noise() -> Callable[..., tf.Tensor]:
-    """One trace for images of all sizes."""
+    """One trace for images of all sizes, inside of other graphs too: it takes a while."""
     numbers = tf.TensorSpec((None,), tf.int32)
     return tf.function(
         _noise,

@@ -32,6 +32,9 @@ from aad_tf.utils.checks import advice_for_255, check_bounds, check_images, chec
 # Sides of images tried on a network that leaves them open. InceptionV3 needs 75 pixels or more.
 _SIZES_TO_TRY = (64, 128, 256, 512)
 
+# Key of the compiled function of `predict_logits`.
+_LOGITS = "logits"
+
 
 class Classifier:
     """A Keras classifier as attacks, attention maps, losses and evaluation take it.
@@ -148,16 +151,19 @@ class Classifier:
         path, shape = image_input(model, input_shape)
 
         def run(images: tf.Tensor) -> tf.Tensor:
-            return _scores(model, nest(images, path), output, training=False)
+            with exact_moments():
+                return _scores(model, nest(images, path), output, training=False)
 
-        with exact_moments():
-            trace = tracing.trace_forward(model, shape, _dtype(model), run)
+        trace = tracing.trace_forward(model, shape, _dtype(model), run)
         num_classes = _num_classes(trace.output)
         call = attention_call(trace, attention_layer)
         refuse_unsafe_operations(trace, call)
         final = activation_to_strip(trace)
         classifier = cls(model, call.layer, final, num_classes, shape, bounds, output, path)
         classifier._named_layer = attention_layer
+        if final is None and trace.output.shape[-1] > 1:
+            # What was traced gives logits as they are; tracing a deep network takes seconds.
+            classifier.compiled[_LOGITS] = trace.function
         images = _refuse_probabilities(classifier, None if final else trace)
         refuse_missing_gradients(trace, call)
         classifier.shrinking = shrinking_layers(trace, images)
@@ -268,7 +274,7 @@ class Classifier:
     def predict_logits(self, images: tf.Tensor) -> tf.Tensor:
         """Logits in inference mode from one compiled graph, whatever the batch size."""
         function = self.cached_function(
-            "logits", lambda batch: self(batch, training=False).logits, [self.image_spec]
+            _LOGITS, lambda batch: self(batch, training=False).logits, [self.image_spec]
         )
         return function(images)
 

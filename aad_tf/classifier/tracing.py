@@ -50,6 +50,7 @@ class Trace(NamedTuple):
         images: symbolic images that go in.
         output: symbolic model output.
         graph: the TensorFlow graph that holds them.
+        function: the pass compiled, from images to the output, for any batch size.
     """
 
     calls: list[LayerCall]
@@ -57,6 +58,7 @@ class Trace(NamedTuple):
     images: tf.Tensor
     output: tf.Tensor
     graph: Any
+    function: Any
 
 
 @contextlib.contextmanager
@@ -208,13 +210,15 @@ def trace_forward(
     calls: list[LayerCall] = []
     watched = layers_and_operations(model)
 
-    @tf.function(autograph=False)
+    signature = [tf.TensorSpec((None, *image_shape), dtype)]
+
+    @tf.function(input_signature=signature, autograph=False)
     def forward(images: tf.Tensor) -> tf.Tensor:
         with recording(watched, calls.append):
             return run(images)
 
     try:
-        concrete = forward.get_concrete_function(tf.TensorSpec((None, *image_shape), dtype))
+        concrete = forward.get_concrete_function()
     except ValueError as error:
         modes = {getattr(getattr(part, "_remat_mode", None), "mode", "") for part in watched}
         if "full" not in modes:
@@ -224,6 +228,8 @@ def trace_forward(
             "for predict or fit either. Build it without that scope, and take over its weights: "
             "copy = keras.models.clone_model(model); copy.set_weights(model.get_weights())."
         ) from error
+    # Other graphs that call the function trace it again.
+    watched.clear()
     # A layer that is built on the way also runs once in a scratch graph.
     inside = [
         call
@@ -236,7 +242,7 @@ def trace_forward(
     ]
     hidden = {call.layer.name for call in calls} - {call.layer.name for call in inside}
     images, output = concrete.inputs[0], concrete.outputs[0]
-    return Trace(inside, sorted(hidden), images, output, concrete.graph)
+    return Trace(inside, sorted(hidden), images, output, concrete.graph, forward)
 
 
 def operations_between(trace: Trace, features: tf.Tensor) -> list[Any]:

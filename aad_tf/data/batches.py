@@ -19,6 +19,7 @@ from aad_tf.data.small import digits, first_classes, tfds_source
 from aad_tf.data.small.in_memory import InMemory
 from aad_tf.utils.checks import check_choice, check_count
 from aad_tf.utils.files import PathLike
+from aad_tf.utils.ops import without_autograph
 
 
 class Source(Protocol):
@@ -192,7 +193,7 @@ def evaluation_batches(
         check_count(limit, "limit")
     check_count(start, "start", 0)
     request = EvaluationRequest(split, batch_size, limit, sides(image_size), replica_slice, start)
-    return source.evaluation(request, data_dir)
+    return without_autograph(source.evaluation)(request, data_dir)
 
 
 def training_batches(
@@ -275,7 +276,7 @@ def training_batches(
         replica_slice,
         limit,
     )
-    return source.training(request, data_dir)
+    return without_autograph(source.training)(request, data_dir)
 
 
 def source_of(name: str, annotations: PathLike | None = None) -> Source:

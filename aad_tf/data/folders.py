@@ -16,6 +16,7 @@ from aad_tf.data.images import ImageSize, resized, sides
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_bounds, check_choice, check_count
 from aad_tf.utils.files import PathLike
+from aad_tf.utils.ops import without_autograph
 
 SPLIT = "all"
 """The one split that a directory of images has."""
@@ -82,6 +83,7 @@ def image_folder(
     chosen = np.arange(len(listing.paths)) if indices is None else np.asarray(indices, np.int64)
     paths = [listing.paths[index] for index in chosen]
 
+    @without_autograph
     def example(path: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels = _decoded(path, channels, size)
         return lower + pixels * ((upper - lower) / 255.0), label

@@ -13,7 +13,6 @@ import tensorflow as tf
 from aad_tf.attention.grad_cam import attention_maps, predicted_classes
 from aad_tf.classifier import Classifier, tracing
 from aad_tf.types import ClassifierOutput
-from aad_tf.utils.ops import at_least_float32
 
 
 class NetworkModule(tf.Module):
@@ -30,14 +29,22 @@ class NetworkModule(tf.Module):
         super().__init__(name="aad_tf_network")
         images = tf.TensorSpec((None, *classifier.input_shape), tf.float32, name="images")
         class_ids = tf.TensorSpec((None,), tf.int32, name="class_ids")
-        self.forward = _compiled(_forward, classifier, images)
-        self.features = _compiled(_features, classifier, images)
-        shape = self.features.get_concrete_function().output_shapes
-        features = tf.TensorSpec(shape, tf.float32, name="features")
-        self.logits_from_features = _compiled(_logits_from_features, classifier, images, features)
-        self.serve = _compiled(_serve, classifier, images)
-        self.attend = _compiled(_attend, classifier, images, class_ids)
-        self.attend_predicted = _compiled(_attend_predicted, classifier, images)
+        self.forward = _compiled(functools.partial(_forward, classifier), images)
+        self.features = _compiled(functools.partial(_features, classifier), images)
+        calls: list[tracing.LayerCall] = []
+        with tracing.recording([classifier._attention], calls.append):
+            traced = self.features.get_concrete_function()
+        given = [call.output for call in calls if call.output.graph is traced.graph]
+        features = tf.TensorSpec(traced.output_shapes, tf.float32, name="features")
+        self.logits_from_features = _compiled(
+            functools.partial(_logits_from_features, classifier, len(given), given[-1].dtype),
+            images,
+            features,
+        )
+        # What they have in common is traced once: a deep network takes seconds each time.
+        self.serve = _compiled(functools.partial(_serve, self.forward), images)
+        self.attend = _compiled(functools.partial(_attend, classifier), images, class_ids)
+        self.attend_predicted = _compiled(functools.partial(_attend_predicted, self.attend), images)
         self.network_variables = self._variables_read(classifier)
         trainable = {id(variable.value) for variable in classifier.trainable_variables}
         self.network_trainable_variables = [
@@ -71,10 +78,8 @@ class NetworkModule(tf.Module):
         return ordered + sorted(read.values(), key=lambda variable: variable.name)
 
 
-def _compiled(function: Callable, classifier: Classifier, *signature: tf.TensorSpec) -> Any:
-    return tf.function(
-        functools.partial(function, classifier), input_signature=signature, autograph=False
-    )
+def _compiled(function: Callable, *signature: tf.TensorSpec) -> Any:
+    return tf.function(function, input_signature=signature, autograph=False)
 
 
 def _run(classifier: Classifier, images: tf.Tensor) -> ClassifierOutput:
@@ -90,9 +95,9 @@ def _features(classifier: Classifier, images: tf.Tensor) -> tf.Tensor:
     return _float32(_run(classifier, images).features)
 
 
-def _serve(classifier: Classifier, images: tf.Tensor) -> dict[str, tf.Tensor]:
-    logits = at_least_float32(_run(classifier, images).logits)
-    return {"logits": _float32(logits), "probabilities": _float32(tf.nn.softmax(logits))}
+def _serve(forward: Callable, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    logits = forward(images)["logits"]
+    return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
 
 def _attend(
@@ -121,29 +126,36 @@ def _attend(
     return {"attention_map": _float32(maps)}
 
 
-def _attend_predicted(classifier: Classifier, images: tf.Tensor) -> dict[str, tf.Tensor]:
-    return _attend(classifier, images, tf.fill(tf.shape(images)[:1], -1))
+def _attend_predicted(attend: Callable, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    return attend(images, tf.fill(tf.shape(images)[:1], -1))
 
 
 def _logits_from_features(
-    classifier: Classifier, images: tf.Tensor, features: tf.Tensor
+    classifier: Classifier,
+    num_calls: int,
+    dtype: tf.DType,
+    images: tf.Tensor,
+    features: tf.Tensor,
 ) -> tf.Tensor:
     """Logits of a network whose attention layer gave `features`.
 
     Images matter only for paths around that layer; what the features make superfluous is pruned
     when the function runs.
+
+    Args:
+        classifier: the network and its attention layer.
+        num_calls: how often that layer runs in one pass; its last output is replaced.
+        dtype: of that output.
+        images: float32 `[batch, H, W, C]`.
+        features: float32 `[batch, h, w, channels]`.
     """
-    layer = classifier._attention
-    outputs: list[tf.Tensor] = []
-    with tracing.recording([layer], lambda call: outputs.append(call.output)):
-        _run(classifier, images)
-    given = tf.cast(features, outputs[-1].dtype)
+    given = tf.cast(features, dtype)
     calls = itertools.count(1)
 
     def replaced(layer: keras.Layer, call: Callable[[], Any]) -> Any:
-        return given if next(calls) == len(outputs) else call()
+        return given if next(calls) == num_calls else call()
 
-    with tracing.around_calls([layer], replaced):
+    with tracing.around_calls([classifier._attention], replaced):
         return _float32(_run(classifier, images).logits)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.saved_model import save_context
 
 from aad_tf._version import __version__
 from aad_tf.classifier import Classifier
@@ -76,11 +77,14 @@ def export_saved_model(classifier: Classifier, path: str | os.PathLike[str]) -> 
             f"another path, or remove it."
         )
     with _directory_beside(target) as directory:
-        module = NetworkModule(classifier)
         # Networks may hold operations with custom gradients, such as swish.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=True)
+        # What was traced outside of this context would be traced again when it is saved.
+        with save_context.save_context(options):
+            module = NetworkModule(classifier)
+            signatures = module.signatures()
         new = directory / "new"
-        tf.saved_model.save(module, str(new), signatures=module.signatures(), options=options)
+        tf.saved_model.save(module, str(new), signatures=signatures, options=options)
         _write_metadata(classifier, new)
         replace_directory(target, new, aside=directory / "previous")
     return target

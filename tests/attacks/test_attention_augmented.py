@@ -177,10 +177,15 @@ def test_budget_rounds_and_graphs(name, sigma, curved):
     assert not np.array_equal(rounds, plain.rounds(curved, images, LABELS, seed=3))
     np.testing.assert_array_equal(rounds[-1], attack(curved, images, LABELS, seed=3))
     seed = tf.constant([3, 0])
-    in_graph = tf.function(lambda x: attack.rounds_in_graph(curved, x, LABELS, seed))
-    last = tf.function(lambda x: attack.last_in_graph(curved, x, LABELS, seed))
-    np.testing.assert_allclose(in_graph(images), rounds, atol=1e-9)
-    np.testing.assert_allclose(last(images), rounds[-1], atol=1e-9)
+
+    @tf.function(autograph=False)
+    def in_graph(x):
+        runs = (attack.rounds_in_graph, attack.last_in_graph)
+        return [run(curved, x, LABELS, seed) for run in runs]
+
+    every, last = in_graph(images)
+    np.testing.assert_allclose(every, rounds, atol=1e-9)
+    np.testing.assert_allclose(last, rounds[-1], atol=1e-9)
 
 
 def test_long_loops_and_other_bounds_and_dtypes():

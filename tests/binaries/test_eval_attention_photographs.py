@@ -59,7 +59,16 @@ def test_an_archive_of_other_images_is_refused(tmp_path: Path) -> None:
     copy = write_images(tmp_path / "data")
     other = {"val/elsewhere_00000001.xml": xml(1, (375, 500), [(1, 1, 1, 9, 9)])}
     boxes = pack(tmp_path / "other.tgz", other)
-    flags = ("--network=inception_v3", "--split=test", f"--data_dir={copy}")
+    network = keras.Sequential(
+        [
+            keras.Input((299, 299, 3)),
+            keras.layers.Conv2D(2, 37, strides=37),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(len(WNIDS)),
+        ]
+    )
+    network.save(tmp_path / "network.keras")
+    flags = (f"--keras_model={tmp_path / 'network.keras'}", "--split=test", f"--data_dir={copy}")
     attack = ("--attack=fgsm", "--epsilon=4/255", f"--output={tmp_path / 'x.jsonl'}")
     done = run(*flags, *attack, f"--annotations={boxes}")
     assert done.code == 2

@@ -12,6 +12,7 @@ import pytest
 
 from aad_tf import configs
 from aad_tf.model_directory import NETWORK, ModelDirectoryError
+from tests.binaries.many_runs import run_many
 from train.studies.study import (
     DONE,
     ELSEWHERE,
@@ -197,28 +198,28 @@ def test_only_the_number_of_classes_varies():
 @pytest.mark.slow
 def test_a_study_is_run_killed_and_finished(tmp_path):
     """Real processes: an evaluation that fails stops the study, the next run does what is left."""
-    places = [f"--runs_dir={tmp_path}/runs", f"--results_dir={tmp_path}/results"]
-    command = [sys.executable, "-m", "train.study", "--study=digits_quick", *places]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-
-    def run(*more):
-        return subprocess.run(
-            [*command, *more], env=environment, capture_output=True, text=True, check=False
-        )
-
+    flags = ["--study=digits_quick", f"--runs_dir={tmp_path}/runs"]
+    flags.append(f"--results_dir={tmp_path}/results")
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3"}
     # A directory in the place of the records is a mistake that the evaluation ends with.
     blocked = tmp_path / "results" / "robustness" / "digits_quick.jsonl.gz"
     blocked.mkdir(parents=True)
-    failed = run()
+    failed = subprocess.run(
+        [sys.executable, "-m", "train.study", *flags],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert failed.returncode == 2 and "evaluate digits_quick ended with code 2" in failed.stderr
     assert "Traceback" not in failed.stderr
     record = tmp_path / "results" / "runs" / "digits_quick"
     assert {path.name for path in record.iterdir()} == {"config.json", "history.csv", "run.json"}
     blocked.rmdir()
-    finished = run()
-    assert finished.returncode == 0, finished.stderr
-    assert "train    digits_quick: done" in finished.stderr
-    assert "All is done." in finished.stdout
+    finished, listed = run_many("train.study", [flags, [*flags, "--dry_run"]], environment)
+    assert finished.code == 0, finished.errors
+    assert "train    digits_quick: done" in finished.errors
+    assert "All is done." in finished.output
     summary = json.loads((blocked.parent / "digits_quick.summary.json").read_text())
     assert summary["attacks"][0]["count"] == 50
-    assert "0 to do" in run("--dry_run").stderr
+    assert "0 to do" in listed.errors

@@ -12,7 +12,14 @@ from aad_tf.classifier import Classifier
 from aad_tf.plots import displayable
 from aad_tf.types import Bounds
 from aad_tf.utils.ops import project_linf
-from tests.networks import SHAPE, SubclassedNetwork, called, random_images, small_network
+from tests.networks import (
+    SHAPE,
+    SubclassedNetwork,
+    TracedCalls,
+    called,
+    random_images,
+    small_network,
+)
 
 layers = keras.layers
 IMAGES = random_images()
@@ -266,6 +273,14 @@ def test_a_cached_function_is_made_and_traced_once():
     for size in (1, 4, 3):
         classifier.predict_logits(IMAGES[:size])
     assert classifier.compiled["logits"].experimental_get_tracing_count() == 1
+
+
+def test_wrapping_traces_a_network_once_for_its_logits_too():
+    noted = TracedCalls()
+    model = small_network(middle=[noted])
+    before = noted.count
+    Classifier.from_keras(model).predict_logits(IMAGES)
+    assert noted.count == before + 1
 
 
 class RunsAgainAside(keras.Model):

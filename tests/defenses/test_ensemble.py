@@ -78,7 +78,7 @@ def test_the_images_are_those_of_the_network_drawn_by_hand():
 def test_the_images_are_those_of_the_attack_on_the_network_drawn():
     attack = pgd(0.1, 0.05, 1)
     model = ensemble(attack=attack)
-    graph = tf.function(model.adversarial_images)
+    graph = tf.function(model.adversarial_images, autograph=False)
     images, labels = tf.constant(IMAGES), tf.constant(LABELS)
     every = draws(model, 12)
     for index in range(3):

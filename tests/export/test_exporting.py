@@ -21,6 +21,7 @@ from tests.export.exported_networks import (
     sequential,
     some_images,
 )
+from tests.networks import TracedCalls, small_network
 
 layers = keras.layers
 
@@ -35,6 +36,15 @@ def test_earlier_export_is_replaced(tmp_path):
         np.testing.assert_allclose(found, classifier.predict_logits(images), atol=1e-5)
     assert os.listdir(path.parent) == ["model"]
     assert path.stat().st_mode == path.parent.stat().st_mode
+
+
+def test_a_network_is_traced_for_each_function_once_and_for_no_signature(tmp_path):
+    noted = TracedCalls()
+    classifier = Classifier.from_keras(small_network(middle=[noted]))
+    before = noted.count
+    export.export_saved_model(classifier, tmp_path / "model")
+    # forward, features, logits_from_features and attend.
+    assert noted.count == before + 4
 
 
 def test_empty_directory_is_used_and_other_things_are_left_alone(tmp_path):

@@ -17,6 +17,7 @@ from aad_tf.data.boxes.batches import Example, in_batches
 from aad_tf.data.boxes.formats import CANONICAL, RANK, check_boxes
 from aad_tf.data.images import ImageSize, sides, unit_range
 from aad_tf.utils.checks import check_choice, check_count
+from aad_tf.utils.ops import without_autograph
 
 FORMATS = (
     "center_xywh",
@@ -120,6 +121,7 @@ def from_tuples(
     size = sides(image_size)
     _check_specs(dataset.element_spec, size)
 
+    @without_autograph
     def example(index: tf.Tensor, parts: tuple[tf.Tensor, ...]) -> Example:
         return _example(index, parts, box_format, clip)
 

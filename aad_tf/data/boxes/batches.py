@@ -11,6 +11,7 @@ from aad_tf.data.images import ImageSize, resized, sides
 from aad_tf.data.requests import BoxedRequest, Sides
 from aad_tf.utils.checks import check_choice, check_count
 from aad_tf.utils.files import PathLike
+from aad_tf.utils.ops import without_autograph
 
 Example = dict[str, tf.Tensor]
 
@@ -100,7 +101,8 @@ def boxed_batches(
     check_count(batch_size, "batch_size")
     size = sides(image_size)
     request = BoxedRequest(split, start, stop, size, annotations)
-    return in_batches(source.boxed(request, data_dir), batch_size, size)
+    examples = without_autograph(source.boxed)(request, data_dir)
+    return in_batches(examples, batch_size, size)
 
 
 def in_batches(examples: tf.data.Dataset, batch_size: int, size: Sides = None) -> tf.data.Dataset:
@@ -115,6 +117,7 @@ def in_batches(examples: tf.data.Dataset, batch_size: int, size: Sides = None) -
         A dataset of the same keys; boxes and box_labels are padded with -1 to the batch's longest.
     """
 
+    @without_autograph
     def prepared(example: Example) -> Example:
         return {**example, "image": resized(example["image"], size)}
 
