@@ -21,11 +21,25 @@ from analysis.statistics import (
     pair_counts,
 )
 from analysis.tables import Table
-from train.configs import cifar10, digits, mnist
+from train.configs import cifar10, digits, imagenet2012, mnist
 from train.configs.presets import ROWS
 
-DATASETS = ("mnist", "cifar10", "digits")
-TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "scikit-learn digits"}
+DATASETS = ("mnist", "cifar10", "imagenet2012", "tiny_imagenet_boxes", "digits")
+TITLES = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "imagenet2012": "ImageNet2012",
+    "tiny_imagenet_boxes": "40 classes of Tiny ImageNet at 107x107, in place of ImageNet2012",
+    "digits": "scikit-learn digits",
+}
+# The data set whose columns of the paper a stand-in has, where it is not itself in the paper.
+_STANDS_IN_FOR = {"digits": "mnist", "tiny_imagenet_boxes": "imagenet2012"}
+# Rows by preset, and names of all rows.
+_ROWS = {
+    "imagenet2012": imagenet2012.ROWS,
+    "tiny_imagenet_boxes": imagenet2012.SMALL_ROWS,
+}
+_NAMES = {**imagenet2012.ROWS, **imagenet2012.SMALL_ROWS, **ROWS}
 NOT_RUN = "not run"
 READING = (
     "Accuracy in percent on the test set, white box. *Ours* with its 95 % Wilson interval over the "
@@ -42,8 +56,13 @@ STRICTER = (
     "on what those before left; it keeps its best image, so it has no last iterate. Its accuracies "
     "are of the first n test images."
 )
-_PRESETS = {"mnist": mnist.PRESETS, "cifar10": cifar10.PRESETS, "digits": digits.PRESETS}
-_ATTACKS = {"mnist": mnist.ATTACKS, "cifar10": cifar10.ATTACKS, "digits": digits.ATTACKS}
+_MODULES: Mapping[str, Any] = {
+    "mnist": mnist,
+    "cifar10": cifar10,
+    "imagenet2012": imagenet2012,
+    "tiny_imagenet_boxes": imagenet2012,
+    "digits": digits,
+}
 _COMPARED_ATTACKS = ("FGSM", "IFGSM", "PGD30", "PGD100", "PGD5", "PGD20")
 # (preset, preset it is compared with), under the attacks above: StepLL, which some are trained on,
 # is left out.
@@ -154,8 +173,8 @@ class Table5:
     def presets_not_run(self) -> list[str]:
         """Presets of the paper's rows that no record of this data set speaks of."""
         run = {row.preset for row in self.rows if row.run is not None}
-        reproduced = paper_values.TABLE_5["mnist"].rows
-        return [preset for preset in ROWS if preset not in run and paper_row(preset) in reproduced]
+        names, reproduced = row_names(self.dataset), _paper_table(self.dataset).rows
+        return [preset for preset in names if preset not in run and paper_row(preset) in reproduced]
 
 
 def build(results_dir: PathLike, dataset: str) -> Table5:
@@ -179,11 +198,11 @@ def build(results_dir: PathLike, dataset: str) -> Table5:
     if dataset not in DATASETS:
         raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {dataset!r}.")
     columns, paper = _columns(dataset)
-    found = {preset: read_run(results_dir, dataset, preset) for preset in ROWS}
+    found = {preset: read_run(results_dir, dataset, preset) for preset in row_names(dataset)}
     runs = {preset: run for preset, run in found.items() if run is not None}
-    shown = _shown(runs, paper_values.TABLE_5["mnist" if paper is None else dataset])
+    shown = _shown(dataset, runs)
     rows = tuple(_row(preset, runs.get(preset), columns, paper) for preset in shown)
-    return Table5(dataset, columns, rows, () if paper is None else paper.notes)
+    return Table5(dataset, columns, rows, _notes(dataset, paper))
 
 
 def of_run(run: ResultRun) -> Table5:
@@ -196,36 +215,64 @@ def of_run(run: ResultRun) -> Table5:
         On a data set of `DATASETS` with its columns, else with the attacks that were run.
     """
     paper = None
-    if run.dataset in DATASETS:
+    # Other networks trained on the stand-in were not attacked at the table's sizes.
+    if run.dataset in DATASETS and (
+        run.dataset != "tiny_imagenet_boxes" or run.preset in row_names(run.dataset)
+    ):
         columns, paper = _columns(run.dataset)
     else:
         attacks = (Column(entry["attack"], entry["threat_model"]) for entry in run.attacks)
         columns = (Column("original", None), *attacks)
     row = _row(run.preset, run, columns, paper)
-    return Table5(run.dataset, columns, (row,), () if paper is None else paper.notes)
+    return Table5(run.dataset, columns, (row,), _notes(run.dataset, paper))
+
+
+def row_names(dataset: str) -> Mapping[str, str]:
+    """Names of a data set's rows by preset, in the order in which they stand."""
+    return _ROWS.get(dataset, ROWS)
+
+
+def _paper_table(dataset: str) -> PaperTable:
+    """The part of the paper's table that has a data set's columns and rows."""
+    return paper_values.TABLE_5[_STANDS_IN_FOR.get(dataset, dataset)]
 
 
 def _columns(dataset: str) -> tuple[tuple[Column, ...], PaperTable | None]:
-    """The paper's columns, and its values on that data set."""
-    # Digits have MNIST's columns and no values in the paper.
-    paper = paper_values.TABLE_5["mnist" if dataset == "digits" else dataset]
-    attacks = [parse_attack(text).threat_model() for text in _ATTACKS[dataset]]
+    """The paper's columns, and its values on that data set or the one it stands in for."""
+    paper = _paper_table(dataset)
+    attacks = [parse_attack(text).threat_model() for text in _MODULES[dataset].ATTACKS]
     columns = tuple(
         Column(name, model) for name, model in zip(paper.columns, [None, *attacks], strict=True)
     )
+    # Digits are too easy for MNIST's values to say anything beside theirs.
     return columns, None if dataset == "digits" else paper
+
+
+def _notes(dataset: str, paper: PaperTable | None) -> tuple[str, ...]:
+    """What a reader must know before comparing with the paper's values."""
+    if paper is None:
+        return ()
+    if dataset not in _STANDS_IN_FOR:
+        return paper.notes
+    replaced = TITLES[_STANDS_IN_FOR[dataset]]
+    return (
+        f"The paper's values are of {replaced}, ours of {TITLES[dataset]}: they show how the rows "
+        f"stand to each other, and are not to be compared one by one.",
+        *paper.notes,
+    )
 
 
 def paper_row(preset: str) -> str:
     """The paper's name of the row a preset reproduces or varies; others keep their name."""
-    return ROWS.get(preset, preset).split(" (")[0]
+    return _NAMES.get(preset, preset).split(" (")[0]
 
 
-def _shown(runs: Mapping[str, ResultRun], paper: PaperTable) -> list[str]:
+def _shown(dataset: str, runs: Mapping[str, ResultRun]) -> list[str]:
     """Presets that were run, and for a row of the paper without any its first preset."""
+    paper = _paper_table(dataset)
     covered = {paper_row(preset) for preset in runs}
     shown = []
-    for preset in ROWS:
+    for preset in row_names(dataset):
         name = paper_row(preset)
         if preset in runs or (name in paper.rows and name not in covered):
             shown.append(preset)
@@ -246,11 +293,12 @@ def _row(
 
 def _title(preset: str, run: ResultRun | None) -> str:
     """The row's name, with what was reduced: part of the data, fewer epochs than the preset's."""
-    title = ROWS.get(preset, preset or "unnamed network")
+    title = _NAMES.get(preset, preset or "unnamed network")
     if run is None:
         return title
     notes = [run.part] if run.part else []
-    full = _PRESETS.get(run.dataset, {}).get(preset)
+    module = _MODULES.get(run.dataset)
+    full = None if module is None else module.PRESETS.get(preset)
     epochs = run.config.get("epochs")
     if full is not None and epochs is not None and epochs < full.epochs:
         notes.append(f"{epochs} of {full.epochs} epochs")
@@ -339,7 +387,9 @@ def _training_cells(preset: str, run: ResultRun) -> tuple[str, ...]:
     settings = (config.get(key, DASH) for key in ("epochs", "batch_size", "learning_rate", "seed"))
     return (
         preset,
-        trained_on(config.get("defense", {})),
+        "not trained: published weights"
+        if config.get("epochs") == 0
+        else trained_on(config.get("defense", {})),
         *map(str, settings),
         minutes,
         str(starts[-1].get("cpu_cores") or DASH),

@@ -39,7 +39,16 @@ def test_an_unknown_key_lists_the_near_ones() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0: only a network that has weights"),
+        (
+            {
+                "epochs": 0,
+                "initial_weights": "runs/plain",
+                "defense": {"kind": "adversarial", "attack": "fgsm(epsilon=0.1)"},
+            },
+            "epochs must be at least 1 with defense.kind 'adversarial', got 0",
+        ),
+        ({"epochs": -1, "initial_weights": "runs/plain"}, "epochs must be at least 0"),
         ({"train_examples": -1}, "train_examples must be at least 0"),
         ({"batch_size": -5}, "batch_size must be at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),

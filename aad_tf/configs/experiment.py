@@ -58,7 +58,8 @@ class ExperimentConfig:
         batch_size: examples per step, on all replicas together.
         replica_batch_size: examples per step on each replica; 0 to divide `batch_size` among them.
             If given, `batch_size` is what `learning_rate` is meant for; see `for_replicas`.
-        epochs: passes over the training part.
+        epochs: passes over the training part; 0 for a network that is not trained but evaluated
+            with the weights it has, those of `model_options["weights"]` or `initial_weights`.
         train_examples: first so many training examples that an epoch has, for trials; 0 for all.
         precision: Keras dtype policy of the network: `"float32"`, `"float64"`,
             `"mixed_bfloat16"` or `"mixed_float16"`.
@@ -122,8 +123,9 @@ class ExperimentConfig:
     evaluation_attacks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "checkpoint_steps", "steps_per_execution", "patience"):
+        for name in ("batch_size", "checkpoint_steps", "steps_per_execution", "patience"):
             check_count(getattr(self, name), name)
+        _check_epochs(self)
         for name in (
             "validation_examples",
             "monitor_examples",
@@ -157,6 +159,22 @@ class ExperimentConfig:
         return tuple(dict.fromkeys(text.replace(" ", "") for text in texts))
 
 
+def _check_epochs(config: ExperimentConfig) -> None:
+    check_count(config.epochs, "epochs", least=0)
+    if config.epochs:
+        return
+    if not config.model_options.get("weights") and not config.initial_weights:
+        raise ValueError(
+            "epochs must be at least 1, got 0: only a network that has weights, of "
+            "model_options['weights'] or initial_weights, may do without training."
+        )
+    if config.defense.kind != "none":
+        raise ValueError(
+            f"epochs must be at least 1 with defense.kind {config.defense.kind!r}, got 0: a "
+            f"network that is not trained is not defended."
+        )
+
+
 def _check_schedule(config: ExperimentConfig) -> None:
     if config.warmup_epochs and config.learning_rate_schedule not in ("cosine", "triangular"):
         raise ValueError(
@@ -164,7 +182,7 @@ def _check_schedule(config: ExperimentConfig) -> None:
             f"{config.learning_rate_schedule!r}; only 'cosine' and "
             f"'triangular' warm up."
         )
-    if config.warmup_epochs >= config.epochs:
+    if config.warmup_epochs and config.warmup_epochs >= config.epochs:
         raise ValueError(
             f"warmup_epochs must be less than epochs ({config.epochs}), got {config.warmup_epochs}."
         )

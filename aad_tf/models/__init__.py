@@ -10,6 +10,7 @@ from aad_tf.models.layers import LocalResponseNormalization
 from aad_tf.models.lenet import lenet
 from aad_tf.models.registry import available, build, register
 from aad_tf.models.resnet import cbam_resnet50, resnet50
+from aad_tf.models.slim import load_slim_weights
 from aad_tf.models.vgg import vgg16
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "inception_small",
     "inception_v3",
     "lenet",
+    "load_slim_weights",
     "register",
     "resnet50",
     "vgg16",

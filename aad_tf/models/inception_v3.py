@@ -11,6 +11,7 @@ import keras
 
 from aad_tf.models.layers import network_dtypes
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
+from aad_tf.models.slim import load_slim_weights
 from aad_tf.models.weights_files import load_weights_file
 from aad_tf.utils.logging import LOGGER
 
@@ -41,10 +42,11 @@ def inception_v3(
         input_shape: (height, width, channels), height and width at least 75.
         num_classes: number of classes, at least 2.
         weights: None for fresh weights, "imagenet" for those that Keras publishes (they are
-            downloaded once), or the path of a `.weights.h5`, `.keras` or `.h5` file of this
-            network or of `keras.applications.InceptionV3`. Weights of another number of classes,
-            and files without a logits layer, give all but the logits layer, which stays fresh;
-            that is logged.
+            downloaded once), the path of a `.weights.h5`, `.keras` or `.h5` file of this
+            network or of `keras.applications.InceptionV3`, or any other path for a checkpoint of
+            TF-slim, such as "adv_inception_v3.ckpt" (see `aad_tf.models.load_slim_weights`).
+            Weights of another number of classes, and files without a logits layer, give all but
+            the logits layer, which stays fresh; that is logged.
         dropout_rate: part of avg_pool that is dropped in training, in [0, 1). The paper
             keeps 0.8.
         dtype: "float32", "float64", a mixed policy such as "mixed_bfloat16", or
@@ -102,8 +104,10 @@ def _global_policy(policy: Any) -> Iterator[None]:
 def _load(model: keras.Model, weights: str) -> None:
     if weights == "imagenet":
         whole = _copy_layers(_imagenet_network(), model)
-    else:
+    elif weights.endswith((".h5", ".keras")):
         whole = load_weights_file(model, weights, _LOGITS)
+    else:
+        whole = load_slim_weights(model, weights)
     if not whole:
         LOGGER.warning(
             "Loaded %s into all layers but the logits, which start afresh: it has none for %d "

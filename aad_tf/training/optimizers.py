@@ -105,7 +105,7 @@ def learning_rate(config: ExperimentConfig, steps_per_epoch: int) -> Any:
     """
     schedules = keras.optimizers.schedules
     peak, warmup = config.learning_rate, config.warmup_epochs * steps_per_epoch
-    steps = config.epochs * steps_per_epoch
+    steps = max(config.epochs, 1) * steps_per_epoch
     if config.learning_rate_schedule == "triangular":
         return Triangular(peak, warmup, steps)
     if config.learning_rate_schedule == "cosine":

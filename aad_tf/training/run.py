@@ -93,8 +93,10 @@ class TrainingRun:
 
     @property
     def steps(self) -> int:
-        """Batches per epoch."""
+        """Batches per epoch; 1 for a network that is not trained, which needs no data."""
         config = self.config
+        if not config.epochs:
+            return 1
         present = self.dataset.num_examples["train"]
         steps = data.steps_per_epoch(
             min(present, config.train_examples or present),
@@ -166,6 +168,12 @@ class TrainingRun:
             seconds: for which earlier starts of the run trained.
         """
         config, dataset, defense = self.config, self.dataset, self.config.defense
+        if not config.epochs:
+            weights = config.model_options.get("weights") or config.initial_weights
+            return (
+                f"Putting {config.name} into {self.directory}: {config.model} with the weights "
+                f"{weights}, for {config.dataset} ({dataset.source}), without training."
+            )
         examples = min(dataset.num_examples["train"], config.train_examples or sys.maxsize)
         how = f"with {defense.kind} training on {defense.attack}"
         text = (
@@ -345,8 +353,10 @@ def load_finished(
         config = configs.for_replicas(config, max(trained.batch_size // per_replica, 1))
     model_directory.claim(model_dir, config)
     LOGGER.info("%s is finished already.", model_dir)
-    dataset = data.info(config.dataset, data_dir, config.image_size)
-    steps = -(-dataset.num_examples["train"] // config.batch_size)
+    steps = 1
+    if config.epochs:
+        dataset = data.info(config.dataset, data_dir, config.image_size)
+        steps = -(-dataset.num_examples["train"] // config.batch_size)
     return build_defense(config, model_directory.load_network(model_dir), steps)
 
 
@@ -403,6 +413,8 @@ def _fit(
     """Fits from an epoch and step; an epoch begun earlier is finished by a shorter `fit`."""
     epoch, step = position
     epochs, steps = run.config.epochs, run.steps
+    if not epochs:
+        return
     validation = run.validation_data()
     progress = ProgressLog(epochs, steps, run.progress_seconds)
     if run.is_chief:

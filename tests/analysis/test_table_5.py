@@ -7,13 +7,14 @@ import json
 import keras
 import pytest
 
-from aad_tf import attacks, data
+from aad_tf import attacks, configs, data
 from aad_tf.attacks import parse_attack
 from aad_tf.evaluation import evaluate_robustness
 from aad_tf.types import Bounds
 from analysis import statistics, table_5
-from analysis.records import ResultRun, same_attack
+from analysis.records import ResultRun, Results, same_attack
 from tests.networks import small_network
+from train.configs import cifar10, imagenet2012
 from train.configs.mnist import ATTACKS
 from train.configs.presets import ROWS
 
@@ -63,6 +64,17 @@ def test_an_attack_of_another_budget_or_step_fills_no_column(results, record):
     assert len(further.rows) == 3 and "restarts=5" in further.markdown()
 
 
+@pytest.mark.parametrize("module", [cifar10, imagenet2012], ids=["cifar10", "imagenet2012"])
+def test_other_readings_of_the_paper_are_further_attacks(module, results, record):
+    dataset = module.__name__.rpartition(".")[2]
+    chosen = {text: "+x" for text in (*module.ATTACKS, *module.FURTHER_ATTACKS)}
+    record(f"{dataset}_clean", chosen)
+    table = table_5.build(results, dataset)
+    assert {cell.count for cell in table.row("clean").cells} == {2}
+    further = [line[1] for line in table_5.further_attacks(table).rows]
+    assert further == [parse_attack(text).name for text in module.FURTHER_ATTACKS]
+
+
 def test_last_iterates_and_auto_attack_stand_below_any_iterate(results, record):
     record("mnist_clean", {FGSM: "++x!", PGD_30: "+xx!"}, success="any_iterate")
     record("mnist_clean_last_iterate", {FGSM: "++x!", PGD_30: "++x!"})
@@ -104,6 +116,46 @@ def test_digits_have_no_values_in_the_paper(results, record):
     assert table.notes == ()
 
 
+def test_imagenet_has_published_networks_beside_the_papers_values(results, record):
+    fgsm, _, step_ll = imagenet2012.ATTACKS
+    own_rounds, half = "ifgsm(epsilon=0.45, num_steps=3)", "fgsm(epsilon=0.15)"
+    config = configs.to_dict(imagenet2012.PRESETS["tramer_ens3"])
+    outcomes = {fgsm: "+++x", step_ll: "++x!", own_rounds: "+xxx", half: "++++"}
+    record("imagenet2012_tramer_ens3", outcomes, config={**config, "name": "tramer_ens3"})
+    record("imagenet2012_ensemble", {fgsm: "++"})
+    table = table_5.build(results, "imagenet2012")
+    rows = [row.name for row in table.rows]
+    assert rows[0] == "clean model" and rows[-1] == "AAD with StepLL" and len(rows) == 4
+    row = table.row("tramer_ens3")
+    assert row.name == "Tramèr et al. (ens3_adv_inception_v3)"
+    assert [cell.paper for cell in row.cells] == [75.97, 60.35, 10.88, 60.40]
+    assert [cell.correct for cell in row.cells] == [4, 3, None, 2]
+    further = table_5.further_attacks(table)
+    assert [line[1] for line in further.rows] == [parse_attack(own_rounds).name, half]
+    (training, _) = table_5.training(table).rows
+    assert training[1] == "not trained: published weights"
+    assert {"tramer_ens4", "kurakin"} <= set(table.presets_not_run())
+
+
+def test_a_stand_in_for_imagenet_is_named_as_what_it_is(results, record):
+    assert [table.dataset for table in table_5.tables(Results(results))] == ["mnist"]
+    # Networks of the attention study are no rows of it.
+    record("tiny_imagenet_boxes_clean", {"fgsm(epsilon=4/255)": "++"})
+    assert [table.dataset for table in table_5.tables(Results(results))] == ["mnist"]
+    fgsm = imagenet2012.ATTACKS[0]
+    record("tiny_imagenet_boxes_small", {fgsm: "+x"}, data={"name": "tiny_imagenet_boxes"})
+    table = table_5.tables(Results(results))[-1]
+    assert table.row("small").name == "AAD with StepLL"
+    assert [cell.paper for cell in table.row("small").cells] == [74.62, 61.76, 34.11, 53.82]
+    page = table_5.page(table)
+    assert "# AAD Table 5, 40 classes of Tiny ImageNet at 107x107, in place of ImageNet2012" in page
+    assert "The paper's values are of ImageNet2012, ours of 40 classes" in page
+    # A run of another network on the same data has its own attacks for columns.
+    own = ResultRun("tiny_imagenet_boxes", "clean", table.row("small").run.summary)
+    assert [column.name for column in table_5.of_run(own).columns] == ["original", fgsm]
+    assert not table_5.of_run(own).rows[0].in_paper
+
+
 def test_part_of_the_test_set_is_named(results, record):
     data = {"name": "mnist", "split": "validation", "limit": 2}
     record("mnist_clean", {FGSM: "++"}, data=data)
@@ -128,7 +180,7 @@ def test_damaged_and_partial_records_are_refused(results, record):
     path.write_text(json.dumps(summary))
     with pytest.raises(ValueError, match="is a shard of an evaluation; merge its shards first"):
         table_5.build(results, "mnist")
-    with pytest.raises(ValueError, match="dataset must be one of mnist, cifar10, digits"):
+    with pytest.raises(ValueError, match="dataset must be one of mnist, cifar10, imagenet2012"):
         table_5.build(results, "imagenet")
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aad_tf import models
+from aad_tf import data, models
 from aad_tf.configs import DefenseConfig, ExperimentConfig
-from aad_tf.model_directory import load_classifier
+from aad_tf.data.description import SplitSizes
+from aad_tf.model_directory import is_finished, load_classifier
 from aad_tf.training import train
+from aad_tf.training.run import load_finished
+from tests.networks import bytes_of
 from tests.training.short_runs import CONFIG, STEPS, KillAt, KilledError
 
 
@@ -71,3 +74,22 @@ def test_a_run_with_a_checkpoint_resumes_without_the_run_it_started_from(
     train(config, tmp_path / "run")
     # Finished: given again without it, too.
     train(config, tmp_path / "run")
+
+
+def test_a_published_network_is_put_into_a_directory_without_training(
+    started_from_file: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(started_from_file, epochs=0, precision="float32")
+    file = Path(config.model_options["weights"])
+    source = models.build(CONFIG.model, (28, 28, 1), 10, weights=file)
+    # A copy of ImageNet with its published validation part alone has no training images.
+    lacking = dataclasses.replace(data.info("digits"), num_examples=SplitSizes({}, "none"))
+    monkeypatch.setattr(data, "info", lambda *arguments: lacking)
+    train(config, tmp_path / "run")
+    classifier, read = load_classifier(tmp_path / "run")
+    assert is_finished(tmp_path / "run") and read.epochs == 0
+    assert bytes_of(classifier.model.weights) == bytes_of(source.weights)
+    # Given again it is there, by a worker of several too.
+    train(config, tmp_path / "run")
+    again = load_finished(config, tmp_path / "run")
+    assert again is not None and bytes_of(again.network.weights) == bytes_of(source.weights)
