@@ -173,13 +173,13 @@ def _variables(network: keras.Model) -> Iterator[tuple[str, Any]]:
             layer = network.get_layer(name)
             yield from _weights_and_biases(f"{scope}/{logits if name == 'logits' else name}", layer)
         return
-    named = zip(
+    convolutions = zip(
         _inception_scopes(),
         _in_order(network, keras.layers.Conv2D),
         _in_order(network, keras.layers.BatchNormalization),
         strict=True,
     )
-    for scope, convolution, normalization in named:
+    for scope, convolution, normalization in convolutions:
         yield f"{scope}/weights", convolution.kernel
         yield f"{scope}/BatchNorm/beta", normalization.beta
         yield f"{scope}/BatchNorm/moving_mean", normalization.moving_mean
