@@ -33,7 +33,8 @@ def stream(seed=7, **options):
 def test_available():
     small = ("cifar10", "cifar100", "digits", "fashion_mnist", "mnist")
     larger = ("imagenet2012", "tiny_imagenet_100", "tiny_imagenet_boxes")
-    assert data.available() == tuple(sorted((*small, *larger)))
+    parts = ("tiny_imagenet_10", "tiny_imagenet_20", "tiny_imagenet_50")
+    assert data.available() == tuple(sorted((*small, *larger, *parts)))
 
 
 def test_load_and_evaluation_batches_agree_in_order():

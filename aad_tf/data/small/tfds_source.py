@@ -100,6 +100,27 @@ def examples(
     return _decoded(name, split, os.fspath(data_directory(data_dir)))
 
 
+def labels(name: str, split: str, data_dir: PathLike | None = None) -> tf.Tensor:
+    """Returns the labels of a split in stored order, int32 [n]; no image is decoded.
+
+    Raises:
+        DatasetNotFoundError, ValueError: as `examples`.
+    """
+    return _labels(name, split, os.fspath(data_directory(data_dir)))
+
+
+@functools.lru_cache(maxsize=6)
+def _labels(name: str, split: str, data_dir: str) -> tf.Tensor:
+    import tensorflow_datasets as tfds
+
+    builder = _builder(name, data_dir)
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    dataset = stored_examples(builder, stored_ranges(name, builder)[split], decoders)
+    with tf.device("CPU:0"):
+        batches = [batch["label"] for batch in dataset.batch(_DECODE_BATCH)]
+        return tf.cast(tf.concat(batches, axis=0), tf.int32)
+
+
 # Train and validation of two sets: what one process works with at a time.
 @functools.lru_cache(maxsize=4)
 def _decoded(name: str, split: str, data_dir: str) -> tuple[tf.Tensor, tf.Tensor]:

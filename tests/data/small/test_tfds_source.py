@@ -12,6 +12,7 @@ import pytest
 
 from aad_tf import data
 from aad_tf.data.prepared import data_directory
+from aad_tf.data.small.tfds_source import examples
 
 
 def labels_of(name, split, directory=None):
@@ -170,6 +171,19 @@ def test_tiny_imagenet_100(require_dataset):
         assert images.dtype == "float32" and np.min(images) >= 0 and np.max(images) <= 1
         counts += np.bincount(labels, minlength=100)
     assert counts.tolist() == [50] * 100
+    # Its first classes as a data set of their own: the same pictures in the same order.
+    part = data.info("tiny_imagenet_10", directory)
+    assert part.class_names == info.class_names[:10] and part.num_classes == 10
+    assert part.num_examples["test"] == 500 and part.fingerprint != info.fingerprint
+    assert sum(part.num_examples.values()) == 10 * 550
+    whole, labels = examples("tiny_imagenet_100", "test", directory)
+    kept = np.flatnonzero(np.less(labels, 10))
+    (batch,) = data.evaluation_batches("tiny_imagenet_10", "test", 500, directory)
+    np.testing.assert_array_equal(batch[1], np.take(labels, kept))
+    np.testing.assert_array_equal(np.round(batch[0][7] * 255), np.take(whole, kept[7], axis=0))
+    one = next(iter(data.boxed_batches("tiny_imagenet_10", "test", 2, directory, start=7)))
+    np.testing.assert_array_equal(one["image"][0], batch[0][7])
+    assert len(one["boxes"].shape) == 3
 
 
 @pytest.mark.parametrize(
