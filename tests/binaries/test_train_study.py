@@ -166,6 +166,34 @@ def test_studies_are_complete(name, places):
             assert f'"{flag}"' in text, (flag, source)
 
 
+def test_seeds_of_the_cbam_study_are_evaluated_apart(places):
+    study = load("agrawal_cifar10")
+    seeds = {one.name: one.options.get("config.seed", "0") for one in study.trainings}
+    assert sorted(seeds.values()) == sorted("012" * 3)
+    for one in study.evaluations:
+        assert len({seeds[name] for name in one.networks}) == 1
+        assert one.binary != "eval.transfer" or f"_seed_{seeds[one.networks[0]]}." in one.output
+    of_one = [name for name, seed in seeds.items() if seed == "1"]
+    cells = plan(study, *places, only=of_one)
+    assert sorted(cell.name for cell in cells if cell.kind == "train") == sorted(of_one)
+    done = [cell.name for cell in cells if cell.kind == "evaluate"]
+    assert {"cifar10_seed_1", "cifar10_gates_seed_1", *of_one} == set(done)
+
+
+def test_only_the_number_of_classes_varies():
+    (tiny,) = [one for one in load("agrawal_tiny_imagenet_100").trainings if "cbam" in one.name]
+    whole = configs.to_dict(tiny.experiment())
+    differs = {"name", "reference", "budget", "dataset", "epochs", "warmup_epochs"}
+    for training in load("agrawal_classes").trainings:
+        if "cbam" in training.name:
+            config = configs.to_dict(training.experiment())
+            assert {key for key in config if config[key] != whole[key]} <= differs
+            classes = int(config["dataset"].rpartition("_")[2])
+            # As many updates, and as many of them to warm up, with pictures in proportion.
+            assert config["epochs"] * classes == whole["epochs"] * 100
+            assert config["warmup_epochs"] * classes == whole["warmup_epochs"] * 100
+
+
 @pytest.mark.slow
 def test_a_study_is_run_killed_and_finished(tmp_path):
     """Real processes: an evaluation that fails stops the study, the next run does what is left."""

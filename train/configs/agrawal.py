@@ -11,6 +11,13 @@ The paper's 80 to 83 % on CIFAR-10 lie below that, those on CIFAR-100 (77.2, 75.
 
 Presets that begin with `small_` have a quarter of the channels, five epochs and bfloat16, for CPUs.
 `tiny_imagenet_100` stands where CIFAR-100 is not at hand: 100 classes of 32x32, other pictures.
+
+Of its first 10, 20 and 50 classes there are presets such as `small_tiny_imagenet_10_resnet50`, for
+the paper's conclusion that what attention does to robustness depends on the number of classes. Held
+fixed: the pictures of a class (about 450 for training), their size, network, optimizer, batch and
+the 2,250 updates, over which the learning rate warms up and falls alike. Not fixed: the number of
+pictures falls with that of the classes, so each is seen ten times as often where there are 10
+classes (50 epochs) as where there are 100 (5 epochs); and the last layer has fewer outputs.
 """
 
 from __future__ import annotations
@@ -24,6 +31,8 @@ from train.configs import presets
 
 NETWORKS = {"resnet50": "ResNet-50", "cbam_resnet50": "CBAM+ResNet-50", "vgg16": "VGG-16"}
 DATASETS = ("cifar10", "cifar100", "fashion_mnist", "tiny_imagenet_100")
+# Of tiny_imagenet_100, which is the largest.
+CLASSES = (10, 20, 50)
 FGSM_EPSILONS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 PGD_STEPS = (5, 10, 20)
 # No random start: after n steps of 0.01 the budget is 0.01 n, whatever the epsilon of 0.2 says.
@@ -60,6 +69,17 @@ SMALL = dataclasses.replace(
 _OPTIONS = {"weight_decay": 5e-4}
 
 
+def _of_classes(classes: int) -> ExperimentConfig:
+    """As many updates, and as large a part of them to warm up, as with 100 classes."""
+    factor = 100 // classes
+    return dataclasses.replace(
+        SMALL,
+        budget=f"{SMALL.budget}; {SMALL.epochs * factor} epochs of {classes} classes take as long",
+        epochs=SMALL.epochs * factor,
+        warmup_epochs=SMALL.warmup_epochs * factor,
+    )
+
+
 def _preset(base: ExperimentConfig, dataset: str, network: str) -> ExperimentConfig:
     options = _OPTIONS if base is FULL else {**_OPTIONS, "width": 0.25}
     return dataclasses.replace(
@@ -76,6 +96,12 @@ PRESETS = {
     for prefix, base in (("", FULL), ("small_", SMALL))
     for dataset in DATASETS
     for network in NETWORKS
+} | {
+    f"small_tiny_imagenet_{classes}_{network}": _preset(
+        _of_classes(classes), f"tiny_imagenet_{classes}", network
+    )
+    for classes in CLASSES
+    for network in ("resnet50", "cbam_resnet50")
 }
 
 

@@ -2,50 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from train.configs.agrawal import ATTACKS, NETWORKS
 from train.studies.study import Evaluation, Study, Training
 
 IMAGES = 2000
 SMALL_BUDGETS = tuple(f"apgd(epsilon={size}/255)" for size in (0.5, 1, 2, 4, 8))
+GATE_IMAGES = 1000
+GATE_ATTACKS = (
+    "fgsm(epsilon=2/255)",
+    "pgd(epsilon=2/255, step_size=0.5/255, num_steps=10, random_start=False)",
+)
 # Minutes of training on one core, by measured steps; each seed of a network is a network.
 _MINUTES = {"resnet50": 40.0, "cbam_resnet50": 60.0, "vgg16": 5.0}
 
 
-def study(dataset: str, seeds: int = 1) -> Study:
-    """The three networks on a data set: white box and transfer, then small budgets under APGD.
+def study(
+    datasets: Sequence[str], seeds: int = 1, networks: Sequence[str] = tuple(NETWORKS)
+) -> Study:
+    """The networks of each data set and seed, evaluated together and by no other seed.
+
+    Networks of one seed are trained, evaluated and may be deleted before the next seed begins:
+    nothing is evaluated on networks of two seeds. So there is a VGG-16 for each seed too.
 
     Args:
-        dataset: one of `train.configs.agrawal.DATASETS`.
-        seeds: how many trainings there are of ResNet-50 and of CBAM + ResNet-50; of VGG-16, which
-            is a source of transfer alone, there is one.
+        datasets: of `train.configs.agrawal.DATASETS`, or `tiny_imagenet_10` and the like.
+        seeds: how many trainings there are of each network.
+        networks: of `train.configs.agrawal.NETWORKS`.
     """
-    trainings = [
-        _training(dataset, network, seed)
-        for seed in range(seeds)
-        for network in NETWORKS
-        if network != "vgg16" or not seed
-    ]
-    names = tuple(training.name for training in trainings)
-    transfer = Evaluation(
-        f"transfer/{dataset}.jsonl.gz",
-        names,
-        {
-            "model_dirs": ",".join(f"{{runs_dir}}/{name}" for name in names),
-            "attacks": ";".join(ATTACKS),
-            "limit": str(IMAGES),
-        },
-        binary="eval.transfer",
+    trainings: list[Training] = []
+    evaluations: list[Evaluation] = []
+    for dataset in datasets:
+        for seed in range(seeds):
+            trained = {network: _training(dataset, network, seed) for network in networks}
+            trainings += trained.values()
+            evaluations += _evaluations(dataset, seed, trained)
+    reference = (
+        f"Agrawal Tables II and III on {', '.join(datasets)}, at a quarter of the width and some "
+        f"2,250 to 2,750 updates"
     )
-    small = [
-        Evaluation(
-            f"robustness/{name}.jsonl.gz",
-            (name,),
-            {"attacks": ";".join(SMALL_BUDGETS), "limit": str(IMAGES)},
-        )
-        for name in names
-    ]
-    reference = f"Agrawal Tables II and III on {dataset}, a quarter of the width, five epochs"
-    return Study(reference, tuple(trainings), (*small, transfer))
+    return Study(reference, tuple(trainings), tuple(evaluations))
 
 
 def _training(dataset: str, network: str, seed: int) -> Training:
@@ -56,3 +53,31 @@ def _training(dataset: str, network: str, seed: int) -> Training:
         options,
         _MINUTES[network],
     )
+
+
+def _evaluations(dataset: str, seed: int, trained: dict[str, Training]) -> list[Evaluation]:
+    """White box and transfer, small budgets under APGD, and the gates of CBAM."""
+    runs = [f"{network}={{runs_dir}}/{training.name}" for network, training in trained.items()]
+    found = [
+        Evaluation(
+            f"transfer/{dataset}_seed_{seed}.jsonl.gz",
+            tuple(training.name for training in trained.values()),
+            {"model_dirs": ",".join(runs), "attacks": ";".join(ATTACKS), "limit": str(IMAGES)},
+            binary="eval.transfer",
+        )
+    ]
+    found += [
+        Evaluation(
+            f"robustness/{training.name}.jsonl.gz",
+            (training.name,),
+            {"attacks": ";".join(SMALL_BUDGETS), "limit": str(IMAGES)},
+        )
+        for training in trained.values()
+    ]
+    gates = Evaluation(
+        f"gates/{dataset}_gates_seed_{seed}.jsonl.gz",
+        (trained["cbam_resnet50"].name,),
+        {"attacks": ";".join(GATE_ATTACKS), "limit": str(GATE_IMAGES)},
+        binary="eval.gates",
+    )
+    return [*found, gates]

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from train.studies import agrawal
 
-STUDY = agrawal.study("fashion_mnist")
+STUDY = agrawal.study(["fashion_mnist"])

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from train.studies import agrawal
 
-STUDY = agrawal.study("tiny_imagenet_100")
+STUDY = agrawal.study(["tiny_imagenet_100"])

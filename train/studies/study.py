@@ -67,7 +67,7 @@ class Evaluation:
             `robustness/mnist_clean.jsonl.gz`.
         networks: names of the `Training`s whose networks it needs.
         options: flags of the binary without the dashes; `{runs_dir}` stands for that directory.
-        binary: `eval.robustness`, `eval.attention` or `eval.transfer`.
+        binary: `eval.robustness`, `eval.attention`, `eval.gates` or `eval.transfer`.
         minutes: about how long it takes on one CPU core.
     """
 
