@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from scipy.stats import binom, binomtest, rankdata
+from scipy.stats import binom, binomtest, rankdata, t
 
 
 class Interval(NamedTuple):
@@ -127,6 +127,34 @@ def median_interval(values: Any, confidence: float = 0.95) -> Interval | None:
     _check_confidence(confidence)
     rank = int(binom.ppf((1 - confidence) / 2, len(values), 0.5)) if len(values) else 0
     return Interval(float(values[rank - 1]), float(values[-rank])) if rank else None
+
+
+def mean_interval(values: Any, confidence: float = 0.95) -> Interval | None:
+    """Student's interval of a mean.
+
+    Args:
+        values: `[examples]`, or one number per seed.
+        confidence: in (0, 1).
+
+    Returns:
+        The interval; None of fewer than two values.
+
+    Raises:
+        ValueError: values of another rank, NaN among them, or a confidence out of range.
+
+    Example:
+        >>> mean_interval([1.0, 2.0, 3.0])
+        Interval(low=-0.484, high=4.484)
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or np.isnan(values).any():
+        raise ValueError(f"values must be [examples] without NaN, got shape {values.shape}.")
+    _check_confidence(confidence)
+    if len(values) < 2:
+        return None
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    reach = float(t.ppf((1 + confidence) / 2, len(values) - 1) * error)
+    return Interval(float(values.mean()) - reach, float(values.mean()) + reach)
 
 
 @dataclass(frozen=True, eq=False)

@@ -192,3 +192,14 @@ def test_mcnemar_by_hand(only_first, only_second, p_value):
 def test_mcnemar_refuses_negative_counts():
     with pytest.raises(ValueError, match="Counts cannot be negative, got -1 and 3"):
         metrics.mcnemar(-1, 3)
+
+
+def test_students_interval_of_a_mean_by_hand():
+    # Deviation 1, so 1 / sqrt(3), and Student's t of two degrees of freedom is 4.3027.
+    assert metrics.mean_interval([1.0, 2.0, 3.0]) == pytest.approx((-0.4841, 4.4841), abs=1e-4)
+    assert metrics.mean_interval([1.0, 2.0, 3.0], 0.5) == pytest.approx((1.5286, 2.4714), abs=1e-4)
+    assert metrics.mean_interval([0.5]) is None and metrics.mean_interval([]) is None
+    with pytest.raises(ValueError, match="without NaN"):
+        metrics.mean_interval([1.0, float("nan")])
+    with pytest.raises(ValueError, match="confidence"):
+        metrics.mean_interval([1.0, 2.0], 95)

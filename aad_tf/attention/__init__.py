@@ -17,6 +17,14 @@ from aad_tf.attention.faithfulness import (
     random_maps,
     randomization_check,
 )
+from aad_tf.attention.gates import (
+    GateAgreement,
+    Gates,
+    HeldCBAM,
+    NetworkGates,
+    gate_agreement,
+    hold_gates,
+)
 from aad_tf.attention.grad_cam import (
     grad_cam,
     grad_cam_map,
@@ -28,6 +36,12 @@ from aad_tf.attention.lime import LimeExplanation, lime
 from aad_tf.attention.superpixels import superpixels
 
 __all__ = [
+    "GateAgreement",
+    "Gates",
+    "HeldCBAM",
+    "NetworkGates",
+    "gate_agreement",
+    "hold_gates",
     "PixelCurves",
     "RandomizedLayer",
     "center_map",

@@ -1,6 +1,7 @@
 """How robust a classifier is: streamed, resumable evaluation under attacks."""
 
 from aad_tf.evaluation.curves import bisected_curve, security_curve
+from aad_tf.evaluation.gates import evaluate_gates, format_gates
 from aad_tf.evaluation.merging import merge_shards, merge_transfer
 from aad_tf.evaluation.robustness import RobustnessReport, evaluate_robustness
 from aad_tf.evaluation.summary import SUCCESS_RULES, format_summary
@@ -16,8 +17,10 @@ __all__ = [
     "Progress",
     "RobustnessReport",
     "TransferReport",
+    "evaluate_gates",
     "evaluate_robustness",
     "evaluate_transfer",
+    "format_gates",
     "format_summary",
     "format_transfer",
     "journal_path",

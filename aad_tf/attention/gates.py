@@ -1,0 +1,268 @@
+"""The gates of a network with CBAM: read out, held at constants, compared with attention maps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from aad_tf.attention.areas import TopCells
+from aad_tf.metrics import iou, rank_correlation
+from aad_tf.models import CBAM
+from aad_tf.utils.checks import check_choice, check_count
+
+KINDS = ("channel", "spatial")
+
+
+class Gates(NamedTuple):
+    """What one CBAM layer multiplies by, numbers in (0, 1).
+
+    Attributes:
+        channel: `[batch, channels]`; of means over images `[channels]`.
+        spatial: `[batch, h, w]`; of means `[h, w]`.
+    """
+
+    channel: Any
+    spatial: Any
+
+
+class NetworkGates:
+    """The gates of all CBAM layers of a network, in one forward pass.
+
+    Args:
+        model: a functional or sequential Keras model with `aad_tf.models.CBAM` layers of its own;
+            those inside a nested model are not looked for.
+
+    Attributes:
+        names: of the CBAM layers, in the order of the model's layers.
+
+    Raises:
+        ValueError: a model without a CBAM layer.
+
+    Example:
+        >>> gates = NetworkGates(models.build("cbam_resnet50", (32, 32, 3), 10))
+        >>> gates(images)["block4_3_cbam"].spatial.shape
+        TensorShape([2, 4, 4])
+
+    [Agrawal Sec. III]
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._layers = _cbam_layers(model)
+        self.names = tuple(layer.name for layer in self._layers)
+        inputs = keras.Model(model.inputs, [layer.input for layer in self._layers])
+        self._inputs = tf.function(lambda images: inputs(images, training=False))
+
+    def __call__(self, images: Any) -> dict[str, Gates]:
+        """The gates that images open.
+
+        Args:
+            images: `[batch, H, W, C]` as the model takes them.
+
+        Returns:
+            By the name of the layer, in the layer's compute dtype.
+        """
+        found = self._inputs(tf.convert_to_tensor(images))
+        found = found if isinstance(found, (list, tuple)) else [found]
+        return {
+            layer.name: _flat(layer, layer.gates(each, training=False), len(each))
+            for layer, each in zip(self._layers, found, strict=True)
+        }
+
+    def means(self, batches: Iterable[Any]) -> dict[str, Gates]:
+        """Mean gates over images, each channel and each place by itself.
+
+        Args:
+            batches: of images, or tuples of which images are the first part.
+
+        Returns:
+            By the name of the layer: float64 arrays `[channels]` and `[h, w]`.
+
+        Raises:
+            ValueError: no images.
+        """
+        sums: dict[str, list[np.ndarray]] = {}
+        count = 0
+        for batch in batches:
+            images = batch[0] if isinstance(batch, (list, tuple)) else batch
+            count += len(images)
+            for name, gates in self(images).items():
+                added = [np.asarray(each, np.float64).sum(0) for each in gates]
+                known = sums.get(name, [0.0, 0.0])
+                sums[name] = [one + other for one, other in zip(known, added, strict=True)]
+        if not count:
+            raise ValueError("There are no images to take the mean of the gates over.")
+        return {name: Gates(*(each / count for each in both)) for name, both in sums.items()}
+
+
+@keras.saving.register_keras_serializable(package="aad_tf")
+class HeldCBAM(CBAM):
+    """A `CBAM` of which one gate or both are constants, whatever the inputs are.
+
+    Where only the channel gate is held, the spatial gate looks at what the held one lets through.
+
+    Args:
+        held_channel: `[channels]` numbers that replace the channel gate, or None.
+        held_spatial: `[h, w]` numbers that replace the spatial gate, or None.
+        **kwargs: as for `CBAM`.
+
+    Raises:
+        ValueError: as `CBAM`; when built, constants that do not fit the inputs.
+
+    Example:
+        >>> HeldCBAM(held_spatial=np.ones((4, 4)))(features)  # the channel gate alone
+
+    [Agrawal Sec. III]
+    """
+
+    def __init__(
+        self, *, held_channel: Any = None, held_spatial: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.held_channel = None if held_channel is None else np.asarray(held_channel, np.float64)
+        self.held_spatial = None if held_spatial is None else np.asarray(held_spatial, np.float64)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Builds both gates and checks the constants."""
+        super().build(input_shape)
+        channels = self._channels(input_shape)
+        sides = tuple(input_shape[axis] for axis in self._spatial_axes)
+        for name, held, wanted in (
+            ("held_channel", self.held_channel, (channels,)),
+            ("held_spatial", self.held_spatial, sides),
+        ):
+            if held is not None and not tf.TensorShape(wanted).is_compatible_with(held.shape):
+                raise ValueError(
+                    f"{name} of {self.name!r} must have shape {wanted}, as its inputs "
+                    f"{tuple(input_shape)} have, got {held.shape}."
+                )
+
+    def gates(self, inputs: Any, training: bool | None = None) -> tuple[Any, Any]:
+        """Both gates, held or not, in the shapes of `CBAM.gates`."""
+        dtype, axis = inputs.dtype, self._channel_axis
+        if self.held_channel is None:
+            channel = self.channel.gate(inputs)
+        else:
+            held = ops.convert_to_tensor(self.held_channel, dtype)
+            channel = ops.expand_dims(held, [0, *self._spatial_axes])
+        if self.held_spatial is None:
+            return channel, self.spatial.gate(inputs * channel, training)
+        held = ops.convert_to_tensor(self.held_spatial, dtype)
+        return channel, ops.expand_dims(held, [0, axis])
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, for saving."""
+        held = {"held_channel": self.held_channel, "held_spatial": self.held_spatial}
+        lists = {name: None if each is None else each.tolist() for name, each in held.items()}
+        return {**super().get_config(), **lists}
+
+
+def hold_gates(
+    model: keras.Model, values: Mapping[str, Gates], kinds: Collection[str] = KINDS
+) -> keras.Model:
+    """A copy of a network whose gates no longer depend on the image.
+
+    What it still can do, it does without attention to the image: held at their means, gates keep
+    what they have learnt of all images, and lose what they tell of one.
+
+    Args:
+        model: as for `NetworkGates`; it is left as it is.
+        values: what each CBAM layer is held at, such as `NetworkGates(model).means(batches)`.
+        kinds: which gates are held: `"channel"`, `"spatial"` or both.
+
+    Returns:
+        A network of the same layers and weights, with `HeldCBAM` in the place of `CBAM`.
+
+    Raises:
+        ValueError: an unknown kind or none, a CBAM layer without a value, a model without CBAM.
+
+    Example:
+        >>> means = NetworkGates(model).means(validation_batches)
+        >>> without_places = hold_gates(model, means, ["spatial"])
+    """
+    for kind in kinds:
+        check_choice(kind, KINDS, "kind of gate")
+    if not kinds:
+        raise ValueError("kinds is empty: name 'channel', 'spatial' or both.")
+    missing = [layer.name for layer in _cbam_layers(model) if layer.name not in values]
+    if missing:
+        raise ValueError(f"values has no gates for {', '.join(missing)}.")
+
+    def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if not isinstance(layer, CBAM):
+            return type(layer).from_config(layer.get_config())
+        held = {f"held_{kind}": getattr(values[layer.name], kind) for kind in kinds}
+        return HeldCBAM(**{**layer.get_config(), **held})
+
+    copy = keras.models.clone_model(model, clone_function=copied)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+class GateAgreement(NamedTuple):
+    """How alike a spatial gate and an attention map are; NaN where one of them is constant.
+
+    Attributes:
+        rank_correlation: Spearman's, `[batch]` in [-1, 1].
+        iou: of the areas of as many cells, `[batch]` in [0, 1].
+    """
+
+    rank_correlation: np.ndarray
+    iou: np.ndarray
+
+
+def gate_agreement(spatial: Any, maps: Any, cells: int) -> GateAgreement:
+    """Compares where a spatial gate is open with where an attention map is high.
+
+    The gate is averaged over the cells of the map, whose grid is as coarse or coarser.
+
+    Args:
+        spatial: `[batch, h, w]` gates.
+        maps: `[batch, h', w']` attention maps, such as those of `grad_cam`.
+        cells: of the map's grid, how many of the highest make an area.
+
+    Returns:
+        Both measures, float64.
+
+    Raises:
+        TypeError, ValueError: other shapes, or cells that are not a number from 1 up.
+
+    Example:
+        >>> gate_agreement([[[0.1, 0.9]]], [[[0.0, 1.0]]], 1).iou
+        array([1.])
+    """
+    gates, maps = np.asarray(spatial, np.float64), np.asarray(maps, np.float64)
+    if gates.ndim != 3 or maps.ndim != 3 or len(gates) != len(maps):
+        raise ValueError(
+            f"Expected gates and maps [batch, h, w] of as many images, got {gates.shape} and "
+            f"{maps.shape}."
+        )
+    area = TopCells(check_count(cells, "cells"))
+    if gates.shape != maps.shape:
+        resized = tf.image.resize(gates[..., np.newaxis], maps.shape[1:], "area")
+        gates = resized.numpy()[..., 0].astype(np.float64)
+    correlation = rank_correlation(gates, maps)
+    shared = iou(area(tf.constant(gates)), area(tf.constant(maps))).numpy().astype(np.float64)
+    return GateAgreement(correlation, np.where(np.isnan(correlation), np.nan, shared))
+
+
+def _cbam_layers(model: keras.Model) -> list[CBAM]:
+    layers = [layer for layer in model.layers if isinstance(layer, CBAM)]
+    if not layers:
+        raise ValueError(
+            f"{model.name} has no layer of the kind aad_tf.models.CBAM, so it has no gates. Build "
+            f'one as aad_tf.models.build("cbam_resnet50", (32, 32, 3), 10).'
+        )
+    return layers
+
+
+def _flat(layer: CBAM, gates: tuple[Any, Any], batch: int) -> Gates:
+    # Held gates are the same for all images.
+    channel, spatial = (ops.broadcast_to(each, (batch, *each.shape[1:])) for each in gates)
+    first = layer.data_format == "channels_first"
+    axes = (2, 3) if first else (1, 2)
+    return Gates(ops.squeeze(channel, axes), ops.squeeze(spatial, 1 if first else 3))

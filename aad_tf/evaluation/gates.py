@@ -1,0 +1,275 @@
+"""The gates of CBAM over a data set: how open, how they move under attack, what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aad_tf.attacks import Attack, IterativeAttack
+from aad_tf.attacks.shared_work import attacked_by_each
+from aad_tf.attention.gates import KINDS, Gates, NetworkGates, gate_agreement, hold_gates
+from aad_tf.attention.grad_cam import grad_cam
+from aad_tf.classifier import Classifier
+from aad_tf.evaluation import inputs
+from aad_tf.evaluation.transfer import TransferReport, evaluate_transfer
+from aad_tf.metrics import mean_interval
+from aad_tf.records import record_line, summary_path, write_record_lines
+from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
+
+CLOSED, OPEN = 0.01, 0.99
+OWN = "own_gates"
+HELD = {"channel_held": ("channel",), "spatial_held": ("spatial",), "both_held": KINDS}
+CLEAN = "clean"
+# A quarter of the cells of the attention map.
+_AREA = 4
+
+
+def evaluate_gates(
+    network: Classifier | keras.Model,
+    dataset: Any,
+    reference: Any,
+    attacks: Sequence[Attack | str] | Attack | str,
+    *,
+    batch_size: int = 100,
+    seed: int = 0,
+    output: PathLike | None = None,
+    description: Mapping[str, Any] | None = None,
+    num_examples: int | None = None,
+    num_reference: int | None = None,
+    verbose: int | str = "auto",
+) -> TransferReport:
+    """Measures gates on clean and attacked images, and what becomes of the network without them.
+
+    The network is held against three copies whose channel gates, spatial gates or both stay at
+    their means over the reference images: what accuracy and robustness they keep does not come from
+    attention to the image but from the layers themselves. Each copy is attacked with its own
+    gradients, and all judge the images of each other, as in `evaluate_transfer`.
+
+    Args:
+        network: a Classifier or Keras model with CBAM layers.
+        dataset: as for `evaluate_robustness`; a data set that can be read more than once.
+        reference: images whose mean gates the copies are held at, not those of `dataset`: training
+            or validation images.
+        attacks: as for `evaluate_transfer`.
+        batch_size: how many images are attacked at a time where the data set is arrays.
+        seed: of random starts.
+        output: file of records, as `evaluate_transfer` writes them of the network, named
+            `own_gates`, and the copies, `channel_held`, `spatial_held` and `both_held`; the summary
+            goes beside it. Both are written at the end: an interrupted run begins anew.
+        description: as for `evaluate_transfer`.
+        num_examples: only so many examples of the data set.
+        num_reference: only so many reference images.
+        verbose: as for `evaluate_transfer`.
+
+    Returns:
+        The report of `evaluate_transfer`, whose summary has besides, under `gates`:
+        `reference_examples`; `area_cells` and `map_cells`, the cells of an area and of an attention
+        map; and `layers`, for each CBAM layer and each of `"clean"` and the attacks, under
+        `channel` and `spatial` of all gate values the `mean` and `spread` (standard deviation), the
+        fractions `closed` (below 0.01) and `open` (above 0.99), `between_images`, the root mean
+        variance of one gate from image to image, and `moved`, the mean absolute difference from the
+        clean image; and under `agreement` of the spatial gate with the Grad-CAM map of the label
+        `rank_correlation` and `iou`, each with `mean`, `interval` (95 %, Student's t) and `count`.
+
+    Raises:
+        TypeError, ValueError: as `evaluate_transfer`; a network without CBAM, no reference images,
+            a data set that can be read only once.
+        OSError: the output cannot be written.
+
+    Example:
+        >>> report = evaluate_gates(cbam, test_images, validation_images, "fgsm(epsilon=2/255)")
+        >>> report.accuracy("both_held", "both_held", "fgsm")
+        0.31
+
+    [Agrawal Sec. III]
+    """
+    classifier = inputs.as_classifier(network)
+    output = None if output is None else Path(output)
+    if output is not None:
+        check_writable(output)
+    if iter(dataset) is dataset:
+        raise ValueError(
+            "The data set can be read only once, and the gates take two passes: give arrays, a "
+            "tf.data.Dataset, or a list of batches."
+        )
+    model = getattr(classifier, "model", None)
+    if model is None:
+        raise ValueError("The network is no Keras model any more, so its gates cannot be held.")
+    gates = NetworkGates(model)
+    held = inputs.Batches(classifier, reference, batch_size, num_reference)
+    counted = _Counted(held)
+    means = gates.means(counted)
+    copies = {
+        name: Classifier.from_keras(
+            hold_gates(model, means, kinds), classifier.attention_layer, classifier.bounds
+        )
+        for name, kinds in HELD.items()
+    }
+    report = evaluate_transfer(
+        {OWN: classifier, **copies},
+        dataset,
+        attacks,
+        batch_size=batch_size,
+        seed=seed,
+        description=description,
+        num_examples=num_examples,
+        verbose=verbose,
+    )
+    chosen: list[Any] = [
+        attack.for_classes(classifier.num_classes) for attack in inputs.check_attacks(attacks)
+    ]
+    batches = inputs.Batches(classifier, dataset, batch_size, num_examples)
+    layers, cells = _measured(classifier, gates, batches, chosen, seed)
+    report.summary["gates"] = {
+        "reference_examples": counted.count,
+        "closed_below": CLOSED,
+        "open_above": OPEN,
+        "area_cells": _area_of(cells),
+        "map_cells": cells,
+        "layers": layers,
+    }
+    if output is None:
+        return report
+    write_record_lines(output, map(record_line, report.records()))
+    write_json_atomically(summary_path(output), report.summary)
+    return TransferReport(report.summary, output)
+
+
+class _Counted:
+    """Images of batches, counted as they go by."""
+
+    def __init__(self, batches: inputs.Batches) -> None:
+        self._batches, self.count = batches, 0
+
+    def __iter__(self) -> Any:
+        for _, images, _ in self._batches:
+            self.count += len(images)
+            yield images
+
+
+def _area_of(cells: int) -> int:
+    return max(1, cells // _AREA)
+
+
+def _measured(
+    classifier: Classifier,
+    gates: NetworkGates,
+    batches: inputs.Batches,
+    attacks: Sequence[IterativeAttack],
+    seed: int,
+) -> tuple[dict[str, Any], int]:
+    """The entries of the summary for each layer and condition, and the cells of a map."""
+    conditions = (CLEAN, *(str(attack.name) for attack in attacks))
+    measures = {(layer, name): _Measures() for layer in gates.names for name in conditions}
+    cells = 0
+    for start, images, labels in batches:
+        given = tf.constant(images), tf.constant(labels)
+        indices = np.arange(start, start + len(labels))
+        clean = gates(given[0])
+        shown = [(CLEAN, given[0])]
+        shown += [
+            (str(attack.name), attacked)
+            for attack, attacked in attacked_by_each(classifier, attacks, *given, seed, indices)
+        ]
+        for name, pictures in shown:
+            maps = grad_cam(classifier, pictures, given[1]).numpy()
+            cells = int(np.prod(maps.shape[1:]))
+            for layer, found in gates(pictures).items():
+                measures[layer, name].add(found, clean[layer], maps)
+    layers: dict[str, Any] = {layer: {} for layer in gates.names}
+    for (layer, name), measured in measures.items():
+        layers[layer][name] = measured.as_dict()
+    return layers, cells
+
+
+class _Measures:
+    """What is known of one layer's gates under one condition; memory does not grow with images."""
+
+    def __init__(self) -> None:
+        self._gates = {kind: _GateSums() for kind in KINDS}
+        self._agreement: dict[str, list[np.ndarray]] = {"rank_correlation": [], "iou": []}
+
+    def add(self, gates: Gates, clean: Gates, maps: np.ndarray) -> None:
+        """Counts the gates of a batch, those of its clean images, and its attention maps."""
+        for kind, sums in self._gates.items():
+            sums.add(*(np.asarray(getattr(each, kind), np.float64) for each in (gates, clean)))
+        area = _area_of(int(np.prod(maps.shape[1:])))
+        for name, values in gate_agreement(gates.spatial, maps, area)._asdict().items():
+            self._agreement[name].append(values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What goes into the summary."""
+        agreement = {
+            name: _mean(np.concatenate(values)) for name, values in self._agreement.items()
+        }
+        return {
+            **{kind: sums.as_dict() for kind, sums in self._gates.items()},
+            "agreement": agreement,
+        }
+
+
+class _GateSums:
+    """Sums over the images of one gate: a number for each channel, or for each place."""
+
+    def __init__(self) -> None:
+        self._count, self._closed, self._open, self._moved = 0, 0, 0, 0.0
+        self._sum: Any = 0.0
+        self._squares: Any = 0.0
+
+    def add(self, values: np.ndarray, clean: np.ndarray) -> None:
+        """Counts `[batch, ...]` values, and how far they are from those of clean images."""
+        self._count += len(values)
+        self._closed += int((values < CLOSED).sum())
+        self._open += int((values > OPEN).sum())
+        self._moved += float(np.abs(values - clean).sum())
+        self._sum += values.sum(0)
+        self._squares += (values**2).sum(0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Means over images and cells; see `evaluate_gates`."""
+        means, squares = self._sum / self._count, self._squares / self._count
+        numbers, mean = self._count * means.size, float(means.mean())
+        found = {
+            "mean": mean,
+            "spread": float(np.sqrt(max(squares.mean() - mean**2, 0.0))),
+            "between_images": float(np.sqrt(np.maximum(squares - means**2, 0.0).mean())),
+            "closed": self._closed / numbers,
+            "open": self._open / numbers,
+            "moved": self._moved / numbers,
+        }
+        return {**{name: round(value, 6) for name, value in found.items()}, "gates": means.size}
+
+
+def _mean(values: np.ndarray) -> dict[str, Any]:
+    """Mean of what is not NaN, with Student's interval."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return {"mean": None, "interval": None, "count": 0}
+    interval = mean_interval(known)
+    return {
+        "mean": round(float(known.mean()), 6),
+        "interval": interval and [round(bound, 6) for bound in interval],
+        "count": len(known),
+    }
+
+
+def format_gates(summary: Mapping[str, Any]) -> str:
+    """The gates of a summary as lines to print, a line for each layer and condition."""
+    lines = [
+        f"Gates: mean, fraction closed (< {CLOSED:g}) and open (> {OPEN:g}); copies are held at "
+        f"their means over {summary['gates']['reference_examples']} reference images."
+    ]
+    for layer, conditions in summary["gates"]["layers"].items():
+        for name, found in conditions.items():
+            parts = [
+                f"{kind} {found[kind]['mean']:.3f}, {found[kind]['closed']:.1%} closed, "
+                f"{found[kind]['open']:.1%} open"
+                for kind in KINDS
+            ]
+            lines.append(f"  {layer}, {name}: {'; '.join(parts)}")
+    return "\n".join(lines)
