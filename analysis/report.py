@@ -16,6 +16,7 @@ from absl import app, flags
 
 from aad_tf.utils.files import PathLike, write_atomically
 from analysis import ablations, table_5
+from analysis.agrawal import budgets, claims, classes, figures, gates, tables_1_3
 from analysis.attention import faithfulness, findings, gallery, networks
 from analysis.attention import tables as attention_tables
 from analysis.records import Results, read_own_run
@@ -61,6 +62,12 @@ PARTS: tuple[Part, ...] = (
     networks,
     ablations,
     gallery,
+    tables_1_3,
+    figures,
+    claims,
+    budgets,
+    classes,
+    gates,
 )
 
 

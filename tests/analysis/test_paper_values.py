@@ -113,3 +113,29 @@ def test_clean_targets_of_table_iii_disagree_with_table_ii_on_cifar10_alone():
             if any(transfer.value("0", column) != value for column, value in targets.items()):
                 differing.add(white_box.source)
     assert differing == {"Agrawal Table II, CIFAR-10, FGSM"}
+
+
+def test_notes_on_the_second_paper_are_true_of_its_numbers():
+    tables = {table.source.removeprefix("Agrawal Table "): table for table in TABLE_II + TABLE_III}
+    cbam = "CBAM+Resnet-50"
+    fgsm, pgd = (tables[f"II, CIFAR-10, {attack}"] for attack in ("FGSM", "PGD"))
+    assert (fgsm.value("0.05", cbam), fgsm.value("0.3", cbam)) == (0.37, 6.85)
+    assert (pgd.value("5", "Resnet-50"), pgd.value("5", cbam)) == (99.98, 100.0)
+    sources = ("source Resnet-50", f"source {cbam}", "source VGG-16")
+    last = {
+        (name, column): tables[f"III, {name}, PGD"].value("20", column)
+        for name in ("CIFAR-10", "CIFAR-100", "Fashion MNIST")
+        for column in sources
+    }
+    short = {key: value for key, value in last.items() if value < 100}
+    assert short == {
+        ("CIFAR-100", f"source {cbam}"): 97.16,
+        ("CIFAR-100", "source VGG-16"): 95.99,
+        ("Fashion MNIST", "source VGG-16"): 90.55,
+    }
+    stuck = [row[4] for row in tables["III, Fashion MNIST, PGD"].rows.values()]
+    assert stuck == [90.51, 90.55, 90.55]
+    # Near chance in the white box: 10 classes, and 100.
+    for name, most in (("CIFAR-10", 12), ("CIFAR-100", 3), ("Fashion MNIST", 8)):
+        table = tables[f"II, {name}, FGSM"]
+        assert max(max(table.rows[row]) for row in ("0.15", "0.2", "0.25", "0.3")) < most

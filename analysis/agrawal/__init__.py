@@ -1,0 +1,1 @@
+"""Tables, figures and claims of the CBAM study [Agrawal] from transfer and gate records."""

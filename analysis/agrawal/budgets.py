@@ -1,0 +1,244 @@
+"""Beyond [Agrawal]: ResNet-50 with and without CBAM under APGD, where accuracies are not at ends.
+
+Records of eval.robustness, results/robustness/<data set>_<network>[_seed_<number>].jsonl.gz.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from aad_tf.evaluation import security_curve
+from aad_tf.records import read_records
+from analysis import plots
+from analysis.agrawal.seeds import READING, OverSeeds, side
+from analysis.agrawal.transfers import PAIR, RESNET, VGG, heading, paired
+from analysis.records import ResultRun, Results, read_run
+from analysis.statistics import DASH, Estimate, fraction
+from analysis.tables import Table
+from train.configs.agrawal import NETWORKS
+
+STEM = "agrawal_small_budgets"
+_FILE = re.compile(rf"(.+?)_({'|'.join(sorted(NETWORKS, reverse=True))})(?:_seed_(\d+))?")
+# Blue, orange and green of Okabe and Ito, told apart in gray by their markers.
+STYLES: Mapping[str, dict[str, Any]] = {
+    RESNET: {"color": "#0072B2", "marker": "o"},
+    PAIR[1]: {"color": "#D55E00", "marker": "s"},
+    VGG: {"color": "#009E73", "marker": "^"},
+}
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The networks of one data set and seed.
+
+    Attributes:
+        dataset: e.g. `cifar10`.
+        number: of the seed.
+        runs: by the name of the network.
+    """
+
+    dataset: str
+    number: int
+    runs: Mapping[str, ResultRun]
+
+    def attacks(self, network: str) -> dict[float, str]:
+        """Names of the APGD attacks by budget in 255ths."""
+        run = self.runs.get(network)
+        return {
+            round(entry["threat_model"]["epsilon_255"], 3): entry["attack"]
+            for entry in (run.attacks if run else ())
+            if entry["attack"].split("(")[0] == "apgd"
+        }
+
+    def robust(self, network: str, budget: float) -> np.ndarray | None:
+        """Which images withstand, bool `[images]`; budget 0 is the clean image; None if not run."""
+        run, names = self.runs.get(network), self.attacks(network)
+        if run is None or run.records is None or (budget and budget not in names):
+            return None
+        if budget:
+            outcomes = run.robust[names[budget]]
+            return np.array([outcomes[index] for index in sorted(outcomes)])
+        first = next(iter(names.values()))
+        clean = {
+            record["index"]: not record["clean_mistake"]
+            for record in read_records(run.records)
+            if record["attack"] == first
+        }
+        return np.array([clean[index] for index in sorted(clean)])
+
+    def median_distance(self, network: str) -> float | None:
+        """The median l-inf distance to a misclassified image, of `fab(None)`; None if not run."""
+        run = self.runs.get(network)
+        for entry in run.attacks if run else ():
+            model = entry["threat_model"]
+            unbounded = model.get("parameters", {}).get("epsilon", 0) is None
+            if run is not None and run.records and model.get("minimum_norm") and unbounded:
+                records = read_records(run.records)
+                return security_curve(records, [0.0], entry["attack"]).median_distance
+        return None
+
+
+def evaluated(results: Results) -> dict[str, list[Evaluated]]:
+    """What was evaluated under APGD, by data set; read it by `results.once`."""
+    runs: dict[tuple[str, int], dict[str, ResultRun]] = {}
+    for path in sorted((results.root / "robustness").glob("*.summary.json")):
+        parts = _FILE.fullmatch(path.name.removesuffix(".summary.json"))
+        if parts is None:
+            continue
+        dataset, network, number = parts[1], parts[2], int(parts[3] or 0)
+        run = read_run(results.root, dataset, path.name[len(dataset) + 1 : -len(".summary.json")])
+        if run is not None:
+            runs.setdefault((dataset, number), {})[network] = run
+    found: dict[str, list[Evaluated]] = {}
+    for (dataset, number), networks in sorted(runs.items()):
+        seed = Evaluated(dataset, number, networks)
+        if any(seed.attacks(name) for name in networks):
+            found.setdefault(dataset, []).append(seed)
+    return found
+
+
+def budgets(seeds: Sequence[Evaluated]) -> list[float]:
+    """All budgets in 255ths that any network was attacked within, 0 first."""
+    found = {size for seed in seeds for name in seed.runs for size in seed.attacks(name)}
+    return [0.0, *sorted(found)]
+
+
+def accuracy(seeds: Sequence[Evaluated], network: str, budget: float) -> OverSeeds:
+    """Robust accuracy of a network within a budget."""
+    found = (seed.robust(network, budget) for seed in seeds)
+    return OverSeeds(
+        tuple(
+            Estimate(None, None, 0) if right is None else fraction(int(right.sum()), len(right))
+            for right in found
+        )
+    )
+
+
+def difference(seeds: Sequence[Evaluated], budget: float, pair: Sequence[str] = PAIR) -> OverSeeds:
+    """Robust accuracy of one network minus that of another, paired over the images of a seed."""
+    found = []
+    for seed in seeds:
+        one, other = (seed.robust(name, budget) for name in pair)
+        if one is not None and other is not None:
+            found.append(paired(one, other))
+    return OverSeeds(tuple(found))
+
+
+def table(seeds: Sequence[Evaluated]) -> Table:
+    """Accuracies within each budget, and by how much ResNet-50 is better."""
+    names = [name for name in NETWORKS if any(name in seed.runs for seed in seeds)]
+    rows = []
+    for budget in budgets(seeds):
+        gap = difference(seeds, budget)
+        cells = [accuracy(seeds, name, budget).percent() for name in names]
+        word = side(gap) if budget else DASH
+        rows.append((f"{budget:g}/255" if budget else "none", *cells, gap.of_each(), word))
+    median = [_median(seeds, name) for name in names]
+    if any(text != DASH for text in median):
+        rows.append(("median distance × 255", *median, DASH, DASH))
+    heads = [NETWORKS[name] for name in names]
+    return Table(("APGD within", *heads, "ResNet-50 − CBAM, each seed", "ResNet-50 is"), rows)
+
+
+def _median(seeds: Sequence[Evaluated], network: str) -> str:
+    distances = [seed.median_distance(network) for seed in seeds]
+    return " / ".join(f"{255 * each:.2f}" for each in distances if each is not None) or DASH
+
+
+def claims(results: Results) -> list[tuple[str, ...]]:
+    """Rows for the page of claims: the pair within each budget."""
+    rows: list[tuple[str, ...]] = []
+    for dataset, seeds in results.once(evaluated).items():
+        for budget in budgets(seeds)[1:]:
+            gap = difference(seeds, budget)
+            if gap.seeds:
+                what = f"ResNet − CBAM; APGD within {budget:g}/255"
+                where = ("beyond the paper", "nothing", what, heading(dataset))
+                rows.append((*where, gap.of_each(), gap.over_seeds(), DASH, side(gap)))
+    return rows
+
+
+def figure(dataset: str, seeds: Sequence[Evaluated]) -> Figure:
+    """Accuracy within each budget: a thin line for each seed, a thick one for their mean."""
+    drawn = plots.empty_figure(6.4, 4.2)
+    axes = drawn.subplots()
+    sizes = budgets(seeds)
+    for network, style in STYLES.items():
+        found = [accuracy(seeds, network, size) for size in sizes]
+        xs = [size for size, each in zip(sizes, found, strict=True) if each.mean is not None]
+        means = [100 * each.mean for each in found if each.mean is not None]
+        if not xs:
+            continue
+        axes.plot(xs, means, lw=2, clip_on=False, label=NETWORKS[network], **style)
+        for seed in seeds:
+            each = [accuracy([seed], network, size).mean for size in xs]
+            if len(seeds) > 1 and None not in each:
+                ys = [100 * value for value in each if value is not None]
+                axes.plot(xs, ys, lw=0.8, alpha=0.6, color=style["color"])
+        if len(seeds) == 1:
+            shown = [each.seeds[0].interval for each in found if each.seeds]
+            lows, highs = (
+                [100 * each[end] for each in shown if each is not None] for end in (0, 1)
+            )
+            axes.fill_between(xs, lows, highs, color=style["color"], alpha=0.2, lw=0)
+    axes.set_xscale("symlog", base=2, linthresh=0.5)
+    axes.set_xticks(sizes, ["0", *(f"{size:g}/255" for size in sizes[1:])])
+    axes.minorticks_off()
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, 100)
+    axes.set(xlabel="APGD within ε (l∞)", ylabel="accuracy, %")
+    count = f"mean of {len(seeds)} seeds, thin: each" if len(seeds) > 1 else "one seed, 95 % bands"
+    axes.set_title(f"{heading(dataset)}; {count}", fontsize=10)
+    axes.grid(color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend()
+    return drawn
+
+
+def page(found: Mapping[str, Sequence[Evaluated]]) -> str:
+    """All data sets as Markdown."""
+    parts = [
+        "# ResNet-50 and CBAM under small budgets",
+        "Made by `python -m analysis.report` from `results/robustness`.",
+        "Robust accuracy in percent, white box: correct without attack and under APGD (100 "
+        "iterations, cross-entropy), at any iterate. One seed: 95 % Wilson interval over images; "
+        "several: mean ± standard deviation over seeds. Accuracies are upper bounds: APGD with one "
+        "loss is no AutoAttack.",
+        READING,
+    ]
+    for dataset, seeds in found.items():
+        numbers = ", ".join(str(seed.number) for seed in seeds)
+        counts = {run.attacks[0]["count"] for seed in seeds for run in seed.runs.values()}
+        images = " or ".join(f"{count:,}" for count in sorted(counts))
+        parts += [
+            f"## {heading(dataset)}",
+            f"Seeds: {numbers}; {images} test images.",
+            table(seeds).markdown(),
+            f"![Accuracy under APGD](../figures/{STEM}_{dataset}.png)",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def files(results: Results) -> dict[str, str | bytes]:
+    """The page and a figure for each data set; nothing without records."""
+    found = results.once(evaluated)
+    if not found:
+        return {}
+    made: dict[str, str | bytes] = {f"tables/{STEM}.md": page(found)}
+    for dataset, seeds in found.items():
+        made[f"figures/{STEM}_{dataset}.png"] = plots.png(figure(dataset, seeds))
+    return made
+
+
+def readme(results: Results) -> str:
+    """A link to the page."""
+    if not results.once(evaluated):
+        return ""
+    link = f"[results/tables/{STEM}.md](results/tables/{STEM}.md)"
+    return f"The same networks under APGD within 0.5/255 to 8/255: {link}."

@@ -1,0 +1,350 @@
+"""What [Agrawal] says of attention and robustness, claim by claim, by seeds and intervals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.agrawal import budgets, classes
+from analysis.agrawal.seeds import EQUAL, READING, OverSeeds, mean_over_images, verdict
+from analysis.agrawal.tables_1_3 import studied
+from analysis.agrawal.transfers import (
+    CBAM,
+    FGSM,
+    PGD,
+    PRINTED,
+    RESNET,
+    STAND_INS,
+    STRENGTHS,
+    VGG,
+    Seed,
+    heading,
+    printed_accuracy,
+)
+from analysis.records import Results
+from analysis.statistics import DASH
+from analysis.tables import Table
+from train.configs.agrawal import NETWORKS
+
+STEM = "tables/agrawal_claims"
+_WORDS = {1: "above 0", -1: "below 0", 0: "equal"}
+_SHORT = {RESNET: "ResNet", CBAM: "CBAM", VGG: "VGG"}
+
+# Weights of the accuracies that are compared, by source and target.
+Terms = Mapping[tuple[str, str], float]
+_RESNET_BETTER: Terms = {(RESNET, RESNET): 1, (CBAM, CBAM): -1}
+_CBAM_BETTER: Terms = {(CBAM, CBAM): 1, (RESNET, RESNET): -1}
+# ResNet-50 keeps more on CBAM's images than CBAM on those of ResNet-50.
+_RESNET_TRANSFERS: Terms = {(CBAM, RESNET): 1, (RESNET, CBAM): -1}
+_CBAM_FROM_VGG: Terms = {(VGG, CBAM): 1, (VGG, RESNET): -1}
+_RESNET_FROM_VGG: Terms = {(VGG, RESNET): 1, (VGG, CBAM): -1}
+# By how much a target fares better than the source itself, CBAM's images against ResNet-50's.
+_GAPS: Terms = {
+    **{(CBAM, RESNET): 1, (CBAM, CBAM): -1},
+    **{(RESNET, CBAM): -1, (RESNET, RESNET): 1},
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence of the paper as a comparison of accuracies.
+
+    Attributes:
+        place: where it stands.
+        says: in short, what it says.
+        printed: the paper's data set.
+        kind: `FGSM` or `PGD`.
+        terms: the comparison: a weighted sum of accuracies, averaged over the strengths.
+        strengths: epsilons or iterations; empty for all that the paper prints.
+        direction: 1 if it says that the sum lies above 0, 0 that it is 0.
+        margin: what is still 0.
+    """
+
+    place: str
+    says: str
+    printed: str
+    kind: str
+    terms: Terms
+    strengths: tuple[float, ...] = ()
+    direction: int = 1
+    margin: float = EQUAL
+
+    @property
+    def sizes(self) -> tuple[float, ...]:
+        """The strengths that are averaged over."""
+        return self.strengths or STRENGTHS[self.kind]
+
+    def compared(self) -> str:
+        """The comparison in a few words."""
+        parts = [
+            f"{'−' if weight < 0 else '+'} {_SHORT[target]}"
+            + ("" if source == target else f" on {_SHORT[source]}'s images")
+            for (source, target), weight in self.terms.items()
+        ]
+        sizes = ", ".join(f"{size:g}" for size in self.sizes)
+        unit = "ε" if self.kind == FGSM else "iterations"
+        return f"{' '.join(parts).removeprefix('+ ')}; {self.kind.upper()}, {unit} {sizes}"
+
+    def paper(self, dataset: str) -> float | None:
+        """The paper's number, a difference of accuracies in [-1, 1]."""
+        values = [
+            [printed_accuracy(dataset, *pair, self.kind, size) for pair in self.terms]
+            for size in self.sizes
+        ]
+        weights = list(self.terms.values())
+        known = [row for row in values if None not in row]
+        return float(np.mean(np.array(known, np.float64) @ weights)) if known else None
+
+    def ours(self, seeds: Sequence[Seed]) -> OverSeeds:
+        """The same of our networks, paired over the images of each seed."""
+        return OverSeeds(tuple(mean_over_images(self._values(seed)) for seed in seeds))
+
+    def _values(self, seed: Seed) -> np.ndarray:
+        rows = [[seed.right(*pair, self.kind, size) for pair in self.terms] for size in self.sizes]
+        if any(right is None for row in rows for right in row):
+            return np.zeros(0)
+        weights = list(self.terms.values())
+        return np.einsum("stn,t->n", np.array(rows, np.float64), weights) / len(rows)
+
+    def at_chance(self, seeds: Sequence[Seed]) -> bool:
+        """Whether all accuracies compared lie at or under chance, where they tell nothing."""
+        means = [
+            right.mean()
+            for seed in seeds
+            for pair in self.terms
+            for size in self.sizes
+            if (right := seed.right(*pair, self.kind, size)) is not None
+        ]
+        chance = max((1 / len(np.unique(seed.labels)) for seed in seeds), default=0.0)
+        return bool(means) and max(means) <= chance
+
+
+CLAIMS = (
+    Claim(
+        "IV-A.1, Fig. 2(a)",
+        "FGSM attacks CBAM to a much larger extent than ResNet-50",
+        "CIFAR-10",
+        FGSM,
+        _RESNET_BETTER,
+    ),
+    Claim(
+        "IV-A.1",
+        "the accuracy of CBAM drops to about 0 % (within 1 point)",
+        "CIFAR-10",
+        FGSM,
+        {(CBAM, CBAM): 1},
+        direction=0,
+        margin=0.01,
+    ),
+    Claim(
+        "IV-A.1, Fig. 2(b)",
+        "ResNet-50 takes more PGD iterations to be attacked completely",
+        "CIFAR-10",
+        PGD,
+        _RESNET_BETTER,
+        (5,),
+    ),
+    Claim(
+        "IV-A.2, Fig. 3(a)",
+        "CBAM has slightly better accuracy under FGSM",
+        "CIFAR-100",
+        FGSM,
+        _CBAM_BETTER,
+    ),
+    Claim(
+        "IV-A.2, Fig. 3(b)",
+        "CBAM is much more robust to PGD",
+        "CIFAR-100",
+        PGD,
+        _CBAM_BETTER,
+    ),
+    Claim(
+        "IV-A.2, Fig. 3(b)",
+        "after 20 iterations ResNet-50 is attacked completely, CBAM is not",
+        "CIFAR-100",
+        PGD,
+        _CBAM_BETTER,
+        (20,),
+    ),
+    Claim(
+        "IV-A.3, Fig. 4(a)",
+        "ResNet-50 is more robust to FGSM up to 0.1",
+        "Fashion MNIST",
+        FGSM,
+        _RESNET_BETTER,
+        (0.05, 0.1),
+    ),
+    Claim(
+        "IV-A.3, Fig. 4(a)",
+        "beyond 0.1 both have about equal accuracy",
+        "Fashion MNIST",
+        FGSM,
+        _RESNET_BETTER,
+        (0.15, 0.2, 0.25, 0.3),
+        0,
+    ),
+    Claim(
+        "IV-A.3, Fig. 4(b)",
+        "ResNet-50 takes more PGD iterations to be attacked completely",
+        "Fashion MNIST",
+        PGD,
+        _RESNET_BETTER,
+        (5,),
+    ),
+    *(
+        Claim(place, says, printed, kind, terms)
+        for printed, figure, section in (
+            ("CIFAR-10", 5, "IV-B.1"),
+            ("CIFAR-100", 6, "IV-B.2"),
+            ("Fashion MNIST", 7, "IV-B.3"),
+        )
+        for place, says, kind, terms in (
+            (
+                f"{section}, Fig. {figure}(a)",
+                "FGSM on ResNet-50 transfers better to CBAM than the other way round",
+                FGSM,
+                _RESNET_TRANSFERS,
+            ),
+            (
+                f"{section}, Fig. {figure}(c)",
+                "PGD on ResNet-50 transfers better to CBAM than the other way round",
+                PGD,
+                _RESNET_TRANSFERS,
+            ),
+        )
+    ),
+    *(
+        Claim(
+            f"{section}, Fig. {figure}(b)",
+            "under FGSM on VGG-16 both have about equal accuracy",
+            printed,
+            FGSM,
+            _CBAM_FROM_VGG,
+            direction=0,
+        )
+        for printed, figure, section in (
+            ("CIFAR-10", 5, "IV-B.1"),
+            ("CIFAR-100", 6, "IV-B.2"),
+            ("Fashion MNIST", 7, "IV-B.3"),
+        )
+    ),
+    Claim(
+        "IV-B.1, Fig. 5(d)",
+        "under PGD on VGG-16 CBAM is more robust",
+        "CIFAR-10",
+        PGD,
+        _CBAM_FROM_VGG,
+    ),
+    Claim(
+        "IV-B.2, Fig. 6(d)",
+        "under PGD on VGG-16 CBAM is more robust",
+        "CIFAR-100",
+        PGD,
+        _CBAM_FROM_VGG,
+    ),
+    Claim(
+        "IV-B.3, Fig. 7(b)",
+        "beyond 0.05 (printed: 0.5) CBAM is slightly more robust to FGSM on VGG-16",
+        "Fashion MNIST",
+        FGSM,
+        _CBAM_FROM_VGG,
+        (0.1, 0.15, 0.2, 0.25, 0.3),
+    ),
+    Claim(
+        "IV-B.3, Fig. 7(d)",
+        "under PGD on VGG-16 ResNet-50 is more robust",
+        "Fashion MNIST",
+        PGD,
+        _RESNET_FROM_VGG,
+    ),
+    Claim(
+        "IV-B.3, Fig. 7(a)",
+        "FGSM images of ResNet-50 lose less when they are transferred than those of CBAM",
+        "Fashion MNIST",
+        FGSM,
+        _GAPS,
+    ),
+    Claim(
+        "V",
+        "in transfer between the two the difference is very low",
+        "CIFAR-100",
+        FGSM,
+        _RESNET_TRANSFERS,
+        direction=0,
+    ),
+)
+
+# Place, what it says, compared, data set, and: ours, the paper's number or words, verdict.
+Row = tuple[str, ...]
+
+
+def rows(results: Results) -> list[Row]:
+    """A row for each claim and data set that it can be held against."""
+    found = results.once(studied)
+    made = [
+        _row(claim, dataset, found[dataset])
+        for claim in CLAIMS
+        for dataset in found
+        if PRINTED[dataset] == claim.printed
+    ]
+    return [*made, *classes.claims(results), *budgets.claims(results)]
+
+
+def _row(claim: Claim, dataset: str, seeds: Sequence[Seed]) -> Row:
+    ours, paper = claim.ours(seeds), claim.paper(dataset)
+    word = verdict(ours, claim.direction, claim.margin)
+    if claim.at_chance(seeds):
+        word += "; all at or under chance"
+    printed = DASH if paper is None else f"{100 * paper:+.1f}"
+    return (
+        claim.place,
+        claim.says,
+        claim.compared(),
+        heading(dataset) if dataset in STAND_INS else dataset,
+        ours.of_each(),
+        ours.over_seeds(),
+        f"{'about 0' if claim.margin < EQUAL else _WORDS[claim.direction]} ({printed})",
+        word,
+    )
+
+
+def page(results: Results) -> str:
+    """The claims as Markdown."""
+    heads = ("place", "the paper says", "compared, points of accuracy", "data set")
+    table = Table((*heads, "each seed", "over seeds", "paper", "verdict"), rows(results), left=4)
+    networks = "small networks of few epochs" if _small(results) else "networks"
+    parts = [
+        "# Agrawal et al., claim by claim",
+        "Made by `python -m analysis.report` from `results/transfer` and `results/robustness`.",
+        f"Of {networks}, {', '.join(NETWORKS.values())}. Errors are turned into accuracies; where "
+        "several sizes are named, the mean over them.",
+        READING,
+        "FGSM from 0.05 on and PGD up to 0.2 are far beyond what networks without a defence "
+        "withstand: what is left there is how far a step overshoots. The last rows compare the "
+        "same networks where accuracies lie between their ends, under APGD within 0.5/255 to "
+        "8/255.",
+        table.markdown(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _small(results: Results) -> bool:
+    configs = [seed.config(RESNET) for seeds in results.once(studied).values() for seed in seeds]
+    return any(config.get("model_options", {}).get("width", 1.0) < 1 for config in configs)
+
+
+def files(results: Results) -> dict[str, str | bytes]:
+    """The page; nothing without records."""
+    return {f"{STEM}.md": page(results)} if results.once(rows) else {}
+
+
+def readme(results: Results) -> str:
+    """How many claims are confirmed, contradicted and undecided, with a link."""
+    words = Counter(row[-1].split(":")[0].split(";")[0] for row in results.once(rows))
+    if not words:
+        return ""
+    counts = ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
+    return f"The CBAM study's claims one by one: [{counts}](results/{STEM}.md)."

@@ -1,0 +1,187 @@
+"""[Agrawal Sec. V]: does what attention does to robustness depend on the number of classes?
+
+The pair of networks on the first 10, 20, 50 and all 100 classes of tiny_imagenet_100.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from aad_tf.metrics import Interval
+from analysis.agrawal import budgets
+from analysis.agrawal.budgets import Evaluated
+from analysis.agrawal.seeds import READING, OverSeeds, mean_over_images, side, verdict
+from analysis.agrawal.transfers import (
+    CBAM,
+    FGSM,
+    PAIR,
+    PGD,
+    RESNET,
+    STRENGTHS,
+    Seed,
+    accuracy,
+    transfers,
+)
+from analysis.records import Results
+from analysis.statistics import DASH, Estimate
+from analysis.tables import Table
+from train.configs.agrawal import CLASSES
+
+STEM = "tables/agrawal_classes"
+DATASETS = {count: f"tiny_imagenet_{count}" for count in (*CLASSES, 100)}
+FEWEST, MOST = min(DATASETS), max(DATASETS)
+_HELD = (
+    "Held fixed: the pictures of each class, their size, the networks, optimizer, batch and number "
+    "of updates, over which the learning rate warms up and falls alike. Not fixed: the number of "
+    "pictures falls with that of the classes, so each is seen more often where there are fewer; "
+    "and the last layer has fewer outputs. An effect may be that of classes or of pictures."
+)
+_SAME = (
+    f"*On the pictures of the first {FEWEST} classes*: the networks of more classes are judged on "
+    f"the test pictures that those of {FEWEST} classes are judged on, all of them or those among "
+    "their evaluated ones; they still choose among all their classes."
+)
+_PLACE, _SAYS = "abstract, V", "the more classes, the more attention helps robustness"
+
+# What is compared: CBAM's accuracy minus that of ResNet-50 of a seed, over all images or those of
+# the first classes.
+Gap = Callable[[Seed, int | None], Estimate]
+
+
+def _gap(kind: str, strengths: Sequence[float]) -> Gap:
+    """The white-box gap in favour of CBAM, averaged over strengths, paired over images."""
+
+    def gap(seed: Seed, classes: int | None) -> Estimate:
+        found = []
+        for strength in strengths:
+            one, other = (seed.right(name, name, kind, strength) for name in (CBAM, RESNET))
+            if one is None or other is None:
+                return Estimate(None, None, 0)
+            found.append(one.astype(np.float64) - other)
+        values = np.mean(found, axis=0)
+        return mean_over_images(values if classes is None else values[seed.labels < classes])
+
+    return gap
+
+
+GAPS: dict[str, Gap] = {
+    "without attack": _gap(FGSM, (0.0,)),
+    "FGSM, mean over ε 0.05 to 0.3": _gap(FGSM, STRENGTHS[FGSM]),
+    "PGD, mean over 5, 10, 20 iterations": _gap(PGD, STRENGTHS[PGD]),
+}
+
+
+def found(results: Results) -> dict[int, list[Seed]]:
+    """The transfer evaluations by number of classes."""
+    known = results.once(transfers)
+    return {count: known[name] for count, name in DATASETS.items() if name in known}
+
+
+def _small(results: Results) -> dict[int, list[Evaluated]]:
+    known = results.once(budgets.evaluated)
+    return {count: known[name] for count, name in DATASETS.items() if name in known}
+
+
+def growth(most: OverSeeds, fewest: OverSeeds) -> OverSeeds:
+    """The gap with most classes minus that with fewest, seed by seed; the images are different."""
+    pairs = zip(most.seeds, fewest.seeds, strict=False)
+    return OverSeeds(tuple(_independent(one, other) for one, other in pairs))
+
+
+def _independent(one: Estimate, other: Estimate) -> Estimate:
+    if one.value is None or other.value is None:
+        return Estimate(None, None, 0)
+    value, count = one.value - other.value, min(one.count, other.count)
+    if one.interval is None or other.interval is None:
+        return Estimate(value, None, count)
+    reach = math.hypot(*((each.high - each.low) / 2 for each in (one.interval, other.interval)))
+    return Estimate(value, Interval(value - reach, value + reach), count)
+
+
+def gaps(results: Results) -> dict[str, dict[int, OverSeeds]]:
+    """CBAM's accuracy minus that of ResNet-50 by attack and number of classes."""
+    studied, small = found(results), _small(results)
+    made = {
+        name: {
+            count: OverSeeds(tuple(gap(seed, None) for seed in seeds))
+            for count, seeds in studied.items()
+        }
+        for name, gap in GAPS.items()
+    }
+    sizes = sorted({size for seeds in small.values() for size in budgets.budgets(seeds)[1:]})
+    for size in sizes:
+        made[f"APGD within {size:g}/255"] = {
+            count: budgets.difference(seeds, size, (CBAM, RESNET)) for count, seeds in small.items()
+        }
+    return made
+
+
+def claims(results: Results) -> list[tuple[str, ...]]:
+    """Rows for the page of claims; none unless fewest and most classes were both evaluated."""
+    rows: list[tuple[str, ...]] = []
+    for name, by_count in gaps(results).items():
+        if name != "without attack" and {FEWEST, MOST} <= by_count.keys():
+            grown = growth(by_count[MOST], by_count[FEWEST])
+            what = f"(CBAM − ResNet) of {MOST} classes − of {FEWEST}; {name}"
+            where = (_PLACE, _SAYS, what, "tiny_imagenet")
+            word = verdict(grown, 1)
+            rows.append((*where, grown.of_each(), grown.over_seeds(), "above 0 (–)", word))
+    return rows
+
+
+def page(results: Results) -> str:
+    """Accuracies and gaps by number of classes as Markdown."""
+    studied = found(results)
+    counts = list(studied)
+    rows = []
+    for count, seeds in studied.items():
+        clean = [accuracy(seeds, name, name).percent() for name in PAIR]
+        numbers = ", ".join(str(seed.number) for seed in seeds)
+        rows.append((str(count), numbers, f"{seeds[0].count:,}", *clean))
+    heads = ("classes", "seeds", "test images", "ResNet-50, clean", "CBAM+ResNet-50, clean")
+    by_attack = []
+    for name, by_count in gaps(results).items():
+        cells = [by_count[n].of_each() if n in by_count else DASH for n in counts]
+        grown = growth(by_count.get(MOST, OverSeeds(())), by_count.get(FEWEST, OverSeeds(())))
+        by_attack.append((name, *cells, grown.of_each(), side(grown)))
+    same = [
+        (
+            name,
+            *(
+                OverSeeds(tuple(gap(seed, FEWEST) for seed in seeds)).of_each()
+                for seeds in studied.values()
+            ),
+        )
+        for name, gap in GAPS.items()
+    ]
+    columns = [f"{count} classes" for count in counts]
+    grows = (f"{MOST} − {FEWEST} classes", "which is")
+    parts = [
+        "# CBAM and the number of classes",
+        "Made by `python -m analysis.report` from `results/transfer` and `results/robustness`.",
+        _HELD,
+        Table(heads, rows, left=2).markdown(),
+        "## CBAM − ResNet-50, white box, points of accuracy",
+        "Above 0, CBAM keeps more. Brackets: 95 % over images, paired within a seed.",
+        READING,
+        Table(("attack", *columns, *grows), by_attack).markdown(),
+        f"## On the pictures of the first {FEWEST} classes",
+        _SAME,
+        Table(("attack", *columns), same).markdown(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def files(results: Results) -> dict[str, str | bytes]:
+    """The page; nothing unless several numbers of classes were evaluated."""
+    return {f"{STEM}.md": page(results)} if len(found(results)) > 1 else {}
+
+
+def readme(results: Results) -> str:
+    """A link to the page."""
+    if len(found(results)) < 2:
+        return ""
+    return f"CBAM and the number of classes: [results/{STEM}.md](results/{STEM}.md)."

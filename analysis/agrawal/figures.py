@@ -1,0 +1,155 @@
+"""Figs. 2 to 7 of [Agrawal]: accuracy under FGSM and error under PGD, ours beside the printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import plots
+from analysis.agrawal.tables_1_3 import studied
+from analysis.agrawal.transfers import (
+    CBAM,
+    FGSM,
+    PGD,
+    RESNET,
+    STAND_INS,
+    STRENGTHS,
+    VGG,
+    Seed,
+    accuracy,
+    heading,
+    printed_accuracy,
+)
+from analysis.records import Results
+from train.configs.agrawal import NETWORKS
+
+# The paper's numbers: white box, transfer.
+NUMBERS: Mapping[str, tuple[int, int]] = {
+    "cifar10": (2, 5),
+    "cifar100": (3, 6),
+    "tiny_imagenet_100": (3, 6),
+    "fashion_mnist": (4, 7),
+}
+Curve = tuple[str, str]
+_WHITE: tuple[Curve, ...] = ((RESNET, RESNET), (CBAM, CBAM))
+_BETWEEN: tuple[Curve, ...] = ((RESNET, RESNET), (RESNET, CBAM), (CBAM, CBAM), (CBAM, RESNET))
+_FROM_VGG: tuple[Curve, ...] = ((VGG, VGG), (VGG, RESNET), (VGG, CBAM))
+# Okabe and Ito's colors for the network that judges, a marker for the one that images are made on.
+_COLORS = {RESNET: "#0072B2", CBAM: "#D55E00", VGG: "#009E73"}
+_MARKERS = {RESNET: "o", CBAM: "s", VGG: "^"}
+
+
+def white_box(dataset: str, seeds: Sequence[Seed]) -> Figure:
+    """(a) FGSM, (b) PGD on both networks: Figs. 2 to 4."""
+    panels = (("a) FGSM", FGSM, _WHITE), ("b) PGD", PGD, _WHITE))
+    return _drawn(dataset, seeds, panels, f"White box, {heading(dataset)}")
+
+
+def transfer(dataset: str, seeds: Sequence[Seed]) -> Figure:
+    """FGSM and PGD between the pair, and from VGG-16 to both: Figs. 5 to 7."""
+    panels = (
+        ("a) FGSM", FGSM, _BETWEEN),
+        ("b) FGSM, source VGG-16", FGSM, _FROM_VGG),
+        ("c) PGD", PGD, _BETWEEN),
+        ("d) PGD, source VGG-16", PGD, _FROM_VGG),
+    )
+    return _drawn(dataset, seeds, panels, f"Transfer, {heading(dataset)}")
+
+
+def _drawn(
+    dataset: str,
+    seeds: Sequence[Seed],
+    panels: Sequence[tuple[str, str, Sequence[Curve]]],
+    title: str,
+) -> Figure:
+    lines = len(panels) // 2
+    figure = plots.empty_figure(11, 1.2 + 3.7 * lines)
+    shown: dict[str, Any] = {}
+    for axes, (name, kind, curves) in zip(figure.subplots(lines, 2).flat, panels, strict=True):
+        for source, target in curves:
+            label = f"{NETWORKS[target]} on images of {NETWORKS[source]}"
+            label = f"{NETWORKS[target]}, white box" if source == target else label
+            if _curve(axes, dataset, seeds, kind, (source, target)):
+                style = _style(source, target)
+                shown[label] = Line2D([], [], ls=_dashes(source, target), **style)
+        _label(axes, name, kind)
+    paper = "paper" + (" (CIFAR-100)" if dataset in STAND_INS else "")
+    shown[paper] = Line2D([], [], ls=":", color="0.4", marker="D", mfc="none", ms=5)
+    figure.legend(
+        list(shown.values()), list(shown), loc="outside lower center", ncols=3, fontsize=9
+    )
+    counts = f"{len(seeds)} seeds, mean and range" if len(seeds) > 1 else "one seed, 95 % bands"
+    figure.suptitle(f"{title}: {counts}, {seeds[0].count:,} images each", fontsize=12)
+    return figure
+
+
+def _curve(axes: Axes, dataset: str, seeds: Sequence[Seed], kind: str, curve: Curve) -> bool:
+    """Ours as a line with a band, the paper's as open diamonds; False if ours was not run."""
+    ours, printed = [], []
+    for strength in (0.0, *STRENGTHS[kind]):
+        # The clean image is the same for both attacks; the paper prints it with FGSM.
+        found = accuracy(seeds, *curve, kind, strength)
+        paper = printed_accuracy(dataset, *curve, kind if strength else FGSM, strength)
+        if kind == PGD:
+            found = found.complement()
+            paper = None if paper is None else 1 - paper
+        if found.mean is not None:
+            single = found.seeds[0].interval
+            low, high = min(found.values), max(found.values)
+            if len(found.seeds) == 1 and single is not None:
+                low, high = single
+            ours.append((strength, 100 * found.mean, 100 * low, 100 * high))
+        if paper is not None:
+            printed.append((strength, 100 * paper))
+    if not ours:
+        return False
+    style = _style(*curve)
+    xs, means, lows, highs = zip(*ours, strict=True)
+    axes.plot(xs, means, ls=_dashes(*curve), **style)
+    axes.fill_between(xs, lows, highs, color=style["color"], alpha=0.18, lw=0)
+    if printed:
+        xs, values = zip(*printed, strict=True)
+        axes.plot(xs, values, ":D", color=style["color"], mfc="none", ms=5, lw=1, clip_on=False)
+    return True
+
+
+def _style(source: str, target: str) -> dict[str, Any]:
+    return {"color": _COLORS[target], "marker": _MARKERS[source], "ms": 4, "clip_on": False}
+
+
+def _dashes(source: str, target: str) -> str:
+    return "-" if source == target else "--"
+
+
+def _label(axes: Axes, title: str, kind: str) -> None:
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("ε (l∞, images in [0, 1])" if kind == FGSM else "iterations of step 0.01")
+    axes.set_ylabel("accuracy, %" if kind == FGSM else "error, %")
+    axes.set_xlim(left=0)
+    axes.set_xticks((0, *STRENGTHS[kind]))
+    axes.set_ylim(0, 100)
+    axes.grid(color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def files(results: Results) -> dict[str, str | bytes]:
+    """Two figures for each data set, by path in the results directory."""
+    made: dict[str, str | bytes] = {}
+    for dataset, seeds in results.once(studied).items():
+        for number, draw in zip(NUMBERS[dataset], (white_box, transfer), strict=True):
+            made[f"figures/agrawal_fig_{number}_{dataset}.png"] = plots.png(draw(dataset, seeds))
+    return made
+
+
+def readme(results: Results) -> str:
+    """Links to the figures."""
+    links = [
+        f"[{number}](results/figures/agrawal_fig_{number}_{dataset}.png)"
+        for dataset in results.once(studied)
+        for number in NUMBERS[dataset]
+    ]
+    return f"Its figures: {', '.join(links)}." if links else ""

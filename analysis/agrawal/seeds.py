@@ -1,0 +1,136 @@
+"""A number measured once per seed: intervals over images within seeds, and over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aad_tf.metrics import Interval, mean_interval
+from analysis.findings import (
+    CONFIRMED,
+    CONTRADICTED,
+    NO_COMPARISON,
+    SMALLEST_GROUP,
+    UNDECIDED,
+)
+from analysis.statistics import DASH, Estimate
+
+# Fewer trainings than this decide nothing about a network.
+ENOUGH_SEEDS = 3
+# Accuracies that differ by no more are called equal.
+EQUAL = 0.03
+_COUNTS = {1: "one seed", 2: "two seeds"}
+
+READING = (
+    f"A verdict needs {ENOUGH_SEEDS} seeds and is one over seeds: *confirmed* if Student's 95 % "
+    "interval of the mean over seeds lies on the paper's side of 0, *contradicted* if on the "
+    "other side, else *undecided*. Where the paper says *equal*, within "
+    f"{100 * EQUAL:.0f} points of each other is equal: confirmed if the interval lies within, "
+    "contradicted if outside. Brackets behind a single seed are 95 % intervals over its images, "
+    "paired where networks are compared: they tell two files of weights apart, not two "
+    "architectures. Nothing is corrected for the number of comparisons."
+)
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """One number for each seed.
+
+    Attributes:
+        seeds: the number of each with its interval over images; those without a value are left out.
+    """
+
+    seeds: tuple[Estimate, ...]
+
+    def __post_init__(self) -> None:
+        known = tuple(each for each in self.seeds if each.value is not None)
+        object.__setattr__(self, "seeds", known)
+
+    @property
+    def values(self) -> list[float]:
+        """The numbers."""
+        return [each.value for each in self.seeds if each.value is not None]
+
+    @property
+    def mean(self) -> float | None:
+        """Their mean; None without any."""
+        return float(np.mean(self.values)) if self.seeds else None
+
+    @property
+    def spread(self) -> float | None:
+        """Their standard deviation; None of fewer than two."""
+        return float(np.std(self.values, ddof=1)) if len(self.seeds) > 1 else None
+
+    @property
+    def interval(self) -> Interval | None:
+        """Student's 95 % interval of the mean over seeds; None of fewer than `ENOUGH_SEEDS`."""
+        return mean_interval(self.values) if len(self.seeds) >= ENOUGH_SEEDS else None
+
+    def percent(self, sign: bool = False) -> str:
+        """`13.6 [12.1, 15.2]` of one seed, `13.6 ± 0.8` (standard deviation) of several."""
+        if self.mean is None:
+            return DASH
+        if self.spread is None:
+            return self.seeds[0].percent(sign)
+        return f"{100 * self.mean:{'+' if sign else ''}.1f} ± {100 * self.spread:.1f}"
+
+    def of_each(self) -> str:
+        """All seeds with their intervals over images, in points."""
+        return "; ".join(each.percent(sign=True) for each in self.seeds) or DASH
+
+    def over_seeds(self) -> str:
+        """The mean and its interval over seeds, in points; a dash of fewer than `ENOUGH_SEEDS`."""
+        if self.mean is None or self.interval is None:
+            return DASH
+        return Estimate(self.mean, self.interval, len(self.seeds)).percent(sign=True)
+
+    def complement(self) -> OverSeeds:
+        """1 - each number: the errors of accuracies."""
+        return OverSeeds(tuple(map(_complement, self.seeds)))
+
+
+def verdict(found: OverSeeds, direction: int, margin: float = EQUAL) -> str:
+    """The word that `READING` explains.
+
+    Args:
+        found: a difference.
+        direction: 1 if the paper says that it lies above 0, -1 below, 0 that it is 0.
+        margin: of what is called equal.
+    """
+    if not found.seeds:
+        return NO_COMPARISON
+    if found.interval is None:
+        return f"{UNDECIDED}: {_COUNTS[len(found.seeds)]}"
+    if min(each.count for each in found.seeds) < SMALLEST_GROUP:
+        return f"{UNDECIDED}: fewer than {SMALLEST_GROUP} images"
+    low, high = found.interval
+    if direction == 0:
+        low, high = low / margin, high / margin
+        if low >= -1 and high <= 1:
+            return CONFIRMED
+        return CONTRADICTED if low > 1 or high < -1 else UNDECIDED
+    if low <= 0 <= high:
+        return UNDECIDED
+    return CONFIRMED if (low > 0) == (direction > 0) else CONTRADICTED
+
+
+def side(found: OverSeeds) -> str:
+    """`above` or `below` 0, or that it is undecided; where the paper says nothing."""
+    words = {CONFIRMED: "above", CONTRADICTED: "below"}
+    word = verdict(found, 1)
+    return words.get(word, word)
+
+
+def mean_over_images(values: Sequence[float] | np.ndarray) -> Estimate:
+    """A mean over images with Student's interval; nothing without images."""
+    values = np.asarray(values, np.float64)
+    if not len(values):
+        return Estimate(None, None, 0)
+    return Estimate(float(values.mean()), mean_interval(values), len(values))
+
+
+def _complement(one: Estimate) -> Estimate:
+    interval = one.interval and Interval(1 - one.interval.high, 1 - one.interval.low)
+    return Estimate(None if one.value is None else 1 - one.value, interval, one.count)
