@@ -10,8 +10,9 @@ from typing import Any
 from aad_tf.evaluation.diagnostics import of_outcomes
 from aad_tf.evaluation.example_log import OutcomeCounts
 from aad_tf.evaluation.summary import summarize, timing
-from aad_tf.evaluation.transfer_summary import TRANSFER_KEYS, TransferCounts, summarize_transfer
+from aad_tf.evaluation.transfer_summary import TransferCounts, summarize_transfer
 from aad_tf.records import (
+    TRANSFER_KEYS,
     read_record_lines,
     read_records,
     read_summary,

@@ -20,8 +20,8 @@ from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
 from aad_tf.evaluation.pool import predicted_classes
 from aad_tf.evaluation.summary import timing
-from aad_tf.evaluation.transfer_summary import TRANSFER_KEYS, TransferCounts, summarize_transfer
-from aad_tf.records import read_record_lines, summary_path, write_record_lines
+from aad_tf.evaluation.transfer_summary import TransferCounts, summarize_transfer
+from aad_tf.records import TRANSFER_KEYS, read_record_lines, summary_path, write_record_lines
 from aad_tf.records.fingerprints import fingerprint, weights_fingerprint
 from aad_tf.records.journal import Journal, check_same_evaluation, finished_summary, journal_path
 from aad_tf.records.progress import Progress, check_verbose, shown_progress

@@ -17,7 +17,6 @@ from aad_tf.evaluation.summary import (
 )
 from aad_tf.metrics import difference_interval, mcnemar
 
-TRANSFER_KEYS = ("index", "label", "clean", "adversarial")
 RULE = (
     "Every image is attacked with all iterations on the source, whatever networks make of it, and "
     "the last iterate is judged by all targets"

@@ -2,6 +2,7 @@
 
 from aad_tf.records.io import (
     RECORD_KEYS,
+    TRANSFER_KEYS,
     make_record,
     read_record_lines,
     read_records,
@@ -13,6 +14,7 @@ from aad_tf.records.io import (
 
 __all__ = [
     "RECORD_KEYS",
+    "TRANSFER_KEYS",
     "make_record",
     "read_record_lines",
     "read_records",

@@ -28,6 +28,8 @@ RECORD_KEYS = (
     "restart",
     "linf",
 )
+# Of transfer evaluations.
+TRANSFER_KEYS = ("index", "label", "clean", "adversarial")
 
 
 def summary_path(output: PathLike) -> Path:

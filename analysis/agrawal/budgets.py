@@ -5,6 +5,7 @@ Records of eval.robustness, results/robustness/<data set>_<network>[_seed_<numbe
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from aad_tf.evaluation import security_curve
+from aad_tf.metrics import SecurityCurve
 from aad_tf.records import read_records
 from analysis import plots
 from analysis.agrawal.seeds import READING, OverSeeds, side
@@ -79,9 +80,20 @@ class Evaluated:
             model = entry["threat_model"]
             unbounded = model.get("parameters", {}).get("epsilon", 0) is None
             if run is not None and run.records and model.get("minimum_norm") and unbounded:
-                records = read_records(run.records)
-                return security_curve(records, [0.0], entry["attack"]).median_distance
+                distances = [
+                    _distance(record)
+                    for record in read_records(run.records)
+                    if record["attack"] == entry["attack"]
+                ]
+                return SecurityCurve(np.array(distances), (0.0,)).median_distance
         return None
+
+
+def _distance(record: Mapping[str, Any]) -> float:
+    """To the nearest misclassified image: 0 of a clean mistake, infinite where none was found."""
+    if record["clean_mistake"]:
+        return 0.0
+    return float(record["linf"]) if record["success"] else math.inf
 
 
 def evaluated(results: Results) -> dict[str, list[Evaluated]]:

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from aad_tf.evaluation.transfer_summary import TRANSFER_KEYS
-from aad_tf.records import read_record_lines, read_summary
+from aad_tf.records import TRANSFER_KEYS, read_record_lines, read_summary
 from analysis.agrawal.seeds import OverSeeds
 from analysis.agrawal_values import TABLE_III
 from analysis.paper_values import PaperTable
