@@ -75,7 +75,7 @@ def _draw(axes: Axes, rows: Sequence[str], values: Sequence[tuple[Estimate, floa
                 fmt="o",
                 color=_OURS,
                 capsize=2,
-                label="ours, 95 % interval",
+                label="ours, 95 % interval or range of seeds",
                 clip_on=False,
             )
     axes.set_xlim(0, 100)

@@ -88,6 +88,16 @@ def test_table_2_gives_successes_more_confidence_and_table_1_agrees_on_how_many_
     assert LOW_IOU_IMAGES < RIGHT_IMAGES
 
 
+def test_one_round_of_table_6_lies_below_plain_step_ll_training_of_table_5():
+    trained, aad = "Adv. train with StepLL", "AAD with StepLL"
+    for column in ("original", "StepLL"):
+        assert TABLE_6.value("1", column) < TABLE_5["cifar10"].value(trained, column)
+        assert TABLE_5["cifar10"].value(trained, column) < TABLE_5["cifar10"].value(aad, column)
+    gap = TABLE_6.value("2", "StepLL") - TABLE_6.value("2", "Iter-LL")
+    assert 5 < gap < 5.1 and TABLE_6.value("1", "Iter-LL") == 6.0
+    assert TABLE_5["cifar10"].value(aad, "PGD20") == 0.36
+
+
 def test_two_rounds_of_table_6_are_the_row_of_table_5():
     row = "AAD with StepLL"
     for column in ("original", "StepLL"):
