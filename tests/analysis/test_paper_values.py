@@ -11,6 +11,7 @@ from analysis.paper_values import (
     RIGHT_IMAGES,
     TABLE_1,
     TABLE_2,
+    TABLE_3,
     TABLE_4,
     TABLE_5,
     TABLE_6,
@@ -96,6 +97,13 @@ def test_one_round_of_table_6_lies_below_plain_step_ll_training_of_table_5():
     gap = TABLE_6.value("2", "StepLL") - TABLE_6.value("2", "Iter-LL")
     assert 5 < gap < 5.1 and TABLE_6.value("1", "Iter-LL") == 6.0
     assert TABLE_5["cifar10"].value(aad, "PGD20") == 0.36
+
+
+def test_round_1_of_table_4_lies_between_5_and_10_cells_of_table_3_near_8():
+    for group in ("succeeded IoU", "failed IoU"):
+        five, ten = (TABLE_3.value(cells, group) for cells in ("5", "10"))
+        cells = 5 + 5 * (TABLE_4.value("1", group) - five) / (ten - five)
+        assert 7.5 < cells < 8.5
 
 
 def test_two_rounds_of_table_6_are_the_row_of_table_5():
