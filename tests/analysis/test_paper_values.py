@@ -15,6 +15,7 @@ from analysis.paper_values import (
     TABLE_4,
     TABLE_5,
     TABLE_6,
+    TABLE_9,
     VALIDATION_IMAGES,
     PaperTable,
 )
@@ -104,6 +105,10 @@ def test_round_1_of_table_4_lies_between_5_and_10_cells_of_table_3_near_8():
         five, ten = (TABLE_3.value(cells, group) for cells in ("5", "10"))
         cells = 5 + 5 * (TABLE_4.value("1", group) - five) / (ten - five)
         assert 7.5 < cells < 8.5
+
+
+def test_the_targeted_attack_is_the_stronger_one_of_table_9():
+    assert TABLE_9.value("StepLL", "without A3") < TABLE_9.value("FGSM", "without A3")
 
 
 def test_two_rounds_of_table_6_are_the_row_of_table_5():
