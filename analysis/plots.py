@@ -14,6 +14,11 @@ from analysis.statistics import Estimate
 # Blue and orange of Okabe and Ito, told apart by the color-blind and, by shape, in gray.
 _OURS, _PAPER = "#0072B2", "#D55E00"
 _PANELS_PER_LINE = 3
+# Colors of Okabe and Ito, with shapes.
+_POINTS = (
+    *(("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#000000", "D")),
+    *(("#CC79A7", "v"), ("#E69F00", "P"), ("#56B4E9", "X")),
+)
 
 
 def empty_figure(width: float, height: float) -> Figure:
@@ -62,6 +67,47 @@ def accuracies(
     return figure
 
 
+def by_network(
+    title: str,
+    places: Mapping[str, Estimate],
+    panels: Mapping[str, Mapping[str, Estimate]],
+    label: str,
+) -> Figure:
+    """Panels side by side: a point for each network, with intervals both ways.
+
+    Args:
+        title: of the figure.
+        places: where each network lies along the horizontal axis, which all panels share.
+        panels: by title, at least one; accuracy in [0, 1] by network.
+        label: of the horizontal axis.
+    """
+    figure = empty_figure(4.0 * len(panels), 4.4)
+    grid = list(figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False).flat)
+    for axes, (heading, values) in zip(grid, panels.items(), strict=True):
+        for number, (name, value) in enumerate(values.items()):
+            color, marker = _POINTS[number % len(_POINTS)]
+            x, y = (_with_spread(one, scale) for one, scale in ((places[name], 1), (value, 100)))
+            style = {"fmt": marker, "color": color, "capsize": 2, "label": name}
+            axes.errorbar(x[0], y[0], xerr=x[1], yerr=y[1], **style)
+        axes.set_title(heading, fontsize=9)
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0].set_ylim(bottom=0)
+    grid[0].set_ylabel("accuracy, %")
+    grid[len(grid) // 2].set_xlabel(label)
+    figure.suptitle(title, fontsize=12)
+    handles = grid[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+def _with_spread(estimate: Estimate, scale: float) -> tuple[float, list[list[float]]]:
+    """A number, and how far its interval reaches below and above it."""
+    value = estimate.value or 0.0
+    low, high = estimate.interval or (value, value)
+    return scale * value, [[scale * max(0.0, value - low)], [scale * max(0.0, high - value)]]
+
+
 def _draw(axes: Axes, rows: Sequence[str], values: Sequence[tuple[Estimate, float | None]]) -> None:
     for height, (ours, paper) in enumerate(values):
         if paper is not None:
@@ -75,7 +121,7 @@ def _draw(axes: Axes, rows: Sequence[str], values: Sequence[tuple[Estimate, floa
                 fmt="o",
                 color=_OURS,
                 capsize=2,
-                label="ours, 95 % interval",
+                label="ours, 95 % interval or range of seeds",
                 clip_on=False,
             )
     axes.set_xlim(0, 100)

@@ -3,6 +3,7 @@
 results/runs/<dataset>_<preset>/                  config.json, run.json, history.csv of training
 results/robustness/<dataset>_<preset>.jsonl.gz    records under attack, with .summary.json; those of
                                                   `COMPANIONS` end with _auto_attack, _last_iterate
+                                                  and other seeds of both with _seed_<number> before
 results/attention/<data set>_<network>_<split>_<attack>.jsonl.gz    of attention studies, each
                                                   with .summary.json; <attack> is one of `ROLES`
 """
@@ -13,6 +14,7 @@ import dataclasses
 import functools
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +42,8 @@ _SAME_ATTACK = ("norm", "projected", "steps", "random_start", "restarts", "objec
 COMPANIONS = ("auto_attack", "last_iterate")
 # What must agree between the committed config and that of the network that was evaluated.
 _SAME_TRAINING = ("dataset", "model", "defense", "learning_rate", "batch_size", "epochs", "seed")
+# What seeds of one preset must share for a mean over them to speak of seeds alone.
+_SAME_BUT_SEED = (*_SAME_TRAINING[:-1], "model_options", "optimizer", "precision")
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,12 @@ class ResultRun:
         return f"{self.dataset}_{self.preset}"
 
     @property
+    def success_rule(self) -> str:
+        """Whether any iterate counts or the last one; empty if nothing was run."""
+        rules = {entry["threat_model"].get("success", "") for entry in self.attacks}
+        return ", ".join(sorted(rules))
+
+    @property
     def attacks(self) -> list[dict[str, Any]]:
         """Entries of the summary, one per white-box attack; tables state no transfer attacks."""
         return [
@@ -82,6 +92,15 @@ class ResultRun:
     def warnings(self) -> list[str]:
         """What the evaluation warned of."""
         return list(self.summary.get("warnings", []))
+
+    @property
+    def losses(self) -> str:
+        """AAD's losses, e.g. `balanced, rectification l2`; empty for other defences."""
+        defense = self.config.get("defense", {})
+        if defense.get("kind") != "aad":
+            return ""
+        parts = (f"{name} {part}" for name, part in defense.get("loss_parts", {}).items())
+        return ", ".join((defense["losses"], *parts))
 
     @property
     def part(self) -> str:
@@ -157,7 +176,64 @@ def read_run(results_dir: PathLike, dataset: str, preset: str) -> ResultRun | No
     Raises:
         ValueError: a file that is no record of this project, or a shard; the message names it.
     """
+    return _read_named(results_dir, dataset, preset, f"{dataset}_{preset}")
+
+
+def read_seeds(results_dir: PathLike, dataset: str, preset: str) -> dict[int, ResultRun]:
+    """Reads all trainings of one preset that differ in their seed alone.
+
+    Args:
+        results_dir: the directory that holds `runs` and `robustness`.
+        dataset: e.g. `mnist`.
+        preset: e.g. `aad_step_ll`; files of further seeds are called
+            `<dataset>_<preset>_seed_<number>`.
+
+    Returns:
+        Runs by seed, ascending; none if the preset was not run. Where no config was kept the seed
+        is that of the name, or 0.
+
+    Raises:
+        ValueError: as `read_run`; a seed that comes twice or is not the one in the file's name;
+            or runs that were trained or evaluated differently, whose mean would tell nothing.
+    """
     name = f"{dataset}_{preset}"
+    named = re.compile(rf"{re.escape(name)}_seed_(\d+)\.summary\.json")
+    directory = Path(results_dir) / "robustness"
+    seeds = {name: 0}
+    for path in directory.glob(f"{name}_seed_*.summary.json"):
+        if match := named.fullmatch(path.name):
+            seeds[path.name.removesuffix(".summary.json")] = int(match.group(1))
+    runs: dict[int, ResultRun] = {}
+    for stem, number in seeds.items():
+        run = _read_named(results_dir, dataset, preset, stem)
+        if run is None:
+            continue
+        seed = int(run.config.get("seed", number))
+        if stem != name and seed != number:
+            raise ValueError(f"{stem} was trained with seed {seed}, its name says {number}.")
+        if seed in runs:
+            raise ValueError(f"There are two runs of {name} with seed {seed}; remove one of them.")
+        runs[seed] = run
+    for seed, run in list(runs.items())[1:]:
+        _check_same_but_seed(name, seed, run, *next(iter(runs.items())))
+    return dict(sorted(runs.items()))
+
+
+def _check_same_but_seed(
+    name: str, seed: int, run: ResultRun, first_seed: int, first: ResultRun
+) -> None:
+    one, other = (_complete(each.config) for each in (first, run))
+    different = [key for key in _SAME_BUT_SEED if one and other and one[key] != other[key]]
+    evaluated = ("part", "success_rule")
+    different += [key for key in evaluated if getattr(run, key) != getattr(first, key)]
+    if different:
+        raise ValueError(
+            f"Seeds {first_seed} and {seed} of {name} differ in {', '.join(different)} too: train "
+            f"and evaluate them alike, or record one of them under the name of another preset."
+        )
+
+
+def _read_named(results_dir: PathLike, dataset: str, preset: str, name: str) -> ResultRun | None:
     directory, training = Path(results_dir) / "robustness", Path(results_dir) / "runs" / name
     summary = directory / f"{name}.summary.json"
     if not summary.is_file():
@@ -247,12 +323,7 @@ def _config(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     """The training's config: what the evaluation saw, if it saw one, and its committed copy."""
     copy = _read_object(path)
     evaluated = _description(summary, "model").get("config", {})
-    # With the settings that came after they were written; as JSON, so that tuples and lists
-    # compare alike.
-    there, seen = (
-        json.loads(json.dumps(configs.to_dict(configs.from_stored(dict(config))))) if config else {}
-        for config in (copy, evaluated)
-    )
+    there, seen = (_complete(config) for config in (copy, evaluated))
     keys = [key for key in _SAME_TRAINING if there and seen and there[key] != seen[key]]
     if keys:
         raise ValueError(
@@ -260,6 +331,14 @@ def _config(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
             f"{', '.join(keys)}. Copy it from the model directory that was evaluated."
         )
     return copy or dict(evaluated)
+
+
+def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with the settings that came after it was written; nothing of an empty one."""
+    if not config:
+        return {}
+    # As JSON, so that tuples and lists compare alike.
+    return dict(json.loads(json.dumps(configs.to_dict(configs.from_stored(dict(config))))))
 
 
 def _description(summary: Mapping[str, Any], key: str) -> Mapping[str, Any]:

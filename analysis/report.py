@@ -15,7 +15,7 @@ from typing import Protocol
 from absl import app, flags
 
 from aad_tf.utils.files import PathLike, write_atomically
-from analysis import ablations, table_5
+from analysis import ablations, table_5, table_5_rows
 from analysis.agrawal import budgets, claims, classes, figures, gates, tables_1_3
 from analysis.attention import faithfulness, findings, gallery, networks
 from analysis.attention import tables as attention_tables
@@ -133,7 +133,7 @@ def own_report(records: PathLike, model_dir: PathLike | None = None) -> str:
         FileNotFoundError: there is no such file or directory.
         ValueError: no such records, or those of another network than the model directory's.
     """
-    return table_5.own_page(table_5.of_run(read_own_run(records, model_dir)))
+    return table_5.own_page(table_5_rows.of_run(read_own_run(records, model_dir)))
 
 
 def _run() -> str:

@@ -1,10 +1,10 @@
-"""Numbers with 95 % intervals: bootstrap over images (SciPy), Wilson's, Newcombe's."""
+"""Numbers with 95 % intervals: bootstrap over images, Wilson's, Newcombe's; t over seeds."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,9 @@ from aad_tf import metrics
 from aad_tf.metrics import Interval, wilson_interval
 
 RESAMPLES = 1000
+# Trainings of each defence below which their difference decides nothing: an interval from two has
+# one degree of freedom and is 13 standard errors wide on either side.
+SEEDS = 3
 DASH = "–"
 # Indices drawn at once; more images are drawn in several batches.
 _AT_ONCE = 20_000_000
@@ -314,30 +317,6 @@ def expected_random_iou(total: int, first: int, second: int) -> float:
     return float(np.sum(chance * overlap / (first + second - overlap)))
 
 
-def pair_counts(first: dict[int, bool], second: dict[int, bool]) -> tuple[int, int, int, int]:
-    """How many examples are classified correctly by both networks, one alone, or neither.
-
-    Args:
-        first: whether each example stays correct under attack, by its index in the data set.
-        second: the same of another network.
-
-    Returns:
-        Both, the first alone, the second alone, neither.
-
-    Raises:
-        ValueError: not the same examples.
-    """
-    if first.keys() != second.keys():
-        raise ValueError(
-            f"The two networks were not evaluated on the same examples ({len(first)} and "
-            f"{len(second)}). Evaluate both on the whole test set."
-        )
-    pairs = [(first[index], second[index]) for index in first]
-    cells = ((True, True), (True, False), (False, True), (False, False))
-    both, one, other, neither = (pairs.count(cell) for cell in cells)
-    return both, one, other, neither
-
-
 def difference_interval(
     first: tuple[int, int],
     second: tuple[int, int],
@@ -348,8 +327,9 @@ def difference_interval(
     Args:
         first: successes and trials.
         second: successes and trials.
-        pairs: from `pair_counts` where both speak of the same examples; this narrows the
-            interval (Newcombe's method 10). None takes them as independent.
+        pairs: where both speak of the same examples, how many succeed in both, in the first alone,
+            in the second alone, in neither; this narrows the interval (Newcombe's method 10). None
+            takes them as independent.
 
     Returns:
         The difference in [-1, 1], and its interval.
@@ -361,6 +341,64 @@ def difference_interval(
     difference = first[0] / first[1] - second[0] / second[1]
     interval = metrics.difference_interval(first, second, pairs)
     return Estimate(difference, interval, min(first[1], second[1]))
+
+
+def mean_over_seeds(values: Sequence[float]) -> Estimate:
+    """A mean over trainings with the lowest and the highest of them.
+
+    Args:
+        values: one for each seed; none gives a dash.
+
+    Returns:
+        The mean; its interval is the range, its count the number of seeds.
+    """
+    if not values:
+        return NOTHING
+    return Estimate(float(np.mean(values)), Interval(min(values), max(values)), len(values))
+
+
+def seed_difference(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate:
+    """Difference of two means over trainings, first - second, with a t interval over seeds, 95 %.
+
+    Networks of one seed begin with the same weights and see the same batches, so where seeds are
+    shared their differences are taken seed by seed: over the shared seeds alone if these are at
+    least `SEEDS`, or all that there are. Else the two are independent samples of unequal variance
+    (Welch 1947).
+
+    Args:
+        first: a number for each seed, e.g. the accuracy of one defence.
+        second: the same of the other.
+
+    Returns:
+        The difference, and its interval where both have at least two seeds; its count is the
+        number of seeds behind it, of the side with fewer.
+
+    Example:
+        >>> seed_difference({0: 0.5, 1: 0.7, 2: 0.6}, {0: 0.3, 1: 0.4, 2: 0.5}).text(2)
+        '0.20 [-0.05, 0.45]'
+    """
+    if not (first and second):
+        return NOTHING
+    shared = sorted(first.keys() & second.keys())
+    if len(shared) >= SEEDS or first.keys() == second.keys():
+        gaps = np.array([first[seed] - second[seed] for seed in shared])
+        return _with_t_interval(gaps.mean(), [gaps], len(shared))
+    samples = [np.array(list(each.values())) for each in (first, second)]
+    value = samples[0].mean() - samples[1].mean()
+    return _with_t_interval(value, samples, min(map(len, samples)))
+
+
+def _with_t_interval(value: float, samples: Sequence[np.ndarray], count: int) -> Estimate:
+    """A sum or difference of the means of independent samples; no interval of single values."""
+    if min(map(len, samples)) < 2:
+        return Estimate(float(value), None, count)
+    squares = [sample.var(ddof=1) / len(sample) for sample in samples]
+    freedom = [square**2 / (len(s) - 1) for square, s in zip(squares, samples, strict=True)]
+    half = 0.0
+    if sum(squares) > 0:
+        degrees = sum(squares) ** 2 / sum(freedom)
+        half = float(scipy.stats.t.ppf(0.975, degrees)) * math.sqrt(sum(squares))
+    return Estimate(float(value), Interval(float(value) - half, float(value) + half), count)
 
 
 def _checked(values: Any, skip_nan: bool = False) -> np.ndarray:

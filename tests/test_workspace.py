@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from analysis import paper_values
-from analysis.table_5 import paper_row
+from analysis.table_5_rows import paper_row
 from train.configs import mnist
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -145,7 +145,7 @@ def gradient_method(run: AttentionRecords) -> str:
 
 
 def main_cells(run: AttentionRecords) -> int:
-    """The number of cells that Tables 4 and 9 keep: 10, or the first recorded."""
+    """The number of cells that Table 9 keeps: 10, or the first recorded."""
     sizes = [int(size) for size in run.study["cells"]]
     return TOP_CELLS if TOP_CELLS in sizes else sizes[0]
 

@@ -95,6 +95,15 @@ class Studied:
         return matched.compare_low(self.run)
 
     @functools.cached_property
+    def effects(self) -> dict[tuple[str, int], dict[str, Estimate]]:
+        """`regression.success_effects` by network and round."""
+        return {
+            (name, number): regression.success_effects(run, number)
+            for name, run in self.networks
+            for number in range(1, run.rounds + 1)
+        }
+
+    @functools.cached_property
     def regressions(self) -> dict[str, Regression]:
         """Regressions of success by measure; none without two images of both outcomes."""
         box, clean = self.run.iou_box()[:, 0], self.run.iou_clean()[:, 0]
@@ -282,7 +291,7 @@ def _blocks(subject: Studied) -> list[tuple[str, str, list[Finding]]]:
     """Sections of findings: title, introduction, findings."""
     blocks = [
         ("Attention and the object", introduction(subject), of_boxes(subject)),
-        ("Attention before and after the attack", "", of_drift(subject)),
+        ("Attention before and after the attack", before_and_after(subject), of_drift(subject)),
         ("Scatter", "", of_scatter(subject)),
     ]
     run = subject.explained
@@ -344,6 +353,20 @@ def of_boxes(subject: Studied) -> list[Finding]:
     return found
 
 
+def before_and_after(subject: Studied) -> str:
+    """What of the drift is left at the same confidence before the attack, and after it too."""
+    found = [effects for effects in subject.effects.values() if effects]
+    if not found:
+        return ""
+    ranges = {}
+    for name, key in zip(("raw", "before", "after"), regression.ADJUSTED, strict=True):
+        values = [effects[key].value or 0.0 for effects in found]
+        low, high = f"{min(values):+.3f}", f"{max(values):+.3f}"
+        ranges[name] = low if low == high else f"{low} to {high}"
+    text = prose.BEFORE_AND_AFTER.format(**ranges)
+    return f"{text}\n\n{prose.POOLED}" if subject.is_written_about else text
+
+
 def of_drift(subject: Studied) -> list[Finding]:
     """[AAD Tables 3, 4], at fixed confidence too, and where labels flip."""
     say, run, iou = subject.say, subject.run, subject.run.iou_clean(size=TOP_CELLS)
@@ -354,6 +377,11 @@ def of_drift(subject: Studied) -> list[Finding]:
         say(prose.CLEAN, raw, f"{prose.MOVES} (Table 3)", -1, printed),
         say(f"{prose.CLEAN}, {prose.PAIRS}", both.matched, prose.MOVES, -1),
     ]
+    effects = subject.effects.get((subject.found.name, 1))
+    if effects:
+        *_, adjusted = effects.values()
+        counts = both.raw.counts
+        found.append(say(f"{prose.CLEAN}, {prose.AFTER}", adjusted, prose.MOVES, -1, counts=counts))
     if run.rounds > 1:
         later = mean((iou[:, -1] - iou[:, 0])[run.correct], skip_nan=True)
         found.append(say(prose.LATER, later, prose.ROUNDS, -1, rounds=run.rounds))
@@ -495,6 +523,8 @@ def _behind(subject: Studied) -> Iterator[tuple[str, str, Table]]:
     if subject.regressions:
         coefficients = regression.coefficients_table(subject.regressions)
         yield "Logistic regression of success", prose.REGRESSION, coefficients
+    effects = regression.effects_table(subject.networks, subject.effects)
+    yield "Success of the attack and attention, with confidence fixed", prose.EFFECTS, effects
     yield "IoU with the box within quintiles of confidence", "", matched.strata_table(run)
     by_area = matched.strata_table(run, "box area")
     yield "IoU with the box within quintiles of box area", prose.BOX_AREA, by_area

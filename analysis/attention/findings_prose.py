@@ -6,6 +6,7 @@ report names one that they no longer support, rewrite it here, and the side of 0
 
 from __future__ import annotations
 
+from analysis.attention.caption import TOP_CELLS
 from analysis.attention.chance_baselines import DISC, OTHERS, PARTNERS
 from analysis.attention.matched import LOW_IOU
 from analysis.attention.scatter import SHIFT
@@ -15,16 +16,17 @@ WRITTEN_ABOUT = "tiny_imagenet_boxes_clean"
 LIMITS = (
     "How far this goes: one data set, one kind of network and one training seed; intervals speak "
     "of further images, not of further networks. Attention and success are observed together: "
-    "matching on confidence and box area takes these two away as explanations, no others, so "
-    "nothing here shows that attention causes a label to flip or to stay. Success is judged after "
-    "round 1, unless a row says otherwise, and differences are succeeded minus failed; n counts "
-    f"images, succeeded / failed. {READING}"
+    "matching on the clean image's confidence and box area takes these two away as explanations, "
+    "no others, so nothing here shows that attention causes a label to flip or to stay. Success is "
+    "judged after round 1, unless a row says otherwise, and differences are succeeded minus "
+    f"failed; n counts images, succeeded / failed. {READING}"
 )
 # Where the box fills the image, an area as large as it overlaps it wherever attention lies.
 SMALL_BOX = 0.5
 SMALL = f"boxes under {100 * SMALL_BOX:.0f} % of the picture"
-PAIRS = "among pairs alike in confidence and box area"
-FIXED = "at fixed confidence and box area"
+PAIRS = "among pairs alike in clean confidence and box area"
+FIXED = "at fixed clean confidence and box area"
+AFTER = "at fixed confidence before and after the attack"
 
 # What the paper says.
 MATCHES = "attention of images classified right matches the object (Sec. 2.1)"
@@ -77,6 +79,8 @@ _BY_SIDE = {
         "attention overlaps the box about as much where the attack succeeds",
         EXCESS: "IoU above other images' attention on the same box is about the same where the "
         "attack succeeds",
+        f"{CLEAN}, {AFTER}": f"A{AFTER[1:]}, attention moves measurably neither further nor less "
+        "far where the attack succeeds",
         f"{{method}}: {BOX}": "By {method}, attention overlaps the box about as much where the "
         "attack succeeds",
     },
@@ -104,6 +108,32 @@ SENTENCES = {
     for measure, sentence in sentences.items()
 }
 FLIPS_ALSO = "; the same verdict in rounds {later}"
+
+
+# Before the findings on clean and adversarial attention.
+BEFORE_AND_AFTER = (
+    "Confidence held fixed is that of the clean image, unless a row says otherwise. The confidence "
+    "after the attack is a result of the attack, as the label is. Holding it fixed too does not "
+    "show that an attack leaves attention alone, but whether the flip of the label adds to what "
+    "the fall of confidence brings. "
+    "Over networks and rounds the IoU with the clean attention differs by {raw} where the attack "
+    "succeeds, by {before} at the same confidence before it, and by {after} at the same confidence "
+    "before and after it ([numbers](#success-of-the-attack-and-attention-with-confidence-fixed))."
+)
+# Of networks with global average pooling and one dense layer behind the attention layer, as these.
+POOLED = (
+    "So attention moves about as far as the confidence of the true class falls, and little is left "
+    "for the flip of the label. These networks end in global average pooling and one dense layer. "
+    "There the cells of the signed Grad-CAM map, before its ReLU, sum to the logit of the class "
+    "explained less its bias: an attack that lowers that logit lowers the sum of the map, wherever "
+    "it acts. AAD's preservation loss, were it trained here, would likewise pair the logits of the "
+    "true class, spread over the cells."
+)
+EFFECTS = (
+    "Least squares over images classified right: coefficient of success for the IoU with the clean "
+    f"attention ({TOP_CELLS} cells), alone; with the log odds of the true class on the clean "
+    "image; with these, the log odds after the round and their square. Counts are images."
+)
 
 
 # What the sentences on A3 below say of accuracy, by attack and index of the variant.

@@ -1,4 +1,5 @@
-"""The networks whose attention was studied: how they were trained, and how accurate they are."""
+"""The networks whose attention was studied: how they were trained, how accurate they are, and
+whether those whose attention stays put under attack are the robust ones."""
 
 from __future__ import annotations
 
@@ -6,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aad_tf.metrics import wilson_interval
+from analysis import plots
+from analysis.attention.caption import TOP_CELLS, total_epsilon
 from analysis.records import ResultRun, Results, read_run
-from analysis.statistics import DASH
+from analysis.statistics import DASH, Estimate, fraction, mean
 from analysis.tables import Table
 
 STEM = "attention_networks"
+# Fewer networks show nothing of how attention and robustness go together.
+FEWEST = 3
 
 
 def read(results: Results) -> list[ResultRun]:
@@ -92,8 +97,62 @@ def training(networks: Sequence[ResultRun]) -> Table:
     return Table((*heads, "minutes"), rows, left=5)
 
 
-def page(networks: Sequence[ResultRun]) -> str:
-    """All of it as Markdown."""
+def attention_kept(results: Results) -> tuple[dict[str, Estimate], str]:
+    """How much of the clean attention is left after round 1 of StepLL, by network.
+
+    Returns:
+        The mean IoU of clean and attacked area at `TOP_CELLS` cells over the images right when
+        clean, of the networks that `read` gives, and what it speaks of; nothing unless all were
+        attacked alike.
+    """
+    names = {network.name for network in results.once(read)}
+    found, attacks = {}, set()
+    for network in results.networks:
+        run = network.load("step_ll") if network.name in names else None
+        if run is not None and run.correct.any():
+            found[network.name] = mean(run.iou_clean(size=TOP_CELLS)[run.correct, 0])
+            attacks.add(f"{255 * total_epsilon(run.study['attack'], 1):.3g}/255")
+    if len(attacks) != 1:
+        return {}, ""
+    return found, f"IoU of clean and attacked area, one round of StepLL {attacks.pop()}"
+
+
+def figure(results: Results) -> plots.Figure | None:
+    """Accuracy under each attack that all networks were evaluated under, by what attention keeps.
+
+    Returns:
+        One panel for each attack, a point for each network with its 95 % intervals over images;
+        None for fewer than `FEWEST` networks, or without such an attack.
+    """
+    kept, label = attention_kept(results)
+    networks = [network for network in results.once(read) if network.name in kept]
+    by_attack = [{entry["attack"]: entry for entry in n.attacks} for n in networks]
+    shared = (
+        [name for name in by_attack[0] if all(name in one for one in by_attack)] if kept else []
+    )
+    if len(networks) < FEWEST or not shared:
+        return None
+    panels = {}
+    for attack in shared:
+        entries = [one[attack] for one in by_attack]
+        robust = [fraction(entry["robust"], entry["count"]) for entry in entries]
+        panels[attack] = dict(zip((n.name for n in networks), robust, strict=True))
+    title = f"Attention that stays put, and accuracy under attack ({len(networks)} networks)"
+    return plots.by_network(title, kept, panels, label)
+
+
+def page(networks: Sequence[ResultRun], drawn: bool = False) -> str:
+    """All of it as Markdown.
+
+    Args:
+        networks: from `read`.
+        drawn: whether there is a plot beside it, see `figure`.
+    """
+    plot = (
+        f"Each point is one network, one training; so few tell no rule.\n\n"
+        f"![Accuracy under attack by the IoU of clean and attacked attention]"
+        f"(../figures/{STEM}.png)"
+    )
     sources = sorted({network.training["dataset"]["source"] for network in networks})
     parts = [
         "# Networks of the attention study",
@@ -102,6 +161,7 @@ def page(networks: Sequence[ResultRun]) -> str:
         "95 % interval over images. One training run each; minutes are those of a machine that did "
         "other work too.",
         accuracies(networks).markdown(),
+        *(["## Do networks whose attention stays put withstand attacks?", plot] if drawn else []),
         "## Threat models",
         threat_models(networks).markdown(),
         "## Training",
@@ -117,8 +177,10 @@ def files(results: Results) -> dict[str, str | bytes]:
         return {}
     table = accuracies(studied)
     latex = table.latex("Accuracy in percent of the networks studied, white box", "tab:networks")
-    stem = f"tables/{STEM}"
-    return {f"{stem}.md": page(studied), f"{stem}.csv": table.csv(), f"{stem}.tex": latex}
+    stem, drawn = f"tables/{STEM}", figure(results)
+    made = {f"{stem}.md": page(studied, drawn is not None), f"{stem}.csv": table.csv()}
+    picture = {} if drawn is None else {f"figures/{STEM}.png": plots.png(drawn)}
+    return {**made, f"{stem}.tex": latex, **picture}
 
 
 def readme(results: Results) -> str:

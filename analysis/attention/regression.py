@@ -1,20 +1,28 @@
-"""Success of an attack as a function of IoU, with confidence and box area held fixed."""
+"""Success of an attack and IoU, with confidence and box area held fixed.
+
+`regress` asks what IoU tells of success, `success_effects` how much further attention has moved
+where an attack succeeded, at the same confidence before it, and after it too.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from aad_tf.records.columns import AttentionRecords
-from analysis.attention.matched import COVARIATES, comparable, covariates, standardized
+from analysis.attention.caption import TOP_CELLS
+from analysis.attention.matched import COVARIATES, comparable, covariates, logit, standardized
 from analysis.statistics import DASH, Estimate, estimate, multiplicities, resample
 from analysis.tables import Table
 
 _INVERSE_PENALTY = 1e4
 _DRAWS_AT_ONCE = 50
+# What is held fixed, and how many columns of `success_effects` that takes beside success.
+ADJUSTED = {"nothing fixed": 0, "confidence before fixed": 1, "before and after fixed": 3}
 _NEWTON_STEPS, _LARGEST_STEP, _CONVERGED = 12, 3.0, 1e-4
 
 
@@ -126,3 +134,75 @@ def coefficients_table(rows: dict[str, Regression]) -> Table:
         cells.append((name, found.counts, found.alone.text(sign=True), *texts, ratio))
     heads = ("measure", "n", "measure alone", "measure", *COVARIATES)
     return Table((*heads, "odds ratio of the measure"), cells)
+
+
+def success_effects(run: AttentionRecords, round_number: int) -> dict[str, Estimate]:
+    """How much the IoU with the clean attention differs where an attack has succeeded.
+
+    Least squares over the images classified right when clean: of the IoU at `TOP_CELLS` cells on
+    success; on success and the log odds of the true class before the attack; on these and the log
+    odds after it and their square. The last compares images whose confidence the attack has moved
+    from the same place to the same place, and leaves success little but the label's flip.
+
+    Args:
+        run: the records.
+        round_number: after which round.
+
+    Returns:
+        The coefficient of success with its bootstrap interval over images, by name of `ADJUSTED`,
+        its count that of the smaller outcome; none where an outcome has fewer than two images.
+    """
+    right = run.correct
+    success = run.succeeded(round_number)[right]
+    smallest = int(min(success.sum(), (~success).sum()))
+    if smallest < 2:
+        return {}
+    before, after = (logit(run.confidence[right, k]) for k in (0, round_number))
+    columns = np.stack([np.ones(len(success)), success, before, after, after**2], axis=1)
+    iou = run.iou_clean(size=TOP_CELLS)[right, round_number - 1]
+    squares = (columns[:, :, np.newaxis] * columns[:, np.newaxis]).reshape(len(columns), -1)
+    products = columns * iou[:, np.newaxis]
+
+    def coefficients(drawn: np.ndarray, axis: int) -> np.ndarray:
+        return _of_success(multiplicities(drawn, len(success)), squares, products)
+
+    draws = resample([np.arange(len(success), dtype=np.float64)], coefficients)
+    values = _of_success(np.ones((1, len(success))), squares, products)[:, 0]
+    return {
+        name: estimate(value, column, smallest)
+        for name, value, column in zip(ADJUSTED, values, draws, strict=True)
+    }
+
+
+def _of_success(counts: np.ndarray, squares: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """Coefficient of success, the second column, `[ADJUSTED, resamples]`."""
+    width = products.shape[1]
+    left = (counts @ squares).reshape(len(counts), width, width)
+    right = counts @ products
+    found = []
+    for others in ADJUSTED.values():
+        kept = slice(0, 2 + others)
+        # The ridge of 1e-9 keeps a resample of one outcome alone solvable.
+        part = left[:, kept, kept] + 1e-9 * np.eye(2 + others)
+        found.append(np.linalg.solve(part, right[:, kept, np.newaxis])[:, 1, 0])
+    return np.stack(found)
+
+
+def effects_table(
+    runs: Sequence[tuple[str, AttentionRecords]],
+    effects: Mapping[tuple[str, int], Mapping[str, Estimate]],
+) -> Table:
+    """`success_effects` of every network and round.
+
+    Args:
+        runs: names and records.
+        effects: by name and round; empty where it was not settled.
+    """
+    rows = []
+    for name, run in runs:
+        for number in range(1, run.rounds + 1):
+            found = effects[name, number]
+            counts = f"{int(run.succeeded(number).sum()):,} / {int(run.failed(number).sum()):,}"
+            texts = [found[key].text(sign=True) if found else DASH for key in ADJUSTED]
+            rows.append((name, str(number), counts, *texts))
+    return Table(("network", "round", "succeeded / failed", *ADJUSTED), rows, left=2)

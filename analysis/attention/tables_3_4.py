@@ -25,11 +25,15 @@ from analysis.attention.caption import (
     splits,
     total_epsilon,
 )
+from analysis.attention.chance_baselines import first_ranks
 from analysis.attention.study_table import StudyTable
 from analysis.attention.table_9 import common_images
 from analysis.findings import BELOW, Finding
 from analysis.paper_values import TABLE_3, TABLE_4
-from analysis.statistics import Estimate, expected_random_iou, mean
+from analysis.statistics import DASH, Estimate, expected_random_iou, mean
+
+# The paper states no number for Table 4; its first round lies where 8 cells lie in Table 3.
+TABLE_4_CELLS = 8
 
 
 def table_3(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
@@ -83,8 +87,11 @@ def table_4(
             statements.
         kept: the same attack with its target kept over rounds, to compare with where success falls.
     """
-    method, sizes = gradient_method(run), [int(size) for size in run.study["cells"]]
-    main = main_cells(run)
+    method, recorded = gradient_method(run), [int(size) for size in run.study["cells"]]
+    # Many studies keep no maps, and those of images of several sizes are not of one grid.
+    has_maps = f"{method}/map" in run.columns
+    main = TABLE_4_CELLS if has_maps or TABLE_4_CELLS in recorded else main_cells(run)
+    run, sizes = with_cells(run, method, main), [size for size in recorded if size != main]
     title = (
         f"Success of the attack and IoU of the {method_name(method)} areas of clean and "
         f"adversarial image after each round, {main} cells (chance {_chance(run, main)})"
@@ -98,14 +105,20 @@ def table_4(
         if number > 1:
             table.findings += _from_round_before(run, method, number, main)
         for size in sizes:
-            if size != main:
-                *_, found = _by_split(table, run, (method, number, size)).values()
-                means = found.means.texts()
-                other_rows.append((f"{number}", f"{size}", _chance(run, size), *means))
+            *_, found = _by_split(table, run, (method, number, size)).values()
+            means = found.means.texts()
+            other_rows.append((f"{number}", f"{size}", _chance(run, size), *means))
     heads = ("round", "", "ε", "succeeded %", "IoU, succeeded", "failed %", "IoU, failed")
     table.add((*heads, "difference", "IoU, all right"), rows)
     other_heads = ("round", "cells", "chance", "succeeded", "failed", "difference")
     table.add(other_heads, other_rows, "The same at other numbers of cells")
+    if main not in recorded:
+        table.remarks.append(_copies_remark(run, method, main, sizes))
+    elif main != TABLE_4_CELLS:
+        table.remarks.append(
+            f"Here {main} cells are kept: the records hold neither {TABLE_4_CELLS} nor the maps "
+            f"that areas of {TABLE_4_CELLS} could be made of."
+        )
     if kept is not None:
         link = f"table_4_{dataset}_{network}_kept_target.md"
         table.remarks += _kept_target_remarks(run, kept, link)
@@ -113,6 +126,39 @@ def table_4(
         named = f"{variant.replace('_', ' ')}: "
         table.findings = [replace(f, statement=named + f.statement) for f in table.findings]
     return table
+
+
+def with_cells(run: AttentionRecords, method: str, size: int) -> AttentionRecords:
+    """The records with the IoU of clean and adversarial areas of so many cells.
+
+    Where the study did not measure that number of cells the areas are made again from the records'
+    8-bit copies of the maps. These are after the ReLU: of cells alike there the first in reading
+    order belong to the area.
+    """
+    name = f"{method}/iou_clean/{size}"
+    if name in run.columns:
+        return run
+    return replace(run, columns={**run.columns, name: iou_of_copies(run, method, size)})
+
+
+def iou_of_copies(run: AttentionRecords, method: str, size: int) -> np.ndarray:
+    """IoU of clean and adversarial areas from the 8-bit copies of the maps, `[n, rounds]`."""
+    maps = run.maps(method)
+    kept = first_ranks(maps.reshape(len(maps), run.rounds + 1, -1)) < size
+    both = (kept[:, :1] & kept[:, 1:]).sum(axis=-1)
+    return both / (kept[:, :1] | kept[:, 1:]).sum(axis=-1)
+
+
+def _copies_remark(run: AttentionRecords, method: str, size: int, recorded: Sequence[int]) -> str:
+    """That areas come from copies of the maps, and how near these are where both are known."""
+    nearest = min(recorded, key=lambda known: (abs(known - size), known))
+    gap = iou_of_copies(run, method, nearest) - run.iou_clean(method, nearest)
+    by = f"{gap[run.correct].mean():+.4f}" if run.correct.any() else DASH
+    return (
+        f"The records hold the IoU at {', '.join(map(str, recorded))} cells; at {size} the areas "
+        f"are made again from their 8-bit copies of the maps. At {nearest} cells, where both are "
+        f"known, the copies change the mean IoU by {by}."
+    )
 
 
 def _round(

@@ -1,8 +1,7 @@
-"""Records written by hand, in the format of the evaluation."""
+"""Summaries of evaluations written by hand."""
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,13 +22,12 @@ def write_run(
     data: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
-    keep_records: bool = True,
     weights: str = "0",
 ) -> None:
     """Writes a run; a letter per example: + correct, x misclassified under attack, ! when clean."""
     robustness = results / "robustness"
     robustness.mkdir(parents=True, exist_ok=True)
-    entries, lines = [], []
+    entries = []
     for text, spelled in outcomes.items():
         attack = parse_attack(text)
         entries.append(
@@ -42,20 +40,6 @@ def write_run(
                 "threat_model": {**attack.threat_model(), "success": success},
             }
         )
-        for index, outcome in enumerate(spelled):
-            record = {
-                "index": index,
-                "label": 0,
-                "attack": attack.name,
-                "clean_prediction": int(outcome == "!"),
-                "adversarial_prediction": int(outcome != "+"),
-                "success": outcome != "+",
-                "clean_mistake": outcome == "!",
-                "steps": attack.threat_model()["steps"],
-                "restart": 0,
-                "linf": attack.total_epsilon,
-            }
-            lines.append(json.dumps(record))
     summary = {
         "attacks": entries,
         "warnings": list(warnings),
@@ -65,9 +49,6 @@ def write_run(
         },
     }
     (robustness / f"{name}.summary.json").write_text(json.dumps(summary))
-    if keep_records:
-        with gzip.open(robustness / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
     if training:
         directory = results / "runs" / name
         directory.mkdir(parents=True)

@@ -11,7 +11,7 @@ from absl.testing import flagsaver
 
 from aad_tf import configs, evaluation
 from aad_tf.training import train
-from analysis import report, table_5
+from analysis import report, table_5, table_5_rows
 from analysis.records import read_own_run
 from eval.inputs import NamedImages, open_network, open_part
 from tests.training.short_runs import SMALL
@@ -49,14 +49,20 @@ def test_a_row_of_the_papers_is_set_beside_it(results, record):
     record("mine", outcomes, config=CONFIG, data=data, success="any_iterate", warnings=["masked."])
     text = report.own_report(files(results, "mine"))
     ours, paper = own_rows(text)
-    assert ours[:5] == [
-        *("AAD with StepLL [2 of 5 epochs]", "ours", "10", "80.0 [49.0, 94.3]"),
+    assert ours[:6] == [
+        *(
+            "AAD with StepLL [losses balanced, 2 of 5 epochs]",
+            "ours",
+            "1",
+            "10",
+            "80.0 [49.0, 94.3]",
+        ),
         "50.0 [23.7, 76.3]",
     ]
-    assert ours[5] == "not run" and paper[3:5] == ["99.03", "98.69"]
+    assert ours[6] == "not run" and paper[4:6] == ["99.03", "98.69"]
     assert "| FGSM | l∞ | 0.15 | 38.25 | 1 × 0.15 | clean image | 1 | true label |" in text
-    assert "fgsm(epsilon=0.05) | 10 | 60.0" in text
-    assert "AAD with StepLL [2 of 5 epochs]: masked." in text
+    assert "fgsm(epsilon=0.05) | 1 | 10 | 60.0" in text
+    assert "AAD with StepLL [losses balanced, 2 of 5 epochs]: masked." in text
     assert not (results / "tables").exists()
 
 
@@ -64,7 +70,7 @@ def test_a_network_that_is_no_row_of_the_papers_shows_the_attacks_that_were_run(
     record("mine", {"fgsm(epsilon=0.3)": "+x"}, data={"name": "fashion_mnist"})
     text = report.own_report(files(results, "mine"))
     (ours,) = own_rows(text)[:1]
-    assert ours == ["unnamed network", "ours", "2", "100.0 [34.2, 100.0]", "50.0 [9.5, 90.5]"]
+    assert ours == ["unnamed network", "ours", "1", "2", "100.0 [34.2, 100.0]", "50.0 [9.5, 90.5]"]
     assert "The paper has no such row." in text
 
 
@@ -106,11 +112,11 @@ def test_from_training_to_the_table(tmp_path, capsys):
     text = output.read_text(encoding="utf-8")
     (ours,) = own_rows(text)[:1]
     assert ours[0] == "Adv. train with StepLL [first 40 of test, 1 of 8 epochs]"
-    assert ours[4].startswith(f"{100 * found.robust_accuracy('fgsm(epsilon=0.15)'):.1f} [")
+    assert ours[5].startswith(f"{100 * found.robust_accuracy('fgsm(epsilon=0.15)'):.1f} [")
     assert "| FGSM | l∞ | 0.15 | 38.25 |" in text
     assert "| step_ll | step_ll(epsilon=0.15) and clean images | 1 | 50 |" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.md", "runs"]
     command(f"--records={records}")
-    assert table_5.accuracies(table_5.of_run(read_own_run(records))).markdown() in (
+    assert table_5.accuracies(table_5_rows.of_run(read_own_run(records))).markdown() in (
         capsys.readouterr().out
     )

@@ -11,9 +11,11 @@ from analysis.paper_values import (
     RIGHT_IMAGES,
     TABLE_1,
     TABLE_2,
+    TABLE_3,
     TABLE_4,
     TABLE_5,
     TABLE_6,
+    TABLE_9,
     VALIDATION_IMAGES,
     PaperTable,
 )
@@ -86,6 +88,27 @@ def test_table_2_gives_successes_more_confidence_and_table_1_agrees_on_how_many_
     )
     assert TABLE_2.value("IoU < 0.5", "failed percent") == TABLE_4.value("1", "failed percent")
     assert LOW_IOU_IMAGES < RIGHT_IMAGES
+
+
+def test_one_round_of_table_6_lies_below_plain_step_ll_training_of_table_5():
+    trained, aad = "Adv. train with StepLL", "AAD with StepLL"
+    for column in ("original", "StepLL"):
+        assert TABLE_6.value("1", column) < TABLE_5["cifar10"].value(trained, column)
+        assert TABLE_5["cifar10"].value(trained, column) < TABLE_5["cifar10"].value(aad, column)
+    gap = TABLE_6.value("2", "StepLL") - TABLE_6.value("2", "Iter-LL")
+    assert 5 < gap < 5.1 and TABLE_6.value("1", "Iter-LL") == 6.0
+    assert TABLE_5["cifar10"].value(aad, "PGD20") == 0.36
+
+
+def test_round_1_of_table_4_lies_between_5_and_10_cells_of_table_3_near_8():
+    for group in ("succeeded IoU", "failed IoU"):
+        five, ten = (TABLE_3.value(cells, group) for cells in ("5", "10"))
+        cells = 5 + 5 * (TABLE_4.value("1", group) - five) / (ten - five)
+        assert 7.5 < cells < 8.5
+
+
+def test_the_targeted_attack_is_the_stronger_one_of_table_9():
+    assert TABLE_9.value("StepLL", "without A3") < TABLE_9.value("FGSM", "without A3")
 
 
 def test_two_rounds_of_table_6_are_the_row_of_table_5():

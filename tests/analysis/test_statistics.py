@@ -6,10 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from aad_tf.metrics import wilson_interval
 from analysis import statistics
-from analysis.statistics import difference_interval, expected_random_iou, pair_counts
+from analysis.statistics import difference_interval, expected_random_iou, seed_difference
 
 GENERATOR = np.random.default_rng(5)
 FIRST, SECOND = GENERATOR.random(40), GENERATOR.random(25) + 0.3
@@ -174,12 +175,40 @@ def test_networks_alike_at_the_end_of_the_scale_differ_by_nothing(successes):
     assert found.interval.low < 0 < found.interval.high
 
 
-def test_pairs_are_matched_by_the_index_of_the_example():
-    first = {0: True, 1: True, 2: False, 3: False, 4: True}
-    second = {4: False, 3: False, 2: True, 1: False, 0: True}
-    assert pair_counts(first, second) == (1, 2, 1, 1)
-    with pytest.raises(ValueError, match="not evaluated on the same examples"):
-        pair_counts({0: True}, {1: True})
+def test_shared_seeds_are_compared_one_by_one():
+    # Differences 2, 4, 6 points: mean 4, standard error 2 / sqrt(3) = 1.1547, and 4.3027 is the
+    # 97.5 % point of t with 2 degrees of freedom.
+    first, second = {0: 0.92, 1: 0.74, 2: 0.86}, {2: 0.80, 1: 0.70, 0: 0.90}
+    found = seed_difference(first, second)
+    assert (found.value, found.count) == (pytest.approx(0.04), 3)
+    half = 0.043027 * 2 / 3**0.5
+    assert found.interval == pytest.approx((0.04 - half, 0.04 + half), abs=1e-6)
+    # A seed that one side alone has is left out.
+    assert seed_difference({**first, 3: 0.1}, second) == found
+
+
+def test_seeds_that_are_not_shared_are_independent():
+    first, second = [0.91, 0.93, 0.98], [0.80, 0.86, 0.84, 0.81]
+    found = seed_difference(dict(enumerate(first)), dict(enumerate(second, start=10)))
+    welch = scipy.stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    assert found.interval == pytest.approx(welch)
+    assert (found.value, found.count) == (pytest.approx(0.94 - 0.8275), 3)
+
+
+def test_single_seeds_have_no_interval_and_equal_ones_none_to_spare():
+    assert seed_difference({0: 0.5}, {0: 0.25}) == statistics.Estimate(0.25, None, 1)
+    assert seed_difference({0: 0.5}, {1: 0.25}).interval is None
+    assert seed_difference({0: 0.5, 1: 0.5, 2: 0.5}, {0: 0.0, 1: 0.0, 2: 0.0}).interval == (
+        0.5,
+        0.5,
+    )
+    assert seed_difference({}, {0: 0.5}) == statistics.NOTHING
+
+
+def test_mean_over_seeds_has_the_range_of_them():
+    found = statistics.mean_over_seeds([0.5, 0.25, 0.75])
+    assert (found.value, found.interval, found.count) == (0.5, (0.25, 0.75), 3)
+    assert statistics.mean_over_seeds([]) == statistics.NOTHING
 
 
 @pytest.mark.parametrize(("total", "first", "second"), [(5, 2, 2), (6, 3, 2), (6, 5, 4), (4, 4, 1)])

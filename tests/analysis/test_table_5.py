@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import keras
@@ -11,7 +13,7 @@ from aad_tf import attacks, configs, data
 from aad_tf.attacks import parse_attack
 from aad_tf.evaluation import evaluate_robustness
 from aad_tf.types import Bounds
-from analysis import statistics, table_5
+from analysis import table_5, table_5_rows
 from analysis.records import ResultRun, Results, same_attack
 from tests.networks import small_network
 from train.configs import cifar10, imagenet2012
@@ -30,7 +32,7 @@ PAPER_ROWS = (
 
 
 def test_without_records_every_row_of_the_paper_says_not_run(results):
-    table = table_5.build(results, "mnist")
+    table = table_5_rows.build(results, "mnist")
     assert tuple(row.name for row in table.rows) == PAPER_ROWS
     assert {cell.text() for row in table.rows for cell in row.cells} == {"not run"}
     assert not table.has_runs
@@ -46,10 +48,10 @@ def test_a_row_shows_accuracy_interval_and_the_papers_value(results, record):
     # 8 of 10 correct as they are, 5 of 10 under attack; Wilson's interval of 5 of 10 by hand:
     # (0.5 + 0.19207) / 1.38415 -+ sqrt(0.025 + 0.00960) * 1.95996 / 1.38415 = 0.2366, 0.7634.
     record("mnist_aad_step_ll", {FGSM: "+++++xxx!!"})
-    row = table_5.build(results, "mnist").row("aad_step_ll")
+    row = table_5_rows.build(results, "mnist").row("aad_step_ll")
     clean, fgsm, ifgsm, *_ = row.cells
-    assert (clean.correct, clean.count, clean.paper) == (8, 10, 99.03)
-    assert (fgsm.correct, fgsm.count, fgsm.paper) == (5, 10, 98.69)
+    assert (clean.seeds, clean.paper) == ({0: table_5_rows.Measured(8, 10)}, 99.03)
+    assert (fgsm.accuracies, fgsm.paper) == ({0: 0.5}, 98.69)
     assert fgsm.text() == "50.0 [23.7, 76.3]"
     assert (ifgsm.text(), ifgsm.paper_text()) == ("not run", "98.13")
 
@@ -58,7 +60,7 @@ def test_an_attack_of_another_budget_or_step_fills_no_column(results, record):
     near = "pgd(epsilon=0.3, step_size=0.02, num_steps=30)"
     restarts = "pgd(epsilon=0.3, step_size=0.01, num_steps=30, restarts=5)"
     record("mnist_clean", {"fgsm(epsilon=0.1)": "++", near: "+x", restarts: "xx"})
-    table = table_5.build(results, "mnist")
+    table = table_5_rows.build(results, "mnist")
     assert [cell.text() for cell in table.row("clean").cells[1:]] == ["not run"] * 5
     further = table_5.further_attacks(table)
     assert len(further.rows) == 3 and "restarts=5" in further.markdown()
@@ -80,13 +82,13 @@ def test_last_iterates_and_auto_attack_stand_below_any_iterate(results, record):
     record("mnist_clean_last_iterate", {FGSM: "++x!", PGD_30: "++x!"})
     record("mnist_clean_auto_attack", {"auto_attack(0.3)": "+x", "auto_attack(0.15)": "++"})
     record("mnist_fgsm", {FGSM: "++"})
-    table = table_5.build(results, "mnist")
+    table = table_5_rows.build(results, "mnist")
     found = table_5.stricter(table)
     assert found.columns[-2:] == ("AutoAttack (ε 0.15)", "AutoAttack (ε 0.3)")
     shown = [[cell.split(" ")[0] for cell in row] for row in found.rows]
     assert [row[0] for row in found.rows] == ["clean model"] * 2
-    assert shown[0][3:] == ["75.0", "50.0", "–", "–", "25.0", "–", "100.0", "50.0"]
-    assert shown[1][3:] == ["75.0", "50.0", "–", "–", "50.0", "–", "–", "–"]
+    assert shown[0][4:] == ["75.0", "50.0", "–", "–", "25.0", "–", "100.0", "50.0"]
+    assert shown[1][4:] == ["75.0", "50.0", "–", "–", "50.0", "–", "–", "–"]
     assert table_5.STRICTER in table_5.page(table)
     assert table_5.further_attacks(table) is None
 
@@ -95,12 +97,12 @@ def test_a_further_evaluation_of_another_network_is_refused(results, record):
     record("mnist_clean", {FGSM: "++"}, weights="1")
     record("mnist_clean_auto_attack", {"auto_attack(0.3)": "++"}, weights="2")
     with pytest.raises(ValueError, match="other weights.*same model directory"):
-        table_5.build(results, "mnist")
+        table_5_rows.build(results, "mnist")
 
 
 def test_a_shorter_preset_stands_in_for_its_row_and_says_so(results, record):
     record("mnist_madry_short", {FGSM: "++"})
-    table = table_5.build(results, "mnist")
+    table = table_5_rows.build(results, "mnist")
     names = [row.name for row in table.rows]
     assert "Madry et al. (fewer PGD steps in training)" in names
     assert "Madry et al." not in names
@@ -110,7 +112,7 @@ def test_a_shorter_preset_stands_in_for_its_row_and_says_so(results, record):
 
 def test_digits_have_no_values_in_the_paper(results, record):
     record("digits_clean", {FGSM: "++"})
-    table = table_5.build(results, "digits")
+    table = table_5_rows.build(results, "digits")
     assert not table.row("clean").in_paper
     assert all(row[1] == "ours" for row in table_5.accuracies(table).rows)
     assert table.notes == ()
@@ -159,29 +161,29 @@ def test_a_stand_in_for_imagenet_is_named_as_what_it_is(results, record):
 def test_part_of_the_test_set_is_named(results, record):
     data = {"name": "mnist", "split": "validation", "limit": 2}
     record("mnist_clean", {FGSM: "++"}, data=data)
-    row = table_5.build(results, "mnist").row("clean")
+    row = table_5_rows.build(results, "mnist").row("clean")
     assert row.name == "clean model [first 2 of validation]"
 
 
 def test_records_of_another_data_set_are_refused(results, record):
     record("mnist_clean", {FGSM: "++"}, data={"name": "digits"})
     with pytest.raises(ValueError, match="evaluated on digits, its name says mnist"):
-        table_5.build(results, "mnist")
+        table_5_rows.build(results, "mnist")
 
 
 def test_damaged_and_partial_records_are_refused(results, record):
     record("mnist_clean", {FGSM: "++"}, training={"config.json": {}})
     (results / "runs" / "mnist_clean" / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json is not JSON"):
-        table_5.build(results, "mnist")
+        table_5_rows.build(results, "mnist")
     path = results / "robustness" / "mnist_clean.summary.json"
     summary = json.loads(path.read_text(encoding="utf-8"))
     summary["evaluated"]["shard"] = [1, 2]
     path.write_text(json.dumps(summary))
     with pytest.raises(ValueError, match="is a shard of an evaluation; merge its shards first"):
-        table_5.build(results, "mnist")
+        table_5_rows.build(results, "mnist")
     with pytest.raises(ValueError, match="dataset must be one of mnist, cifar10, imagenet2012"):
-        table_5.build(results, "imagenet")
+        table_5_rows.build(results, "imagenet")
 
 
 CONFIG = {
@@ -197,58 +199,125 @@ CONFIG = {
 
 def test_the_config_is_that_of_the_evaluated_network(results, record):
     record("mnist_clean", {FGSM: "++"}, config=CONFIG)
-    assert table_5.build(results, "mnist").row("clean").run.config == CONFIG
+    assert table_5_rows.build(results, "mnist").row("clean").runs[0].config == CONFIG
 
 
 def test_a_copy_of_another_training_is_refused(results, record):
     copy = {**CONFIG, "epochs": 50, "seed": 1, "budget": "not compared"}
     record("mnist_clean", {FGSM: "++"}, config=CONFIG, training={"config.json": copy})
     with pytest.raises(ValueError, match="another training.*differs in: epochs, seed"):
-        table_5.build(results, "mnist")
+        table_5_rows.build(results, "mnist")
 
 
-def test_findings_of_hand_written_records(results, record):
-    # 100 examples: under FGSM AAD stands 40 points higher, under IFGSM 40 lower, under PGD equal.
-    high, low = "+" * 90 + "x" * 10, "+" * 50 + "x" * 50
-    record("mnist_aad_step_ll", {FGSM: high, IFGSM: low, PGD_30: low, STEP_LL: high})
-    record("mnist_step_ll", {FGSM: low, IFGSM: high, PGD_30: low, STEP_LL: low})
-    found = table_5.findings(table_5.build(results, "mnist"))
-    assert {rows for rows, _ in found} == {"AAD with StepLL against Adv. train with StepLL"}
-    assert [(f.statement, f.verdict) for _, f in found] == [
-        ("FGSM (ε 0.15)", "confirmed"),
-        ("IFGSM (ε 0.15)", "contradicted"),
-        ("PGD30 (ε 0.3)", "undecided"),
+def test_seeds_of_a_preset_make_one_row(results, record):
+    # 8, 6 and 7 of 10 correct under FGSM; PGD was run on two of the three seeds.
+    record("mnist_aad_step_ll", {FGSM: "+" * 8 + "xx", PGD_30: "x" * 10}, config=CONFIG)
+    for seed, correct in ((1, 6), (12, 7)):
+        outcomes = {FGSM: "+" * correct + "x" * (10 - correct)}
+        outcomes |= {PGD_30: "+" + "x" * 9} if seed == 1 else {}
+        record(f"mnist_aad_step_ll_seed_{seed}", outcomes, config={**CONFIG, "seed": seed})
+    # Further evaluations of a seed are no seed.
+    record("mnist_aad_step_ll_seed_1_last_iterate", {FGSM: "+" * 10})
+    table = table_5_rows.build(results, "mnist")
+    row = table.row("aad_step_ll")
+    assert list(row.runs) == [0, 1, 12]
+    assert row.cells[1].accuracies == {0: 0.8, 1: 0.6, 12: 0.7}
+    assert row.cells[1].text() == "70.0 (60.0 to 80.0)"
+    assert row.cells[4].text() == "5.0 (0.0 to 10.0)"
+    shown = next(cells for cells in table_5.accuracies(table).rows if cells[0] == row.name)
+    assert shown[1:6] == ("ours", "3", "10", "100.0 (100.0 to 100.0)", "70.0 (60.0 to 80.0)")
+    assert [cells[2] for cells in table_5.stricter(table).rows] == ["3", "1"]
+    assert [cells[5] for cells in table_5.training(table).rows] == ["0", "1", "12"]
+    fgsm = [
+        line for line in csv_rows(table) if line["column"] == "FGSM" and line["status"] == "run"
     ]
-    fgsm = found[0][1]
-    # 50 examples are correct under both, 40 under AAD alone: the interval is that of pairs.
-    paired = statistics.difference_interval((90, 100), (50, 100), (50, 40, 0, 10))
-    assert fgsm.estimate == paired and paired.value == pytest.approx(0.4)
-    assert fgsm.paper == pytest.approx((98.69 - 96.42) / 100)
-    line = table_5.finding_lines(table_5.build(results, "mnist"))[1]
-    assert line.startswith("  - FGSM (ε 0.15): +40.0 [")
-    assert line.endswith("], paper +2.3, confirmed")
+    assert [(line["seed"], line["right"]) for line in fgsm] == [("0", "8"), ("1", "6"), ("12", "7")]
 
 
-def test_without_records_examples_are_not_paired(results, record):
-    outcomes = {FGSM: "+" * 50 + "x" * 50}
-    record("mnist_aad_step_ll", outcomes, keep_records=False)
-    record("mnist_step_ll", outcomes)
-    ((_, finding),) = table_5.findings(table_5.build(results, "mnist"))
-    assert finding.estimate == statistics.difference_interval((50, 100), (50, 100))
+def csv_rows(table):
+    return list(csv.DictReader(io.StringIO(table_5.csv_of(table))))
 
 
-def test_no_finding_where_a_row_was_not_run(results, record):
+def test_seeds_that_differ_in_more_than_the_seed_are_refused(results, record):
+    record("mnist_clean", {FGSM: "++"}, config=CONFIG)
+    for change, named in (
+        ({"epochs": 2}, "epochs"),
+        ({"precision": "mixed_bfloat16"}, "precision"),
+    ):
+        record("mnist_clean_seed_1", {FGSM: "++"}, config={**CONFIG, "seed": 1, **change})
+        with pytest.raises(ValueError, match=f"Seeds 0 and 1 of mnist_clean differ in {named} too"):
+            table_5_rows.build(results, "mnist")
+    evaluated = {"config": {**CONFIG, "seed": 1}, "success": "any_iterate"}
+    record("mnist_clean_seed_1", {FGSM: "++"}, **evaluated)
+    with pytest.raises(ValueError, match="differ in success_rule too"):
+        table_5_rows.build(results, "mnist")
+    record("mnist_clean_seed_1", {FGSM: "++"}, config={**CONFIG, "seed": 2})
+    with pytest.raises(ValueError, match="trained with seed 2, its name says 1"):
+        table_5_rows.build(results, "mnist")
+    record("mnist_clean_seed_0", {FGSM: "++"}, config=CONFIG)
+    record("mnist_clean_seed_1", {FGSM: "++"}, config={**CONFIG, "seed": 1})
+    with pytest.raises(ValueError, match="two runs of mnist_clean with seed 0"):
+        table_5_rows.build(results, "mnist")
+
+
+def record_seeds(record, name, outcomes, count, **options):
+    for seed in range(count):
+        record(f"{name}_seed_{seed}" if seed else name, outcomes, **options)
+
+
+def test_rows_are_compared_in_every_column_over_their_seeds(results, record):
+    high, low = "+" * 90 + "x" * 10, "+" * 50 + "x" * 50
+    record_seeds(record, "mnist_aad_step_ll", {FGSM: high, IFGSM: low, STEP_LL: high}, 3)
+    record_seeds(record, "mnist_step_ll", {FGSM: low, IFGSM: high, PGD_30: low, STEP_LL: low}, 3)
+    table = table_5_rows.build(results, "mnist")
+    found = table_5_rows.differences(table)
+    assert {rows for rows, _ in found} == {"AAD with StepLL against Adv. train with StepLL"}
+    # The paper has -0.2, +2.27, +15.04 and +1.41 there.
+    assert [(one.statement, one.verdict_text()) for _, one in found] == [
+        ("clean", "equivalent; smaller than the paper's"),
+        ("FGSM (ε 0.15)", "higher; larger than the paper's"),
+        ("IFGSM (ε 0.15)", "lower, against the paper's"),
+        ("StepLL (ε 0.15)", "higher; larger than the paper's"),
+    ]
+    line = table_5.difference_lines(table)[2]
+    expected = (
+        "  - FGSM (ε 0.15): +40.0 [+40.0, +40.0], paper +2.3: higher; larger than the paper's"
+    )
+    assert line == expected
+
+
+def test_one_run_of_each_row_decides_nothing(results, record):
+    record("mnist_aad_step_ll", {FGSM: "+" * 90 + "x" * 10})
+    record("mnist_step_ll", {FGSM: "+" * 50 + "x" * 50})
+    *_, fgsm = table_5.difference_lines(table_5_rows.build(results, "mnist"))
+    assert fgsm == "  - FGSM (ε 0.15): +40.0, paper +2.3: one run each, no verdict"
+
+
+def test_a_row_trained_for_fewer_epochs_than_its_preset_decides_nothing(results, record):
+    for seed in range(3):
+        ending = f"_seed_{seed}" if seed else ""
+        short = {**CONFIG, "epochs": 2, "seed": seed}
+        record(f"mnist_aad_step_ll{ending}", {FGSM: "+" * 9 + "x"}, config=short)
+        record(f"mnist_step_ll{ending}", {FGSM: "x" * 10}, config={**CONFIG, "seed": seed})
+    found = table_5_rows.differences(table_5_rows.build(results, "mnist"))
+    texts = {one.verdict_text() for _, one in found}
+    assert texts == {"a sketch (2 of 5 epochs), no verdict"}
+
+
+def test_nothing_to_compare_where_a_row_was_not_run(results, record):
     record("mnist_aad_step_ll", {FGSM: "++"})
-    assert table_5.findings(table_5.build(results, "mnist")) == []
+    table = table_5_rows.build(results, "mnist")
+    assert table_5_rows.differences(table) == []
+    assert table_5.difference_lines(table)[0].startswith("Not decided yet")
 
 
 def test_pgd_defences_are_compared_at_the_same_training_steps(results, record):
     for preset in ("aad_pgd_short", "madry"):
-        record(f"mnist_{preset}", {PGD_30: "+" * 30})
-    assert table_5.findings(table_5.build(results, "mnist")) == []
-    record("mnist_madry_short", {PGD_30: "x" * 30})
-    ((rows, finding),) = table_5.findings(table_5.build(results, "mnist"))
-    assert finding.verdict == "confirmed"
+        record_seeds(record, f"mnist_{preset}", {PGD_30: "+" * 30}, 3)
+    assert table_5_rows.differences(table_5_rows.build(results, "mnist")) == []
+    record_seeds(record, "mnist_madry_short", {PGD_30: "x" * 30}, 3)
+    _, (rows, difference) = table_5_rows.differences(table_5_rows.build(results, "mnist"))
+    assert difference.verdict == "higher"
     assert "fewer PGD steps" in rows.split(" against ")[1]
 
 
@@ -263,7 +332,7 @@ def test_summary_of_a_real_evaluation_is_understood(results):
         output=output,
         description={"dataset": {"name": "digits", "split": "test", "limit": 50}},
     )
-    table = table_5.build(results, "digits")
+    table = table_5_rows.build(results, "digits")
     row = table.row("clean")
     clean, fgsm, _, step_ll, *_ = row.cells
     assert row.name == "clean model [first 50 of test]"
@@ -273,7 +342,6 @@ def test_summary_of_a_real_evaluation_is_understood(results):
     assert fgsm.accuracy.interval == pytest.approx(
         [report.summary["attacks"][0]["interval"][end] for end in ("low", "high")]
     )
-    assert sum(row.run.robust["fgsm(epsilon=0.15)"].values()) == fgsm.correct
     assert json.loads(output.with_name("digits_clean.summary.json").read_text())["attacks"]
 
 
@@ -290,7 +358,7 @@ def test_transfer_attacks_are_no_white_box_attacks():
     model = attacks.fgsm(0.1).threat_model()
     for access, count in (({}, 1), ({"access": "white_box"}, 1), ({"access": "transfer"}, 0)):
         summary = {"attacks": [{"attack": "fgsm", "threat_model": {**model, **access}}]}
-        run = ResultRun("mnist", "fgsm", summary, {}, {}, None)
+        run = ResultRun("mnist", "fgsm", summary)
         assert len(run.attacks) == count and (run.entry(model) is not None) == count
 
 
@@ -302,4 +370,4 @@ def test_an_attack_on_smoothed_labels_is_another_attack():
 def test_rows_of_other_images_or_rules_are_not_compared(results, record):
     record("mnist_step_ll", {FGSM: "++"})
     record("mnist_aad_step_ll", {FGSM: "+x"}, success="any_iterate")
-    assert table_5.findings(table_5.build(results, "mnist")) == []
+    assert table_5_rows.differences(table_5_rows.build(results, "mnist")) == []

@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from analysis import plots, table_5
+from analysis import plots, table_5, table_5_rows
 from analysis.records import Results
 from train.configs.mnist import ATTACKS
 
@@ -41,15 +41,17 @@ def csv_rows(table) -> list[dict[str, str]]:
 
 def test_clean_accuracy_comes_first_and_the_paper_stands_below(results, record):
     record("mnist_clean", {FGSM: "+x", PGD_30: "xx"})
-    text = table_5.accuracies(table_5.build(results, "mnist"))
-    assert text.columns[:5] == ("defence", "", "n", "clean", "FGSM (ε 0.15)")
-    assert text.rows[0][:4] == ("clean model", "ours", "2", "100.0 [34.2, 100.0]")
-    assert text.rows[1][:5] == ("", "paper", "", "99.24", "74.83")
+    text = table_5.accuracies(table_5_rows.build(results, "mnist"))
+    assert text.columns[:6] == ("defence", "", "seeds", "n", "clean", "FGSM (ε 0.15)")
+    assert text.rows[0][:5] == ("clean model", "ours", "1", "2", "100.0 [34.2, 100.0]")
+    assert text.rows[1][:6] == ("", "paper", "", "", "99.24", "74.83")
 
 
 def test_threat_models_tell_budget_steps_labels_and_rule(results, record):
     record("mnist_clean", {FGSM: "++", STEP_LL: "++", PGD_30: "++"}, success="any_iterate")
-    lines = {row[0]: row for row in table_5.threat_models(table_5.build(results, "mnist")).rows}
+    lines = {
+        row[0]: row for row in table_5.threat_models(table_5_rows.build(results, "mnist")).rows
+    }
     rule = "any iterate is misclassified"
     assert lines["FGSM"][1:] == (
         *("l∞", "0.15", "38.25", "1 × 0.15", "clean image", "1", "true label", rule),
@@ -62,7 +64,7 @@ def test_threat_models_tell_budget_steps_labels_and_rule(results, record):
 def test_rows_with_other_rules_of_success_get_a_line_each(results, record):
     record("mnist_clean", {FGSM: "++"}, success="any_iterate")
     record("mnist_fgsm", {FGSM: "++"}, success="last_iterate")
-    rows = table_5.threat_models(table_5.build(results, "mnist")).rows
+    rows = table_5.threat_models(table_5_rows.build(results, "mnist")).rows
     assert [(row[0], row[8]) for row in rows[:2]] == [
         ("FGSM (clean)", "any iterate is misclassified"),
         ("FGSM (fgsm)", "the last iterate is misclassified"),
@@ -71,7 +73,7 @@ def test_rows_with_other_rules_of_success_get_a_line_each(results, record):
 
 def test_training_is_described_from_its_records(results, record):
     record("mnist_aad_step_ll", {FGSM: "++"}, training=TRAINING)
-    (row,) = table_5.training(table_5.build(results, "mnist")).rows
+    (row,) = table_5.training(table_5_rows.build(results, "mnist")).rows
     assert row == (
         "aad_step_ll",
         "AAD: step_ll(epsilon=0.15, num_steps=2), losses balanced, 8:4:1",
@@ -79,7 +81,7 @@ def test_training_is_described_from_its_records(results, record):
     )
     run = {**TRAINING["run.json"], "state": "running"}
     record("mnist_step_ll", {FGSM: "++"}, training={**TRAINING, "run.json": run})
-    unfinished, _ = table_5.training(table_5.build(results, "mnist")).rows
+    unfinished, _ = table_5.training(table_5_rows.build(results, "mnist")).rows
     assert unfinished[6] == "2.5 (unfinished)"
 
 
@@ -118,17 +120,51 @@ def test_defences_in_words(defense, words):
 
 
 def test_warnings_stand_beside_their_row(results, record):
-    record("mnist_clean", {FGSM: "++"})
-    assert table_5.warning_lines(table_5.build(results, "mnist")) == ["The evaluations found none."]
-    record("mnist_fgsm", {FGSM: "++"}, warnings=["pgd leaves more accuracy than fgsm."])
-    assert table_5.warning_lines(table_5.build(results, "mnist")) == [
-        "- Adv. train with FGSM: pgd leaves more accuracy than fgsm."
+    record("mnist_clean", {FGSM: "++", IFGSM: "++"})
+    table = table_5_rows.build(results, "mnist")
+    assert table_5.warning_lines(table) == ["The evaluations found none."]
+    warned = {FGSM: "++", IFGSM: "++"}
+    record("mnist_fgsm", warned, warnings=["pgd leaves more accuracy than fgsm."])
+    record("mnist_fgsm_seed_1", warned, warnings=["the attack moved no image."])
+    assert table_5.warning_lines(table_5_rows.build(results, "mnist")) == [
+        "- Adv. train with FGSM, seed 0: pgd leaves more accuracy than fgsm.",
+        "- Adv. train with FGSM, seed 1: the attack moved no image.",
     ]
+
+
+def test_where_no_attack_must_be_stronger_than_another_masking_was_not_looked_for(results, record):
+    # IFGSM of three steps ought to be stronger than FGSM of one within the same budget; StepLL of
+    # one step against it, or FGSM alone, tell nothing.
+    record("mnist_clean", {FGSM: "++", STEP_LL: "++"})
+    record("mnist_fgsm", {FGSM: "++", IFGSM: "++"})
+    (line,) = table_5.warning_lines(table_5_rows.build(results, "mnist"))
+    assert "nothing comparable was run" in line and line.endswith("(clean model).")
+
+
+def test_rows_of_aad_name_their_losses(results, record):
+    record("mnist_aad_step_ll", {FGSM: "++"}, training=TRAINING)
+    record("mnist_step_ll", {FGSM: "++"})
+    table = table_5_rows.build(results, "mnist")
+    assert table.row("aad_step_ll").name == "AAD with StepLL [losses balanced]"
+    assert table.row("step_ll").name == "Adv. train with StepLL"
+    page = table_5.page(table)
+    assert "Losses `balanced` are this package's own" in page
+    assert "No row with `paper` or `reference_code` was run." in page
+    defense = {**TRAINING["config.json"]["defense"], "losses": "paper"}
+    config = {**TRAINING["config.json"], "defense": defense}
+    record("mnist_aad_step_ll_paper", {FGSM: "++"}, training={**TRAINING, "config.json": config})
+    (remark,) = table_5.losses_remark(table_5_rows.build(results, "mnist"))
+    assert remark.endswith("No row with `reference_code` was run.")
+
+
+def test_without_own_losses_there_is_nothing_to_remark(results, record):
+    record("mnist_step_ll", {FGSM: "++"})
+    assert table_5.losses_remark(table_5_rows.build(results, "mnist")) == []
 
 
 def test_csv_has_a_line_per_cell_with_its_threat_model(results, record):
     record("mnist_aad_step_ll", {FGSM: "+++++xxx!!"}, training=TRAINING)
-    lines = csv_rows(table_5.build(results, "mnist"))
+    lines = csv_rows(table_5_rows.build(results, "mnist"))
     assert len(lines) == 6 * 6
     (fgsm,) = (
         line for line in lines if (line["preset"], line["column"]) == ("aad_step_ll", "FGSM")
@@ -157,7 +193,7 @@ def test_csv_has_a_line_per_cell_with_its_threat_model(results, record):
 
 def test_latex_holds_every_row(results, record):
     record("mnist_clean", {FGSM: "+x"})
-    table = table_5.build(results, "mnist")
+    table = table_5_rows.build(results, "mnist")
     text = table_5.files(Results(results))["tables/table_5_mnist.tex"]
     assert text.count(r"\\") == 1 + len(table_5.accuracies(table).rows)
     assert r"FGSM ($\varepsilon$ 0.15)" in text
@@ -166,12 +202,14 @@ def test_latex_holds_every_row(results, record):
 
 def test_plot_shows_ours_and_the_papers_in_every_column(results, record):
     record("mnist_clean", {FGSM: "+x", PGD_100: "xx"})
-    figure = table_5.figure(table_5.build(results, "mnist"))
+    figure = table_5.figure(table_5_rows.build(results, "mnist"))
     panels = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title() for axes in panels][:2] == ["clean", "FGSM (ε 0.15)"]
     assert plots.png(figure).startswith(b"\x89PNG")
     # Of the row of the clean model: 1 of 2 under FGSM is ours, 74.83 the paper's.
     points = {line.get_label(): line for line in panels[1].lines if line.get_ydata()[0] == 0}
     assert points["paper"].get_xdata()[0] == 74.83
-    (bars,) = [c for c in panels[1].containers if c.get_label() == "ours, 95 % interval"]
+    (bars,) = [
+        c for c in panels[1].containers if c.get_label() == "ours, 95 % interval or range of seeds"
+    ]
     assert bars.lines[0].get_xdata()[0] == 50.0

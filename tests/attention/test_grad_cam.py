@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf.attention import grad_cam, grad_cam_map, softmax_grad_cam_map
+from aad_tf.attention import (
+    grad_cam,
+    grad_cam_map,
+    signed_grad_cam_map,
+    softmax_grad_cam_map,
+)
 from aad_tf.attention.grad_cam import class_gradients, class_scores, compiled_attention_maps
 from aad_tf.classifier import Classifier
-from tests.networks import bytes_of, random_images, small_network
+from tests.networks import batch_norm_network, bytes_of, random_images, small_network
 
 layers = keras.layers
 
@@ -45,6 +50,23 @@ def test_map_of_given_gradients_by_hand():
     # Channel weights (1 + 3)/2 = 2 and (-1 + 0)/2 = -0.5; cells 2 - 1 = 1 and 6 - 0.5 = 5.5.
     np.testing.assert_allclose(grad_cam_map(features, gradients), [[[1.0, 5.5]]])
     np.testing.assert_allclose(grad_cam_map(features, -gradients), [[[0.0, 0.0]]])
+
+
+def test_signed_maps_of_pooled_networks_sum_to_the_logit_less_its_bias():
+    # By hand: class 1 of the map 1 - 3 x above sums to 4 - 3 * 1.75 = -1.25; its logit is
+    # -8 m1 + 4 m2 at the means m1 = 1.75/4, m2 = 1 - m1: -3.5 + 2.25 = -1.25.
+    image = np.array([[1.0, 0.0], [0.5, 0.25]], np.float32).reshape(1, 2, 2, 1)
+    by_hand = Classifier.from_keras(network_by_hand())
+    _, *parts = class_gradients(by_hand, tf.constant(image), tf.constant([1]))
+    np.testing.assert_allclose(tf.reduce_sum(signed_grad_cam_map(*parts)), -1.25)
+
+    network = batch_norm_network()
+    bias = np.array([0.5, -1.0, 2.0], np.float32)
+    network.get_layer("scores").bias.assign(bias)
+    images, classes = tf.constant(random_images(3)), tf.constant([2, 0, 1])
+    logits, *parts = class_gradients(Classifier.from_keras(network, "norm2"), images, classes)
+    sums = tf.reduce_sum(signed_grad_cam_map(*parts), axis=(1, 2))
+    np.testing.assert_allclose(sums, class_scores(logits, classes) - bias[[2, 0, 1]], atol=1e-5)
 
 
 def test_softmax_map_by_hand():

@@ -94,7 +94,7 @@ def test_confidence_alone_explains_what_matching_takes_away():
     }
     box = "IoU with the box, succeeded - failed"
     low = "Success at IoU < 0.5 - success on other images"
-    pairs = ", among pairs alike in confidence and box area"
+    pairs = ", among pairs alike in clean confidence and box area"
     assert found[box].verdict == found[low].verdict == CONFIRMED
     assert found[box].paper_text() == "-0.054" and found[low].paper_text() == "+0.103"
     assert found[box + pairs].verdict == found[low + pairs].verdict == UNDECIDED

@@ -13,7 +13,7 @@ from analysis.attention.matched import (
     match_pairs,
     strata_table,
 )
-from analysis.attention.regression import refit, regress
+from analysis.attention.regression import effects_table, refit, regress, success_effects
 from tests.analysis.attention.columns import run_of, simulated
 
 
@@ -172,3 +172,57 @@ def test_strata_by_hand():
     assert second[2] == "0.0" and second[3] == second[5] == "–"
     by_area = strata_table(run, "box area")
     assert by_area.columns[0] == "box area" and by_area.rows[0][0] == "0.250–0.250"
+
+
+def attacked(lost, success_alone, images=400):
+    """Images whose IoU falls with the log odds that an attack takes away, and with success."""
+    generator = np.random.default_rng(3)
+    before = generator.normal(2, 1, images)
+    after = before - generator.uniform(0, 4, images)
+    succeeded = after + generator.normal(0, 0.5, images) < 0
+    confidence = 1 / (1 + np.exp(-np.stack([before, after], axis=1)))
+    iou = 0.5 + lost * (after - before) + success_alone * succeeded
+    run = run_of(
+        np.stack([np.zeros(images, int), succeeded.astype(int)], axis=1),
+        iou_clean=(iou + generator.normal(0, 0.01, images))[:, np.newaxis],
+    )
+    run.columns["confidence"][:] = confidence
+    return run
+
+
+def test_success_that_only_lowers_confidence_moves_nothing_at_the_same_confidence_after():
+    raw, before, after = success_effects(attacked(0.1, 0.0), 1).values()
+    assert raw.interval.high < -0.1 and before.interval.high < -0.1
+    assert after.interval.low < 0 < after.interval.high
+    assert abs(after.value) < 0.005
+
+
+def test_what_success_adds_of_its_own_is_left_at_the_same_confidence_after():
+    run = attacked(0.1, -0.25)
+    after = success_effects(run, 1)["before and after fixed"]
+    assert after.value == pytest.approx(-0.25, abs=0.005)
+    assert after.interval.low < -0.25 < after.interval.high
+    assert after.count == min(run.succeeded(1).sum(), run.failed(1).sum())
+
+
+def test_effects_of_success_are_those_of_least_squares():
+    run = attacked(0.05, -0.1, images=60)
+    success = run.succeeded(1).astype(float)
+    before, after = (np.log(c / (1 - c)) for c in run.confidence.T)
+    iou = run.iou_clean()[:, 0]
+    one = np.ones(60)
+    for found, columns in zip(
+        success_effects(run, 1).values(),
+        ([one, success], [one, success, before], [one, success, before, after, after**2]),
+        strict=True,
+    ):
+        expected = np.linalg.lstsq(np.stack(columns, axis=1), iou, rcond=None)[0][1]
+        assert found.value == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_outcome_alone_has_no_effect_of_success():
+    run = run_of([[0, 1]] * 5)
+    assert success_effects(run, 1) == {}
+    assert effects_table([("mine", run)], {("mine", 1): {}}).rows == (
+        ("mine", "1", "5 / 0", "–", "–", "–"),
+    )

@@ -10,11 +10,11 @@ from analysis.records import Results
 from tests.attention_records import make_record, write_records
 
 
-def on_record(results, name, robust=30, clean=80, count=100):
+def on_record(results, name, robust=30, clean=80, count=100, iou=0.5):
     """A studied network with its training and one attack."""
     write_records(
         results / "attention" / f"tiny_imagenet_boxes_{name}_test_step_ll.jsonl.gz",
-        [make_record(0, [0, 1])],
+        [make_record(0, [0, 1], iou_clean=iou)],
     )
     entry = {
         "attack": "fgsm(epsilon=4/255)",
@@ -67,3 +67,22 @@ def test_networks_without_training_or_robustness_are_left_out(tmp_path):
         "tiny_imagenet_boxes_clean"
     ]
     assert networks.read(Results(tmp_path / "nowhere")) == []
+
+
+def test_attention_kept_is_drawn_against_accuracy_from_three_networks_on(tmp_path):
+    for number, name in enumerate(("clean", "ensemble", "step_ll")):
+        assert networks.figure(Results(tmp_path)) is None
+        assert not [path for path in networks.files(Results(tmp_path)) if path.endswith(".png")]
+        on_record(tmp_path, name, robust=10 + 20 * number, iou=0.25 + 0.25 * number)
+    results = Results(tmp_path)
+    (panel,) = networks.figure(results).axes
+    assert panel.get_title() == "fgsm(epsilon=4/255)"
+    points = {bars.get_label(): bars.lines[0].get_xydata()[0] for bars in panel.containers}
+    assert {name: tuple(point) for name, point in points.items()} == {
+        "tiny_imagenet_boxes_clean": (0.25, 10.0),
+        "tiny_imagenet_boxes_ensemble": (0.5, 30.0),
+        "tiny_imagenet_boxes_step_ll": (0.75, 50.0),
+    }
+    made = networks.files(results)
+    assert made["figures/attention_networks.png"].startswith(b"\x89PNG")
+    assert "(../figures/attention_networks.png)" in made["tables/attention_networks.md"]

@@ -63,6 +63,18 @@ def test_differences_are_paired(runs):
     assert findings["accuracy, StepLL + A3 (σ -10) - StepLL"].paper_text() == "–"
 
 
+def test_an_attack_that_leaves_less_than_a3_could_take_is_near_its_floor(runs, make):
+    assert not [note for note in table_9(runs, "d", "clean").remarks if "so near its end" in note]
+    attack, everything = step_ll(4 / 255, num_steps=3), {0, 1, 2, 3}
+    runs["step_ll"] = make("step_ll", attack, everything, [0.2, 0.4, 0.6, 0.8])
+    table = table_9(runs, "d", "clean")
+    (note,) = [note for note in table.remarks if "so near its end" in note]
+    assert note.startswith("StepLL alone leaves 0.0 % here, less than the 0.5 points that A3 takes")
+    statements = {finding.statement for finding in table.findings}
+    assert "accuracy, StepLL + A3 (σ 10) - StepLL, near the floor" in statements
+    assert "accuracy, StepLL + A3 (σ -10) - StepLL" in statements
+
+
 def test_drift_as_a_sign_of_success_by_hand(runs):
     table = table_9(runs, "d", "clean")
     rows = {row[0]: row for row in table.tables[1][1].rows}

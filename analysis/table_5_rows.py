@@ -1,0 +1,356 @@
+"""[AAD Table 5] in rows and cells: what records hold of each defence, and how far two differ."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aad_tf.attacks import parse_attack
+from aad_tf.utils.files import PathLike
+from analysis import paper_values
+from analysis.paper_values import PaperTable
+from analysis.records import ResultRun, read_seeds
+from analysis.seeds import SeedDifference
+from analysis.statistics import DASH, NOTHING, Estimate, fraction, mean_over_seeds
+from train.configs import cifar10, digits, imagenet2012, mnist
+from train.configs.presets import ROWS
+
+DATASETS = ("mnist", "cifar10", "imagenet2012", "tiny_imagenet_boxes", "digits")
+TITLES = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "imagenet2012": "ImageNet2012",
+    "tiny_imagenet_boxes": "40 classes of Tiny ImageNet at 107x107, in place of ImageNet2012",
+    "digits": "scikit-learn digits",
+}
+NOT_RUN = "not run"
+# The data set whose columns of the paper a stand-in has, where it is not itself in the paper.
+_STANDS_IN_FOR = {"digits": "mnist", "tiny_imagenet_boxes": "imagenet2012"}
+# Rows by preset, and names of all rows.
+_ROWS = {
+    "imagenet2012": imagenet2012.ROWS,
+    "tiny_imagenet_boxes": imagenet2012.SMALL_ROWS,
+}
+_NAMES = {**imagenet2012.ROWS, **imagenet2012.SMALL_ROWS, **ROWS}
+_MODULES: Mapping[str, Any] = {
+    "mnist": mnist,
+    "cifar10": cifar10,
+    "imagenet2012": imagenet2012,
+    "tiny_imagenet_boxes": imagenet2012,
+    "digits": digits,
+}
+# Presets, and those they are compared with: trained on the same attack, without attention losses.
+_COMPARED = (
+    ("aad_step_ll", "step_ll"),
+    ("aad_step_ll_paper", "step_ll"),
+    ("aad_step_ll_reference_code", "step_ll"),
+    ("aad_pgd", "madry"),
+    ("aad_pgd_short", "madry_short"),
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: accuracy on clean images, or under one attack.
+
+    Attributes:
+        name: as the paper heads it.
+        threat_model: of the attack that is looked for in the records; None for clean images.
+    """
+
+    name: str
+    threat_model: Mapping[str, Any] | None
+
+    @property
+    def heading(self) -> str:
+        """The name with the size of the perturbation."""
+        if self.threat_model is None:
+            return "clean"
+        return f"{self.name} (ε {self.threat_model['epsilon']:.4g})"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One accuracy of one network.
+
+    Attributes:
+        correct: examples classified correctly, under attack if there is one.
+        count: examples evaluated.
+        entry: the summary's entry of the attack; None for clean images.
+    """
+
+    correct: int
+    count: int
+    entry: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measured and a printed accuracy.
+
+    Attributes:
+        paper: the paper's value in percent, or None if it has none.
+        seeds: what was measured, by seed; empty if nothing was run.
+    """
+
+    paper: float | None
+    seeds: Mapping[int, Measured] = field(default_factory=dict)
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """Accuracy in [0, 1] by seed."""
+        return {seed: found.correct / found.count for seed, found in self.seeds.items()}
+
+    @property
+    def accuracy(self) -> Estimate:
+        """Of one seed with its 95 % Wilson interval over the examples; else mean and range."""
+        if len(self.seeds) > 1:
+            return mean_over_seeds(list(self.accuracies.values()))
+        counts = ((found.correct, found.count) for found in self.seeds.values())
+        return next((fraction(*pair) for pair in counts), NOTHING)
+
+    def text(self) -> str:
+        """`98.7 [98.5, 98.9]` of one seed, `98.7 (98.1 to 99.0)` of several, or `not run`."""
+        found = self.accuracy
+        if found.value is None:
+            return NOT_RUN
+        if len(self.seeds) == 1 or found.interval is None:
+            return found.percent()
+        low, high = (f"{100 * bound:.1f}" for bound in found.interval)
+        return f"{100 * found.value:.1f} ({low} to {high})"
+
+    def paper_text(self) -> str:
+        """The paper's value, or a dash."""
+        return DASH if self.paper is None else f"{self.paper:.2f}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One defence: a preset, its runs by seed if there are any, and a cell for each column."""
+
+    preset: str
+    name: str
+    runs: Mapping[int, ResultRun]
+    cells: tuple[Cell, ...]
+
+    @property
+    def sketch(self) -> str:
+        """`2 of 200 epochs` where it was trained for fewer than its preset says; else empty."""
+        return next((_sketch(self.preset, run) for run in self.runs.values()), "")
+
+    @property
+    def in_paper(self) -> bool:
+        """True if the paper has values to compare with."""
+        return any(cell.paper is not None for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class Table5:
+    """The part of [AAD Table 5] on one data set."""
+
+    dataset: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def has_runs(self) -> bool:
+        """True if any row was run."""
+        return any(row.runs for row in self.rows)
+
+    @property
+    def title(self) -> str:
+        """The data set as readers know it."""
+        return TITLES.get(self.dataset, self.dataset)
+
+    def row(self, preset: str) -> Row | None:
+        """The row of a preset, or None if it is not shown."""
+        return next((row for row in self.rows if row.preset == preset), None)
+
+    def presets_not_run(self) -> list[str]:
+        """Presets of the paper's rows that no record of this data set speaks of."""
+        run = {row.preset for row in self.rows if row.runs}
+        names, reproduced = row_names(self.dataset), _paper_table(self.dataset).rows
+        return [preset for preset in names if preset not in run and paper_row(preset) in reproduced]
+
+
+def build(results_dir: PathLike, dataset: str) -> Table5:
+    """Puts the table together from the summaries of evaluations.
+
+    Args:
+        results_dir: the directory that holds `runs` and `robustness`.
+        dataset: one of `DATASETS`.
+
+    Returns:
+        The table. Every row of the paper is there, run or not; a preset that varies such a row
+        is there if it was run.
+
+    Raises:
+        ValueError: unknown data set, or a file that is no record.
+
+    Example:
+        >>> build("results", "mnist").row("aad_step_ll").cells[0].text()
+        '99.3 [99.1, 99.4]'
+    """
+    if dataset not in DATASETS:
+        raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {dataset!r}.")
+    columns, paper = _columns(dataset)
+    found = {preset: read_seeds(results_dir, dataset, preset) for preset in row_names(dataset)}
+    runs = {preset: seeds for preset, seeds in found.items() if seeds}
+    shown = _shown(dataset, runs)
+    rows = tuple(_row(preset, runs.get(preset, {}), columns, paper) for preset in shown)
+    return Table5(dataset, columns, rows, _notes(dataset, paper))
+
+
+def of_run(run: ResultRun) -> Table5:
+    """The table of one run alone, with the paper's row of its preset if there is one.
+
+    Args:
+        run: e.g. from `records.read_own_run`.
+
+    Returns:
+        On a data set of `DATASETS` with its columns, else with the attacks that were run.
+    """
+    paper = None
+    # Other networks trained on the stand-in were not attacked at the table's sizes.
+    if run.dataset in DATASETS and (
+        run.dataset != "tiny_imagenet_boxes" or run.preset in row_names(run.dataset)
+    ):
+        columns, paper = _columns(run.dataset)
+    else:
+        attacks = (Column(entry["attack"], entry["threat_model"]) for entry in run.attacks)
+        columns = (Column("original", None), *attacks)
+    row = _row(run.preset, {run.config.get("seed", 0): run}, columns, paper)
+    return Table5(run.dataset, columns, (row,), _notes(run.dataset, paper))
+
+
+def row_names(dataset: str) -> Mapping[str, str]:
+    """Names of a data set's rows by preset, in the order in which they stand."""
+    return _ROWS.get(dataset, ROWS)
+
+
+def _paper_table(dataset: str) -> PaperTable:
+    """The part of the paper's table that has a data set's columns and rows."""
+    return paper_values.TABLE_5[_STANDS_IN_FOR.get(dataset, dataset)]
+
+
+def _columns(dataset: str) -> tuple[tuple[Column, ...], PaperTable | None]:
+    """The paper's columns, and its values on that data set or the one it stands in for."""
+    paper = _paper_table(dataset)
+    attacks = [parse_attack(text).threat_model() for text in _MODULES[dataset].ATTACKS]
+    columns = tuple(
+        Column(name, model) for name, model in zip(paper.columns, [None, *attacks], strict=True)
+    )
+    # Digits are too easy for MNIST's values to say anything beside theirs.
+    return columns, None if dataset == "digits" else paper
+
+
+def _notes(dataset: str, paper: PaperTable | None) -> tuple[str, ...]:
+    """What a reader must know before comparing with the paper's values."""
+    if paper is None:
+        return ()
+    if dataset not in _STANDS_IN_FOR:
+        return paper.notes
+    replaced = TITLES[_STANDS_IN_FOR[dataset]]
+    return (
+        f"The paper's values are of {replaced}, ours of {TITLES[dataset]}: they show how the rows "
+        f"stand to each other, and are not to be compared one by one.",
+        *paper.notes,
+    )
+
+
+def paper_row(preset: str) -> str:
+    """The paper's name of the row a preset reproduces or varies; others keep their name."""
+    return _NAMES.get(preset, preset).split(" (")[0]
+
+
+def _shown(dataset: str, runs: Collection[str]) -> list[str]:
+    """Presets that were run, and for a row of the paper without any its first preset."""
+    paper = _paper_table(dataset)
+    covered = {paper_row(preset) for preset in runs}
+    shown = []
+    for preset in row_names(dataset):
+        name = paper_row(preset)
+        if preset in runs or (name in paper.rows and name not in covered):
+            shown.append(preset)
+            covered.add(name)
+    return shown
+
+
+def _row(
+    preset: str,
+    runs: Mapping[int, ResultRun],
+    columns: tuple[Column, ...],
+    paper: PaperTable | None,
+) -> Row:
+    name = paper_row(preset)
+    cells = []
+    for column in columns:
+        value = paper.value(name, column.name) if paper and name in paper.rows else None
+        cells.append(cell_of(runs, column, value))
+    first = next(iter(runs.values()), None)
+    return Row(preset, _title(preset, first), runs, tuple(cells))
+
+
+def _title(preset: str, run: ResultRun | None) -> str:
+    """The row's name, with AAD's losses and what was reduced: the data, or the epochs."""
+    title = _NAMES.get(preset, preset or "unnamed network")
+    if run is None:
+        return title
+    losses = f"losses {run.losses}" if run.losses else ""
+    notes = ", ".join(filter(None, (losses, run.part, _sketch(preset, run))))
+    return f"{title} [{notes}]" if notes else title
+
+
+def _sketch(preset: str, run: ResultRun) -> str:
+    module = _MODULES.get(run.dataset)
+    full = None if module is None else module.PRESETS.get(preset)
+    epochs = run.config.get("epochs")
+    if full is None or epochs is None or epochs >= full.epochs:
+        return ""
+    return f"{epochs} of {full.epochs} epochs"
+
+
+def cell_of(runs: Mapping[int, ResultRun], column: Column, paper: float | None = None) -> Cell:
+    found = {seed: _measured(run, column) for seed, run in runs.items()}
+    return Cell(paper, {seed: one for seed, one in found.items() if one is not None})
+
+
+def _measured(run: ResultRun, column: Column) -> Measured | None:
+    if column.threat_model is None:
+        entries = ((e["count"] - e["clean_mistakes"], e["count"]) for e in run.attacks)
+        return next((Measured(*counts) for counts in entries), None)
+    entry = run.entry(column.threat_model)
+    return None if entry is None else Measured(entry["robust"], entry["count"], entry)
+
+
+def differences(table: Table5) -> list[tuple[str, SeedDifference]]:
+    """What the paper says of its defences, for each pair of rows that records can speak to.
+
+    Args:
+        table: of one data set.
+
+    Returns:
+        Names of both rows, and their difference in each column that both have, evaluated alike.
+    """
+    found = []
+    for preset, other in _COMPARED:
+        first, second = table.row(preset), table.row(other)
+        if first is None or second is None or not _evaluated_alike(first, second):
+            continue
+        names = f"{first.name} against {second.name}"
+        sketch = first.sketch or second.sketch
+        for column, one, two in zip(table.columns, first.cells, second.cells, strict=True):
+            if one.seeds and two.seeds:
+                printed = None not in (one.paper, two.paper)
+                paper = ((one.paper or 0) - (two.paper or 0)) / 100 if printed else None
+                accuracies = (one.accuracies, two.accuracies)
+                found.append((names, SeedDifference(column.heading, *accuracies, paper, sketch)))
+    return found
+
+
+def _evaluated_alike(first: Row, second: Row) -> bool:
+    """Whether all runs of both rows speak of the same images and judge attacks by one rule."""
+    runs = [*first.runs.values(), *second.runs.values()]
+    return len({(run.part, run.success_rule) for run in runs}) == 1

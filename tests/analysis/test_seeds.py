@@ -1,0 +1,85 @@
+"""Verdicts on defences: by seeds, by a margin, and against the paper's number."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.seeds import MARGIN, SeedDifference
+
+LOW = {0: 0.50, 1: 0.50, 2: 0.50}
+
+
+def difference(*gaps: float, paper: float | None = None, sketch: str = "") -> SeedDifference:
+    """Of rows of the same seeds, with these differences seed by seed."""
+    first = {seed: 0.5 + gap for seed, gap in enumerate(gaps)}
+    second = {seed: 0.5 for seed in first}
+    return SeedDifference("FGSM", first, second, paper, sketch)
+
+
+# Intervals of three differences a - d, a, a + d: a -+ 4.3027 d / sqrt(3) = a -+ 2.4842 d.
+@pytest.mark.parametrize(
+    ("gaps", "verdict"),
+    [
+        ((0.09, 0.10, 0.11), "higher"),
+        ((0.01, 0.02, 0.03), "undecided"),  # 0.02 -+ 0.0248
+        ((0.014, 0.02, 0.026), "higher"),  # 0.02 -+ 0.0149, however small
+        ((-0.09, -0.10, -0.11), "lower"),
+        ((-0.01, 0.0, 0.01), "equivalent"),  # -+ 0.0248
+        ((-0.013, 0.0, 0.013), "undecided"),  # -+ 0.0323
+        ((0.0, 0.0, 0.0), "equivalent"),
+    ],
+)
+def test_verdict_follows_the_rule(gaps, verdict):
+    assert MARGIN == 0.03
+    assert difference(*gaps).verdict == difference(*gaps).verdict_text() == verdict
+
+
+@pytest.mark.parametrize(
+    ("gaps", "paper", "text"),
+    [
+        ((0.09, 0.10, 0.11), 0.1, "higher"),
+        ((0.09, 0.10, 0.11), 0.739, "higher; smaller than the paper's"),
+        ((0.09, 0.10, 0.11), 0.02, "higher; larger than the paper's"),
+        ((0.09, 0.10, 0.11), -0.02, "higher, against the paper's"),
+        ((0.09, 0.10, 0.11), 0.0, "higher; the paper's is 0"),
+        ((-0.09, -0.10, -0.11), 0.15, "lower, against the paper's"),
+        ((-0.09, -0.10, -0.11), -0.012, "lower; larger than the paper's"),
+        ((-0.09, -0.10, -0.11), -0.5, "lower; smaller than the paper's"),
+        ((-0.01, 0.0, 0.01), 0.712, "equivalent; smaller than the paper's"),
+        ((-0.01, 0.0, 0.01), 0.01, "equivalent"),
+        ((-0.013, 0.0, 0.013), -0.05, "undecided; smaller than the paper's"),
+    ],
+)
+def test_verdict_says_how_ours_stands_to_the_papers_number(gaps, paper, text):
+    assert difference(*gaps, paper=paper).verdict_text() == text
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sketch", "text"),
+    [
+        ({0: 0.9}, {0: 0.5}, "", "one run each, no verdict"),
+        ({0: 0.9, 1: 0.9}, LOW, "", "2 and 3 seeds, no verdict"),
+        ({0: 0.9}, LOW, "", "1 and 3 seeds, no verdict"),
+        (
+            {0: 0.9, 1: 0.9, 2: 0.9},
+            LOW,
+            "2 of 200 epochs",
+            "a sketch (2 of 200 epochs), no verdict",
+        ),
+        (
+            {0: 0.9},
+            {0: 0.5},
+            "2 of 5 epochs",
+            "a sketch (2 of 5 epochs), one run each, no verdict",
+        ),
+    ],
+)
+def test_few_seeds_and_sketches_decide_nothing(first, second, sketch, text):
+    found = SeedDifference("PGD30", first, second, 0.739, sketch)
+    assert found.verdict == "no verdict"
+    assert found.line() == f"PGD30: +40.0, paper +73.9: {text}"
+
+
+def test_three_seeds_show_their_interval():
+    line = difference(0.09, 0.10, 0.11, paper=None).line()
+    assert line == "FGSM: +10.0 [+7.5, +12.5], paper –: higher"
