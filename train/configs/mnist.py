@@ -9,9 +9,11 @@ weight decay, as slim's LeNet, and no mirroring.
 
 Beside them stand later defences and controls (`presets.baselines`). `rs_fgsm` has its authors'
 recipe for MNIST: 10 epochs, Adam with a learning rate that grows to 5e-3 over 4 of them and falls
-to 0; `nfgsm`, which they did not train on MNIST, takes the same. Both log accuracy under FGSM and
-PGD after each epoch, which part where training on one step overfits to it. `trades` has its
-authors' attack and beta for MNIST at the schedule of Table 5, where they train 100 epochs.
+to 0; `nfgsm`, which they did not train on MNIST, takes the same. Both warm up as Madry's does:
+without that, LeNet was at chance under N-FGSM when a run was stopped after 80 updates. Both log
+accuracy under FGSM and PGD after each epoch, which part where training on one step overfits to it.
+`trades` has its authors' attack and beta for MNIST at the schedule of Table 5, where they train 100
+epochs.
 
     python -m train.main --config=train/configs/mnist.py:aad_step_ll --model_dir=runs/mnist_aad
 """

@@ -145,7 +145,7 @@ def baselines(
         return dataclasses.replace(table_5[base], reference=source, defense=defense, **changes)
 
     def single_step(name: str, changes: Mapping[str, Any]) -> ExperimentConfig:
-        defense = DefenseConfig("adversarial", f"{name}(epsilon={epsilon})", replace_clean=True)
+        defense = dataclasses.replace(table_5["madry"].defense, attack=f"{name}(epsilon={epsilon})")
         return preset("madry", _SOURCES[name], defense, **changes)
 
     def alone(name: str) -> ExperimentConfig:
