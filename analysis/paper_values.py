@@ -156,7 +156,7 @@ TABLE_5 = {
             "one.",
             "Table 6: AAD trained on one round of StepLL has 77.7 clean and 62.4 under StepLL, "
             "below plain StepLL training here (78.67, 66.29). By these numbers the attention "
-            "losses with one round do not beat it; the gain comes with round 2, AAD's row here.",
+            "losses with one round do not improve on it; the gain comes with round 2, AAD's row.",
         ),
     ),
     "imagenet2012": PaperTable(

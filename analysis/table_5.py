@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aad_tf.attacks import attack_from_record
-from aad_tf.evaluation.summary import comparisons
+from aad_tf.attacks.strength import comparisons
 from aad_tf.types import Bounds
 from analysis import plots
 from analysis.records import ResultRun, Results, pixel_width, same_attack

@@ -10,12 +10,13 @@ from typing import Any
 import keras
 
 from aad_tf.attacks import Attack, attack_to_dict, recorded_parameters
+from aad_tf.attacks.strength import comparisons
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import diagnostics as checks
 from aad_tf.evaluation import inputs
 from aad_tf.evaluation.example_log import ExampleLog
 from aad_tf.evaluation.stream import AttackStream
-from aad_tf.evaluation.summary import SUCCESS_RULES, comparisons, summarize
+from aad_tf.evaluation.summary import SUCCESS_RULES, summarize
 from aad_tf.records import read_records, summary_path
 from aad_tf.records.fingerprints import fingerprint, weights_fingerprint
 from aad_tf.records.journal import check_same_evaluation, finished_summary

@@ -9,11 +9,12 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attacks import a3, fgsm, ifgsm, pgd, step_ll
+from aad_tf.attacks.strength import comparisons
 from aad_tf.defenses import AADModel
 from aad_tf.evaluation import evaluate_robustness
 from aad_tf.evaluation.example_log import OutcomeCounts
 from aad_tf.evaluation.pool import AttackPool
-from aad_tf.evaluation.summary import comparisons, masking_warnings
+from aad_tf.evaluation.summary import masking_warnings
 from aad_tf.records import make_record
 from tests.networks import random_images, small_network, traces
 

@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attacks import fgsm, ifgsm, step_ll
+from aad_tf.attacks.strength import comparisons
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import evaluate_robustness, format_summary
-from aad_tf.evaluation.summary import comparisons
 from aad_tf.types import Bounds
 from tests.evaluation.attacked_networks import (
     PRESETS,
