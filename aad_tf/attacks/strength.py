@@ -1,4 +1,4 @@
-"""Which of several attacks ought to leave less accuracy than others."""
+"""Which attacks ought to be at least as strong as others, whatever the network."""
 
 from __future__ import annotations
 
