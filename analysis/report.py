@@ -15,7 +15,7 @@ from typing import Protocol
 from absl import app, flags
 
 from aad_tf.utils.files import PathLike, write_atomically
-from analysis import ablations, table_5, table_5_rows
+from analysis import ablations, controls, table_5, table_5_rows
 from analysis.agrawal import budgets, claims, classes, figures, gates, tables_1_3
 from analysis.attention import faithfulness, findings, gallery, networks
 from analysis.attention import tables as attention_tables
@@ -61,6 +61,7 @@ PARTS: tuple[Part, ...] = (
     faithfulness,
     networks,
     ablations,
+    controls,
     gallery,
     tables_1_3,
     figures,

@@ -1,0 +1,104 @@
+"""The page of controls, on hand-written summaries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aad_tf.attacks import parse_attack
+from analysis import controls
+from analysis.records import Results
+from train.configs import mnist_controls
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a summary of a control into `controls`, its accuracies in percent by seed."""
+    (tmp_path / "controls").mkdir()
+
+    def write_summary(preset: str, seed: int, primary: float, count: int = 2000) -> Path:
+        entries = [
+            {
+                "attack": text,
+                "threat_model": parse_attack(text).threat_model(),
+                "robust_accuracy": primary / 100 if text == controls.PRIMARY else 0.5,
+                "clean_accuracy": 0.99,
+                "count": count,
+            }
+            for text in mnist_controls.ATTACKS
+        ]
+        config = {"name": preset, "seed": seed}
+        evaluated = {"description": {"model": {"config": config}}}
+        path = tmp_path / "controls" / f"mnist_controls_{preset}_seed_{seed}.summary.json"
+        summary = {"attacks": entries, "evaluated": evaluated, "warnings": []}
+        path.write_text(json.dumps(summary))
+        return path
+
+    return write_summary
+
+
+def test_every_preset_has_a_name_and_every_question_presets() -> None:
+    assert set(controls.NAMES) == set(mnist_controls.PRESETS)
+    for _, *pair, attack in controls.QUESTIONS:
+        assert set(pair) <= set(controls.NAMES) and attack in mnist_controls.ATTACKS
+
+
+def test_presets_differ_in_what_they_are_named_for() -> None:
+    for name, preset in mnist_controls.PRESETS.items():
+        defense = preset.defense
+        if name.endswith("8_0_0"):
+            with_losses = mnist_controls.PRESETS[name.removesuffix("_8_0_0")].defense
+            assert with_losses.weights == (8.0, 4.0, 1.0) and defense.weights == (8.0, 0.0, 0.0)
+            assert (with_losses.attack, with_losses.losses) == (defense.attack, defense.losses)
+            assert with_losses.update_per_round == defense.update_per_round
+
+
+def test_seeds_are_averaged_and_compared_pair_by_pair(tmp_path: Path, write: Write) -> None:
+    assert controls.files(Results(tmp_path)) == {}
+    for seed, with_losses, without in ((0, 70.0, 60.0), (1, 72.0, 61.0), (2, 74.0, 65.0)):
+        write("aad", seed, with_losses)
+        write("aad_8_0_0", seed, without)
+    found = controls.read(tmp_path)
+    assert found["aad"].seeds == 3 and found["aad"].count == 2000
+    row = controls.table(found).rows[0]
+    assert row[:4] == (controls.NAMES["aad"], "3", "99.0 (99.0 to 99.0)", "72.0 (70.0 to 74.0)")
+    # Differences 10, 11, 9: mean 10, standard error 1 / sqrt(3), t(0.975, 2) = 4.303.
+    (answer,) = controls.answers(found)
+    assert answer.estimate.percent(sign=True) == "+10.0 [+7.5, +12.5]"
+    assert answer.verdict == "higher"
+    page = controls.page(found)
+    assert (
+        "first 2,000 test images" in page
+        and f"decides, fixed beforehand: {controls.PRIMARY}" in page
+    )
+    assert controls.files(Results(tmp_path)).keys() == {
+        *("tables/controls_mnist.md", "tables/controls_mnist.csv", "figures/controls_mnist.png")
+    }
+
+
+def test_one_seed_gives_no_verdict(tmp_path: Path, write: Write) -> None:
+    write("one_round", 0, 70.0)
+    write("one_round_8_0_0", 0, 60.0)
+    (answer,) = controls.answers(controls.read(tmp_path))
+    assert answer.line().endswith("`one_round_8_0_0`: +10.0, paper –: one run each, no verdict")
+
+
+def test_what_cannot_stand_side_by_side_is_refused(tmp_path: Path, write: Write) -> None:
+    write("aad", 0, 70.0)
+    other = write("aad", 1, 70.0, count=1000)
+    with pytest.raises(ValueError, match="on the same images"):
+        controls.read(tmp_path)
+    other.unlink()
+    write("aad", 0, 70.0).rename(tmp_path / "controls" / "again.summary.json")
+    write("aad", 0, 70.0)
+    with pytest.raises(ValueError, match="two evaluations of aad with seed 0"):
+        controls.read(tmp_path)
+    (tmp_path / "controls" / "again.summary.json").unlink()
+    write("unknown", 0, 70.0)
+    with pytest.raises(ValueError, match="of the preset 'unknown'"):
+        controls.read(tmp_path)
