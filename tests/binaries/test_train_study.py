@@ -60,10 +60,10 @@ def trained(places, name, training=STUDY.trainings[0], recorded=True):
     (directory / NETWORK).write_bytes(b"")
 
 
-def evaluated(places, output):
+def evaluated(places, output, command=""):
     path = Path(places[1], output.replace(".jsonl.gz", ".summary.json"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("{}")
+    path.write_text(json.dumps({"provenance": {"command": command}}))
 
 
 def states(places, **options):
@@ -93,6 +93,27 @@ def test_what_is_there_is_not_done_again(places):
     evaluated(places, "transfer/both.jsonl.gz")
     expected = {"one": DONE, "of_one": TO_DO, "two": NOT_NEEDED, "of_two": DONE, "both": DONE}
     assert states(places) == expected
+
+
+@pytest.mark.parametrize(
+    ("output", "command", "said"),
+    [
+        ("of_two", "eval.robustness --limit=9 --output=a", ""),
+        ("of_two", "eval.robustness --limit 9 '--attacks=fgsm(epsilon=0.1); fgsm(0.2)'", ""),
+        ("of_two", "eval.merge_robustness a b", ""),
+        ("of_two", "eval.robustness --limit=10", "evaluated with --limit=10, this study takes 9"),
+        ("of_two", "eval.robustness", "evaluated with --limit=its default, this study takes 9"),
+        ("of_one", "eval.robustness --limit=9", "--limit=9, this study takes the default"),
+    ],
+)
+def test_results_that_were_evaluated_otherwise_are_refused(places, output, command, said):
+    evaluated(places, "transfer/both.jsonl.gz")
+    evaluated(places, f"robustness/{output}.jsonl.gz", f"python -m {command}")
+    if not said:
+        assert states(places)[output] == DONE
+    else:
+        with pytest.raises(ValueError, match=said):
+            states(places)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import shlex
 from collections.abc import Mapping, Sequence
@@ -165,8 +166,9 @@ def plan(
         needs, so that one finished network after the other is evaluated.
 
     Raises:
-        ValueError: `only` names what the study has not, or results of a network are there that is
-            not the one in `runs_dir`, so that records of two networks would stand side by side.
+        ValueError: `only` names what the study has not; results of a network are there that is
+            not the one in `runs_dir`, so that records of two networks would stand side by side; or
+            results are there that were evaluated otherwise, as of fewer images.
         ModelDirectoryError: a directory of runs holds a network of another config.
     """
     names = [one.name for one in study.trainings] + [one.name for one in study.evaluations]
@@ -180,6 +182,9 @@ def plan(
     missing = [
         one for one in evaluations if not summary_path(Path(results_dir, one.output)).is_file()
     ]
+    for there in evaluations:
+        if there not in missing:
+            _check_evaluated_alike(there, summary_path(Path(results_dir, there.output)))
     needed = {name for one in missing for name in one.networks}
     shown = {name for one in evaluations for name in one.networks} | set(only)
     begun = [
@@ -189,10 +194,10 @@ def plan(
         claim(Path(runs_dir, one.name), one.experiment())
     trained = {one.name for one in begun if is_finished(Path(runs_dir, one.name))}
     for name in needed:
-        there = [one for one in evaluations if name in one.networks and one not in missing]
-        if there and not _is_recorded(Path(runs_dir, name), Path(results_dir, "runs", name)):
+        done = [one for one in evaluations if name in one.networks and one not in missing]
+        if done and not _is_recorded(Path(runs_dir, name), Path(results_dir, "runs", name)):
             raise ValueError(
-                f"{Path(results_dir, there[0].output)} holds results of a {name} that is not the "
+                f"{Path(results_dir, done[0].output)} holds results of a {name} that is not the "
                 f"one of {Path(runs_dir, name)}, which further results are to speak of. Give "
                 f"another --results_dir, or the --runs_dir it came from."
             )
@@ -220,6 +225,29 @@ def plan(
         )
         for one in left
     ]
+
+
+def _check_evaluated_alike(one: Evaluation, summary: Path) -> None:
+    """Refuses results of other images, attacks or rules than the study asks for.
+
+    What the study leaves to defaults may have been said in full. Shards that were merged were
+    evaluated by commands that the summary does not hold.
+    """
+    contents = json.loads(summary.read_text(encoding="utf-8"))
+    command = shlex.split(contents.get("provenance", {}).get("command", ""))
+    if one.binary not in command:
+        return
+    # Both --limit=9 and --limit 9 are flags.
+    words = " ".join(command).replace(" --", "\n--").split("\n")[1:]
+    recorded = dict(word.lstrip("-").replace("=", " ", 1).partition(" ")[::2] for word in words)
+    asked = {key: text for key, text in one.options.items() if "{runs_dir}" not in text}
+    for key in {"limit": None, **asked}:
+        was, wanted = (found.get(key, "").replace(" ", "") for found in (recorded, asked))
+        if was != wanted:
+            raise ValueError(
+                f"{summary} was evaluated with --{key}={was or 'its default'}, this study takes "
+                f"{wanted or 'the default'}. Move it away, or give another --results_dir."
+            )
 
 
 def _is_recorded(run: Path, record: Path) -> bool:
