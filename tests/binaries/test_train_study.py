@@ -96,24 +96,26 @@ def test_what_is_there_is_not_done_again(places):
 
 
 @pytest.mark.parametrize(
-    ("output", "command", "said"),
+    ("limit", "command", "said"),
     [
-        ("of_two", "eval.robustness --limit=9 --output=a", ""),
-        ("of_two", "eval.robustness --limit 9 '--attacks=fgsm(epsilon=0.1); fgsm(0.2)'", ""),
-        ("of_two", "eval.merge_robustness a b", ""),
-        ("of_two", "eval.robustness --limit=10", "evaluated with --limit=10, this study takes 9"),
-        ("of_two", "eval.robustness", "evaluated with --limit=its default, this study takes 9"),
-        ("of_one", "eval.robustness --limit=9", "--limit=9, this study takes the default"),
+        ("9", "eval.robustness --limit=9 --output=a", ""),
+        ("9", "eval.robustness --limit 9 '--attacks=fgsm(epsilon=0.1); fgsm(0.2)'", ""),
+        ("9", "eval.merge_robustness a b", ""),
+        ("9", "eval.robustness --limit=10", "evaluated with --limit=10, this study takes 9"),
+        ("9", "eval.robustness", "evaluated with --limit=its default, this study takes 9"),
+        ("", "eval.robustness --limit=9", "--limit=9, this study takes the default"),
     ],
 )
-def test_results_that_were_evaluated_otherwise_are_refused(places, output, command, said):
-    evaluated(places, "transfer/both.jsonl.gz")
-    evaluated(places, f"robustness/{output}.jsonl.gz", f"python -m {command}")
+def test_results_that_were_evaluated_otherwise_are_refused(places, limit, command, said):
+    options = {"limit": limit} if limit else {}
+    evaluation = Evaluation("robustness/of_one.jsonl.gz", ("one",), options)
+    study = Study("nothing", STUDY.trainings[:1], (evaluation,))
+    evaluated(places, evaluation.output, f"python -m {command}")
     if not said:
-        assert states(places)[output] == DONE
+        assert [cell.state for cell in plan(study, *places)] == [NOT_NEEDED, DONE]
     else:
         with pytest.raises(ValueError, match=said):
-            states(places)
+            plan(study, *places)
 
 
 @pytest.mark.parametrize(
