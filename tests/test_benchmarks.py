@@ -217,6 +217,7 @@ def test_stages_are_counted_and_compared() -> None:
             "broken_by": ["clean", "apgd-ce", "fab-t", None, None],
             "times": {"apgd-ce": _times(5.0), "fab-t": _times(3.0)},
             "held_by_seed": [3, 3, 3],
+            "versions": {"torch": "2"},
         },
         cases.ADV_LIB: {
             "broken_by": ["clean", "apgd-ce", "apgd-ce", None, None],
@@ -225,7 +226,7 @@ def test_stages_are_counted_and_compared() -> None:
         },
     }
     section = cases.section(cases.Case("mnist_clean", 0.1, 3.0), found)
-    assert section.settings["measured"] == "2026-11-30 at commit a1 on 1 cores of X"
+    assert section.settings["measured"] == "2026-11-30 at commit a1 on 1 cores of X, torch 2"
     points, second, *seeds, faster = (finding.as_dict() for finding in section.findings)
     # After all stages 20 % hold here and 40 % there.
     assert (points["value"], points["met"]) == (20.0, False)

@@ -71,7 +71,6 @@ def _compare() -> str:
         }
         write_json_atomically(_partial(), found)
     found = {name: found[name] for name in cases.CASES if name in found}
-    origin["peers"] = next(iter(found.values()))[cases.ORIGINAL]["versions"]
     sections = {name: cases.section(cases.CASES[name], one) for name, one in found.items()}
     document = report.document(origin, "the presets named below", sections)
     written = report.write(_OUTPUT.value, {**document, "found": found})

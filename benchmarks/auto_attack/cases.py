@@ -206,6 +206,7 @@ def section(case: Case, found: Mapping[str, Any]) -> Section:
     """
     # Beside the contenders stand facts on the network and on the machine.
     measured = found["measured"]
+    versions = found[ORIGINAL].get("versions", {})
     found = {name: found[name] for name in (OURS, ORIGINAL, ADV_LIB)}
     after = {
         name: accuracies(one["broken_by"], tuple(one["times"]) if name == ADV_LIB else STAGES)
@@ -255,7 +256,8 @@ def section(case: Case, found: Mapping[str, Any]) -> Section:
             "restarts": 1,
             "labels": "true",
             "measured": f"{measured['utc'][:10]} at commit {measured['git_commit']} on "
-            f"{measured['cpu_cores']} cores of {measured['cpu']}",
+            f"{measured['cpu_cores']} cores of {measured['cpu']}"
+            + "".join(f", {name} {version}" for name, version in versions.items()),
         },
         findings=findings,
         measurements={
