@@ -40,7 +40,8 @@ _MODULES: Mapping[str, Any] = {
     "tiny_imagenet_boxes": imagenet2012,
     "digits": digits,
 }
-# Presets, and those they are compared with: trained on the same attack, without attention losses.
+# Presets, and those they are compared with as in the paper: trained on the same kind of attack. AAD
+# with StepLL has two rounds, what it is compared with one; `analysis/controls.py` takes that apart.
 _COMPARED = (
     ("aad_step_ll", "step_ll"),
     ("aad_step_ll_paper", "step_ll"),

@@ -25,6 +25,8 @@ from analysis.tables import Table
 from train.configs.agrawal import NETWORKS
 
 STEM = "agrawal_small_budgets"
+# What the paper says of these budgets.
+NOT_CLAIMED = "nothing"
 _FILE = re.compile(rf"(.+?)_({'|'.join(sorted(NETWORKS, reverse=True))})(?:_seed_(\d+))?")
 # Blue, orange and green of Okabe and Ito, told apart in gray by their markers.
 STYLES: Mapping[str, dict[str, Any]] = {
@@ -60,7 +62,7 @@ class Evaluated:
     def robust(self, network: str, budget: float) -> np.ndarray | None:
         """Which images withstand, bool `[images]`; budget 0 is the clean image; None if not run."""
         run, names = self.runs.get(network), self.attacks(network)
-        if run is None or run.records is None or (budget and budget not in names):
+        if run is None or run.records is None or not names or (budget and budget not in names):
             return None
         if budget:
             outcomes = run.robust[names[budget]]
@@ -106,6 +108,8 @@ def evaluated(results: Results) -> dict[str, list[Evaluated]]:
         dataset, network, number = parts[1], parts[2], int(parts[3] or 0)
         run = read_run(results.root, dataset, path.name[len(dataset) + 1 : -len(".summary.json")])
         if run is not None:
+            if (trained := run.config.get("seed", number)) != number:
+                raise ValueError(f"{path} is of seed {trained}, its name says {number}.")
             runs.setdefault((dataset, number), {})[network] = run
     found: dict[str, list[Evaluated]] = {}
     for (dataset, number), networks in sorted(runs.items()):
@@ -138,6 +142,11 @@ def difference(seeds: Sequence[Evaluated], budget: float, pair: Sequence[str] = 
     for seed in seeds:
         one, other = (seed.robust(name, budget) for name in pair)
         if one is not None and other is not None:
+            if len(one) != len(other):
+                raise ValueError(
+                    f"{' and '.join(pair)} of {seed.dataset}, seed {seed.number}, were evaluated "
+                    f"on {len(one)} and {len(other)} images; evaluate them alike."
+                )
             found.append(paired(one, other))
     return OverSeeds(tuple(found))
 
@@ -171,7 +180,7 @@ def claims(results: Results) -> list[tuple[str, ...]]:
             gap = difference(seeds, budget)
             if gap.seeds:
                 what = f"ResNet − CBAM; APGD within {budget:g}/255"
-                where = ("beyond the paper", "nothing", what, heading(dataset))
+                where = ("beyond the paper", NOT_CLAIMED, what, heading(dataset))
                 rows.append((*where, gap.of_each(), gap.over_seeds(), DASH, side(gap)))
     return rows
 

@@ -6,7 +6,7 @@ The pair of networks on the first 10, 20, 50 and all 100 classes of tiny_imagene
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from analysis.agrawal.transfers import (
     transfers,
 )
 from analysis.records import Results
-from analysis.statistics import DASH, Estimate
+from analysis.statistics import Estimate
 from analysis.tables import Table
 from train.configs.agrawal import CLASSES
 
@@ -85,10 +85,13 @@ def _small(results: Results) -> dict[int, list[Evaluated]]:
     return {count: known[name] for count, name in DATASETS.items() if name in known}
 
 
-def growth(most: OverSeeds, fewest: OverSeeds) -> OverSeeds:
-    """The gap with most classes minus that with fewest, seed by seed; the images are different."""
-    pairs = zip(most.seeds, fewest.seeds, strict=False)
-    return OverSeeds(tuple(_independent(one, other) for one, other in pairs))
+def growth(most: Mapping[int, Estimate], fewest: Mapping[int, Estimate]) -> OverSeeds:
+    """The gap with most classes minus that with fewest, by seeds that both have.
+
+    Most of the images are different: the intervals take all of them as independent.
+    """
+    shared = sorted(most.keys() & fewest.keys())
+    return OverSeeds(tuple(_independent(most[seed], fewest[seed]) for seed in shared))
 
 
 def _independent(one: Estimate, other: Estimate) -> Estimate:
@@ -101,12 +104,12 @@ def _independent(one: Estimate, other: Estimate) -> Estimate:
     return Estimate(value, Interval(value - reach, value + reach), count)
 
 
-def gaps(results: Results) -> dict[str, dict[int, OverSeeds]]:
-    """CBAM's accuracy minus that of ResNet-50 by attack and number of classes."""
+def gaps(results: Results) -> dict[str, dict[int, dict[int, Estimate]]]:
+    """CBAM's accuracy minus that of ResNet-50 by attack, number of classes and seed."""
     studied, small = found(results), _small(results)
     made = {
         name: {
-            count: OverSeeds(tuple(gap(seed, None) for seed in seeds))
+            count: {seed.number: gap(seed, None) for seed in seeds}
             for count, seeds in studied.items()
         }
         for name, gap in GAPS.items()
@@ -114,7 +117,12 @@ def gaps(results: Results) -> dict[str, dict[int, OverSeeds]]:
     sizes = sorted({size for seeds in small.values() for size in budgets.budgets(seeds)[1:]})
     for size in sizes:
         made[f"APGD within {size:g}/255"] = {
-            count: budgets.difference(seeds, size, (CBAM, RESNET)) for count, seeds in small.items()
+            count: {
+                seed.number: each
+                for seed in seeds
+                for each in budgets.difference([seed], size, (CBAM, RESNET)).seeds
+            }
+            for count, seeds in small.items()
         }
     return made
 
@@ -144,8 +152,8 @@ def page(results: Results) -> str:
     heads = ("classes", "seeds", "test images", "ResNet-50, clean", "CBAM+ResNet-50, clean")
     by_attack = []
     for name, by_count in gaps(results).items():
-        cells = [by_count[n].of_each() if n in by_count else DASH for n in counts]
-        grown = growth(by_count.get(MOST, OverSeeds(())), by_count.get(FEWEST, OverSeeds(())))
+        cells = [OverSeeds(tuple(by_count.get(n, {}).values())).of_each() for n in counts]
+        grown = growth(by_count.get(MOST, {}), by_count.get(FEWEST, {}))
         by_attack.append((name, *cells, grown.of_each(), side(grown)))
     same = [
         (

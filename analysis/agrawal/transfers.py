@@ -15,18 +15,25 @@ from typing import Any
 
 import numpy as np
 
+from aad_tf.attacks import parse_attack
 from aad_tf.records import TRANSFER_KEYS, read_record_lines, read_summary
 from analysis.agrawal.seeds import OverSeeds
 from analysis.agrawal_values import TABLE_III
 from analysis.paper_values import PaperTable
-from analysis.records import Results
+from analysis.records import Results, same_attack
 from analysis.statistics import Estimate, difference_interval, fraction
-from train.configs.agrawal import FGSM_EPSILONS, PGD_STEPS
+from train.configs.agrawal import ATTACKS, FGSM_EPSILONS, PGD_STEPS
 
 RESNET, CBAM, VGG = "resnet50", "cbam_resnet50", "vgg16"
 PAIR = (RESNET, CBAM)
 FGSM, PGD = "fgsm", "pgd"
 STRENGTHS: Mapping[str, tuple[float, ...]] = {FGSM: FGSM_EPSILONS, PGD: PGD_STEPS}
+_STRENGTHS_IN_ORDER = [(kind, float(size)) for kind in (FGSM, PGD) for size in STRENGTHS[kind]]
+_ATTACKS = dict(zip(ATTACKS, _STRENGTHS_IN_ORDER, strict=True))
+# What seeds must share for a mean over them to speak of seeds alone.
+_SAME_BUT_SEED = (
+    *("model", "model_options", "epochs", "batch_size", "learning_rate", "optimizer", "precision"),
+)
 # By data set: what the paper calls it, or the data set of the paper that it stands for.
 PRINTED = {
     "cifar10": "CIFAR-10",
@@ -78,9 +85,10 @@ class Seed:
 
     def attack(self, kind: str, strength: float) -> str | None:
         """Name of FGSM at an epsilon or of PGD of so many iterations; None if it was not run."""
+        text = next(text for text, what in _ATTACKS.items() if what == (kind, float(strength)))
+        wanted = parse_attack(text).threat_model()
         for name, model in self.summary["threat_models"].items():
-            size = model["epsilon"] if kind == FGSM else model["steps"]
-            if name.split("(")[0] == kind and np.isclose(size, strength):
+            if same_attack(model, wanted):
                 return str(name)
         return None
 
@@ -151,12 +159,30 @@ def transfers(results: Results) -> dict[str, list[Seed]]:
             raise ValueError(f"{path} is a shard of an evaluation; merge its shards first.")
         records = path.with_name(path.name.replace(".summary.json", ".jsonl.gz"))
         seed = Seed(dataset, int(parts[2]), records, summary)
-        for network in PAIR:
+        for network in (*PAIR, VGG):
             trained = seed.config(network).get("seed", seed.number)
             if trained != seed.number:
                 raise ValueError(f"{path} holds a {network} of seed {trained}, not of its name's.")
         found.setdefault(dataset, []).append(seed)
+    for seeds in found.values():
+        for other in seeds[1:]:
+            _check_same_but_seed(seeds[0], other)
     return {name: sorted(seeds, key=lambda seed: seed.number) for name, seeds in found.items()}
+
+
+def _check_same_but_seed(first: Seed, other: Seed) -> None:
+    for network in (*PAIR, VGG):
+        configs = [seed.config(network) for seed in (first, other)]
+        different = [
+            key
+            for key in _SAME_BUT_SEED
+            if all(configs) and configs[0].get(key) != configs[1].get(key)
+        ]
+        if different:
+            raise ValueError(
+                f"{first.path} and {other.path} differ in {', '.join(different)} of {network}: "
+                f"train seeds alike."
+            )
 
 
 def accuracy(

@@ -1,7 +1,8 @@
-"""Summaries of evaluations written by hand."""
+"""Records and summaries of evaluations written by hand."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ def write_run(
     """Writes a run; a letter per example: + correct, x misclassified under attack, ! when clean."""
     robustness = results / "robustness"
     robustness.mkdir(parents=True, exist_ok=True)
-    entries = []
+    entries, lines = [], []
     for text, spelled in outcomes.items():
         attack = parse_attack(text)
         entries.append(
@@ -40,6 +41,20 @@ def write_run(
                 "threat_model": {**attack.threat_model(), "success": success},
             }
         )
+        for index, outcome in enumerate(spelled):
+            record = {
+                "index": index,
+                "label": 0,
+                "attack": attack.name,
+                "clean_prediction": int(outcome == "!"),
+                "adversarial_prediction": int(outcome != "+"),
+                "success": outcome != "+",
+                "clean_mistake": outcome == "!",
+                "steps": attack.threat_model()["steps"],
+                "restart": 0,
+                "linf": attack.total_epsilon,
+            }
+            lines.append(json.dumps(record))
     summary = {
         "attacks": entries,
         "warnings": list(warnings),
@@ -49,6 +64,8 @@ def write_run(
         },
     }
     (robustness / f"{name}.summary.json").write_text(json.dumps(summary))
+    with gzip.open(robustness / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
     if training:
         directory = results / "runs" / name
         directory.mkdir(parents=True)

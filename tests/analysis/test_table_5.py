@@ -36,7 +36,7 @@ def test_without_records_every_row_of_the_paper_says_not_run(results):
     assert tuple(row.name for row in table.rows) == PAPER_ROWS
     assert {cell.text() for row in table.rows for cell in row.cells} == {"not run"}
     assert not table.has_runs
-    reproducing = [preset for preset in ROWS if table_5.paper_row(preset) in PAPER_ROWS]
+    reproducing = [preset for preset in ROWS if table_5_rows.paper_row(preset) in PAPER_ROWS]
     assert table.presets_not_run() == reproducing
     assert not {"nfgsm", "trades", "aad_step_ll_8_0_0"} & set(reproducing)
     assert table_5.training(table) is None
@@ -71,8 +71,11 @@ def test_other_readings_of_the_paper_are_further_attacks(module, results, record
     dataset = module.__name__.rpartition(".")[2]
     chosen = {text: "+x" for text in (*module.ATTACKS, *module.FURTHER_ATTACKS)}
     record(f"{dataset}_clean", chosen)
-    table = table_5.build(results, dataset)
-    assert {cell.count for cell in table.row("clean").cells} == {2}
+    table = table_5_rows.build(results, dataset)
+    assert {found.count for cell in table.row("clean").cells for found in cell.seeds.values()} == {
+        2
+    }
+    assert all(cell.seeds for cell in table.row("clean").cells)
     further = [line[1] for line in table_5.further_attacks(table).rows]
     assert further == [parse_attack(text).name for text in module.FURTHER_ATTACKS]
 
@@ -125,18 +128,20 @@ def test_imagenet_has_published_networks_beside_the_papers_values(results, recor
     outcomes = {fgsm: "+++x", step_ll: "++x!", own_rounds: "+xxx", half: "++++"}
     record("imagenet2012_tramer_ens3", outcomes, config={**config, "name": "tramer_ens3"})
     record("imagenet2012_ensemble", {fgsm: "++"})
-    table = table_5.build(results, "imagenet2012")
+    table = table_5_rows.build(results, "imagenet2012")
     rows = [row.name for row in table.rows]
     assert rows[0] == "clean model" and rows[-1] == "AAD with StepLL" and len(rows) == 4
     row = table.row("tramer_ens3")
     assert row.name == "Tramèr et al. (ens3_adv_inception_v3)"
     assert [cell.paper for cell in row.cells] == [75.97, 60.35, 10.88, 60.40]
-    assert [cell.correct for cell in row.cells] == [4, 3, None, 2]
+    correct = [[found.correct for found in cell.seeds.values()] for cell in row.cells]
+    assert correct == [[4], [3], [], [2]]
     further = table_5.further_attacks(table)
     assert [line[1] for line in further.rows] == [parse_attack(own_rounds).name, half]
     (training, _) = table_5.training(table).rows
     assert training[1] == "not trained: published weights"
-    assert {"tramer_ens4", "kurakin"} <= set(table.presets_not_run())
+    # Kurakin et al.'s network is no row of the paper.
+    assert "tramer_ens4" in table.presets_not_run() and "kurakin" not in table.presets_not_run()
 
 
 def test_a_stand_in_for_imagenet_is_named_as_what_it_is(results, record):
@@ -153,9 +158,9 @@ def test_a_stand_in_for_imagenet_is_named_as_what_it_is(results, record):
     assert "# AAD Table 5, 40 classes of Tiny ImageNet at 107x107, in place of ImageNet2012" in page
     assert "The paper's values are of ImageNet2012, ours of 40 classes" in page
     # A run of another network on the same data has its own attacks for columns.
-    own = ResultRun("tiny_imagenet_boxes", "clean", table.row("small").run.summary)
-    assert [column.name for column in table_5.of_run(own).columns] == ["original", fgsm]
-    assert not table_5.of_run(own).rows[0].in_paper
+    own = ResultRun("tiny_imagenet_boxes", "clean", table.row("small").runs[0].summary)
+    assert [column.name for column in table_5_rows.of_run(own).columns] == ["original", fgsm]
+    assert not table_5_rows.of_run(own).rows[0].in_paper
 
 
 def test_part_of_the_test_set_is_named(results, record):

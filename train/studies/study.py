@@ -193,7 +193,9 @@ def plan(
     for one in begun:
         claim(Path(runs_dir, one.name), one.experiment())
     trained = {one.name for one in begun if is_finished(Path(runs_dir, one.name))}
-    for name in needed:
+    # Cells of other shards are checked where they are done.
+    mine_needed = {name for one in missing if one.networks[0] in mine for name in one.networks}
+    for name in sorted(mine_needed):
         done = [one for one in evaluations if name in one.networks and one not in missing]
         if done and not _is_recorded(Path(runs_dir, name), Path(results_dir, "runs", name)):
             raise ValueError(
@@ -228,10 +230,10 @@ def plan(
 
 
 def _check_evaluated_alike(one: Evaluation, summary: Path) -> None:
-    """Refuses results of other images, attacks or rules than the study asks for.
+    """Refuses results of other images, another rule, or attacks other than those asked for.
 
-    What the study leaves to defaults may have been said in full. Shards that were merged were
-    evaluated by commands that the summary does not hold.
+    Attacks that the study leaves to the preset may have been said in full. Shards that were merged
+    were evaluated by commands that the summary does not hold.
     """
     contents = json.loads(summary.read_text(encoding="utf-8"))
     command = shlex.split(contents.get("provenance", {}).get("command", ""))
@@ -241,7 +243,7 @@ def _check_evaluated_alike(one: Evaluation, summary: Path) -> None:
     words = " ".join(command).replace(" --", "\n--").split("\n")[1:]
     recorded = dict(word.lstrip("-").replace("=", " ", 1).partition(" ")[::2] for word in words)
     asked = {key: text for key, text in one.options.items() if "{runs_dir}" not in text}
-    for key in {"limit": None, **asked}:
+    for key in dict.fromkeys(("limit", "split", "success", *asked)):
         was, wanted = (found.get(key, "").replace(" ", "") for found in (recorded, asked))
         if was != wanted:
             raise ValueError(

@@ -161,9 +161,11 @@ def test_the_papers_own_numbers_bear_its_claims_out():
     datasets = {"CIFAR-10": "cifar10", "CIFAR-100": "cifar100", "Fashion MNIST": "fashion_mnist"}
     for claim in CLAIMS:
         paper = claim.paper(datasets[claim.printed])
-        if claim.says.startswith("the accuracy of CBAM drops"):
-            # 0.37 at 0.05, but 4.3 in the mean: the paper does not bear this one out.
-            assert paper == pytest.approx(0.04345)
+        if claim.margin < 0.03:
+            assert paper == pytest.approx(0.0037) and abs(paper) <= claim.margin
+        elif (claim.place, claim.kind) == ("V", "pgd"):
+            # 5.7, 3.1 and 0.8: a little more than what is called equal here.
+            assert paper == pytest.approx(0.0320, abs=1e-4)
         elif claim.direction == 0:
             assert abs(paper) <= 0.03, claim
         else:
@@ -275,8 +277,10 @@ def test_the_number_of_classes(results: Path):
     assert row_of(same, "FGSM, mean")[2].startswith("+40.0 [")
     found = row_of(claims.page(Results(results)), "abstract, V")
     assert found[7] == "confirmed" and found[5].startswith("+20.0 [")
-    grown = classes.growth(estimates(0.3, 0.5), estimates(0.1))
-    assert grown.values == pytest.approx([0.2])
+    # By the seeds that both have, whatever their order.
+    most, fewest = estimates(0.3, 0.5).seeds, estimates(0.1, 0.2).seeds
+    grown = classes.growth({1: most[0], 2: most[1]}, {2: fewest[0], 3: fewest[1]})
+    assert grown.values == pytest.approx([0.4])
     assert "tables/agrawal_classes.md" in classes.files(Results(results))
 
 
