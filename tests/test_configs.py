@@ -29,6 +29,14 @@ def test_stored_configs_of_earlier_versions_hid_pixels_in_black() -> None:
     assert configs.from_stored({"defense": {"kind": "none"}}) == ExperimentConfig()
 
 
+def test_stored_configs_of_earlier_versions_took_the_mean_of_the_preservation_loss() -> None:
+    defense = {"kind": "aad", "attack": "fgsm(epsilon=0.1)", "losses": "reference_code"}
+    stored = configs.from_stored({"defense": defense}).defense
+    assert stored.attention_losses.preservation_over == "batch_mean"
+    now = configs.from_stored({"defense": {**defense, "fill": ""}}).defense
+    assert now.attention_losses.preservation_over == "batch_sum"
+
+
 def test_an_unknown_key_lists_the_near_ones() -> None:
     with pytest.raises(ValueError, match="Unknown config key 'epoch'.*Did you mean 'epochs'"):
         configs.from_dict({"epoch": 3})
@@ -56,6 +64,8 @@ def test_an_unknown_key_lists_the_near_ones() -> None:
         ({"defense": {"kind": "add"}}, "Unknown defense.kind 'add'.*'aad'"),
         ({"defense": {"kind": "aad", "attack": "fgsm(epsilon=8)"}}, "8/255"),
         ({"defense": {"fill": "0.5"}}, "defense.fill has no effect with defense.kind 'none'"),
+        ({"defense": {"beta": 1.0}}, "defense.beta has no effect.*only 'trades' weighs"),
+        ({"defense": {"pairing": (1.0, 1.0)}}, "defense.pairing has no effect.*only 'pairing'"),
         (
             {"defense": {"kind": "aad", "attack": "fgsm(epsilon=0.1)", "fill": "128"}},
             r"defense.fill must be in \[0, 1\], got 128",

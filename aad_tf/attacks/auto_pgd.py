@@ -138,6 +138,8 @@ class AutoPGD(GradientSignAttack):
 
     def __post_init__(self) -> None:
         check_budget(self)
+        if self.noise is not None:
+            raise ValueError("apgd starts at a uniform point of its budget: leave out noise.")
         super().__post_init__()
 
     def for_classes(self, num_classes: int) -> AutoPGD:

@@ -75,6 +75,8 @@ class GradientSignAttack(IterativeAttack):
         check_epsilon(
             self.step_size, "epsilon of each step" if self.epsilon is None else "step_size", bounds
         )
+        if self.noise is not None:
+            self.noise.check_sizes(bounds)
 
     def scalars(self, dtype: tf.DType) -> tuple[tf.Tensor, ...]:
         """Step size and budget as tensors, so that one compiled iteration serves all values."""

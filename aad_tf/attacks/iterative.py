@@ -94,7 +94,7 @@ class IterativeAttack(ABC):
         if self.epsilon is not None:
             check_epsilon(self.epsilon, "epsilon")
         if self.random_start and self.epsilon is None and self.noise is None:
-            raise ValueError("random_start needs an epsilon: the ball to start in.")
+            raise ValueError("random_start needs an epsilon, the ball to start in, or noise.")
         if self.restarts > 1 and not self.random_start:
             raise ValueError(
                 f"restarts={self.restarts} without random_start repeats the same attack; set "
@@ -121,6 +121,13 @@ class IterativeAttack(ABC):
     def result(self, state: State) -> tf.Tensor:
         """The adversarial images `[batch, H, W, C]` that a state stands for."""
         return state.images
+
+    @property
+    def starts_in_budget(self) -> bool:
+        """Whether it begins at random points, and all of them lie within the budget."""
+        if not self.random_start:
+            return False
+        return self.noise is None or self.epsilon is None or self.noise.reach <= self.epsilon
 
     @property
     def total_epsilon(self) -> float:

@@ -144,6 +144,6 @@ def _decoded(value: Any) -> Any:
             f"aad_tf.attacks.register_kind({str(kind)!r}) before the record is read."
         )
     try:
-        return _KINDS[kind](**fields)
+        return _KINDS[kind](**{**getattr(_KINDS[kind], "before_recorded", {}), **fields})
     except TypeError as error:
         raise ValueError(f"The record does not hold the fields of {kind!r}: {error}.") from error

@@ -39,6 +39,10 @@ class UniformNoise:
         """Largest possible l-inf distance of a start from its image, in the unit of the images."""
         return self.radius
 
+    def check_sizes(self, bounds: Bounds) -> None:
+        """Raises ValueError if the radius is larger than the width of the pixel range."""
+        check_epsilon(self.radius, "radius", bounds)
+
     def around(
         self, images: tf.Tensor, bounds: Bounds, seed: Any, indices: Any, restart: Any
     ) -> tf.Tensor:
@@ -70,6 +74,10 @@ class GaussianNoise:
     def reach(self) -> float:
         """As for `UniformNoise`: normal noise has no largest value."""
         return math.inf
+
+    def check_sizes(self, bounds: Bounds) -> None:
+        """Raises ValueError if the deviation is larger than the width of the pixel range."""
+        check_epsilon(self.deviation, "deviation", bounds)
 
     def around(
         self, images: tf.Tensor, bounds: Bounds, seed: Any, indices: Any, restart: Any

@@ -46,7 +46,8 @@ def _why_stronger(
         untargeted = stronger.objective.name == "away_from_label"
         comparable = untargeted or stronger.objective == weaker.objective
         return "takes several steps within at least the same budget" if comparable else None
-    same = (stronger.objective, stronger.random_start) == (weaker.objective, weaker.random_start)
+    kinds = [(one.objective, one.random_start, one.noise) for one in (stronger, weaker)]
+    same = kinds[0] == kinds[1]
     if wider_by > 1e-9 and same and stronger.num_steps >= weaker.num_steps > 1:
         return "has a larger budget and no fewer steps"
     return None

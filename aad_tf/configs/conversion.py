@@ -54,6 +54,10 @@ def from_stored(values: Mapping[str, Any]) -> ExperimentConfig:
     """
     defense = values.get("defense")
     if isinstance(defense, Mapping) and defense.get("kind") == "aad":
+        defense = dict(defense)
+        if "fill" not in defense and defense.get("losses") == "reference_code":
+            parts = {"preservation_over": "batch_mean", **defense.get("loss_parts", {})}
+            defense["loss_parts"] = parts
         # Hidden pixels were black.
         values = {**values, "defense": {"fill": "0", **defense}}
     return from_dict(values)

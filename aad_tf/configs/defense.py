@@ -14,10 +14,12 @@ from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice, check_count, check_weight
 
 # Fields that other defences must leave at their defaults, and why.
-_OF_AAD = {
-    "update_per_round": (False, "trains on rounds"),
-    "fill": ("", "hides pixels"),
-    "attention_noise": ("independent", "has attention losses"),
+_OF_ONE_KIND = {
+    "update_per_round": (False, "aad", "trains on rounds"),
+    "fill": ("", "aad", "hides pixels"),
+    "attention_noise": ("independent", "aad", "has attention losses"),
+    "beta": (6.0, "trades", "weighs a divergence"),
+    "pairing": ((0.5, 0.0), "pairing", "pairs logits and maps"),
 }
 DEFENSES = ("none", "adversarial", "ensemble", "trades", "pairing", "aad")
 
@@ -71,11 +73,11 @@ class DefenseConfig:
         for weight in self.pairing:
             check_weight(weight, "defense.pairing")
         check_choice(self.attention_noise, ATTENTION_NOISE, "defense.attention_noise")
-        for name, (default, what) in _OF_AAD.items():
-            if self.kind != "aad" and getattr(self, name) != default:
+        for name, (default, kind, what) in _OF_ONE_KIND.items():
+            if self.kind != kind and getattr(self, name) != default:
                 raise ValueError(
-                    f"defense.{name} has no effect with defense.kind {self.kind!r}; only 'aad' "
-                    f"{what}."
+                    f"defense.{name} has no effect with defense.kind {self.kind!r}; only "
+                    f"{kind!r} {what}."
                 )
         if self.kind != "none":
             attack = as_attack(self.attack, Bounds())

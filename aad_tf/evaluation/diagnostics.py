@@ -422,8 +422,11 @@ def _broken_on_the_way(
     for restart in range(attack.restarts):
         state = attack.begin(network, examples, seed, indices, restart)
         # The last image is that which the evaluation has judged.
-        for _ in range(attack.num_steps):
+        for step in range(attack.num_steps):
             reached, (state, logits) = state.images, iterate(state, examples)
+            # Random starts that may lie outside the budget prove nothing.
+            if step == 0 and attack.random_start and not attack.starts_in_budget:
+                continue
             if network is not classifier:
                 logits = classifier.predict_logits(reached)
             broken |= np.argmax(logits, -1) != labels

@@ -291,7 +291,7 @@ class AttackPool:
         if not self._any_iterate:
             return finished
         # Without a random start the attack begins at the original image, known to be correct.
-        return finished | (self._slots["step"] > 0) | self.attack.random_start
+        return finished | (self._slots["step"] > 0) | self.attack.starts_in_budget
 
     def _note(self, rows: np.ndarray, predictions: np.ndarray, finished: np.ndarray) -> np.ndarray:
         """Notes what became of the images of some slots; whether the attack has succeeded on each.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -60,9 +60,14 @@ class AADLosses:
     maps: str = "grad_cam"
     normalized_maps: bool = True
     full_size_maps: bool = False
-    preservation_over: str = "batch_mean"
+    # Records that were written before it keep the parameters of their attacks.
+    preservation_over: str = dataclasses.field(
+        default="batch_mean", metadata={"left_out_at_default": True}
+    )
     threshold: Any = "mean"
     fill: float | tuple[float, ...] | None = None
+    # What a field was before records had it.
+    before_recorded: ClassVar[dict[str, Any]] = {"fill": 0.0}
 
     def __post_init__(self) -> None:
         check_choice(self.classification, CLASSIFICATIONS, "classification loss")
@@ -163,7 +168,8 @@ class AADLosses:
         """
         values = self.fill if isinstance(self.fill, tuple) else (self.fill,)
         lower, upper = classifier.bounds
-        if any(value is not None and not lower <= value <= upper for value in values):
+        # 0 is Eq. 6 as printed, whatever the range.
+        if any(value and not lower <= value <= upper for value in values):
             raise ValueError(
                 f"fill must lie within the pixel range [{lower}, {upper}] of the network, got "
                 f"{self.fill}. None takes the network's own zero, {classifier.zero_pixel}."

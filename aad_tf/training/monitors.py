@@ -10,8 +10,8 @@ the columns
     gradient_share_classification, ..._rectification, ..._preservation
                                          of AAD: fractions of the gradient, in training mode
 
-and with `snapshot_epochs` the first images are drawn into `attention/`. All depend on the weights
-alone, so a run that was interrupted has the history of one that was not.
+and with `snapshot_epochs` the first images are drawn into `attention/`. All depend on what a
+checkpoint holds, so a run that was interrupted has the history of one that was not.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ def monitors(run: TrainingRun) -> list[keras.callbacks.Callback]:
         Callbacks, to stand before those that watch or write their logs; none by default.
     """
     config = run.config
-    count = max(config.monitor_examples, _DRAWN if config.snapshot_epochs else 0)
+    count = 0
+    if config.monitor_examples:
+        # Shares of the gradient are those of a whole batch: some losses are summed over it.
+        count = max(config.monitor_examples, config.batch_size)
+    if config.snapshot_epochs:
+        count = max(count, _DRAWN)
     if count == 0:
         return []
     batches = data.evaluation_batches(
@@ -53,8 +58,8 @@ def monitors(run: TrainingRun) -> list[keras.callbacks.Callback]:
         examples = images[: config.monitor_examples], labels[: config.monitor_examples]
         found.append(AttentionIoU(examples, attack, seed=config.seed, batch_size=config.batch_size))
         if config.defense.kind == "aad":
-            first_images, first_labels = (part[: config.batch_size] for part in examples)
-            found.append(GradientShares(first_images, first_labels, training=True))
+            first = slice(config.batch_size)
+            found.append(GradientShares(images[first], labels[first], training=True))
     if config.snapshot_epochs:
         found.append(
             AttentionSnapshots(

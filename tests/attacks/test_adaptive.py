@@ -198,6 +198,14 @@ def test_without_attention_it_is_the_plain_attack_to_the_last_bit(plain, alpha, 
         )
 
 
+def test_records_without_fill_are_of_attacks_that_hid_pixels_in_black() -> None:
+    recorded = attack_to_dict(aad_total(fgsm(0.1)))
+    assert "preservation_over" not in str(recorded)
+    losses = recorded["objective"]["losses"]
+    assert losses.pop("fill") is None
+    assert attack_from_dict(recorded).objective.losses.fill == 0.0
+
+
 @pytest.mark.parametrize("wrap", [aad_total, lambda plain: a3(plain, 10), lambda p: a3(p, -10)])
 def test_the_first_steps_of_apgd_by_hand(curved, wrap):
     # The first checkpoint comes after four steps.

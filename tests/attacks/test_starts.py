@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -14,13 +16,16 @@ from aad_tf.attacks import (
     GaussianNoise,
     GradientSignAttack,
     UniformNoise,
+    apgd,
     fgsm,
     nfgsm,
     pgd,
     rs_fgsm,
+    trades_pgd,
 )
 from aad_tf.attacks.starts import standard_normal
 from aad_tf.classifier import Classifier
+from aad_tf.evaluation import evaluate_robustness
 from aad_tf.types import Bounds
 from tests.networks import linear_network, random_images, small_network
 
@@ -108,6 +113,12 @@ def test_what_cannot_be_is_refused():
         nfgsm(0.1, start_radius=-0.1)
     with pytest.raises(ValueError, match="random_start needs an epsilon"):
         GradientSignAttack(AwayFromLabel(), 0.1, random_start=True)
+    with pytest.raises(ValueError, match="radius.*16"):
+        nfgsm(8 / 255, start_radius=16).check_sizes(Bounds())
+    with pytest.raises(ValueError, match="deviation.*2"):
+        trades_pgd(0.1, 0.05, 1, deviation=2.0).check_sizes(Bounds())
+    with pytest.raises(ValueError, match="apgd starts at a uniform point"):
+        dataclasses.replace(apgd(0.1), noise=UniformNoise(0.05))
 
 
 def test_the_start_may_lie_outside_of_the_budget_until_the_first_step():
@@ -115,6 +126,22 @@ def test_the_start_may_lie_outside_of_the_budget_until_the_first_step():
         AwayFromLabel(), 0.01, 2, 0.1, random_start=True, noise=UniformNoise(0.3)
     )
     assert [attack.epsilon_after(steps) for steps in range(3)] == [0.3, 0.1, 0.1]
+    assert not attack.starts_in_budget and not trades_pgd(0.1, 0.05, 1).starts_in_budget
+    assert nfgsm(0.1).starts_in_budget and pgd(0.1, 0.05, 1).starts_in_budget
+    assert not fgsm(0.1).starts_in_budget
+
+
+def test_a_start_outside_of_the_budget_does_not_count_as_success():
+    # Logits (m, 0.9 - m) of the mean m: 0.5 is of class 0, and misclassified below 0.45 only.
+    network = Classifier.from_keras(linear_network([1.0, -1.0], [0.0, 0.9]))
+    images, labels = np.full((40, 2, 2, 1), 0.5, np.float32), np.zeros(40, np.int32)
+    far = GradientSignAttack(
+        AwayFromLabel(), 0.01, 1, 0.01, random_start=True, noise=UniformNoise(0.4)
+    )
+    starts = far.start(network, tf.constant(images), 0).numpy()
+    assert (starts.mean((1, 2, 3)) < 0.44).any()
+    report = evaluate_robustness(network, (images, labels), far, diagnostics=False, verbose=0)
+    assert report.robust_accuracy(far.name) == 1.0
 
 
 def test_adversarial_training_on_nfgsm_moves_images_from_step_to_step():
