@@ -95,7 +95,8 @@ def test_random_maps_give_what_a_map_without_information_does(weighing):
     labels = np.zeros(200, int)
     noise = deletion(weighing, images, random_maps(range(200), (2, 2)), labels, fill=0.0).area
     truth = np.repeat(CONTRIBUTIONS[np.newaxis], 200, axis=0)
-    assert deletion(weighing, images, truth, labels, fill=0.0).area.max() <= noise.min()
+    # To rounding, which differs between processors.
+    assert deletion(weighing, images, truth, labels, fill=0.0).area.max() <= noise.min() + 1e-6
     # The mean over all 24 orders, within 4 standard errors.
     orders = np.array(list(itertools.permutations(range(4))), np.float32).reshape(-1, 2, 2)
     every = deletion(weighing, images[:24], orders, labels[:24], fill=0.0).area
