@@ -75,7 +75,7 @@ def test_pairing_brings_logits_together():
         for _ in range(10):
             logs = model.train_on_batch(IMAGES, LABELS, return_dict=True)
         found.append(logs["logit_pairing_loss"])
-    assert found[1] < 0.5 * found[0]
+    assert found[1] < 0.75 * found[0]
 
 
 def test_maps_are_not_compared_where_the_network_moves_images():
