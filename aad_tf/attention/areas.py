@@ -17,6 +17,9 @@ from aad_tf.utils.ops import resize_maps, spatial_size
 class MeanThreshold:
     """Keeps the cells above the mean of a map: kappa = mean(g(x)) in [AAD Eq. 2], Sec. 4.1.
 
+    Called with maps `[batch, h, w]` it gives areas of the same shape and dtype, 1 where a cell is
+    kept and 0 elsewhere, without gradient.
+
     Attributes:
         over_batch: False takes each map's own mean, as printed; True the mean over the whole
             batch, as in the authors' code.

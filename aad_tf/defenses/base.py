@@ -379,8 +379,15 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; Keras calls it.
 
-        Adversarial images are made and `warmed_up`, the gradient of `training_losses` is taken and
-        applied, and metrics are updated.
+        Adversarial images are made, their perturbations scaled down while `warmup_steps` last, the
+        gradient of `training_losses` is taken and applied, and metrics are updated.
+
+        Args:
+            data: `(images, labels)` or `(images, labels, sample_weights)`: `[batch, H, W, C]`,
+                integers `[batch]` and `[batch]`.
+
+        Returns:
+            Metrics so far in this epoch, by name.
         """
         images, labels, weights = self._unpack(data)
         adversarial = self.warmed_up(images, self.adversarial_images(images, labels))
@@ -388,7 +395,14 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         return self._track(total, losses, logits, images, labels, weights)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """Losses and accuracies of one batch, attack included; Keras calls it."""
+        """Losses and accuracies of one batch, attack included; Keras calls it.
+
+        Args:
+            data: as for `train_step`.
+
+        Returns:
+            Metrics so far in this evaluation, by name.
+        """
         images, labels, weights = self._unpack(data)
         adversarial = self.adversarial_images(images, labels, training=False)
         losses, logits = self.training_losses(images, labels, adversarial, training=False)

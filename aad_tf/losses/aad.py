@@ -34,7 +34,9 @@ class AADLosses:
         rectification: distance between softmax outputs in L_r, a name in `DISTANCES` or a
             function.
         preservation: distance between maps in L_p, a name in `DISTANCES` or a function.
-        maps: how maps are made while training, a name in `MAPS`.
+        maps: how maps are made while training, a name in `MAPS`: `"grad_cam"`, or
+            `"softmax_grad_cam"`, the authors' softmax over the grid (`..._of_each` with each
+            example by itself).
         normalized_maps: compare maps scaled to sum 1 in L_p.
         full_size_maps: compare maps resized to the image in L_p.
         preservation_over: how L_p is reduced over the batch: `"batch_mean"`, as the other terms, or
@@ -42,8 +44,8 @@ class AADLosses:
             of the batch, of all replicas together; it grows with the batch size.
         threshold: rule of the attention area: `"mean"`, above the mean of each map;
             `"batch_mean"`, above the mean of all maps of the batch, of the clean images and of each
-            round apart; or another of
-            `attention_area`. `MatchingArea`, which belongs to one batch, is refused.
+            round apart; or a rule such as `TopCells(10)`. `MatchingArea`, which belongs to one
+            batch, is refused.
         fill: what hidden pixels become in L_r, [AAD Eq. 6], in the unit of the images: a number,
             or one per channel. None takes the pixel that the network itself sees as zero,
             `Classifier.zero_pixel`: 0.5 in [0, 1] where a Rescaling to [-1, 1] stands in front, as

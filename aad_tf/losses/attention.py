@@ -97,10 +97,15 @@ def preservation(
         clean_maps: `[batch, h, w]`, g(x); scaled to sum 1 beforehand with `unit_sum` where
             `AADLosses.normalized_maps` says so.
         adversarial_maps: `[batch, h, w]`, g(x_adv), scaled alike.
-        distance: name in `DISTANCES` ("l1" sums over cells), or a function of the difference.
+        distance: name in `DISTANCES`, or a function that takes the difference, `[batch, h, w]`, and
+            gives `[batch]`. "l1" sums the absolute values over cells.
 
     Returns:
         `[batch]`, non-negative.
+
+    Example:
+        >>> preservation(tf.constant([[[0.5, 0.5]]]), tf.constant([[[1.0, 0.0]]])).numpy()
+        array([1.], dtype=float32)
     """
     return distance_by_name(distance)(clean_maps - adversarial_maps)
 
