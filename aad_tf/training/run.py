@@ -22,6 +22,7 @@ from aad_tf import configs, data, export, model_directory
 from aad_tf.callbacks import RobustAccuracy, StopOnNonFiniteLoss
 from aad_tf.configs import ExperimentConfig
 from aad_tf.data import DatasetInfo
+from aad_tf.data.sharding.slices import WHOLE
 from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import all_workers_equal, distributed, is_chief, is_multi_worker
 from aad_tf.training.best_epoch import BestEpoch
@@ -145,20 +146,20 @@ class TrainingRun:
 
     def validation_data(self) -> Any:
         """The validation examples in batches; None if none are asked for."""
-        config = self.config
-        if not config.validation_examples:
+        if not self.config.validation_examples:
             return None
-        return distributed(
-            self.strategy,
-            lambda fed: data.evaluation_batches(
-                config.dataset,
-                "validation",
-                config.batch_size,
-                self.data_dir,
-                config.validation_examples,
-                image_size=config.image_size,
-                replica_slice=fed,
-            ),
+        return distributed(self.strategy, self._validation_batches)
+
+    def _validation_batches(self, replica_slice: data.ReplicaSlice = WHOLE) -> tf.data.Dataset:
+        config = self.config
+        return data.evaluation_batches(
+            config.dataset,
+            "validation",
+            config.batch_size,
+            self.data_dir,
+            config.validation_examples,
+            image_size=config.image_size,
+            replica_slice=replica_slice,
         )
 
     def announcement(self, seconds: float = 0.0) -> str:
@@ -195,21 +196,11 @@ class TrainingRun:
 
     def robust_accuracies(self) -> list[RobustAccuracy]:
         """Callbacks that measure accuracy under attack, each worker on all validation examples."""
-        config = self.config
-        if not config.attacks_in_validation:
+        attacks = self.config.attacks_in_validation
+        if not attacks:
             return []
-        examples = data.evaluation_batches(
-            config.dataset,
-            "validation",
-            config.batch_size,
-            self.data_dir,
-            config.validation_examples,
-            image_size=config.image_size,
-        )
-        return [
-            RobustAccuracy(examples, text, f"robust_accuracy_{text}")
-            for text in config.attacks_in_validation
-        ]
+        examples = self._validation_batches()
+        return [RobustAccuracy(examples, text, f"robust_accuracy_{text}") for text in attacks]
 
     def best_epoch(self, model: DefenseModel) -> BestEpoch | None:
         """What ends training early and keeps the best weights; None if that is not asked for."""

@@ -72,10 +72,10 @@ def test_pairing_brings_logits_together():
     for weight in (0.0, 10.0):
         model = PairingModel(small_network(), attack=fgsm(0.1), logit_weight=weight)
         model.compile(keras.optimizers.Adam(0.01), run_eagerly=True)
-        for _ in range(10):
+        for _ in range(25):
             logs = model.train_on_batch(IMAGES, LABELS, return_dict=True)
         found.append(logs["logit_pairing_loss"])
-    assert found[1] < 0.75 * found[0]
+    assert found[1] < 0.5 * found[0]
 
 
 def test_maps_are_not_compared_where_the_network_moves_images():
