@@ -12,12 +12,16 @@ from aad_tf.models.layers import network_dtypes, scaled, slim_l2
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
 from aad_tf.utils.checks import check_choice
 
-STEMS = ("small", "imagenet")
+STEMS = ("small", "small_stride_2", "imagenet")
 ATTENTION = ("cbam",)
 _BLOCKS = (3, 4, 6, 3)
 _SMALLEST = {
-    "small": (16, "halves the image three times and must keep a feature map of at least 2x2"),
-    "imagenet": (64, "halves the image five times and must keep a feature map of at least 2x2"),
+    stem: (2 ** (times + 1), f"halves the image {word} times and must keep a feature map of 2x2")
+    for stem, times, word in (
+        ("small", 3, "three"),
+        ("small_stride_2", 4, "four"),
+        ("imagenet", 5, "five"),
+    )
 }
 Build = Callable[[Any], Any]
 
@@ -43,11 +47,12 @@ def resnet50(
 
     Args:
         input_shape: (height, width, channels), height and width at least 16 with the small stem,
-            64 with ImageNet's.
+            32 with that of stride 2, 64 with ImageNet's.
         num_classes: number of classes, at least 2.
         attention: None, or "cbam".
-        stem: "small", a 3x3 convolution of stride 1, for images such as 32x32 or 28x28; or
-            "imagenet", a 7x7 convolution of stride 2 and 3x3 max pooling of stride 2.
+        stem: "small", a 3x3 convolution of stride 1, for images such as 32x32 or 28x28;
+            "small_stride_2", the same with stride 2, which computes a quarter; or "imagenet", a
+            7x7 convolution of stride 2 and 3x3 max pooling of stride 2.
         width: factor of all numbers of channels: 0.25 has 16 to 512 where 1.0 has 64 to 2048.
         weight_decay: adds `weight_decay * sum(w ** 2) / 2` of every kernel to `model.losses`, which
             is what PyTorch's SGD calls a weight decay of that value.
@@ -118,8 +123,8 @@ class _Blocks:
 
     def stem(self, kind: str, net: Any) -> Any:
         """The first convolution, and for ImageNet a pooling."""
-        if kind == "small":
-            return self._unit(net, 64, 3, 1, "stem")
+        if kind != "imagenet":
+            return self._unit(net, 64, 3, 2 if kind == "small_stride_2" else 1, "stem")
         net = self._unit(net, 64, 7, 2, "stem")
         return keras.layers.MaxPooling2D(3, 2, "same", name="stem_pool", dtype=self._policy)(net)
 

@@ -35,16 +35,17 @@ def test_sizes_are_the_published_ones(name, shape, classes, options, parameters)
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "layer", "grid"),
+    ("name", "size", "stem", "layer", "grid"),
     [
-        ("cbam_resnet50", 20, "block4_3_out", 3),
-        ("vgg16", 32, "conv5_3_relu", 2),
-        ("vgg16", 28, "conv5_3_relu", 2),
-        ("vgg16", 64, "pool5", 2),
+        ("cbam_resnet50", 20, "small", "block4_3_out", 3),
+        ("resnet50", 33, "small_stride_2", "block4_3_out", 3),
+        ("vgg16", 32, "small", "conv5_3_relu", 2),
+        ("vgg16", 28, "small", "conv5_3_relu", 2),
+        ("vgg16", 64, "small", "pool5", 2),
     ],
 )
-def test_grids_of_attention(name, size, layer, grid):
-    model = models.build(name, (size, size, 1), 10, width=0.25)
+def test_grids_of_attention(name, size, stem, layer, grid):
+    model = models.build(name, (size, size, 1), 10, width=0.25, stem=stem)
     classifier = Classifier.from_keras(model)
     assert classifier.attention_layer == layer
     images = np.random.RandomState(0).uniform(size=(2, size, size, 1)).astype("float32")
@@ -61,6 +62,10 @@ def test_channels_follow_the_width():
         (8, 8, 256),
         (4, 4, 512),
     ]
+    strided = models.resnet50((32, 32, 3), 10, width=0.25, stem="small_stride_2")
+    assert strided.get_layer("block1_1_out").output.shape[1:] == (16, 16, 64)
+    assert strided.get_layer("block4_3_out").output.shape[1:] == (2, 2, 512)
+    assert trainable(strided) == trainable(model)
     assert models.vgg16((32, 32, 3), 10, width=0.5).get_layer("pool5").output.shape[1:] == (
         1,
         1,
@@ -117,6 +122,7 @@ def test_a_defence_trains_it(name, dtype):
         ("resnet50", (32, 32, 3), {"stem": "large"}, "stem"),
         ("resnet50", (32, 32, 3), {"width": 0.0}, "width must be a positive number"),
         ("resnet50", (15, 32, 3), {}, "at least 16, got 15x32"),
+        ("resnet50", (31, 32, 3), {"stem": "small_stride_2"}, "at least 32, got 31x32"),
         ("cbam_resnet50", (32, 32, 3), IMAGENET, "at least 64, got 32x32"),
         ("vgg16", (16, 16, 3), {}, "at least 17, got 16x16"),
         ("vgg16", (32, 32, 3), {"weight_decay": -1.0}, "weight_decay"),

@@ -14,8 +14,8 @@ GATE_ATTACKS = (
     "fgsm(epsilon=2/255)",
     "pgd(epsilon=2/255, step_size=0.5/255, num_steps=10, random_start=False)",
 )
-# Minutes of training on one core, by measured steps; each seed of a network is a network.
-_MINUTES = {"resnet50": 40.0, "cbam_resnet50": 60.0, "vgg16": 5.0}
+# Minutes of training on one core with AVX2, by measured steps; each seed of a network is a network.
+_MINUTES = {"resnet50": 25.0, "cbam_resnet50": 40.0, "vgg16": 20.0}
 
 
 def study(
