@@ -6,27 +6,18 @@ Read from results/controls/<network>.summary.json, evaluations of the presets of
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from aad_tf import configs
-from aad_tf.attacks import parse_attack
 from aad_tf.utils.files import PathLike
-from analysis import plots
-from analysis.records import Results, read_whole, same_attack
+from analysis import plots, trained_presets
+from analysis.records import Results
 from analysis.seeds import READING, SeedDifference
-from analysis.statistics import DASH, mean_over_seeds
 from analysis.tables import Table
+from analysis.trained_presets import CLEAN, TrainedPreset
 from train.configs import mnist_controls
 
-CLEAN = "clean"
-_RULE = "any_iterate"
-_AS_PRESET = ("defense", "epochs", "train_examples", "batch_size", "learning_rate", "precision")
 PRIMARY, PRIMARY_OF_HALF = mnist_controls.ATTACKS[:2]
 # What each preset is, in the order of the table.
 NAMES = {
@@ -89,127 +80,44 @@ QUESTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class Control:
-    """The evaluations of one preset.
-
-    Attributes:
-        preset: of `train/configs/mnist_controls.py`.
-        accuracies: in [0, 1], by attack as text, or `CLEAN`, and then by seed.
-        count: test images of each.
-    """
-
-    preset: str
-    accuracies: Mapping[str, Mapping[int, float]]
-    count: int
-
-    @property
-    def seeds(self) -> int:
-        """How many trainings there are."""
-        return len(self.accuracies[CLEAN])
-
-
-def read(results_dir: PathLike) -> dict[str, Control]:
+def read(results_dir: PathLike) -> dict[str, TrainedPreset]:
     """The controls that were evaluated, by preset, in the order of `NAMES`.
 
     Args:
         results_dir: the directory that holds `controls`.
 
     Raises:
-        ValueError: a file that is no summary, a shard's, of another preset, seeds that come twice,
-            or evaluations of different images.
+        ValueError: what `trained_presets.read` refuses.
     """
-    found: dict[str, dict[str, dict[int, float]]] = {}
-    counts: dict[int, str] = {}
-    for path in sorted(Results(results_dir).root.glob("controls/*.summary.json")):
-        summary = read_whole(path)
-        description = summary.get("evaluated", {}).get("description", {})
-        config = description.get("model", {}).get("config", {})
-        preset, seed = config.get("name", ""), int(config.get("seed", 0))
-        if preset not in NAMES:
-            raise ValueError(
-                f"{path} is of the preset {preset!r}, which is none of "
-                f"train/configs/mnist_controls.py."
-            )
-        _check_as_preset(path, config, summary["attacks"])
-        control = found.setdefault(preset, {})
-        if seed in control.get(CLEAN, {}):
-            raise ValueError(f"There are two evaluations of {preset} with seed {seed}.")
-        for text, accuracy in _accuracies(summary["attacks"]).items():
-            control.setdefault(text, {})[seed] = accuracy
-        counts.setdefault(summary["attacks"][0]["count"], path.name)
-    if len(counts) > 1:
-        raise ValueError(
-            f"Controls must be evaluated on the same images, but {', '.join(counts.values())} have "
-            f"{', '.join(map(str, counts))} of them."
-        )
-    return {name: Control(name, found[name], next(iter(counts))) for name in NAMES if name in found}
+    ordered = {name: mnist_controls.PRESETS[name] for name in NAMES}
+    return trained_presets.read(results_dir, "controls", ordered, mnist_controls.ATTACKS)
 
 
-def _check_as_preset(
-    path: Path, config: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
-) -> None:
-    """Refuses what was trained otherwise than its preset says, or judged by another rule."""
-    stated = json.loads(json.dumps(configs.to_dict(mnist_controls.PRESETS[config["name"]])))
-    different = [key for key in _AS_PRESET if key in config and config[key] != stated[key]]
-    if different:
-        raise ValueError(
-            f"{path} was trained otherwise than the preset {config['name']} says: it differs in "
-            f"{', '.join(different)}."
-        )
-    if {entry["threat_model"].get("success", _RULE) for entry in entries} != {_RULE}:
-        raise ValueError(f"{path} must be evaluated with --success={_RULE}, as the others.")
-
-
-def _accuracies(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Accuracy on clean images and under each attack of the table that was run."""
-    found = {CLEAN: entries[0]["clean_accuracy"]}
-    for text in mnist_controls.ATTACKS:
-        model = parse_attack(text).threat_model()
-        for entry in entries:
-            if same_attack(entry["threat_model"], model):
-                found[text] = entry["robust_accuracy"]
-    return found
-
-
-def table(controls: Mapping[str, Control]) -> Table:
+def table(controls: Mapping[str, TrainedPreset]) -> Table:
     """A row for each control: means over seeds, and the range where there are several."""
     columns = (CLEAN, *mnist_controls.ATTACKS)
     rows = [
         (
             NAMES[name],
             str(control.seeds),
-            *(_cell(control.accuracies.get(column, {})) for column in columns),
+            *map(control.cell, columns),
         )
         for name, control in controls.items()
     ]
     return Table(("trained with", "seeds", *columns), rows)
 
 
-def _cell(by_seed: Mapping[int, float]) -> str:
-    found = mean_over_seeds(list(by_seed.values()))
-    if found.value is None or found.interval is None:
-        return DASH
-    low, high = (f"{100 * bound:.1f}" for bound in found.interval)
-    value = f"{100 * found.value:.1f}"
-    return value if len(by_seed) == 1 else f"{value} ({low} to {high})"
-
-
-def answers(controls: Mapping[str, Control]) -> list[SeedDifference]:
+def answers(controls: Mapping[str, TrainedPreset]) -> list[SeedDifference]:
     """The questions that records can speak to, each with its difference over seeds."""
     found = []
     for question, preset, other, attack in QUESTIONS:
         if preset in controls and other in controls:
-            one, two = (controls[name].accuracies.get(attack, {}) for name in (preset, other))
-            if 1 in (len(one), len(two)) and (shared := one.keys() & two.keys()):
-                # One training is held against that of its own seed.
-                one, two = ({seed: each[seed] for seed in shared} for each in (one, two))
             statement = f"{question} `{preset}` less `{other}`"
-            found.append(SeedDifference(statement, one, two))
+            found.append(controls[preset].less(controls[other], attack, statement))
     return found
 
 
-def picture(controls: Mapping[str, Control]) -> Figure:
+def picture(controls: Mapping[str, TrainedPreset]) -> Figure:
     """A point for each training under the attack that decides, a line at the mean of its seeds."""
     shown = [one for one in controls.values() if one.accuracies.get(PRIMARY)]
     figure = plots.empty_figure(9.0, 1.4 + 0.3 * len(shown))
@@ -225,7 +133,7 @@ def picture(controls: Mapping[str, Control]) -> Figure:
     return figure
 
 
-def page(controls: Mapping[str, Control]) -> str:
+def page(controls: Mapping[str, TrainedPreset]) -> str:
     """The controls as a Markdown page."""
     count = next(iter(controls.values())).count
     parts = [

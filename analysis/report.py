@@ -15,7 +15,7 @@ from typing import Protocol
 from absl import app, flags
 
 from aad_tf.utils.files import PathLike, write_atomically
-from analysis import ablations, controls, table_5, table_5_rows
+from analysis import ablations, controls, table_5, table_5_rows, table_6
 from analysis.agrawal import budgets, claims, classes, figures, gates, tables_1_3
 from analysis.attention import faithfulness, findings, gallery, networks
 from analysis.attention import tables as attention_tables
@@ -56,6 +56,7 @@ class Part(Protocol):
 # All that the report makes, in the README's order. A new table or figure is a module listed here.
 PARTS: tuple[Part, ...] = (
     table_5,
+    table_6,
     attention_tables,
     findings,
     faithfulness,

@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from aad_tf.attacks import parse_attack
 from analysis import controls
 from analysis.records import Results
+from tests.analysis import preset_summaries
 from train.configs import mnist_controls
 
-Write = Callable[..., Path]
 
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes a summary of a control into `controls`, its accuracies in percent by seed."""
-    (tmp_path / "controls").mkdir()
-
-    def write_summary(preset: str, seed: int, primary: float, count: int = 2000) -> Path:
-        entries = [
-            {
-                "attack": text,
-                "threat_model": parse_attack(text).threat_model(),
-                "robust_accuracy": primary / 100 if text == controls.PRIMARY else 0.5,
-                "clean_accuracy": 0.99,
-                "count": count,
-            }
-            for text in mnist_controls.ATTACKS
-        ]
-        config = {"name": preset, "seed": seed}
-        evaluated = {"description": {"model": {"config": config}}}
-        path = tmp_path / "controls" / f"mnist_controls_{preset}_seed_{seed}.summary.json"
-        summary = {"attacks": entries, "evaluated": evaluated, "warnings": []}
-        path.write_text(json.dumps(summary))
-        return path
-
-    return write_summary
+def write(results: Path, preset: str, seed: int, primary: float, count: int = 2000) -> Path:
+    """Writes a summary of a control, its accuracy under the attack that decides in percent."""
+    accuracies = {
+        text: primary if text == controls.PRIMARY else 50.0 for text in mnist_controls.ATTACKS
+    }
+    return preset_summaries.write(results / "controls", preset, seed, accuracies, count)
 
 
 def test_every_preset_has_a_name_and_every_question_presets() -> None:
@@ -58,11 +36,11 @@ def test_presets_differ_in_what_they_are_named_for() -> None:
             assert with_losses.update_per_round == defense.update_per_round
 
 
-def test_seeds_are_averaged_and_compared_pair_by_pair(tmp_path: Path, write: Write) -> None:
+def test_seeds_are_averaged_and_compared_pair_by_pair(tmp_path: Path) -> None:
     assert controls.files(Results(tmp_path)) == {}
     for seed, with_losses, without in ((0, 70.0, 60.0), (1, 72.0, 61.0), (2, 74.0, 65.0)):
-        write("aad", seed, with_losses)
-        write("aad_8_0_0", seed, without)
+        write(tmp_path, "aad", seed, with_losses)
+        write(tmp_path, "aad_8_0_0", seed, without)
     found = controls.read(tmp_path)
     assert found["aad"].seeds == 3 and found["aad"].count == 2000
     row = controls.table(found).rows[0]
@@ -81,24 +59,26 @@ def test_seeds_are_averaged_and_compared_pair_by_pair(tmp_path: Path, write: Wri
     }
 
 
-def test_one_seed_gives_no_verdict(tmp_path: Path, write: Write) -> None:
-    write("one_round", 0, 70.0)
-    write("one_round_8_0_0", 0, 60.0)
+def test_one_seed_gives_no_verdict(tmp_path: Path) -> None:
+    write(tmp_path, "one_round", 0, 70.0)
+    write(tmp_path, "one_round_8_0_0", 0, 60.0)
     (answer,) = controls.answers(controls.read(tmp_path))
     assert answer.line().endswith("`one_round_8_0_0`: +10.0, paper –: one run each, no verdict")
 
 
-def test_what_cannot_stand_side_by_side_is_refused(tmp_path: Path, write: Write) -> None:
-    write("aad", 0, 70.0)
-    other = write("aad", 1, 70.0, count=1000)
-    with pytest.raises(ValueError, match="on the same images"):
+def test_what_cannot_stand_side_by_side_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "aad", 0, 70.0)
+    other = write(tmp_path, "aad", 1, 70.0, count=1000)
+    with pytest.raises(ValueError, match="of the same images"):
         controls.read(tmp_path)
     other.unlink()
-    write("aad", 0, 70.0).rename(tmp_path / "controls" / "again.summary.json")
-    write("aad", 0, 70.0)
+    write(tmp_path, "aad", 0, 70.0).rename(tmp_path / "controls" / "again.summary.json")
+    write(tmp_path, "aad", 0, 70.0)
     with pytest.raises(ValueError, match="two evaluations of aad with seed 0"):
         controls.read(tmp_path)
     (tmp_path / "controls" / "again.summary.json").unlink()
-    write("unknown", 0, 70.0)
-    with pytest.raises(ValueError, match="of the preset 'unknown'"):
+    write(tmp_path, "unknown", 0, 70.0)
+    with pytest.raises(
+        ValueError, match="of the preset 'unknown', which is none of those that belong in controls"
+    ):
         controls.read(tmp_path)
