@@ -4,13 +4,14 @@ python -m benchmarks.auto_attack --runs_dir=runs --python=PYTHON --original=DIR
 
 PYTHON is an interpreter that has torch and adv-lib installed; DIR holds the package `autoattack` of
 https://github.com/fra31/auto-attack. The networks are the presets that `train.main` trained into
-directories such as runs/mnist_clean. What is compared already is kept, so the command goes on where
-it was interrupted.
+directories such as runs/mnist_clean. What a contender found is kept at once, so the command goes on
+with the next one where it was interrupted.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,28 +55,48 @@ def _compare() -> str:
     found = _found_before()
     for name in names:
         weights = cases.weights_of(cases.CASES[name], _RUNS.value)
-        if name in found and found[name]["weights"] == weights:
+        before = found.get(name, {})
+        if before.get("weights") != weights:
+            before = {}
+        if _is_whole(before):
             continue
-        running.say(f"{name} ...")
-        found[name] = {
-            **cases.compare(
-                cases.CASES[name],
-                _RUNS.value,
-                _IMAGES.value,
-                _PYTHON.value,
-                str(Path(_ORIGINAL.value).resolve()),
-                running.say,
-            ),
+        about = {
             "weights": weights,
-            "measured": _when_and_where(origin["provenance"]),
+            "measured": before.get("measured") or _when_and_where(origin["provenance"]),
         }
-        write_json_atomically(_partial(), found)
-    found = {name: found[name] for name in cases.CASES if name in found}
+
+        def keep(
+            contenders: Mapping[str, Any], name: str = name, about: dict[str, Any] = about
+        ) -> None:
+            found[name] = {**contenders, **about}
+            write_json_atomically(_partial(), found)
+
+        running.say(f"{name} ...")
+        cases.compare(
+            cases.CASES[name],
+            _RUNS.value,
+            _IMAGES.value,
+            _PYTHON.value,
+            str(Path(_ORIGINAL.value).resolve()),
+            running.say,
+            {one: before[one] for one in cases.CONTENDERS if one in before},
+            keep,
+        )
+    unfinished = {name: one for name, one in found.items() if not _is_whole(one)}
+    found = {name: found[name] for name in cases.CASES if name in found and name not in unfinished}
     sections = {name: cases.section(cases.CASES[name], one) for name, one in found.items()}
     document = report.document(origin, "the presets named below", sections)
     written = report.write(_OUTPUT.value, {**document, "found": found})
-    _partial().unlink(missing_ok=True)
+    if unfinished:
+        write_json_atomically(_partial(), unfinished)
+    else:
+        _partial().unlink(missing_ok=True)
     return f"{report.markdown(document)}\nwritten: {_OUTPUT.value} and {written}"
+
+
+def _is_whole(found: Mapping[str, Any]) -> bool:
+    """Whether all contenders of a comparison have run."""
+    return all(name in found for name in cases.CONTENDERS)
 
 
 def _when_and_where(provenance: dict[str, Any]) -> dict[str, Any]:

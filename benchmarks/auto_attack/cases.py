@@ -22,7 +22,7 @@ from benchmarks.auto_attack import translation
 from benchmarks.auto_attack.original import SEEDS
 from benchmarks.report import Finding, Section
 
-OURS, ORIGINAL, ADV_LIB = "aad_tf", "original", "adv-lib"
+CONTENDERS = OURS, ORIGINAL, ADV_LIB = "aad_tf", "original", "adv-lib"
 CLEAN, STAGES = "clean", ("apgd-ce", "apgd-t", "fab-t", "square")
 BATCH_SIZE = 250
 LARGEST_DIFFERENCE = 0.2
@@ -66,6 +66,8 @@ def compare(
     python: str,
     original: str,
     say: Callable[[str], None],
+    done: Mapping[str, Any],
+    keep: Callable[[Mapping[str, Any]], None],
 ) -> dict[str, Any]:
     """Runs the cascade here, then the original code and adv-lib, on the same images.
 
@@ -76,6 +78,8 @@ def compare(
         python: an interpreter that has PyTorch and adv-lib.
         original: directory of the original code's package `autoattack`.
         say: called with a line of text as work goes on.
+        done: what contenders found in an earlier run, by name; they are not run again.
+        keep: called after each contender with what all have found so far.
 
     Returns:
         What each contender found, by its name: `broken_by`, a stage for each image, `times` and
@@ -86,13 +90,18 @@ def compare(
         ModelDirectoryError: the network is missing or its training has not finished.
     """
     network, images, labels = subject(case, runs_dir, num_images)
-    found = {OURS: ours(network, images, labels, case.epsilon, say)}
+    found = dict(done)
+    if OURS not in found:
+        found[OURS] = ours(network, images, labels, case.epsilon, say)
+        keep(found)
     with tempfile.TemporaryDirectory() as directory:
         problem = Path(directory, "problem.npz")
         write_problem(problem, network, images, labels, case.epsilon)
         for name, package in ((ORIGINAL, original), (ADV_LIB, ADV_LIB)):
-            say(f"{name} ...")
-            found[name] = run_original(python, problem, package)
+            if name not in found:
+                say(f"{name} ...")
+                found[name] = run_original(python, problem, package)
+                keep(found)
     return found
 
 
@@ -207,7 +216,7 @@ def section(case: Case, found: Mapping[str, Any]) -> Section:
     # Beside the contenders stand facts on the network and on the machine.
     measured = found["measured"]
     versions = found[ORIGINAL].get("versions", {})
-    found = {name: found[name] for name in (OURS, ORIGINAL, ADV_LIB)}
+    found = {name: found[name] for name in CONTENDERS}
     after = {
         name: accuracies(one["broken_by"], tuple(one["times"]) if name == ADV_LIB else STAGES)
         for name, one in found.items()
