@@ -15,7 +15,7 @@ from typing import Protocol
 from absl import app, flags
 
 from aad_tf.utils.files import PathLike, write_atomically
-from analysis import ablations, controls, table_5, table_5_rows, table_6
+from analysis import ablations, controls, figure_7, table_5, table_5_rows, table_6
 from analysis.agrawal import budgets, claims, classes, figures, gates, tables_1_3
 from analysis.attention import faithfulness, findings, gallery, networks
 from analysis.attention import tables as attention_tables
@@ -57,6 +57,7 @@ class Part(Protocol):
 PARTS: tuple[Part, ...] = (
     table_5,
     table_6,
+    figure_7,
     attention_tables,
     findings,
     faithfulness,

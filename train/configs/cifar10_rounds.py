@@ -26,7 +26,7 @@ ITER_LL = "iter_ll(epsilon=0.075, num_steps=3)"
 ITER_LL_RELABELLED = "iter_ll(epsilon=0.075, num_steps=3, relabel=True)"
 PGD = "pgd(epsilon=0.05, step_size=0.005, num_steps=20)"
 ATTACKS = (STEP_LL, ITER_LL, ITER_LL_RELABELLED, PGD)
-_SMALL: dict[str, Any] = {
+SMALL: dict[str, Any] = {
     "budget": "400 updates: 15 minutes to an hour and a half on 1 CPU core",
     "train_examples": 10_000,
     "epochs": 4,
@@ -53,7 +53,7 @@ FULL = {
     for suffix in ("", "_8_0_0")
 }
 PRESETS = FULL | {
-    f"small_{name}": dataclasses.replace(preset, **_SMALL) for name, preset in FULL.items()
+    f"small_{name}": dataclasses.replace(preset, **SMALL) for name, preset in FULL.items()
 }
 
 
