@@ -1,4 +1,7 @@
-"""Measures of maps and predictions: IoU, rank correlation, robust accuracy, intervals, a test."""
+"""Measures of maps and of accuracy: IoU, rank correlation, robust accuracy, confidence intervals.
+
+Also McNemar's test, and robust accuracy as a function of the budget.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,12 @@ from scipy.stats import binom, binomtest, rankdata, t
 
 
 class Interval(NamedTuple):
-    """Bounds of a confidence interval."""
+    """A confidence interval.
+
+    Attributes:
+        low: lower bound.
+        high: upper bound.
+    """
 
     low: float
     high: float
@@ -25,11 +33,13 @@ def iou(first: Any, second: Any) -> tf.Tensor:
     adversarial image; the measure is the same.
 
     Args:
-        first: masks `[..., height, width]`, numeric or boolean; what is not 0 is inside.
+        first: masks `[..., height, width]`, numeric or boolean; cells other than 0 belong to the
+            mask.
         second: masks of the same shape.
 
     Returns:
-        float32 `[...]` in [0, 1]. Two empty masks agree: their IoU is 1. One empty mask gives 0.
+        float32 `[...]` in [0, 1], one number per mask. The IoU of two empty masks is 1, that of an
+        empty and a non-empty mask 0.
 
     Raises:
         ValueError: the shapes differ, or have no height and width.
@@ -54,14 +64,14 @@ def _cells(masks: tf.Tensor) -> tf.Tensor:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of maps over their cells; ties take mean ranks.
+    """Spearman's rank correlation of pairs of maps over their cells; ties take mean ranks.
 
     Args:
         first: `[maps, h, w]`.
-        second: the same shape.
+        second: the same shape; map i is compared with map i of `first`.
 
     Returns:
-        float64 `[maps]` in [-1, 1]; NaN where a map is constant.
+        float64 `[maps]` in [-1, 1]; NaN where one of the two maps is constant.
     """
     one, two = (
         rankdata(maps.reshape(len(maps), -1), axis=1).astype(np.float64) for maps in (first, second)
@@ -74,20 +84,21 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def robust_accuracy(labels: Any, clean_predictions: Any, adversarial_predictions: Any) -> float:
-    """Fraction of examples classified correctly both as they are and under attack.
+    """Fraction of examples that are classified correctly both without and under attack.
 
-    An attack may by chance correct a misclassification; such an example does not count as robust.
+    An example that is misclassified without attack does not count as robust, even if the attack
+    turns its prediction into the correct one.
 
     Args:
-        labels: int `[examples]`.
-        clean_predictions: int `[examples]`.
-        adversarial_predictions: int `[examples]`.
+        labels: int `[examples]`, true labels.
+        clean_predictions: int `[examples]`, predicted classes of the original images.
+        adversarial_predictions: int `[examples]`, predicted classes of the attacked images.
 
     Returns:
         A number in [0, 1].
 
     Raises:
-        ValueError: no examples, or lengths that differ.
+        ValueError: no examples, or arrays of different lengths.
 
     Example:
         >>> robust_accuracy([0, 1, 2, 3], [0, 1, 2, 0], [0, 1, 0, 3])
@@ -102,20 +113,21 @@ def robust_accuracy(labels: Any, clean_predictions: Any, adversarial_predictions
 
 
 def median_interval(values: Any, confidence: float = 0.95) -> Interval | None:
-    """Interval of a median between two of the values, whatever their distribution.
+    """Confidence interval of a median that makes no assumption on the distribution.
 
-    It covers the median with at least the confidence, by the binomial distribution of how many
-    values lie below it (order statistics). Values may be infinite.
+    Its bounds are two of the values (order statistics), chosen by the binomial distribution of the
+    number of values below the median. Values may be infinite.
 
     Args:
         values: `[examples]`.
-        confidence: in (0, 1).
+        confidence: least probability that the interval covers the median, in (0, 1).
 
     Returns:
-        The interval; None of too few values for one (fewer than 6 at 95%).
+        The interval; None if there are too few values for one (fewer than 6 at 95%).
 
     Raises:
-        ValueError: values of another rank, NaN among them, or a confidence out of range.
+        ValueError: values that are not one-dimensional or contain NaN, or a confidence out of
+            range.
 
     Example:
         >>> median_interval([1, 2, 3, 4, 5, 6, 7, 8])
@@ -130,17 +142,18 @@ def median_interval(values: Any, confidence: float = 0.95) -> Interval | None:
 
 
 def mean_interval(values: Any, confidence: float = 0.95) -> Interval | None:
-    """Student's interval of a mean.
+    """Confidence interval of a mean by Student's t distribution.
 
     Args:
-        values: `[examples]`, or one number per seed.
-        confidence: in (0, 1).
+        values: `[samples]`, such as one number per example or one per training seed.
+        confidence: probability that the interval covers the mean, in (0, 1).
 
     Returns:
-        The interval; None of fewer than two values.
+        The interval; None for fewer than two values.
 
     Raises:
-        ValueError: values of another rank, NaN among them, or a confidence out of range.
+        ValueError: values that are not one-dimensional or contain NaN, or a confidence out of
+            range.
 
     Example:
         >>> mean_interval([1.0, 2.0, 3.0])
@@ -159,12 +172,16 @@ def mean_interval(values: Any, confidence: float = 0.95) -> Interval | None:
 
 @dataclass(frozen=True, eq=False)
 class SecurityCurve:
-    """Robust accuracy for each budget, from the distance to the nearest misclassified image.
+    """Robust accuracy as a function of the budget, from distances to misclassified images.
 
     Attributes:
-        distances: `[examples]`, 0 where the image is misclassified as it is, infinite where no
-            misclassified image was found.
+        distances: `[examples]`, distance from each image to the nearest misclassified image that
+            an attack found: 0 where the image itself is misclassified, infinite where none was
+            found.
         epsilons: budgets, in the unit of the distances.
+
+    Raises:
+        ValueError: no distances or no epsilons, NaN, negative numbers, or an infinite epsilon.
 
     Example:
         >>> SecurityCurve([0.0, 0.1, 0.3, np.inf], [0.0, 0.2]).robust_accuracies
@@ -201,18 +218,38 @@ class SecurityCurve:
         return tuple(robust / len(self.distances) for robust in self._robust)
 
     def intervals(self, confidence: float = 0.95) -> tuple[Interval, ...]:
-        """Wilson's interval of each robust accuracy, for that budget by itself."""
+        """Computes Wilson's confidence interval of the robust accuracy at each budget.
+
+        Args:
+            confidence: of each interval by itself, in (0, 1).
+
+        Returns:
+            One interval per budget, in the order of `epsilons`.
+
+        Raises:
+            ValueError: a confidence out of range.
+        """
         count = len(self.distances)
         return tuple(wilson_interval(robust, count, confidence) for robust in self._robust)
 
     @property
     def median_distance(self) -> float:
-        """Median distance of the images that are correct as they are; NaN of none."""
+        """Median distance over the images that are not misclassified themselves; NaN if none is."""
         correct = self.distances[self.distances > 0]
         return float(np.median(correct)) if len(correct) else float("nan")
 
     def median_interval(self, confidence: float = 0.95) -> Interval | None:
-        """Interval of `median_distance`, see the function `median_interval`."""
+        """Computes a confidence interval of `median_distance` from order statistics.
+
+        Args:
+            confidence: least probability that the interval covers the median, in (0, 1).
+
+        Returns:
+            The interval; None if there are too few images for one (fewer than 6 at 95%).
+
+        Raises:
+            ValueError: a confidence out of range.
+        """
         return median_interval(self.distances[self.distances > 0], confidence)
 
 
@@ -227,7 +264,7 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> Int
     Args:
         successes: number of successes, in [0, count].
         count: number of trials, at least 1.
-        confidence: in (0, 1).
+        confidence: confidence level, in (0, 1).
 
     Returns:
         The interval, within [0, 1].
@@ -252,15 +289,15 @@ def difference_interval(
     pairs: tuple[int, int, int, int] | None = None,
     confidence: float = 0.95,
 ) -> Interval:
-    """Newcombe's score interval of a difference of two proportions (1998), first - second.
+    """Newcombe's score interval (1998) of the difference of two proportions, first minus second.
 
     Args:
-        first: successes and trials.
-        second: successes and trials.
-        pairs: where both speak of the same examples, how many of them succeed in both, in the
-            first alone, in the second alone, and in neither; this narrows the interval (method 10
-            for paired proportions). None takes them as independent.
-        confidence: in (0, 1).
+        first: numbers of successes and of trials of the first proportion.
+        second: numbers of successes and of trials of the second proportion.
+        pairs: if both proportions are of the same examples: the numbers of examples that succeed in
+            both, in the first alone, in the second alone, and in neither. They make the interval
+            narrower (Newcombe's method 10 for paired proportions). None for independent samples.
+        confidence: confidence level, in (0, 1).
 
     Returns:
         The interval, within [-1, 1].
@@ -298,17 +335,17 @@ def _correlation(both: int, first: int, second: int, neither: int) -> float:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """McNemar's exact test (1947) of two proportions over the same examples, two-sided.
+    """McNemar's exact test (1947) that two proportions over the same examples are equal.
 
-    If both were equal, each example on which they disagree would be as likely to succeed in the
-    first alone as in the second alone; what the others do does not matter.
+    It is two-sided and uses only the examples that succeed in one of the two and not in the other.
+    If the proportions are equal, either is equally likely.
 
     Args:
-        only_first: examples that succeed in the first alone.
-        only_second: examples that succeed in the second alone.
+        only_first: number of examples that succeed in the first alone, at least 0.
+        only_second: number of examples that succeed in the second alone, at least 0.
 
     Returns:
-        The p-value, by the binomial distribution; 1 if there is no such example.
+        The p-value in [0, 1], by the binomial distribution; 1 if both numbers are 0.
 
     Raises:
         ValueError: a negative count.

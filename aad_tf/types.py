@@ -1,4 +1,4 @@
-"""Nouns that every module uses: pixel bounds and what a classifier returns."""
+"""Types that all modules use: the pixel range, and the output of a classifier."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import tensorflow as tf
 
 
 class Bounds(NamedTuple):
-    """Lowest and highest value a pixel may take, as the network expects it.
+    """The range of pixel values that a network expects.
 
     Attributes:
-        lower: the lowest, 0 by default.
-        upper: the highest, 1 by default.
+        lower: lowest pixel value, 0 by default.
+        upper: highest pixel value, 1 by default.
 
     Example:
         >>> Bounds(0.0, 1.0).upper
@@ -24,11 +24,12 @@ class Bounds(NamedTuple):
 
 
 class ClassifierOutput(NamedTuple):
-    """What one forward pass yields.
+    """The output of one forward pass of a classifier.
 
     Attributes:
-        logits: `[batch, classes]`, scores before softmax.
-        features: `[batch, height, width, channels]`, output of the attention layer.
+        logits: `[batch, classes]`, scores before the softmax.
+        features: `[batch, height, width, channels]`, output of the attention layer: the
+            convolutional layer that attention maps such as Grad-CAM explain.
     """
 
     logits: tf.Tensor

@@ -1,9 +1,13 @@
-"""Attacks: one loop, many named presets, and A3 on top of any of them.
+"""Adversarial attacks in the l-inf norm: FGSM, PGD, AutoAttack, A3 and others.
 
-The loop is in `aad_tf.attacks.loop`: one iteration (gradient of the objective, step, projection),
-the loop over iterations, random starts that depend on seed, example and restart alone, and the rule
-of restarts. Direct calls, training and `aad_tf.evaluate_robustness` use it alike. What identifies
-an attack are its parameters, see `attack_to_dict`; its name is a label.
+A function such as `pgd(epsilon, step_size, num_steps)` returns an attack object, which is called
+with a classifier, images and labels and returns adversarial images. An attack lowers an objective,
+one number per image, step by step.
+
+One iteration (gradient of the objective, step, projection onto the budget), the loop over
+iterations, random starts and restarts are in `aad_tf.attacks.loop`. Direct calls, training and
+`aad_tf.evaluate_robustness` all use that code. Two attacks are the same if their parameters are, as
+`attack_to_dict` returns them; the name of an attack is only a label.
 """
 
 from aad_tf.attacks.adaptive import AADTotal, aad_total, adaptive_attacks

@@ -1,10 +1,11 @@
-"""Attacks that know what an attention defence was trained on.
+"""Adaptive attacks on defences that are trained with attention losses.
 
-A network trained with attention losses may look robust only because attacks descend its
-classification loss and nothing else. Adaptive attacks (Tramer et al. 2020: On adaptive attacks to
-adversarial example defenses) descend what the defence adds as well. Here that is the total loss of
-AAD, [AAD Eq. 9], in both directions; `attention_augmented` has the attention term of A3, and
-`adaptive_attacks` lists them all.
+A network trained with attention losses may seem robust only because attacks follow the gradient of
+its classification loss and nothing else. Adaptive attacks (Tramer et al. 2020: On adaptive attacks
+to adversarial example defenses) also use what the defence adds. In this module that is the total
+loss of Attention-based Adversarial Defense (AAD), [AAD Eq. 9], with its attention terms raised or
+lowered. The attention term of A3 is in `aad_tf.attacks.attention_augmented`; `adaptive_attacks`
+returns attacks of both sorts.
 """
 
 from __future__ import annotations
@@ -37,22 +38,22 @@ register_kind("aad_losses")(AADLosses)
 @register_kind("aad_total")
 @dataclass(frozen=True)
 class AADTotal:
-    """Minus the total loss that AAD trains on, [AAD Eq. 9]: descending it climbs that loss.
+    """Minus the total training loss of AAD, [AAD Eq. 9]; an attack that lowers it raises that loss.
 
-    Of an image under attack the loss is alpha L_c + beta L_r + gamma L_p, the terms that
-    `AADModel` adds to its training loss for that image: L_c classifies it, L_r is minus the
-    distance between its prediction and that without its attention area, and L_p is the distance
-    of its attention map from that of the original image. Maps explain the true class, areas are
-    constants, as in training. What depends on a whole batch there, the rule `"batch_mean"` and the
-    maps of the authors' code, is taken for each example (`AADLosses.for_each_example`).
+    For the current image the loss is alpha L_c + beta L_r + gamma L_p. L_c is the classification
+    loss, L_r is minus the distance between the prediction for the image and for the image without
+    its attention area, and L_p is the distance of its attention map from that of the original
+    image. Maps are those of the true class. No gradient flows through attention areas, as in
+    training. Parts of the loss that depend on the whole batch in training are computed for each
+    example by itself (`AADLosses.for_each_example`).
 
     Attributes:
-        weights: (alpha, beta, gamma). A negative weight turns its term around.
-        losses: how the three terms are measured.
+        weights: (alpha, beta, gamma). With a negative weight the attack lowers that term.
+        losses: an `AADLosses`, which says how the three terms are computed.
 
     Raises:
-        TypeError: losses that are no `AADLosses`.
-        ValueError: weights not three finite numbers, or all of them zero.
+        TypeError: losses that are not an `AADLosses`.
+        ValueError: weights that are not three finite numbers, or all zero.
 
     Example:
         >>> objective = AADTotal((8, -4, -1))  # Misclassify, and keep attention as trained.
@@ -71,12 +72,12 @@ class AADTotal:
 
     @property
     def name(self) -> str:
-        """Short name for records: the weights, and the losses if they are not the default."""
+        """Short name for records: `"aad_total(...)"` with the arguments that `options` returns."""
         return f"aad_total({self.arguments})"
 
     @property
     def arguments(self) -> str:
-        """What `options` returns as text, with functions by their names."""
+        """The arguments that `options` returns, as text such as `"weights=(8, 4, 1)"`."""
         options = self.options()
         if isinstance(parts := options.get("losses"), Mapping):
             # An address of a function would be another one in each process.
@@ -85,9 +86,12 @@ class AADTotal:
         return ", ".join(f"{name}={value}" for name, value in options.items())
 
     def options(self) -> dict[str, Any]:
-        """The arguments of `aad_total` that build this objective: weights, and losses if unusual.
+        """Returns the arguments of the function `aad_total` that build this objective.
 
-        Losses are the name of a preset, or the parts that differ from the default one.
+        Returns:
+            `weights`, a tuple of three numbers; and, if the losses are not the default, `losses`:
+            the name of a preset of `AADLosses`, or a dictionary of the parts that differ from the
+            default.
         """
         weights = tuple(int(each) if each == int(each) else each for each in self.weights)
         options: dict[str, Any] = {"weights": weights}
@@ -104,9 +108,16 @@ class AADTotal:
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """The maps of the original images as L_p compares them; empty if L_p has weight 0.
+        """Returns the attention maps of the original images, scaled as L_p compares them.
 
-        They are `[batch, h, w]`, or of the size of the images if the losses resize maps.
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]`, the original images.
+            labels: int32 `[batch]`, true labels.
+
+        Returns:
+            A tuple with one tensor `[batch, h, w]`, or `[batch, H, W]` if the losses resize maps to
+            the size of the images. The tuple is empty if L_p has weight 0.
         """
         if self.weights[2] == 0:
             return ()
@@ -116,9 +127,22 @@ class AADTotal:
     def __call__(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Values to descend and logits, from two forward passes; see `ContextObjective`.
+        """Computes the objective of a batch.
 
-        A term of weight zero is not computed: without L_r and L_p this is the classification loss.
+        A term of weight zero is not computed. L_r takes a second forward pass, L_r and L_p take a
+        gradient of the logits.
+
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]`, the current images of the attack.
+            labels: int32 `[batch]`, true labels.
+            *context: the maps of the original images, as `context` returned them.
+
+        Returns:
+            Minus the total loss, `[batch]`, and the logits `[batch, classes]` of `images`.
+
+        Raises:
+            ValueError: no context, though gamma is not zero.
         """
         alpha, beta, gamma = self.weights
         if gamma and not context:
@@ -155,29 +179,36 @@ def aad_total(
     weights: Sequence[float] = DEFAULT_WEIGHTS,
     losses: str | Mapping[str, Any] | AADLosses = "balanced",
 ) -> GradientSignAttack:
-    """An attack on the total loss of AAD instead of the cross-entropy, [AAD Eqs. 7-9].
+    """Makes an attack that raises the total loss of AAD instead of the cross-entropy, [AAD Eq. 9].
 
-    Steps, budget and start stay those of `attack`. Its loss becomes
-    alpha L_c + beta L_r + gamma L_p of the image under attack, which is climbed: the image is
-    misclassified, its prediction no longer depends on its attention area, and attention moves.
-    With beta and gamma negative it is misclassified while attention stays as the defence wants it.
-    A step takes a second forward pass and derivatives of derivatives: on LeNet 2.2 times as long as
-    a plain one. With both zero, and alpha a power of two, it is `attack`
-    itself to the last bit, as long as L_c is the cross-entropy.
+    Step size, number of steps, budget and start are those of `attack`. The loss that it raises is
+    alpha L_c + beta L_r + gamma L_p, with the classification loss L_c, the rectification loss L_r
+    of [AAD Eq. 7] and the preservation loss L_p of [AAD Eq. 8]. With positive weights the image
+    becomes misclassified, its prediction depends less on its attention area, and its attention map
+    moves away from the original one. With negative beta and gamma the image becomes misclassified
+    while attention stays as the defence trains it.
+
+    A step takes a second forward pass and second derivatives; on LeNet it takes 2.2 times as long
+    as a step on the cross-entropy. With beta = gamma = 0, alpha a power of two, and L_c the
+    cross-entropy, the result equals that of `attack` bit for bit.
 
     Args:
-        attack: an untargeted attack on the cross-entropy of the true label: `pgd`, `apgd`, `fgsm`,
-            `ifgsm`; or its text.
-        weights: (alpha, beta, gamma); the paper trains with 8 : 4 : 1. Take those that the defence
-            was trained with: `model.loss_weights_aad` of an `AADModel`.
-        losses: how the terms are measured: the name of a preset of `AADLosses`, a dictionary of
-            the parts that differ from the default one, or `AADLosses`, such as `model.parts` of an
-            `AADModel`.
+        attack: an untargeted attack on the cross-entropy of the true label, made by `pgd`, `apgd`,
+            `fgsm` or `ifgsm`; or its text, such as `"pgd(epsilon=8/255, step_size=2/255,
+            num_steps=20)"`.
+        weights: (alpha, beta, gamma); the paper trains with (8, 4, 1). Use those that the defence
+            was trained with, `model.loss_weights_aad` of an `AADModel`.
+        losses: how the terms are computed: `"balanced"`, `"paper"` or `"reference_code"`, the
+            presets of `AADLosses`; a dictionary of the parts that differ from `"balanced"`; or an
+            `AADLosses`, such as `model.parts` of an `AADModel`.
+
+    Returns:
+        A copy of the attack with the objective `AADTotal`.
 
     Raises:
-        TypeError: not an attack, or losses that are none.
-        ValueError: text that is no attack, an attack on another loss, weights not three finite
-            numbers or all zero, an unknown preset or part.
+        TypeError: not an attack, or losses of another type.
+        ValueError: text that is not an attack, an attack on another loss, weights that are not
+            three finite numbers or all zero, or an unknown preset or part.
 
     Example:
         >>> attack = aad_total(pgd(8 / 255, 2 / 255, num_steps=20), weights=(8, 4, 1))
@@ -212,29 +243,32 @@ def adaptive_attacks(
     losses: str | Mapping[str, Any] | AADLosses = "balanced",
     sigma: float = 10.0,
 ) -> list[GradientSignAttack]:
-    """All adaptive attacks on an attention defence, each next to the plain attack it departs from.
+    """Returns PGD and APGD with and without the attention losses of a defence.
 
-    PGD and APGD, each on five losses: the cross-entropy alone, the total loss of AAD
-    (`aad_total`), the same with the attention terms turned around, and A3 (`a3`) with sigma and
-    minus sigma. All have the same budget and number of steps, so what one adds to the plain attack
-    is the knowledge of the defence. PGD starts at random with steps of `2.5 epsilon / num_steps`,
-    at most `epsilon`. What no attack of the list breaks is an upper bound of the robust accuracy.
+    PGD and APGD (`apgd`) are each run on five losses: the cross-entropy alone, the total loss of
+    AAD (`aad_total`), the total loss with beta and gamma negated, and A3 (`a3`) with sigma and with
+    minus sigma. All have the same budget and number of steps, so a difference from the attack on
+    the cross-entropy is due to the attention losses. PGD has a random start and steps of
+    `2.5 * epsilon / num_steps`, at most `epsilon`. The fraction of images that none of the attacks
+    gets misclassified is an upper bound of the robust accuracy.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
-        num_steps: of each attack.
-        weights: (alpha, beta, gamma) of the total loss, as for `aad_total`.
-        losses: as for `aad_total`.
+        num_steps: number of iterations of each attack.
+        weights: (alpha, beta, gamma) of the classification, rectification and preservation loss in
+            the total loss of AAD.
+        losses: how these losses are computed: `"balanced"`, `"paper"` or `"reference_code"`, a
+            dictionary of the parts that differ from `"balanced"`, or an `AADLosses`.
         sigma: weight of the attention term of A3, positive; the paper takes 10.
 
     Returns:
-        Ten attacks, for `aad_tf.evaluate_robustness`: `pgd` and its four variants, then `apgd` and
-        its four.
+        Ten attacks, to be passed to `aad_tf.evaluate_robustness`: `pgd` and its four variants, then
+        `apgd` and its four variants.
 
     Raises:
-        TypeError: as `aad_total`.
-        ValueError: a size or count out of range, alpha, or both beta and gamma zero, which would
-            leave no plain or no adaptive part, sigma not positive, or as `aad_total`.
+        TypeError: losses of another type, or numbers of another type.
+        ValueError: a size or count out of range, alpha zero, beta and gamma both zero, sigma not
+            positive, or an unknown preset or part of the losses.
 
     Example:
         >>> model = aad_tf.AADModel(network, attack="step_ll(epsilon=0.15, num_steps=2)")

@@ -1,4 +1,4 @@
-"""A3: gradient-sign attacks that also move, or keep, what the network looks at [AAD supp. B]."""
+"""A3: gradient-sign attacks that also change, or preserve, the attention map [AAD supp. B]."""
 
 from __future__ import annotations
 
@@ -30,12 +30,24 @@ register_kind("mean_threshold")(MeanThreshold)
 class AttentionAugmented:
     """L - sigma ||Att(x) - g(x_adv)||_1, the total attack loss of [AAD Eqs. 10, 11].
 
-    Att(x) is the attention area of the original image, constant during the attack; g(x_adv) the
-    Grad-CAM map of the image under attack, for the same class. Both come from the forward pass
-    that the loss needs anyway. The attributes are the arguments of `a3`, but for the objective.
+    L is the objective of a plain attack. Att(x) is the attention area (a binary mask) of the
+    original image, which stays constant; g(x_adv) is the Grad-CAM map of the current image, for
+    the same class. One forward pass per iteration yields L and g.
 
     Attributes:
-        objective: L, a function of the logits.
+        objective: L, an objective that depends on the image through the logits alone.
+        sigma: weight of the attention term, any finite number; 0 leaves L alone.
+        reduction: how the l1-norm is taken over the cells of a map: `"mean"` or `"sum"`.
+        scale: `"max"` divides g by its maximum per image, `"none"` leaves it as it is.
+        threshold: rule of Att(x): `"mean"` (cells above the mean of the map), `TopCells(count)`, or
+            a number: cells above it.
+        explained: class that the maps explain: the true `"label"`, or the `"prediction"` for the
+            original image.
+
+    Raises:
+        TypeError: an objective without the method `from_logits`, or a sigma that is not a number.
+        ValueError: sigma not finite, an unknown option, an objective that is an
+            `AttentionAugmented` already, or a numeric threshold outside [0, 1) with `scale="max"`.
     """
 
     objective: LogitsObjective
@@ -64,17 +76,17 @@ class AttentionAugmented:
 
     @property
     def name(self) -> str:
-        """Short name for records: the loss, sigma, and what differs from the defaults."""
+        """Short name for records: that of L, sigma, and options that differ from the defaults."""
         return f"a3({self.objective.name}, {self.arguments})"
 
     @property
     def arguments(self) -> str:
-        """sigma, and the options that differ from their defaults, as text."""
+        """sigma and the options that differ from their defaults, as text such as `"sigma=10"`."""
         options = {**self.options(), "sigma": f"{self.sigma:.12g}"}
         return ", ".join(f"{name}={value}" for name, value in options.items())
 
     def options(self) -> dict[str, Any]:
-        """The arguments of `a3` that build this objective: sigma, and those that are no default."""
+        """Returns `sigma` and the options that differ from their defaults, by name."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)[1:]
@@ -84,9 +96,17 @@ class AttentionAugmented:
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """Att(x) of the original images, `[batch, h, w]`, and the classes if they are predicted.
+        """Computes the attention areas of the original images.
 
-        What the loss itself needs of the original images comes last.
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]`, the original images.
+            labels: int32 `[batch]`, true labels.
+
+        Returns:
+            The attention areas `[batch, h, w]` in {0, 1}; with `explained="prediction"` also the
+            predicted classes, int32 `[batch]`; then the context of L, if it has any. With sigma 0,
+            the context of L alone.
         """
         inner = objective_context(classifier, self.objective, images, labels)
         if self.sigma == 0:
@@ -99,7 +119,20 @@ class AttentionAugmented:
     def __call__(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Values to descend and logits, from one forward pass; see `ContextObjective`."""
+        """Computes the objective of a batch by one forward pass.
+
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]`, the current images of the attack.
+            labels: int32 `[batch]`, true labels.
+            *context: the tensors that `context` returned for the original images.
+
+        Returns:
+            The values `[batch]`, and the logits `[batch, classes]` of `images`.
+
+        Raises:
+            ValueError: no context, though sigma is not zero.
+        """
         if self.sigma == 0:
             return self.objective(classifier, images, labels, *context)
         if not context:
@@ -124,14 +157,14 @@ class AttentionAugmented:
 
 
 def divided_by_maximum(maps: tf.Tensor) -> tf.Tensor:
-    """Maps in [0, 1]; a map of zeros stays as it is, with zero gradient.
+    """Divides each map by its own maximum.
 
     Args:
         maps: `[batch, h, w]`, non-negative.
 
     Returns:
-        Tensor of the shape and dtype of `maps`. The gradient through the maximum is part of its
-        gradient.
+        Maps in [0, 1] of the shape and dtype of `maps`. A map whose maximum is at most 1e-18
+        becomes zero, with gradient zero. For other maps, gradients flow through the maximum too.
     """
     peak = tf.reduce_max(maps, axis=(1, 2), keepdims=True)
     usable = peak > _SMALLEST_PEAK
@@ -147,33 +180,40 @@ def a3(
     threshold: Any = "mean",
     explained: str = "label",
 ) -> GradientSignAttack:
-    """Attention-augmented attack on top of a gradient-sign attack, [AAD Eqs. 10-12].
+    """Makes an attention-augmented attack (A3) of a gradient-sign attack, [AAD Eqs. 10-12].
 
-    Steps, budget and start stay those of `attack`; its loss L becomes
-    L - sigma ||Att(x) - g(x_adv)||_1, with the attention area Att(x) of the original image and
-    the attention map g(x_adv) of the image under attack. A positive sigma moves attention off
-    its area while the label is attacked, a negative one keeps it there, 0 is `attack` itself.
+    Step size, number of steps, budget and start are those of `attack`. The objective L that it
+    lowers becomes L - sigma ||Att(x) - g(x_adv)||_1, where Att(x) is the attention area (a binary
+    mask) of the original image and g(x_adv) the Grad-CAM map of the current image. A positive sigma
+    moves attention out of its original area while the label is attacked, a negative one keeps it
+    there; with 0 the result is that of `attack`.
 
-    The loss of `fgsm`, `ifgsm` and `pgd` is nearly flat where the network is sure of the label,
-    so there the attention term settles most signs at any sigma, and fewer images may end
-    misclassified.
+    The cross-entropy, which `fgsm`, `ifgsm` and `pgd` use, is nearly constant where the network is
+    sure of the label. There the attention term determines the signs of most pixels at any sigma,
+    and fewer images may end misclassified than under `attack`.
 
     Args:
-        attack: any gradient-sign attack: `step_ll`, `fgsm`, `ifgsm`, `iter_ll`, `pgd`; or its text.
-        sigma: weight of the attention term; the paper takes 10.
-        reduction: of the l1-norm over cells: `"mean"`, or `"sum"` as printed, with which the
-            weight of the term grows with the grid.
-        scale: of g: `"max"` divides each map by its maximum, so that it lies in [0, 1] like Att;
-            `"none"` takes the map as printed, whose size is up to the network.
-        threshold: rule of Att(x): `"mean"` (kappa is the map's mean), `TopCells(count)`, or a
-            number: kappa for maps scaled by `scale`. The authors' code has 0.2 of the maximum.
-        explained: class that both maps explain: the true `"label"`, or the `"prediction"` of the
-            original image. They are the same on images that the network classifies correctly.
+        attack: a gradient-sign attack, made by `step_ll`, `fgsm`, `ifgsm`, `iter_ll`, `pgd` or
+            `apgd`; or its text, such as `"step_ll(epsilon=4/255, num_steps=3)"`.
+        sigma: weight of the attention term, any finite number; the paper takes 10.
+        reduction: how the l1-norm is taken over the cells of a map: `"mean"`; or `"sum"`, as in the
+            paper's equation, where the term grows with the number of cells.
+        scale: `"max"` divides g by its maximum per image, so that it lies in [0, 1] like Att(x);
+            `"none"` takes g as it is, as in the paper's equation.
+        threshold: rule of the area Att(x): `"mean"`, cells above the mean of the map;
+            `TopCells(count)`, the highest cells; or a number, cells above it in the map scaled by
+            `scale`. In the authors' code it is 0.2 of the maximum.
+        explained: class that both maps explain: the true `"label"`, or the `"prediction"` for the
+            original image. They are the same on images that are classified correctly.
+
+    Returns:
+        A copy of the attack with the objective `AttentionAugmented`.
 
     Raises:
-        TypeError: not an attack, or one whose objective is no function of the logits.
-        ValueError: text that is no attack, sigma not finite, an unknown option, or an attack made
-            by `a3`.
+        TypeError: not a gradient-sign attack, an objective without `from_logits`, or a sigma that
+            is not a number.
+        ValueError: text that is not an attack, sigma not finite, an unknown option, an attack made
+            by `a3` already, or a numeric threshold outside [0, 1) with `scale="max"`.
 
     Example:
         >>> attack = a3(step_ll(4 / 255, num_steps=3), sigma=10)  # [AAD Table 9]

@@ -1,7 +1,8 @@
 """Auto-PGD (APGD): projected gradient descent that chooses its step sizes itself.
 
 Source: F. Croce and M. Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of
-Diverse Parameter-free Attacks, ICML 2020; where paper and code differ, the code.
+Diverse Parameter-free Attacks, ICML 2020. Where the paper and the authors' code differ, this module
+follows their code.
 """
 
 from __future__ import annotations
@@ -44,23 +45,23 @@ _PROGRESS = 0.75
 
 
 class Memory(NamedTuple):
-    """What APGD carries of each example from one iteration to the next.
+    """The variables that APGD keeps for each example from one iteration to the next.
 
     Attributes:
-        step: int32 `[batch]`, steps taken.
-        restart: int32 `[batch]`, number of the restart.
+        step: int32 `[batch]`, number of steps taken.
+        restart: int32 `[batch]`, number of the restart, from 0.
         step_size: `[batch]`, in the unit of the images.
         previous: `[batch, H, W, C]`, the images before the last step.
         best: `[batch, H, W, C]`, the images of the lowest objective so far.
-        best_sign: `[batch, H, W, C]`, sign of the gradient there.
-        best_value: `[batch]`, the objective there.
-        last_value: `[batch]`, the objective one step ago.
-        found: `[batch, H, W, C]`, the last image on which the attack succeeded; the best one
-            without any.
-        succeeded: bool `[batch]`, whether there was one: misclassified, or taken for the target
-            of a targeted attack.
+        best_sign: `[batch, H, W, C]`, sign of the objective's gradient at `best`.
+        best_value: `[batch]`, the objective at `best`.
+        last_value: `[batch]`, the objective at the last evaluation.
+        found: `[batch, H, W, C]`, the last images on which the attack succeeded; `best` where it
+            has not.
+        succeeded: bool `[batch]`, whether an image so far was misclassified or, for a targeted
+            attack, predicted as the target.
         falls: int32 `[batch]`, steps since the last checkpoint in which the objective fell.
-        checked_value: `[batch]`, the lowest objective at the last checkpoint.
+        checked_value: `[batch]`, the lowest objective up to the last checkpoint.
         halved: bool `[batch]`, whether the last checkpoint halved the step size.
     """
 
@@ -80,13 +81,14 @@ class Memory(NamedTuple):
 
 
 def checkpoints(num_steps: int) -> dict[int, int]:
-    """Steps after which APGD looks at its progress, and the number of steps since the last look.
+    """The checkpoints of APGD: the steps after which it decides whether to halve its step size.
 
     Args:
-        num_steps: steps of the whole attack.
+        num_steps: number of steps of the attack.
 
     Returns:
-        Steps since the checkpoint before, by step.
+        A dictionary from the number of each such step to the number of steps since the checkpoint
+        before it.
 
     Example:
         >>> list(checkpoints(100))
@@ -107,21 +109,30 @@ def checkpoints(num_steps: int) -> dict[int, int]:
 class AutoPGD(GradientSignAttack):
     """APGD of Croce and Hein (2020), l-inf: steps with momentum whose size is halved as needed.
 
-    Every example has a step size of its own, at first twice the budget. At `checkpoints` it is
-    halved, and the example goes back to its best image, if the objective fell in at most three
-    quarters of the steps since the last checkpoint, or if neither the step size nor the best
-    value have changed since then.
+    Every example has its own step size, which starts at twice the budget. At the steps that
+    `checkpoints` returns it is halved, and the example goes back to its best image, if the
+    objective fell in at most three quarters of the steps since the last checkpoint, or if neither
+    the step size nor the best value changed since then.
 
-    Starts lie on the sphere: uniform noise is scaled until one of its entries reaches the budget.
-    Without `random_start` it begins at the original images. With an objective that has several
-    targets per example, each restart takes the next target.
+    A random start is uniform noise that is scaled until its largest entry equals the budget. With
+    an objective that has several target classes per example, each restart uses the next target.
 
     Attributes:
-        num_steps: iterations of each restart.
-        epsilon: radius of the l-inf ball, in the unit of the images.
-        random_start: begin at a random point of the sphere; False at the original images.
-        name: in records and tables.
-        step_size: not given; each example has its own.
+        objective: function of one value per image, which the attack lowers, such as
+            `AwayFromLabel()`.
+        num_steps: number of iterations of each restart.
+        epsilon: radius of the l-inf ball, in the unit of the images; must be given.
+        random_start: whether to start at a random point of the surface of the ball; False starts at
+            the original images.
+        restarts: number of runs with different random starts, or different targets.
+        name: label in records and tables.
+        step_size: cannot be given; each example has its own step size.
+        noise: must be None.
+
+    Raises:
+        TypeError: a size that is not a number, or a count that is not an integer.
+        ValueError: no epsilon, noise, a number out of range, or several restarts without a random
+            start.
 
     Example:
         >>> adversarial = apgd(8 / 255)(classifier, images, labels, seed=0)
@@ -143,10 +154,11 @@ class AutoPGD(GradientSignAttack):
         super().__post_init__()
 
     def for_classes(self, num_classes: int) -> AutoPGD:
-        """The attack on a network of so many classes, with no target twice.
+        """Returns the attack that is run on a network with `num_classes` classes.
 
-        There are `num_classes - 1` targets per example at most; an attack that has more is given
-        `num_classes - 1`, and a restart for each.
+        An attack whose objective tries more than `num_classes - 1` target classes per example gets
+        an objective with `num_classes - 1` targets, and fewer restarts accordingly, so that no
+        target is tried twice. Every other attack is returned as it is.
         """
         targets = targets_per_example(self.objective)
         if targets is None or targets < num_classes:
@@ -156,7 +168,14 @@ class AutoPGD(GradientSignAttack):
         return dataclasses.replace(self, objective=fewer, restarts=rounds * (num_classes - 1))
 
     def result(self, state: State) -> tf.Tensor:
-        """The last images on which it succeeded; of others those of the lowest objective."""
+        """Returns the last images on which the attack succeeded, else those of lowest objective.
+
+        Args:
+            state: the state after the last iteration.
+
+        Returns:
+            `[batch, H, W, C]`.
+        """
         return state.memory.found
 
     def start(
@@ -167,7 +186,19 @@ class AutoPGD(GradientSignAttack):
         indices: Any = None,
         restart: Any = 0,
     ) -> tf.Tensor:
-        """A random point of the sphere of the budget, within the pixel range; or the images."""
+        """Returns the starting points of a batch.
+
+        Args:
+            classifier: its bounds are the pixel range, to which points are clipped.
+            images: `[batch, H, W, C]`, original images.
+            seed: an integer, or int32 `[2]`.
+            indices: int `[batch]`, index of each example in its data set; None for 0, 1, ...
+            restart: number of the restart, from 0; int or int `[batch]`.
+
+        Returns:
+            `[batch, H, W, C]`: random points at the l-inf distance of the budget before they are
+            clipped; the images themselves without a random start.
+        """
         images = tf.convert_to_tensor(images)
         if not self.random_start:
             return images
@@ -182,7 +213,15 @@ class AutoPGD(GradientSignAttack):
     def begin(
         self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
     ) -> State:
-        """The state before the first iteration; arguments as for `start`."""
+        """Returns the state before the first iteration: starting points and an empty `Memory`.
+
+        Args:
+            classifier: the network under attack.
+            examples: original images, labels and context of a batch.
+            seed: an integer, or int32 `[2]`.
+            indices: int `[batch]`, index of each example in its data set.
+            restart: number of the restart, from 0; int or int `[batch]`.
+        """
         images = self.start(classifier, examples.images, seed, indices, restart)
         count = tf.shape(images)[0]
         whole = tf.zeros((count,), tf.int32)
@@ -207,13 +246,23 @@ class AutoPGD(GradientSignAttack):
         return State(images, memory)
 
     def scalars(self, dtype: tf.DType) -> tuple[tf.Tensor, ...]:
-        """See `IterativeAttack.scalars`: it chooses its step sizes itself."""
+        """Returns one scalar tensor of `dtype`: epsilon, in the unit of the images."""
         return IterativeAttack.scalars(self, dtype)
 
     def iteration(
         self, classifier: Classifier, state: State, examples: Examples, *scalars: tf.Tensor
     ) -> tuple[State, tf.Tensor]:
-        """See `IterativeAttack.iteration`: `noted`, `checked`, `momentum_step`."""
+        """Makes one iteration: evaluates the objective, updates the memory, takes a step.
+
+        Args:
+            classifier: the network under attack.
+            state: the current images `[batch, H, W, C]` and a `Memory`.
+            examples: original images, labels and context of the same batch.
+            *scalars: epsilon, as the method `scalars` returns it.
+
+        Returns:
+            The next state, and the logits `[batch, classes]` of the images before the step.
+        """
         (epsilon,) = scalars
         images, memory = state.images, state.memory
         examples = with_target(self.objective, examples, memory.restart)
@@ -240,14 +289,17 @@ def noted(
     sign: tf.Tensor,
     succeeded: tf.Tensor,
 ) -> Memory:
-    """The memory after the objective was evaluated: its falls, and the images to keep.
+    """Updates the memory of APGD after the objective was evaluated.
 
     Args:
-        memory: before.
-        images: `[batch, H, W, C]`, where the objective was evaluated.
+        memory: the memory before.
+        images: `[batch, H, W, C]`, the images at which the objective was evaluated.
         values: `[batch]`, the objective.
         sign: `[batch, H, W, C]`, sign of its gradient.
-        succeeded: bool `[batch]`, whether the attack has its aim at these images.
+        succeeded: bool `[batch]`, whether the attack succeeded on these images.
+
+    Returns:
+        The memory with new best images, images of success, and counts of falling steps.
     """
     first = memory.step == 0
     better = values < memory.best_value
@@ -267,13 +319,19 @@ def noted(
 def checked(
     memory: Memory, images: tf.Tensor, sign: tf.Tensor, num_steps: int
 ) -> tuple[tf.Tensor, tf.Tensor, Memory]:
-    """Images, signs and memory after a checkpoint; unchanged where there is none at this step.
+    """Applies a checkpoint of APGD to the examples that are at one.
+
+    Where the step size is halved, images and signs are replaced by the best ones so far. Examples
+    whose step is not a checkpoint stay as they are.
 
     Args:
-        memory: as `noted` returned it.
-        images: `[batch, H, W, C]`, where the objective was evaluated.
+        memory: the memory, as `noted` returned it.
+        images: `[batch, H, W, C]`, the images at which the objective was evaluated.
         sign: `[batch, H, W, C]`, sign of the gradient there.
-        num_steps: steps of the whole attack.
+        num_steps: number of steps of the attack.
+
+    Returns:
+        Images and signs `[batch, H, W, C]` from which the next step is taken, and the memory.
     """
     gaps = checkpoints(num_steps)
     gap = tf.gather([gaps.get(step, 0) for step in range(num_steps + 1)], memory.step)
@@ -300,12 +358,12 @@ def momentum_step(
     epsilon: tf.Tensor,
     bounds: Bounds,
 ) -> tf.Tensor:
-    """The next images: a projected step against the gradient's sign, averaged with momentum.
+    """Takes a projected step against the gradient's sign, combined with the previous move.
 
     Args:
-        memory: of APGD; `step`, `step_size` and `previous` are read.
-        images: `[batch, H, W, C]`, from which the step goes.
-        sign: `[batch, H, W, C]`, sign of the objective's gradient there.
+        memory: the memory of APGD, of which `step`, `step_size` and `previous` are used.
+        images: `[batch, H, W, C]`, the images before the step.
+        sign: `[batch, H, W, C]`, sign of the objective's gradient at them.
         origin: `[batch, H, W, C]`, the original images: centres of the l-inf balls.
         epsilon: scalar, radius of the balls, in the unit of the images.
         bounds: pixel range.
@@ -337,23 +395,30 @@ def apgd(
 ) -> AutoPGD:
     """Auto-PGD (Croce and Hein 2020) on one of three losses, l-inf.
 
-    Called directly it returns the last misclassified image of its way, or the one of the lowest
-    objective; an evaluation counts an image as misclassified if any on its way is.
+    Called directly, the attack returns for each example the last misclassified image among its
+    iterations, or the image of the lowest objective if none was. An evaluation counts an example as
+    misclassified if the image of any iteration is.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
-        num_steps: steps; one more gradient is taken.
-        loss: `"cross_entropy"`, `"dlr"` (the difference of logits ratio), or `"targeted_dlr"`,
-            which runs once for each of the classes that are nearest to the original image.
-        restarts: independent random starts, of the targeted loss for each target.
-        num_targets: how many classes the targeted loss tries; of fewer other classes, all.
-        target: as for `fgsm`: the class that images are pushed towards, by the cross-entropy.
-        num_draws: passes of the network over which losses, gradients and logits are averaged in
-            each step, for networks with random layers (expectation over transformation); an image
-            is then misclassified if another class has the largest mean logit.
+        num_steps: number of steps per restart; the last image takes one gradient more.
+        loss: `"cross_entropy"` of the true label; `"dlr"`, the difference of logits ratio; or
+            `"targeted_dlr"`, which is run once for each of `num_targets` target classes.
+        restarts: number of runs with different random starts; with `"targeted_dlr"` for each
+            target.
+        num_targets: number of target classes of `"targeted_dlr"`, those with the largest logits for
+            the original image; all other classes if the network has fewer.
+        target: None, or the class whose cross-entropy is lowered: one number for all images, or a
+            tuple with one target per true class. Needs `loss="cross_entropy"`.
+        num_draws: number of passes of the network over which loss, gradient and logits of each step
+            are averaged, for networks with random layers (expectation over transformation). An
+            image is then misclassified if another class has the largest mean logit.
+
+    Returns:
+        The attack, to be called with a classifier, images and labels.
 
     Raises:
-        TypeError: a target that is no class number.
+        TypeError: a size that is not a number, a count or a target that is not an integer.
         ValueError: a size or count out of range, an unknown loss, a class that is its own target,
             or a target with another loss than the cross-entropy.
 

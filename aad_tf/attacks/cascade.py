@@ -1,4 +1,4 @@
-"""Several attacks one after the other, each on what the ones before have left correct.
+"""Attacks run one after the other, each on the images that are still classified correctly.
 
 Source of AutoAttack: F. Croce and M. Hein, Reliable Evaluation of Adversarial Robustness with an
 Ensemble of Diverse Parameter-free Attacks, ICML 2020.
@@ -32,18 +32,19 @@ _DRAWS = 20
 @register_kind("cascade")
 @dataclass(frozen=True)
 class AttackCascade:
-    """Attacks in their order; an image that one of them gets misclassified is done.
+    """A sequence of attacks; each attacks only the images that no earlier one got misclassified.
 
     Attributes:
-        stages: untargeted attacks or their texts, all within the same budget.
-        stage_names: what they are called in records and tables, which differ; by default the names
-            that they have.
-        name: label for records and tables; no part of the cascade's identity.
+        stages: untargeted attacks, or their texts such as `"apgd(epsilon=8/255)"`, all with the
+            same budget.
+        stage_names: one name per attack for records and tables, all different; the attacks' own
+            names by default.
+        name: label in records and tables; cascades that differ in their names alone are equal.
 
     Raises:
-        TypeError: a stage that is no attack, or is a cascade itself.
-        ValueError: no stages, names that do not differ, budgets that do, a targeted attack, or text
-            that is no attack.
+        TypeError: a stage that is not an attack, or is a cascade itself.
+        ValueError: no stages, equal names, different budgets, a targeted attack, or text that is
+            not an attack.
 
     Example:
         >>> cascade = AttackCascade((apgd(8 / 255), square(8 / 255, num_queries=1000)))
@@ -91,29 +92,44 @@ class AttackCascade:
             )
 
     def check_sizes(self, bounds: Bounds) -> None:
-        """Raises ValueError if the budget is larger than the width of the pixel range."""
+        """Checks that budget and step sizes fit the pixel range.
+
+        Args:
+            bounds: pixel range of the images.
+
+        Raises:
+            ValueError: one of them is larger than the width of the pixel range.
+        """
         for stage in self.stages:
             stage.check_sizes(bounds)
 
     def for_classes(self, num_classes: int) -> AttackCascade:
-        """The cascade as it is run on a network of so many classes."""
+        """Returns the cascade that is run on a network with `num_classes` classes.
+
+        It differs only where an attack tries several target classes per example and the network
+        has too few.
+        """
         return dataclasses.replace(
             self, stages=tuple(stage.for_classes(num_classes) for stage in self.stages)
         )
 
     @property
     def total_epsilon(self) -> float:
-        """Largest possible l-inf perturbation of images in [0, 1], in their unit."""
+        """Largest possible l-inf perturbation, for images in [0, 1]."""
         return self.stages[0].total_epsilon
 
     def threat_model(self, bounds: Bounds = Bounds(0.0, 1.0)) -> dict[str, Any]:
-        """What a robust accuracy under the cascade speaks of, ready for a record.
+        """Describes the threat model of the cascade, for the record of an evaluation.
 
         Args:
             bounds: pixel range of the images.
 
         Returns:
-            As `IterativeAttack.threat_model`, with the names of the attacks under `stages`.
+            A dictionary that `json` can write, with the entries of `IterativeAttack.threat_model`:
+            those of the last attack, except for `attack`, the cascade's name; `parameters`, those
+            of all attacks; `objective`, `"cascade"`; `steps`, the sum of steps times restarts over
+            the attacks; `restarts`, 1; `step_size`, None; `random_start`, whether any attack has
+            one. A further entry, `stages`, lists the names of the attacks.
         """
         # An image that withstands all of them is recorded as the last one leaves it.
         last = self.stages[-1].threat_model(bounds)
@@ -138,10 +154,24 @@ class AttackCascade:
         seed: int | None = None,
         first_index: int = 0,
     ) -> tf.Tensor:
-        """Adversarial images `[batch, H, W, C]`; see `IterativeAttack.rounds`.
+        """Attacks a batch of images.
 
-        An image is that of the first attack that gets it misclassified, or of the last attack.
-        What is misclassified as it is stays as it is.
+        Args:
+            classifier: the network under attack; runs in inference mode throughout.
+            images: float `[batch, H, W, C]` within the classifier's bounds.
+            labels: int `[batch]`, true labels.
+            seed: seed of random starts; None is 0. The same seed gives the same images.
+            first_index: index of the first image in its data set, on which random starts depend.
+
+        Returns:
+            `[batch, H, W, C]`: for each example the result of the first attack that gets it
+            misclassified, or of the last attack. An image that is misclassified without attack is
+            returned unchanged.
+
+        Raises:
+            TypeError: no Classifier, images not floating point, or labels not numbers.
+            ValueError: images of wrong rank or shape, with NaN or outside of the classifier's
+                bounds, labels that are not classes, or sizes larger than the pixel range.
         """
         images, labels = checked_inputs(classifier, images, labels)
         found, rows = images, np.arange(len(images))
@@ -164,31 +194,36 @@ Attack = IterativeAttack | AttackCascade
 def auto_attack(epsilon: float, version: str = "standard") -> AttackCascade:
     """AutoAttack (Croce and Hein 2020), l-inf.
 
-    Version `"standard"`: APGD on the cross-entropy, APGD on the targeted DLR loss, targeted FAB and
-    Square, each with its published number of iterations, on the images that are still classified
-    correctly. Of a network with fewer than ten classes all other classes are targets; of three and
-    two classes the targeted DLR loss is the one that `aad_tf.attacks.margins` gives for them.
+    Version `"standard"` runs APGD on the cross-entropy, APGD on the targeted DLR loss (difference
+    of logits ratio), targeted FAB and Square, each with its published number of iterations, on the
+    images that are still classified correctly. APGD and FAB try nine target classes, or all other
+    classes if the network has fewer than ten. For two and three classes, for which the targeted DLR
+    loss is not defined, that of `aad_tf.attacks.margins.targeted_logits_ratio` is used.
 
-    Version `"rand"`, for networks whose outputs are random: APGD on the cross-entropy and on the
-    DLR loss, with losses and gradients that are means over 20 passes of the network in each step
+    Version `"rand"` is for networks with random layers. It runs APGD on the cross-entropy and on
+    the DLR loss, whose values and gradients are means over 20 passes of the network in each step
     (expectation over transformation). An image is misclassified if another class has the largest
-    logit in the mean over those passes, at any step. (The original code asks a single
-    pass at each step and a last one at the end, so that an image near a boundary fails by
-    chance.) The clean accuracy is that of one pass, and no such number repeats exactly. `"rand"`
-    is not for networks without random layers, whose 20 passes are the same.
+    mean logit over those passes, at any step. (The original code uses a single pass at each step
+    and one at the end, so that an image near a boundary may be misclassified by chance.) The clean
+    accuracy is that of one pass. Such numbers differ from run to run.
 
-    Unlike in the original code, random numbers of the attacks depend on the seed, the example and
-    the restart alone, so the batch size, the order and the parts that an evaluation is cut into do
-    not matter.
+    Unlike in the original code, the random numbers of the attacks depend on the seed, the example
+    and the restart alone. So the result does not depend on the batch size, on the order of the
+    examples, or on the parts into which an evaluation is divided.
 
-    It is slow: an image that holds is shown to the network several thousand times, 5,000 of them
-    by Square. Begin with few images, as in the example; progress shows within each batch, too.
+    AutoAttack is slow: an image that is never misclassified takes several thousand passes of the
+    network, 5,000 of them in Square. Begin with few images, as in the example.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
         version: `"standard"` or `"rand"`.
 
+    Returns:
+        The cascade, to be called with a classifier, images and labels, or passed to
+        `aad_tf.evaluate_robustness`.
+
     Raises:
+        TypeError: an epsilon that is not a number.
         ValueError: epsilon negative, not finite, or None, or an unknown version.
 
     Example:
@@ -211,20 +246,26 @@ def auto_attack(epsilon: float, version: str = "standard") -> AttackCascade:
 
 
 def quick_cascade(epsilon: float, num_steps: int = 30, num_targets: int = 3) -> AttackCascade:
-    """A cheap cascade for a first look: APGD on the cross-entropy, then targeted APGD, l-inf.
+    """A cheap cascade: APGD on the cross-entropy, then APGD on the targeted DLR loss, l-inf.
 
-    It is not AutoAttack, and its robust accuracies are higher. Left out are FAB and Square, so that
-    nothing shows masked gradients; most of the steps; and most of the target classes. Those that
-    are left have the nearest linearised boundary, the order of MALT (Melamed et al. 2024), among
-    the 20 classes of the largest logits. An image that withstands all of it takes 124 gradients and
-    one for each of those classes, where AutoAttack takes 1,911 and 5,900 forward passes more.
+    It is weaker than AutoAttack, so robust accuracies under it are higher. It leaves out FAB and
+    Square, so that it does not detect masked gradients, and it takes fewer steps and fewer target
+    classes. The targets are those of the 20 classes with the largest logits whose linearised
+    decision boundary is nearest, as in MALT (Melamed et al. 2024). With the default arguments, an
+    image that is never misclassified takes 124 gradients and one for each of the up to 20
+    classes; AutoAttack takes 1,911 gradients and 5,900 forward passes more.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
-        num_steps: of APGD, on the cross-entropy and towards each target.
-        num_targets: how many of the nearest classes are tried.
+        num_steps: number of steps of APGD, on the cross-entropy and for each target.
+        num_targets: number of target classes.
+
+    Returns:
+        The cascade, to be called with a classifier, images and labels, or passed to
+        `aad_tf.evaluate_robustness`.
 
     Raises:
+        TypeError: a size that is not a number, or a count that is not an integer.
         ValueError: a size or count out of range.
 
     Example:

@@ -23,12 +23,17 @@ from aad_tf.utils.checks import check_count
 class MeanOverDraws:
     """Mean of an objective and of its gradient over several passes of a network with random layers.
 
-    Each pass draws anew, whatever the layers draw when the network runs in inference mode. Memory
-    does not grow with the number of draws. The logits it returns are the mean, too.
+    The network runs in inference mode; each pass uses new random numbers of those layers that are
+    random in that mode. Memory does not grow with the number of passes. The logits are means over
+    the passes too.
 
     Attributes:
-        objective: what is averaged, a function of images or of logits.
-        num_draws: number of passes.
+        objective: objective that is averaged.
+        num_draws: number of passes, at least 1.
+
+    Raises:
+        TypeError: a number of passes that is not an integer.
+        ValueError: fewer than one pass, or an objective that is a `MeanOverDraws` already.
 
     Example:
         >>> objective = MeanOverDraws(AwayFromLabel(), num_draws=20)
@@ -48,19 +53,39 @@ class MeanOverDraws:
 
     @property
     def name(self) -> str:
-        """Short name for records."""
+        """Short name for records: that of the objective, and the number of passes."""
         return f"mean_over_draws({self.objective.name}, {self.num_draws})"
 
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """What the objective needs of the original images, from one pass."""
+        """Returns the tensors that the objective needs of the original images, from one pass.
+
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]`, the original images.
+            labels: int32 `[batch]`, true labels.
+
+        Returns:
+            Tensors with the batch as first axis; an empty tuple for most objectives.
+        """
         return objective_context(classifier, self.objective, images, labels)
 
     def __call__(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Values to descend and logits, means over the draws; see `ContextObjective`."""
+        """Computes the mean objective of a batch.
+
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]`, the current images of the attack.
+            labels: int32 `[batch]`, true labels.
+            *context: the tensors that `context` returned for the original images.
+
+        Returns:
+            The mean values `[batch]`, whose gradient with respect to `images` is the mean gradient,
+            and the mean logits `[batch, classes]`.
+        """
         dtype = value_dtype(classifier)
         # Each draw has a tape of its own, so that the activations of one are held at a time.
         fixed = tf.stop_gradient(images)
@@ -92,7 +117,7 @@ class MeanOverDraws:
 
 
 def draws_of(objective: AnyObjective) -> int:
-    """How many passes of the network an objective averages; 1 if it averages none.
+    """Returns the number of passes of the network over which an objective is a mean; at least 1.
 
     Example:
         >>> draws_of(MeanOverDraws(AwayFromLabel(), 20))
@@ -102,21 +127,34 @@ def draws_of(objective: AnyObjective) -> int:
 
 
 def over_draws(objective: AnyObjective, num_draws: int) -> AnyObjective:
-    """The objective, or its mean over so many draws if there are several.
+    """Makes the mean of an objective over several passes of the network.
 
     Args:
-        objective: of an attack.
-        num_draws: passes of the network in each iteration, at least 1.
+        objective: objective of an attack.
+        num_draws: number of passes in each iteration, at least 1.
+
+    Returns:
+        A `MeanOverDraws`; the objective itself if there is one pass.
 
     Raises:
-        ValueError: fewer than one draw.
+        TypeError: a number of passes that is not an integer.
+        ValueError: fewer than one pass.
     """
     check_count(num_draws, "num_draws")
     return objective if num_draws == 1 else MeanOverDraws(objective, num_draws)
 
 
 def mean_logits(classifier: Classifier, images: tf.Tensor, num_draws: int) -> tf.Tensor:
-    """Mean of the logits of so many passes of the network in inference mode, `[batch, classes]`."""
+    """Mean of the logits over several passes of the network in inference mode.
+
+    Args:
+        classifier: the network.
+        images: `[batch, H, W, C]`.
+        num_draws: number of passes, at least 1.
+
+    Returns:
+        `[batch, classes]`.
+    """
     if not tf.executing_eagerly():
         passes = [classifier(images, training=False).logits for _ in range(num_draws)]
     else:

@@ -1,4 +1,4 @@
-"""FAB: the nearest misclassified image, found by steps onto the linearised decision boundary.
+"""FAB: searches for the nearest misclassified image by steps to the linearised decision boundary.
 
 Source: F. Croce and M. Hein, Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary
 Attack, ICML 2020; in the targeted form of the AutoAttack code.
@@ -36,20 +36,20 @@ _BACKWARD = 0.9
 def step_to_hyperplane(
     points: tf.Tensor, weights: tf.Tensor, gaps: tf.Tensor, bounds: Bounds
 ) -> tf.Tensor:
-    """The step of least l-inf norm that takes each point onto a hyperplane, within the bounds.
+    """Computes the step of least l-inf norm from each point to a hyperplane, within the bounds.
 
-    All coordinates move by the same amount against the sign of their weight times that of the
-    gap, but for those that reach a bound before. Where the hyperplane is out of reach, all
-    of them go to their bounds.
+    All coordinates move by the same amount, except for those that reach a bound before, so that
+    `weights @ point` approaches its value on the hyperplane. If no point within the bounds lies on
+    the hyperplane, every coordinate moves to its bound.
 
     Args:
         points: `[batch, dimensions]`, within the bounds.
-        weights: `[batch, dimensions]`, normal vectors.
-        gaps: `[batch]`, by how much `weights @ point` is above its value on the hyperplane.
-        bounds: pixel range.
+        weights: `[batch, dimensions]`, normal vectors of the hyperplanes.
+        gaps: `[batch]`, `weights @ point` minus its value on the hyperplane.
+        bounds: lowest and highest value of a coordinate.
 
     Returns:
-        `[batch, dimensions]`.
+        The steps `[batch, dimensions]`, to be added to the points.
 
     Example:
         >>> points, weights = tf.constant([[0.5, 0.9]]), tf.constant([[1.0, -1.0]])
@@ -86,13 +86,14 @@ def step_to_hyperplane(
 
 
 class Memory(NamedTuple):
-    """What FAB carries of each example from one iteration to the next.
+    """The variables that FAB keeps for each example from one iteration to the next.
 
     Attributes:
-        step: int32 `[batch]`, iterations done.
-        best: `[batch, H, W, C]`, the nearest misclassified image so far, within the budget if there
-            is one; the original without one.
-        distance: `[batch]`, l-inf distance of it from the original image; infinity without one.
+        step: int32 `[batch]`, number of iterations done.
+        best: `[batch, H, W, C]`, the nearest misclassified image so far (if the attack has a
+            budget, among those within it); the original image if there is none.
+        distance: `[batch]`, l-inf distance of `best` from the original image; infinity if there is
+            no misclassified image.
     """
 
     step: Any
@@ -103,17 +104,26 @@ class Memory(NamedTuple):
 @register_kind("fab")
 @dataclass(frozen=True)
 class FastAdaptiveBoundary(IterativeAttack):
-    """Targeted FAB of Croce and Hein (2020b), l-inf: looks for the nearest misclassified image.
+    """Targeted FAB of Croce and Hein (2020b), l-inf: searches for the nearest misclassified image.
 
-    Each iteration linearises the boundary between the true class and a target, steps a little
-    beyond it with a bias towards the original image, and once the image is misclassified goes back
-    a tenth of the way. It takes the targets one after the other. With a budget, only images within
-    it count.
+    Each iteration linearises the decision boundary between the true class and a target class, and
+    steps a little beyond it with a bias towards the original image. If the image is misclassified,
+    it first moves back by a tenth of its distance from the original image. The target classes are
+    used one after the other, each from the original image.
 
     Attributes:
-        epsilon: l-inf budget; None looks for the nearest image, however far.
-        num_steps: iterations towards all targets together, and one to judge the last image.
-        steps_per_target: iterations towards one target.
+        objective: a `TargetedMargin`, whose `num_targets` is the number of target classes.
+        num_steps: iterations for all targets together, plus one that evaluates the last image.
+        epsilon: l-inf budget in the unit of the images; images beyond it do not count as found.
+            None for no budget.
+        random_start: always False: the attack starts at the original image.
+        restarts: always 1.
+        name: label in records and tables.
+        steps_per_target: iterations for one target.
+
+    Raises:
+        TypeError: another objective, a size that is not a number, a count that is not an integer.
+        ValueError: a size or count out of range.
 
     Example:
         >>> nearest = fab(None)(classifier, images, labels)
@@ -142,7 +152,11 @@ class FastAdaptiveBoundary(IterativeAttack):
             )
 
     def for_classes(self, num_classes: int) -> FastAdaptiveBoundary:
-        """The attack on a network of so many classes: with `num_classes - 1` targets at most."""
+        """Returns the attack that is run on a network with `num_classes` classes.
+
+        An attack with more than `num_classes - 1` targets gets that many, and fewer iterations
+        accordingly. Every other attack is returned as it is.
+        """
         if self.objective.num_targets < num_classes:
             return self
         fewer = dataclasses.replace(self.objective, num_targets=num_classes - 1)
@@ -150,13 +164,21 @@ class FastAdaptiveBoundary(IterativeAttack):
         return dataclasses.replace(self, objective=fewer, num_steps=steps)
 
     def result(self, state: State) -> tf.Tensor:
-        """The nearest misclassified images; the original ones without any."""
+        """Returns the nearest misclassified images `[batch, H, W, C]`, else the original ones."""
         return state.memory.best
 
     def begin(
         self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
     ) -> State:
-        """The state before the first iteration: the original images."""
+        """Returns the state before the first iteration: the original images, an empty `Memory`.
+
+        Args:
+            classifier: the network under attack.
+            examples: original images, labels and context of a batch.
+            seed: not used, as the attack starts at the original images.
+            indices: not used.
+            restart: not used.
+        """
         images = tf.convert_to_tensor(examples.images)
         count = tf.shape(images)[0]
         distance = tf.fill((count,), tf.cast(math.inf, images.dtype))
@@ -165,7 +187,17 @@ class FastAdaptiveBoundary(IterativeAttack):
     def iteration(
         self, classifier: Classifier, state: State, examples: Examples, *scalars: tf.Tensor
     ) -> tuple[State, tf.Tensor]:
-        """See `IterativeAttack.iteration`: judges the images, then steps towards the boundary."""
+        """Makes one iteration: notes misclassified images, then steps towards the boundary.
+
+        Args:
+            classifier: the network under attack.
+            state: the current images `[batch, H, W, C]` and a `Memory`.
+            examples: original images, labels and context of the same batch.
+            *scalars: epsilon in the unit of the images; infinity for no budget.
+
+        Returns:
+            The next state, and the logits `[batch, classes]` of the images before the step.
+        """
         (epsilon,) = scalars
         images, memory = state.images, state.memory
         origin = examples.images
@@ -191,10 +223,18 @@ class FastAdaptiveBoundary(IterativeAttack):
     def noteworthy(
         self, state: State, logits: tf.Tensor, examples: Examples, *scalars: tf.Tensor
     ) -> tf.Tensor:
-        """Which images are misclassified within the budget, bool `[batch]`; or logits not finite.
+        """Says for which images an evaluation should stop between two iterations.
 
-        Without a budget the misclassified ones are not among them: the attack looks on for nearer
-        ones.
+        Args:
+            state: the state whose images are judged.
+            logits: `[batch, classes]` of these images.
+            examples: original images and labels of the same batch.
+            *scalars: epsilon in the unit of the images; infinity for no budget.
+
+        Returns:
+            bool `[batch]`: True where the image is misclassified within the budget, or a logit is
+            NaN or infinite. Without a budget a misclassified image gives False, because the attack
+            continues to search for a nearer one.
         """
         (epsilon,) = scalars
         within = linf_distance(state.images, examples.images) <= epsilon
@@ -237,15 +277,22 @@ class FastAdaptiveBoundary(IterativeAttack):
 def fab(epsilon: float | None, num_steps: int = 100, num_targets: int = 9) -> FastAdaptiveBoundary:
     """Targeted fast adaptive boundary attack (Croce and Hein 2020b), l-inf.
 
-    Called directly it returns the nearest misclassified image that it found, or the original one.
+    Called directly, the attack returns for each example the nearest misclassified image that it
+    found, or the original image if it found none.
 
     Args:
-        epsilon: l-inf budget in the unit of the images; None looks for the nearest misclassified
-            image, however far, whose distance the records of an evaluation tell.
-        num_steps: iterations towards each target.
-        num_targets: how many of the classes that are nearest to the original image are tried.
+        epsilon: l-inf budget in the unit of the images; only images within it count as found. None
+            for the nearest misclassified image at any distance; the records of an evaluation hold
+            the distance as `linf`.
+        num_steps: number of iterations for each target class.
+        num_targets: number of target classes, those with the largest logits for the original image;
+            all other classes if the network has fewer.
+
+    Returns:
+        The attack, to be called with a classifier, images and labels.
 
     Raises:
+        TypeError: a size that is not a number, or a count that is not an integer.
         ValueError: a size or count out of range.
 
     Example:

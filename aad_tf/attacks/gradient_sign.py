@@ -1,4 +1,4 @@
-"""GradientSignAttack: what to descend, how far, how often, from where."""
+"""GradientSignAttack: FGSM, PGD and other attacks that step along the sign of a gradient."""
 
 from __future__ import annotations
 
@@ -20,27 +20,35 @@ from aad_tf.utils.checks import check_epsilon
 @register_kind("gradient_sign")
 @dataclass(frozen=True)
 class GradientSignAttack(IterativeAttack):
-    """Iterated signed gradient descent of an objective under an l-inf budget.
+    """Signed gradient descent of an objective within an l-inf budget, in one step or several.
 
-    Sizes are in the unit of the images: 8 / 255 for a classifier of images in [0, 1] is 8 for one
-    with bounds (0, 255). They are checked against the bounds when the attack meets a classifier.
+    Step sizes and budgets are in the unit of the images: 8 / 255 for a classifier of images in
+    [0, 1] corresponds to 8 for one with bounds (0, 255). They are compared with the classifier's
+    bounds when the attack is run.
 
     Attributes:
-        objective: what is descended; it carries its own sign and labels.
+        objective: function of one value per image, which the attack lowers, such as
+            `AwayFromLabel()`.
         step_size: size of a step, in the unit of the images.
-        num_steps: number of iterations (rounds).
-        epsilon: l-inf budget around the clean image; None lets iterations accumulate to
-            `num_steps * step_size`, as the AAD paper does.
-        random_start: start from a random point: a uniform one of the budget, or as `noise` says.
-        restarts: independent random starts; of each example the first is kept that ends
-            misclassified, or at its target if the attack is targeted; else the last one.
-        name: label for records and tables; no part of the attack's identity.
-        noise: what a random start adds to the image instead, `UniformNoise` or `GaussianNoise`;
-            the first step projects it. None for a uniform point of the budget.
+        num_steps: number of iterations (rounds) per restart.
+        epsilon: l-inf budget around the original image, onto which every step is projected; None
+            for no projection, so that perturbations grow up to `num_steps * step_size`, as in the
+            AAD paper.
+        random_start: whether to start from a random point: a uniform point of the budget, or the
+            original image plus `noise`.
+        restarts: number of runs with different random starts. For each example the result of the
+            first run that succeeds is kept (the image is misclassified, or predicted as the target
+            of a targeted attack), else that of the last run.
+        name: label in records and tables; attacks that differ in their names alone are equal.
+        noise: `UniformNoise` or `GaussianNoise`, which a random start adds to the image; it may
+            exceed the budget, and is projected by the first step. None for a uniform point of the
+            budget.
 
     Raises:
-        ValueError: a size negative or not finite, a count under one, restarts without random
-            start, a random start with neither budget nor noise, or noise without random start.
+        TypeError: a size that is not a number, or a count that is not an integer.
+        ValueError: a size negative or not finite, a count below 1, several restarts without a
+            random start, a random start with neither budget nor noise, or noise without a random
+            start.
 
     Example:
         >>> attack = pgd(epsilon=8 / 255, step_size=2 / 255, num_steps=10)
@@ -63,10 +71,13 @@ class GradientSignAttack(IterativeAttack):
         super().__post_init__()
 
     def check_sizes(self, bounds: Bounds) -> None:
-        """Raises ValueError if a size is larger than the width of the pixel range.
+        """Checks that budget, step size and noise fit the pixel range.
 
         Args:
             bounds: pixel range of the images.
+
+        Raises:
+            ValueError: one of them is larger than the width of the pixel range.
 
         Example:
             >>> fgsm(8).check_sizes(Bounds(0, 255))
@@ -79,13 +90,26 @@ class GradientSignAttack(IterativeAttack):
             self.noise.check_sizes(bounds)
 
     def scalars(self, dtype: tf.DType) -> tuple[tf.Tensor, ...]:
-        """Step size and budget as tensors, so that one compiled iteration serves all values."""
+        """Returns step size and epsilon in the unit of the images, as scalar tensors of `dtype`.
+
+        Without a budget, epsilon is infinity.
+        """
         return tf.constant(self.step_size, dtype), *super().scalars(dtype)
 
     def iteration(
         self, classifier: Classifier, state: State, examples: Examples, *scalars: tf.Tensor
     ) -> tuple[State, tf.Tensor]:
-        """See `IterativeAttack.iteration`; arithmetic as in `aad_tf.attacks.loop.iteration`."""
+        """Makes one signed gradient step on a batch, projected onto the budget.
+
+        Args:
+            classifier: the network under attack.
+            state: the current images `[batch, H, W, C]`.
+            examples: original images, labels and context of the same batch.
+            *scalars: step size and epsilon, as the method `scalars` returns them.
+
+        Returns:
+            The next state, and the logits `[batch, classes]` of the images before the step.
+        """
         return iteration(classifier, self.objective, state, examples, *scalars)
 
     def _reach(self, num_steps: int, width: float) -> float:

@@ -1,4 +1,4 @@
-"""What all attacks have in common that go from image to image, one iteration after the other."""
+"""IterativeAttack: the base class of attacks that change the images iteration by iteration."""
 
 from __future__ import annotations
 
@@ -38,20 +38,28 @@ _AT_ONCE = 100
 
 
 class IterativeAttack(ABC):
-    """One iteration again and again, within an l-inf budget; kinds say what an iteration does.
+    """Base class of attacks that repeat one iteration within an l-inf budget.
 
-    Sizes are in the unit of the images: 8 / 255 for a classifier of images in [0, 1] is 8 for one
-    with bounds (0, 255). They are checked against the bounds when the attack meets a classifier.
-    A kind is a frozen dataclass of at least these attributes, with a method `iteration`.
+    A subclass is a frozen dataclass with at least these attributes and a method `iteration`. Step
+    sizes and budgets are in the unit of the images: 8 / 255 for a classifier of images in [0, 1]
+    corresponds to 8 for one with bounds (0, 255). They are compared with the classifier's bounds
+    when the attack is run.
 
     Attributes:
-        objective: what is descended; it carries its own sign and labels.
-        num_steps: number of iterations (rounds).
-        epsilon: l-inf budget around the clean image, or None.
-        random_start: start from a random point: of the budget, or as `noise` says.
-        restarts: independent random starts; of each example the first is kept that ends
-            misclassified, or at its target if the attack is targeted; else the last one.
-        name: label for records and tables; no part of the attack's identity.
+        objective: function of one value per image, which the attack lowers.
+        num_steps: number of iterations (rounds) per restart.
+        epsilon: l-inf budget around the original image; None for no budget.
+        random_start: whether to start from a random point of the budget instead of the original
+            image; if `noise` is given, from the original image plus that noise.
+        restarts: number of runs with different random starts. For each example the result of the
+            first run that succeeds is kept (the image is misclassified, or predicted as the target
+            of a targeted attack), else that of the last run.
+        name: label in records and tables; attacks that differ in their names alone are equal.
+
+    Raises:
+        TypeError: a size that is not a number, or a count that is not an integer.
+        ValueError: a negative or infinite budget, a count below 1, a random start with neither
+            budget nor noise, or several restarts without a random start.
     """
 
     objective: AnyObjective
@@ -76,16 +84,17 @@ class IterativeAttack(ABC):
     def iteration(
         self, classifier: Classifier, state: State, examples: Examples, *scalars: tf.Tensor
     ) -> tuple[State, tf.Tensor]:
-        """One iteration.
+        """Makes one iteration on a batch.
 
         Args:
             classifier: the network under attack.
-            state: where the iteration begins, of the structure that `begin` returns.
-            examples: of the same batch.
-            *scalars: as the method of this name returns them.
+            state: the current images `[batch, H, W, C]` and the attack's memory, of the structure
+                that `begin` returns.
+            examples: original images, labels and context of the same batch.
+            *scalars: sizes as scalar tensors, as the method `scalars` returns them.
 
         Returns:
-            The next state, and the logits `[batch, classes]` at `state.images`.
+            The next state, and the logits `[batch, classes]` of the images before the iteration.
         """
 
     def __post_init__(self) -> None:
@@ -102,10 +111,13 @@ class IterativeAttack(ABC):
             )
 
     def check_sizes(self, bounds: Bounds) -> None:
-        """Raises ValueError if a size is larger than the width of the pixel range.
+        """Checks that the budget fits the pixel range.
 
         Args:
             bounds: pixel range of the images.
+
+        Raises:
+            ValueError: epsilon is larger than the width of the pixel range.
 
         Example:
             >>> fgsm(8).check_sizes(Bounds(0, 255))
@@ -114,41 +126,48 @@ class IterativeAttack(ABC):
             check_epsilon(self.epsilon, "epsilon", bounds)
 
     def for_classes(self, num_classes: int) -> IterativeAttack:
-        """The attack as it is run on a network of so many classes; most are the same on all."""
+        """Returns the attack that is run on a network with `num_classes` classes.
+
+        It differs from this attack only where the attack tries several target classes per example
+        (`apgd` with targeted DLR, `fab`) and the network has too few.
+        """
         del num_classes
         return self
 
     def result(self, state: State) -> tf.Tensor:
-        """The adversarial images `[batch, H, W, C]` that a state stands for."""
+        """Returns the adversarial images `[batch, H, W, C]` of a batch whose last state is given.
+
+        They are the current images, or the best ones so far for an attack that keeps these.
+        """
         return state.images
 
     @property
     def starts_in_budget(self) -> bool:
-        """Whether it begins at random points, and all of them lie within the budget."""
+        """Whether the attack starts at random points all of which lie within the budget."""
         if not self.random_start:
             return False
         return self.noise is None or self.epsilon is None or self.noise.reach <= self.epsilon
 
     @property
     def total_epsilon(self) -> float:
-        """Largest possible l-inf perturbation of images in [0, 1], in their unit."""
+        """Largest possible l-inf perturbation after all iterations, for images in [0, 1]."""
         return self.epsilon_after()
 
     def epsilon_after(
         self, num_steps: int | None = None, bounds: Bounds = Bounds(0.0, 1.0)
     ) -> float:
-        """Largest possible l-inf perturbation after some iterations.
+        """Largest possible l-inf perturbation after a number of iterations.
 
         Args:
-            num_steps: iterations, from 0 to all; None for all of them.
+            num_steps: number of iterations, from 0 to those of the attack; None for all.
             bounds: pixel range of the images.
 
         Returns:
-            The perturbation as a fraction of the width of the pixel range: the epsilon of images
-            in [0, 1].
+            The perturbation divided by the width of the pixel range; 1 is the whole range.
 
         Raises:
-            ValueError: more iterations than the attack has.
+            TypeError: a number of iterations that is not an integer.
+            ValueError: a negative number, or more iterations than the attack has.
 
         Example:
             >>> step_ll(4 / 255, num_steps=3).epsilon_after(2) * 255
@@ -163,16 +182,23 @@ class IterativeAttack(ABC):
         return self._reach(num_steps, bounds[1] - bounds[0]) / (bounds[1] - bounds[0])
 
     def threat_model(self, bounds: Bounds = Bounds(0.0, 1.0)) -> dict[str, Any]:
-        """What a robust accuracy under this attack speaks of, ready for a record.
+        """Describes the threat model of the attack, for the record of an evaluation.
 
         Args:
-            bounds: pixel range of the images; part of the record unless it is (0, 1).
+            bounds: pixel range of the images.
 
         Returns:
-            Entries that `json` can write. `parameters` are those of the attack, as
-            `attack_to_dict` gives them, and `attack` is its name. `epsilon` is in the unit of the
-            images, `epsilon_255` in 255ths of the width of their range. A targeted attack has its
-            `target` too, one on the mean of several passes of the network their number in `draws`.
+            A dictionary that `json` can write:
+            `attack`: the attack's name; `parameters`: its parameters as `attack_to_dict` gives
+                them; `objective`: the objective's name.
+            `norm`: `"linf"`; `epsilon`: largest possible perturbation in the unit of the images;
+                `epsilon_255`: the same in 255ths of the width of the pixel range; `projected`:
+                whether a budget bounds all iterations together.
+            `steps`, `restarts`: numbers of iterations and restarts; `step_size`: in the unit of the
+                images, None where the attack chooses it; `random_start`: bool; `labels`: `"true"`.
+            Only where they apply: `bounds`, if the pixel range is not (0, 1); `minimum_norm`: True,
+                if the attack looks for the nearest misclassified image; `target`: target class or
+                classes; `draws`: passes of the network that each iteration averages.
         """
         width = bounds[1] - bounds[0]
         epsilon = self._reach(self.num_steps, width)
@@ -210,26 +236,27 @@ class IterativeAttack(ABC):
         seed: int | None = None,
         first_index: int = 0,
     ) -> tf.Tensor:
-        """Adversarial images after every iteration: x_adv1, x_adv2, ... of [AAD Sec. 3.3].
+        """Returns the images after every iteration: x_adv1, x_adv2, ... of [AAD Sec. 3.3].
 
         Args:
             classifier: the network under attack; runs in inference mode throughout.
             images: float `[batch, H, W, C]` within the classifier's bounds.
             labels: int `[batch]`, true labels.
-            seed: seeds random starts (default 0); the same seed gives the same images.
+            seed: seed of random starts; None is 0. The same seed gives the same images.
             first_index: index of the first image in its data set. The random start of an example
-                depends on the seed, its index and the restart alone, so a batch from the middle
-                of a data set starts as `evaluate_robustness` starts it.
+                depends on the seed, its index and the restart alone, so that a batch from the
+                middle of a data set starts at the same points as in `evaluate_robustness`.
 
         Returns:
-            `[num_steps, batch, H, W, C]`; gradients stop here. With restarts, the iterations of the
-            restart kept for each example. An attack that keeps its best image (`apgd`, `fab`,
-            `square`) returns that one only when it is called.
+            `[num_steps, batch, H, W, C]`, the first iteration first; no gradient flows through it.
+            With restarts, the iterations of the restart that is kept for each example. Attacks that
+            keep their best image (`apgd`, `fab`, `square`) return the images of each iteration
+            here, and the best image only when the attack itself is called.
 
         Raises:
-            TypeError: no Classifier, images not floating point, or labels no numbers.
-            ValueError: wrong rank or shape, NaN, values out of range, labels out of range, or sizes
-                beyond the classifier's pixel range.
+            TypeError: no Classifier, images not floating point, or labels not numbers.
+            ValueError: images of wrong rank or shape, with NaN or outside of the classifier's
+                bounds, labels that are not classes, or sizes larger than the pixel range.
         """
         images, labels = checked_inputs(classifier, images, labels)
         indices = first_index + tf.range(len(images))
@@ -244,7 +271,24 @@ class IterativeAttack(ABC):
         seed: int | None = None,
         first_index: int = 0,
     ) -> tf.Tensor:
-        """Adversarial images `[batch, H, W, C]`: the last of `rounds`, or the best one kept."""
+        """Attacks a batch of images.
+
+        Args:
+            classifier: the network under attack; runs in inference mode throughout.
+            images: float `[batch, H, W, C]` within the classifier's bounds.
+            labels: int `[batch]`, true labels.
+            seed: seed of random starts; None is 0. The same seed gives the same images.
+            first_index: index of the first image in its data set, on which random starts depend.
+
+        Returns:
+            Adversarial images `[batch, H, W, C]`: those after the last iteration, or the best ones
+            for attacks that keep these (`apgd`, `fab`, `square`).
+
+        Raises:
+            TypeError: no Classifier, images not floating point, or labels not numbers.
+            ValueError: images of wrong rank or shape, with NaN or outside of the classifier's
+                bounds, labels that are not classes, or sizes larger than the pixel range.
+        """
         images, labels = checked_inputs(classifier, images, labels)
         indices = first_index + tf.range(len(images))
         return self.run(classifier, images, labels, seed or 0, indices)
@@ -252,34 +296,54 @@ class IterativeAttack(ABC):
     def rounds_in_graph(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
     ) -> tf.Tensor:
-        """`rounds` without checks, for use inside a compiled training step.
+        """Returns the images after every iteration without checks, inside a compiled training step.
 
         Args:
             classifier: the network under attack.
             images: `[batch, H, W, C]` in the classifier's dtype.
-            labels: int32 `[batch]`.
-            seed: int32 `[2]`, may be a tensor; `[n, 0]` is the seed n of `rounds`.
+            labels: int32 `[batch]`, true labels.
+            seed: int32 `[2]`, a tensor or not; `[n, 0]` gives the random starts of the integer n.
 
         Returns:
-            `[num_steps, batch, H, W, C]`.
+            `[num_steps, batch, H, W, C]`, the first iteration first.
         """
         return self.run(classifier, images, labels, seed, every=True)
 
     def last_in_graph(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
     ) -> tf.Tensor:
-        """`[batch, H, W, C]`, as a direct call returns it; see `rounds_in_graph`."""
+        """Attacks a batch without checks, inside a compiled training step.
+
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]` in the classifier's dtype.
+            labels: int32 `[batch]`, true labels.
+            seed: int32 `[2]`, a tensor or not; `[n, 0]` gives the random starts of the integer n.
+
+        Returns:
+            Adversarial images `[batch, H, W, C]`: those after the last iteration, or the best ones
+            for attacks that keep these.
+        """
         return self.run(classifier, images, labels, seed)
 
     def step_in_graph(
         self, classifier: Classifier, current: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
     ) -> tf.Tensor:
-        """One more iteration from `current` under the budget around `images`, without checks.
+        """Makes one more iteration, without checks, inside a compiled training step.
 
-        What the objective needs of `images` is computed by the network as it is now.
+        What the objective needs of the original images is computed with the present weights.
+
+        Args:
+            classifier: the network under attack.
+            current: `[batch, H, W, C]`, the images that are moved.
+            images: `[batch, H, W, C]`, the original images: centres of the budget.
+            labels: int32 `[batch]`, true labels.
+
+        Returns:
+            The moved images `[batch, H, W, C]`.
 
         Raises:
-            ValueError: an attack whose iterations depend on those before, such as `apgd`.
+            ValueError: an attack whose iterations depend on earlier ones, such as `apgd`.
         """
         if self.keeps_best:
             raise ValueError(
@@ -297,19 +361,20 @@ class IterativeAttack(ABC):
         indices: Any = None,
         restart: Any = 0,
     ) -> tf.Tensor:
-        """Where the attack begins: the images, or a random point around them.
+        """Returns the starting points of a batch.
 
-        The point is uniform in the budget unless `noise` says otherwise.
+        With a random start, a point is uniform in the budget around its image, or the image plus
+        the attack's `noise` if it has one. Without, it is the image.
 
         Args:
-            classifier: tells the pixel range.
+            classifier: its bounds are the pixel range, to which points are clipped.
             images: `[batch, H, W, C]`, original images.
             seed: an integer, or int32 `[2]`.
-            indices: int `[batch]`: index of each example in its data set; by default in the batch.
+            indices: int `[batch]`, index of each example in its data set; None for 0, 1, ...
             restart: number of the restart, from 0; int or int `[batch]`.
 
         Returns:
-            Tensor like `images`.
+            `[batch, H, W, C]` in the dtype of `images`.
         """
         indices = tf.range(tf.shape(images)[0]) if indices is None else indices
         if self.random_start and self.noise is not None:
@@ -319,21 +384,43 @@ class IterativeAttack(ABC):
         return random_starts(images, self.epsilon, classifier.bounds, seed, indices, restart)
 
     def predict_logits(self, classifier: Classifier, images: tf.Tensor) -> tf.Tensor:
-        """The logits by which success on some images is judged, `[batch, classes]`.
+        """Computes the logits from which it is decided whether images are misclassified.
 
-        Of an attack that averages over draws (`apgd(..., num_draws=20)`) they are the mean over as
-        many passes of the network, of others those of one pass.
+        Args:
+            classifier: the network.
+            images: `[batch, H, W, C]`.
+
+        Returns:
+            `[batch, classes]`, in inference mode: the mean over as many passes of the network as
+            the attack averages (`num_draws` of `pgd` and `apgd`), for most attacks one pass.
         """
         return mean_logits(classifier, images, draws_of(self.objective))
 
     def begin(
         self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
     ) -> State:
-        """The state before the first iteration; arguments as for `start`."""
+        """Returns the state before the first iteration.
+
+        Args:
+            classifier: the network under attack.
+            examples: original images, labels and context of a batch.
+            seed: an integer, or int32 `[2]`.
+            indices: int `[batch]`, index of each example in its data set.
+            restart: number of the restart, from 0; int or int `[batch]`.
+        """
         return State(self.start(classifier, examples.images, seed, indices, restart))
 
     def scalars(self, dtype: tf.DType) -> tuple[tf.Tensor, ...]:
-        """Sizes as tensors, so that one compiled iteration serves all values: the budget."""
+        """Returns the sizes that a compiled iteration takes as inputs, as scalar tensors.
+
+        Attacks that differ in these sizes alone share one compiled iteration.
+
+        Args:
+            dtype: dtype of the tensors.
+
+        Returns:
+            One tensor: epsilon in the unit of the images, infinity without a budget.
+        """
         return (tf.constant(math.inf if self.epsilon is None else self.epsilon, dtype),)
 
     def _reach(self, num_steps: int, width: float) -> float:
@@ -344,7 +431,18 @@ class IterativeAttack(ABC):
     def compiled_iteration(
         self, classifier: Classifier
     ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
-        """One compiled iteration: from a state to the next, and the logits before."""
+        """Compiles one iteration.
+
+        Args:
+            classifier: the network under attack.
+
+        Returns:
+            A function from a `State` and `Examples` of any batch size to the next `State` and the
+            logits `[batch, classes]` before the iteration.
+
+        Raises:
+            ValueError: a size is larger than the width of the classifier's pixel range.
+        """
         several = self.compiled_iterations(classifier)
 
         def one(state: State, examples: Examples) -> tuple[State, tf.Tensor]:
@@ -356,14 +454,19 @@ class IterativeAttack(ABC):
     def compiled_iterations(
         self, classifier: Classifier
     ) -> Callable[[State, Examples, int, bool], Reached]:
-        """Several iterations in one call of one compiled graph, the same for all batches and sizes.
+        """Compiles a loop of iterations, which serves all batch sizes, step sizes and budgets.
 
         Args:
             classifier: the network under attack.
 
         Returns:
-            A function of a state, examples, the largest number of iterations, and whether to end
-            after the first that shows an image that `noteworthy` names.
+            A function of a `State`, `Examples`, the largest number of iterations (int, at least 1)
+            and a bool: whether to stop after the first iteration before which `noteworthy` was True
+            for some image. It returns a `Reached`: the states after and before the last iteration,
+            the logits before it, and the number of iterations made.
+
+        Raises:
+            ValueError: a size is larger than the width of the classifier's pixel range.
         """
         self.check_sizes(classifier.bounds)
         function = classifier.cached_function(
@@ -381,13 +484,16 @@ class IterativeAttack(ABC):
     def noteworthy(
         self, state: State, logits: tf.Tensor, examples: Examples, *scalars: tf.Tensor
     ) -> tf.Tensor:
-        """Images of which an evaluation must know at once, bool `[batch]`: the misclassified ones.
+        """Says for which images an evaluation should stop between two iterations.
 
         Args:
-            state: of the images.
-            logits: `[batch, classes]` at them.
-            examples: of the same batch.
-            *scalars: as for `iteration`.
+            state: the state whose images are judged.
+            logits: `[batch, classes]` of these images.
+            examples: labels of the same batch.
+            *scalars: sizes, as the method `scalars` returns them.
+
+        Returns:
+            bool `[batch]`: True where the image is misclassified or a logit is NaN or infinite.
         """
         del state, scalars
         finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
@@ -430,7 +536,15 @@ class IterativeAttack(ABC):
     def compiled_context(
         self, classifier: Classifier
     ) -> Callable[[Any, Any], tuple[tf.Tensor, ...]]:
-        """What the objective needs of original images and labels, in one compiled graph."""
+        """Compiles the computation of what the objective needs of the original images.
+
+        Args:
+            classifier: the network under attack.
+
+        Returns:
+            A function from original images `[batch, H, W, C]` and labels int32 `[batch]` to the
+            tensors of `Examples.context`; the tuple is empty for most objectives.
+        """
         return compiled_context(classifier, self.objective)
 
     def run(
@@ -442,15 +556,20 @@ class IterativeAttack(ABC):
         indices: Any = None,
         every: bool = False,
     ) -> tf.Tensor:
-        """All iterations and restarts without checks, op by op around compiled graphs or in one.
+        """Runs all iterations and restarts without checks of the inputs.
+
+        It works eagerly, where it calls compiled iterations, and inside a compiled graph.
 
         Args:
             classifier: the network under attack.
             images: `[batch, H, W, C]` in the classifier's dtype.
-            labels: int32 `[batch]`.
+            labels: int32 `[batch]`, true labels.
             seed: an integer, or int32 `[2]`.
-            indices: as for `start`.
-            every: return the images after every iteration, as `rounds` does.
+            indices: int `[batch]`, index of each example in its data set; None for 0, 1, ...
+            every: whether to return the images after every iteration.
+
+        Returns:
+            Adversarial images `[batch, H, W, C]`; with `every`, `[num_steps, batch, H, W, C]`.
         """
         attack = self.for_classes(classifier.num_classes)
         examples = attack._examples(classifier, images, labels)
@@ -494,6 +613,6 @@ class IterativeAttack(ABC):
 
 
 def check_budget(attack: IterativeAttack) -> None:
-    """Raises ValueError if an attack that cannot do without a budget has none."""
+    """Raises ValueError if the epsilon of an attack is None; for attacks that need a budget."""
     if attack.epsilon is None:
         raise ValueError(f"{attack.name} needs an epsilon: the ball that it searches.")

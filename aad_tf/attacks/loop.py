@@ -1,15 +1,16 @@
 """An iteration of an attack, the loop over iterations, random starts and restarts.
 
-Direct calls of an attack and training (`..._in_graph`) run this loop. The pool of
-`aad_tf.evaluation` and the passes of `aad_tf.attention_study` stop between iterations, so they
-call `iteration` themselves (a pass that explains on the way only `signed_step`); starts and the
-rule of restarts are those of this module everywhere. What an attack knows of an example stands in
-two structures whose tensors have one entry per example, so that examples can be taken out, put in
-and run side by side at different iterations:
+Direct calls of an attack and training steps run the loop of this module. Code that has to act
+between two iterations calls `iteration` or `signed_step` itself: `aad_tf.evaluation`, which takes
+misclassified images out of the batch, and `aad_tf.attention_study`, which computes attention maps
+after each iteration. Random starts and the rule of restarts are those of this module everywhere.
 
-- `Examples`: what stays constant, the original image above all;
-- `State`: what an iteration changes, the image under attack above all. An attack that adapts its
-  step size or keeps a momentum carries them in `State.memory`.
+The data of an attack are in two structures. All of their tensors have the batch as first axis, so
+that examples can be removed, added, and be at different iterations in one batch:
+
+- `Examples`: what stays constant, such as the original image and the label;
+- `State`: what an iteration changes, such as the current image. An attack with momentum or with a
+  step size that adapts stores them in `State.memory`.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ _BLOCKS = 5
 
 
 class Examples(NamedTuple):
-    """What an attack is given of each example, constant while it runs.
+    """The inputs of an attack, constant while it runs.
 
     Attributes:
-        images: `[batch, H, W, C]`, the original images: centres of the balls.
+        images: `[batch, H, W, C]`, the original images, which are the centres of the l-inf balls.
         labels: int32 `[batch]`, true labels.
-        context: what the objective needs of the original images; see `objective_context`.
+        context: tensors with the batch as first axis that the objective computed from the original
+            images, as `objective_context` returns them; empty for most objectives.
     """
 
     images: Any
@@ -49,12 +51,12 @@ class Examples(NamedTuple):
 
 
 class State(NamedTuple):
-    """What an iteration changes.
+    """The variables of an attack, which an iteration changes.
 
     Attributes:
-        images: `[batch, H, W, C]`, the images under attack.
-        memory: tensors `[batch, ...]` that an attack carries from one iteration to the next;
-            gradient-sign attacks need none.
+        images: `[batch, H, W, C]`, the current images.
+        memory: a structure of tensors `[batch, ...]`, such as step sizes and momentum, that an
+            attack carries from one iteration to the next; empty for gradient-sign attacks.
     """
 
     images: Any
@@ -65,13 +67,13 @@ Iteration = Callable[[State], State]
 
 
 class Reached(NamedTuple):
-    """Where several iterations have led.
+    """The result of several iterations.
 
     Attributes:
-        state: after the last of them.
-        before: the state before the last of them.
-        logits: `[batch, classes]` at `before.images`.
-        count: int32, how many iterations there were.
+        state: the `State` after the last iteration.
+        before: the `State` before the last iteration.
+        logits: `[batch, classes]` of the images `before.images`.
+        count: int32 scalar, the number of iterations that were made.
     """
 
     state: Any
@@ -92,14 +94,15 @@ def iteration(
 
     Args:
         classifier: the network under attack.
-        objective: what is descended.
-        state: where the gradient is taken.
-        examples: of the same batch.
+        objective: function whose value the step lowers.
+        state: the current images `[batch, H, W, C]`, at which the gradient is taken.
+        examples: original images, labels and context of the same batch.
         step_size: scalar, in the unit of the images.
-        epsilon: scalar, radius of the l-inf ball; infinity keeps the pixel range only.
+        epsilon: scalar, radius of the l-inf ball around the original images, in the unit of the
+            images; with infinity, images are only clipped to the pixel range.
 
     Returns:
-        The next state, and the logits at `state.images`.
+        The next state, and the logits `[batch, classes]` of the images before the step.
 
     [AAD Eq. 3], [Agrawal Eqs. 1, 2]
     """
@@ -113,13 +116,17 @@ def iteration(
 def objective_gradient(
     classifier: Classifier, objective: AnyObjective, images: tf.Tensor, examples: Examples
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """An objective's values `[batch]`, their gradient by the images, and the logits, all at once.
+    """Computes an objective and its gradient with respect to the images.
 
     Args:
         classifier: the network under attack.
-        objective: what is descended.
-        images: `[batch, H, W, C]`, where the gradient is taken.
-        examples: of the same batch.
+        objective: function that is differentiated.
+        images: `[batch, H, W, C]`, the images at which it is evaluated.
+        examples: labels and context of the same batch.
+
+    Returns:
+        Values of the objective `[batch]`, the gradient `[batch, H, W, C]`, and the logits
+        `[batch, classes]`.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
@@ -135,7 +142,21 @@ def signed_step(
     epsilon: Any,
     bounds: Bounds,
 ) -> tf.Tensor:
-    """Images after a step against the gradient's sign, projected; gradients stop here."""
+    """Moves images by one step against the sign of a gradient, and projects them.
+
+    Args:
+        images: `[batch, H, W, C]`, the current images.
+        gradient: gradient of the objective, of the shape of `images`.
+        origin: the original images, of the same shape: centres of the l-inf balls.
+        step_size: scalar, in the unit of the images.
+        epsilon: scalar, radius of the balls, in the unit of the images; may be infinite.
+        bounds: pixel range, to which the result is clipped.
+
+    Returns:
+        `[batch, H, W, C]` in the dtype of `images`; no gradient flows through it.
+
+    [AAD Eq. 3], [Agrawal Eqs. 1, 2]
+    """
     moved = images - tf.cast(step_size, images.dtype) * tf.sign(gradient)
     projected = project_linf(moved, origin, epsilon, bounds)
     # Gradients of networks of open size come without a static shape.
@@ -143,11 +164,11 @@ def signed_step(
 
 
 def last_state(iterate: Iteration, state: State, num_steps: int) -> State:
-    """The state after `num_steps` iterations, op by op or inside a graph.
+    """The state after `num_steps` iterations; works eagerly and inside a compiled graph.
 
     Args:
-        iterate: one iteration, from state to state.
-        state: where the loop begins.
+        iterate: function that makes one iteration, from a state to the next state.
+        state: the state before the first iteration.
         num_steps: number of iterations.
 
     Returns:
@@ -172,16 +193,17 @@ def iterations(
     logits: tf.Tensor,
     most: tf.Tensor,
 ) -> Reached:
-    """Several iterations inside one compiled graph, which is called once for all of them.
+    """A loop of iterations for a compiled graph, with a condition to stop early.
 
-    The loop ends after `most` iterations, or after the first that says it is the last one.
+    The loop ends after `most` iterations, or after the first for which `iterate` returns True as
+    its third result.
 
     Args:
-        iterate: one iteration: from a state to the next state, the logits `[batch, classes]` at
-            the state given, and a bool scalar, whether this iteration is the last one.
-        state: where the loop begins.
+        iterate: function that makes one iteration, from a state to the next state, the logits
+            `[batch, classes]` of the state before, and a bool scalar: whether to stop.
+        state: the state before the first iteration.
         logits: any tensor of the shape and dtype of these logits; its values are not used.
-        most: int32 scalar, how many iterations there are at most, 1 or more.
+        most: int32 scalar, the largest number of iterations, at least 1.
 
     Returns:
         The states after and before the last iteration, the logits, and how many iterations
@@ -203,7 +225,16 @@ def iterations(
 
 
 def all_images(iterate: Iteration, state: State, num_steps: int) -> tf.Tensor:
-    """Images after every iteration, `[num_steps, batch, H, W, C]`; see `last_state`."""
+    """The images after every iteration; works eagerly and inside a compiled graph.
+
+    Args:
+        iterate: function that makes one iteration, from a state to the next state.
+        state: the state before the first iteration.
+        num_steps: number of iterations.
+
+    Returns:
+        `[num_steps, batch, H, W, C]`; the first entry is that after the first iteration.
+    """
     if tf.executing_eagerly() or num_steps <= _UNROLLED:
         images = []
         for _ in range(num_steps):
@@ -230,18 +261,19 @@ def _shaped_like(state: State, before: State) -> State:
 
 
 def starts_again(succeeded: Any, restart: Any, restarts: int) -> Any:
-    """The rule of restarts: where the attack has not succeeded it starts again, as long as it may.
+    """Says which examples are attacked once more after a restart.
 
-    So of every example the first restart that succeeds is kept, or the last one.
+    An example starts again if the attack has not succeeded and there are restarts left. Thus the
+    result of each example is that of the first restart that succeeds, or else of the last one.
 
     Args:
-        succeeded: bool `[batch]`, at the end of a restart: whether the image is misclassified, or
-            predicted as the target if the attack has one.
-        restart: number of that restart, from 0; an integer or `[batch]`.
-        restarts: how many an attack has.
+        succeeded: bool `[batch]`, at the end of a restart: whether the image is misclassified or,
+            for a targeted attack, predicted as the target class.
+        restart: number of the restart that has ended, from 0; an integer or int `[batch]`.
+        restarts: number of restarts of the attack, at least 1.
 
     Returns:
-        bool `[batch]`.
+        bool `[batch]`, True where the attack starts again.
     """
     return ~succeeded & (restart + 1 < restarts)
 
@@ -251,16 +283,17 @@ def first_success(
     succeeded: Callable[[tf.Tensor], tf.Tensor],
     restarts: int,
 ) -> tf.Tensor:
-    """Runs the restarts of a batch and keeps one of each example, by the rule of `starts_again`.
+    """Runs the restarts of a batch and keeps the result of one restart for each example.
 
     Args:
-        run: from the number of a restart, from 0, to its images `[..., batch, H, W, C]`.
-        succeeded: from such images to bool `[batch]`, whether the attack succeeded.
-        restarts: how many there are at most.
+        run: function from the number of a restart, from 0, to its images `[..., batch, H, W, C]`.
+        succeeded: function from such images to bool `[batch]`, whether the attack succeeded.
+        restarts: number of restarts, at least 1. Eagerly, the loop ends as soon as the attack has
+            succeeded on all examples.
 
     Returns:
-        `[..., batch, H, W, C]`: of each example the images of the first restart that succeeded,
-        or of the last one.
+        `[..., batch, H, W, C]`: for each example the images of the first restart that succeeded,
+        or of the last restart if none did.
     """
     kept = run(0)
     for restart in range(restarts - 1):
@@ -272,12 +305,21 @@ def first_success(
 
 
 def where(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-    """`tf.where` by example: bool `[batch]` chooses among values `[..., batch, H, W, C]`."""
+    """Chooses between two tensors example by example.
+
+    Args:
+        condition: bool `[batch]`.
+        one: `[..., batch, H, W, C]`, taken where the condition is True.
+        other: the same shape, taken elsewhere.
+
+    Returns:
+        `[..., batch, H, W, C]`.
+    """
     return tf.where(condition[:, tf.newaxis, tf.newaxis, tf.newaxis], one, other)
 
 
 def value_dtype(classifier: Classifier) -> tf.DType:
-    """The dtype of the values of objectives: at least float32."""
+    """The dtype of an objective's values: float64 for a float64 classifier, else float32."""
     return tf.float64 if classifier.dtype == tf.float64 else tf.float32
 
 
@@ -291,12 +333,12 @@ def random_starts(
         epsilon: radius, in the unit of the images.
         bounds: pixel range, into which the points are clipped.
         seed: any integer, or int32 `[2]`.
-        indices: int `[batch]`: index of each example in its data set; in training in its batch.
-        restart: int or int `[batch]`: number of the restart, from 0.
+        indices: int `[batch]`, index of each example in its data set, or in its batch in training.
+        restart: int or int `[batch]`, number of the restart, from 0.
 
     Returns:
-        `[batch, H, W, C]` in the dtype of `images`. A point depends on the seed, the index and
-        the restart alone, see `unit_noise`.
+        `[batch, H, W, C]` in the dtype of `images`. The noise of an example depends on the seed,
+        its index and its restart alone, not on the other examples of the batch.
     """
     images = tf.convert_to_tensor(images)
     known = images.shape[1:].is_fully_defined()
@@ -309,15 +351,15 @@ def random_starts(
 def unit_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
     """Uniform noise that depends on the seed, the example and the restart alone.
 
-    Neither the batch nor the order of examples changes it, nor whether it is drawn op by op or in
-    a graph, so training, a direct call and an evaluation begin at the same points. The bits are
-    those of Threefry-2x32 with 20 rounds (Salmon et al. 2011), whose stream is fixed.
+    It is the same whatever the batch size and the order of examples, eagerly and in a graph, so
+    training, a direct call and an evaluation start at the same points. The generator is
+    Threefry-2x32 with 20 rounds (Salmon et al. 2011), independent of the version of TensorFlow.
 
     Args:
-        seed: any integer, or int32 `[2]`, of which an integer is `[seed, 0]`.
-        indices: int `[batch]`: index of each example in its data set; in training in its batch.
-        restart: int or int `[batch]`: number of the restart, from 0.
-        shape: of one example, integers; inside a graph it may be a tensor.
+        seed: any integer, or an int32 tensor `[2]`: the low and the high 32 bits of the integer.
+        indices: int `[batch]`, index of each example in its data set, or in its batch in training.
+        restart: int or int `[batch]`, number of the restart, from 0.
+        shape: shape of one example, as integers; inside a graph it may be an int tensor.
 
     Returns:
         float32 `[batch, *shape]` in [-1, 1), multiples of 2**-23.
@@ -334,18 +376,28 @@ def unit_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
 
 
 def noise_keys(seed: Any, indices: Any, restart: Any) -> tf.Tensor:
-    """Keys from which `unit_draws` draws; arguments as for `unit_noise`. int32 `[batch, 2]`."""
+    """Keys of a pseudorandom generator for each example, for `unit_draws`.
+
+    Args:
+        seed: any integer, or an int32 tensor `[2]`: the low and the high 32 bits of the integer.
+        indices: int `[batch]`, index of each example in its data set.
+        restart: int or int `[batch]`, number of the restart, from 0.
+
+    Returns:
+        int32 `[batch, 2]`.
+    """
     keys = _keys(*_words(seed, indices, restart))
     return tf.stack([tf.bitcast(each, tf.int32) for each in keys], axis=1)
 
 
 def unit_draws(keys: tf.Tensor, step: tf.Tensor, count: Any) -> tf.Tensor:
-    """Uniform numbers that depend on the keys of an example and on its step alone.
+    """Uniform pseudorandom numbers that depend on the key and the step of an example alone.
 
     Args:
-        keys: as `noise_keys` returned them.
-        step: int32 `[batch]`. At step 0 the numbers are those of `unit_noise`.
-        count: how many per example.
+        keys: int32 `[batch, 2]`, as `noise_keys` returns them.
+        step: int32 `[batch]`, number of the step; other steps give other numbers. At step 0 the
+            numbers are those of `unit_noise`.
+        count: numbers per example.
 
     Returns:
         float32 `[batch, count]` in [-1, 1), multiples of 2**-23.
@@ -428,16 +480,17 @@ def _rotated(words: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
 def objective_context(
     classifier: Classifier, objective: AnyObjective, images: tf.Tensor, labels: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:
-    """What an objective needs to know of the original images, computed once per attack.
+    """Computes what an objective needs of the original images, once per attack.
 
     Args:
         classifier: the network under attack.
-        objective: what is descended.
+        objective: objective of the attack.
         images: `[batch, H, W, C]`, original images.
         labels: int32 `[batch]`, true labels.
 
     Returns:
-        Tensors with one entry per example; empty for objectives without `context`.
+        The tensors that the objective's method `context` returns, with the batch as first axis; an
+        empty tuple for an objective without such a method.
     """
     if not isinstance(objective, ContextObjective):
         return ()
@@ -447,7 +500,16 @@ def objective_context(
 def compiled_context(
     classifier: Classifier, objective: AnyObjective
 ) -> Callable[[Any, Any], tuple[tf.Tensor, ...]]:
-    """The compiled `objective_context` of a pair: from images and labels, in one trace."""
+    """Compiles `objective_context` for a classifier and an objective.
+
+    Args:
+        classifier: the network under attack.
+        objective: objective of the attack.
+
+    Returns:
+        A function from images `[batch, H, W, C]` and int32 labels `[batch]` to a tuple of tensors.
+        It is traced once for all batch sizes.
+    """
     if not isinstance(objective, ContextObjective):
         return lambda images, labels: ()
     return classifier.cached_function(
@@ -458,10 +520,16 @@ def compiled_context(
 
 
 def compiled_iteration(classifier: Classifier, objective: AnyObjective) -> Any:
-    """The compiled `iteration` of a pair: one trace, whatever batch, step size and budget.
+    """Compiles `iteration` for a classifier and an objective.
+
+    Args:
+        classifier: the network under attack.
+        objective: objective of the attack.
 
     Returns:
-        A function of a `State`, `Examples`, step size and budget to the next state and logits.
+        A function from a `State`, `Examples`, step size and epsilon (scalars in the classifier's
+        dtype) to the next `State` and the logits `[batch, classes]` before the step. It is traced
+        once for all batch sizes, step sizes and budgets.
     """
     return classifier.cached_function(
         ("attack_iteration", objective),
@@ -471,7 +539,16 @@ def compiled_iteration(classifier: Classifier, objective: AnyObjective) -> Any:
 
 
 def iteration_spec(classifier: Classifier, objective: AnyObjective) -> list[Any]:
-    """The signature of `State`, `Examples`, step size and budget of any batch."""
+    """The input signature of a compiled iteration, for `tf.function`.
+
+    Args:
+        classifier: the network under attack.
+        objective: objective of the attack, which determines the tensors in `Examples.context`.
+
+    Returns:
+        Specs of a `State` without memory, of `Examples`, of the step size and of epsilon, with None
+        for the batch axis.
+    """
     context: tuple[tf.TensorSpec, ...] = ()
     if isinstance(objective, ContextObjective):
         function: Any = compiled_context(classifier, objective)

@@ -1,9 +1,10 @@
-"""Objectives on differences of logits: the margin, and its ratios by Croce and Hein (2020).
+"""Objectives on differences of logits: the margin, and the DLR losses of Croce and Hein (2020).
 
 Sources: N. Carlini and D. Wagner, Towards Evaluating the Robustness of Neural Networks, 2017 (the
 margin); F. Croce and M. Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of
-Diverse Parameter-free Attacks, ICML 2020 (DLR and its targeted form); O. Melamed et al., MALT
-Powers Up Adversarial Attacks, NeurIPS 2024 (which targets are nearest).
+Diverse Parameter-free Attacks, ICML 2020 (the difference of logits ratio, DLR, and its targeted
+form); O. Melamed et al., MALT Powers Up Adversarial Attacks, NeurIPS 2024 (target classes by the
+distance of their linearised decision boundary).
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ _CANDIDATES = 20
 
 
 def margin(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Logit of the label less the largest other one, `[batch]`; negative where misclassified.
+    """Logit of the label minus the largest other logit; negative where misclassified.
 
     Args:
         logits: `[batch, classes]`.
         labels: int32 `[batch]`.
 
     Returns:
-        float32, or float64 for logits of that dtype.
+        `[batch]`, float64 for float64 logits, else float32.
 
     Example:
         >>> margin(tf.constant([[3.0, 1.0, 0.5]]), tf.constant([0])).numpy()
@@ -49,17 +50,19 @@ def margin(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def logits_ratio(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Minus the DLR loss: the margin over the difference of the largest and third largest logit.
+    """Minus the DLR loss: the margin divided by the largest minus the third largest logit.
 
-    The ratio does not change when logits are multiplied, so it has gradients where the
-    cross-entropy has none because the network is too sure.
+    The margin is the label's logit minus the largest other logit. The ratio does not change when
+    all logits are multiplied by a positive number, so its gradient does not vanish where the
+    network is very sure of the label, as that of the cross-entropy does.
 
     Args:
-        logits: `[batch, classes]`; of two classes the margin is not divided.
+        logits: `[batch, classes]`. With two classes the margin is not divided.
         labels: int32 `[batch]`.
 
     Returns:
-        `[batch]`, at most 1; negative where misclassified.
+        `[batch]`, float32 or float64; with three or more classes at most 1; negative where
+        misclassified.
 
     Example:
         >>> logits_ratio(tf.constant([[3.0, 1.0, -1.0]]), tf.constant([0])).numpy()
@@ -69,18 +72,19 @@ def logits_ratio(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def targeted_logits_ratio(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Minus the targeted DLR loss: how far the label's logit is above the target's, as a ratio.
+    """Minus the targeted DLR loss: the label's logit minus the target's logit, as a ratio.
 
-    The denominator is the largest logit less the mean of the third and fourth largest; of three
-    classes less the third, of two classes 1.
+    The difference is divided by the largest logit minus the mean of the third and fourth largest.
+    With three classes it is divided by the largest minus the third largest logit, with two classes
+    by 1.
 
     Args:
         logits: `[batch, classes]`.
-        labels: int32 `[batch]`.
-        targets: int32 `[batch]`.
+        labels: int32 `[batch]`, true labels.
+        targets: int32 `[batch]`, target classes.
 
     Returns:
-        `[batch]`, float32 or float64.
+        `[batch]`, float32 or float64; negative where the target has the larger logit.
 
     Example:
         >>> logits, labels, targets = [[4.0, 1.0, 2.0, -2.0]], [0], [1]
@@ -103,7 +107,7 @@ def _spread(logits: tf.Tensor, ranks: tuple[int, ...]) -> tf.Tensor:
 @register_kind("margin")
 @dataclass(frozen=True)
 class Margin(OfLogits):
-    """The logit of the true label less the largest other one (Carlini and Wagner 2017).
+    """Objective: the true label's logit minus the largest other logit (Carlini and Wagner 2017).
 
     It is negative where the image is misclassified.
     """
@@ -111,19 +115,22 @@ class Margin(OfLogits):
     name: ClassVar[str] = "margin"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Values `[batch]` to descend; see `LogitsObjective`."""
+        """The margin `[batch]` of logits `[batch, classes]` and labels int32 `[batch]`."""
         return margin(logits, labels)
 
 
 @register_kind("dlr")
 @dataclass(frozen=True)
 class LogitsRatio(OfLogits):
-    """Minus the difference of logits ratio (DLR) loss, see `logits_ratio`."""
+    """Objective: minus the difference of logits ratio (DLR) loss of Croce and Hein (2020).
+
+    The function `logits_ratio` gives the formula.
+    """
 
     name: ClassVar[str] = "dlr"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Values `[batch]` to descend; see `LogitsObjective`."""
+        """Minus the DLR loss `[batch]` of logits `[batch, classes]` and labels int32 `[batch]`."""
         return logits_ratio(logits, labels)
 
 
@@ -147,7 +154,16 @@ class _TowardsNearest(OfLogits):
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """Target classes of the original images, int32 `[batch, targets]`."""
+        """Chooses the target classes of the original images.
+
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]`, the original images.
+            labels: int32 `[batch]`, true labels.
+
+        Returns:
+            A tuple of one tensor, the target classes int32 `[batch, targets]`, the nearest first.
+        """
         logits = classifier(images, training=False).logits
         if self.nearest_by == "logit":
             return (nearest_classes(logits, labels, self.num_targets),)
@@ -157,11 +173,32 @@ class _TowardsNearest(OfLogits):
         return (tf.gather(candidates, order, axis=1, batch_dims=1),)
 
     def targeted(self, logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Values `[batch]` to descend towards targets `[batch]`."""
+        """Computes the objective for one target class per example.
+
+        Args:
+            logits: `[batch, classes]` of the current images.
+            labels: int32 `[batch]`, true labels.
+            targets: int32 `[batch]`, target classes.
+
+        Returns:
+            `[batch]`, float32 or float64.
+        """
         raise NotImplementedError
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Values `[batch]` to descend towards the first of the targets; see `LogitsObjective`."""
+        """Computes the objective for the first of the target classes of each example.
+
+        Args:
+            logits: `[batch, classes]` of the current images.
+            labels: int32 `[batch]`, true labels.
+            *context: the target classes, int32 `[batch, targets]`, of which the first is used.
+
+        Returns:
+            `[batch]`, float32 or float64.
+
+        Raises:
+            ValueError: no context.
+        """
         if not context:
             raise ValueError(
                 f"{self.name} needs the original images: pass on what "
@@ -173,46 +210,77 @@ class _TowardsNearest(OfLogits):
 @register_kind("targeted_dlr")
 @dataclass(frozen=True)
 class TargetedLogitsRatio(_TowardsNearest):
-    """Minus the targeted DLR loss towards one of the classes nearest to the original image.
+    """Objective: minus the targeted DLR loss of Croce and Hein (2020).
 
-    Each restart of an attack goes towards another one: that of the second largest logit first.
+    The attack chooses the target classes of each original image. Each restart uses another target,
+    the nearest first. The function `targeted_logits_ratio` gives the formula.
 
     Attributes:
-        num_targets: how many; of a network with fewer other classes, all of them.
-        nearest_by: `"logit"` or `"distance"`, what nearest means; see `linearized_distances`.
+        num_targets: number of target classes; all other classes if the network has fewer.
+        nearest_by: which classes are nearest: `"logit"`, those of the largest logits; or
+            `"distance"`, among the 20 largest logits those with the smallest l-inf distance to the
+            linearised decision boundary, as `linearized_distances` computes it.
+
+    Raises:
+        TypeError: a number of targets that is not an integer.
+        ValueError: fewer than one target, or another `nearest_by`.
     """
 
     name: ClassVar[str] = "targeted_dlr"
 
     def targeted(self, logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Values `[batch]` to descend; see `targeted_logits_ratio`."""
+        """Minus the targeted DLR loss, `[batch]`, of logits `[batch, classes]` and two classes.
+
+        Args:
+            logits: `[batch, classes]` of the current images.
+            labels: int32 `[batch]`, true labels.
+            targets: int32 `[batch]`, target classes.
+        """
         return targeted_logits_ratio(logits, labels, targets)
 
 
 @register_kind("targeted_margin")
 @dataclass(frozen=True)
 class TargetedMargin(_TowardsNearest):
-    """The logit of the true label less that of one of the classes nearest to the original image.
+    """Objective: the true label's logit minus the logit of a target class.
+
+    The attack chooses the target classes of each original image, and uses one after the other, the
+    nearest first.
 
     Attributes:
-        num_targets: how many; of a network with fewer other classes, all of them.
-        nearest_by: `"logit"` or `"distance"`, what nearest means; see `linearized_distances`.
+        num_targets: number of target classes; all other classes if the network has fewer.
+        nearest_by: which classes are nearest: `"logit"`, those of the largest logits; or
+            `"distance"`, among the 20 largest logits those with the smallest l-inf distance to the
+            linearised decision boundary, as `linearized_distances` computes it.
+
+    Raises:
+        TypeError: a number of targets that is not an integer.
+        ValueError: fewer than one target, or another `nearest_by`.
     """
 
     name: ClassVar[str] = "targeted_margin"
 
     def targeted(self, logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Values `[batch]` to descend."""
+        """The label's minus the target's logit, `[batch]`, of logits `[batch, classes]`.
+
+        Args:
+            logits: `[batch, classes]` of the current images.
+            labels: int32 `[batch]`, true labels.
+            targets: int32 `[batch]`, target classes.
+        """
         return _difference(logits, labels, targets)
 
 
 def nearest_classes(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.Tensor:
-    """The classes of the largest logits but for the label, int32 `[batch, at most count]`.
+    """Finds the classes of the largest logits, without the label.
 
     Args:
         logits: `[batch, classes]`.
         labels: int32 `[batch]`.
-        count: how many; of fewer other classes, all of them.
+        count: number of classes wanted; all other classes if there are fewer.
+
+    Returns:
+        int32 `[batch, min(count, classes - 1)]`, the class of the largest logit first.
     """
     classes = int(logits.shape[1])
     hidden = tf.one_hot(labels, classes, on_value=logits.dtype.min, off_value=0, dtype=logits.dtype)
@@ -223,19 +291,21 @@ def nearest_classes(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.Tens
 def linearized_distances(
     classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, candidates: tf.Tensor
 ) -> tf.Tensor:
-    """How far the boundary to other classes is, were logits linear: l-inf, pixel range aside.
+    """The l-inf distance from each image to the linearised decision boundary of other classes.
 
-    The margin of two logits over the l1-norm of its gradient, by which MALT (Melamed et al. 2024)
-    orders targets. Takes one gradient per candidate.
+    It is the label's logit minus that of the other class, divided by the l1-norm of the gradient of
+    this difference, by which MALT (Melamed et al. 2024) orders target classes. The pixel range is
+    not taken into account. It takes one gradient per class.
 
     Args:
-        classifier: the network.
+        classifier: the network, run in inference mode.
         images: `[batch, H, W, C]`.
-        labels: int32 `[batch]`.
-        candidates: int32 `[batch, count]`, classes.
+        labels: int32 `[batch]`, true labels.
+        candidates: int32 `[batch, count]`, other classes.
 
     Returns:
-        `[batch, count]`, float32 or float64.
+        `[batch, count]`, float32 or float64, in the unit of the images; negative where the other
+        class has the larger logit.
     """
 
     def distance(classes: tf.Tensor) -> tf.Tensor:
@@ -262,12 +332,16 @@ def _difference(logits: tf.Tensor, labels: tf.Tensor, others: tf.Tensor) -> tf.T
 
 
 def with_target(objective: AnyObjective, examples: Examples, number: tf.Tensor) -> Examples:
-    """Examples with one target each, where the objective has several per example.
+    """Selects one target class per example, for objectives that have several per example.
 
     Args:
-        objective: what is descended.
-        examples: with the context of the objective.
-        number: int32 `[batch]`, which target; beyond the last one it begins again.
+        objective: objective of the attack.
+        examples: a batch, whose context holds the target classes int32 `[batch, targets]`.
+        number: int32 `[batch]`, which target of each example is selected, modulo their number.
+
+    Returns:
+        The examples with the selected targets `[batch, 1]` in their context; unchanged if the
+        objective has no such targets.
     """
     if targets_per_example(objective) is None:
         return examples
@@ -279,7 +353,10 @@ def with_target(objective: AnyObjective, examples: Examples, number: tf.Tensor) 
 
 
 def targets_per_example(objective: AnyObjective) -> int | None:
-    """How many targets an objective has per example, None if it chooses none; A3's is looked into.
+    """Returns how many target classes an objective chooses per example; None if it chooses none.
+
+    If the objective contains another one in its attribute `objective`, as that of A3 does, the
+    inner one counts.
 
     Example:
         >>> targets_per_example(TargetedMargin(5))
@@ -290,7 +367,13 @@ def targets_per_example(objective: AnyObjective) -> int | None:
 
 
 def with_num_targets(objective: Any, count: int) -> Any:
-    """The objective with another number of targets per example; A3's is looked into."""
+    """Returns a copy of an objective with another number of target classes per example.
+
+    Args:
+        objective: an objective with the attribute `num_targets`, or one that contains such an
+            objective in its attribute `objective`.
+        count: number of target classes.
+    """
     if hasattr(objective, "objective"):
         inner = with_num_targets(objective.objective, count)
         return dataclasses.replace(objective, objective=inner)

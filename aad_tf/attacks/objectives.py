@@ -1,4 +1,8 @@
-"""What an attack descends. An objective carries its own sign and its own labels."""
+"""Objectives: functions of one value per image, which an attack lowers by gradient descent.
+
+An objective determines the direction of the attack by its sign, and which class it uses: the true
+label, a target class or the least likely class.
+"""
 
 from __future__ import annotations
 
@@ -20,63 +24,72 @@ Target = int | tuple[int, ...] | None
 
 
 class Objective(Protocol):
-    """A value per example that an attack makes smaller; hashable, so compiled steps are shared."""
+    """A function with one value per example, which an attack lowers.
+
+    Objectives are hashable: attacks with equal objectives share one compiled iteration.
+    """
 
     @property
     def name(self) -> str:
-        """Short name for records."""
+        """Short name of the objective in the records that an evaluation writes."""
         ...
 
     def __call__(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs the network once.
+        """Computes the objective of a batch by a forward pass of the network.
 
         Args:
             classifier: the network under attack.
-            images: `[batch, H, W, C]`.
+            images: `[batch, H, W, C]`, the current images of the attack.
             labels: int32 `[batch]`, true labels.
 
         Returns:
-            Values `[batch]` to descend, and the logits `[batch, classes]` they came from.
+            The values of the objective, `[batch]`, float32 or float64, and the logits
+            `[batch, classes]` of the same forward pass.
         """
         ...
 
 
 @runtime_checkable
 class LogitsObjective(Objective, Protocol):
-    """An objective that is a function of the logits, so that others can share its forward pass."""
+    """An objective that depends on the image through the logits alone.
+
+    Its value can be computed from the logits of a forward pass that is made for another purpose.
+    """
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Values to descend.
+        """Computes the values of the objective from logits.
 
         Args:
-            logits: `[batch, classes]`.
+            logits: `[batch, classes]` of the current images.
             labels: int32 `[batch]`, true labels.
-            *context: for objectives that are a `ContextObjective` too, what `context` returned.
+            *context: the tensors that the method `context` returned for the original images, if the
+                objective is a `ContextObjective` too; nothing otherwise.
 
         Returns:
-            `[batch]`, float32 or float64.
+            The values that the attack lowers, `[batch]`, float32 or float64.
         """
         ...
 
 
 @runtime_checkable
 class ContextObjective(Protocol):
-    """An objective that compares the image under attack with the original one.
+    """An objective that compares the current image of an attack with the original image.
 
-    What it needs of the original image is computed once per attack, not once per iteration.
+    What it needs of the original image is computed once per attack by `context`, not once per
+    iteration, and is passed to every call.
     """
 
     @property
     def name(self) -> str:
-        """Short name for records."""
+        """Short name of the objective in the records that an evaluation writes."""
         ...
 
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """What stays constant during an attack.
+        """Computes the tensors of the original images, which stay constant during an attack.
 
         Args:
             classifier: the network under attack.
@@ -84,14 +97,24 @@ class ContextObjective(Protocol):
             labels: int32 `[batch]`, true labels.
 
         Returns:
-            Tensors with one entry per example, each depending on that example alone.
+            Tensors whose first axis is the batch; each entry depends on that example alone.
         """
         ...
 
     def __call__(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `Objective`, with what `context` returned for the original images."""
+        """Computes the objective of a batch by a forward pass of the network.
+
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]`, the current images of the attack.
+            labels: int32 `[batch]`, true labels.
+            *context: the tensors that `context` returned for the original images.
+
+        Returns:
+            The values of the objective, `[batch]`, and the logits `[batch, classes]` of `images`.
+        """
         ...
 
 
@@ -99,7 +122,7 @@ AnyObjective = Objective | ContextObjective
 
 
 class OfLogits:
-    """Runs the network once and leaves the values to `from_logits`."""
+    """Base class of objectives that are computed from the logits by a method `from_logits`."""
 
     name: ClassVar[str]
     from_logits: Callable[..., tf.Tensor]
@@ -107,7 +130,17 @@ class OfLogits:
     def __call__(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Values `[batch]` to descend, and the logits they came from; see `Objective`."""
+        """Runs the network once, in inference mode, and computes the objective of a batch.
+
+        Args:
+            classifier: the network under attack.
+            images: `[batch, H, W, C]`, the current images of the attack.
+            labels: int32 `[batch]`, true labels.
+            *context: the tensors that the objective's method `context` returned, if it has one.
+
+        Returns:
+            The values of the objective, `[batch]`, and the logits `[batch, classes]` of `images`.
+        """
         logits = classifier(images, training=False).logits
         return self.from_logits(logits, labels, *context), logits
 
@@ -115,27 +148,29 @@ class OfLogits:
 @register_kind("away_from_label")
 @dataclass(frozen=True)
 class AwayFromLabel(OfLogits):
-    """Minus the cross-entropy of the true label: descending it is FGSM, IFGSM, PGD.
+    """Minus the cross-entropy of the true label, the objective of FGSM, IFGSM and PGD.
 
     Attributes:
-        label_smoothing: of the cross-entropy, in [0, 1]; 0 for none.
+        label_smoothing: part of the label's probability that is spread evenly over all classes in
+            the cross-entropy, in [0, 1]; 0 for none.
     """
 
     label_smoothing: float = 0.0
     name: ClassVar[str] = "away_from_label"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Values `[batch]` to descend; see `LogitsObjective`."""
+        """Minus the cross-entropy `[batch]` of logits `[batch, classes]` and labels `[batch]`."""
         return -attack_cross_entropy(logits, labels, self.label_smoothing)
 
 
 @register_kind("away_from_prediction")
 @dataclass(frozen=True)
 class AwayFromPrediction(OfLogits):
-    """Minus KL(p(x) || p(x')), the divergence from the prediction for the original image x.
+    """Minus KL(p(x) || p(x')), with the softmax p, the original image x and the current image x'.
 
-    Descending it is the attack inside TRADES (Zhang et al. 2019). The prediction p(x) is computed
-    once, in inference mode, and stays constant. At x itself the gradient is zero: start elsewhere.
+    It is the objective of the attack inside TRADES (Zhang et al. 2019). The prediction p(x) is
+    computed once, in inference mode, and stays constant. At x' = x the gradient is zero, so an
+    attack with this objective needs a random start.
     """
 
     name: ClassVar[str] = "away_from_prediction"
@@ -143,12 +178,24 @@ class AwayFromPrediction(OfLogits):
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """The logits of the original images, `[batch, classes]`."""
+        """Returns one tensor: the logits of the original images, `[batch, classes]`."""
         del labels
         return (classifier(images, training=False).logits,)
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Values `[batch]` to descend, given the context; see `LogitsObjective`."""
+        """Minus the divergence, `[batch]`.
+
+        Args:
+            logits: `[batch, classes]` of the current images.
+            labels: not used.
+            *context: the logits of the original images, as `context` returned them.
+
+        Returns:
+            `[batch]`, float32 or float64.
+
+        Raises:
+            ValueError: no context.
+        """
         del labels
         _check_context(self, context)
         return -kl_divergence(context[0], logits)
@@ -159,18 +206,19 @@ class AwayFromPrediction(OfLogits):
 class TowardsLeastLikely(OfLogits):
     """Cross-entropy of the least likely class, L(f(x), y_LL) of [AAD Eq. 3].
 
-    The class is the one with the lowest logit at the point where the objective is evaluated,
-    found in the same forward pass; over several rounds it is chosen again, as in the authors' code.
+    The least likely class is the one with the lowest logit for the current image. It is chosen
+    anew in each iteration, as in the AAD authors' code; `TowardsFirstLeastLikely` chooses it once.
 
     Attributes:
-        label_smoothing: of the cross-entropy, in [0, 1]; 0 for none.
+        label_smoothing: part of the class's probability that is spread evenly over all classes in
+            the cross-entropy, in [0, 1]; 0 for none.
     """
 
     label_smoothing: float = 0.0
     name: ClassVar[str] = "towards_least_likely"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Values `[batch]` to descend; see `LogitsObjective`."""
+        """Cross-entropy `[batch]` of logits `[batch, classes]` and their least likely classes."""
         del labels
         return attack_cross_entropy(logits, least_likely(logits), self.label_smoothing)
 
@@ -178,12 +226,14 @@ class TowardsLeastLikely(OfLogits):
 @register_kind("towards_first_least_likely")
 @dataclass(frozen=True)
 class TowardsFirstLeastLikely(OfLogits):
-    """Cross-entropy of the class that was least likely on the original image, in every round.
+    """Cross-entropy of the class with the lowest logit for the original image.
 
-    This is the target of Kurakin et al. (2017); `TowardsLeastLikely` chooses it in each round.
+    The class is the same in every iteration, as in Kurakin et al. (2017); `TowardsLeastLikely`
+    chooses it anew in each iteration.
 
     Attributes:
-        label_smoothing: of the cross-entropy, in [0, 1]; 0 for none.
+        label_smoothing: part of the class's probability that is spread evenly over all classes in
+            the cross-entropy, in [0, 1]; 0 for none.
     """
 
     label_smoothing: float = 0.0
@@ -192,12 +242,24 @@ class TowardsFirstLeastLikely(OfLogits):
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """The least likely class of the original images, int32 `[batch]`."""
+        """Returns one tensor: the least likely class of each original image, int32 `[batch]`."""
         del labels
         return (least_likely(classifier(images, training=False).logits),)
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Values `[batch]` to descend, given the context; see `LogitsObjective`."""
+        """Cross-entropy of the least likely class of the original image, `[batch]`.
+
+        Args:
+            logits: `[batch, classes]` of the current images.
+            labels: not used.
+            *context: the classes, int32 `[batch]`, as `context` returned them.
+
+        Returns:
+            `[batch]`, float32 or float64.
+
+        Raises:
+            ValueError: no context.
+        """
         del labels
         _check_context(self, context)
         return attack_cross_entropy(logits, context[0], self.label_smoothing)
@@ -206,19 +268,22 @@ class TowardsFirstLeastLikely(OfLogits):
 @register_kind("towards_class")
 @dataclass(frozen=True)
 class TowardsClass(OfLogits):
-    """Cross-entropy of a class of one's own choice: descending it is a targeted attack.
+    """Cross-entropy of a given target class, the objective of a targeted attack.
 
-    An image of the target class itself has gradient zero: it stays where it is.
+    For an image whose true label is the target, value and gradient are zero, so the attack does not
+    change it.
 
     Attributes:
-        target: one class for all images, or one for each true class: an image of class i is pushed
-            towards `target[i]`, which must be another class.
-        label_smoothing: of the cross-entropy.
+        target: number of one class for all images; or a tuple with one class per class of the
+            network, where images of true class i have the target `target[i]`, another class than i.
+        label_smoothing: part of the target's probability that is spread evenly over all classes in
+            the cross-entropy, in [0, 1]; 0 for none.
 
     Raises:
-        TypeError: not class numbers.
-        ValueError: a negative class, or a class that is its own target; when the network runs, a
-            class that it does not have, or not one target for each of its classes.
+        TypeError: a target that is not an integer.
+        ValueError: a negative or empty target, or a class that is its own target. Raised when the
+            network first runs: a target that the network does not have, or a tuple whose length is
+            not the number of its classes.
 
     Example:
         >>> next_class = TowardsClass(tuple((i + 1) % 10 for i in range(10)))
@@ -248,12 +313,25 @@ class TowardsClass(OfLogits):
         return isinstance(self.target, tuple)
 
     def targets(self, labels: tf.Tensor) -> tf.Tensor:
-        """The class that each image is pushed towards, int32 `[batch]`; `labels` are true ones."""
+        """Returns the target class of each image, int32 `[batch]`, by true labels int `[batch]`."""
         chosen = tf.constant(self.target, tf.int32)
         return tf.gather(chosen, labels) if self._per_class else tf.fill(tf.shape(labels), chosen)
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Values `[batch]` to descend; see `LogitsObjective`."""
+        """Cross-entropy of the target class, `[batch]`; 0 where the target is the true label.
+
+        Args:
+            logits: `[batch, classes]` of the current images.
+            labels: int32 `[batch]`, true labels.
+            *context: not used.
+
+        Returns:
+            `[batch]`, float32 or float64.
+
+        Raises:
+            ValueError: a target that is not one of the classes of the logits, or a tuple of targets
+                whose length is not the number of classes.
+        """
         self._check(logits.shape[-1])
         targets = self.targets(labels)
         values = attack_cross_entropy(logits, targets, self.label_smoothing)
@@ -282,39 +360,52 @@ def _check_context(objective: AnyObjective, context: tuple[tf.Tensor, ...]) -> N
 
 
 def target_classes(objective: AnyObjective, labels: Any) -> tf.Tensor | None:
-    """The classes that a targeted attack aims at, int32 `[batch]`; None if it is not targeted.
+    """Finds the target classes of a targeted attack.
 
     Args:
-        objective: that of the attack; of A3's, the one inside it counts.
+        objective: the attack's objective. If it contains another objective in its attribute
+            `objective`, as that of A3 does, the inner one is used.
         labels: int `[batch]`, true labels.
+
+    Returns:
+        int32 `[batch]`, the target class of each example, if the objective is a `TowardsClass`;
+        None for all other objectives.
     """
     objective = getattr(objective, "objective", objective)
     return objective.targets(labels) if isinstance(objective, TowardsClass) else None
 
 
 def chosen_target(objective: AnyObjective) -> int | tuple[int, ...] | None:
-    """The `target` of a targeted attack, or None; of A3's, the objective inside it counts."""
+    """Returns the attribute `target` of an objective, None if the attack is not targeted.
+
+    Args:
+        objective: the attack's objective. If it contains another objective in its attribute
+            `objective`, as that of A3 does, the inner one is used.
+
+    Returns:
+        A class number, or a tuple with one target per class; None without a target.
+    """
     return getattr(getattr(objective, "objective", objective), "target", None)
 
 
 def least_likely(logits: tf.Tensor) -> tf.Tensor:
-    """The class with the lowest logit of `[batch, classes]`, int32 `[batch]`; of ties the first."""
+    """Returns the class of the lowest logit of `[batch, classes]`, int32 `[batch]`; ties: first."""
     return tf.argmin(tf.stop_gradient(logits), axis=-1, output_type=tf.int32)
 
 
 def attack_cross_entropy(
     logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0
 ) -> tf.Tensor:
-    """Softmax cross-entropy, with label smoothing where it is asked for.
+    """Softmax cross-entropy with optional label smoothing.
 
     Args:
-        logits: `[batch, classes]`, of any precision.
+        logits: `[batch, classes]`, floating point of any precision.
         labels: int32 `[batch]`.
         label_smoothing: in [0, 1]: this part of the label's probability is spread evenly over all
             classes.
 
     Returns:
-        `[batch]`, at least float32.
+        `[batch]`, float64 for float64 logits, else float32.
     """
     logits = at_least_float32(logits)
     if label_smoothing == 0.0:

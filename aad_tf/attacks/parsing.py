@@ -1,8 +1,9 @@
-"""Attacks from text and from records, and as text.
+"""Builds attacks from text and from records of evaluations, and writes attacks as text.
 
-Text is the call of a preset, as flags and configs hold it:
-`pgd(epsilon=8/255, step_size=2/255, num_steps=10)`. An attack made of another one is written around
-it: `a3(fgsm(epsilon=4/255), sigma=10)`, `aad_total(fgsm(epsilon=4/255), weights=(8, 4, 1))`.
+The text of an attack is the call of the function that builds it, as flags and configs hold it:
+`pgd(epsilon=8/255, step_size=2/255, num_steps=10)`. The functions are those in
+`aad_tf.attacks.PRESETS`, and the wrappers `a3` and `aad_total`, whose first argument is another
+attack: `a3(fgsm(epsilon=4/255), sigma=10)`, `aad_total(fgsm(epsilon=4/255), weights=(8, 4, 1))`.
 """
 
 from __future__ import annotations
@@ -37,17 +38,19 @@ _OPERATORS = {ast.Div: operator.truediv, ast.Mult: operator.mul}
 
 
 def parse_attack(text: str) -> Attack:
-    """Builds a preset attack from its call written as text.
+    """Builds an attack from text.
 
     Args:
-        text: name of a preset with arguments; numbers may be written as `8/255`. `a3`
-            and `aad_total` take such a call as their first argument.
+        text: the call of a function in `aad_tf.attacks.PRESETS` (`fgsm`, `pgd`, `auto_attack`, ...)
+            with its arguments; numbers may be written as `8/255`. The first argument of `a3` and
+            `aad_total` is such a call.
 
     Returns:
-        The attack; its name is the text without spaces, so records can tell budgets apart.
+        The attack. Its name is the text without spaces.
 
     Raises:
-        ValueError: not such a call, unknown preset or argument, or a value the preset refuses.
+        ValueError: text that is not such a call, an unknown function or argument, or a value that
+            the function refuses.
 
     Example:
         >>> parse_attack("ifgsm(epsilon=0.15, num_steps=3)").num_steps
@@ -65,13 +68,16 @@ def parse_attack(text: str) -> Attack:
 
 
 def parse_number(text: str) -> float:
-    """Reads a number as arguments of attacks are written.
+    """Reads a number that may be written as a fraction or product.
 
     Args:
-        text: such as `0.15` or `8/255`.
+        text: such as `"0.15"` or `"8/255"`.
+
+    Returns:
+        The number as a float.
 
     Raises:
-        ValueError: not such a number, or one that is not finite.
+        ValueError: text that is not a number, or a number that is not finite.
 
     Example:
         >>> parse_number("1/4")
@@ -85,15 +91,19 @@ def parse_number(text: str) -> float:
 
 
 def as_attack(attack: Attack | str, bounds: Bounds | None = None) -> Attack:
-    """Returns an attack, or builds it from its text.
+    """Returns an attack, which may be given as text.
 
     Args:
-        attack: an attack, or the text that `parse_attack` takes.
-        bounds: pixel range of the images that it will meet, if known.
+        attack: an attack, which is returned as it is, or its text, such as `"fgsm(epsilon=0.1)"`.
+        bounds: pixel range of the images that will be attacked, against which step sizes and budget
+            are checked; None for no check.
+
+    Returns:
+        The attack.
 
     Raises:
-        TypeError: neither.
-        ValueError: text that is no attack, or sizes beyond the pixel range.
+        TypeError: neither an attack nor text.
+        ValueError: text that is not an attack, or sizes larger than the pixel range.
 
     Example:
         >>> as_attack("fgsm(epsilon=0.1)").epsilon
@@ -119,7 +129,14 @@ def as_attack(attack: Attack | str, bounds: Bounds | None = None) -> Attack:
 
 
 def split_attacks(text: str) -> list[str]:
-    """Splits `fgsm(epsilon=0.1);pgd(...)` or a comma-separated list at its top level."""
+    """Splits a list of attacks at semicolons and commas outside of parentheses.
+
+    Args:
+        text: such as `"fgsm(epsilon=0.1); pgd(epsilon=0.1, step_size=0.02, num_steps=10)"`.
+
+    Returns:
+        The text of each attack, without spaces around it; empty parts are left out.
+    """
     parts, depth = [""], 0
     for character in text:
         depth += {"(": 1, ")": -1}.get(character, 0)
@@ -131,19 +148,20 @@ def split_attacks(text: str) -> list[str]:
 
 
 def attack_from_record(record: Mapping[str, Any]) -> Attack:
-    """Rebuilds the attack of a record; only here is a recorded label ever parsed.
+    """Rebuilds an attack from the threat model that an evaluation recorded.
 
     Args:
-        record: a threat model, as `IterativeAttack.threat_model` returns it: the
-            `threat_model` of an entry of a summary, or `study["attack"]` of an attention study.
-            Older ones lack `parameters`; there the label in `attack` must be the call of a
-            preset, and all else that is recorded must agree with what the call builds.
+        record: a dictionary as `IterativeAttack.threat_model` returns it, which summaries of
+            evaluations hold. The attack is built from its entry `parameters`. A record of an older
+            version lacks that entry; then its name in `attack` must be a call that `parse_attack`
+            reads, and the other entries must agree with the attack that the call builds.
 
     Returns:
         The attack, under its recorded name.
 
     Raises:
-        ValueError: the record describes no attack, or contradicts itself.
+        ValueError: a record without the name of an attack, one that cannot be rebuilt, or one
+            whose entries contradict its name.
 
     Example:
         >>> attack_from_record(fgsm(0.1).threat_model()) == fgsm(0.1)
@@ -172,24 +190,31 @@ def attack_from_record(record: Mapping[str, Any]) -> Attack:
 
 
 def recorded_parameters(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of the attack that made a record, as `attack_to_dict` gives them.
+    """Returns the parameters of the attack in a recorded threat model.
 
     Args:
-        record: a threat model as summaries hold it, or what else `attack_from_record` reads; an
-            older one without `parameters` too.
+        record: a dictionary as `IterativeAttack.threat_model` returns it. If it lacks `parameters`,
+            as those of older versions do, the attack is rebuilt by `attack_from_record`.
+
+    Returns:
+        The parameters, as `attack_to_dict` returns them.
+
+    Raises:
+        ValueError: a record from which the attack cannot be rebuilt.
     """
     known = record.get("parameters")
     return attack_to_dict(attack_from_record(record)) if known is None else dict(known)
 
 
 def attack_call(attack: Attack) -> str | None:
-    """An attack as the shortest call of a preset that `parse_attack` reads.
+    """Writes an attack as text that `parse_attack` reads, without arguments at their defaults.
 
     Args:
         attack: any attack or cascade.
 
     Returns:
-        The call as text without spaces, or None if no preset builds the attack.
+        The call as text without spaces, such as `"fgsm(epsilon=8/255)"`; None if none of the
+        functions in `PRESETS` and `WRAPPERS` builds the attack.
 
     Example:
         >>> attack_call(step_ll(4 / 255, num_steps=3))
@@ -271,13 +296,17 @@ def _of_kind(attack: IterativeAttack, objective: Any) -> dict[str, Any]:
 
 
 def preset_of(attack: Attack) -> str | None:
-    """Name of the preset that builds an attack, such as `"step_ll"`; None if none does.
+    """Finds the function in `aad_tf.attacks.PRESETS` that builds an attack.
 
-    Of an attack that is wrapped (`a3(step_ll(...))`) it is the preset inside. Where several presets
-    build the same attack, as `fgsm` and `ifgsm` of one iteration do, the attack's name decides.
+    For an attack made by `a3` or `aad_total` it is the function that builds the inner attack. If
+    several functions build the same attack, as `fgsm` and `ifgsm` with one iteration do, the one
+    that the attack is named after is taken.
 
     Args:
         attack: any attack or cascade.
+
+    Returns:
+        The name of the function, such as `"step_ll"`; None if no function builds the attack.
     """
     call = attack_call(attack)
     return None if call is None else _unwrapped(call).split("(")[0]
@@ -300,16 +329,17 @@ def _is_literal(value: Any) -> bool:
 
 
 def with_unique_names(attacks: Sequence[Attack]) -> tuple[Attack, ...]:
-    """The attacks under names that differ: those of equal name are named by their parameters.
+    """Renames attacks so that all names differ.
 
     Args:
         attacks: attacks or cascades.
 
     Returns:
-        The attacks in their order; whose name no other has keeps it.
+        The attacks in their order. Those that share a name with others get a name with their
+        parameters; the others keep their name.
 
     Raises:
-        ValueError: the same attack twice under one name.
+        ValueError: two attacks with the same name and parameters.
 
     Example:
         >>> [attack.name for attack in with_unique_names([fgsm(0.1), fgsm(0.2), ifgsm(0.1)])]

@@ -1,6 +1,7 @@
-"""Named attacks as small functions of one loop.
+"""Functions that build the attacks of the literature: FGSM, IFGSM, StepLL, PGD and others.
 
-Attacks made of another one (`a3`, `aad_total`) are not here: `WRAPPERS` of `parsing` names them.
+`PRESETS` holds them by name, together with those of other modules. Functions that take another
+attack as their argument, `a3` and `aad_total`, are in `WRAPPERS` of `aad_tf.attacks.parsing`.
 """
 
 from __future__ import annotations
@@ -33,12 +34,17 @@ def fgsm(
 
     Args:
         epsilon: l-inf size of the one step, in the unit of the images.
-        label_smoothing: of the cross-entropy that is climbed.
-        target: class that images are pushed towards, or one for each true class, as for
-            `TowardsClass`; None for away from the true label.
+        label_smoothing: part of the label's probability that is spread evenly over all classes in
+            the cross-entropy, in [0, 1]; 0 for none.
+        target: None for an untargeted attack, which raises the cross-entropy of the true label.
+            Else the class whose cross-entropy is lowered: one number for all images, or a tuple
+            with one target per true class.
+
+    Returns:
+        The attack, to be called with a classifier, images and labels.
 
     Raises:
-        TypeError: a target that is no class number.
+        TypeError: an epsilon that is not a number, or a target that is not a class number.
         ValueError: epsilon negative or not finite, or a class that is its own target.
 
     Example:
@@ -60,12 +66,19 @@ def ifgsm(
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
-        num_steps: rounds.
-        step_size: size of a step; default `epsilon / num_steps`.
-        target: as for `fgsm`.
+        num_steps: number of iterations (rounds).
+        step_size: size of a step, in the unit of the images; None for `epsilon / num_steps`.
+        target: None for an untargeted attack, which raises the cross-entropy of the true label.
+            Else the class whose cross-entropy is lowered: one number for all images, or a tuple
+            with one target per true class.
+
+    Returns:
+        The attack, to be called with a classifier, images and labels.
 
     Raises:
-        ValueError: a size negative or not finite, fewer than one step, or a target as for `fgsm`.
+        TypeError: a size that is not a number, or a target that is not a class number.
+        ValueError: a size negative or not finite, fewer than one step, or a class that is its own
+            target.
     """
     return _within_budget(_towards(target), epsilon, num_steps, step_size, "ifgsm")
 
@@ -73,17 +86,28 @@ def ifgsm(
 def step_ll(
     epsilon: float, num_steps: int = 1, label_smoothing: float = 0.0, relabel: bool = True
 ) -> GradientSignAttack:
-    """Step towards the least likely class, [AAD Eq. 3]; rounds accumulate, as in the paper.
+    """Signed gradient steps that lower the cross-entropy of the least likely class, [AAD Eq. 3].
+
+    There is no projection: perturbations of several rounds add up, as in the paper.
 
     Args:
-        epsilon: size of every step, in the unit of the images; n rounds reach n times as far.
-        num_steps: rounds; the paper trains on two.
-        label_smoothing: of the cross-entropy that is descended (the authors' code: 0.1).
-        relabel: True goes towards the class that is least likely at the start of each round, as
-            the authors' code does; False towards that of the original image in every round.
+        epsilon: size of every step, in the unit of the images; after n rounds a pixel may have
+            changed by n times as much.
+        num_steps: number of iterations (rounds); the paper trains on two.
+        label_smoothing: part of the class's probability that is spread evenly over all classes in
+            the cross-entropy, in [0, 1]; 0.1 in the authors' code.
+        relabel: whether the least likely class is chosen anew at the start of each round, as in the
+            authors' code; False for that of the original image in every round.
+
+    Returns:
+        The attack, to be called with a classifier, images and labels.
 
     Raises:
+        TypeError: an epsilon that is not a number.
         ValueError: epsilon negative or not finite, or fewer than one step.
+
+    Example:
+        >>> adversarial = step_ll(4 / 255, num_steps=2)(classifier, images, labels)
     """
     check_epsilon(epsilon)
     kind = TowardsLeastLikely if relabel else TowardsFirstLeastLikely
@@ -93,19 +117,26 @@ def step_ll(
 def iter_ll(
     epsilon: float, num_steps: int = 3, step_size: float | None = None, relabel: bool = False
 ) -> GradientSignAttack:
-    """Iterative least-likely attack within `epsilon`, [AAD Table 6].
+    """Iterative least-likely attack (Kurakin et al. 2017), kept within `epsilon`, [AAD Table 6].
 
-    Kurakin et al. (2017) go towards the class that is least likely on the original image.
+    It lowers the cross-entropy of the class with the lowest logit for the original image.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
-        num_steps: rounds.
-        step_size: size of a step; default `epsilon / num_steps`.
-        relabel: choose the target again at the start of each round, as the AAD authors' StepLL
-            does; a round may then undo the one before.
+        num_steps: number of iterations (rounds).
+        step_size: size of a step, in the unit of the images; None for `epsilon / num_steps`.
+        relabel: whether the least likely class is chosen anew at the start of each round, as in
+            `step_ll`; a round may then undo the one before.
+
+    Returns:
+        The attack, to be called with a classifier, images and labels.
 
     Raises:
+        TypeError: a size that is not a number.
         ValueError: a size negative or not finite, or fewer than one step.
+
+    Example:
+        >>> adversarial = iter_ll(4 / 255, num_steps=3)(classifier, images, labels)
     """
     kind = TowardsLeastLikely if relabel else TowardsFirstLeastLikely
     return _within_budget(kind(), epsilon, num_steps, step_size, "iter_ll")
@@ -142,15 +173,24 @@ def pgd(
     Args:
         epsilon: l-inf budget, in the unit of the images.
         step_size: size of a step, in the same unit.
-        num_steps: steps.
-        random_start: start from a uniform point of the budget.
-        restarts: independent starts; an example counts as misclassified if any of them ends so.
-        target: as for `fgsm`.
-        num_draws: as for `apgd`.
+        num_steps: number of iterations per restart.
+        random_start: whether to start from a uniform point of the budget, instead of the image.
+        restarts: number of runs with different random starts. For each example the result of the
+            first run that succeeds is kept, else that of the last run.
+        target: None for an untargeted attack, which raises the cross-entropy of the true label.
+            Else the class whose cross-entropy is lowered: one number for all images, or a tuple
+            with one target per true class.
+        num_draws: number of passes of the network over which loss and gradient of each step are
+            averaged, for networks with random layers (expectation over transformation). An image
+            is then misclassified if the mean logits say so.
+
+    Returns:
+        The attack, to be called with a classifier, images and labels.
 
     Raises:
-        ValueError: a size negative or not finite, a count under one, restarts without random start,
-            or a target as for `fgsm`.
+        TypeError: a size that is not a number, a count or a target that is not an integer.
+        ValueError: a size negative or not finite, a count below 1, several restarts without a
+            random start, or a class that is its own target.
 
     Example:
         >>> towards_3 = pgd(8 / 255, step_size=2 / 255, num_steps=10, target=3)
@@ -164,17 +204,22 @@ def pgd(
 
 
 def rs_fgsm(epsilon: float, step_size: float | None = None) -> GradientSignAttack:
-    """FGSM from a uniform point of the budget, for training (Wong et al. 2020: Fast is better).
+    """FGSM with a random start, for adversarial training (Wong et al. 2020: Fast is better).
 
-    One step, projected: `pgd(epsilon, step_size, num_steps=1)` under the name it is trained by.
-    Networks trained so can end up robust against this one step alone (catastrophic overfitting):
-    watch their accuracy under PGD.
+    It starts at a uniform point of the budget, takes one step and projects it, as
+    `pgd(epsilon, step_size, num_steps=1)` does. A network that is trained with it may become robust
+    against this one step alone (catastrophic overfitting), so watch its accuracy under PGD.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
-        step_size: size of the step; default `1.25 epsilon`, as the authors train.
+        step_size: size of the step, in the unit of the images; None for `1.25 * epsilon`, as in the
+            authors' training.
+
+    Returns:
+        The attack, to be called with a classifier, images and labels.
 
     Raises:
+        TypeError: a size that is not a number.
         ValueError: a size negative or not finite.
 
     Example:
@@ -186,19 +231,24 @@ def rs_fgsm(epsilon: float, step_size: float | None = None) -> GradientSignAttac
 
 
 def nfgsm(epsilon: float, start_radius: float | None = None) -> GradientSignAttack:
-    """FGSM from a far noisy start, for training (de Jorge et al. 2022: N-FGSM).
+    """FGSM from a noisy start beyond the budget, for training (de Jorge et al. 2022: N-FGSM).
 
-    Starts from uniform noise in [-start_radius, start_radius] and takes one step of `epsilon`. The
-    sum is kept within the pixel range but not projected: images move by as much as
-    `start_radius + epsilon`, thrice `epsilon` by default. That is the budget in the attack's threat
-    model, so an evaluation with it is one within 3 epsilon, not within epsilon. Train with it, and
-    evaluate what it trains for with `pgd(epsilon, ...)` or stronger.
+    It adds uniform noise in [-start_radius, start_radius] to the image and takes one step of size
+    `epsilon`. The result is clipped to the pixel range but not projected onto a budget: pixels
+    change by up to `start_radius + epsilon`, which is `3 * epsilon` by default. An evaluation with
+    this attack is one with that budget. To evaluate a network trained with it at the budget
+    `epsilon`, use `pgd(epsilon, ...)` or a stronger attack.
 
     Args:
-        epsilon: size of the step, in the unit of the images: the budget to become robust within.
-        start_radius: largest noise per pixel; default `2 epsilon`, as the authors train.
+        epsilon: size of the step, in the unit of the images; the budget that training is meant for.
+        start_radius: largest absolute noise per pixel, in the unit of the images; None for
+            `2 * epsilon`, as in the authors' training.
+
+    Returns:
+        The attack, to be called with a classifier, images and labels.
 
     Raises:
+        TypeError: a size that is not a number.
         ValueError: a size negative or not finite.
 
     Example:
@@ -216,20 +266,25 @@ def nfgsm(epsilon: float, start_radius: float | None = None) -> GradientSignAtta
 def trades_pgd(
     epsilon: float, step_size: float, num_steps: int, deviation: float = 0.001
 ) -> GradientSignAttack:
-    """The attack inside TRADES (Zhang et al. 2019), which climbs KL(p(x) || p(x')) without labels.
+    """The attack inside TRADES (Zhang et al. 2019): PGD that raises KL(p(x) || p(x')).
 
-    Starts from normal noise, cut off at the pixel range (the authors leave that to the first step);
-    then steps of projected gradient descent. Their schedules are `trades_pgd(0.3, 0.01, 40)` on
-    MNIST and `trades_pgd(0.031, 0.007, 10)` on CIFAR-10.
+    Here p is the softmax output, x the original and x' the attacked image; labels are not used. It
+    starts from the image plus normal noise, clipped to the pixel range (the authors clip it with
+    the first step). The authors use `trades_pgd(0.3, 0.01, 40)` on MNIST and
+    `trades_pgd(0.031, 0.007, 10)` on CIFAR-10.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
         step_size: size of a step, in the same unit.
-        num_steps: steps.
-        deviation: standard deviation of the noise, in the same unit; the authors' is for images in
-            [0, 1].
+        num_steps: number of iterations.
+        deviation: standard deviation of the noise, in the same unit; the default is the authors'
+            value for images in [0, 1].
+
+    Returns:
+        The attack, to be called with a classifier, images and labels.
 
     Raises:
+        TypeError: a size that is not a number.
         ValueError: a size negative or not finite, or fewer than one step.
 
     Example:

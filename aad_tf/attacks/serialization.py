@@ -1,7 +1,7 @@
-"""The identity of an attack: its parameters as data, which JSON can hold and which rebuild it.
+"""Attacks as dictionaries that JSON can hold, from which they are rebuilt.
 
-The name of an attack is a label for people. What decides whether two attacks are the same, in a
-record and when an evaluation is resumed, is the dictionary that `attack_to_dict` returns.
+Two attacks are the same, in records and when an evaluation is resumed, if the dictionaries that
+`attack_to_dict` returns for them are equal. The name of an attack is only a label.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ LEFT_OUT_AT_DEFAULT: dict[str, bool] = {"left_out_at_default": True}
 
 
 def register_kind(kind: str) -> Callable[[_Class], _Class]:
-    """Class decorator that lets records of an attack, an objective or a threshold be rebuilt.
+    """Class decorator by which `attack_from_dict` finds the class of an attack or of its parts.
 
     Args:
-        kind: what the class is called in records. It must never change.
+        kind: name of the class in records. It must never change, or older records cannot be read.
 
     Returns:
-        The decorator, for a dataclass whose fields are numbers, texts, None or registered
-        themselves.
+        The decorator. It takes a dataclass whose fields are numbers, text, None, sequences of
+        these, or objects of registered classes, and returns it.
 
     Raises:
-        ValueError: another class has this kind.
+        TypeError: the decorated class is not a dataclass.
+        ValueError: another class is registered under this name.
 
     Example:
         >>> @register_kind("my_objective")
@@ -51,15 +52,16 @@ def register_kind(kind: str) -> Callable[[_Class], _Class]:
 
 
 def attack_to_dict(attack: Any) -> dict[str, Any]:
-    """The parameters of an attack, objective included, without its name.
+    """Describes an attack by its parameters, without its name.
 
     Args:
-        attack: a `GradientSignAttack` or another registered attack.
+        attack: any attack or cascade.
 
     Returns:
-        A dictionary that `json` can write, with `kind` and one entry per field; equal for equal
-        attacks. An objective whose class is not registered is described (by its qualified name and
-        its fields), but cannot be rebuilt.
+        A dictionary that `json` can write, equal for equal attacks. Its entry `kind` is the
+        registered name of the class; the other entries are the fields of the attack. Objectives
+        and other parts are dictionaries of the same form. A part whose class is not registered has
+        its qualified class name as `kind`, and cannot be rebuilt.
 
     Example:
         >>> attack_to_dict(fgsm(0.1))["epsilon"]
@@ -72,15 +74,16 @@ def attack_from_dict(parameters: Mapping[str, Any], name: str | None = None) -> 
     """Rebuilds the attack that `attack_to_dict` described.
 
     Args:
-        parameters: as `attack_to_dict` returned them, or as JSON gave them back.
-        name: label of the attack; by default that of its class.
+        parameters: the dictionary that `attack_to_dict` returned, also after a round trip through
+            JSON.
+        name: name of the attack; None for the default name of its class.
 
     Returns:
         An attack equal to the original one.
 
     Raises:
-        ValueError: an unknown kind, fields that are missing or unknown, or values that the attack
-            refuses.
+        ValueError: a class that is not registered, fields that are missing or unknown, or values
+            that the attack refuses.
 
     Example:
         >>> attack_from_dict(attack_to_dict(fgsm(0.1))) == fgsm(0.1)
@@ -91,7 +94,9 @@ def attack_from_dict(parameters: Mapping[str, Any], name: str | None = None) -> 
 
 
 def short_name(value: Any) -> str:
-    """A part of an attack as its name holds it: functions by `__name__`, all else by `repr`.
+    """Text of a value for the name of an attack: `__name__` of a function, else its `repr`.
+
+    Memory addresses are removed from the `repr`, since they differ between processes.
 
     Example:
         >>> short_name(tf.reduce_mean), short_name("l2")

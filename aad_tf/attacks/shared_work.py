@@ -1,4 +1,4 @@
-"""Several attacks on the same images, with the work that they have in common done once."""
+"""Runs several attacks on the same images and computes only once what they have in common."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ def attacked_by_each(
     seed: Any,
     indices: Any,
 ) -> Iterator[tuple[IterativeAttack, tf.Tensor]]:
-    """The images that each attack ends at, bit for bit as `IterativeAttack.run` returns them.
+    """Runs several attacks on a batch, with gradients that they have in common computed once.
 
-    Gradient-sign attacks without restarts share work: those that differ in the number of
-    iterations alone are iterates of one run, and all that descend one objective and begin at the
-    images themselves take their first step along one gradient. So FGSM at many epsilons costs
-    one gradient, and PGD of 5, 10 and 20 iterations costs 20.
+    Two kinds of gradients are shared, among gradient-sign attacks without restarts. Attacks that
+    differ only in their number of iterations are one run, whose images are yielded after each of
+    these numbers. Attacks with the same objective and no random start share the gradient of their
+    first step. So FGSM at many epsilons takes one gradient, and PGD of 5, 10 and 20 iterations
+    takes 20. The images equal those of `IterativeAttack.run` bit for bit.
 
     Args:
         classifier: the network under attack.
-        attacks: as `for_classes` gives them.
+        attacks: attacks for the classifier's number of classes, as `for_classes` returns them.
         images: `[batch, H, W, C]` in the classifier's dtype.
-        labels: int32 `[batch]`.
-        seed: as for `IterativeAttack.run`.
-        indices: int `[batch]`: index of each example in its data set.
+        labels: int32 `[batch]`, true labels.
+        seed: seed of random starts, an integer or int32 `[2]`.
+        indices: int `[batch]`, index of each example in its data set.
 
     Yields:
-        Each attack once, in an order that saves work, with its images `[batch, H, W, C]`.
+        Each attack once, in an order that may differ from that of `attacks`, with its adversarial
+        images `[batch, H, W, C]`.
 
     Example:
         >>> attacks = [fgsm(0.1), fgsm(0.2), pgd(0.2, 0.01, 20, random_start=False)]

@@ -1,4 +1,4 @@
-"""Square attack: random search that asks the network for logits only, never for gradients.
+"""Square attack: random search that uses the logits of the network and no gradients.
 
 Source: M. Andriushchenko et al., Square Attack: a query-efficient black-box adversarial attack via
 random search, ECCV 2020; with the schedule and the margin loss of the AutoAttack code.
@@ -35,13 +35,13 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 class Memory(NamedTuple):
-    """What the square attack carries of each example from one query to the next.
+    """The variables that the square attack keeps for each example from one query to the next.
 
     Attributes:
-        step: int32 `[batch]`, squares tried.
-        keys: int32 `[batch, 2]`, of the random squares.
+        step: int32 `[batch]`, number of squares tried.
+        keys: int32 `[batch, 2]`, keys of the pseudorandom generator.
         best: `[batch, H, W, C]`, the image of the lowest objective so far.
-        best_value: `[batch]`, the objective there.
+        best_value: `[batch]`, the objective of that image.
     """
 
     step: Any
@@ -51,16 +51,17 @@ class Memory(NamedTuple):
 
 
 def side_of_squares(step: int, height: int, width: int, fraction: float = 0.8) -> int:
-    """Side of the square that is tried at some step, in pixels.
+    """Side of the square that the square attack tries at a given step.
 
     Args:
-        step: squares tried before, from 0.
-        height: of the image.
-        width: of the image.
-        fraction: of the pixels of the image that the first squares have.
+        step: number of squares tried before, from 0.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        fraction: fraction of the image's pixels that the first squares cover, in (0, 1]. It is
+            halved when `step` exceeds 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000.
 
     Returns:
-        At least 1, at most the shorter side of the image.
+        The side in pixels, at least 1, at most the shorter side of the image.
 
     Example:
         >>> [side_of_squares(step, 32, 32) for step in (0, 11, 51, 201, 501, 1001, 2001, 4001)]
@@ -76,14 +77,26 @@ def side_of_squares(step: int, height: int, width: int, fraction: float = 0.8) -
 class SquareAttack(IterativeAttack):
     """The square attack of Andriushchenko et al. (2020), l-inf.
 
-    It starts from vertical stripes of plus and minus the budget. Each step adds twice the budget
-    on a random square, one sign per channel, projects, and keeps the image if the objective fell.
-    Squares shrink by the schedule of `side_of_squares`. Since it needs no gradients, it shows where
+    It starts from the image plus vertical stripes of plus or minus the budget. Each step adds plus
+    or minus twice the budget, one random sign per channel, on a random square of the best image so
+    far, projects the result onto the budget, and keeps it if the objective is lower. Squares become
+    smaller by the schedule of `side_of_squares`. As it uses no gradients, it can succeed where
     gradients are masked.
 
     Attributes:
-        num_steps: squares that are tried; the network is asked once more often.
-        fraction: of the pixels of an image that the first squares have.
+        objective: objective that is computed from the logits, such as `Margin()`.
+        num_steps: number of squares that are tried; the network runs once more than that.
+        epsilon: l-inf budget, in the unit of the images; must be given.
+        random_start: always True.
+        restarts: number of runs with different random numbers. For each example the result of the
+            first run that succeeds is kept, else that of the last run.
+        name: label in records and tables.
+        fraction: fraction of the image's pixels that the first squares cover, in (0, 1].
+
+    Raises:
+        TypeError: an objective without `from_logits`, a size that is not a number, or a count that
+            is not an integer.
+        ValueError: no epsilon, or a number out of range.
 
     Example:
         >>> adversarial = square(8 / 255, num_queries=1000)(classifier, images, labels, seed=0)
@@ -113,13 +126,21 @@ class SquareAttack(IterativeAttack):
             )
 
     def result(self, state: State) -> tf.Tensor:
-        """The images of the lowest objective."""
+        """Returns the images of the lowest objective so far, `[batch, H, W, C]`."""
         return state.memory.best
 
     def begin(
         self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
     ) -> State:
-        """The state before the first query: stripes; arguments as for `start`."""
+        """Returns the state before the first query: the images with random stripes, projected.
+
+        Args:
+            classifier: its bounds are the pixel range.
+            examples: original images, labels and context of a batch.
+            seed: an integer, or int32 `[2]`.
+            indices: int `[batch]`, index of each example in its data set.
+            restart: number of the restart, from 0; int or int `[batch]`.
+        """
         images = tf.convert_to_tensor(examples.images)
         count = tf.shape(images)[0]
         keys = noise_keys(seed, indices, restart)
@@ -136,7 +157,17 @@ class SquareAttack(IterativeAttack):
     def iteration(
         self, classifier: Classifier, state: State, examples: Examples, *scalars: tf.Tensor
     ) -> tuple[State, tf.Tensor]:
-        """See `IterativeAttack.iteration`: judges the images, then tries a square."""
+        """Makes one iteration: evaluates the objective, then adds a random square.
+
+        Args:
+            classifier: the network under attack.
+            state: the current images `[batch, H, W, C]` and a `Memory`.
+            examples: original images, labels and context of the same batch.
+            *scalars: epsilon, in the unit of the images.
+
+        Returns:
+            The next state, and the logits `[batch, classes]` of the images before the square.
+        """
         (epsilon,) = scalars
         images, memory = state.images, state.memory
         logits = classifier(images, training=False).logits
@@ -199,16 +230,23 @@ def square(
 ) -> SquareAttack:
     """Square attack (Andriushchenko et al. 2020) on the margin of logits, l-inf.
 
-    Called directly it returns the image of the smallest margin, which is misclassified if any was.
+    Called directly, the attack returns for each example the image of the smallest margin (the
+    label's logit minus the largest other logit). It is misclassified if any image that was tried
+    was.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
-        num_queries: squares that are tried.
-        restarts: independent runs; an example counts as misclassified if any of them succeeds.
-        fraction: of the pixels of an image that the first squares have.
+        num_queries: number of random squares that are tried; the network runs once more than that.
+        restarts: number of runs with different random numbers. For each example the result of the
+            first run that succeeds is kept, else that of the last run.
+        fraction: fraction of the image's pixels that the first squares cover, in (0, 1].
+
+    Returns:
+        The attack, to be called with a classifier, images and labels.
 
     Raises:
-        ValueError: a size or count out of range.
+        TypeError: a size that is not a number, or a count that is not an integer.
+        ValueError: a size or count out of range, or epsilon None.
 
     Example:
         >>> report = aad_tf.evaluate_robustness(model, (images, labels), square(8 / 255))

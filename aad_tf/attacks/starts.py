@@ -1,4 +1,4 @@
-"""Where attacks begin that do not begin at a uniform point of their budget."""
+"""Noise for random starts of attacks that do not start at a uniform point of their budget."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from aad_tf.utils.checks import check_epsilon
 @register_kind("uniform_noise")
 @dataclass(frozen=True)
 class UniformNoise:
-    """Uniform noise in [-radius, radius] on each pixel, whatever the budget of the attack.
+    """Random start with uniform noise in [-radius, radius], independent for each pixel and channel.
 
     Attributes:
-        radius: in the unit of the images.
+        radius: largest absolute noise, in the unit of the images; it may exceed the budget of the
+            attack.
 
     Raises:
-        ValueError: negative or not finite.
+        TypeError: a radius that is not a number.
+        ValueError: a radius negative or not finite.
 
     Example:
         >>> noise = UniformNoise(0.6)
@@ -40,26 +42,46 @@ class UniformNoise:
         return self.radius
 
     def check_sizes(self, bounds: Bounds) -> None:
-        """Raises ValueError if the radius is larger than the width of the pixel range."""
+        """Checks that the radius fits the pixel range.
+
+        Args:
+            bounds: pixel range of the images.
+
+        Raises:
+            ValueError: the radius is larger than the width of the pixel range.
+        """
         check_epsilon(self.radius, "radius", bounds)
 
     def around(
         self, images: tf.Tensor, bounds: Bounds, seed: Any, indices: Any, restart: Any
     ) -> tf.Tensor:
-        """Noisy images within the bounds; arguments as for `loop.random_starts`."""
+        """Adds noise to images and clips them to the pixel range.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            bounds: pixel range.
+            seed: any integer, or int32 `[2]`.
+            indices: int `[batch]`, index of each example in its data set.
+            restart: int or int `[batch]`, number of the restart, from 0.
+
+        Returns:
+            `[batch, H, W, C]` in the dtype of `images`. The noise of an example depends on the
+            seed, its index and its restart alone.
+        """
         return random_starts(images, self.radius, bounds, seed, indices, restart)
 
 
 @register_kind("gaussian_noise")
 @dataclass(frozen=True)
 class GaussianNoise:
-    """Independent normal noise of mean 0 on each pixel.
+    """Random start with normal noise of mean 0, independent for each pixel and channel.
 
     Attributes:
         deviation: standard deviation, in the unit of the images.
 
     Raises:
-        ValueError: negative or not finite.
+        TypeError: a deviation that is not a number.
+        ValueError: a deviation negative or not finite.
 
     Example:
         >>> noise = GaussianNoise(0.001)
@@ -72,24 +94,51 @@ class GaussianNoise:
 
     @property
     def reach(self) -> float:
-        """As for `UniformNoise`: normal noise has no largest value."""
+        """Largest possible l-inf distance of a start from its image: infinite for normal noise."""
         return math.inf
 
     def check_sizes(self, bounds: Bounds) -> None:
-        """Raises ValueError if the deviation is larger than the width of the pixel range."""
+        """Checks that the standard deviation fits the pixel range.
+
+        Args:
+            bounds: pixel range of the images.
+
+        Raises:
+            ValueError: the deviation is larger than the width of the pixel range.
+        """
         check_epsilon(self.deviation, "deviation", bounds)
 
     def around(
         self, images: tf.Tensor, bounds: Bounds, seed: Any, indices: Any, restart: Any
     ) -> tf.Tensor:
-        """Noisy images within the bounds; arguments as for `loop.random_starts`."""
+        """Adds noise to images and clips them to the pixel range.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            bounds: pixel range.
+            seed: any integer, or int32 `[2]`.
+            indices: int `[batch]`, index of each example in its data set.
+            restart: int or int `[batch]`, number of the restart, from 0.
+
+        Returns:
+            `[batch, H, W, C]` in the dtype of `images`. The noise of an example depends on the
+            seed, its index and its restart alone.
+        """
         uniform = unit_noise(seed, indices, restart, tf.shape(images)[1:])
         noisy = images + tf.cast(self.deviation * standard_normal(uniform), images.dtype)
         return tf.ensure_shape(tf.clip_by_value(noisy, *bounds), images.shape)
 
 
 def standard_normal(uniform: tf.Tensor) -> tf.Tensor:
-    """Standard normal numbers, float32 and finite, from those that `loop.unit_noise` draws."""
+    """Transforms uniform into standard normal numbers, by the inverse of the distribution function.
+
+    Args:
+        uniform: float32 in [-1, 1), multiples of 2**-23, as `aad_tf.attacks.loop.unit_noise`
+            returns them.
+
+    Returns:
+        float32 of the same shape; all numbers are finite.
+    """
     # Multiples of 2^-23 in [-1, 1), moved by half of one to lie in (-1, 1). In float32 the inverse
     # is infinite near the ends, and its last bits differ between graphs.
     inside = tf.cast(uniform, tf.float64) + 2.0**-24

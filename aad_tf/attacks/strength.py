@@ -1,4 +1,4 @@
-"""Which attacks ought to be at least as strong as others, whatever the network."""
+"""Which of several attacks should be at least as strong as others, on any network."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from aad_tf.types import Bounds
 
 
 def comparisons(attacks: Sequence[Attack], bounds: Bounds = Bounds()) -> list[list[str]]:
-    """Which attacks should leave no more accuracy than others.
+    """Finds pairs of attacks of which the first should leave no more accuracy than the second.
 
-    The stronger one takes several steps against one, or has a larger epsilon and no fewer steps,
-    and is alike otherwise.
+    Only plain `GradientSignAttack`s are compared. One is expected to be stronger than another of at
+    most the same budget if it takes several steps and the other a single one, and it raises the
+    cross-entropy of the true label or has the same objective. Of two attacks with several steps and
+    the same objective and start, the one with the larger budget and no fewer steps is expected to
+    be stronger. Attacks with attention terms in their objective are not expected to be stronger
+    than any other. If the accuracy under the stronger attack of a pair is higher, gradients may be
+    masked.
 
     Args:
-        attacks: attacks with names that differ.
+        attacks: attacks whose names differ.
         bounds: pixel range of the images.
 
     Returns:
-        Entries `[stronger, weaker, why]`: the names of two attacks, and the reason in words.
+        A list of `[stronger, weaker, why]`: the names of two attacks, and the reason in words.
     """
     plain = [attack for attack in attacks if type(attack) is GradientSignAttack]
     pairs = itertools.product(plain, repeat=2)
