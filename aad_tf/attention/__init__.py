@@ -1,4 +1,8 @@
-"""Attention maps and areas: what a network looked at."""
+"""Attention maps (Grad-CAM, Grad-CAM++, LIME), attention areas, and tests of attention maps.
+
+An attention map says how much each place of an image contributes to the score of a class; an
+attention area is the binary mask of the places where a map is high.
+"""
 
 from aad_tf.attention.areas import (
     MatchingArea,

@@ -15,14 +15,14 @@ from aad_tf.utils.ops import resize_maps, spatial_size
 
 @dataclass(frozen=True)
 class MeanThreshold:
-    """Keeps the cells above the mean of a map: kappa = mean(g(x)) in [AAD Eq. 2], Sec. 4.1.
+    """Rule of the attention area: cells above the mean, kappa = mean(g(x)) of [AAD Eq. 2].
 
-    Called with maps `[batch, h, w]` it gives areas of the same shape and dtype, 1 where a cell is
-    kept and 0 elsewhere, without gradient.
+    Called with maps `[batch, h, w]`, it returns areas of the same shape and dtype, 1 where a cell
+    is above the mean and 0 elsewhere; no gradient flows through them.
 
     Attributes:
-        over_batch: False takes each map's own mean, as printed; True the mean over the whole
-            batch, as in the authors' code.
+        over_batch: False compares with the mean of the cell's own map, as in the paper; True with
+            the mean over all maps of the batch, as in the authors' code.
     """
 
     over_batch: bool = False
@@ -34,10 +34,17 @@ class MeanThreshold:
 
 @dataclass(frozen=True)
 class TopCells:
-    """Keeps the `count` highest cells of each map, [AAD Table 3].
+    """Rule of the attention area: the `count` highest cells of each map, [AAD Table 3].
+
+    Called with maps `[batch, h, w]`, it returns areas of the same shape and dtype, 1 in the highest
+    cells and 0 elsewhere. Of equal cells the earlier one, row by row, counts as the higher.
 
     Attributes:
-        count: cells to keep in every map.
+        count: number of cells of each area, at least 1.
+
+    Raises:
+        TypeError: a count that is not an integer.
+        ValueError: a count below 1.
     """
 
     count: int
@@ -50,10 +57,16 @@ class TopCells:
 
 
 class MatchingArea:
-    """Keeps as many cells as a ground-truth mask has, [AAD Table 1].
+    """Rule of the attention area: as many highest cells as a ground-truth mask has, [AAD Table 1].
+
+    Called with maps `[batch, h, w]`, it returns areas of the same shape and dtype, 1 in the highest
+    cells and 0 elsewhere. Area i has as many cells as mask i.
 
     Args:
-        masks: `[batch, h, w]` in {0, 1} or bool, of the size of the maps.
+        masks: `[batch, h, w]`, in {0, 1} or bool, of the same grid and batch as the maps.
+
+    Raises:
+        ValueError: masks of another rank; when called, maps of another size than the masks.
     """
 
     def __init__(self, masks: Any) -> None:
@@ -78,27 +91,29 @@ RULES = {"mean": MeanThreshold(), "batch_mean": MeanThreshold(over_batch=True)}
 
 
 def strictly_above(maps: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
-    """sign(ReLU(g(x) - kappa)), [AAD Eq. 2]; it has no gradient.
+    """Marks the cells above a threshold: sign(ReLU(g(x) - kappa)), [AAD Eq. 2].
 
     Args:
         maps: `[batch, h, w]`.
-        threshold: kappa, broadcastable to `maps`.
+        threshold: kappa, of a shape that broadcasts to that of `maps`.
 
     Returns:
-        {0, 1} in the shape and dtype of `maps`.
+        1 where a map is strictly above the threshold, else 0, in the shape and dtype of `maps`; no
+        gradient flows through it.
     """
     return tf.stop_gradient(tf.cast(maps > threshold, maps.dtype))
 
 
 def highest_cells(maps: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-    """Marks the `counts[i]` highest cells of map i; ties go to the earlier cell.
+    """Marks the `counts[i]` highest cells of map i.
 
     Args:
         maps: `[batch, h, w]`.
         counts: int `[batch]`.
 
     Returns:
-        {0, 1} in the shape and dtype of `maps`.
+        1 in the highest cells, else 0, in the shape and dtype of `maps`; no gradient flows through
+        it. Of equal cells the earlier one, row by row, counts as the higher.
     """
     shape = tf.shape(maps)
     flat = tf.reshape(maps, (shape[0], -1))
@@ -113,15 +128,17 @@ def attention_area(maps: Any, threshold: Any = "mean") -> tf.Tensor:
 
     Args:
         maps: float `[batch, h, w]`.
-        threshold: `"mean"` (kappa is each map's mean), `"batch_mean"`, a number (kappa itself),
-            `TopCells(count)`, or `MatchingArea(masks)`.
+        threshold: which cells are in the area: `"mean"`, those above the mean of their map;
+            `"batch_mean"`, above the mean of all maps of the batch; a number, above it;
+            `TopCells(count)`, the `count` highest of each map; `MatchingArea(masks)`, as many
+            highest cells as a mask has; or a function from maps to areas.
 
     Returns:
-        {0, 1} in the shape and dtype of `maps`; gradients stop here.
+        1 inside the area, else 0, in the shape and dtype of `maps`; no gradient flows through it.
 
     Raises:
-        TypeError: maps not floating point.
-        ValueError: wrong rank or unknown rule.
+        TypeError: maps that are not floating point.
+        ValueError: maps of wrong rank, or an unknown rule.
 
     Example:
         >>> attention_area([[[0.0, 1.0], [2.0, 3.0]]], "mean").numpy().tolist()
@@ -136,7 +153,14 @@ def attention_area(maps: Any, threshold: Any = "mean") -> tf.Tensor:
 
 
 def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The function from maps to areas that a `threshold` of `attention_area` stands for.
+    """Returns the function from maps to attention areas for a rule.
+
+    Args:
+        threshold: `"mean"`, `"batch_mean"`, a number, `TopCells(count)`, `MatchingArea(masks)` or
+            another function from maps to areas, which is returned as it is.
+
+    Returns:
+        A function from maps `[batch, h, w]` to areas in {0, 1} of the same shape and dtype.
 
     Raises:
         ValueError: unknown rule.
@@ -154,10 +178,17 @@ def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def rule_for_any_batch(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
-    """As `threshold_rule`, for what is used on one batch after another.
+    """Returns the function from maps to attention areas for a rule that suits every batch.
+
+    Args:
+        threshold: `"mean"`, `"batch_mean"`, a number, `TopCells(count)` or another function from
+            maps to areas, which is returned as it is.
+
+    Returns:
+        A function from maps `[batch, h, w]` to areas in {0, 1} of the same shape and dtype.
 
     Raises:
-        TypeError: `MatchingArea`, which belongs to the masks of one batch.
+        TypeError: a `MatchingArea`, since its masks belong to one batch.
         ValueError: unknown rule.
     """
     if isinstance(threshold, MatchingArea):
@@ -176,21 +207,27 @@ def mask_out(
 ) -> tf.Tensor:
     """Hides the attention area of images: x * (1 - Att(x)), [AAD Eq. 6].
 
-    As printed, hidden pixels are 0. What that looks like depends on the range of the pixels: black
-    in [0, 1], mid-gray in [-1, 1], which is `fill=0.5` in [0, 1].
+    In the equation hidden pixels are 0. That is black for pixels in [0, 1] and mid-gray for pixels
+    in [-1, 1]; the latter corresponds to `fill=0.5` in [0, 1].
 
-    Rules that compare with a value see maps that are resized to the images, so their areas have
-    smooth outlines. Rules that count cells (`TopCells`, `MatchingArea`) see the grid of the maps,
-    and the pixels of the cells they keep are hidden: 10 of 8 x 8 cells hide 10/64 of an image.
+    Rules that compare with a threshold are applied to maps resized bilinearly to the images. Rules
+    that count cells (`TopCells`, `MatchingArea`) are applied to the grid of the maps, and each
+    cell hides its part of the image: 10 of 8 x 8 cells hide 10/64 of an image.
 
     Args:
         images: `[batch, H, W, C]`.
-        maps: `[batch, h, w]` attention maps.
-        threshold: as for `attention_area`.
-        fill: value of hidden pixels, in the unit of `images`; one for all channels, or C.
+        maps: `[batch, h, w]`, attention maps.
+        threshold: rule of the attention area: `"mean"`, above the mean of each map; `"batch_mean"`,
+            above the mean of all maps of the batch; a number; `TopCells(count)`; or
+            `MatchingArea(masks)`.
+        fill: value of hidden pixels, in the unit of `images`: one number, or one per channel.
 
     Returns:
         Masked images in the shape and dtype of `images`; no gradient flows to the maps.
+
+    Raises:
+        TypeError: maps that are not floating point.
+        ValueError: maps of wrong rank, or an unknown rule.
 
     Example:
         >>> masked = mask_out(images, grad_cam(classifier, images, labels), TopCells(10))

@@ -1,10 +1,11 @@
-"""Does an attention map say what the network uses? Tests that need no ground truth.
+"""Tests of whether an attention map shows what the network uses; they need no ground truth.
 
-`deletion` and `insertion` take pixels out of the image, or put them in, in the order of the map,
-and watch the probability of the class. `max_sensitivity` asks how much the map changes where the
-image hardly does, and `randomization_check` whether it depends on what the network has learnt at
-all. All of them take the maps of any method; a *map function* is called as `grad_cam` is, with
-classifier, images and classes, and returns `[batch, h, w]` or, as `lime` does, a `LimeExplanation`.
+`deletion` and `insertion` remove or add pixels in the order of the map, and record the probability
+of the class. `max_sensitivity` measures how much the map changes under small changes of the image.
+`randomization_check` measures whether the map depends on the weights of the network.
+
+The last two take a *map function*: a function from classifier, images and classes, such as
+`grad_cam` or `lime`, to maps `[batch, h, w]` or a `LimeExplanation`.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ _RADIUS = 0.02
 
 
 class PixelCurves(NamedTuple):
-    """The probability of a class as pixels are exchanged in the order of a map.
+    """The probability of a class while pixels are removed or added in the order of a map.
 
     Attributes:
-        fractions: float64 `[steps + 1]`, fraction of the pixels exchanged, from 0 to 1.
+        fractions: float64 `[steps + 1]`, fraction of the pixels removed or added, from 0 to 1.
         probabilities: float64 `[batch, steps + 1]`, softmax probability of the class.
     """
 
@@ -57,14 +58,17 @@ class PixelCurves(NamedTuple):
 
 
 class RandomizedLayer(NamedTuple):
-    """What is left of the maps when the network is randomised from the logits down to a layer.
+    """Similarity of attention maps before and after the weights of some layers are randomised.
+
+    The layers from the logits back to `layer` have randomised weights, the others trained ones.
 
     Attributes:
-        layer: path of the last layer that was randomised, its name behind those of the layers it is
-            part of, e.g. `"block4_3_cbam/spatial/convolution"`; `"none"` before the first.
-        rank_correlation: float64 `[batch]`, Spearman's, with the maps of the trained network; NaN
-            where one of the two maps is constant.
-        iou: float64 `[batch]`, of the attention areas, cells above the mean of their map.
+        layer: name of the layer randomised last, after the names of the layers that contain it,
+            such as `"block4_3_cbam/spatial/convolution"`; `"none"` if no layer is randomised.
+        rank_correlation: float64 `[batch]`, Spearman's rank correlation with the maps of the
+            trained network, in [-1, 1]; NaN where one of the two maps is constant.
+        iou: float64 `[batch]` in [0, 1], IoU with the attention areas of the trained network; an
+            area has the cells above the mean of their map.
     """
 
     layer: str
@@ -82,35 +86,34 @@ def deletion(
     fill: Fill = "mean",
     batch_size: int = 50,
 ) -> PixelCurves:
-    """Probability of a class as pixels are removed, those of highest attention first.
+    """Probability of a class while pixels are removed, those of highest attention first.
 
-    If the map says what the network uses, the probability falls at once and the area under the
-    curve is small. What is small depends on image and network: compare with the area of
-    `random_maps` and `center_map`, which know neither.
+    If the map shows what the network uses, the probability falls early and the area under the curve
+    is small. Its size also depends on image and network, so compare it with the areas for
+    `random_maps` and `center_map`, which do not depend on the network.
 
-    Pixels are ranked by the map, resized bilinearly to the image; ties go to the earlier pixel,
-    row by row, so a constant map removes the image from the top. Every step removes
-    `H * W / num_steps` pixels, rounded; of images with fewer pixels, some steps remove none.
+    Pixels are ranked by the map, resized bilinearly to the image. Of equal pixels the earlier one,
+    row by row, is removed first. Every step removes `H * W / num_steps` pixels, rounded.
 
     Args:
-        classifier: the network.
+        classifier: the network; runs in inference mode.
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        maps: float `[batch, h, w]` of any size and sign, e.g. of `grad_cam`, or what `lime`
-            returns.
-        class_ids: int `[batch]`, the class whose probability is followed.
-        num_steps: how many times pixels are removed.
+        maps: float `[batch, h, w]` of any grid and sign, such as those of `grad_cam`; or a
+            `LimeExplanation`.
+        class_ids: int `[batch]`, the class whose probability is recorded.
+        num_steps: number of steps, at least 1.
         fill: what removed pixels become: `"mean"`, the mean colour of the image; `"blur"`, the
-            image under a Gaussian of standard deviation 5 pixels, cut off at 5; a number, or one
-            per channel, in the unit of the images.
-        batch_size: images that go through the network at a time; memory does not depend on
-            `num_steps`.
+            image blurred by a Gaussian of standard deviation 5 pixels, cut off at 5 pixels; or a
+            colour in the unit of the images, one number or one per channel.
+        batch_size: number of images that go through the network at a time.
 
     Returns:
-        PixelCurves, whose `area` is the deletion metric; lower is better.
+        PixelCurves; their `area` is the deletion metric, of which lower is better.
 
     Raises:
         TypeError: no Classifier, images or maps not floating point, counts not integers.
-        ValueError: wrong rank or shape, NaN, values out of range, an unknown fill.
+        ValueError: images or maps of wrong rank or shape, with NaN or out of range, unknown
+            classes, a count below 1, or an unknown fill.
 
     Example:
         >>> maps = grad_cam(classifier, images, labels)
@@ -134,27 +137,34 @@ def insertion(
     start: Fill = "blur",
     batch_size: int = 50,
 ) -> PixelCurves:
-    """Probability of a class as pixels are put into an empty image, highest attention first.
+    """Probability of a class while pixels are added to an empty image, highest attention first.
 
-    The counterpart of `deletion`: if the map says what the network uses, the probability rises at
-    once and the area under the curve is large.
+    If the map shows what the network uses, the probability rises early and the area under the curve
+    is large. Its size also depends on image and network, so compare it with the areas for
+    `random_maps` and `center_map`.
+
+    Pixels are ranked by the map, resized bilinearly to the image. Of equal pixels the earlier one,
+    row by row, is added first. Every step adds `H * W / num_steps` pixels, rounded.
 
     Args:
-        classifier: as for `deletion`, and so are all other arguments but this:
+        classifier: the network; runs in inference mode.
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        maps: float `[batch, h, w]` of any size and sign, or what `lime` returns.
-        class_ids: int `[batch]`, the class whose probability is followed.
-        num_steps: how many times pixels are put in.
-        start: the image that they are put into, as `fill` of `deletion`; `"blur"`, as in the
-            source, shows no sharp edge that is not in the image.
-        batch_size: images that go through the network at a time.
+        maps: float `[batch, h, w]` of any grid and sign, such as those of `grad_cam`; or a
+            `LimeExplanation`.
+        class_ids: int `[batch]`, the class whose probability is recorded.
+        num_steps: number of steps, at least 1.
+        start: the image to which pixels are added: `"blur"`, the image blurred by a Gaussian of
+            standard deviation 5 pixels, cut off at 5 pixels; `"mean"`, the mean colour of the
+            image; or a colour in the unit of the images, one number or one per channel.
+        batch_size: number of images that go through the network at a time.
 
     Returns:
-        PixelCurves, whose `area` is the insertion metric; higher is better.
+        PixelCurves; their `area` is the insertion metric, of which higher is better.
 
     Raises:
         TypeError: no Classifier, images or maps not floating point, counts not integers.
-        ValueError: wrong rank or shape, NaN, values out of range, an unknown start.
+        ValueError: images or maps of wrong rank or shape, with NaN or out of range, unknown
+            classes, a count below 1, or an unknown start.
 
     Example:
         >>> insertion(classifier, images, maps, labels, start=0.0).area  # [batch]
@@ -167,15 +177,15 @@ def insertion(
 
 
 def random_maps(seeds: Sequence[int], size: tuple[int, int]) -> np.ndarray:
-    """Maps without information: uniform numbers, one independent map per seed.
+    """Random maps as a baseline of `deletion` and `insertion`: independent uniform numbers.
 
-    Make them on the grid of the maps they are compared with. Single pixels at random would break
-    up every shape of the image at once, which no smooth map does, so that a map that knows nothing
-    would look better or worse than they for its smoothness alone.
+    Make them on the grid of the maps they are compared with. Random maps on a finer grid would hide
+    single pixels all over the image, which a smooth map never does, and the comparison would be one
+    of smoothness.
 
     Args:
-        seeds: an integer per map.
-        size: rows and columns.
+        seeds: one integer per map.
+        size: rows and columns of a map.
 
     Returns:
         float32 `[maps, rows, columns]` in [0, 1).
@@ -188,13 +198,14 @@ def random_maps(seeds: Sequence[int], size: tuple[int, int]) -> np.ndarray:
 
 
 def center_map(size: tuple[int, int]) -> np.ndarray:
-    """A map that knows only that objects stand in the middle: a Gaussian at the centre.
+    """A map as a baseline of `deletion` and `insertion`: a Gaussian at the centre of the image.
 
     Args:
-        size: rows and columns.
+        size: rows and columns of the map.
 
     Returns:
-        float32 `[rows, columns]`, of standard deviation a quarter of each side.
+        float32 `[rows, columns]` in (0, 1]; its standard deviation along each axis is a quarter of
+        that side.
     """
     rows, columns = ((np.arange(count) + 0.5) / count - 0.5 for count in size)
     squares = rows[:, np.newaxis] ** 2 + columns**2
@@ -211,35 +222,41 @@ def max_sensitivity(
     num_draws: int = 10,
     seed: int | Sequence[int] = 0,
 ) -> np.ndarray:
-    """How much a map changes where the image hardly does: max-sensitivity, lower is more stable.
+    """Max-sensitivity: the largest relative change of a map under small changes of the image.
 
         max over images y with |y - x| <= radius of ||map(y) - map(x)|| / ||map(x)||
 
-    The largest of a number of draws, uniform in the l-inf ball and clipped to the pixel range. The
-    definition has no denominator; like its usual implementations (Captum, Quantus) we divide, so
-    that maps of different height compare.
+    Here |y - x| is the l-inf norm over pixels, and ||.|| the l2-norm over cells. The maximum is
+    taken over random images y, uniform in the ball and clipped to the pixel range. The original
+    definition has no denominator; it is added, as in Captum and Quantus, to make maps of
+    different scale comparable. Lower is more stable.
 
-    It makes `num_draws + 1` maps of each image: 11 passes of the network and as many gradients for
-    `grad_cam`, but up to 11,000 passes for `lime` with its 1,000 samples.
+    It computes `num_draws + 1` maps of each image: with the default 10 draws that takes 11 forward
+    passes and gradients for `grad_cam`, but up to 11,000 passes for `lime` with 1,000 samples.
 
     Args:
-        map_function: from classifier, images and classes to maps, e.g. `grad_cam`. What it draws
-            itself, as `lime` does, counts as a change of the map, unless it draws the same for
-            every image: `functools.partial(lime, seed=[0] * len(images))`.
+        map_function: function from classifier, images and classes to maps, such as `grad_cam`. A
+            function that is random itself, as `lime`, changes the map between calls, unless it gets
+            fixed seeds: `functools.partial(lime, seed=[0] * len(images))`.
         classifier: the network.
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        class_ids: int `[batch]`, the target class of each image, the same in all draws.
-        radius: of the ball, in the unit of the images; by default 0.02 of the pixel range.
-        num_draws: images drawn around each; memory does not depend on it.
-        seed: the draws of an image follow from this and from its pixels; or from `seed[i]` alone,
-            so that an image and its adversarial one can share them.
+        class_ids: int `[batch]`, the class that is explained, the same for all draws.
+        radius: radius of the l-inf ball, in the unit of the images; None for 0.02 times the width
+            of the pixel range.
+        num_draws: number of random images around each image, at least 1.
+        seed: an integer, which together with the pixels of an image determines its draws; or one
+            integer per image, which alone determines them, so that an image and its adversarial
+            image can have the same draws.
 
     Returns:
-        float64 `[batch]`; 0 where the map never changes, NaN where a map of zeros does.
+        float64 `[batch]`, at least 0; 0 where the map never changes, NaN where the map of the image
+        is all zero and another one is not.
 
     Raises:
-        TypeError: no Classifier, images not floating point, counts not integers.
-        ValueError: wrong rank or shape, NaN, values out of range, maps of other shapes.
+        TypeError: no Classifier, images not floating point, counts not integers, or a radius that
+            is not a number.
+        ValueError: images of wrong rank or shape, with NaN or out of range, unknown classes, a
+            radius out of range, or maps of different shapes.
 
     Example:
         >>> max_sensitivity(grad_cam, classifier, images, labels)  # [batch]
@@ -277,38 +294,40 @@ def randomization_check(
     *,
     seed: int = 0,
 ) -> list[RandomizedLayer]:
-    """Sanity check of an attention map: does it depend on what the network has learnt?
+    """Sanity check of an attention map: whether it depends on the trained weights.
 
-    Layer by layer from the logits down to the image, weights are randomised and stay so (cascading
-    randomisation), and the maps are compared with those of the trained network. The map of a method
-    that explains the network loses its likeness; one that stays alike shows edges of the image.
+    The weights of one layer after the other, from the logits to the image, are randomised and stay
+    so (cascading randomisation). After each layer the maps are compared with those of the trained
+    network. Maps that explain the network become dissimilar; maps that stay similar depend on the
+    image alone, for instance on its edges.
 
-    Randomising permutes the entries of each weight tensor. That destroys what was learnt and keeps
-    the size of activations, whatever the layer and its initializer are; an initializer of zeros, as
-    some logits have, would leave no map to compare.
+    Randomising permutes the entries of each weight tensor. Unlike new values from the layer's
+    initializer, this keeps the size of activations, and works with initializers of zeros.
 
-    It makes a map of each image for every layer that has weights, and two more. That is cheap for
-    `grad_cam`; `lime` shows the network up to 1,000 images for each of them.
+    It computes a map of each image for every layer that has weights, and two more. For `grad_cam`
+    each takes one pass of the network, for `lime` up to 1,000.
 
-    The network itself is used, so nothing else may run it meanwhile. Its weights are put back bit
-    for bit, also after an error.
+    The weights of the network itself are changed, so nothing else may use it meanwhile. They are
+    restored bit for bit at the end, also after an error.
 
     Args:
-        map_function: from classifier, images and classes to maps, e.g. `grad_cam`.
+        map_function: function from classifier, images and classes to maps, such as `grad_cam`.
         classifier: the network, a wrapped Keras model.
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        class_ids: int `[batch]`, the target class of each image.
-        seed: of the permutations.
+        class_ids: int `[batch]`, the class that is explained for each image.
+        seed: seed of the permutations, a non-negative integer.
 
     Returns:
-        A RandomizedLayer for each layer that has weights, those nearest to the logits first; no two
-        have the same name. Before them stands one of the maps made again with all weights in place:
-        1 unless the map function itself draws at random.
+        A list of RandomizedLayer, one for each layer that has weights, the one nearest to the
+        logits first; all names differ. Before them comes one named `"none"`, which compares the
+        maps with those of a second call without randomised weights: its similarity is 1 unless the
+        map function is random.
 
     Raises:
-        TypeError: no Classifier, an exported network (its layers are not known), images not
+        TypeError: no Classifier, an exported network (its layers are not known), or images not
             floating point.
-        ValueError: wrong rank or shape, NaN, values out of range, maps of other shapes.
+        ValueError: images of wrong rank or shape, with NaN or out of range, unknown classes, or
+            maps of wrong shape.
 
     Example:
         >>> for step in randomization_check(grad_cam, classifier, images, labels):
@@ -333,13 +352,19 @@ def randomization_check(
 
 
 def weighted_layers(classifier: Classifier) -> list[tuple[str, list[keras.Variable]]]:
-    """Paths of the layers that have weights, with their weights, from the logits to the image.
+    """Lists the layers that have weights, from the logits to the image.
 
-    A layer that is called several times stands where it was called first. What the model holds
-    outside of its layers comes at the head. Paths are those of `tracing.layer_paths`.
+    Args:
+        classifier: a wrapped Keras model.
+
+    Returns:
+        Pairs of a path and the layer's own weights. The path is the layer's name after the names
+        of the layers that contain it, such as `"cbam/spatial/convolution"`. A layer that is called
+        several times is placed by its first call. Weights of the model outside of its layers come
+        first.
 
     Raises:
-        TypeError: an exported network, which holds no Keras model.
+        TypeError: an exported network, which has no Keras model.
     """
     model = getattr(classifier, "model", None)
     if model is None:
@@ -372,7 +397,17 @@ def weighted_layers(classifier: Classifier) -> list[tuple[str, list[keras.Variab
 
 
 def check_fill(fill: Fill, classifier: Classifier, name: str) -> None:
-    """Raises ValueError unless `fill` says what pixels become, as `deletion` takes it."""
+    """Checks the colour of removed pixels for `deletion` and `insertion`.
+
+    Args:
+        fill: `"mean"`, `"blur"`, one number, or one number per channel, in the unit of the images.
+        classifier: the network whose images it is for.
+        name: name of the argument in the error message.
+
+    Raises:
+        ValueError: another name, another number of channels, or a colour outside of the pixel
+            range.
+    """
     if isinstance(fill, str):
         check_choice(fill, _FILLS, name)
     else:
@@ -380,7 +415,19 @@ def check_fill(fill: Fill, classifier: Classifier, name: str) -> None:
 
 
 def check_radius(radius: float | None, classifier: Classifier) -> float:
-    """Returns the radius of `max_sensitivity`; raises TypeError or ValueError if it is none."""
+    """Checks the radius of the l-inf ball of `max_sensitivity`.
+
+    Args:
+        radius: a number, in the unit of the images; None for the default.
+        classifier: the network, whose bounds are the pixel range.
+
+    Returns:
+        The radius as a float; by default 0.02 times the width of the pixel range.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: not in (0, width of the pixel range].
+    """
     lower, upper = classifier.bounds
     if radius is None:
         return _RADIUS * (upper - lower)

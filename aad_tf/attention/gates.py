@@ -1,4 +1,8 @@
-"""The gates of a network with CBAM: read out, held at constants, compared with attention maps."""
+"""The gates of a network with CBAM: computed, replaced by constants, compared with attention maps.
+
+A CBAM layer (convolutional block attention module) multiplies its input by a channel gate and then
+by a spatial gate, both with values in (0, 1).
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,11 @@ KINDS = ("channel", "spatial")
 
 
 class Gates(NamedTuple):
-    """What one CBAM layer multiplies by, numbers in (0, 1).
+    """The factors, in (0, 1), by which one CBAM layer multiplies its input.
 
     Attributes:
-        channel: `[batch, channels]`; of means over images `[channels]`.
-        spatial: `[batch, h, w]`; of means `[h, w]`.
+        channel: channel gate, `[batch, channels]`; `[channels]` if it is a mean over images.
+        spatial: spatial gate, `[batch, h, w]`; `[h, w]` if it is a mean over images.
     """
 
     channel: Any
@@ -31,14 +35,14 @@ class Gates(NamedTuple):
 
 
 class NetworkGates:
-    """The gates of all CBAM layers of a network, in one forward pass.
+    """Computes the gates of all CBAM layers of a network in one forward pass.
 
     Args:
-        model: a functional or sequential Keras model with `aad_tf.models.CBAM` layers of its own;
-            those inside a nested model are not looked for.
+        model: a functional or sequential Keras model that has `aad_tf.models.CBAM` layers; those
+            inside nested models are ignored.
 
     Attributes:
-        names: of the CBAM layers, in the order of the model's layers.
+        names: names of the CBAM layers, in the order of the model's layers.
 
     Raises:
         ValueError: a model without a CBAM layer.
@@ -58,13 +62,14 @@ class NetworkGates:
         self._inputs = tf.function(lambda images: inputs(images, training=False))
 
     def __call__(self, images: Any) -> dict[str, Gates]:
-        """The gates that images open.
+        """Computes the gates of a batch, in inference mode.
 
         Args:
-            images: `[batch, H, W, C]` as the model takes them.
+            images: `[batch, H, W, C]`, in the pixel range of the model.
 
         Returns:
-            By the name of the layer, in the layer's compute dtype.
+            A dictionary from the name of each CBAM layer to its `Gates`, tensors `[batch,
+            channels]` and `[batch, h, w]` in the layer's compute dtype.
         """
         found = self._inputs(tf.convert_to_tensor(images))
         found = found if isinstance(found, (list, tuple)) else [found]
@@ -74,13 +79,15 @@ class NetworkGates:
         }
 
     def means(self, batches: Iterable[Any]) -> dict[str, Gates]:
-        """Mean gates over images, each channel and each place by itself.
+        """Computes the mean of each gate over all images, for each channel and each position.
 
         Args:
-            batches: of images, or tuples of which images are the first part.
+            batches: batches of images `[batch, H, W, C]`, or tuples whose first entry is such a
+                batch.
 
         Returns:
-            By the name of the layer: float64 arrays `[channels]` and `[h, w]`.
+            A dictionary from the name of each CBAM layer to its mean `Gates`, float64 arrays
+            `[channels]` and `[h, w]`.
 
         Raises:
             ValueError: no images.
@@ -101,17 +108,19 @@ class NetworkGates:
 
 @keras.saving.register_keras_serializable(package="aad_tf")
 class HeldCBAM(CBAM):
-    """A `CBAM` of which one gate or both are constants, whatever the inputs are.
+    """A `CBAM` layer in which one or both gates are constants that do not depend on the input.
 
-    Where only the channel gate is held, the spatial gate looks at what the held one lets through.
+    If only the channel gate is constant, the spatial gate is computed from the input multiplied by
+    that constant.
 
     Args:
-        held_channel: `[channels]` numbers that replace the channel gate, or None.
-        held_spatial: `[h, w]` numbers that replace the spatial gate, or None.
-        **kwargs: as for `CBAM`.
+        held_channel: `[channels]`, numbers that replace the channel gate; None computes it.
+        held_spatial: `[h, w]`, numbers that replace the spatial gate; None computes it.
+        **kwargs: arguments of `CBAM`, such as `reduction` and `kernel_size`.
 
     Raises:
-        ValueError: as `CBAM`; when built, constants that do not fit the inputs.
+        ValueError: arguments that `CBAM` refuses; when the layer is built, constants whose shape
+            does not fit the inputs.
 
     Example:
         >>> HeldCBAM(held_spatial=np.ones((4, 4)))(features)  # the channel gate alone
@@ -127,7 +136,14 @@ class HeldCBAM(CBAM):
         self.held_spatial = None if held_spatial is None else np.asarray(held_spatial, np.float64)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Builds both gates and checks the constants."""
+        """Creates the weights of both gates and checks the constants.
+
+        Args:
+            input_shape: shape of the inputs, batch axis included.
+
+        Raises:
+            ValueError: constants whose shape does not fit the inputs.
+        """
         super().build(input_shape)
         channels = self._channels(input_shape)
         sides = tuple(input_shape[axis] for axis in self._spatial_axes)
@@ -142,7 +158,16 @@ class HeldCBAM(CBAM):
                 )
 
     def gates(self, inputs: Any, training: bool | None = None) -> tuple[Any, Any]:
-        """Both gates, held or not, in the shapes of `CBAM.gates`."""
+        """Returns the channel and the spatial gate of inputs.
+
+        Args:
+            inputs: features `[batch, h, w, channels]`, or channels first if the layer is so.
+            training: whether the spatial gate's normalisation runs in training mode.
+
+        Returns:
+            The channel gate `[batch, 1, 1, channels]` and the spatial gate `[batch, h, w, 1]`
+            (axes in the order of the inputs). A constant gate has a batch axis of 1.
+        """
         dtype, axis = inputs.dtype, self._channel_axis
         if self.held_channel is None:
             channel = self.channel.gate(inputs)
@@ -155,7 +180,7 @@ class HeldCBAM(CBAM):
         return channel, ops.expand_dims(held, [0, axis])
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, for saving."""
+        """Returns the constructor's arguments, from which Keras rebuilds the layer."""
         held = {"held_channel": self.held_channel, "held_spatial": self.held_spatial}
         lists = {name: None if each is None else each.tolist() for name, each in held.items()}
         return {**super().get_config(), **lists}
@@ -164,21 +189,24 @@ class HeldCBAM(CBAM):
 def hold_gates(
     model: keras.Model, values: Mapping[str, Gates], kinds: Collection[str] = KINDS
 ) -> keras.Model:
-    """A copy of a network whose gates no longer depend on the image.
+    """Copies a network with CBAM and replaces its gates by constants.
 
-    What it still can do, it does without attention to the image: held at their means, gates keep
-    what they have learnt of all images, and lose what they tell of one.
+    With mean gates as constants, the accuracy of the copy shows how much of the network's accuracy
+    does not need gates that depend on the image.
 
     Args:
-        model: as for `NetworkGates`; it is left as it is.
-        values: what each CBAM layer is held at, such as `NetworkGates(model).means(batches)`.
-        kinds: which gates are held: `"channel"`, `"spatial"` or both.
+        model: a functional or sequential Keras model that has `aad_tf.models.CBAM` layers; it is
+            not changed.
+        values: a dictionary from the name of each CBAM layer to `Gates` of arrays `[channels]` and
+            `[h, w]`, such as `NetworkGates(model).means(batches)`.
+        kinds: which gates become constant: a collection of `"channel"` and `"spatial"`.
 
     Returns:
-        A network of the same layers and weights, with `HeldCBAM` in the place of `CBAM`.
+        A model with the same layers and weights, in which `HeldCBAM` replaces `CBAM`.
 
     Raises:
-        ValueError: an unknown kind or none, a CBAM layer without a value, a model without CBAM.
+        ValueError: `kinds` is empty or has another name, a CBAM layer is not in `values`, or the
+            model has no CBAM layer.
 
     Example:
         >>> means = NetworkGates(model).means(validation_batches)
@@ -204,11 +232,11 @@ def hold_gates(
 
 
 class GateAgreement(NamedTuple):
-    """How alike a spatial gate and an attention map are; NaN where one of them is constant.
+    """Similarity of spatial gates and attention maps; NaN where one of the two is constant.
 
     Attributes:
-        rank_correlation: Spearman's, `[batch]` in [-1, 1].
-        iou: of the areas of as many cells, `[batch]` in [0, 1].
+        rank_correlation: Spearman's rank correlation over the cells, float64 `[batch]` in [-1, 1].
+        iou: IoU of the highest cells of gate and map, float64 `[batch]` in [0, 1].
     """
 
     rank_correlation: np.ndarray
@@ -216,20 +244,22 @@ class GateAgreement(NamedTuple):
 
 
 def gate_agreement(spatial: Any, maps: Any, cells: int) -> GateAgreement:
-    """Compares where a spatial gate is open with where an attention map is high.
+    """Compares spatial gates with attention maps of the same images.
 
-    The gate is averaged over the cells of the map, whose grid is as coarse or coarser.
+    If the grids differ, the gate is first averaged over the cells of the map, whose grid should be
+    the coarser one.
 
     Args:
-        spatial: `[batch, h, w]` gates.
-        maps: `[batch, h', w']` attention maps, such as those of `grad_cam`.
-        cells: of the map's grid, how many of the highest make an area.
+        spatial: spatial gates `[batch, h, w]`.
+        maps: attention maps `[batch, h', w']`, such as those of `grad_cam`.
+        cells: number of highest cells, on the map's grid, whose overlap is measured by IoU.
 
     Returns:
-        Both measures, float64.
+        A GateAgreement: rank correlation and IoU, float64 `[batch]`.
 
     Raises:
-        TypeError, ValueError: other shapes, or cells that are not a number from 1 up.
+        TypeError: a number of cells that is not an integer.
+        ValueError: arrays of another rank or of different batch sizes, or fewer than one cell.
 
     Example:
         >>> gate_agreement([[[0.1, 0.9]]], [[[0.0, 1.0]]], 1).iou

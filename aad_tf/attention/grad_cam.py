@@ -17,16 +17,17 @@ ClassIds = Any
 
 
 def signed_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """The weighted sum of channels before Grad-CAM's ReLU: positive for the class, or against it.
+    """Grad-CAM before its ReLU: the sum of channels weighted by their mean gradient.
 
-    Channel weights are the spatial means of the gradient.
+    A positive cell increases the score of the class, a negative one decreases it.
 
     Args:
-        features: `[batch, h, w, channels]` of the attention layer.
-        gradients: gradient of the target logit by `features`, same shape.
+        features: `[batch, h, w, channels]`, output of the attention layer.
+        gradients: gradient of the logit of the explained class with respect to `features`, of the
+            same shape.
 
     Returns:
-        `[batch, h, w]`, of either sign, float32 or float64.
+        `[batch, h, w]`, of either sign, float64 for float64 inputs, else float32.
 
     Example:
         >>> evidence = signed_grad_cam_map(features, tape.gradient(score, features))
@@ -37,17 +38,18 @@ def signed_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 
 
 def grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-    """Attention map from features and the gradient of a class score: [AAD Eq. 1], g(x).
+    """Grad-CAM map from features and the gradient of a class score: g(x) of [AAD Eq. 1].
 
-    Channel weights are the spatial means of the gradient; the map is the ReLU of the weighted
+    The weight of a channel is the spatial mean of its gradient; the map is the ReLU of the weighted
     sum of channels.
 
     Args:
-        features: `[batch, h, w, channels]` of the attention layer.
-        gradients: gradient of the target logit by `features`, same shape.
+        features: `[batch, h, w, channels]`, output of the attention layer.
+        gradients: gradient of the logit of the explained class with respect to `features`, of the
+            same shape.
 
     Returns:
-        `[batch, h, w]`, non-negative, float32 or float64.
+        `[batch, h, w]`, non-negative, not normalised, float64 for float64 inputs, else float32.
 
     Example:
         >>> maps = grad_cam_map(features, tape.gradient(score, features))
@@ -58,18 +60,19 @@ def grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
 def softmax_grad_cam_map(
     features: tf.Tensor, gradients: tf.Tensor, over_batch: bool = True
 ) -> tf.Tensor:
-    """The variant of the AAD authors' code: no ReLU, spatial softmax over the grid.
+    """Grad-CAM as in the AAD authors' code: a softmax over the cells of a map, without a ReLU.
 
-    Gradients are divided by their root mean square over the whole batch, so maps of one batch
-    depend on each other.
+    Gradients are first divided by their root mean square.
 
     Args:
-        features: `[batch, h, w, channels]` of the attention layer.
-        gradients: gradient of the target logit by `features`, same shape.
-        over_batch: False takes the root mean square of each example by itself.
+        features: `[batch, h, w, channels]`, output of the attention layer.
+        gradients: gradient of the logit of the explained class with respect to `features`, of the
+            same shape.
+        over_batch: True takes the root mean square over the whole batch, as the authors do, so that
+            maps of one batch depend on each other; False takes that of each example by itself.
 
     Returns:
-        `[batch, h, w]`, positive, each map sums to 1.
+        `[batch, h, w]`, positive, each map sums to 1; float64 for float64 inputs, else float32.
     """
     gradients = at_least_float32(gradients)
     axes = (0, 1, 2, 3) if over_batch else (1, 2, 3)
@@ -81,11 +84,11 @@ def softmax_grad_cam_map(
 
 
 def class_scores(logits: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
-    """The logit of one class per example, `[batch]`.
+    """Selects the score of one class per example.
 
     Args:
-        logits: `[batch, classes]`.
-        class_ids: int `[batch]`.
+        logits: `[batch, classes]`, logits or probabilities.
+        class_ids: int `[batch]`, class numbers.
 
     Returns:
         `[batch]` in the dtype of `logits`.
@@ -94,12 +97,13 @@ def class_scores(logits: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
 
 
 class ClassGradients(NamedTuple):
-    """What attention maps are made of.
+    """The tensors from which attention maps are computed.
 
     Attributes:
         logits: `[batch, classes]`.
-        features: `[batch, h, w, channels]` of the attention layer.
-        gradients: of the logit of the target class by the features, in their shape.
+        features: `[batch, h, w, channels]`, output of the attention layer.
+        gradients: gradient of the logit of the explained class with respect to `features`, of the
+            same shape.
     """
 
     logits: tf.Tensor
@@ -110,17 +114,21 @@ class ClassGradients(NamedTuple):
 def class_gradients(
     classifier: Classifier, images: tf.Tensor, class_ids: ClassIds, training: bool = False
 ) -> ClassGradients:
-    """One forward pass, and the gradient of the target classes by the features of it.
+    """Runs the network once and differentiates one logit per example by the attention features.
 
-    No checks are made, so that it can run inside compiled graphs. Whoever differentiates the
-    result again opens another tape around the call.
+    Inputs are not checked, so that it can run inside compiled graphs. For derivatives of the
+    result, call it inside another `tf.GradientTape`.
 
     Args:
         classifier: the network and its attention layer.
         images: `[batch, H, W, C]` in the classifier's dtype.
-        class_ids: the target classes, int `[batch]`; None for the predicted ones; or a function
-            from logits to classes.
-        training: as for `Classifier.__call__`.
+        class_ids: the explained classes, int `[batch]`; None for the predicted classes; or a
+            function from logits `[batch, classes]` to int `[batch]`.
+        training: whether the network runs in training mode: with dropout, and with batch statistics
+            that update the moving ones.
+
+    Returns:
+        Logits, features, and the gradient of the logits of the explained classes by the features.
 
     Example:
         >>> logits, features, gradients = class_gradients(classifier, images, labels)
@@ -137,7 +145,7 @@ def class_gradients(
 
 
 def predicted_classes(logits: tf.Tensor) -> tf.Tensor:
-    """The class of the highest logit, int32 `[batch]`; no gradient flows through it."""
+    """Returns the class of the highest logit of `[batch, classes]`, int32 `[batch]`."""
     return tf.argmax(logits, axis=-1, output_type=tf.int32)
 
 
@@ -147,25 +155,38 @@ def attention_maps(
     class_ids: ClassIds,
     map_function: MapFunction = grad_cam_map,
 ) -> tf.Tensor:
-    """Attention maps without checks, for use inside compiled graphs; see `class_gradients`."""
+    """Computes attention maps without checks of the inputs, for use inside compiled graphs.
+
+    Args:
+        classifier: the network and its attention layer; runs in inference mode.
+        images: `[batch, H, W, C]` in the classifier's dtype.
+        class_ids: the explained classes, int `[batch]`; None for the predicted classes; or a
+            function from logits `[batch, classes]` to int `[batch]`.
+        map_function: function from features and gradients, both `[batch, h, w, channels]`, to maps
+            `[batch, h, w]`.
+
+    Returns:
+        `[batch, h, w]`, as `map_function` returns them.
+    """
     _, features, gradients = class_gradients(classifier, images, class_ids)
     return map_function(features, gradients)
 
 
 def grad_cam(classifier: Classifier, images: Any, class_ids: Any) -> tf.Tensor:
-    """Where the network looks to see a class: Grad-CAM, g(x) of [AAD Eq. 1].
+    """Grad-CAM attention maps, g(x) of [AAD Eq. 1]: which places increase the score of a class.
 
     Args:
-        classifier: the network and its attention layer.
+        classifier: the network and its attention layer; runs in inference mode.
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        class_ids: int `[batch]`, the target class of each image.
+        class_ids: int `[batch]`, the class that is explained for each image.
 
     Returns:
-        `[batch, h, w]` maps on the grid of the attention layer, non-negative, not normalised.
+        Maps `[batch, h, w]` on the grid of the attention layer, non-negative, not normalised, with
+        large values where the image increases the score.
 
     Raises:
-        TypeError: no Classifier, images not floating point, or classes not integers.
-        ValueError: wrong rank or shape, NaN, values out of range.
+        TypeError: no Classifier, images not floating point, or classes not numbers.
+        ValueError: images of wrong rank or shape, with NaN or out of range, or unknown classes.
 
     Example:
         >>> maps = grad_cam(classifier, images, labels)  # [batch, 7, 7] for LeNet
@@ -176,20 +197,21 @@ def grad_cam(classifier: Classifier, images: Any, class_ids: Any) -> tf.Tensor:
 def checked_attention_maps(
     classifier: Classifier, images: Any, class_ids: Any, map_function: MapFunction
 ) -> tf.Tensor:
-    """Attention maps of arguments that are checked, as `grad_cam` and `grad_cam_plus_plus` do.
+    """Checks the arguments and computes attention maps by a compiled function.
 
     Args:
-        classifier: the network and its attention layer.
+        classifier: the network and its attention layer; runs in inference mode.
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        class_ids: int `[batch]`, the target class of each image.
-        map_function: from features and gradients `[batch, h, w, channels]` to maps.
+        class_ids: int `[batch]`, the class that is explained for each image.
+        map_function: function from features and gradients, both `[batch, h, w, channels]`, to maps
+            `[batch, h, w]`; defined at module level, since it is compiled once per classifier.
 
     Returns:
-        `[batch, h, w]`, from one compiled function whatever the batch size.
+        `[batch, h, w]`, as `map_function` returns them.
 
     Raises:
-        TypeError: no Classifier, images not floating point, or classes not integers.
-        ValueError: wrong rank or shape, NaN, values out of range.
+        TypeError: no Classifier, images not floating point, or classes not numbers.
+        ValueError: images of wrong rank or shape, with NaN or out of range, or unknown classes.
     """
     images, class_ids = checked_inputs(classifier, images, class_ids, name="class_ids")
     return compiled_attention_maps(classifier, map_function)(images, class_ids)
@@ -198,11 +220,16 @@ def checked_attention_maps(
 def compiled_attention_maps(
     classifier: Classifier, map_function: MapFunction = grad_cam_map
 ) -> Any:
-    """The compiled attention maps of a classifier: one trace whatever the batch size.
+    """Compiles the computation of attention maps for a classifier.
 
     Args:
-        classifier: the network and its attention layer.
-        map_function: of module level; each one is compiled once per classifier.
+        classifier: the network and its attention layer; runs in inference mode.
+        map_function: function from features and gradients, both `[batch, h, w, channels]`, to maps
+            `[batch, h, w]`; defined at module level, since it is compiled once per classifier.
+
+    Returns:
+        A function from images `[batch, H, W, C]` and classes int32 `[batch]` to maps
+        `[batch, h, w]`, without checks. It is traced once for all batch sizes.
     """
     return classifier.cached_function(
         ("attention_maps", map_function),

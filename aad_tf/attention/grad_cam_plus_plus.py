@@ -1,4 +1,4 @@
-"""Grad-CAM++ attention maps (Chattopadhyay et al. 2018), a second opinion beside Grad-CAM."""
+"""Grad-CAM++ attention maps (Chattopadhyay et al. 2018)."""
 
 from __future__ import annotations
 
@@ -15,30 +15,32 @@ from aad_tf.utils.ops import at_least_float32
 def grad_cam_plus_plus_map(
     features: tf.Tensor, gradients: tf.Tensor, normalize: bool = False
 ) -> tf.Tensor:
-    """Attention map that weighs the cells of a channel by how much each one matters.
+    """Grad-CAM++ map from features and the gradient of a class score.
 
-    With A a channel of the features, g the gradient of the logit S by it and ab all its cells,
+    With A a channel of the features, g the gradient of the logit S with respect to A, and sums over
+    the cells of the channel,
 
-        alpha = g^2 / (2 g^2 + g^3 sum_ab(A))      [Grad-CAM++ Eq. 19]
+        alpha = g^2 / (2 g^2 + g^3 sum(A))         [Grad-CAM++ Eq. 19]
         weight of the channel = sum(alpha relu(g)) [Grad-CAM++ Eq. 5]
         map = relu(sum over channels of weight A)
 
-    The closed form of alpha assumes that the explained score is Y = exp(S) and S is piecewise
+    The formula of alpha assumes that the explained score is Y = exp(S) and that S is piecewise
     linear in the features, as in a network of ReLUs: then the n-th derivative of Y is
-    exp(S) g^n. The factor exp(S) cancels in alpha. In the weights it only scales each map as a
+    exp(S) g^n. The factor exp(S) cancels in alpha. In the weights it would only scale each map as a
     whole, and is left out because it overflows.
 
-    Where features are not negative, as after a ReLU, alpha lies in (0, 1/2] wherever it counts,
-    that is where g > 0. Features of both signs can bring the denominator near 0.
+    If features are not negative, as after a ReLU, alpha lies in (0, 1/2] where g > 0, and its value
+    elsewhere has no effect. Features of both signs can bring the denominator near 0.
 
     Args:
-        features: `[batch, h, w, channels]` of the attention layer.
-        gradients: gradient of the target logit by `features`, same shape.
-        normalize: divides alpha by its sum over the cells of the channel. The paper's equations
-            do not; the code its authors published does, and tf-keras-vis after it.
+        features: `[batch, h, w, channels]`, output of the attention layer.
+        gradients: gradient of the logit of the explained class with respect to `features`, of the
+            same shape.
+        normalize: whether alpha is divided by its sum over the cells of the channel: False as in
+            the paper's equations, True as in its authors' code and in tf-keras-vis.
 
     Returns:
-        `[batch, h, w]`, non-negative, float32 or float64.
+        `[batch, h, w]`, non-negative, not normalised, float64 for float64 inputs, else float32.
 
     Example:
         >>> maps = grad_cam_plus_plus_map(features, tape.gradient(score, features))
@@ -66,22 +68,23 @@ _MAP_FUNCTIONS: dict[bool, MapFunction] = {
 def grad_cam_plus_plus(
     classifier: Classifier, images: Any, class_ids: Any, *, normalize: bool = False
 ) -> tf.Tensor:
-    """Where the network looks to see a class, by Grad-CAM++.
+    """Grad-CAM++ attention maps (Chattopadhyay et al. 2018): which places increase a class score.
 
     Args:
-        classifier: the network and its attention layer.
+        classifier: the network and its attention layer; runs in inference mode.
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        class_ids: int `[batch]`, the target class of each image.
-        normalize: as for `grad_cam_plus_plus_map`: True agrees with the code of the method's
-            authors, False with their equations.
+        class_ids: int `[batch]`, the class that is explained for each image.
+        normalize: whether the weights of the cells of a channel are divided by their sum: False as
+            in the paper's equations, True as in its authors' code.
 
     Returns:
-        `[batch, h, w]` maps on the grid of the attention layer, non-negative, not normalised.
-        Compare their shape, not their height: a factor of exp(logit) is left out.
+        Maps `[batch, h, w]` on the grid of the attention layer, non-negative, not normalised. A
+        factor exp(logit) of each map is left out, so values of different images are not
+        comparable.
 
     Raises:
-        TypeError: no Classifier, images not floating point, or classes not integers.
-        ValueError: wrong rank or shape, NaN, values out of range.
+        TypeError: no Classifier, images not floating point, or classes not numbers.
+        ValueError: images of wrong rank or shape, with NaN or out of range, or unknown classes.
 
     Example:
         >>> maps = grad_cam_plus_plus(classifier, images, labels)  # [batch, 7, 7] for LeNet

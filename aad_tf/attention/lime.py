@@ -19,12 +19,14 @@ from aad_tf.utils.ops import at_least_float32
 
 
 class LimeExplanation(NamedTuple):
-    """What each superpixel of each image adds to the probability of a class.
+    """LIME explanations of a batch: how much each superpixel adds to the probability of a class.
 
     Attributes:
-        segments: int32 `[batch, H, W]`, the superpixel of each pixel, numbered from 0.
-        weights: for each image, float64 `[superpixels]`: coefficients of the local linear model.
-        scores: float64 `[batch]`, R^2 of the local models on their weighted samples.
+        segments: int32 `[batch, H, W]`, the superpixel that each pixel belongs to, numbered from 0
+            in each image.
+        weights: one float64 array `[superpixels]` per image: the coefficients of the local linear
+            model. A positive weight means that the superpixel increases the probability.
+        scores: float64 `[batch]`, R^2 of the local models on their weighted samples, at most 1.
     """
 
     segments: np.ndarray
@@ -37,14 +39,14 @@ class LimeExplanation(NamedTuple):
         return np.array([len(weights) for weights in self.weights])
 
     def top_features(self, count: int) -> np.ndarray:
-        """The superpixels of highest weight for the class, [AAD Tables 7 and 8].
+        """Marks the superpixels of highest weight, [AAD Tables 7 and 8].
 
         Args:
-            count: superpixels to keep in each image; fewer are kept where fewer have a positive
-                weight.
+            count: number of superpixels to mark in each image; fewer are marked where fewer have a
+                positive weight.
 
         Returns:
-            bool `[batch, H, W]`.
+            bool `[batch, H, W]`, True in the pixels of marked superpixels.
 
         Raises:
             TypeError: count not an integer.
@@ -58,7 +60,7 @@ class LimeExplanation(NamedTuple):
         return self._painted(kept)
 
     def map(self) -> np.ndarray:
-        """The weight of each pixel's superpixel, float64 `[batch, H, W]`."""
+        """Returns the weight of the superpixel that each pixel is in, float64 `[batch, H, W]`."""
         return self._painted(self.weights)
 
     def _painted(self, values: Sequence[np.ndarray]) -> np.ndarray:
@@ -81,34 +83,40 @@ def lime(
 ) -> LimeExplanation:
     """Explains predictions by hiding superpixels: LIME (Ribeiro et al. 2016), [AAD App. A].
 
-    Superpixels are hidden at random; a ridge regression, weighted by nearness to the whole image,
-    then says how much each of them adds to the probability of the class. Settings that are not
-    arguments are those of the `lime` package. The numbers of an image do not depend on the images
-    beside it, so batches can be cut anywhere.
+    For each image, samples with randomly hidden superpixels are classified. A ridge regression of
+    the class's probability on which superpixels are shown, weighted by similarity to the whole
+    image, yields one weight per superpixel. Settings that are not arguments are those of the `lime`
+    package. The explanation of an image does not depend on the other images of the batch.
 
     Args:
-        classifier: the network.
+        classifier: the network; runs in inference mode.
         images: float `[batch, H, W, C]` within the classifier's bounds.
-        class_ids: int `[batch]`, the target class of each image.
-        num_samples: images with hidden superpixels to draw, the whole image being the first; at
-            least 2. Those drawn twice are predicted once.
-        num_segments: superpixels to aim at; `explanation.segment_counts` says how many came out.
-        batch_size: images predicted at a time.
-        kernel_width: width of the kernel exp(-d^2 / width^2)^(1/2) over cosine distances d.
-        seed: the samples of an image follow from this and from its pixels; or from `seed[i]`
-            alone, so that an image and its adversarial one can share samples.
-        segmentation: `"slic"` (the default), `"quickshift"`, a function or labels, as for
-            `superpixels`.
-        hide_color: what hidden pixels become: a number or one per channel; None for the mean colour
-            of their superpixel.
+        class_ids: int `[batch]`, the class that is explained for each image.
+        num_samples: samples per image, at least 2; the first shows the whole image. Equal samples
+            are classified once.
+        num_segments: number of superpixels to aim at; `segment_counts` of the result gives the
+            number that was found.
+        batch_size: number of samples that are classified at a time.
+        kernel_width: positive width of the kernel exp(-d^2 / width^2)^(1/2) that weighs a sample at
+            cosine distance d from the whole image.
+        seed: an integer, which together with the pixels of an image determines its samples; or one
+            integer per image, which alone determines them, so that an image and its adversarial
+            image can have the same samples.
+        segmentation: how images are divided into superpixels: `"slic"` (also None); `"quickshift"`;
+            a function from an image `[H, W, 3]` in [0, 1] to int labels `[H, W]`; or the labels,
+            int `[batch, H, W]` or `[H, W]`.
+        hide_color: colour of hidden pixels within the classifier's bounds: one number, or one per
+            channel; None for the mean colour of each superpixel.
 
     Returns:
         A LimeExplanation.
 
     Raises:
         ImportError: `"slic"` or `"quickshift"` without scikit-image.
-        TypeError: no Classifier, images not floating point, classes or counts not integers.
-        ValueError: wrong rank or shape, NaN, values out of range.
+        TypeError: no Classifier, images not floating point, classes not numbers, or counts not
+            integers.
+        ValueError: images of wrong rank or shape, with NaN or out of range, unknown classes, a
+            number out of range, or an unknown segmentation.
 
     Example:
         >>> explanation = lime(classifier, images, labels)
@@ -136,15 +144,17 @@ def lime(
 
 
 def sample_switches(num_segments: int, num_samples: int, seed: Any) -> np.ndarray:
-    """Draws which superpixels are shown: all in the first sample, a fair coin each elsewhere.
+    """Draws which superpixels each LIME sample of an image shows.
+
+    The first sample shows all superpixels; in the others each is shown with probability 1/2.
 
     Args:
-        num_segments: superpixels of the image.
-        num_samples: rows to draw.
-        seed: entropy for `numpy.random.default_rng`.
+        num_segments: number of superpixels of the image.
+        num_samples: number of samples.
+        seed: an integer or a list of integers, as `numpy.random.default_rng` takes it.
 
     Returns:
-        bool `[num_samples, num_segments]`.
+        bool `[num_samples, num_segments]`, True where a superpixel is shown.
     """
     generator = np.random.default_rng(seed)
     switches = generator.integers(0, 2, (num_samples, num_segments), dtype=np.uint8) > 0
@@ -162,12 +172,13 @@ def fit_local_model(
     shows all superpixels.
 
     Args:
-        switches: bool `[samples, superpixels]`, which superpixels a sample shows.
-        probabilities: `[samples]`, which the network gives the class.
-        kernel_width: positive; the smaller, the more samples near the whole image count.
+        switches: bool `[samples, superpixels]`, True where a sample shows a superpixel.
+        probabilities: `[samples]`, probability of the class that the network gives each sample.
+        kernel_width: positive; the smaller it is, the more weight have samples that show nearly
+            all superpixels.
 
     Returns:
-        Coefficients `[superpixels]` and R^2, weighted by the kernel.
+        The coefficients, float64 `[superpixels]`, and R^2 of the weighted regression, at most 1.
     """
     # Cosine distance of a row from the row of ones: of k among n it shows, 1 - sqrt(k / n).
     distances = 1.0 - np.sqrt(switches.mean(axis=1))
@@ -179,7 +190,20 @@ def fit_local_model(
 
 
 def image_seeds(seed: Any, images: np.ndarray) -> list[Any]:
-    """Entropy for `sample_switches`: a seed with the pixels of each image, or one per image."""
+    """Makes one seed per image.
+
+    Args:
+        seed: a non-negative integer, which is combined with a hash of each image's pixels; or one
+            non-negative integer per image, which is taken as it is.
+        images: `[batch, H, W, C]`.
+
+    Returns:
+        For each image an integer or a list of integers, as `numpy.random.default_rng` takes it.
+
+    Raises:
+        TypeError: a seed that is not an integer.
+        ValueError: a negative seed, or another number of seeds than images.
+    """
     if np.ndim(seed) == 0:
         whole = check_count(seed, "seed", least=0)
         digests = (hashlib.blake2b(image.tobytes(), digest_size=16) for image in images)
@@ -238,7 +262,15 @@ def _hidden(
 
 
 def constant_color(color: Any, classifier: Classifier, name: str) -> np.ndarray:
-    """A colour of a classifier's images as float64, a number or `[channels]`.
+    """Checks a colour for the images of a classifier.
+
+    Args:
+        color: one number for all channels, or one per channel, in the unit of the images.
+        classifier: the network whose images it is for.
+        name: name of the argument in the error message.
+
+    Returns:
+        The colour as a float64 array, scalar or `[channels]`.
 
     Raises:
         ValueError: another number of channels, or a colour outside of the pixel range.

@@ -1,4 +1,4 @@
-"""Superpixels: the patches of an image that LIME hides, [AAD App. A]."""
+"""Superpixels: patches of similar colour, which LIME hides or shows as a whole, [AAD App. A]."""
 
 from __future__ import annotations
 
@@ -22,27 +22,29 @@ def superpixels(
     num_segments: int = 50,
     bounds: Bounds = Bounds(0.0, 1.0),
 ) -> np.ndarray:
-    """Divides each image into patches of similar colour.
+    """Divides each image into superpixels: patches of similar colour.
 
     Args:
         images: float `[batch, H, W, C]` within `bounds`.
-        segmentation: `"slic"` (also None), which gives near `num_segments` patches whatever the
-            size of the image; `"quickshift"` with the settings of the `lime` package, which finds
-            their number itself: some fifty in photographs of 300 pixels per side, a handful in
-            64 x 64; a function from an image `[H, W, 3]` in [0, 1] (gray repeated to three
-            channels) to integers `[H, W]`; or the integers themselves, `[batch, H, W]` or `[H, W]`
-            for all images.
-        num_segments: patches to aim at, at least 2; for `"slic"` only.
+        segmentation: one of
+            `"slic"` or None: about `num_segments` superpixels, whatever the size of the image;
+            `"quickshift"`, with the settings of the `lime` package: it finds their number itself,
+                some fifty in photographs of 300 x 300 pixels, a few in 64 x 64;
+            a function from an image `[H, W, 3]` in [0, 1] (a gray image has three equal channels)
+                to integer labels `[H, W]`;
+            integer labels `[batch, H, W]`, or `[H, W]` for all images.
+        num_segments: number of superpixels to aim at, at least 2; only `"slic"` uses it.
         bounds: pixel range of `images`.
 
     Returns:
-        int32 `[batch, H, W]`; the patches of each image are numbered from 0 without gaps.
+        int32 `[batch, H, W]`, the superpixel of each pixel; those of each image are numbered from 0
+        without gaps.
 
     Raises:
         ImportError: `"slic"` or `"quickshift"` without scikit-image.
-        TypeError: labels that are not integers.
-        ValueError: unknown name, wrong shape, or a number of channels other than 1 and 3 with
-            `"slic"` or `"quickshift"`.
+        TypeError: labels or a `num_segments` that are not integers.
+        ValueError: an unknown name, labels of another shape than the images, fewer than 2 segments,
+            or images with other than 1 or 3 channels with `"slic"` or `"quickshift"`.
 
     Example:
         >>> labels = superpixels(images, "slic", num_segments=50)
@@ -64,11 +66,11 @@ def superpixels(
 
 
 def mean_colors(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The image with every superpixel in its mean colour, as the `lime` package hides it.
+    """Replaces the pixels of each superpixel by their mean colour, as the `lime` package hides it.
 
     Args:
         image: float `[H, W, C]`.
-        labels: int `[H, W]`, numbered from 0 without gaps.
+        labels: int `[H, W]`, the superpixel of each pixel, numbered from 0 without gaps.
 
     Returns:
         `[H, W, C]` in the dtype of `image`.

@@ -1,4 +1,9 @@
-"""Where a classifier looks and how that changes under attack, over a whole data set."""
+"""Attention studies: the attention maps of a data set, without attack and after each iteration.
+
+`study_attention` writes one record per image, with predictions, maps, their overlap with object
+boxes and with the maps of the original image. A *round* is one iteration of the attack; round 0 is
+the original image.
+"""
 
 from aad_tf.attention_study.explain import METHODS, Options
 from aad_tf.attention_study.faithfulness import Faithfulness

@@ -1,4 +1,4 @@
-"""Turns a batch into records: passes of the network, then measures of its maps."""
+"""Computes the records of a batch in an attention study: runs the network, then measures maps."""
 
 from __future__ import annotations
 
@@ -37,25 +37,35 @@ _REPEAT_SEED_OFFSET = 1_000_003
 
 @dataclass(frozen=True)
 class Options:
-    """What a study measures.
+    """What an attention study measures.
+
+    A round is an iteration of the attack; round 0 is the original image.
 
     Attributes:
-        methods: of `METHODS`; LIME takes a thousand times as long as the others.
-        cells: sizes of the areas whose overlap with the clean image's is measured, in grid cells;
-            None: those of `CELLS` that are smaller than the map, or half of a map that is
-            smaller than all of them.
-        features: numbers of superpixels LIME keeps, [AAD Tables 7 and 8].
+        methods: methods of attention maps, some of `"grad_cam"`, `"grad_cam_plus_plus"` and
+            `"lime"`. LIME takes about a thousand times as long as the others.
+        cells: numbers of highest cells whose overlap with those of the original image is measured,
+            [AAD Table 3]. None for those of (5, 10, 20, 30) that are smaller than the number of
+            cells of the map, or half of that number if none is.
+        features: numbers of superpixels of highest weight that make up LIME's area, [AAD Tables 7
+            and 8].
         explained: class that maps explain: the true `"label"`, as in the paper, or the
             `"prediction"` of each round.
-        seed: of a random start and of LIME's samples.
-        keep_maps: methods whose maps go into the records, 8 bits per cell.
-        lime: arguments of `aad_tf.attention.lime`, e.g. `{"num_samples": 300}`.
-        faithfulness: also measures whether maps say what the network uses, and how; None does
-            not. With its defaults it takes about 200 passes for each image and round, and for the
-            first 100 images as many maps again as the network has layers. LIME is left out of
-            what needs new maps, max-sensitivity and the randomisation of layers: it would take
-            thousands of passes for each. Explaining the `"prediction"` reads best: where an attack
-            succeeds, the label has no probability left that pixels could take away.
+        seed: seed of the random start of the attack and of LIME's samples.
+        keep_maps: methods whose maps are stored in the records, with 8 bits per cell.
+        lime: arguments of `aad_tf.attention.lime`, such as `{"num_samples": 300}`.
+        faithfulness: how to measure whether maps show what the network uses; None does not measure
+            it. With the default settings it takes about 200 passes of the network for each image
+            and round, and for the first 100 images as many maps again as the network has layers.
+            LIME is measured by deletion and insertion only, as max-sensitivity and the
+            randomisation of layers would take thousands of passes per image. Use it with
+            `explained="prediction"`: on images on which the attack succeeds, the probability of the
+            label is near 0 from the start.
+
+    Raises:
+        TypeError: faithfulness of another type, `lime` options that JSON cannot hold, or numbers
+            that are not integers.
+        ValueError: no methods, an unknown name, empty `cells` or `features`, or a number below 1.
     """
 
     methods: tuple[str, ...] = METHODS[:2]
@@ -94,13 +104,15 @@ class Options:
 
 
 class Passes(NamedTuple):
-    """What the network gave for a batch.
+    """The output of the network for a batch.
 
     Attributes:
-        rounds: the batch at every point of the attack.
-        lime: a `LimeExplanation` for each round; empty without LIME.
-        lime_repeat: of the clean images with other samples, to compare LIME's areas with.
-        faithfulness: columns of `FaithfulnessMeasures`; empty if not asked for.
+        rounds: the original batch, and the batch after each iteration of the attack.
+        lime: one `LimeExplanation` per round; empty without LIME.
+        lime_repeat: a `LimeExplanation` of the original images with other random samples, to
+            measure how much LIME's areas vary; None without LIME.
+        faithfulness: arrays `[rounds, batch, ...]` by name, as `FaithfulnessMeasures.columns`
+            returns them; empty if faithfulness is not measured.
     """
 
     rounds: list[Round]
@@ -110,22 +122,27 @@ class Passes(NamedTuple):
 
 
 class Explainer:
-    """Follows an attack on each batch and measures what it does to attention.
+    """Attacks batches and measures their attention maps after each iteration of the attack.
 
     Args:
         classifier: the network.
         attack: gradient-sign attack without restarts, or its text.
         options: methods and measures.
-        batch_size: part of the facts, since rounding may depend on it.
+        batch_size: largest number of examples per batch; recorded in `facts`, since rounding may
+            depend on it.
 
     Attributes:
-        facts: what identifies the study.
-        layers: `randomized_layers` for the summary, if faithfulness is measured.
+        classifier, attack, options, batch_size: the arguments; the attack as an object, `cells` of
+            the options as numbers where they were None.
+        facts: settings that identify the study, ready for JSON: attack, options, layer and sizes.
+        layers: `{"randomized_layers": names}` for the summary, if faithfulness is measured, else
+            empty.
 
     Raises:
         ImportError: LIME without scikit-image, unless the superpixels are given.
-        TypeError: no attack.
-        ValueError: restarts, an attack that keeps its best image, or areas as large as the grid.
+        TypeError: not a gradient-sign attack.
+        ValueError: an attack with restarts, an attack that keeps its best image, such as `apgd`, an
+            unknown option of LIME, or `cells` not smaller than the number of cells of the map.
     """
 
     def __init__(
@@ -186,7 +203,14 @@ class Explainer:
         }
 
     def passes(self, batch: Batch) -> Passes:
-        """All that the network has to run for on a batch: attack, maps, LIME, faithfulness."""
+        """Runs the network on a batch: attack, attention maps, LIME and faithfulness.
+
+        Args:
+            batch: images, labels and boxes.
+
+        Returns:
+            The maps and predictions of each round, the original images first.
+        """
         rounds = list(
             follow(
                 self.classifier,
@@ -209,17 +233,18 @@ class Explainer:
         return passes._replace(faithfulness=columns)
 
     def records(self, batch: Batch, passes: Passes) -> list[dict[str, Any]]:
-        """The records of a batch, measured in NumPy alone; the network does not run.
+        """Computes the records of a batch from its maps; the network is not run.
 
         Args:
             batch: images, labels and boxes.
-            passes: what `passes` returned for this batch.
+            passes: what the method `passes` returned for this batch.
 
         Returns:
-            One mapping per image, as `aad_tf.attention_study.records` describes it.
+            One dictionary per image, with the keys that `aad_tf.attention_study.records` lists.
 
         Raises:
-            ValueError: the network returned NaN or infinity.
+            ValueError: the network returned NaN or infinity, or `cells` of the options are not
+                smaller than the number of cells of the maps.
         """
         rounds = passes.rounds
         known: dict[str, Any] = {

@@ -1,10 +1,10 @@
-"""Whether maps say what the network uses, for the records of a study and for its summary.
+"""Faithfulness in an attention study: whether maps show what the network uses.
 
-A study that asks for it (`Options(faithfulness=Faithfulness())`) measures the maps of every round
-by `aad_tf.attention.faithfulness`, beside two maps that know nothing of the network. Each image is
-its own control: clean and attacked share random maps and draws. LIME's maps are measured by
-deletion and insertion alone, which take the maps that the study has; to make them again for each
-draw and each randomised layer would take thousands of passes of the network for each image.
+With `Options(faithfulness=Faithfulness())` a study applies the tests of
+`aad_tf.attention.faithfulness` to the maps of every round, and to two baseline maps that do not
+depend on the network. The original and the attacked versions of an image share baseline maps and
+random draws. LIME's maps are measured by deletion and insertion alone: the other tests compute many
+new maps, which would take thousands of passes of the network for each image.
 """
 
 from __future__ import annotations
@@ -50,20 +50,26 @@ _MAP_FUNCTIONS: Mapping[str, ClassifierMaps] = {
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """How faithfulness is measured; arguments are those of `aad_tf.attention.faithfulness`.
+    """Settings of the tests of `aad_tf.attention.faithfulness` in an attention study.
 
-    LIME is left out of max-sensitivity and of the randomisation of layers, which make maps again
-    and again: 11 maps of 1,000 samples would be 11,000 passes for each image and round. Both can be
-    measured on a few images with `aad_tf.attention.max_sensitivity` and `randomization_check`.
+    Max-sensitivity and the randomisation of layers are not measured for LIME: 11 maps of 1,000
+    samples would take 11,000 passes for each image and round. On a few images, use
+    `aad_tf.attention.max_sensitivity` and `randomization_check`.
 
     Attributes:
-        num_steps: of `deletion` and `insertion`.
-        fill: of `deletion`.
-        start: of `insertion`.
-        radius: of `max_sensitivity`, which is not measured for LIME.
-        num_draws: of `max_sensitivity`.
-        randomized_images: `randomization_check` is made on the images whose index is below this;
-            0 leaves it out, and LIME never takes part.
+        num_steps: number of steps in which `deletion` and `insertion` exchange pixels.
+        fill: what `deletion` turns pixels into: `"mean"`, the mean colour of the image; `"blur"`,
+            the blurred image; or a colour in the unit of the images, one number or one per channel.
+        start: the image to which `insertion` adds pixels, given like `fill`.
+        radius: radius of the l-inf ball of `max_sensitivity`, in the unit of the images; None for
+            0.02 times the width of the pixel range.
+        num_draws: number of random images around each image in `max_sensitivity`.
+        randomized_images: `randomization_check` is applied to images whose index is below this
+            number; 0 for none.
+
+    Raises:
+        TypeError: numbers that are not integers.
+        ValueError: numbers below 1, or negative `randomized_images`.
     """
 
     num_steps: int = 20
@@ -79,10 +85,13 @@ class Faithfulness:
         check_count(self.randomized_images, "randomized_images", least=0)
 
     def facts(self, classifier: Classifier) -> dict[str, Any]:
-        """What goes into the summary of a study, once it fits the classifier.
+        """Checks the settings for a classifier and returns them for the summary of a study.
+
+        Args:
+            classifier: the network, whose pixel range is used.
 
         Returns:
-            The attributes, `radius` as a number.
+            The attributes by name; `radius` is a number also where it was None.
 
         Raises:
             TypeError: a radius that is no number.
@@ -94,19 +103,20 @@ class Faithfulness:
 
 
 class FaithfulnessMeasures:
-    """Measures the maps of batches.
+    """Applies the tests of faithfulness to the maps of batches.
 
     Args:
         classifier: the network.
-        methods: of `aad_tf.attention_study.METHODS`.
-        settings: how to measure.
-        seed: of random maps and draws, with the index of each image.
+        methods: methods of attention maps: `"grad_cam"`, `"grad_cam_plus_plus"`, `"lime"`.
+        settings: settings of the tests.
+        seed: seed of random maps and draws; those of an image depend on it and the image's index.
 
     Attributes:
-        layers: names of the layers that are randomised, `"none"` first; empty if none is.
+        layers: names of the layers whose weights are randomised, `"none"` first; empty if the
+            randomisation is left out.
 
     Raises:
-        TypeError: layers of an exported network are to be randomised.
+        TypeError: the randomisation is asked for, and the network is an exported one.
     """
 
     def __init__(
@@ -128,13 +138,20 @@ class FaithfulnessMeasures:
     def columns(
         self, batch: Batch, rounds: Sequence[Round], lime_found: Sequence[Any], by_label: bool
     ) -> dict[str, Any]:
-        """Columns of the records of a batch, arrays `[rounds, batch, ...]` by name.
+        """Applies the tests to the maps of a batch.
 
         Args:
-            batch: the clean images.
-            rounds: images and explanations of each round.
-            lime_found: a `LimeExplanation` for each round; empty without LIME.
-            by_label: whether maps explain the true label, else the prediction of the round.
+            batch: the original images.
+            rounds: images and maps before the attack and after each of its iterations.
+            lime_found: one `LimeExplanation` per round; empty without LIME.
+            by_label: True if maps explain the true label, False for the prediction of each round.
+
+        Returns:
+            `faithfulness`: by method, and for the baselines `"random"` and `"center"`, arrays
+                `[rounds, batch]` of `deletion`, `insertion`, `deletion_curve`, `insertion_curve`
+                and, without LIME and baselines, `max_sensitivity`.
+            `randomization`, if the batch has images that are randomised: by method, arrays
+                `[layers, batch]` of `rank_correlation` and `iou`.
         """
         labels = batch.labels.numpy()
         start = self._seed + batch.first_index
@@ -154,7 +171,11 @@ class FaithfulnessMeasures:
         return columns
 
     def leave_out_later_images(self, records: Iterable[dict[str, Any]]) -> None:
-        """Takes the randomisation of layers out of records of images that come later."""
+        """Removes `randomization` from the records of images beyond `randomized_images`.
+
+        Args:
+            records: records of a batch, which are changed in place.
+        """
         for record in records:
             if record["index"] >= self._randomized_images:
                 record.pop("randomization", None)
@@ -224,10 +245,13 @@ def _stacked(rounds: Sequence[Any]) -> Any:
 
 
 class FaithfulnessMeans:
-    """Means over the records of a study as they come; memory does not grow with them.
+    """Means of the faithfulness measures over the records of a study.
+
+    Records are added one after the other; memory does not grow with their number.
 
     Args:
-        settings: `study["faithfulness"]` of a summary; None, of a study without, counts nothing.
+        settings: settings of faithfulness, as the summary of the study holds them; None if it is
+            not measured, so that nothing is counted.
     """
 
     def __init__(self, settings: Mapping[str, Any] | None) -> None:
@@ -235,7 +259,11 @@ class FaithfulnessMeans:
         self._sums: dict[tuple[str, ...], np.ndarray] = {}
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Counts further records."""
+        """Adds records to the means.
+
+        Args:
+            records: records of the study, with `faithfulness` and perhaps `randomization`.
+        """
         if self._settings is None:
             return
         for record in records:
@@ -251,13 +279,15 @@ class FaithfulnessMeans:
                     self._count(("randomization", method, name), np.array(values, np.float64))
 
     def as_dict(self) -> dict[str, Any]:
-        """The means for the summary of a study; empty if faithfulness was not measured.
+        """Returns the means for the summary of a study.
 
         Returns:
-            `faithfulness`: by map and measure a list over rounds, the clean image first, and as
-            `<measure>_change` the paired difference of each round from the clean image.
-            `randomization`: by method and measure a list over the summary's `randomized_layers`.
-            Each entry has `mean`, `interval` (95 %, Student's t) and `count`.
+            An empty dictionary if faithfulness was not measured; else
+            `faithfulness`: by map and measure, a list over rounds, the original image first; and as
+                `<measure>_change`, the mean difference of each later round from the original image.
+            `randomization`: by method and measure, a list over the summary's `randomized_layers`.
+            Each entry is a dictionary with `mean`, `interval` (95 %, Student's t; None for fewer
+            than two values) and `count`, the number of values that are not NaN.
         """
         found: dict[str, Any] = {}
         for (part, method, name), sums in self._sums.items():
@@ -284,7 +314,15 @@ def _mean(count: float, total: float, squares: float) -> dict[str, Any]:
 
 
 def format_faithfulness(summary: Mapping[str, Any]) -> str:
-    """Lines for the terminal, clean and after the last round; "" if it was not measured."""
+    """Formats the means of faithfulness for the terminal.
+
+    Args:
+        summary: summary of an attention study.
+
+    Returns:
+        One line per map with the means on the original images and after the last iteration; an
+        empty text if faithfulness was not measured.
+    """
     lines = []
     for method, columns in summary.get("faithfulness", {}).items():
         parts = [

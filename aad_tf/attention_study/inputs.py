@@ -1,4 +1,4 @@
-"""What a study is given: batches of images, labels and boxes, checked at the edge."""
+"""The input of an attention study: batches of images, labels and boxes, which are checked."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ _KEYS = ("image", "label")
 
 
 class Batch(NamedTuple):
-    """A checked batch.
+    """A checked batch of an attention study.
 
     Attributes:
         first_index: index of its first example in the split.
         images: tensor `[batch, H, W, C]` in the classifier's dtype.
-        labels: int32 tensor `[batch]`.
-        boxes: for each example float32 `[n, 4]`, the boxes of its class.
-        masks: bool `[batch, H, W]`, where the labelled objects are; all False without a box.
+        labels: int32 tensor `[batch]`, true labels.
+        boxes: for each example float32 `[n, 4]`, the boxes of its label's class as
+            (ymin, xmin, ymax, xmax) in fractions of the image.
+        masks: bool `[batch, H, W]`, True inside these boxes; all False for an example without a
+            box.
     """
 
     first_index: int
@@ -37,20 +39,24 @@ class Batch(NamedTuple):
 
 
 class BoxedSource:
-    """A data set of batches, read from any example on. One pass.
+    """A data set of batches with or without boxes, read once, from any example on.
 
     Args:
-        dataset: whatever `aad_tf.evaluation.inputs.open_batches` takes; its dictionaries may hold
-            boxes and box_labels too, as `aad_tf.data.boxed_batches` gives them. Or a function from
-            the index of an example, a multiple of `batch_size` after the first, to such a data set
-            from there on, whose batches but the last have `batch_size` examples; a study that is
-            resumed then needs not pass over what it has.
-        batch_size: examples in a batch, at most; arrays are cut by it.
+        dataset: a `tf.data.Dataset` or another iterable of batches, each a tuple `(images, labels)`
+            or a dictionary with `image` and `label`, and `boxes` and `box_labels` if there are
+            boxes; or a pair of arrays. Or a function that takes the index of an example and returns
+            such a data set that starts at it; the index is `first_index` plus a multiple of
+            `batch_size`, and all batches but the last must have `batch_size` examples. With a
+            function, a resumed study does not read the examples it has measured already.
+        batch_size: largest number of examples in a batch; arrays are divided by it.
         first_index: index of the first example in the split.
-        num_examples: only so many examples, None for all.
+        num_examples: number of examples to use; None for all.
+
+    Attributes:
+        first_example: fingerprint of the first image and label.
 
     Raises:
-        TypeError: no such data set.
+        TypeError: a data set of another type.
         ValueError: an endless or empty data set, or one of single images.
     """
 
@@ -72,7 +78,22 @@ class BoxedSource:
         self.first_example = array_fingerprint([np.asarray(first[key][:1]) for key in _KEYS])
 
     def batches(self, classifier: Classifier, done: int) -> Iterator[Batch]:
-        """Checked batches, whole, from the one on that goes beyond the first `done` examples."""
+        """Yields checked batches, without those that were measured before.
+
+        Args:
+            classifier: the network, whose input shape and bounds the images must fit.
+            done: number of examples measured before. The first batch is the one that contains the
+                next example; it is yielded as a whole.
+
+        Yields:
+            Each Batch.
+
+        Raises:
+            TypeError: images that are not floating point, or labels that are not numbers.
+            ValueError: images, labels or boxes that are not valid, a batch of more than
+                `batch_size` examples, or a short batch before the last of a data set that was given
+                as a function.
+        """
         begin = 0
         batches: Iterator[dict[str, Any]] = itertools.chain([self._first], self._batches)
         if self._opened_anywhere and done >= self._batch_size:

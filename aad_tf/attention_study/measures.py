@@ -1,9 +1,11 @@
-"""What is measured of attention maps, in NumPy: areas, overlaps, scatter, agreement of methods.
+"""Measures of attention maps in NumPy: overlaps of areas, concentration, agreement of methods.
 
-Maps are ranked by what Grad-CAM weighs before its ReLU, so that the many cells it sets to zero
-keep an order: an area as large as the object can be cut out of any map. The functions on masks
-and maps come first; those that give the columns of the records of a batch, arrays
-`[rounds, batch, ...]` by name, come last.
+Cells are ranked by the Grad-CAM map before its ReLU. The many cells that the ReLU sets to zero then
+have an order, so that an area of any size, such as that of the object, can be taken from a map.
+
+The first functions measure single masks and maps. The last ones compute the *columns* of a batch:
+arrays `[rounds, batch, ...]` by name, which become the entries of its records. Round 0 is the
+original image, round n the image after n iterations of the attack.
 """
 
 from __future__ import annotations
@@ -27,15 +29,15 @@ _SIDES[[0, 2]] = False
 
 
 def ranked_pixels(signed: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Maps resized to the image, in an order that goes on where the map is zero.
+    """Resizes maps to the image, with different values also where the ReLU makes them zero.
 
     Args:
-        signed: `[maps, h, w]` before the ReLU, of either sign.
+        signed: `[maps, h, w]`, maps before the ReLU, of either sign.
         size: height and width in pixels.
 
     Returns:
-        float32 `[maps, height, width]`: the resized map where it is positive; elsewhere, where
-        every cell around is at most zero, the resized map before the ReLU, at most zero too.
+        float32 `[maps, height, width]`: the ReLU of the map, resized bilinearly, where that is
+        positive; elsewhere the map before the ReLU, resized bilinearly and at most 0.
     """
     maps = resized(np.maximum(signed, 0.0), size)
     if signed.min() >= 0:
@@ -44,7 +46,15 @@ def ranked_pixels(signed: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear resize of maps `[maps, h, w]`, as `aad_tf.utils.ops.resize_maps`; float32."""
+    """Resizes maps bilinearly, as `aad_tf.utils.ops.resize_maps` does, in NumPy.
+
+    Args:
+        maps: `[maps, h, w]`.
+        size: height and width in pixels.
+
+    Returns:
+        float32 `[maps, height, width]`.
+    """
     rows = _weights(maps.shape[1], size[0])
     columns = _weights(maps.shape[2], size[1])
     return (rows @ maps.astype(np.float32)) @ columns.T
@@ -56,13 +66,13 @@ def _weights(source: int, target: int) -> np.ndarray:
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Rank of each entry in its row, highest first: 0 for the highest; ties to the earlier.
+    """Ranks the entries along the last axis: 0 for the highest; of equal entries the earlier first.
 
     Args:
         values: `[..., entries]`.
 
     Returns:
-        int of the same shape.
+        int array of the same shape, in [0, entries).
     """
     order = np.argsort(-values, axis=-1, kind="stable")
     ranks = np.empty_like(order)
@@ -71,18 +81,27 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """IoU of masks `[..., entries]` over the last axis, [AAD Eqs. 4, 5]; two empty masks give 1."""
+    """Intersection over union of masks over the last axis, [AAD Eqs. 4, 5].
+
+    Args:
+        first: bool `[..., entries]`.
+        second: bool, of a shape that broadcasts with that of `first`.
+
+    Returns:
+        float64 `[...]` in [0, 1]; two empty masks give 1.
+    """
     intersection = (first & second).sum(-1)
     union = (first | second).sum(-1)
     return np.where(union > 0, intersection / np.maximum(union, 1), 1.0)
 
 
 def cell_means(pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Means of pixels over the cells of a grid.
+    """Averages pixels over the cells of a grid.
 
     Args:
         pixels: `[maps, height, width]`.
-        grid: rows and columns of cells; sizes that do not divide give cells that differ by one.
+        grid: rows and columns of cells. If they do not divide height or width, the sides of cells
+            differ by one pixel.
 
     Returns:
         float64 `[maps, rows, columns]`.
@@ -97,14 +116,14 @@ def cell_means(pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def entropy(maps: np.ndarray) -> np.ndarray:
-    """Shannon entropy of maps taken as distributions over cells, as a fraction of the highest.
+    """Shannon entropy of maps as distributions over cells, divided by the largest possible entropy.
 
     Args:
-        maps: `[maps, h, w]`, not negative.
+        maps: `[maps, h, w]`, not negative; each is divided by its sum.
 
     Returns:
-        float64 `[maps]`: 0 for attention on one cell, 1 for the same on all; NaN for a map of
-        zeros.
+        float64 `[maps]` in [0, 1]: 0 if one cell has all attention, 1 if all cells have the same;
+        NaN for a map of zeros.
 
     Example:
         >>> entropy(np.array([[[1.0, 1.0], [0.0, 0.0]]]))  # 2 of 4 cells: log 2 / log 4
@@ -116,13 +135,14 @@ def entropy(maps: np.ndarray) -> np.ndarray:
 
 
 def centroid(maps: np.ndarray) -> np.ndarray:
-    """Centre of mass of maps as fractions of height and width.
+    """Centre of mass of maps, in fractions of height and width.
 
     Args:
         maps: `[maps, h, w]`, not negative.
 
     Returns:
-        float64 `[maps, 2]`, (y, x) in (0, 1), a cell's mass at its centre; NaN for a map of zeros.
+        float64 `[maps, 2]`, (y, x) in (0, 1); the mass of a cell is at its centre. NaN for a map of
+        zeros.
 
     Example:
         >>> centroid(np.array([[[1.0, 1.0], [0.0, 0.0]]]))
@@ -134,13 +154,13 @@ def centroid(maps: np.ndarray) -> np.ndarray:
 
 
 def components(areas: np.ndarray) -> np.ndarray:
-    """Number of connected pieces of areas; cells are connected by their sides.
+    """Number of connected components of areas; cells are connected if they share a side.
 
     Args:
         areas: bool `[maps, h, w]`.
 
     Returns:
-        int `[maps]`.
+        int `[maps]`; 0 for an empty area.
 
     Example:
         >>> components(np.array([[[True, False], [False, True]]]))
@@ -163,26 +183,31 @@ def _fractions(maps: np.ndarray) -> np.ndarray:
 
 
 def object_area(masks: np.ndarray) -> np.ndarray:
-    """Fraction of each image inside the boxes of its class, `[batch]`; NaN where there is none.
+    """Fraction of each image that lies inside the boxes of its label's class.
 
     Args:
-        masks: bool `[batch, H, W]`, where the labelled objects are; all False without a box.
+        masks: bool `[batch, H, W]`, True inside the boxes; all False for an image without a box.
+
+    Returns:
+        float64 `[batch]` in (0, 1]; NaN for an image without a box.
     """
     return np.where(masks.any((1, 2)), masks.mean((1, 2)), np.nan)
 
 
 def gradient_columns(signed: np.ndarray, masks: np.ndarray, cells: Sequence[int]) -> dict[str, Any]:
-    """Columns of a method whose maps lie on the grid of the attention layer.
+    """Columns of Grad-CAM or Grad-CAM++: concentration of the maps, and overlaps of their areas.
 
     Args:
-        signed: `[rounds, batch, h, w]` before the ReLU; the clean images first.
-        masks: bool `[batch, H, W]`, where the labelled objects are.
-        cells: numbers of cells to compare clean and adversarial areas by, [AAD Table 3].
+        signed: `[rounds, batch, h, w]`, maps before the ReLU; round 0 has the original images.
+        masks: bool `[batch, H, W]`, True inside the boxes of the label's class.
+        cells: numbers of highest cells that make an area, [AAD Table 3].
 
     Returns:
-        What `map_columns` gives, and in [0, 1] `iou_box`, under `"equal_area"` the IoU with the
-        object of an area of its size, `[rounds, batch]`, NaN without an object; and `iou_clean`, by
-        number of cells the IoU with the clean image's area, `[rounds - 1, batch]`.
+        The columns of `map_columns`, and besides
+        `iou_box`: `{"equal_area": values}`, the IoU in [0, 1] of the mask with the area of the
+            highest pixels of the same size, `[rounds, batch]`; NaN for an image without a box.
+        `iou_clean`: a dictionary from each number in `cells`, as text, to the IoU in [0, 1] of the
+            area with that of the original image, `[rounds - 1, batch]`, from round 1 on.
     """
     columns = map_columns(signed)
     columns["iou_box"] = {"equal_area": _equal_area_iou(signed, masks)}
@@ -194,23 +219,36 @@ def gradient_columns(signed: np.ndarray, masks: np.ndarray, cells: Sequence[int]
 
 
 def lime_maps(explanations: Sequence[Any], grid: tuple[int, int]) -> np.ndarray:
-    """LIME's weights averaged over the cells of a grid, float64 `[rounds, batch, h, w]`."""
+    """Averages LIME's weights over the cells of a grid.
+
+    Args:
+        explanations: one `LimeExplanation` of the batch per round.
+        grid: rows and columns of cells.
+
+    Returns:
+        float64 `[rounds, batch, rows, columns]`, of either sign.
+    """
     return np.stack([cell_means(found.map(), grid) for found in explanations])
 
 
 def lime_columns(
     explanations: Sequence[Any], signed: np.ndarray, masks: np.ndarray, features: Sequence[int]
 ) -> dict[str, Any]:
-    """Columns of LIME, whose areas are its best superpixels, [AAD Tables 7 and 8].
+    """Columns of LIME, whose areas are its superpixels of highest weight, [AAD Tables 7 and 8].
 
     Args:
-        explanations: a `LimeExplanation` of the batch for each round.
-        signed: their `lime_maps`, for the measures shared with other methods.
-        masks: bool `[batch, H, W]`, where the labelled objects are.
-        features: numbers of superpixels to keep.
+        explanations: one `LimeExplanation` of the batch per round; round 0 has the original images.
+        signed: `[rounds, batch, h, w]`, their weights averaged over a grid by `lime_maps`.
+        masks: bool `[batch, H, W]`, True inside the boxes of the label's class.
+        features: numbers of superpixels that make an area.
 
     Returns:
-        Columns by name.
+        The columns of `map_columns` for `signed`, and besides
+        `iou_box`: a dictionary from each number in `features`, as text, to the IoU in [0, 1] of the
+            area with the mask, `[rounds, batch]`; NaN for an image without a box.
+        `iou_clean`: likewise the IoU with the area of the original image, `[rounds - 1, batch]`.
+        `segments`: number of superpixels, `[rounds, batch]`.
+        `score`: R^2 of the local models, `[rounds, batch]`.
     """
     columns = map_columns(signed)
     columns["iou_box"] = {}
@@ -225,14 +263,15 @@ def lime_columns(
 
 
 def lime_overlaps(explanations: Sequence[Any], features: Sequence[int]) -> dict[str, np.ndarray]:
-    """IoU of LIME's best superpixels with those of the first explanation.
+    """IoU of LIME's superpixels of highest weight with those of the first explanation.
 
     Args:
-        explanations: a `LimeExplanation` of the batch for each round.
-        features: numbers of superpixels to keep.
+        explanations: one `LimeExplanation` of the batch per round.
+        features: numbers of superpixels that make an area.
 
     Returns:
-        `[rounds - 1, batch]` by number of superpixels.
+        A dictionary from each number in `features`, as text, to the IoU in [0, 1],
+        `[rounds - 1, batch]`, of the second and later explanations.
     """
     overlaps = {}
     for count in features:
@@ -242,13 +281,19 @@ def lime_overlaps(explanations: Sequence[Any], features: Sequence[int]) -> dict[
 
 
 def map_columns(signed: np.ndarray) -> dict[str, Any]:
-    """Columns every method has: the map itself, and how scattered it is.
+    """Columns that every method has: the map itself, and how concentrated it is.
 
     Args:
-        signed: `[rounds, batch, h, w]`, of either sign; what is negative is cut off.
+        signed: `[rounds, batch, h, w]`, of either sign; negative values are set to 0 first.
 
     Returns:
-        `map`, `peak`, `entropy`, `centroid`, `components` and `positive`.
+        Arrays `[rounds, batch]` by name:
+        `map`: text, the map with 8 bits per cell, as `encoded` writes it.
+        `peak`: highest value.
+        `entropy`: in [0, 1], as the function `entropy` computes it.
+        `centroid`: centre of mass, `[rounds, batch, 2]`, (y, x) in fractions of the image.
+        `components`: number of connected components of the cells above the mean of their map.
+        `positive`: fraction of cells above 0.
     """
     rounds, batch = signed.shape[:2]
     maps = np.maximum(signed, 0.0).reshape(rounds * batch, *signed.shape[2:])
@@ -268,14 +313,15 @@ def map_columns(signed: np.ndarray) -> dict[str, Any]:
 
 
 def agreement_columns(first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
-    """How far two methods agree on where a network looks.
+    """Measures the agreement of the maps of two methods.
 
     Args:
-        first: `[rounds, batch, h, w]` signed maps.
-        second: the same shape.
+        first: `[rounds, batch, h, w]`, maps of one method, of either sign.
+        second: maps of the other method, of the same shape.
 
     Returns:
-        `rank_correlation` over the cells, and `iou` of the 10 highest cells, `[rounds, batch]`.
+        Arrays `[rounds, batch]` by name: `rank_correlation`, Spearman's over the cells, in [-1, 1],
+        NaN where a map is constant; and `iou`, that of the 10 highest cells, in [0, 1].
     """
     correlations = [rank_correlation(one, two) for one, two in zip(first, second, strict=True)]
     kept = [ranks(_flat(maps)) < AGREEMENT_CELLS for maps in (first, second)]
@@ -283,13 +329,13 @@ def agreement_columns(first: np.ndarray, second: np.ndarray) -> dict[str, np.nda
 
 
 def encoded(maps: np.ndarray) -> np.ndarray:
-    """Maps as text: 8 bits per cell, row by row, in base64; the highest cell of each map is 255.
+    """Writes maps as text: 8 bits per cell, row by row, in base64.
 
     Args:
-        maps: `[maps, h, w]`, not negative.
+        maps: `[maps, h, w]`, not negative; each is scaled so that its highest cell is 255.
 
     Returns:
-        `[maps]` of str.
+        An object array `[maps]` of str.
 
     Example:
         >>> base64.b64decode(encoded(np.array([[[0.0, 2.0]]]))[0])
@@ -300,7 +346,14 @@ def encoded(maps: np.ndarray) -> np.ndarray:
 
 
 def as_text(values: np.ndarray) -> np.ndarray:
-    """Numbers `[rows, ...]` in [0, 255] as one text a row: rounded to 8 bits, in base64."""
+    """Writes numbers as text: rounded to 8 bits, in base64.
+
+    Args:
+        values: `[rows, ...]`, in [0, 255].
+
+    Returns:
+        An object array `[rows]` of str, one text for each entry of the first axis.
+    """
     levels = np.round(values).astype(np.uint8)
     texts = np.empty(len(levels), object)
     texts[:] = [base64.b64encode(level.tobytes()).decode() for level in levels]

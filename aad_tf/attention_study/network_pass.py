@@ -1,6 +1,7 @@
-"""The passes a network must make: predictions, maps and the next round of an attack, together.
+"""Runs the network for an attention study: predictions, attention maps and the attack's iterations.
 
-One forward pass per round serves the predictions, both kinds of map and the gradient of the attack.
+One forward pass per iteration yields the predictions, the Grad-CAM and Grad-CAM++ maps, and the
+gradient of the attack.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ EXPLAINED = ("label", "prediction")
 
 
 class Explanation(NamedTuple):
-    """What is known of a batch after one pass; NumPy arrays outside graphs.
+    """Predictions and attention maps of a batch; tensors in graphs, else NumPy arrays.
 
     Attributes:
-        prediction: int32 `[batch]`.
+        prediction: int32 `[batch]`, predicted classes.
         confidence: `[batch]`, softmax probability of the true label.
-        top_confidence: `[batch]`, of the prediction.
-        grad_cam: `[batch, h, w]` before the ReLU, of either sign.
-        grad_cam_plus_plus: `[batch, h, w]`, not negative.
+        top_confidence: `[batch]`, softmax probability of the predicted class.
+        grad_cam: `[batch, h, w]`, Grad-CAM maps before the ReLU, of either sign.
+        grad_cam_plus_plus: `[batch, h, w]`, Grad-CAM++ maps, not negative.
     """
 
     prediction: Any
@@ -47,11 +48,11 @@ class Explanation(NamedTuple):
 
 
 class Round(NamedTuple):
-    """A batch at one point of an attack: 0 is the clean images.
+    """A batch before an attack, or after one of its iterations.
 
     Attributes:
         images: tensor `[batch, H, W, C]`.
-        explanation: of these images.
+        explanation: predictions and attention maps of these images.
     """
 
     images: tf.Tensor
@@ -67,19 +68,21 @@ def follow(
     seed: int = 0,
     first_index: int = 0,
 ) -> Iterator[Round]:
-    """Explains a batch as it is and after each round of an attack.
+    """Computes predictions and maps of a batch before and after each iteration of an attack.
 
     Args:
-        classifier: the network.
+        classifier: the network; runs in inference mode.
         attack: any gradient-sign attack without restarts.
         images: `[batch, H, W, C]` in the classifier's dtype.
-        labels: int32 `[batch]`.
-        explained: class that maps explain: the true `"label"` or the `"prediction"` of that round.
-        seed: of a random start, which depends on it and the example's index only.
-        first_index: index of the first example.
+        labels: int32 `[batch]`, true labels.
+        explained: class that maps explain: the true `"label"`, or the `"prediction"` for the images
+            of each round.
+        seed: seed of the random start, if the attack has one.
+        first_index: index of the first example in its data set, on which random starts depend.
 
     Yields:
-        `attack.num_steps + 1` rounds, the clean images first.
+        `attack.num_steps + 1` rounds: the original images, then the images after each iteration. A
+        random start itself is not yielded.
     """
     explain = compiled_explanation(classifier, explained)
     examples = Examples(images, labels, attack.compiled_context(classifier)(images, labels))
@@ -102,15 +105,15 @@ def _arrays(explanation: Explanation) -> Explanation:
 
 
 def compiled_explanation(classifier: Classifier, explained: str = "label") -> Any:
-    """The compiled function that explains a batch.
+    """Compiles the computation of predictions and attention maps.
 
     Args:
-        classifier: the network.
+        classifier: the network; runs in inference mode.
         explained: class that maps explain: the true `"label"` or the `"prediction"`.
 
     Returns:
-        A function of images `[batch, H, W, C]` and int32 labels `[batch]` to an `Explanation`;
-        the same function for the same arguments.
+        A function from images `[batch, H, W, C]` and int32 labels `[batch]` to an `Explanation` of
+        tensors. It is traced once for all batch sizes, and cached in the classifier.
     """
     return classifier.cached_function(
         ("explanation", explained),
@@ -120,14 +123,19 @@ def compiled_explanation(classifier: Classifier, explained: str = "label") -> An
 
 
 def compiled_explained_iteration(classifier: Classifier, objective: Any, explained: str) -> Any:
-    """The compiled function that explains images and moves them by an iteration of an attack.
+    """Compiles an iteration of an attack together with predictions and maps of the current images.
 
-    Objectives of the logits share the forward pass; for others, as A3, which need a tape of
-    their own, it is run once more.
+    For an objective that is computed from the logits, one forward pass serves both; for others,
+    such as that of A3, there are two.
+
+    Args:
+        classifier: the network; runs in inference mode.
+        objective: objective of the attack.
+        explained: class that maps explain: the true `"label"` or the `"prediction"`.
 
     Returns:
-        A function of a `State`, `Examples`, step size and budget, to the next state and the
-        `Explanation` of the present images.
+        A function from a `State`, `Examples`, step size and epsilon (scalars in the unit of the
+        images) to the next `State` and the `Explanation` of the images before the step.
     """
     if not isinstance(objective, LogitsObjective):
         explain = compiled_explanation(classifier, explained)

@@ -1,42 +1,44 @@
-"""What a study writes: one record per image, and a summary of what was studied and counted.
+"""Records and summary of an attention study: one record per image, one summary per study.
 
-A record holds what a network saw in an image, and how that changed under attack.
-Lists run over rounds: the clean image first, then the image after each round of the attack.
+A record holds the predictions and attention measures of an image. Lists run over rounds: the
+original image first, then the image after each iteration of the attack. The keys of a record are:
 
     index            index in the split
     label            true class
-    boxes            (ymin, xmin, ymax, xmax) of the label's class, fractions of the image
-    box_area         fraction of the image inside them; null if there is none
-    prediction       class predicted
-    confidence       softmax probability of the label
-    top_confidence   of the prediction
+    boxes            boxes of the label's class, (ymin, xmin, ymax, xmax) in fractions of the image
+    box_area         fraction of the image inside these boxes; null if there is none
+    prediction       predicted class
+    confidence       softmax probability of the true label
+    top_confidence   softmax probability of the predicted class
     maps             by method: "grad_cam", "grad_cam_plus_plus", "lime"
-        map          8 bits per cell in base64, the highest cell 255
-        peak         highest value
-        iou_box      IoU with the object: of an area of its size ("equal_area"), or of LIME's best
-                     superpixels ("8", "10"); null if there is no box
-        iou_clean    IoU with the clean image's area, by number of cells or superpixels; from the
-                     first round on
-        entropy, centroid, components, positive
-                     how scattered the map is, see `aad_tf.attention_study.measures`; components
-                     are those of the area above the map's mean, positive is the fraction of cells
-                     above zero
-        segments, score, iou_repeat
-                     of LIME: number of superpixels, R^2 of its local model, and IoU of the areas
-                     of the clean image explained twice, with other samples
-    agreement        by pair of methods: rank correlation of cells, IoU of the 10 highest
-    grid             rows and columns of the maps, where they depend on the size of the image
-    faithfulness     where it was asked for; by method, and for the maps without information
-                     "random" and "center":
+        map          the map with 8 bits per cell, row by row, in base64; the highest cell is 255
+        peak         highest value of the map
+        iou_box      IoU of the boxes with an area of their size ("equal_area"), or with LIME's 8 or
+                     10 superpixels of highest weight ("8", "10"); null if there is no box
+        iou_clean    IoU with the area of the original image, by number of cells or superpixels;
+                     lists begin with the image after the first iteration
+        entropy      entropy of the map over cells, in [0, 1]
+        centroid     centre of mass (y, x) in fractions of the image
+        components   number of connected components of the cells above the map's mean
+        positive     fraction of cells above zero
+        segments     of LIME: number of superpixels
+        score        of LIME: R^2 of its local model
+        iou_repeat   of LIME: IoU of the areas of two explanations of the original image with
+                     different random samples, by number of superpixels
+    agreement        by pair of methods: rank correlation of cells, IoU of the 10 highest cells
+    grid             rows and columns of the maps, only if they depend on the size of the image
+    faithfulness     only if it is measured; by method, and for the baseline maps "random" and
+                     "center":
         deletion, insertion
                      areas under the curves of `aad_tf.attention.deletion` and `insertion`
         deletion_curve, insertion_curve
-                     the curves, 8 bits per step in base64, probability 1 is 255
+                     the curves, 8 bits per step in base64; probability 1 is 255
         max_sensitivity
-                     of methods but LIME: how much the map changes where the image hardly does
-    randomization    of the first images of such a study, by method but LIME: rank_correlation and
-                     iou of the clean image's map with those of the network randomised from the
-                     logits down, a list over the layers that the summary names
+                     not of LIME: relative change of the map under small changes of the image
+    randomization    only for the first images of a study that measures faithfulness; by method,
+                     without LIME: rank_correlation and iou of the original image's map with the
+                     maps of the network whose layers are randomised one after the other from the
+                     logits on; lists over the layers that the summary names
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ _DECIMALS = 4
 
 
 def is_record(record: Mapping[str, Any]) -> bool:
-    """Whether a mapping has the keys of a record."""
+    """Whether a mapping has all keys that every record of an attention study has."""
     return record.keys() >= set(KEYS)
 
 
@@ -84,17 +86,19 @@ def batch_records(
     box_area: np.ndarray,
     columns: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """Cuts the columns of a batch into records.
+    """Divides the columns of a batch into one record per example.
 
     Args:
-        first_index: index of the first example.
-        labels: int `[batch]`.
-        boxes: for each example `[n, 4]`, those of its class.
-        box_area: `[batch]`, NaN where there is no box.
-        columns: nested mappings of arrays `[rounds, batch, ...]`.
+        first_index: index of the first example in its split.
+        labels: int `[batch]`, true labels.
+        boxes: for each example `[n, 4]`, the boxes of its label's class as (ymin, xmin, ymax, xmax)
+            in fractions of the image.
+        box_area: `[batch]`, fraction of the image inside the boxes; NaN where there is no box.
+        columns: arrays `[rounds, batch, ...]` by name, in nested mappings.
 
     Returns:
-        Records that JSON can hold; numbers have 4 decimals, NaN is None.
+        Records that JSON can hold: numbers are rounded to 4 decimals, NaN becomes None, and
+        `iou_box` is None for an example without a box.
     """
     lists = _lists(columns)
     areas = _plain(box_area)
@@ -144,13 +148,18 @@ def _plain(values: np.ndarray) -> Any:
 
 
 class Counts:
-    """Counts records as they come: how many are classified correctly, and how many have no box.
+    """Counts the records of a study: examples, correct predictions, and examples without a box.
 
     Args:
-        study: what is measured, as in the summary.
+        study: the settings of the study, as in its summary; the number of `rounds` is used, and
+            `faithfulness` if it is there.
 
     Attributes:
-        faithfulness: means of what the study measures of it.
+        examples: number of records.
+        right: number of examples classified correctly without attack.
+        without_box: number of examples without a box of their label's class.
+        right_without_box: number of those that are classified correctly without attack.
+        faithfulness: means of the faithfulness measures over the records.
     """
 
     def __init__(self, study: Mapping[str, Any]) -> None:
@@ -159,7 +168,11 @@ class Counts:
         self.faithfulness = FaithfulnessMeans(study.get("faithfulness"))
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Counts further records."""
+        """Adds records to the counts.
+
+        Args:
+            records: dictionaries with the keys that this module lists.
+        """
         for record in records:
             self.faithfulness.add([record])
             hits = np.asarray(record["prediction"]) == record["label"]
@@ -171,19 +184,26 @@ class Counts:
             self._right_by_round += hits
 
     def as_dict(self) -> dict[str, int]:
-        """The counts by name."""
+        """Returns `examples`, `right`, `without_box` and `right_without_box` by name."""
         names = ("examples", "right", "without_box", "right_without_box")
         return {name: getattr(self, name) for name in names}
 
     def accuracy(self) -> list[float]:
-        """Fractions of all examples classified correctly: as they are, and after each round."""
+        """Returns the accuracy on the original images and after each iteration, in [0, 1]."""
         return [
             round(float(fraction), 6) for fraction in self._right_by_round / max(self.examples, 1)
         ]
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """A study's summary as lines of text: accuracies, counts, and faithfulness if measured."""
+    """Formats the summary of an attention study for the terminal.
+
+    Args:
+        summary: as `study_attention` or `merge_shards` return it.
+
+    Returns:
+        Lines of text with accuracies, counts, and means of faithfulness if it was measured.
+    """
     counts, attack = summary["counts"], summary["study"]["attack"]
     accuracies = ", ".join(f"{fraction:.2%}" for fraction in summary["accuracy"][1:])
     text = (
@@ -196,14 +216,16 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 
 
 def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
-    """Joins the records of all parts of a study; the same file as that of one pass.
+    """Merges the records of all shards of an attention study into one file.
+
+    The result equals the records of a study of the whole data set in one run.
 
     Args:
-        paths: files of records, in any order.
-        output: file to write; its summary goes beside it.
+        paths: files of records, one for each shard, in any order.
+        output: file of records to write; its summary is written beside it.
 
     Returns:
-        The summary.
+        The summary of the whole study.
 
     Raises:
         ValueError: parts of different studies, parts that are missing or overlap, damaged files.

@@ -1,4 +1,4 @@
-"""Follows what a network looks at, image by image, while an attack goes on."""
+"""Attention studies: attention maps of all images of a data set, before and under attack."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ __all__ = ["METHODS", "StudyReport", "study_attention"]
 
 @dataclass(frozen=True)
 class StudyReport:
-    """A finished study.
+    """A finished attention study.
 
     Attributes:
-        summary: what was studied, counts, where it came from.
-        output: file of records.
+        summary: settings, counts, accuracies and provenance of the study, as JSON holds them.
+        output: path of the file of records.
     """
 
     summary: dict[str, Any]
@@ -58,42 +58,44 @@ def study_attention(
     progress: Callable[[Progress], None] | None = None,
     verbose: int | str = "auto",
 ) -> StudyReport:
-    """Explains every image of a data set as it is and after each round of an attack.
+    """Measures attention maps of all images of a data set before and after each attack iteration.
 
-    One pass; memory does not grow with the number of images. One record per image goes to `output`,
-    see `aad_tf.attention_study.records`, and a summary beside it. An interrupted study continues
-    from `<output>.partial`, batch by batch, with the records of one that was never interrupted.
+    The data set is read once, and memory does not grow with the number of images. One record per
+    image is written to `output`, with the keys that `aad_tf.attention_study.records` lists, and a
+    summary beside it. While the study runs, records are kept in `<output>.partial`; called again
+    after an interruption, it continues there, and its records equal those of a study that was not
+    interrupted. If `output` is complete already, its report is returned.
 
     Args:
         classifier: the network; a Keras model is wrapped by `Classifier.from_keras`.
-        dataset: any data set that `aad_tf.evaluate_robustness` takes: batches `(images, labels)`
-            or dictionaries of `image` and `label` as a `tf.data.Dataset` or another iterable, or
-            arrays. Boxes are welcome: dictionaries with `boxes` and `box_labels`, as
-            `aad_tf.data.boxed_batches` and `aad_tf.data.from_tuples` give them. Or a function that
-            opens one at an index; see `BoxedSource`. Batches may have images of different sizes
-            where the network takes them. The order must be the same in every run.
+        dataset: a `tf.data.Dataset` or another iterable of batches, each a tuple
+            `(images, labels)` or a dictionary with `image` and `label`, and `boxes` and
+            `box_labels` if there are boxes, as `aad_tf.data.boxed_batches` returns them; or a pair
+            of arrays. Or a function that takes the index of an example (`first_index` plus a
+            multiple of `batch_size`) and returns such a data set that starts at it. The order of
+            examples must be the same in every run.
         attack: gradient-sign attack without restarts, or its text.
-        output: file of records, compressed if its name ends with ".gz".
-        batch_size: examples in a batch, at most; arrays are cut by it.
-        options: methods and measures.
-        first_index: index of the first example in its split; of a shard, where it begins.
-        num_examples: only so many examples, from the first one on; an endless generator needs it,
-            else it only helps to tell the remaining time.
-        shard: (number, count) if this is one of several parts, to be merged by `merge_shards`.
-        description: what network and data are, ready for JSON; `dataset` is part of what must
-            agree for records to belong together.
+        output: file of records; it is compressed if its name ends with ".gz".
+        batch_size: largest number of examples in a batch; arrays are divided by it.
+        options: methods and measures; None for the defaults of `Options`.
+        first_index: index of the first example in its split; for a shard, where the shard begins.
+        num_examples: number of examples to use; None for all. A generator without end needs it.
+        shard: (number, count) if this is one of several parts that `merge_shards` merges later.
+        description: description of network and data for the summary, ready for JSON. A resumed
+            study must have the same entry `dataset`.
         class_names: one name per class, for tables and figures.
-        progress: called with a `Progress` after each batch.
+        progress: function that is called with a `Progress` after each batch.
         verbose: 1 shows progress on standard error, 0 does not; `"auto"` shows it in a terminal or
-            notebook, unless there is a `progress`.
+            notebook if `progress` is None.
 
     Returns:
-        The report.
+        The report: summary, and path of the records.
 
     Raises:
+        ImportError: LIME without scikit-image, unless the superpixels are given.
         TypeError: arguments of other types.
-        ValueError: boxes or images that cannot be, an attack with restarts, an output of another
-            study, logits that are not finite.
+        ValueError: images, labels or boxes that are not valid, an attack with restarts, an output
+            of another study, or logits that are NaN or infinite.
         OSError: the output cannot be written.
 
     Example:

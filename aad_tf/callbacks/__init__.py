@@ -1,6 +1,7 @@
-"""Keras callbacks: attention and robustness while a network trains.
+"""Keras callbacks that measure attention and robustness during training.
 
-All but `GradientShares` work with any Keras classifier in `Model.fit`, defended or not.
+All work with any Keras classifier in `Model.fit`, except for `GradientShares`, which needs an
+`aad_tf.AADModel`.
 """
 
 from aad_tf.callbacks.gradient_shares import GradientShares

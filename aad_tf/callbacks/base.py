@@ -1,4 +1,4 @@
-"""What all callbacks here have in common: when they measure, and on which network and examples."""
+"""Base classes of the callbacks that measure after epochs, and checks of their examples."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ from aad_tf.utils.checks import (
 
 
 class EpochCallback(keras.callbacks.Callback):
-    """Measures something after every so many epochs and adds it to the epoch's logs.
+    """Base class of callbacks that measure something after an epoch and add it to the logs.
 
-    Keras hands one dictionary of logs to all callbacks in their order, so what comes after
-    this one in the list (EarlyStopping, ModelCheckpoint) can watch what it adds.
+    Keras passes one dictionary of logs to all callbacks in the order of their list, so a callback
+    that comes later in the list, such as EarlyStopping or ModelCheckpoint, can monitor the values.
 
     Args:
-        every: epochs between two measurements.
+        every: number of epochs from one measurement to the next.
+
+    Raises:
+        TypeError: a number that is not an integer.
+        ValueError: a number below 1.
     """
 
     def __init__(self, every: int = 1) -> None:
@@ -35,15 +39,26 @@ class EpochCallback(keras.callbacks.Callback):
         self._every = check_count(every, "every")
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """What is added to the logs.
+        """Measures the values that are added to the logs; subclasses implement it.
 
         Args:
-            epoch: number of the epoch that just ended, counted from 0.
+            epoch: number of the epoch that has just ended, counted from 0.
+
+        Returns:
+            Values by their names in the logs.
         """
         raise NotImplementedError
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures; Keras calls it."""
+        """Measures every `every` epochs and adds the values to the logs; Keras calls it.
+
+        Args:
+            epoch: number of the epoch that has just ended, counted from 0.
+            logs: the epoch's logs, which are changed in place.
+
+        Raises:
+            ValueError: the logs have a value of the same name already.
+        """
         if (epoch + 1) % self._every:
             return
         # Each worker measures by itself; what is decided by must be the same everywhere.
@@ -60,15 +75,19 @@ class EpochCallback(keras.callbacks.Callback):
 
 
 class ClassifierCallback(EpochCallback):
-    """An EpochCallback that needs logits or attention of the network.
+    """Base class of callbacks that use the logits or attention maps of the trained network.
 
     Args:
-        attention_layer: layer that attention maps explain; that of the defence, or the one
-            `Classifier.from_keras` finds, when None.
-        bounds: pixel range the network takes.
-        every: epochs between two measurements.
-        output: which of several outputs counts, as in `Classifier.from_keras`; a defence has its
-            own.
+        attention_layer: name of the layer that attention maps explain; None for that of the defence
+            or, if the model is not a defence, the one that `Classifier.from_keras` chooses.
+        bounds: pixel range that the network takes.
+        every: number of epochs from one measurement to the next.
+        output: name or number of the output with the class scores, for a network with several
+            outputs; a defence has its own.
+
+    Raises:
+        TypeError: bounds that are not a pair of numbers, or an `every` that is not an integer.
+        ValueError: an empty pixel range, or an `every` below 1.
     """
 
     def __init__(
@@ -86,7 +105,7 @@ class ClassifierCallback(EpochCallback):
 
     @property
     def classifier(self) -> Classifier:
-        """The network being trained; wrapped once, so compiled functions serve all epochs."""
+        """The network that is trained, as a Classifier; the same object in all epochs."""
         if self._wrapped is None or self._wrapped[0] is not self.model:
             self._wrapped = self.model, self._wrap(self.model)
         return self._wrapped[1]
@@ -117,33 +136,43 @@ class ClassifierCallback(EpochCallback):
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
-        """`(H, W, C)` of the callback's examples; None if they are in a dict."""
+        """`(H, W, C)` of the callback's examples; None if the images are in dictionaries."""
         raise NotImplementedError
 
     def check(self, classifier: Classifier) -> None:
-        """Raises if the callback's examples are not what the network takes."""
+        """Checks that the callback's examples fit the network; subclasses implement it.
+
+        Args:
+            classifier: the network that is trained.
+
+        Raises:
+            TypeError: images that are not floating point, or labels that are not numbers.
+            ValueError: examples that do not fit the network.
+        """
         raise NotImplementedError
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks the examples against the network before an epoch is spent; Keras calls it."""
+        """Checks that the examples fit the network, before the first epoch; Keras calls it."""
         self.check(self.classifier)
 
 
 def example_batches(dataset: Any, bounds: Bounds, batch_size: int) -> tf.data.Dataset:
-    """Batches of images and labels to measure on, checked as far as is possible without a network.
+    """Makes the batches on which a callback measures, with the checks that need no network.
 
     Args:
-        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, or a pair of arrays.
-        bounds: pixel range.
-        batch_size: examples per batch where arrays are cut; the last batch may be shorter.
+        dataset: finite `tf.data.Dataset` of batches `(images, labels)`; or a pair of arrays, images
+            float `[examples, H, W, C]` within `bounds` and labels int `[examples]`.
+        bounds: pixel range of the arrays.
+        batch_size: examples per batch made of arrays; the last batch may be shorter.
 
     Returns:
-        A finite dataset of images `[batch, H, W, C]` and labels: a data set as it is, of arrays
-        int32 labels `[batch]`.
+        The data set as it is given; of arrays, a data set of batches of images `[batch, H, W, C]`
+        and labels `[batch]`.
 
     Raises:
-        TypeError: neither a data set nor a pair of arrays, or images not floating point.
-        ValueError: no examples, not batched, endless, pixels out of range.
+        TypeError: neither a data set of tuples nor a pair of arrays, or images not floating point.
+        ValueError: a data set of single images or without end; arrays without examples, of wrong
+            rank or out of range; or a batch size below 1.
     """
     check_count(batch_size, "batch_size")
     if isinstance(dataset, tf.data.Dataset):
@@ -159,19 +188,19 @@ def example_batches(dataset: Any, bounds: Bounds, batch_size: int) -> tf.data.Da
 
 
 def checked_arrays(images: Any, labels: Any, bounds: Bounds) -> tuple[tf.Tensor, tf.Tensor]:
-    """Arrays as tensors, checked as far as is possible without the network.
+    """Converts images and labels to tensors, with the checks that need no network.
 
     Args:
         images: float `[examples, H, W, C]` within `bounds`.
         labels: `[examples]`, class numbers.
-        bounds: pixel range.
+        bounds: pixel range of the images.
 
     Returns:
-        The images in their dtype, and int32 labels.
+        The images in their own dtype, and the labels `[examples]`; booleans become int32.
 
     Raises:
-        TypeError: images that are not floating point, or labels that are no numbers.
-        ValueError: wrong rank, pixels out of range, or not one label per image.
+        TypeError: images that are not floating point, or labels that are not numbers.
+        ValueError: wrong rank, no examples, NaN, pixels out of range, or not one label per image.
     """
     images = tf.convert_to_tensor(images)
     images = check_images(images, bounds=bounds, image_shape=(None, None, None), dtype=images.dtype)

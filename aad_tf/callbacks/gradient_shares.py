@@ -1,4 +1,4 @@
-"""Which fraction of the gradient each loss term makes up in training."""
+"""Callback that measures which fraction of the training gradient comes from each loss of AAD."""
 
 from __future__ import annotations
 
@@ -16,29 +16,32 @@ from aad_tf.utils.checks import check_bounds
 
 
 class GradientShares(EpochCallback):
-    """Each loss term's fraction of the parameter gradient of an AADModel, on a fixed batch.
+    """Measures which fraction of an AADModel's gradient comes from each of its three losses.
 
-    A term may take training over by its scale alone; the fractions show it. For each term of
-    [AAD Eq. 9], weight included, the norm of its gradient by all trainable parameters is divided
-    by the sum of the three norms. Logs: `gradient_share_classification`,
-    `gradient_share_rectification`, `gradient_share_preservation`.
+    It shows whether one loss dominates training by its scale. On a fixed batch it computes the
+    gradient of each term of [AAD Eq. 9], weight included, with respect to all trainable parameters,
+    and divides its l2-norm by the sum of the three norms. The logs get the fractions, in [0, 1], as
+    `gradient_share_classification`, `gradient_share_rectification` and
+    `gradient_share_preservation`.
 
-    In inference mode, the default, dropout adds no noise: the fractions are of what the terms are
-    about. In training mode they are of what training follows, where differences between dropout
-    masks may make up much of L_p. Nothing that training depends on is changed.
+    By default the network runs in inference mode, without the noise of dropout. In training mode
+    the fractions are those of the gradient that training follows, and differences between dropout
+    masks may be a large part of the preservation loss. Measuring does not change the training:
+    moving statistics and random states are restored.
 
     Args:
-        images: float `[batch, H, W, C]` within `bounds`; of the size of training's batches where a
-            term depends on it, as `preservation_over="batch_sum"` does.
-        labels: int `[batch]`.
-        every: epochs between two measurements.
+        images: float `[batch, H, W, C]` within `bounds`. If a loss depends on the batch size, as
+            with `preservation_over="batch_sum"`, use the batch size of training.
+        labels: int `[batch]`, true labels.
+        every: number of epochs from one measurement to the next.
         training: whether the network runs in training mode.
-        name: what the logs' names begin with.
-        bounds: pixel range the network takes.
+        name: beginning of the names in the logs.
+        bounds: pixel range that the network takes.
 
     Raises:
-        TypeError: images not floating point; from `fit`, if the model is no AADModel.
-        ValueError: what is wrong with the images or labels.
+        TypeError: images not floating point or labels not numbers; from `fit`, if the model is not
+            an AADModel.
+        ValueError: images or labels of wrong shape or out of range.
 
     Example:
         >>> model = AADModel(network, attack=aad_tf.attacks.step_ll(0.15))
@@ -62,7 +65,12 @@ class GradientShares(EpochCallback):
         self._images, self._labels = checked_arrays(images, labels, check_bounds(bounds))
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks model and batch; Keras calls it."""
+        """Checks that the model is an AADModel and the batch fits it; Keras calls it.
+
+        Raises:
+            TypeError: another model.
+            ValueError: images or labels that do not fit the network.
+        """
         if not isinstance(self.model, AADModel):
             raise TypeError(
                 f"GradientShares needs an AADModel, whose loss has several terms, got "
@@ -71,7 +79,7 @@ class GradientShares(EpochCallback):
         checked_inputs(self.model.classifier, self._images, self._labels)
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """See `EpochCallback`."""
+        """Computes the fraction of each loss, in [0, 1], by its name in the logs."""
         model, training = self.model, self._training
         images, labels = checked_inputs(model.classifier, self._images, self._labels)
         norms_of = model.classifier.cached_function(

@@ -1,4 +1,4 @@
-"""Measures under attack as validation metrics."""
+"""Callbacks that attack a data set after an epoch and log accuracy or attention overlap."""
 
 from __future__ import annotations
 
@@ -19,9 +19,15 @@ from aad_tf.types import Bounds
 
 
 class AttackCallback(ClassifierCallback):
-    """Attacks a data set after an epoch and adds what `evaluate` gives to the logs.
+    """Base class of callbacks that attack a data set after an epoch and log one number.
 
-    Arguments are those of `RobustAccuracy` and, as `**kwargs`, of `ClassifierCallback`.
+    Args:
+        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, or a pair of arrays.
+        attack: an attack or its text.
+        name: the number is logged as `val_<name>`.
+        seed: seed of random starts, the same in every epoch.
+        batch_size: examples per batch made of arrays.
+        **kwargs: arguments of `ClassifierCallback`.
     """
 
     def __init__(
@@ -42,23 +48,28 @@ class AttackCallback(ClassifierCallback):
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
-        """`(H, W, C)` as far as the data set tells; entries may be None."""
+        """`(H, W, C)` of the data set's images, None where not known; None for dictionaries."""
         spec = self._batches.element_spec[0]
         return None if isinstance(spec, Mapping) else tuple(spec.shape[1:])
 
     def check(self, classifier: Classifier) -> None:
-        """Raises unless there are examples and the first batch is what the network takes."""
+        """Checks that the data set has examples and its first batch fits the network.
+
+        Raises:
+            TypeError: images that are not floating point, or labels that are not numbers.
+            ValueError: no examples, or examples that do not fit the network.
+        """
         for images, labels, *_ in self._batches:
             checked_inputs(classifier, images, labels)
             return
         raise ValueError("The data set is empty: there is nothing to measure on.")
 
     def evaluate(self, classifier: Classifier) -> float:
-        """The number for a network, also outside of `fit`."""
+        """Computes the number that is logged, for any network; subclasses implement it."""
         raise NotImplementedError
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """See `EpochCallback`."""
+        """Returns the result of `evaluate` for the trained network as `val_<name>`."""
         return {f"val_{self._name}": self.evaluate(self.classifier)}
 
     def _attacked(self, classifier: Classifier) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
@@ -70,26 +81,27 @@ class AttackCallback(ClassifierCallback):
 
 
 class RobustAccuracy(AttackCallback):
-    """Accuracy under attack as a validation metric, for EarlyStopping and ModelCheckpoint.
+    """Logs the accuracy under attack after an epoch, for EarlyStopping and ModelCheckpoint.
 
-    An example counts if it is classified correctly both as it is and under attack, as in
-    `aad_tf.metrics.robust_accuracy`. Stand this callback before those that watch it. On epochs
-    that `every` leaves out the logs have no such value.
+    It is the fraction of examples that are classified correctly both without and under attack, in
+    [0, 1]. In the list of callbacks it must come before those that monitor it. After epochs in
+    which nothing is measured the logs have no such value.
 
     Args:
-        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, streamed, or a pair of
-            arrays; images float `[batch, H, W, C]` within `bounds`, labels int `[batch]`.
+        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, or a pair of arrays; images
+            float `[batch, H, W, C]` within `bounds`, labels int `[batch]`.
         attack: such as `aad_tf.attacks.pgd(0.1, 0.02, 10)`, or its text.
-        name: the logs call the number `val_` and this.
-        every: epochs between two measurements.
-        bounds: pixel range the network takes.
-        seed: of random starts; every epoch sees the same ones.
-        batch_size: to cut arrays by.
-        output: which of several outputs counts, as in `Classifier.from_keras`; a defence has its
-            own.
+        name: the number is logged as `val_<name>`.
+        every: number of epochs from one measurement to the next.
+        bounds: pixel range that the network takes.
+        seed: seed of random starts, the same in every epoch.
+        batch_size: examples per batch made of arrays.
+        output: name or number of the output with the class scores, for a network with several
+            outputs; a defence has its own.
 
     Raises:
-        TypeError, ValueError: what is wrong with the examples, or no attack.
+        TypeError: a data set or attack of another type, or images not floating point.
+        ValueError: text that is not an attack, or examples that are not valid.
 
     Example:
         >>> robust = RobustAccuracy(validation, aad_tf.attacks.fgsm(0.1))
@@ -121,7 +133,14 @@ class RobustAccuracy(AttackCallback):
         )
 
     def evaluate(self, classifier: Classifier) -> float:
-        """Robust accuracy of a network, in [0, 1]; see `aad_tf.metrics.robust_accuracy`."""
+        """Computes the robust accuracy of a network on the data set.
+
+        Args:
+            classifier: any network, also outside of `fit`.
+
+        Returns:
+            The fraction of examples classified correctly both without and under attack, in [0, 1].
+        """
         parts = [
             (labels, _predicted(classifier, images), _predicted(classifier, adversarial))
             for images, adversarial, labels in self._attacked(classifier)
@@ -130,34 +149,37 @@ class RobustAccuracy(AttackCallback):
 
 
 class AttentionIoU(AttackCallback):
-    """Mean overlap of clean and adversarial attention areas, IoU_ori_adv of [AAD Eq. 5].
+    """Logs the mean IoU of attention areas without and under attack, IoU_ori_adv of [AAD Eq. 5].
 
-    Both maps explain the true label. A pair of empty areas (maps that are zero, or nowhere above
-    the threshold) says nothing about overlap: such pairs are left out of the mean, and the logs
-    hold their fraction of all pairs as `val_<name>_empty`. If all are empty, the mean is 0 and the
-    fraction 1. A pair with one empty area has IoU 0. `val_<name>_zero_clean` and
-    `val_<name>_zero_attacked` are the fractions of Grad-CAM maps that are zero everywhere, through
-    which an attention loss has no gradient. On epochs that `every` leaves out the logs have none
-    of these.
+    Both Grad-CAM maps explain the true label. The logs get four numbers in [0, 1] after an epoch:
+    `val_<name>`: the mean IoU over images. Images both of whose areas are empty are left out of
+        it; if one of the two is empty, the IoU is 0. The mean is 0 if all images are left out.
+    `val_<name>_empty`: the fraction of images that are left out.
+    `val_<name>_zero_clean`, `val_<name>_zero_attacked`: the fractions of original and of attacked
+        images whose map is zero everywhere. Through such a map an attention loss has no gradient.
+    After epochs in which nothing is measured the logs have none of these.
 
     Args:
-        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, streamed, or a pair of
-            arrays; images float `[batch, H, W, C]` within `bounds`, labels int `[batch]`.
+        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, or a pair of arrays; images
+            float `[batch, H, W, C]` within `bounds`, labels int `[batch]`.
         attack: such as `aad_tf.attacks.step_ll(0.1)`, or its text.
-        threshold: rule of the attention area, as for `aad_tf.attention.attention_area`;
-            `TopCells(n)` keeps the n highest cells, as [AAD Table 3] does.
-        name: the logs call the mean `val_` and this; the fractions `val_`, this and `_empty`,
-            `_zero_clean`, `_zero_attacked`.
-        every: epochs between two measurements.
-        attention_layer: layer that maps explain; that of the defence, or found, when None.
-        bounds: pixel range the network takes.
-        seed: of random starts; every epoch sees the same ones.
-        batch_size: to cut arrays by.
-        output: which of several outputs counts, as in `Classifier.from_keras`; a defence has its
-            own.
+        threshold: rule of the attention area: `"mean"`, cells above the mean of their map;
+            `"batch_mean"`, above the mean of all maps of the batch; a number, above it; or
+            `TopCells(n)`, the n highest cells, as in [AAD Table 3].
+        name: name of the numbers in the logs.
+        every: number of epochs from one measurement to the next.
+        attention_layer: name of the layer that maps explain; None for that of the defence or, if
+            the model is not a defence, the one that `Classifier.from_keras` chooses.
+        bounds: pixel range that the network takes.
+        seed: seed of random starts, the same in every epoch.
+        batch_size: examples per batch made of arrays.
+        output: name or number of the output with the class scores, for a network with several
+            outputs; a defence has its own.
 
     Raises:
-        TypeError, ValueError: what is wrong with the examples or the rule, or no attack.
+        TypeError: a data set or attack of another type, images not floating point, or a
+            `MatchingArea`, which belongs to one batch.
+        ValueError: text that is not an attack, an unknown rule, or examples that are not valid.
 
     Example:
         >>> overlap = AttentionIoU(validation, aad_tf.attacks.step_ll(0.1), TopCells(10))
@@ -193,11 +215,19 @@ class AttentionIoU(AttackCallback):
         self._threshold = threshold
 
     def evaluate(self, classifier: Classifier) -> float:
-        """Mean IoU over pairs that are not empty, in [0, 1]; see `aad_tf.metrics.iou`."""
+        """Computes the mean IoU of a network on the data set.
+
+        Args:
+            classifier: any network, also outside of `fit`.
+
+        Returns:
+            The mean IoU, in [0, 1], over images at least one of whose areas is not empty; 0 if
+            there is none.
+        """
         return self._found(classifier)[""]
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """See `EpochCallback`."""
+        """Returns the mean IoU and the three fractions by their names in the logs."""
         found = self._found(self.classifier)
         return {f"val_{self._name}{ending}": value for ending, value in found.items()}
 

@@ -1,4 +1,4 @@
-"""Stops training on a loss that is NaN or infinite."""
+"""Callback that stops training when a loss is NaN or infinite."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import keras
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Ends training with an error as soon as a loss is NaN or infinite.
+    """Stops training with an error as soon as a loss is NaN or infinite.
 
-    Raised before callbacks that come after this one see the batch, so a checkpoint does not
-    replace good weights by broken ones. Losses are the logs whose name holds "loss".
+    Every value of the logs whose name contains "loss" is checked, after each batch and each epoch.
+    Put it before callbacks that save checkpoints: callbacks after it in the list are not called for
+    a batch with such a loss.
 
     Args:
-        first_step: batches of the first epoch that an earlier run has done, for the message.
+        first_step: number of batches of the first epoch that an earlier run has done, which the
+            error message adds to the number of the batch.
 
     Raises:
         FloatingPointError: from `fit`; names epoch, batch and losses.
@@ -30,11 +32,11 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         self._first_step = first_step
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Notes the epoch; Keras calls it."""
+        """Notes the number of the epoch for the error message; Keras calls it."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Raises FloatingPointError if a loss of the batch is not finite; Keras calls it."""
+        """Raises FloatingPointError if a loss in the logs is not finite; Keras calls it."""
         when = f"batch {self._first_step + batch + 1}"
         steps = getattr(self.model, "steps_per_execution", 1)
         if steps > 1:
@@ -42,7 +44,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         self._check(logs or {}, when)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Raises it of the epoch's losses, those of validation included; Keras calls it."""
+        """Raises FloatingPointError if a loss of the epoch, or of validation, is not finite."""
         self._first_step = 0
         self._check(logs or {}, "at its end")
 

@@ -1,4 +1,4 @@
-"""Figures of attention, epoch by epoch."""
+"""Callback that draws attention maps of a few images after an epoch."""
 
 from __future__ import annotations
 
@@ -21,32 +21,34 @@ from aad_tf.utils.checks import check_count
 
 
 class AttentionSnapshots(ClassifierCallback):
-    """Draws where the network looks after an epoch, on clean and on attacked images.
+    """Draws attention maps of a few images after an epoch, without and under attack.
 
-    One row per image: the image, its attention map, the adversarial image, its attention map.
-    Both maps explain the true label; beneath each stand the predicted class and its probability.
+    A figure has one row per image: the image, its Grad-CAM map, the attacked image, its map. The
+    maps explain the true label; the predicted class and its probability are below each map.
 
     Args:
         images: float `[batch, H, W, C]` within `bounds`; the first `max_images` are drawn.
         labels: int `[batch]`, true labels.
-        directory: where `attention_epoch_0001.png` and so on go, counted as Keras prints epochs;
-            made if it does not exist.
-        attack: such as `aad_tf.attacks.fgsm(0.1)`, or its text; None draws clean images only.
-        attention_layer: layer that maps explain; that of the defence, or found, when None.
-        every: epochs between two figures.
-        before_training: draw also where the network looks before its first update,
+        directory: directory of the figures, which is created if needed. That of the first epoch is
+            `attention_epoch_0001.png`.
+        attack: such as `aad_tf.attacks.fgsm(0.1)`, or its text; None draws original images only.
+        attention_layer: name of the layer that maps explain; None for that of the defence or, if
+            the model is not a defence, the one that `Classifier.from_keras` chooses.
+        every: number of epochs from one figure to the next.
+        before_training: whether to draw a figure before the first update as well,
             `attention_epoch_0000.png`.
-        max_images: rows of a figure.
-        log_dir: directory for TensorBoard event files with the same figures, at the steps of
-            `keras.callbacks.TensorBoard`; None writes none.
-        bounds: pixel range the network takes.
-        class_names: names for captions; class numbers when None.
-        output: which of several outputs counts, as in `Classifier.from_keras`; a defence has its
-            own.
+        max_images: largest number of rows of a figure.
+        log_dir: directory for TensorBoard event files with the same figures, whose step is the
+            epoch counted from 0; None for no event files.
+        bounds: pixel range that the network takes.
+        class_names: names of the classes for captions; None for class numbers.
+        output: name or number of the output with the class scores, for a network with several
+            outputs; a defence has its own.
 
     Raises:
-        TypeError, ValueError: what is wrong with the images, or no attack.
-        OSError: the directory cannot be made.
+        TypeError: images not floating point, labels not numbers, or an attack of another type.
+        ValueError: text that is not an attack, or images or labels that are not valid.
+        OSError: the directory cannot be created.
 
     Example:
         >>> drawn = AttentionSnapshots(images, labels, "run/attention", aad_tf.attacks.fgsm(0.1))
@@ -83,11 +85,16 @@ class AttentionSnapshots(ClassifierCallback):
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """See `ClassifierCallback`."""
+        """`(H, W, C)` of the images."""
         return tuple(self._images.shape[1:])
 
     def check(self, classifier: Classifier) -> None:
-        """Checks the images against the network."""
+        """Checks that images, labels and class names fit the network.
+
+        Raises:
+            ValueError: images or labels that do not fit, or another number of class names than
+                the network has classes.
+        """
         checked_inputs(classifier, self._images, self._labels)
         names = self._class_names
         if names is not None and len(names) != classifier.num_classes:
@@ -96,7 +103,14 @@ class AttentionSnapshots(ClassifierCallback):
             )
 
     def draw(self, classifier: Classifier) -> Figure:
-        """The figure for a network, also outside of `fit`."""
+        """Draws the figure for any network, also outside of `fit`.
+
+        Args:
+            classifier: the network.
+
+        Returns:
+            A matplotlib figure with one row per image.
+        """
         images, labels = checked_inputs(classifier, self._images, self._labels)
         names = self._class_names
         truth = [f"true: {plots.class_name(label, names)}" for label in labels.numpy()]
@@ -116,7 +130,14 @@ class AttentionSnapshots(ClassifierCallback):
         return plots.attention_grid(rows, column_titles=titles, bounds=classifier.bounds)
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """Writes the figure of an epoch, of several workers the chief's; adds no logs."""
+        """Writes the figure of an epoch to its files, on the chief worker alone.
+
+        Args:
+            epoch: number of the epoch that has just ended, counted from 0.
+
+        Returns:
+            An empty dictionary, since nothing is added to the logs.
+        """
         path = self._write(epoch + 1)
         if path is not None and self._writer is not None:
             with self._writer.as_default(step=epoch):
@@ -133,7 +154,7 @@ class AttentionSnapshots(ClassifierCallback):
         return path
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks the images, draws them and opens the event file; Keras calls it."""
+        """Checks the images, opens the event file and draws, if asked to; Keras calls it."""
         super().on_train_begin(logs)
         if self._before_training and int(self.model.optimizer.iterations) == 0:
             self._write(0)
