@@ -1,4 +1,4 @@
-"""What a run is: frozen dataclasses that name every choice, and their way to and from JSON."""
+"""Configurations of training runs: frozen dataclasses, and their conversion to and from JSON."""
 
 from aad_tf.configs.conversion import from_dict, from_stored, to_dict
 from aad_tf.configs.defense import DEFENSES, DefenseConfig

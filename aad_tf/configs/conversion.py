@@ -1,4 +1,4 @@
-"""Configs to and from plain dicts, as JSON and flags hold them."""
+"""Converts configs to and from nested dictionaries, as JSON files and flags hold them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from aad_tf.utils.checks import near_names
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
-    """The config as nested dicts of numbers, texts and tuples, which `from_dict` reads.
+    """Converts a config to nested dictionaries.
 
-    The keys are the names of the attributes; JSON and `ml_collections.ConfigDict` can hold it.
+    Args:
+        config: the config.
+
+    Returns:
+        The attributes by name; values are numbers, texts, tuples and dictionaries, as JSON and
+        `ml_collections.ConfigDict` can hold them. `from_dict` reads it.
     """
     return dataclasses.asdict(config)
 
@@ -24,7 +29,8 @@ def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
     """Builds a config from nested mappings.
 
     Args:
-        values: as `to_dict` returns; missing keys take their defaults.
+        values: attributes of `ExperimentConfig` by name, as `to_dict` returns them; `defense` is a
+            mapping of the attributes of `DefenseConfig`. Missing keys get their defaults.
 
     Returns:
         The config.
@@ -42,15 +48,20 @@ def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def from_stored(values: Mapping[str, Any]) -> ExperimentConfig:
-    """Builds the config of a run from what the run wrote, perhaps by an earlier version.
+    """Builds the config of a finished run, which an earlier version may have written.
 
-    As `from_dict`, but what was no choice yet is as it was then, where that is not the default.
+    Attributes that did not exist when the run was made get the value that the earlier version used,
+    which for AAD may differ from the present default.
 
     Args:
-        values: what a `config.json` holds.
+        values: the content of the run's `config.json`.
+
+    Returns:
+        The config.
 
     Raises:
-        ValueError, TypeError: as `from_dict`.
+        ValueError: an unknown key, or a value out of range or not among those allowed.
+        TypeError: a value of another type than its key has.
     """
     defense = values.get("defense")
     if isinstance(defense, Mapping) and defense.get("kind") == "aad":

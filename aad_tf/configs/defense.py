@@ -1,4 +1,4 @@
-"""How a network is defended while it trains, as a config names it."""
+"""DefenseConfig: which defence a network is trained with, and its settings."""
 
 from __future__ import annotations
 
@@ -26,25 +26,40 @@ DEFENSES = ("none", "adversarial", "ensemble", "trades", "pairing", "aad")
 
 @dataclass(frozen=True)
 class DefenseConfig:
-    """How a network is defended while it trains.
+    """The defence that a network is trained with, and its settings.
 
     Attributes:
-        kind: `"none"`, `"adversarial"`, `"ensemble"`, `"trades"`, `"pairing"` or `"aad"`.
-        attack: the attack of training, as text (see `parse_attack`); empty for `"none"`.
-        replace_clean: adversarial training on attacked images alone (Madry et al. 2018).
-        weights: (alpha, beta, gamma) of [AAD Eq. 9].
-        losses: preset of the AAD losses.
-        loss_parts: parts of the preset to replace, e.g. `{"rectification": "l2"}`.
-        fill: what hidden pixels become in L_r, a number in [0, 1] as text; empty for the pixel that
-            the network itself sees as zero, see `AADLosses`.
-        update_per_round: one optimizer update per round of the attack.
-        attention_noise: what dropout does to L_r and L_p: `"independent"`, `"shared"` or `"none"`;
-            see `AADModel`.
-        warmup_steps: updates over which adversarial perturbations grow to their full size.
-        beta: weight of the divergence in the loss of `"trades"`.
-        pairing: weights of the pairs of logits and of attention maps in the loss of `"pairing"`.
-        sources: model directories of the static networks of `"ensemble"`, trained on the same
-            data set.
+        kind: `"none"`; `"adversarial"`, adversarial training; `"ensemble"`, adversarial training
+            with images that are attacked on other networks too; `"trades"`, TRADES; `"pairing"`,
+            pairing of logits and attention maps; or `"aad"`, Attention-based Adversarial Defense.
+        attack: the attack in training, as text such as `"step_ll(epsilon=0.15, num_steps=2)"`;
+            empty for `"none"`.
+        replace_clean: whether adversarial training uses attacked images alone (Madry et al. 2018),
+            without the original ones.
+        weights: (alpha, beta, gamma), the weights of the classification, rectification and
+            preservation loss of `"aad"`, [AAD Eq. 9].
+        losses: preset of these losses: `"balanced"`, `"paper"` or `"reference_code"`.
+        loss_parts: attributes of `AADLosses` that replace those of the preset, such as
+            `{"rectification": "l2"}`.
+        fill: value of hidden pixels in the rectification loss L_r, a number in [0, 1] as text;
+            empty for the pixel value that reaches the first weights of the network as zero.
+        update_per_round: with `"aad"`, whether there is one optimizer update per round (iteration)
+            of the attack.
+        attention_noise: how dropout acts on the rectification and preservation losses of `"aad"`:
+            `"independent"`, other masks for each version of an image; `"shared"`, the same masks
+            for all versions; `"none"`, none, since these losses are computed in inference mode.
+        warmup_steps: number of updates over which adversarial perturbations grow to their full
+            size.
+        beta: weight of the divergence in the loss of `"trades"`, at least 0.
+        pairing: two weights in the loss of `"pairing"`: of the pairs of logits, and of the pairs of
+            attention maps.
+        sources: model directories of trained networks, on which `"ensemble"` attacks images too;
+            they must be trained on the same data set.
+
+    Raises:
+        TypeError: a number of another type.
+        ValueError: an unknown name, a number out of range, text that is not a single attack, or an
+            attribute that has no effect with this kind of defence.
     """
 
     kind: str = "none"
@@ -97,7 +112,7 @@ class DefenseConfig:
 
     @property
     def attention_losses(self) -> AADLosses:
-        """The parts of the AAD losses: the preset with `loss_parts` and `fill`."""
+        """The losses of AAD: the preset `losses`, with `loss_parts` and `fill` replaced."""
         losses = AADLosses.preset(self.losses).replace(**self.loss_parts)
         return losses.replace(fill=parse_number(self.fill)) if self.fill else losses
 

@@ -1,11 +1,11 @@
-"""ExperimentConfig: every choice of a training run and of how it is evaluated.
+"""ExperimentConfig: all settings of a training run and of its evaluation.
 
-Mixed precision (`precision="mixed_bfloat16"` or `"mixed_float16"`) is the one choice that many
-modules follow. `aad_tf.model_directory.build_network` gives the policy to the layers;
-`aad_tf.defenses.DefenseModel.compile` puts a `LossScaleOptimizer` around the optimizer for float16,
-and its training step scales the loss; on several replicas, `aad_tf.distribute` makes all of them
-skip an update that is not finite on one; and `aad_tf.model_directory.load_classifier` gives the
-trained network in float32, in which it is attacked and evaluated.
+Mixed precision (`precision="mixed_bfloat16"` or `"mixed_float16"`) is handled in several modules.
+`aad_tf.model_directory.build_network` gives the dtype policy to the layers. With float16,
+`aad_tf.defenses.DefenseModel.compile` wraps the optimizer in a `LossScaleOptimizer`, and the
+training step scales the loss. With several replicas, `aad_tf.distribute` makes all of them skip an
+update that is not finite on one of them. `aad_tf.model_directory.load_classifier` loads the trained
+network in float32, in which it is attacked and evaluated.
 """
 
 from __future__ import annotations
@@ -31,58 +31,66 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """One training run and how it is evaluated.
+    """All settings of a training run and of its evaluation.
+
+    Attacks are given as text, such as `"pgd(epsilon=0.1, step_size=0.02, num_steps=10)"`.
 
     Attributes:
-        name: the preset's name.
-        reference: what it reproduces, e.g. `AAD Table 5, MNIST, row ...`.
-        budget: hardware and hours it was measured to take, and what to expect.
-        dataset: a name of `aad_tf.data.available()`.
-        image_size: side that images are resized to; 0 for that of the data.
-        model: a name of `aad_tf.models.available()`.
-        model_options: keyword arguments of the model's builder.
-        attention_layer: layer to explain; empty to find it.
-        defense: how the network is defended.
-        optimizer: a Keras optimizer's name.
-        optimizer_options: further arguments of the optimizer, e.g. `{"momentum": 0.9}`.
-        learning_rate: at its highest.
-        learning_rate_schedule: `"constant"`, `"cosine"`, `"triangular"` or `"exponential"`; see
-            `aad_tf.training.optimizers.learning_rate`.
+        name: name of the preset.
+        reference: the result that it reproduces, such as `"AAD Table 5, MNIST, row ..."`.
+        budget: hardware and hours that it took, and the result to expect.
+        dataset: one of the names that `aad_tf.data.available()` returns.
+        image_size: side in pixels that images are resized to; 0 for the size of the data.
+        model: one of the names that `aad_tf.models.available()` returns.
+        model_options: further keyword arguments of the function that builds the model.
+        attention_layer: name of the layer that attention maps explain; empty for the one that
+            `Classifier.from_keras` chooses.
+        defense: the defence, and its settings.
+        optimizer: name of a Keras optimizer, such as `"adam"`.
+        optimizer_options: further arguments of the optimizer, such as `{"momentum": 0.9}`.
+        learning_rate: highest learning rate of the schedule.
+        learning_rate_schedule: `"constant"`, `"cosine"`, `"triangular"` or `"exponential"`.
         warmup_epochs: epochs over which a cosine or triangular schedule grows to `learning_rate`.
-        decay_epochs: epochs between two steps of an exponential schedule.
-        decay_rate: factor of such a step.
-        label_smoothing: of the classification losses of training.
-        augmentation: random changes of training images; a name of `aad_tf.data.AUGMENTATIONS`.
-        initial_weights: model directory whose trained network training starts from; empty to
-            start from random weights.
-        batch_size: examples per step, on all replicas together.
-        replica_batch_size: examples per step on each replica; 0 to divide `batch_size` among them.
-            If given, `batch_size` is what `learning_rate` is meant for; see `for_replicas`.
-        epochs: passes over the training part; 0 for a network that is not trained but evaluated
-            with the weights it has, those of `model_options["weights"]` or `initial_weights`.
-        train_examples: first so many training examples that an epoch has, for trials; 0 for all.
+        decay_epochs: epochs from one decay of an exponential schedule to the next.
+        decay_rate: factor by which each decay multiplies the learning rate.
+        label_smoothing: part of the label's probability that is spread evenly over all classes in
+            the classification losses of training, in [0, 1].
+        augmentation: random changes of training images: `"none"`, `"flip"`, `"shift_flip"`,
+            `"crop_flip"` or `"inception"`.
+        initial_weights: model directory of a trained network, from whose weights training starts;
+            empty for random weights.
+        batch_size: examples per step, of all replicas together.
+        replica_batch_size: examples per step of each replica; 0 to divide `batch_size` among them.
+            If it is given, `learning_rate` is the one for batches of `batch_size`, and is scaled by
+            the ratio of the batch sizes; see `for_replicas`.
+        epochs: number of passes over the training examples; 0 for no training, where the network is
+            evaluated with the weights of `model_options["weights"]` or `initial_weights`.
+        train_examples: number of training examples to use, the first ones; 0 for all.
         precision: Keras dtype policy of the network: `"float32"`, `"float64"`,
             `"mixed_bfloat16"` or `"mixed_float16"`.
-        seed: seeds weights, order of examples, dropout and random starts.
-        validation_examples: how many validation examples are evaluated after each epoch, 0 for
-            none.
-        validation_attacks: attacks, as text, under which the same validation examples are
-            evaluated after each epoch; history.csv has a column
-            `val_robust_accuracy_<attack>` of each.
-        early_stopping: an attack, as text, to choose the epoch by whose weights are kept: that of
-            the highest accuracy under it on the validation examples (Rice et al. 2020). Empty to
-            keep those of the last epoch.
-        patience: epochs without a higher one after which `early_stopping` ends training.
-        monitor_examples: on how many validation examples attention is measured after each epoch, 0
-            for none; see `aad_tf.training.monitors`.
-        monitor_attack: the attack of these measures and of the pictures, as text; empty for that
-            of the defence.
-        snapshot_epochs: epochs between two pictures of attention, the first before training; 0 for
-            none.
-        checkpoint_steps: steps between checkpoints.
+        seed: seed of initial weights, order of examples, dropout and random starts of attacks.
+        validation_examples: number of validation examples that are evaluated after each epoch; 0
+            for none.
+        validation_attacks: attacks under which these examples are evaluated after each epoch. Each
+            has a column `val_robust_accuracy_<attack>` in the run's history.csv.
+        early_stopping: an attack. The weights of the epoch with the highest accuracy under it on
+            the validation examples are kept (Rice et al. 2020). Empty to keep the last weights.
+        patience: number of epochs without a higher such accuracy, after which training stops.
+        monitor_examples: number of validation examples on which attention is measured after each
+            epoch; 0 for none.
+        monitor_attack: the attack of these measures and of the figures of attention; empty for the
+            attack of the defence.
+        snapshot_epochs: epochs from one figure of attention to the next, the first before training;
+            0 for none.
+        checkpoint_steps: training steps from one checkpoint to the next.
         steps_per_execution: training steps per call of the compiled graph.
-        jit_compile: compile with XLA (of no help on CPUs).
-        evaluation_attacks: attacks of `eval.robustness`, as text.
+        jit_compile: whether to compile the training step with XLA, which is no faster on CPUs.
+        evaluation_attacks: attacks that `eval.robustness` evaluates.
+
+    Raises:
+        TypeError: a number of another type.
+        ValueError: an unknown name, a number out of range, text that is not an attack, or an
+            attribute that has no effect with the others.
     """
 
     name: str = "custom"
@@ -154,7 +162,10 @@ class ExperimentConfig:
 
     @property
     def attacks_in_validation(self) -> tuple[str, ...]:
-        """`validation_attacks` and `early_stopping`, each once, without spaces."""
+        """Texts of the attacks of `validation_attacks` and `early_stopping`, without repetition.
+
+        Spaces inside the texts are removed.
+        """
         texts = (*self.validation_attacks, *([self.early_stopping] if self.early_stopping else []))
         return tuple(dict.fromkeys(text.replace(" ", "") for text in texts))
 
@@ -203,23 +214,25 @@ def _check_monitors(config: ExperimentConfig) -> None:
 
 
 def for_replicas(config: ExperimentConfig, replicas: int) -> ExperimentConfig:
-    """The config with the batch size and learning rate that it has on so many replicas.
+    """Computes batch size and learning rate for training on several replicas.
 
-    With `replica_batch_size` the global batch is that many examples on each replica, and the
-    learning rate is scaled by global batch / `batch_size` (Goyal et al. 2017). Without, the global
-    batch is `batch_size` and the learning rate stays, so the number of replicas changes nothing
-    but speed.
+    With `replica_batch_size` the global batch size is `replica_batch_size * replicas`, and the
+    learning rate is multiplied by the global batch size divided by `batch_size` (Goyal et al.
+    2017). Without it the global batch size is `batch_size` and the learning rate stays as it is, so
+    that the number of replicas only changes the speed.
 
     Args:
-        config: as asked for.
-        replicas: devices that train in step.
+        config: the config of the run.
+        replicas: number of devices that share each training step.
 
     Returns:
-        The config with `batch_size` and `learning_rate` as they are trained with.
+        A config whose `batch_size` is the global batch size, with the learning rate for it and
+        `replica_batch_size` 0.
 
     Raises:
-        ValueError: a global batch that does not divide among the replicas, or several steps per
-            execution, which Keras 3 runs on one device only.
+        TypeError: a number of replicas that is not an integer.
+        ValueError: fewer than one replica, a batch size that is not divisible by the number of
+            replicas, or several steps per execution, which Keras 3 supports on one device only.
 
     Example:
         >>> preset = ExperimentConfig(batch_size=1600, replica_batch_size=32, learning_rate=0.045)

@@ -1,4 +1,4 @@
-"""Checks of what a caller hands in. Each error says what was expected, what came, what to do."""
+"""Checks of arguments. Each error says what was expected, what was given, and how to correct it."""
 
 from __future__ import annotations
 
@@ -29,20 +29,25 @@ def check_images(
     dtype: tf.DType,
     shrinking: str = "",
 ) -> tf.Tensor:
-    """Returns `images` as a tensor of `dtype`, or says what is wrong with them.
+    """Checks a batch of images and converts it to a tensor.
 
-    Images that all lie in [0, 1] where 0..255 is expected are warned of.
+    There is a warning if all pixels lie in [0, 1] although 0..255 is expected.
 
     Args:
-        images: array-like `[batch, H, W, C]`, floating point, within `bounds`.
-        bounds: pixel range the classifier expects.
-        image_shape: `(H, W, C)`; None entries match anything.
+        images: array-like `[batch, H, W, C]`, floating point, within `bounds`. They may exceed the
+            bounds by 1e-4.
+        bounds: pixel range that the classifier expects.
+        image_shape: expected `(H, W, C)`; an entry None matches any size.
         dtype: dtype of the result.
-        shrinking: layers that show that the network takes larger pixels than `bounds`.
+        shrinking: names of layers which show that the network expects pixels in 0..255, for the
+            advice in error messages; empty if there are none.
+
+    Returns:
+        The images as a tensor of dtype `dtype`.
 
     Raises:
         TypeError: not a floating-point array.
-        ValueError: wrong rank or shape, no examples, NaN or infinity, out of range.
+        ValueError: wrong rank or shape, no examples, NaN or infinity, or pixels out of range.
     """
     images = images if tf.is_tensor(images) else tf.convert_to_tensor(np.asarray(images))
     if not images.dtype.is_floating:
@@ -85,11 +90,15 @@ def _range_advice(lowest: float, highest: float, bounds: Bounds, shrinking: str)
 
 
 def advice_for_255(bounds: Bounds, shrinking: str = "") -> str:
-    """What to do with 0..255 pixels that are to go into a network.
+    """Makes the advice of error messages about images with pixels in 0..255.
 
     Args:
-        bounds: pixel range the network is said to take.
-        shrinking: layers that show that it takes 0..255; empty without such.
+        bounds: pixel range that the network was said to expect.
+        shrinking: names of layers which show that the network expects 0..255; empty if there are
+            none.
+
+    Returns:
+        A clause that says how to rescale the images or give other bounds.
     """
     wrapped = "wrap it with aad_tf.Classifier.from_keras(model, bounds=(0, 255))"
     if not shrinking:
@@ -114,14 +123,18 @@ def _from_255(bounds: Bounds, images: str) -> str:
 
 
 def takes_gray_levels(bounds: Bounds) -> bool:
-    """Whether a pixel range is so wide that images in [0, 1] are next to nothing of it."""
+    """Whether the upper end of a pixel range is at least 100, as that of 0..255."""
     return bounds.upper >= _GRAY_LEVELS
 
 
 def warn_of_unit_images(images: tf.Tensor, bounds: Bounds) -> None:
-    """Warns of images that all lie in [0, 1] where 0..255 is expected, also in compiled steps.
+    """Warns if all pixels lie in [0, 1] although the pixel range is that of gray levels.
 
-    XLA cannot compile it: stand outside of what it compiles.
+    It works eagerly and inside a `tf.function`, but XLA cannot compile it.
+
+    Args:
+        images: tensor of images.
+        bounds: pixel range that the network expects; nothing is done if its upper end is below 100.
     """
     if not takes_gray_levels(bounds):
         return
@@ -143,9 +156,14 @@ def warn_of_unit_images(images: tf.Tensor, bounds: Bounds) -> None:
 
 
 def check_image_shape(images: tf.Tensor, image_shape: tuple[int | None, ...]) -> None:
-    """Raises ValueError unless images are `[batch, *image_shape]` (works on symbolic tensors too).
+    """Checks the shape of a batch of images; works on symbolic tensors too.
 
-    What a symbolic shape leaves open is not checked.
+    Args:
+        images: tensor of images. Dimensions that a symbolic tensor does not know are not checked.
+        image_shape: expected `(H, W, C)`; an entry None matches any size.
+
+    Raises:
+        ValueError: not of shape `[batch, *image_shape]`, or no examples.
     """
     if images.shape.rank not in (None, 4):
         raise ValueError(
@@ -188,15 +206,22 @@ def _image_advice(expected: tf.TensorShape, got: tf.TensorShape) -> str:
 def check_labels(
     labels: Any, *, batch_size: int, num_classes: int, name: str = "labels"
 ) -> tf.Tensor:
-    """Returns class numbers as int32 `[batch]`, or says what is wrong with them.
+    """Checks class numbers and converts them to a tensor.
 
-    What `label_vector` takes is taken: a column `[batch, 1]` too, whole numbers stored as floats,
-    and booleans.
+    Args:
+        labels: array-like `[batch]` or `[batch, 1]` of integers, booleans, or floats that are whole
+            numbers.
+        batch_size: expected number of labels.
+        num_classes: number of classes; labels must be in [0, num_classes).
+        name: name of the argument in error messages.
+
+    Returns:
+        int32 `[batch]`.
 
     Raises:
-        TypeError: text, or no numbers.
-        ValueError: one-hot or of several classes per image, wrong length, no whole numbers, or
-            outside `[0, num_classes)`.
+        TypeError: text, or not numbers.
+        ValueError: one-hot labels or several labels per image, wrong length, not whole numbers, or
+            numbers outside of [0, num_classes).
     """
     labels = label_vector(labels, name)
     if labels.shape[0] != batch_size:
@@ -227,19 +252,22 @@ def check_labels(
 
 
 def label_vector(labels: Any, name: str = "labels") -> tf.Tensor:
-    """Returns labels as a tensor `[batch]`, a column `[batch, 1]` squeezed.
+    """Checks type and shape of class numbers and converts them to a tensor `[batch]`.
 
-    The one rule of what is taken for labels, in `fit` and everywhere else: class numbers, one per
-    image, as integers, booleans, or floats that are whole numbers. It works on symbolic tensors
-    too, where values are not known: `check_labels` and `assert_known_labels` look at those.
+    It works on symbolic tensors too. The values are not checked; `check_labels` and
+    `assert_known_labels` do that.
 
     Args:
-        labels: array-like or tensor `[batch]` or `[batch, 1]`.
-        name: how the argument is called in the message.
+        labels: array-like or tensor `[batch]` or `[batch, 1]` of integers, booleans or floats.
+        name: name of the argument in error messages.
+
+    Returns:
+        Tensor `[batch]`; booleans become int32, other labels keep their dtype.
 
     Raises:
-        TypeError: text, or no numbers.
-        ValueError: another shape; says whether labels are one-hot or of several classes per image.
+        TypeError: text, or not numbers.
+        ValueError: another shape; the message says whether the labels look one-hot, or like several
+            classes per image.
     """
     labels = labels if tf.is_tensor(labels) else _label_array(labels, name)
     if labels.dtype == tf.string:
@@ -309,14 +337,21 @@ def _shape_advice(labels: tf.Tensor, name: str) -> str:
 
 
 def assert_image_range(images: tf.Tensor, bounds: Bounds, shrinking: str = "") -> tf.Tensor:
-    """Returns `images`, asserting inside compiled steps too that they are finite and in range.
+    """Asserts that images are finite and within the pixel range, eagerly or in a `tf.function`.
 
-    XLA leaves assertions out: stand outside of what it compiles.
+    XLA drops assertions, so it has no effect inside a function that XLA compiles.
 
     Args:
         images: tensor of images.
-        bounds: pixel range the network takes.
-        shrinking: as for `check_images`.
+        bounds: pixel range that the network expects, which images may exceed by 1e-4.
+        shrinking: names of layers which show that the network expects pixels in 0..255, for the
+            advice in the message; empty if there are none.
+
+    Returns:
+        The images, to be used instead of the argument.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when it runs, for NaN, infinity or pixels out of range.
     """
     inside = (images >= bounds.lower - _RANGE_TOLERANCE) & (
         images <= bounds.upper + _RANGE_TOLERANCE
@@ -332,7 +367,18 @@ def assert_image_range(images: tf.Tensor, bounds: Bounds, shrinking: str = "") -
 
 
 def assert_known_labels(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Returns labels as int32, asserting inside compiled steps too that they are class numbers."""
+    """Asserts that labels are class numbers, eagerly or in a `tf.function`.
+
+    Args:
+        labels: tensor `[batch]` of integers, booleans or floats.
+        num_classes: number of classes; labels must be whole numbers in [0, num_classes).
+
+    Returns:
+        int32 `[batch]`, to be used instead of the argument.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when it runs, for other labels.
+    """
     labels = tf.cast(labels, tf.int32) if labels.dtype == tf.bool else labels
     whole = tf.cast(labels, tf.int32)
     known = (whole >= 0) & (whole < num_classes) & (tf.cast(whole, labels.dtype) == labels)
@@ -349,12 +395,15 @@ def _asserted(values: tf.Tensor, condition: Any, message: str) -> tf.Tensor:
 
 
 def check_number(value: Any, name: str, unit: str = "") -> float:
-    """Returns a finite number as a float.
+    """Checks that a value is a finite number.
 
     Args:
-        value: what was given; text, booleans and tensors are no numbers.
-        name: how the argument is called in the message.
-        unit: what follows "must be a number" in the message.
+        value: a Python or NumPy integer or float. Booleans, text and tensors are refused.
+        name: name of the argument in error messages.
+        unit: text that follows "must be a number" in the error message.
+
+    Returns:
+        The number as a float.
 
     Raises:
         TypeError: not a number.
@@ -372,11 +421,14 @@ def check_number(value: Any, name: str, unit: str = "") -> float:
 
 
 def check_weight(value: Any, name: str) -> float:
-    """Returns the weight of a term of a loss as a float.
+    """Checks the weight of a term of a loss.
 
     Args:
-        value: what was given.
-        name: how the argument is called in the message.
+        value: a number, at least 0.
+        name: name of the argument in error messages.
+
+    Returns:
+        The weight as a float.
 
     Raises:
         TypeError: not a number.
@@ -389,17 +441,21 @@ def check_weight(value: Any, name: str) -> float:
 
 
 def check_epsilon(value: float, name: str = "epsilon", bounds: Bounds | None = None) -> float:
-    """Returns an l-inf size as a float, or asks whether /255 was meant.
+    """Checks an l-inf size, such as a budget or a step size.
 
     Args:
-        value: size in the unit of the images.
-        name: how the argument is called in the message.
-        bounds: pixel range of the images, which no size may exceed; None where it is not known
-            yet, as when an attack is made.
+        value: size in the unit of the images, at least 0.
+        name: name of the argument in error messages.
+        bounds: pixel range of the images, whose width the size must not exceed; None for no such
+            check.
+
+    Returns:
+        The size as a float.
 
     Raises:
         TypeError: not a number.
-        ValueError: negative, NaN or infinite, or larger than the pixel range.
+        ValueError: negative, NaN or infinite, or larger than the width of the pixel range; the
+            message then asks whether a division by 255 is missing.
     """
     size = check_number(value, name, unit=" in the unit of the images")
     if size < 0:
@@ -415,14 +471,17 @@ def check_epsilon(value: float, name: str = "epsilon", bounds: Bounds | None = N
 
 
 def small_epsilon(name: str, epsilon: float, bounds: Bounds) -> str | None:
-    """A sentence on an attack that changes no pixel by half a gray level; None for all others.
+    """Makes a warning about an attack that changes pixels by less than half a gray level.
 
     A gray level is a 255th of the width of the pixel range.
 
     Args:
-        name: of the attack.
-        epsilon: largest perturbation in the unit of the images; 0 is taken as meant.
+        name: name of the attack.
+        epsilon: largest perturbation, in the unit of the images.
         bounds: pixel range of the images.
+
+    Returns:
+        The warning as text; None if the perturbation is 0, or half a gray level or more.
     """
     width = bounds.upper - bounds.lower
     levels = 255 * epsilon / width
@@ -437,7 +496,13 @@ def small_epsilon(name: str, epsilon: float, bounds: Bounds) -> str | None:
 
 
 def check_bounds(bounds: Any) -> Bounds:
-    """Returns a pixel range as `Bounds`, whatever pair of numbers it was given as.
+    """Checks a pixel range.
+
+    Args:
+        bounds: any pair of numbers (lower, upper).
+
+    Returns:
+        The range as `Bounds` of floats.
 
     Raises:
         TypeError: not a pair of numbers.
@@ -459,11 +524,19 @@ def check_bounds(bounds: Any) -> Bounds:
 
 
 def check_count(value: int, name: str, least: int = 1) -> int:
-    """Returns a whole number of at least `least`.
+    """Checks that a value is an integer that is not too small.
+
+    Args:
+        value: a Python or NumPy integer; booleans are refused.
+        name: name of the argument in error messages.
+        least: smallest value allowed.
+
+    Returns:
+        The value as an int.
 
     Raises:
         TypeError: not an integer.
-        ValueError: too small.
+        ValueError: below `least`.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer, got {value!r}.")
@@ -473,15 +546,19 @@ def check_count(value: int, name: str, least: int = 1) -> int:
 
 
 def check_choice(value: Any, choices: Iterable[str], what: str) -> Any:
-    """Returns a name that is one of the choices.
+    """Checks that a value is one of several names.
 
     Args:
-        value: what was given.
-        choices: the known names.
-        what: what the name is of, for the message: "Unknown distance 'l3'."
+        value: the value.
+        choices: the names that are allowed.
+        what: what the names are names of, for the error message: `"distance"` gives
+            "Unknown distance 'l3'."
+
+    Returns:
+        The value.
 
     Raises:
-        ValueError: no such name; lists the near ones and all known ones.
+        ValueError: not one of the names; the message lists similar names and all names.
 
     Example:
         >>> check_choice("mean", ("mean", "sum"), "reduction")
@@ -494,14 +571,17 @@ def check_choice(value: Any, choices: Iterable[str], what: str) -> Any:
 
 
 def name_of_call(name: str, known: Iterable[str]) -> str:
-    """The known name that is meant: where it is a call, what stands before "(" is enough.
+    """Finds the name of an attack by its full text, or by the part before the parenthesis.
 
     Args:
-        name: `"pgd"`, or as it is known.
+        name: such as `"pgd"`, or one of the known names.
         known: names such as `"pgd(epsilon=0.1, step_size=0.01, num_steps=5)"`.
 
+    Returns:
+        The known name that equals `name`, or whose part before "(" does.
+
     Raises:
-        ValueError: no known name begins so, or several.
+        ValueError: there is no such known name, or several.
     """
     known = list(known)
     if name in known:
@@ -515,7 +595,15 @@ def name_of_call(name: str, known: Iterable[str]) -> str:
 
 
 def near_names(name: str, known: Iterable[str]) -> str:
-    """A sentence that lists near and known names, for errors about unknown ones."""
+    """Makes the end of an error message about an unknown name.
+
+    Args:
+        name: the unknown name.
+        known: all known names.
+
+    Returns:
+        Text that begins with a space and lists up to three similar names and all known names.
+    """
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
@@ -523,15 +611,20 @@ def near_names(name: str, known: Iterable[str]) -> str:
 
 
 def check_dataset(dataset: tf.data.Dataset, image_key: str | int = 0) -> tf.data.Dataset:
-    """Returns a finite data set of batches, or says what is wrong with it.
+    """Checks that a data set is finite and consists of batches of images and labels.
 
     Args:
-        dataset: gives tuples `(images, labels)`, or dictionaries that hold `image` and `label`.
-        image_key: where its elements hold the images: 0 in tuples, `"image"` in dictionaries.
+        dataset: data set whose elements are tuples `(images, labels)`, or dictionaries that hold
+            `image` and `label`.
+        image_key: the entry of an element that holds the images: 0 for tuples, `"image"` for
+            dictionaries.
+
+    Returns:
+        The data set.
 
     Raises:
         TypeError: elements of another structure.
-        ValueError: single images instead of batches, or endless.
+        ValueError: single images instead of batches, or a data set without end.
     """
     spec = dataset.element_spec
     if isinstance(image_key, int) and (not isinstance(spec, tuple) or len(spec) < 2):

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and whether a file can be written."""
+"""Atomic writing of files: a file is replaced as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ PathLike = str | os.PathLike[str]
 
 
 def write_json_atomically(path: PathLike, data: Any) -> None:
-    """Writes JSON so that the file is there whole or not at all.
+    """Writes a JSON file atomically: after a crash the file is complete or unchanged.
 
     Args:
         path: file to write or replace; its directory must exist.
-        data: what `json` can write; NumPy scalars, arrays and paths are converted.
+        data: data that `json` can write; NumPy scalars and arrays become numbers and lists, and
+            paths become text without absolute directories.
 
     Raises:
+        TypeError: data of another type.
         ValueError: NaN or infinity, which JSON does not have.
         OSError: the file cannot be written.
     """
@@ -35,7 +37,18 @@ def write_json_atomically(path: PathLike, data: Any) -> None:
 
 @contextlib.contextmanager
 def write_atomically(path: PathLike) -> Iterator[IO[bytes]]:
-    """Yields a binary file that replaces `path` when the block ends without an exception."""
+    """Context manager that writes a file atomically.
+
+    Args:
+        path: file to write or replace; its directory must exist.
+
+    Yields:
+        A temporary binary file. It replaces `path` when the block ends; after an exception it is
+        deleted and `path` stays as it was.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -49,11 +62,14 @@ def write_atomically(path: PathLike) -> Iterator[IO[bytes]]:
 
 
 def check_writable(path: PathLike) -> None:
-    """Makes the directory of a file to be written later, and makes sure that it can be.
+    """Creates the directory of a file that is written later, and checks that it is writable.
+
+    Args:
+        path: the file.
 
     Raises:
         IsADirectoryError: the path is a directory.
-        OSError: its directory cannot be made or written.
+        OSError: its directory cannot be created or written to.
     """
     path = Path(path)
     if path.is_dir():

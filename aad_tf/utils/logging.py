@@ -1,4 +1,4 @@
-"""What programs print while they work, and what they skip at their end."""
+"""Set-up of a program's logging, and of its exit."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ LOGGER = logging.getLogger("aad_tf")
 
 
 def show_progress() -> None:
-    """Shows this package's messages and hides TensorFlow's below warnings; for binaries."""
+    """Shows messages of `aad_tf` from level INFO on, and those of TensorFlow from WARNING on.
+
+    Programs call it once at their start; the library does not.
+    """
     absl_logging.set_verbosity(absl_logging.WARNING)
     tf.get_logger().setLevel(logging.WARNING)
     LOGGER.setLevel(logging.INFO)
 
 
 def skip_final_garbage_collection() -> None:
-    """Makes Python skip its search for reference cycles when the program ends; for binaries.
+    """Makes Python skip its last search for reference cycles when the program ends.
 
-    The graphs of a network are a great many objects, and searching them took more than a second
-    for LeNet, and ten seconds where several processes used one core: time that a worker which was
-    asked to end may not have. The system frees all memory of a process that ends anyway.
+    Programs call it once; the library does not. The graphs of a network consist of many objects, so
+    that the search takes more than a second for LeNet, and ten seconds if several processes share a
+    core. A worker that was asked to end may not have that time. The operating system frees the
+    memory of the process anyway.
     """
     atexit.register(gc.freeze)

@@ -1,4 +1,4 @@
-"""Small tensor functions: projection, a norm with a safe gradient, resizing; and how they trace."""
+"""Small functions on tensors: projection, a norm with a safe gradient, resizing, tracing."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def without_autograph(function: Function) -> Function:
-    """A function that TensorFlow traces as it is, and what `tf.data` calls inside it as well.
+    """Excludes a function, and the functions it passes to `tf.data`, from AutoGraph's conversion.
 
-    For functions whose Python never branches on tensors: to convert those of a stream of training
-    data takes half a second.
+    Use it for functions without Python branches or loops that depend on tensors. Without conversion
+    a data set of training batches is created half a second faster.
 
     Args:
-        function: from tensors to tensors, or one that makes a `tf.data.Dataset`.
+        function: function from tensors to tensors, or one that returns a `tf.data.Dataset`.
 
     Returns:
-        A function of the same arguments.
+        A function of the same arguments and results.
 
     Example:
         >>> dataset.map(without_autograph(prepared))
@@ -36,9 +36,10 @@ def project_linf(
     """Projects images onto the l-inf ball around `origin` and into the pixel range.
 
     Args:
-        images: `[batch, H, W, C]`.
-        origin: centre of the ball, same shape and dtype.
-        epsilon: radius in pixel units of `bounds`; infinity leaves the range only.
+        images: `[batch, H, W, C]`, or any other shape.
+        origin: centre of the ball, of the same shape and dtype.
+        epsilon: radius in the unit of the images; with infinity, images are only clipped to the
+            pixel range.
         bounds: pixel range.
 
     Returns:
@@ -57,22 +58,30 @@ def project_linf(
 
 
 def linf_distance(images: tf.Tensor, origin: tf.Tensor) -> tf.Tensor:
-    """Largest absolute pixel difference of each example, `[batch]`."""
+    """Computes the l-inf distance of each example from another image.
+
+    Args:
+        images: `[batch, H, W, C]`.
+        origin: the same shape and dtype.
+
+    Returns:
+        The largest absolute difference of a pixel value, `[batch]`.
+    """
     return tf.reduce_max(tf.abs(images - origin), axis=tuple(range(1, images.shape.rank)))
 
 
 def safe_norm(values: tf.Tensor, axis: int | tuple[int, ...] = -1) -> tf.Tensor:
     """l2-norm whose gradient at the zero vector is zero instead of NaN.
 
-    A mask that hides nothing makes masked and unmasked predictions equal, so the zero
-    vector does occur in training.
+    The zero vector occurs in training: it is the difference of the predictions for an image and for
+    the same image with a mask that hides nothing.
 
     Args:
-        values: any float tensor.
-        axis: axes to reduce.
+        values: float tensor of any shape.
+        axis: axis or axes over which the norm is taken.
 
     Returns:
-        Norms, reduced over `axis`.
+        The norms, of the shape of `values` without these axes.
 
     Example:
         >>> safe_norm(tf.constant([[3.0, 4.0], [0.0, 0.0]])).numpy()
@@ -85,18 +94,18 @@ def safe_norm(values: tf.Tensor, axis: int | tuple[int, ...] = -1) -> tf.Tensor:
 
 
 def at_least_float32(values: tf.Tensor) -> tf.Tensor:
-    """Casts half-precision tensors up to float32; leaves float32 and float64 alone."""
+    """Casts a tensor to float32 unless it is float32 or float64 already."""
     return values if values.dtype in (tf.float32, tf.float64) else tf.cast(values, tf.float32)
 
 
 def resize_maps(maps: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
-    """Bilinear resize of maps.
+    """Resizes maps bilinearly, with correct derivatives of every order.
 
-    Equal to `tf.image.resize`, but as two matrix products: it keeps float64 and has correct
-    derivatives of every order.
+    The values equal those of `tf.image.resize`. They are computed by two matrix products, since the
+    second derivative of `tf.image.resize` is wrong; float64 is kept.
 
     Args:
-        maps: `[batch, h, w]`.
+        maps: float `[batch, h, w]`.
         size: target `(height, width)` in pixels, integers or scalar tensors.
 
     Returns:
@@ -114,13 +123,22 @@ def resize_maps(maps: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
 
 
 def spatial_size(images: tf.Tensor) -> tuple[Any, Any]:
-    """Height and width of `[batch, H, W, ...]`: integers where known, scalar tensors elsewhere."""
+    """Returns height and width of `[batch, H, W, ...]`: integers, or scalar tensors if unknown."""
     known, shape = images.shape, tf.shape(images)
     return tuple(shape[axis] if known[axis] is None else known[axis] for axis in (1, 2))
 
 
 def bilinear_weights(source: Any, target: Any, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """`[target, source]`: what each source cell adds to each target pixel."""
+    """Computes the matrix of a bilinear resize along one axis.
+
+    Args:
+        source: number of cells before, an integer or scalar tensor.
+        target: number of pixels after, an integer or scalar tensor.
+        dtype: dtype of the matrix.
+
+    Returns:
+        `[target, source]`, the weight of each cell in each pixel; rows sum to 1.
+    """
     source_cells = tf.cast(tf.range(source), dtype)
     scale = tf.cast(source, dtype) / tf.cast(target, dtype)
     centres = (tf.cast(tf.range(target), dtype) + 0.5) * scale - 0.5

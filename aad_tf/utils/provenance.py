@@ -1,4 +1,4 @@
-"""Where a result comes from: command, versions, machine, commit; without absolute paths."""
+"""The provenance of a result: command, versions, machine and commit, without absolute paths."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ _WIDEST_FIRST = {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2"}
 
 
 def provenance() -> dict[str, Any]:
-    """Describes the running program and the machine, for a record of what produced a file.
+    """Describes the running program and the machine, for the summary of a result.
 
     Returns:
-        Entries that `json` can write: `command` (without absolute paths), `versions` (Python,
-        TensorFlow, Keras, NumPy, aad_tf), `platform`, `cpu` (model and what it multiplies with,
-        such as "AMD EPYC, AVX2": times differ by several times between these), `cpu_cores`
-        (usable by this process), `gpus`, `git_commit` and `git_dirty` (None unless the package is
-        run from a git repository), `utc` (ISO 8601, seconds).
+        A dictionary that `json` can write:
+        `command`: the command line, without absolute paths.
+        `versions`: of `python`, `tensorflow`, `keras`, `numpy` and `aad_tf`.
+        `platform`: operating system; `gpus`: names of the GPUs.
+        `cpu`: model and widest vector or matrix instructions, such as "AMD EPYC, AVX2", on which
+            run times depend strongly; `cpu_cores`: number of cores that this process may use.
+        `git_commit`, `git_dirty`: commit, and whether tracked files differ from it; None if the
+            package is not run from a git repository.
+        `utc`: date and time in ISO 8601, to the second.
 
     Example:
         >>> provenance()["versions"]["keras"]
@@ -59,15 +63,15 @@ def provenance() -> dict[str, Any]:
 
 
 def source_commit() -> str | None:
-    """The git commit this package is run from; None if it is not run from a git checkout."""
+    """Returns the git commit that this package is run from; None if it is not in a git checkout."""
     return _git_state(Path(__file__).resolve().parent)[0]
 
 
 def command_line() -> str:
-    """The command that started this process, quoted for a shell.
+    """Returns the command that started this process, quoted for a shell.
 
-    Absolute paths inside the current directory are made relative to it; of others only the last
-    component stays, so that a committed record tells nothing about the machine.
+    Absolute paths inside the current directory are made relative to it. Of other absolute paths
+    only the last component is kept, so that committed results do not show directories of a machine.
     """
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     program = ["-m", spec.name.removesuffix(".__main__")] if spec else sys.argv[:1]
@@ -75,12 +79,28 @@ def command_line() -> str:
 
 
 def provenance_path(path: str | os.PathLike[str]) -> str:
-    """A path as records may name it: relative to the current directory, or its last component."""
+    """Shortens a path for records.
+
+    Args:
+        path: a relative path, which is kept, or an absolute one.
+
+    Returns:
+        An absolute path inside the current directory relative to it, of another one the last
+        component.
+    """
     return without_absolute_paths(os.fspath(path))
 
 
 def portable(values: Any) -> Any:
-    """Nested dicts, lists and texts, with absolute paths in texts shortened."""
+    """Shortens absolute paths in all texts of nested dictionaries and lists.
+
+    Args:
+        values: dictionaries, lists, tuples and texts in any nesting; other values are kept.
+
+    Returns:
+        A copy in which tuples are lists, an absolute path inside the current directory is relative
+        to it, and of other absolute paths only the last component is kept.
+    """
     if isinstance(values, dict):
         return {key: portable(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
@@ -89,7 +109,15 @@ def portable(values: Any) -> Any:
 
 
 def without_absolute_paths(argument: str) -> str:
-    """An argument with absolute paths made relative, or cut to their last component."""
+    """Shortens absolute paths in a text.
+
+    Args:
+        argument: such as a command-line argument.
+
+    Returns:
+        The text, in which an absolute path inside the current directory is relative to it, and of
+        other absolute paths only the last component is kept.
+    """
 
     def shorten(match: re.Match[str]) -> str:
         path = Path(match.group())
@@ -106,7 +134,14 @@ def _cpu_model() -> str | None:
 
 
 def described_cpu(information: str) -> str | None:
-    """Model and widest instructions for matrices of the first CPU in the text of `/proc/cpuinfo`.
+    """Reads the model of a CPU and its widest vector or matrix instructions.
+
+    Args:
+        information: the text of `/proc/cpuinfo`; its first CPU is described.
+
+    Returns:
+        The model's name, followed by "AMX", "AVX-512" or "AVX2" if it has one of these; None if the
+        text names no model.
 
     Example:
         >>> described_cpu("model name : AMD EPYC\\nflags : fpu avx2 avx512f")
