@@ -1,4 +1,8 @@
-"""Any Keras image classifier as logits and the features of its attention layer."""
+"""Classifier: wraps any Keras image classifier so that it returns logits and attention features.
+
+The *attention layer* is the layer whose output attention maps such as Grad-CAM explain, as a rule
+the last one whose output still is a grid of the image.
+"""
 
 from aad_tf.classifier.classifier import Classifier, checked_inputs, held_classifier
 

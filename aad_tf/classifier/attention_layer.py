@@ -1,4 +1,8 @@
-"""Which layer attention maps explain: the last grid of the image that all goes through."""
+"""Chooses the layer that attention maps explain.
+
+By default it is the last layer whose output is a grid of the image and through which every path
+from the images to the logits leads.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +49,26 @@ _PADDING = frozenset({"MirrorPad", "Pad", "PadV2"})
 
 
 class Paths:
-    """What of a trace lies on the way from images to logits, and which layers may be explained."""
+    """The paths from images to logits in a traced model, and the layers that maps can explain.
+
+    A *reference* is what `ref()` of a symbolic tensor returns, by which sets hold tensors.
+
+    Args:
+        trace: a traced forward pass of the model.
+
+    Attributes:
+        trace: the argument.
+        layouts: how the axes of each tensor that depends on the images lie on the image.
+        operations: TensorFlow operations that depend on the images, in their order.
+        needed: references of the tensors from which the logits are computed.
+        weighted: references of the tensors in whose computation a variable takes part.
+        grids: calls of layers whose output is a grid of the image.
+        eligible: those of `grids` that maps can explain: the output is computed with weights, is
+            not made by padding or by a nested model, the logits depend on it, and it is that of the
+            layer's last call.
+        cuts: those of `eligible` through which every path from images to logits leads.
+        outputs: outputs of all layer calls.
+    """
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
@@ -75,7 +98,15 @@ class Paths:
         self.cuts = [call for call in self.eligible if call.output.ref() in cuts]
 
     def before(self, tensor: tf.Tensor, without: tf.Tensor | None = None) -> set[Any]:
-        """References of what `tensor` is computed from, itself included."""
+        """Finds the tensors from which a tensor is computed.
+
+        Args:
+            tensor: a symbolic tensor of the trace.
+            without: a tensor past which the search does not go back; None for no such tensor.
+
+        Returns:
+            References of the tensors that depend on the images, `tensor` included.
+        """
         needed = {tensor.ref()}
         for operation in reversed(self.operations):
             made = {output.ref() for output in operation.outputs} & needed
@@ -105,7 +136,12 @@ class Paths:
         return cuts
 
     def beside(self, call: LayerCall) -> list[str]:
-        """Names of layers with a grid whose output reaches the logits past that of `call`."""
+        """Returns names of eligible layers that affect the logits on paths that avoid a layer.
+
+        Args:
+            call: the call of the layer that the paths avoid. Layers on which its output depends are
+                left out.
+        """
         past = self.before(self.trace.output, without=call.output)
         before = self.before(call.output)
         return _names(
@@ -115,16 +151,21 @@ class Paths:
         )
 
     def candidates(self) -> list[str]:
-        """Names of layers that may be explained, those that all goes through if there are any.
+        """Returns names of the layers that maps can explain, in the order of the network.
 
-        In the order of the network, so the last one shows most of what decides.
+        They are those of `cuts`, or of `eligible` if there are no cuts, without layers whose grid
+        misses part of the image or reaches far beyond it.
         """
         calls = self.cuts or self.eligible
         placed = (call.layer.name for call in calls if not self.misplaced(call.output))
         return list(dict.fromkeys(placed))
 
     def misplaced(self, tensor: Any) -> bool:
-        """Whether a grid misses part of the image, or reaches far beyond it."""
+        """Whether a grid misses over 1 % of a side of the image, or exceeds it by over half a cell.
+
+        Args:
+            tensor: anything; False for what is not a tensor with a known layout.
+        """
         layout = self.layouts.get(tensor.ref()) if tf.is_tensor(tensor) else None
         return layout is not None and (
             lost_share(layout) > _LARGEST_LOSS or overhang(layout) > _LARGEST_BORDER
@@ -144,7 +185,15 @@ class Paths:
         )
 
     def first(self, holds: Callable[[tf.Tensor], bool]) -> str:
-        """Names, for a message, the first operation with an output for which `holds` is True."""
+        """Describes, for an error message, the first operation with a certain output.
+
+        Args:
+            holds: function from a tensor to bool.
+
+        Returns:
+            Layer and type of the first operation of the network with an output for which `holds` is
+            True.
+        """
         operation = next((each for each in self.operations if any(map(holds, each.outputs))), None)
         if operation is None:
             return "what comes before the attention layer"
@@ -158,32 +207,36 @@ class Paths:
         return f"{name} ({operation.type})"
 
     def tokens(self, tensor: Any) -> bool:
-        """Whether positions are numbered along one axis, in a way that is known or not.
+        """Whether a tensor holds tokens: positions of the image along one axis.
 
-        A token for the class, put in front of them, makes it unknown.
+        It is also True for a tensor `[batch, positions, channels]` computed with weights, whose
+        positions are not known, for instance because a class token was added.
         """
         return is_tokens(tensor, self.layouts) or (
             self.unknown(tensor) and tensor.shape.rank == 3 and tensor.ref() in self.weighted
         )
 
     def unknown(self, tensor: Any) -> bool:
-        """Whether a tensor depends on the images, but it is not known where its cells lie."""
+        """Whether a tensor depends on the images and the places of its cells are not known."""
         return tf.is_tensor(tensor) and self.layouts.get(tensor.ref(), ()) is None
 
 
 def attention_call(trace: Trace, name: str | None = None) -> LayerCall:
-    """The call whose output attention maps explain.
+    """Finds the layer call whose output attention maps explain.
 
     Args:
-        trace: of the model.
-        name: of the layer; None takes the last layer with a grid of the image that everything goes
-            through on the way to the logits, but none that only passes its input on at inference,
-            such as Dropout. Where no layer is like that, or later ones are left out, a warning
-            says so.
+        trace: a traced forward pass of the model.
+        name: name of the layer; None for the last layer whose output is a grid of the image and
+            through which every path from images to logits leads. Layers that do nothing at
+            inference, such as Dropout, are not taken. There is a warning if no layer is such or if
+            later layers with a grid are left out.
+
+    Returns:
+        The layer and its symbolic output.
 
     Raises:
-        ValueError: no such layer, or none that can be explained; the grid does not lie on the
-            image, since it is cropped or padded inside the model.
+        ValueError: no such layer, no layer that maps can explain, or a grid that does not lie on
+            the image, since the model crops or pads it.
     """
     paths = Paths(trace)
     call = _default_call(paths) if name is None else _named_call(paths, name)

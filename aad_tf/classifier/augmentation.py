@@ -1,4 +1,4 @@
-"""Layers that move or change images at random in training, which maps and masks do not stand."""
+"""Detects layers that change images at random in training, with which AAD cannot be trained."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _NOISE = (
 
 
 def refuse_random_augmentation(classifier: Classifier) -> None:
-    """Raises if images are moved or changed at random in training, before the attention layer.
+    """Checks that no layer before the attention layer changes images at random in training.
 
-    Clean, attacked and masked versions of an image would not be changed alike, and the map of the
-    changed image would not lie on the image that it masks. At inference such layers do nothing,
-    so that attacks and maps of the network are right. Dropout and noise may stay.
+    With such a layer the original, attacked and masked versions of an image would be changed
+    differently, and the attention map of the changed image would not fit the image that it masks.
+    At inference such layers do nothing. Dropout and additive noise are allowed.
 
     Args:
-        classifier: whose maps are trained on.
+        classifier: the network that is to be trained with attention losses.
 
     Raises:
-        ValueError: names the first such layer.
+        ValueError: there is such a layer; the message names the first one.
     """
     # The scope keeps what a training pass would assign, such as moving statistics and seeds.
     with keras.StatelessScope(), exact_moments():

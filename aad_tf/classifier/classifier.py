@@ -1,4 +1,4 @@
-"""Classifier: any Keras image classifier as logits plus features of its attention layer."""
+"""Classifier: wraps any Keras image classifier so that it returns logits and attention features."""
 
 from __future__ import annotations
 
@@ -37,26 +37,27 @@ _LOGITS = "logits"
 
 
 class Classifier:
-    """A Keras classifier as attacks, attention maps, losses and evaluation take it.
+    """A wrapped Keras classifier that returns logits and features; made by `from_keras`.
 
-    It never changes the wrapped model: weights are shared, and the final softmax or sigmoid, if
-    there is one, is bypassed only while the classifier itself runs.
+    Attacks, attention maps, losses and evaluation take it as their network. It does not change the
+    wrapped model: weights are shared, and a final softmax or sigmoid is bypassed only while the
+    classifier itself runs.
 
     Attributes:
         model: the wrapped Keras model.
-        attention_layer: name of the layer whose output the attention maps explain.
+        attention_layer: name of the layer whose output attention maps explain.
         bounds: pixel range of the images.
-        num_classes: number of logits.
-        output: name or number of the model's output that holds the scores of classes; None where
-            there is only one.
+        num_classes: number of logits, at least 2.
+        output: name or number of the model's output that holds the class scores; None if the model
+            has only one output.
         input_shape: `(height, width, channels)`; entries may be None.
         dtype: dtype of images, that of the model's variables.
-        compiled: compiled functions by key; `cached_function` fills it.
-        shrinking: names of layers that show that the network takes larger pixels than `bounds`, as
-            a Rescaling(1/255) does where bounds are (0, 1); empty without such.
-        zero_pixel: the pixel that the first weights see as zeros, one value per channel (or one for
-            all), within `bounds`: 0.5 behind a Rescaling from [0, 1] to [-1, 1], else 0, as far as
-            `aad_tf/classifier/pixel_range.py` can tell.
+        compiled: compiled functions by key, which `cached_function` fills.
+        shrinking: names of layers which show that the network expects larger pixels than `bounds`,
+            such as a Rescaling(1/255) with bounds (0, 1); empty if there are none.
+        zero_pixel: the pixel value that reaches the first weights as zero, within `bounds`: one
+            number per channel, or one for all. It is 0 for a network that begins with its weights,
+            and 0.5 behind a Rescaling from [0, 1] to [-1, 1].
 
     Example:
         >>> classifier = Classifier.from_keras(keras_model)
@@ -102,45 +103,40 @@ class Classifier:
     ) -> Classifier:
         """Wraps a Sequential, Functional, nested or subclassed Keras model.
 
-        What goes in: one input of floating-point images, as a tensor, or in a dict or list that
-        holds nothing else; their size may be open. Refused are integer inputs, and others beside
-        the images.
-
-        What comes out:
-            logits `[batch, classes]`, or a final softmax, which is taken off; `log_softmax` gives
-                logits already.
-            one number per image, `[batch, 1]`, of a binary classifier: a final sigmoid, which is
-                taken off, or the score z before it (`from_logits=True`). The logits are
-                (-z / 2, z / 2), whose softmax is (1 - p, p) with p = sigmoid(z); labels are 0, 1.
-            several outputs, in a list, tuple or dict: `output` says which of them is one of these.
-        Refused are probabilities made in another way, and several labels per image (a sigmoid of
-        more than one output).
+        The model must have one input, floating-point images of fixed or variable size, as a tensor
+        or as the only entry of a dict or list. Its output must be one of these:
+            logits `[batch, classes]`; or a final softmax, which is bypassed.
+            a score z per image, `[batch, 1]`, of a binary classifier with labels 0 and 1; or a
+                final sigmoid of it, which is bypassed. The logits are (-z / 2, z / 2), whose
+                softmax is (1 - p, p) with p = sigmoid(z).
+            several outputs in a list, tuple or dict, of which `output` selects one of the above.
+        Probabilities computed in another way and several labels per image (a sigmoid of more than
+        one output) are refused.
 
         Args:
-            model: takes `[batch, H, W, C]` images and returns scores of classes as above.
-            attention_layer: name of the layer to explain; by default the last layer, or operation
-                of a Functional model, that all goes through on the way to the logits and whose
-                output still has a grid of the image, as Grad-CAM recommends. A warning says so
-                where later layers with a grid are left out.
-            bounds: lowest and highest pixel value the model takes, a pair of numbers, in whose
-                unit the sizes of attacks are: `fgsm(8)` for (0, 255), `fgsm(8 / 255)` for (0, 1).
-                Where the model seems to have been trained on larger pixels, as a Rescaling(1/255)
-                in it shows, there is a warning.
+            model: takes `[batch, H, W, C]` images and returns class scores as above.
+            attention_layer: name of the layer that attention maps explain. None for the last layer,
+                or operation of a Functional model, whose output is a grid of the image and through
+                which every path from images to logits leads. There is a warning if no layer is such
+                or if later layers with a grid are left out.
+            bounds: pixel range of the model, a pair of numbers. Sizes of attacks are in its unit:
+                `fgsm(8)` for (0, 255), `fgsm(8 / 255)` for (0, 1). There is a warning if the model
+                seems to expect larger pixels, for instance because it has a Rescaling(1/255).
             input_shape: `(H, W, C)`, for a model that was never called, or to fix the size of
-                images where the model leaves it open.
-            output: of a model with several outputs, the one to attack and explain: its key in a
+                images if the model takes any size.
+            output: for a model with several outputs, the one with the class scores: its key in a
                 dict ("heads/class" if nested), the name of its layer, or its number.
 
         Returns:
-            A Classifier sharing the model's weights.
+            A Classifier that shares the model's weights.
 
         Raises:
-            TypeError: not a Keras model, or a defence, which holds a Classifier already.
-            ValueError: several or integer inputs, several outputs without `output`, no spatial
-                features, unknown attention layer, features that do not lie on the image (tokens,
-                channels_first, crops), outputs that are probabilities and cannot be turned into
-                logits, a layer between attention layer and logits whose second
-                derivative TensorFlow gets wrong, or operations that stop all gradients.
+            TypeError: not a Keras model, or a defence, which has a Classifier already.
+            ValueError: several or integer inputs, several outputs without `output`, no layer with
+                spatial features, an unknown attention layer, features that do not lie on the image
+                (tokens, channels first, crops), outputs that are probabilities and cannot be turned
+                into logits, an operation between attention layer and logits whose second derivative
+                is wrong in TensorFlow, or operations that stop all gradients.
 
         Example:
             >>> detector = keras.Model(images, {"class": scores, "box": box})
@@ -177,7 +173,10 @@ class Classifier:
         return classifier
 
     def get_config(self) -> dict[str, Any]:
-        """The wrapped model and how it is wrapped, without weights, as data that JSON can hold.
+        """Describes the wrapped model and how it is wrapped, without weights.
+
+        Returns:
+            A dictionary that JSON can hold, from which `from_config` rebuilds the classifier.
 
         Example:
             >>> copy = Classifier.from_config(classifier.get_config())
@@ -195,11 +194,17 @@ class Classifier:
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> Classifier:
-        """The classifier that `get_config` described, with fresh weights.
+        """Rebuilds a classifier from the description of `get_config`, with new initial weights.
 
         Args:
-            config: as `get_config` returned it, or as JSON gave it back.
-            custom_objects: classes of layers by name, as `keras.saving.load_model` takes them.
+            config: the dictionary that `get_config` returned, also after a round trip through JSON.
+            custom_objects: classes of layers by name, as in `keras.saving.load_model`.
+
+        Returns:
+            A new Classifier with the same attention layer.
+
+        Raises:
+            TypeError, ValueError: a model that Keras cannot rebuild or `from_keras` refuses.
         """
         model = keras.saving.deserialize_keras_object(config["model"], custom_objects)
         layers = tracing.layers_and_operations(model)
@@ -215,12 +220,12 @@ class Classifier:
 
     @property
     def dtype(self) -> tf.DType:
-        """dtype of images, gradients and perturbations."""
+        """The dtype of images, gradients and perturbations: that of the model's variables."""
         return _dtype(self.model)
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """All variables of the wrapped model."""
+        """All variables of the wrapped model, trainable or not."""
         return self.model.variables
 
     @property
@@ -229,14 +234,15 @@ class Classifier:
         return self.model.trainable_variables
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> ClassifierOutput:
-        """Runs the model once.
+        """Runs the model once, without checks of the images.
 
         Args:
-            images: `[batch, H, W, C]` within `bounds`.
-            training: True runs dropout and updates batch statistics.
+            images: `[batch, H, W, C]` within `bounds`, in the classifier's dtype.
+            training: True runs the model in training mode: with dropout, and with batch statistics
+                that update the moving ones.
 
         Returns:
-            Logits `[batch, classes]` and features `[batch, h, w, channels]`.
+            Logits `[batch, classes]` and features `[batch, h, w, channels]` of the attention layer.
         """
         calls: list[tracing.LayerCall] = []
         with (
@@ -249,30 +255,41 @@ class Classifier:
         return ClassifierOutput(logits, calls[-1].output)
 
     def scores(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """What the model itself returns for images: the chosen output, final activation included.
+        """Returns the selected output of the model itself, with its final softmax or sigmoid.
 
         Args:
-            images: `[batch, H, W, C]` within `bounds`.
-            training: as for calls of the classifier.
+            images: `[batch, H, W, C]` within `bounds`, in the classifier's dtype.
+            training: True runs the model in training mode.
 
         Returns:
-            `[batch, classes]`, or `[batch, 1]` of a binary classifier.
+            `[batch, classes]`, or `[batch, 1]` for a binary classifier with one score.
         """
         return _scores(self.model, nest(images, self._input_path), self.output, training)
 
     def images_of(self, features: Any) -> Any:
-        """The images among what a data set gives for the inputs of the network.
+        """Takes the images out of the inputs that a data set holds for the network.
 
         Args:
-            features: images, or a dict that holds them under the name of the network's input.
+            features: images `[batch, H, W, C]`, or a dict with the images under the name of the
+                network's input.
+
+        Returns:
+            The images.
 
         Raises:
-            ValueError: a dict, though the network takes a tensor or an input of another name.
+            ValueError: a dict, although the network takes a tensor or an input of another name.
         """
         return images_of(features, self._input_path)
 
     def predict_logits(self, images: tf.Tensor) -> tf.Tensor:
-        """Logits in inference mode from one compiled graph, whatever the batch size."""
+        """Computes logits in inference mode by one compiled graph for all batch sizes.
+
+        Args:
+            images: `[batch, H, W, C]` within `bounds`, in the classifier's dtype.
+
+        Returns:
+            `[batch, classes]`.
+        """
         function = self.cached_function(
             _LOGITS, lambda batch: self(batch, training=False).logits, [self.image_spec]
         )
@@ -284,16 +301,18 @@ class Classifier:
         function: Callable,
         signature: Sequence[tf.TensorSpec] | Callable[[], Sequence[tf.TensorSpec]],
     ) -> Any:
-        """The compiled form of a function that runs this network: one trace for all calls.
+        """Compiles a function that runs this network, once per key.
 
         Args:
-            key: what the function does, and all that it depends on besides this classifier.
-            function: from tensors to tensors; compiled when the key is new, else ignored.
+            key: names the function and everything it depends on besides this classifier and its
+                arguments.
+            function: function from tensors to tensors. It is compiled if the key is new, else it is
+                ignored and the function compiled before is returned.
             signature: specs of its arguments, with None for the batch axis; or a function that
-                returns them, called when the key is new.
+                returns them, which is called if the key is new.
 
         Returns:
-            The compiled function; the same object for the same key.
+            The compiled function, which is traced once for all calls.
 
         Example:
             >>> predict = classifier.cached_function(
@@ -312,17 +331,17 @@ class Classifier:
 
     @property
     def labels_spec(self) -> tf.TensorSpec:
-        """Signature of labels or class numbers of a batch of any size."""
+        """Spec of labels for `tf.function`: int32 `[batch]` of any batch size."""
         return tf.TensorSpec((None,), tf.int32)
 
     @property
     def image_spec(self) -> tf.TensorSpec:
-        """Signature of an image batch of any size."""
+        """Spec of images for `tf.function`: `[batch, H, W, C]` of any batch size."""
         return tf.TensorSpec((None, *self.input_shape), self.dtype)
 
 
 def held_classifier(model: Any) -> Classifier | None:
-    """The Classifier that a defence trains, or None if `model` is no defence."""
+    """Returns the Classifier that a defence trains; None if `model` is not a defence."""
     held = getattr(model, "classifier", None)
     return held if isinstance(held, Classifier) else None
 
@@ -330,17 +349,22 @@ def held_classifier(model: Any) -> Classifier | None:
 def checked_inputs(
     classifier: Any, images: Any, labels: Any, name: str = "labels"
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns images in the classifier's dtype and int32 labels, or says what is wrong.
+    """Checks images and labels for a classifier and converts them to tensors.
 
     Args:
         classifier: the network, which must be a Classifier.
-        images: float `[batch, H, W, C]` within the classifier's bounds.
-        labels: `[batch]`, class numbers.
-        name: how the labels are called in messages.
+        images: array-like float `[batch, H, W, C]` within the classifier's bounds; or a dict with
+            the images under the name of the network's input.
+        labels: array-like `[batch]` or `[batch, 1]`, class numbers.
+        name: name of the labels in error messages.
+
+    Returns:
+        The images in the classifier's dtype, and int32 labels `[batch]`.
 
     Raises:
-        TypeError: no Classifier, images not floating point, or labels no numbers.
-        ValueError: wrong rank or shape, NaN, values or labels out of range.
+        TypeError: no Classifier, images not floating point, or labels not numbers.
+        ValueError: images of wrong rank or shape, with NaN or out of range, no examples, or labels
+            that are not one class of the network per image.
     """
     if not isinstance(classifier, Classifier):
         raise TypeError(

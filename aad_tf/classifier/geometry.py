@@ -1,9 +1,9 @@
-"""Where in the image the cells of a tensor lie, followed through the operations of a traced graph.
+"""Layouts: where on the image the cells of a tensor in a traced graph lie.
 
-That a tensor has four axes does not make it a grid of the image: tokens and heads of attention,
-or channels that stand first, have four axes too. So each axis is followed from the image on. It
-runs over rows or columns of the image, over the batch, over something else, or over several of
-these, merged. What an operation of unknown effect on positions returns has no known layout.
+A tensor with four axes need not be a grid of the image: tokens with heads of attention, or features
+with channels first, have four axes too. So each axis is followed from the images on. It runs over
+rows of the image, over columns, over the batch, over something else, or over several of these
+merged into one axis. After an operation whose effect on positions is not known, there is no layout.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ ROWS, COLUMNS, BATCH, OTHER = "rows", "columns", "batch", "other"
 
 
 class Part(NamedTuple):
-    """What an axis runs over, or one of several things it runs over, the last one fastest."""
+    """What an axis of a tensor runs over, or one of several such parts that are merged into it.
+
+    Of merged parts the last one changes fastest, as in a row-major reshape.
+
+    Attributes:
+        kind: `"rows"` or `"columns"` of the image, `"batch"`, or `"other"`.
+        size: number of entries; None if not known.
+    """
 
     kind: str
     size: int | None
@@ -27,21 +34,31 @@ Axis = tuple[Part, ...]
 
 
 class Margins(NamedTuple):
-    """How far a grid reaches beyond the image, in its cells; negative where it falls short."""
+    """By how many of its cells a grid extends beyond the image; negative where it falls short.
+
+    Attributes:
+        rows: at the top and at the bottom.
+        columns: at the left and at the right.
+    """
 
     rows: tuple[float, float] = (0.0, 0.0)
     columns: tuple[float, float] = (0.0, 0.0)
 
 
 class Layout(NamedTuple):
-    """Axes of a tensor that depends on the images, and how its grid lies on them."""
+    """How a tensor that depends on the images lies on them.
+
+    Attributes:
+        axes: what each axis runs over.
+        margins: how far the grid extends beyond the image.
+    """
 
     axes: tuple[Axis, ...]
     margins: Margins = Margins()
 
     @property
     def has_positions(self) -> bool:
-        """Whether any axis runs over rows or columns of the image."""
+        """Whether an axis with more than one entry runs over rows or columns of the image."""
         return any(has_positions(axis) for axis in self.axes)
 
 
@@ -51,7 +68,12 @@ Layouts = dict[Any, Layout | None]
 
 
 def is_grid(tensor: Any, found: Layouts) -> bool:
-    """Whether a tensor is a grid `[batch, h, w, channels]` of the image, of more than one cell."""
+    """Whether a tensor is a grid `[batch, h, w, channels]` of the image with more than one cell.
+
+    Args:
+        tensor: anything; only floating-point tensors can be grids.
+        found: layouts by tensor reference.
+    """
     if not tf.is_tensor(tensor) or tensor.shape.rank != 4 or not tensor.dtype.is_floating:
         return False
     layout = found.get(tensor.ref())
@@ -67,7 +89,12 @@ def is_grid(tensor: Any, found: Layouts) -> bool:
 
 
 def is_tokens(tensor: Any, found: Layouts) -> bool:
-    """Whether positions in the image are numbered along one axis, as in `[batch, h * w, c]`."""
+    """Whether rows and columns of the image are merged into one axis, as in `[batch, h * w, c]`.
+
+    Args:
+        tensor: anything; only tensors can be tokens.
+        found: layouts by tensor reference.
+    """
     layout = found.get(tensor.ref()) if tf.is_tensor(tensor) else None
     return (
         layout is not None
@@ -77,7 +104,10 @@ def is_tokens(tensor: Any, found: Layouts) -> bool:
 
 
 def lost_share(layout: Layout) -> float:
-    """The largest share of the image's height or width that lies outside a grid, in [0, 1]."""
+    """Fraction of the image's height or width that a grid does not cover, in [0, 1].
+
+    It is the largest such fraction over the four sides of the image.
+    """
     return max(
         max(0.0, -min(margins)) / _cells_of_image(layout, kind)
         for kind, margins in ((ROWS, layout.margins.rows), (COLUMNS, layout.margins.columns))
@@ -85,7 +115,7 @@ def lost_share(layout: Layout) -> float:
 
 
 def overhang(layout: Layout) -> float:
-    """By how many of its cells a grid reaches beyond the image, on the side where it is most."""
+    """By how many of its cells a grid extends beyond the image: the largest over the four sides."""
     return max(0.0, *layout.margins.rows, *layout.margins.columns)
 
 
@@ -109,32 +139,39 @@ def has_positions(axis: Axis) -> bool:
 
 
 def is_fixed(axis: Axis) -> bool:
-    """Whether an axis runs over positions or over images, of which none may be left out."""
+    """Whether an axis runs over rows, columns or the batch, of which no entry may be left out."""
     return has_positions(axis) or axis[0].kind == BATCH
 
 
 def sized(axis: Axis, size: int | None) -> Axis:
-    """An axis of one part with another size."""
+    """Returns an axis with another size; an axis of several merged parts is returned unchanged."""
     return (axis[0]._replace(size=size),) if len(axis) == 1 else axis
 
 
 def best_margins(candidates: Iterable[Margins]) -> Margins:
-    """Of the margins of several paths, those with the fewest cells beyond the image or missing."""
+    """Returns the margins with the smallest sum of absolute values over the four sides."""
     return min(candidates, key=lambda each: sum(map(abs, each.rows + each.columns)))
 
 
 def changed(margins: Margins, kind: str, change: Callable[[float, int], float]) -> Margins:
-    """Margins with `change(margin, side)` along one axis of the image, sides 0 and 1."""
+    """Changes both margins along one axis of the image.
+
+    Args:
+        margins: before.
+        kind: `"rows"` or `"columns"`.
+        change: function from a margin and its side, 0 (top, left) or 1 (bottom, right), to the new
+            margin.
+    """
     before, after = margins.rows if kind == ROWS else margins.columns
     pair = (change(before, 0), change(after, 1))
     return margins._replace(rows=pair) if kind == ROWS else margins._replace(columns=pair)
 
 
 def scaled(margins: Margins, kind: str, factor: float) -> Margins:
-    """Margins along one axis of the image, in cells of another size."""
+    """Multiplies the margins along one axis of the image, `"rows"` or `"columns"`, by a factor."""
     return changed(margins, kind, lambda margin, _: margin * factor)
 
 
 def moved_out(margins: Margins, kind: str, cells: Sequence[float]) -> Margins:
-    """Margins with some cells more on either side along one axis of the image."""
+    """Adds `cells`, one number per side, to the margins along `"rows"` or `"columns"`."""
     return changed(margins, kind, lambda margin, side: margin + cells[side])

@@ -1,7 +1,7 @@
-"""How each TensorFlow operation moves the cells of a grid: one rule for each kind of operation.
+"""Rules for how TensorFlow operations change the layout of a tensor on the image.
 
-`layouts` follows them through a graph. An operation without a rule gives no known layout, unless
-nothing that it reads has positions.
+`layouts` applies them to a graph. The output of an operation without a rule has no known layout,
+unless none of its inputs has axes over rows or columns of the image.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _Rule = Callable[[Any, "_Inputs", tf.Tensor], Layout | None]
 
 
 def image_layout(images: tf.Tensor) -> Layout:
-    """The layout of `[batch, height, width, channels]` images."""
+    """Returns the layout of a tensor of images `[batch, height, width, channels]`."""
     kinds = (BATCH, ROWS, COLUMNS, OTHER)
     return Layout(tuple((Part(*pair),) for pair in zip(kinds, images.shape, strict=True)))
 
 
 def layouts(graph: Any, images: tf.Tensor) -> Layouts:
-    """The layout of every tensor of a graph that depends on the values of `images`."""
+    """Finds the layout of every tensor of a graph that depends on the values of `images`."""
     found: Layouts = {images.ref(): image_layout(images)}
     _follow(graph, found)
     return found

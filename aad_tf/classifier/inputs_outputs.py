@@ -1,4 +1,4 @@
-"""Which input of a Keras model takes the images, and which output holds the scores of classes."""
+"""Finds the input of a Keras model that takes the images, and the output with the class scores."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ class _Input(NamedTuple):
 def image_input(
     model: keras.Model, given: Sequence[int | None] | None = None
 ) -> tuple[Path, tuple[int | None, ...]]:
-    """The one input of a model, which takes the images.
+    """Finds the only input of a model and the shape of its images.
 
     Args:
         model: any Keras model.
-        given: `(H, W, C)`, for a model that does not tell, or to fix what it leaves open.
+        given: `(H, W, C)`, for a model whose input shape is not known, or instead of its own; None
+            for that of the model.
 
     Returns:
-        Where in a nest of dicts and lists the model takes images, empty for a bare tensor; and
-        their shape `(H, W, C)`, where entries may be None.
+        The path to the input in nested dicts and lists, as a tuple of keys and numbers that is
+        empty if the model takes a tensor; and the shape `(H, W, C)`, whose entries may be None.
 
     Raises:
-        ValueError: several inputs, of another rank than images, not floating point, or not known.
+        ValueError: several inputs, an input that is not an image or not floating point, or an
+            unknown input shape.
     """
     found = _symbolic_inputs(model) or _inputs_of_calls(model)
     if len(found) > 1:
@@ -64,7 +66,15 @@ def image_input(
 
 
 def nest(images: tf.Tensor, path: Path) -> Any:
-    """Images in the structure that a model takes; `path` as of `image_input`.
+    """Puts images into the nested dicts and lists that a model takes.
+
+    Args:
+        images: tensor of images.
+        path: keys of dicts and numbers of list entries from the outside in, as `image_input`
+            returns them; empty for a model that takes a tensor.
+
+    Returns:
+        The images in the model's structure.
 
     Example:
         >>> nest(images, ("views", 0))
@@ -77,14 +87,19 @@ def nest(images: tf.Tensor, path: Path) -> Any:
 
 
 def images_of(features: Any, path: Path = ()) -> Any:
-    """The images among what a data set gives for the inputs of a network.
+    """Takes the images out of the inputs that a data set holds for a network.
 
     Args:
-        features: images, or a dict or tuple of batches that holds them.
-        path: as of `image_input`; empty for a network that takes a bare tensor.
+        features: images `[batch, H, W, C]`, or a dict or tuple that holds them.
+        path: keys of dicts and numbers of entries from the outside in, as `image_input` returns
+            them; empty for a network that takes a tensor.
+
+    Returns:
+        The images.
 
     Raises:
-        ValueError: a dict or tuple, though the network takes a tensor or an input of another name.
+        ValueError: a dict or tuple, although the network takes a tensor or an input of another
+            name.
 
     Example:
         >>> images_of({"image": images}, ("image",)) is images
@@ -120,15 +135,19 @@ def _keys(features: Any) -> list[Any]:
 
 
 def select_output(model: keras.Model, outputs: Any, output: str | int | None) -> tf.Tensor:
-    """The tensor that holds the scores of classes among what a model returned.
+    """Selects the tensor of class scores among the outputs of a model.
 
     Args:
-        model: which returned it.
-        outputs: a tensor, or a nest of dicts, lists and tuples.
-        output: name or number of one of them; None where there is a single tensor.
+        model: the model, for the names of its outputs.
+        outputs: what the model returned: a tensor, or nested dicts, lists and tuples of tensors.
+        output: name or number of the output; None if the model returns a single tensor.
+
+    Returns:
+        The tensor.
 
     Raises:
-        ValueError: several outputs and no choice, or none of that name or number.
+        ValueError: outputs in a structure with `output` None, no output of that name or number, or
+            several of that name.
     """
     if output is None and tf.is_tensor(outputs):
         return outputs

@@ -1,4 +1,4 @@
-"""Which pixel range a network was made for, as far as what stands before its weights shows."""
+"""Infers from the operations before a network's first weights which pixel range it expects."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ _SCALING = ("Rescaling", "Normalization")
 
 
 def shrinking_layers(trace: Trace, images: np.ndarray) -> str:
-    """What makes almost one number of all pixels, so that they must be meant to be 0..255.
+    """Finds layers which show that a network expects pixels in 0..255 and not in a smaller range.
 
-    A Rescaling(1/255) or a Normalization by statistics of 0..255 shows that a network takes pixels
-    0..255. What stands before the weights is computed, so it may as well be a Lambda, the built-in
-    preprocessing of keras.applications or arithmetic on inputs, and may be undone again.
+    A Rescaling(1/255), or a Normalization with statistics of 0..255, maps pixels in [0, 1] to
+    almost the same number. The values that reach the first weights are computed, so that it does
+    not matter whether they are made by layers, a Lambda, the built-in preprocessing of
+    keras.applications or arithmetic.
 
     Args:
-        trace: of the network.
-        images: `[batch, H, W, C]`, pixels from all over the range that the network is said to take.
+        trace: a traced forward pass of the network.
+        images: `[batch, H, W, C]`, random pixels from the range that the network was said to
+            expect.
 
     Returns:
-        Names of layers, such as `"'rescaling' (Rescaling)"`, or words for operations that are no
-        layer; empty if the weights see numbers that differ by 0.05 and more.
+        Names of the layers before the first weights, such as `"'rescaling' (Rescaling)"`, or a
+        description if there is no layer. Empty if the values that reach the weights differ by 0.05
+        or more or by half as much as the pixels of `images`, or if pixels in 0..255 would not reach
+        a difference of 0.05 either.
     """
     seen = _before_weights(trace)
     values = _computed(trace, seen, images) if seen else [images]
@@ -42,21 +46,20 @@ def shrinking_layers(trace: Trace, images: np.ndarray) -> str:
 
 
 def zero_pixel(trace: Trace, bounds: Bounds, images: np.ndarray) -> tuple[float, ...]:
-    """The pixel of which the first weights see zeros, one value per channel.
+    """Computes the pixel value that reaches the first weights of a network as zero.
 
-    A network that begins with its weights sees zero in a pixel of 0; behind a Rescaling to [-1, 1]
-    the pixel of [0, 1] is 0.5, behind a Normalization it is the mean. What stands there is
-    computed, as in `shrinking_layers`, at pixels of one colour. Where no pixel becomes zero (it is
-    beyond `bounds`, or what stands there is not affine, or not the same for all weights), the pixel
-    is 0, or the end of `bounds` next to it.
+    For a network that begins with its weights it is 0; behind a Rescaling from [0, 1] to [-1, 1] it
+    is 0.5; behind a Normalization it is the mean. It is found by running the operations before the
+    weights on images of one colour. If there is no such pixel within `bounds`, if these operations
+    are not affine, or if weights see different values, the result is 0 clipped to `bounds`.
 
     Args:
-        trace: of the network.
+        trace: a traced forward pass of the network.
         bounds: pixel range of the network.
-        images: `[batch, H, W, C]`, of a size that it takes.
+        images: `[batch, H, W, C]`, of which only the shape is used.
 
     Returns:
-        C numbers within `bounds`.
+        One number within `bounds` for each channel.
     """
     channels = images.shape[-1]
     lower, upper = bounds

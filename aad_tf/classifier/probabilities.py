@@ -1,7 +1,8 @@
-"""Models that end in probabilities: attacks and losses need logits.
+"""Turns the outputs of models that end in a softmax or sigmoid into logits.
 
-A final softmax or sigmoid is taken off while the model runs; one sigmoid output stands for two
-logits. Probabilities that cannot be turned into logits are refused.
+A final softmax or sigmoid is bypassed while the model runs as a Classifier; the score before a
+single sigmoid output becomes two logits. Probabilities that cannot be turned into logits are
+refused.
 """
 
 from __future__ import annotations
@@ -47,16 +48,15 @@ _WEIGHTED = frozenset(
 
 @contextlib.contextmanager
 def without_final_activation(layer: keras.Layer | None) -> Iterator[None]:
-    """Makes `layer` pass its scores on unchanged, in this thread, while the context is open.
+    """Context manager in which a layer leaves out its softmax or sigmoid, in this thread.
 
-    While the layer runs, `tf.nn.softmax` or `tf.nn.sigmoid`, whichever ends it, returns its
-    argument; otherwise they are the originals.
+    While that layer runs, its `tf.nn.softmax` or `tf.nn.sigmoid` returns its argument.
 
     Args:
-        layer: what `activation_to_strip` returned; None changes nothing.
+        layer: the layer, as `activation_to_strip` returns it; None for no effect.
 
     Raises:
-        ValueError: from the model's call, if the layer does not compute exactly one of them.
+        ValueError: from a call of the model, if the layer calls that function not exactly once.
     """
     with around_calls([] if layer is None else [layer], _stripped):
         yield
@@ -99,12 +99,17 @@ tf.nn.sigmoid = _passing_on(tf.nn.sigmoid, "sigmoid")
 
 
 def activation_to_strip(trace: Trace) -> keras.Layer | None:
-    """The layer that ends the model in a softmax or sigmoid; None if the model ends in logits.
+    """Finds the layer whose softmax or sigmoid is the last operation of a model.
 
-    Only finds it; `without_final_activation` takes it off.
+    Args:
+        trace: a traced forward pass of the model.
+
+    Returns:
+        The layer, which `without_final_activation` takes; None if the model ends in logits.
 
     Raises:
-        ValueError: the model ends in probabilities that cannot be turned into logits.
+        ValueError: the model ends in a softmax or sigmoid that cannot be bypassed, in a sigmoid of
+            several outputs, or in a single output that is not the score of a binary classifier.
     """
     name = {"Softmax": "softmax", "Sigmoid": "sigmoid"}.get(_producer_type(trace.output))
     _refuse_other_counts(trace, name)
@@ -151,14 +156,14 @@ def _refuse_other_counts(trace: Trace, name: str | None) -> None:
 
 
 def two_logits(scores: tf.Tensor) -> tf.Tensor:
-    """Logits of two classes from the score z of a binary classifier: (-z / 2, z / 2).
+    """Makes logits of two classes from the score z of a binary classifier: (-z / 2, z / 2).
 
-    Their softmax is (1 - p, p) with p = sigmoid(z), and their cross-entropy the binary one. So
-    it would be for (0, z), where Grad-CAM of class 0 is zero everywhere, as is the gradient of
-    a constant; here it shows what speaks against class 1.
+    Their softmax is (1 - p, p) with p = sigmoid(z), and their cross-entropy the binary one. The
+    same holds for the logits (0, z). With these, however, Grad-CAM of class 0 would be zero
+    everywhere, since the gradient of a constant is.
 
     Args:
-        scores: `[batch, 1]`, before the sigmoid.
+        scores: `[batch, 1]`, scores before the sigmoid.
 
     Returns:
         `[batch, 2]`.
@@ -168,9 +173,14 @@ def two_logits(scores: tf.Tensor) -> tf.Tensor:
 
 
 def nonlinear_ending(trace: Trace) -> str | None:
-    """Type of an operation behind the last weights that bends their scores; None for logits.
+    """Finds a nonlinear operation after the last layers with weights, such as a sigmoid.
 
-    Probabilities are made by such operations, while layers with weights give any value.
+    Args:
+        trace: a traced forward pass of the model.
+
+    Returns:
+        The type of such an operation on the way from the weights to the output, whose output is
+        therefore not logits; None if there is none.
     """
     of_images = set(operations_between(trace, trace.images))
     waiting, seen = [trace.output.op], set()

@@ -1,9 +1,9 @@
-"""Where TensorFlow's derivatives are missing or cannot be trusted, and one case corrected.
+"""Refuses operations whose derivatives are missing or wrong in TensorFlow, and corrects one.
 
-Grad-CAM inside a loss is differentiated again by the weights, so whatever lies between the
-attention layer and the logits is differentiated twice. Operations of `UNSAFE_SECOND_ORDER_OPS` are
-refused by `refuse_unsafe_operations`; `tf.nn.moments` is corrected by `exact_moments`, and refused
-where a graph holds its faulty form already.
+A loss of Grad-CAM maps is differentiated by the weights, so all operations between the attention
+layer and the logits are differentiated twice. `refuse_unsafe_operations` refuses those of
+`UNSAFE_SECOND_ORDER_OPS`. `exact_moments` corrects `tf.nn.moments`; a graph that already holds its
+faulty form is refused.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ _exact: contextvars.ContextVar[bool] = contextvars.ContextVar("exact", default=F
 
 @contextlib.contextmanager
 def exact_moments() -> Iterator[None]:
-    """Gives `tf.nn.moments` a correct second derivative, in this thread, while the context is open.
+    """Context manager in which `tf.nn.moments` has a correct second derivative, in this thread.
 
-    TensorFlow stops the gradient at the mean inside the variance. At first order that changes
-    nothing, since the term is zero; its derivative is not, so BatchNormalization in training
-    mode, LayerNormalization and GroupNormalization are incorrect at second order.
+    TensorFlow's own function stops the gradient at the mean inside the variance. The term that is
+    left out is zero in the first derivative, but not in the second, which is therefore wrong for
+    LayerNormalization, GroupNormalization, and BatchNormalization in training mode.
     """
     token = _exact.set(True)
     try:
@@ -105,17 +105,15 @@ tf.nn.moments = _moments
 
 
 def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
-    """Raises if an operation between a layer and the logits has no correct second derivative.
-
-    Grad-CAM takes the gradient of a logit there; a loss of Grad-CAM maps takes it once more.
+    """Checks that operations from the attention layer to the logits can be differentiated twice.
 
     Args:
-        trace: of the model.
+        trace: a traced forward pass of the model.
         call: the call of the attention layer.
 
     Raises:
-        ValueError: there are such operations; the message names each, behind the names of the
-            layers that it belongs to, and says what to do.
+        ValueError: the second derivative of some operations is missing or wrong in TensorFlow; the
+            message names them.
     """
     unsafe = [
         f"{name} ({kind})"
@@ -133,16 +131,16 @@ def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
 
 
 def refuse_missing_gradients(trace: Trace, call: LayerCall) -> None:
-    """Raises if no gradient of the logits reaches the images or the attention layer.
+    """Checks that gradients of the logits reach the images and the attention layer.
 
-    May add operations to the graph of the trace, so it comes last.
+    It may add operations to the graph of the trace, so call it after other checks of the graph.
 
     Args:
-        trace: of the model.
+        trace: a traced forward pass of the model.
         call: the call of the attention layer.
 
     Raises:
-        ValueError: names the operations where gradients end.
+        ValueError: no gradient arrives; the message names the operations where it ends.
     """
     images = trace.images
     for tensor, what in ((images, "the images"), (call.output, f"layer {call.layer.name!r}")):

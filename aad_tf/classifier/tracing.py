@@ -1,8 +1,8 @@
-"""What a Keras model consists of, read off one traced forward pass.
+"""Traces a forward pass of a Keras model and records the calls of its layers.
 
-Tracing, rather than walking the layer graph, treats Sequential, Functional, nested and
-subclassed models alike. Layers are watched while they run and never changed: whatever their owner
-has put on a layer or its class stays there and takes part.
+Tracing works alike for Sequential, Functional, nested and subclassed models. Layers are observed
+while they run and not changed; a method that a user has replaced on a layer or its class keeps
+working.
 """
 
 from __future__ import annotations
@@ -35,22 +35,28 @@ _watchers: contextvars.ContextVar[tuple[_Watcher, ...]] = contextvars.ContextVar
 
 
 class LayerCall(NamedTuple):
-    """One call of a layer, or of an operation of a Functional model, during a trace."""
+    """One call of a layer, or of an operation of a Functional model.
+
+    Attributes:
+        layer: the layer or operation.
+        output: what the call returned.
+    """
 
     layer: keras.Layer
     output: Any
 
 
 class Trace(NamedTuple):
-    """A traced forward pass.
+    """A traced forward pass of a model.
 
     Attributes:
-        calls: layer calls in the order they finished.
-        hidden: layers that ran only inside other functions, where outputs cannot be reached.
-        images: symbolic images that go in.
-        output: symbolic model output.
-        graph: the TensorFlow graph that holds them.
-        function: the pass compiled, from images to the output, for any batch size.
+        calls: calls of layers in the order in which they ended.
+        hidden: names of layers that ran only inside of other functions, such as `tf.map_fn`, where
+            their outputs cannot be reached.
+        images: the symbolic images `[batch, H, W, C]`.
+        output: the symbolic output of the model.
+        graph: the TensorFlow graph that holds both.
+        function: the compiled function from images to the output, for any batch size.
     """
 
     calls: list[LayerCall]
@@ -65,13 +71,14 @@ class Trace(NamedTuple):
 def around_calls(
     layers: Sequence[keras.Layer], around: Around, closest: bool = False
 ) -> Iterator[None]:
-    """Lets `around` make the calls of some layers, in this thread, while the context is open.
+    """Context manager in which a function wraps the calls of some layers, in this thread.
 
     Args:
         layers: layers or models.
-        around: gets the layer and a function that makes the call; returns the output. Of nested
-            contexts the inner one gets what the outer one returns.
-        closest: the other way round: those of outer contexts get what this one returns.
+        around: function that gets the layer and a function without arguments that makes the call;
+            it returns the output that the caller of the layer gets.
+        closest: False if this function wraps those of contexts that are open already; True if those
+            wrap this one.
 
     Example:
         >>> def doubled(layer, call):
@@ -107,7 +114,12 @@ keras.Operation.__call__ = _watched_call
 
 @contextlib.contextmanager
 def recording(layers: Sequence[keras.Layer], record: Callable[[LayerCall], None]) -> Iterator[None]:
-    """Calls `record` after every call of the given layers, in this thread, while it is open."""
+    """Context manager that reports the calls of some layers, in this thread.
+
+    Args:
+        layers: layers or models.
+        record: function that gets a `LayerCall` after each call of one of them.
+    """
 
     def recorded(layer: keras.Layer, call: Callable[[], Any]) -> Any:
         output = call()
@@ -124,12 +136,13 @@ def called_in_parts(
     count: int,
     before: Callable[[keras.Layer], Callable[[], None]],
 ) -> Iterator[None]:
-    """Calls layers on equal parts of their batch, one after the other, while the context is open.
+    """Context manager in which layers process their batch in equal parts, one after the other.
 
     Args:
-        layers: layers that return a tensor.
-        count: number of parts.
-        before: called with the layer before the parts; what it returns is called before each.
+        layers: layers that return a tensor with the batch as first axis.
+        count: number of parts, which must divide the batch.
+        before: function that gets the layer once per call, and returns a function without arguments
+            that is called before each part.
 
     Example:
         >>> with called_in_parts([dropout], 2, lambda layer: lambda: print("next part")):
@@ -151,9 +164,10 @@ def called_in_parts(
 
 
 def layers_and_operations(model: keras.Model) -> list[keras.Layer]:
-    """All layers at any depth, and the operations of Functional models, without the model itself.
+    """Lists all layers at any depth, and the operations of Functional models.
 
-    `x * gate` makes an operation and no layer in Keras 3. A rebuilt model has the same order.
+    In Keras 3, `x * gate` makes an operation and no layer. The model itself is not in the list. A
+    model rebuilt from its config gives the same order.
     """
     found = {id(layer): layer for layer in model._flatten_layers(include_self=False)}
     for layer in (model, *found.values()):
@@ -163,12 +177,16 @@ def layers_and_operations(model: keras.Model) -> list[keras.Layer]:
 
 
 def layer_paths(model: keras.Model) -> dict[int, str]:
-    """A unique path for each layer at any depth, and for the model itself, by `id`.
+    """Gives each layer at any depth, and the model itself, a unique path.
 
-    The path of a layer is its name behind those of the layers that hold it, outermost first, such
-    as `"cbam/spatial/convolution"`; a layer of the model itself has its plain name. A second layer
-    of the same path gets a `_2`. A layer that several others hold is named after the outermost of
-    them, and the model by its own name.
+    Args:
+        model: the model.
+
+    Returns:
+        A dictionary from `id(layer)` to the path: the layer's name after the names of the layers
+        that contain it, outermost first, such as `"cbam/spatial/convolution"`. A layer directly in
+        the model has its plain name, and so has the model. A second layer with the same path gets
+        the ending `_2`. A layer inside several others gets the shortest of its paths.
     """
     paths: dict[int, str] = {}
     used: set[str] = set()
@@ -196,13 +214,17 @@ def trace_forward(
     dtype: tf.DType,
     run: Callable[[tf.Tensor], tf.Tensor],
 ) -> Trace:
-    """Traces a call of a model once and notes the output of each layer.
+    """Traces one forward pass of a model and records the output of each layer.
 
     Args:
         model: a classifier.
-        image_shape: `(height, width, channels)` of its images.
-        dtype: of its images.
-        run: from images to the scores of the model, as it is called in training or at inference.
+        image_shape: `(height, width, channels)` of its images; entries may be None.
+        dtype: dtype of its images.
+        run: function from images to the scores of the model, which calls the model in training or
+            in inference mode.
+
+    Returns:
+        The trace.
 
     Raises:
         ValueError: the model cannot be compiled.
@@ -246,7 +268,16 @@ def trace_forward(
 
 
 def operations_between(trace: Trace, features: tf.Tensor) -> list[Any]:
-    """Operations on some path from `features` to the model output; empty if there is none."""
+    """Lists the operations on paths from a tensor to the model's output.
+
+    Args:
+        trace: a traced forward pass of the model.
+        features: a symbolic tensor of the trace.
+
+    Returns:
+        TensorFlow operations in the order of the graph; empty if the output does not depend on
+        `features`.
+    """
     reached = {features.ref()}
     downstream = []
     for operation in trace.graph.get_operations():

@@ -49,7 +49,9 @@ class ExperimentConfig:
         optimizer: name of a Keras optimizer, such as `"adam"`.
         optimizer_options: further arguments of the optimizer, such as `{"momentum": 0.9}`.
         learning_rate: highest learning rate of the schedule.
-        learning_rate_schedule: `"constant"`, `"cosine"`, `"triangular"` or `"exponential"`.
+        learning_rate_schedule: `"constant"`; `"cosine"`, which decays to 0 at the end;
+            `"triangular"`, which rises and falls to 0 linearly; or `"exponential"`, which decays
+            in steps.
         warmup_epochs: epochs over which a cosine or triangular schedule grows to `learning_rate`.
         decay_epochs: epochs from one decay of an exponential schedule to the next.
         decay_rate: factor by which each decay multiplies the learning rate.
