@@ -127,14 +127,17 @@ def _cells_of_image(layout: Layout, kind: str) -> float:
 
 
 def without_positions(output: tf.Tensor) -> Layout:
+    """Returns the layout of a tensor without axes over rows or columns of the image."""
     return Layout(tuple(other_axis(size) for size in output.shape))
 
 
 def other_axis(size: int | None) -> Axis:
+    """Returns an axis without positions: the batch if its size is not known, else `"other"`."""
     return (Part(BATCH if size is None else OTHER, size),)
 
 
 def has_positions(axis: Axis) -> bool:
+    """Whether an axis runs over more than one row or column of the image."""
     return any(part.kind in (ROWS, COLUMNS) and part.size != 1 for part in axis)
 
 

@@ -1,11 +1,12 @@
-"""Data sets as tf.data: images float32 [0, 1], labels int32, deterministic order.
+"""Data sets as `tf.data.Dataset`: float32 images in [0, 1], int32 labels, deterministic order.
 
-Batches have one of two forms. Training and evaluation (`Model.fit`, `aad_tf.evaluate_robustness`)
-take tuples (images, labels), which `training_batches` and `evaluation_batches` give. A study of
-attention (`aad_tf.attention_study.study_attention`) takes dictionaries of "image", "label", "boxes"
-and "box_labels", which `boxed_batches` gives, and `from_tuples` of any data set, with boxes or
-without; `batches.map(lambda batch: (batch["image"], batch["label"]))` is the way back. Both forms
-of a split hold the same images in the same order.
+Batches have one of two forms. For training and evaluation (`Model.fit`,
+`aad_tf.evaluate_robustness`), `training_batches` and `evaluation_batches` return tuples
+(images, labels). For attention studies (`aad_tf.attention_study.study_attention`), `boxed_batches`
+returns dictionaries with "image", "label", "boxes" and "box_labels"; `from_tuples` makes such
+dictionaries of any data set with or without boxes. To convert them to tuples, use
+`batches.map(lambda batch: (batch["image"], batch["label"]))`. Both forms of a split hold the same
+images in the same order.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Random changes of training images that a resumed run repeats exactly.
+"""Random augmentation of training images, which a resumed run repeats exactly.
 
-"inception" are the changes that InceptionV3 is trained with, as in the network's public training
-code in its fast form: a box of 8% to 100% of the image's area whose sides have a ratio of 3/4
-to 4/3, resized bilinearly; mirrored half of the time; brightness changed by up to 32/255 and then,
-in colour, saturation by a factor of 0.5 to 1.5; values cut to [0, 1].
+The augmentation "inception" is that of InceptionV3's public training code in its fast variant: a
+random box of 8% to 100% of the image's area with a ratio of width to height of 3/4 to 4/3 is cut
+out and resized bilinearly; mirrored with probability 1/2; brightness is changed by up to 32/255 and
+then, for colour images, saturation by a factor of 0.5 to 1.5; values are clipped to [0, 1].
 """
 
 from __future__ import annotations
@@ -43,25 +43,28 @@ def augmented(
     start: Any = 0,
     whole: Any = None,
 ) -> tf.Tensor:
-    """Changes the images of a batch, or of a slice of it, at random.
+    """Augments the images of a batch, or of a part of a batch.
 
-    Random numbers are drawn for the whole batch and those of the slice used, so the slices of
-    a batch, put together, equal the batch changed at once, bit for bit.
+    Random numbers are drawn for the whole batch, so the augmented parts of a batch, concatenated,
+    equal the augmented batch bit for bit.
 
     Args:
-        images: float32 `[batch, height, width, channels]`.
-        kind: "none"; "flip", which mirrors half of the images; "shift_flip", which besides moves
-            each by up to an eighth of its sides and leaves black behind, the usual crop of 32x32
-            images with a padding of 4; "crop_flip", which instead cuts out and resizes a random
-            half or more; "inception", the changes InceptionV3 is
-            trained with (above).
+        images: float32 `[batch, height, width, channels]` in [0, 1]: consecutive images of a batch.
+        kind: `"none"`;
+            `"flip"`: each image is mirrored with probability 1/2;
+            `"shift_flip"`: each image is also moved by up to an eighth of its height and width, and
+                pixels outside become 0, as in a random crop of 32x32 images padded by 4;
+            `"crop_flip"`: mirrored with probability 1/2, and a random box of at least half of the
+                area is cut out and resized;
+            `"inception"`: a random box of 8% or more of the area is cut out, mirrored with
+                probability 1/2, and its brightness and saturation are changed.
         seed: int64 `[2]`; the same seed gives the same images.
-        size: (height, width) of the images returned; None keeps that of `images`.
-        start: index of the first of `images` in their batch.
-        whole: number of images of their batch; None if `images` are all.
+        size: (height, width) that images are resized to, bilinearly; None keeps their size.
+        start: index of the first of `images` in the batch.
+        whole: number of images of the batch; None if `images` are the whole batch.
 
     Returns:
-        float32; bilinear resizing keeps the range of values.
+        float32 `[batch, *size, channels]` in [0, 1].
 
     Raises:
         ValueError: unknown kind.
@@ -146,14 +149,17 @@ def _random_boxes(count: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
 
 def random_window(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draws a box; an image that none fits into is kept whole.
+    """Draws the random box of the augmentation "inception".
+
+    It has 8% to 100% of the image's area and a ratio of width to height of 3/4 to 4/3; it is the
+    whole image if no such box fits after 100 draws.
 
     Args:
-        shape: int32 `[3]`: height, width, channels.
-        seed: int `[2]`.
+        shape: int32 `[3]`: height, width and channels of the image.
+        seed: int `[2]`; the same seed gives the same box.
 
     Returns:
-        int32 `[4]`: top, left, height, width in pixels, all within the image.
+        int32 `[4]`: top, left, height and width of the box in pixels, within the image.
     """
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
@@ -174,14 +180,14 @@ def inception_image(
     seed: tf.Tensor,
     size: tuple[int, int],
 ) -> tf.Tensor:
-    """Changes one image as "inception" does.
+    """Augments one image by "inception": random box, mirroring, brightness and saturation.
 
     Args:
-        shape: int32 `[3]`: its height, width and channels.
-        crop: gives the part in a window (top, left, height, width), float32 in [0, 1]; so a
-            file need not be decoded beyond it.
-        seed: int `[2]`; the same seed gives the same changes.
-        size: (height, width) of the result.
+        shape: int32 `[3]`: height, width and channels of the image.
+        crop: function from a box int32 `[4]` (top, left, height, width) in pixels to that part of
+            the image, float32 in [0, 1]; it may decode this part of a file alone.
+        seed: int `[2]`; the same seed gives the same image.
+        size: (height, width) of the result in pixels.
 
     Returns:
         float32 `[*size, channels]` in [0, 1].
@@ -200,14 +206,14 @@ def inception_image(
 
 
 def saturated(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """`tf.image.adjust_saturation` without computing the hue, in less than half of the time.
+    """Changes the saturation of an image, faster than `tf.image.adjust_saturation`.
 
     Args:
-        image: float32 `[height, width, 3]`.
-        factor: of the saturation, which is kept to at most 1.
+        image: float32 `[height, width, 3]`, not negative.
+        factor: scalar by which the saturation of each pixel is multiplied; the result is at most 1.
 
     Returns:
-        The image with brightest channel and hue of every pixel unchanged.
+        float32 `[height, width, 3]`; hue and largest channel of every pixel stay as they are.
     """
     red, green, blue = tf.unstack(image, axis=-1)
     value = tf.maximum(tf.maximum(red, green), blue)

@@ -1,4 +1,4 @@
-"""Streams of examples and batches over the known data sets."""
+"""The data sets that are known by name, as examples and as batches for training and evaluation."""
 
 from __future__ import annotations
 
@@ -23,25 +23,31 @@ from aad_tf.utils.ops import without_autograph
 
 
 class Source(Protocol):
-    """Where the examples of a data set come from; gets only what was checked.
+    """What reads a data set; one object for each known data set.
 
-    The names of splits mean the same in every method, with boxes or without.
+    Arguments are checked before they get here. In all methods `data_dir` is a TFDS data directory
+    (None for the default one), images are float32 `[H, W, C]` in [0, 1], labels int32, and a split
+    has the same examples in the same order with and without boxes.
     """
 
     def info(self, data_dir: PathLike | None, annotations: PathLike | None) -> DatasetInfo:
-        """Describes the copy in a directory."""
+        """Describes the copy in a directory; `annotations` is a file of boxes, or None."""
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Single examples `(image, label)` in the stored order."""
+        """Returns single examples `(image, label)` in the stored order."""
 
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Batches `(images, labels)` of a split, each example once."""
+        """Returns batches `(images, labels)` of a split, each example once, in the stored order."""
 
     def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Endless batches `(images, labels)` of the training split."""
+        """Returns batches `(images, labels)` of the training split in random order, without end."""
 
     def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Single examples as dictionaries with boxes, in the stored order."""
+        """Returns single examples as dictionaries in the stored order.
+
+        They hold "image", "label", "boxes" float32 `[n, 4]` as (ymin, xmin, ymax, xmax) in
+        fractions of the image, and "box_labels" int32 `[n]`.
+        """
 
 
 _SOURCES: dict[str, Source] = {
@@ -91,21 +97,22 @@ def info(
     """Describes a data set without decoding its images.
 
     Args:
-        name: one of `available()`.
-        data_dir: a TFDS data directory; None takes the environment variable
-            TFDS_DATA_DIR, else "~/tensorflow_datasets". "digits" needs none.
-        image_size: height and width, or one number for both, that images are resized to; 0 or
-            None is the data's own.
-        annotations: the box archive of "imagenet2012", which the description then covers.
+        name: one of the names that `available()` returns.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets". "digits" needs none.
+        image_size: side in pixels, or (height, width), that images will be resized to; 0 or None
+            for the size of the data.
+        annotations: for "imagenet2012" the archive of its boxes, or the directory unpacked from it,
+            which source and fingerprint of the description then include; else None.
 
     Returns:
-        A `DatasetInfo`. A copy of "imagenet2012" may have the published validation images alone,
-        its split "test"; asking `num_examples` for another split then says how to get it.
+        A `DatasetInfo`. If a copy of "imagenet2012" lacks a split, looking that split up in
+        `num_examples` raises DatasetNotFoundError with advice.
 
     Raises:
-        ValueError: for an unknown name (the message lists the near ones), an image size that is
-            none, annotations for a data set that keeps its own boxes or none.
-        DatasetNotFoundError: if the directory does not hold the data set.
+        ValueError: an unknown name, an invalid image size, or annotations for another data set than
+            "imagenet2012".
+        DatasetNotFoundError: the directory does not hold the data set.
 
     Example:
         >>> aad_tf.data.info("digits").num_examples
@@ -122,19 +129,21 @@ def load(name: str, split: str, data_dir: PathLike | None = None) -> tf.data.Dat
     """Returns a split as single examples in a fixed order.
 
     Args:
-        name: one of `available()`.
-        split: "train", "validation" or "test". "validation" is the end of the published
-            training split and shares no example with "train"; "test" is the published test
-            split or, of "tiny_imagenet_boxes" and "imagenet2012", whose published test images
-            have no labels, the published validation split.
-        data_dir: as for `info`.
+        name: one of the names that `available()` returns.
+        split: "train", "validation" or "test". "validation" is the end of the published training
+            split and shares no example with "train". "test" is the published test split; for
+            ImageNet and Tiny ImageNet, whose published test images have no labels, it is the
+            published validation split.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets". "digits" needs none.
 
     Returns:
-        A dataset of (image float32 [height, width, channels] in [0, 1], label int32 []).
+        A dataset of (image, label): float32 `[height, width, channels]` in [0, 1], and a scalar
+        int32.
 
     Raises:
-        ValueError: for an unknown name or split.
-        DatasetNotFoundError: if the directory does not hold the data set.
+        ValueError: an unknown name or split.
+        DatasetNotFoundError: the directory does not hold the data set.
 
     Example:
         >>> image, label = next(iter(aad_tf.data.load("digits", "test")))
@@ -160,27 +169,31 @@ def evaluation_batches(
     """Returns each example of a split once, in a fixed order, in batches.
 
     Args:
-        name: one of `available()`.
+        name: one of the names that `available()` returns.
         split: "train", "validation" or "test".
-        batch_size: examples per batch, at least 1. The last batch may be shorter.
-        data_dir: as for `info`.
-        limit: use only the first `limit` examples; None, or more than there are, is all.
-        image_size: as for `info`; images are resized bilinearly.
-        replica_slice: replicas to feed, as for `training_batches`; every worker gets as many
-            elements per replica as another.
-        start: leave out so many examples at the beginning of the split; they are never decoded.
-            Batches are cut from there on. `limit` counts from the beginning of the split all the
-            same: the examples have the indices `start` to `limit` - 1.
+        batch_size: examples per batch of all replicas together, at least 1. The last batch may be
+            shorter.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets". "digits" needs none.
+        limit: index after the last example to use; None, or more than there are, for all.
+        image_size: side in pixels, or (height, width), that images are resized to, bilinearly; 0 or
+            None for the size of the data.
+        replica_slice: which replicas of a distributed evaluation the data set feeds; by default one
+            replica that gets whole batches. With several replicas, each batch is divided into one
+            element per replica, and all workers get equally many elements per replica.
+        start: index of the first example to use; earlier ones are not decoded. The examples have
+            the indices `start` to `limit` - 1.
 
     Returns:
-        A finite dataset of (images float32 [batch, height, width, channels] in
-        [0, 1], labels int32 [batch]).
+        A finite dataset of (images, labels): float32 `[batch, height, width, channels]` in [0, 1],
+        and int32 `[batch]`.
 
     Raises:
         TypeError: a batch size, limit or start that is not an integer.
-        ValueError: for an unknown name or split, a batch size or limit below 1 or below the
-            number of replicas, an image size that is none, a start that leaves nothing.
-        DatasetNotFoundError: if the directory does not hold the data set.
+        ValueError: an unknown name or split, a batch size or limit below 1, a batch size below the
+            number of replicas, fewer examples than replicas, an invalid image size, or a start that
+            leaves no example.
+        DatasetNotFoundError: the directory does not hold the data set.
 
     Example:
         >>> len(aad_tf.data.evaluation_batches("digits", "test", 100))
@@ -209,50 +222,50 @@ def training_batches(
     replica_slice: ReplicaSlice = WHOLE,
     limit: int | None = None,
 ) -> tf.data.Dataset:
-    """Returns an endless stream of training batches that can start anywhere.
+    """Returns training batches in random order, without end, from any epoch and step on.
 
-    The order of an epoch is a permutation of the whole split that depends on `seed`
-    and the epoch's number alone, so the stream from (epoch, step) equals the tail of
-    an uninterrupted stream. A data set kept in memory has only its indices shuffled and costs
-    nothing to enter anywhere; "imagenet2012" is streamed, see `aad_tf.data.imagenet.training`.
+    The order of an epoch is a permutation of the split that depends on `seed` and the number of the
+    epoch alone. So the batches from an epoch and step on equal those of an uninterrupted data set,
+    and a resumed run needs only these two numbers from its checkpoint. Small data sets are kept in
+    memory, where starting anywhere takes no time; "imagenet2012" is read from files and shuffled in
+    a buffer, as `aad_tf.data.imagenet.training` describes.
 
-    No iterator is saved: a checkpoint holds the epoch and the step
-    (`aad_tf.training.checkpoints.ResumableCheckpoint`), training hands them on as `start_epoch` and
-    `start_step`, `TrainingRequest.first_step` turns them into the first batch, and from there
-    `small.in_memory` or `sharding.streaming` continue.
-
-    With a `replica_slice` of several replicas the stream holds, for every batch, one element per
-    replica fed, in order, as `tf.distribute.Strategy.distribute_datasets_from_function` expects.
-    The elements of all replicas, put together, are the batch that one replica alone would get, bit
-    for bit (of a data set kept in memory); each worker touches only the images of its replicas.
+    With a `replica_slice` of several replicas, the data set has one element per replica for every
+    batch, in order, as `tf.distribute.Strategy.distribute_datasets_from_function` expects. For a
+    data set in memory, the elements of all replicas together are the batch that a single replica
+    would get, bit for bit. Each worker decodes only the images of its own replicas.
 
     Args:
-        name: one of `available()`.
+        name: one of the names that `available()` returns.
         batch_size: examples per batch of all replicas together, at least 1. The last batch of an
             epoch may be shorter; see `steps_per_epoch`.
-        seed: integer from 0 to 2**63 - 1; other seeds give other orders.
-        data_dir: as for `info`.
-        start_epoch: first epoch, from 0.
-        start_step: batches to leave out; a whole epoch's worth moves on to the next.
-        augmentation: "none", "flip" (half of the images mirrored), "shift_flip" (moved by up to an
-            eighth besides), "crop_flip" (a random half or more of the image besides) or
-            "inception" (a random box of 8% or more, mirrored or not, brightness and saturation
-            changed); drawn from `seed` and the batch's number alone.
-        image_size: as for `info`; images are resized bilinearly.
-        replica_slice: replicas to feed; by default one replica that gets whole batches.
-        limit: an epoch has the first `limit` examples of the split only; None, or more than there
-            are, is all.
+        seed: integer from 0 to 2**63 - 1, of the order and of the augmentation.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets". "digits" needs none.
+        start_epoch: number of the first epoch, from 0.
+        start_step: number of batches to leave out, from that epoch on; they may exceed an epoch.
+        augmentation: "none"; "flip", mirrored with probability 1/2; "shift_flip", also moved by up
+            to an eighth of the sides; "crop_flip", mirrored with probability 1/2 and cropped to a
+            random half or more of the area; or "inception", a random box of 8% or more of the area,
+            mirrored with probability 1/2, with brightness and saturation changed. It depends on
+            `seed` and the number of the batch alone.
+        image_size: side in pixels, or (height, width), that images are resized to, bilinearly; 0 or
+            None for the size of the data.
+        replica_slice: which replicas the data set feeds; by default one replica that gets whole
+            batches.
+        limit: number of examples of the split to use, the first ones; None, or more than there are,
+            for all.
 
     Returns:
-        An infinite dataset of (images float32 [batch, height, width, channels] in
-        [0, 1], labels int32 [batch]).
+        An infinite dataset of (images, labels): float32 `[batch, height, width, channels]` in
+        [0, 1], and int32 `[batch]`.
 
     Raises:
         TypeError: a batch size, limit, seed or start that is not an integer.
-        ValueError: for an unknown name or augmentation, a batch size or limit below 1 or below the
-            number of replicas, fewer examples than replicas, a negative seed or start, an image
-            size that is none.
-        DatasetNotFoundError: if the directory does not hold the data set.
+        ValueError: an unknown name or augmentation, a batch size or limit below 1, a batch size
+            below the number of replicas, fewer examples than replicas, a negative seed or start, or
+            an invalid image size.
+        DatasetNotFoundError: the directory does not hold the data set.
 
     Example:
         >>> batches = aad_tf.data.training_batches("digits", batch_size=100, seed=1)
@@ -280,10 +293,17 @@ def training_batches(
 
 
 def source_of(name: str, annotations: PathLike | None = None) -> Source:
-    """Returns where a data set comes from, for the streams of this package.
+    """Returns the object that reads a data set.
+
+    Args:
+        name: one of the names that `available()` returns.
+        annotations: archive of boxes, for "imagenet2012" only; else None.
+
+    Returns:
+        The data set's `Source`.
 
     Raises:
-        ValueError: for an unknown name, or annotations for a data set that takes none.
+        ValueError: an unknown name, or annotations for another data set than "imagenet2012".
     """
     check_choice(name, available(), "data set")
     if annotations is not None and name != imagenet.NAME:

@@ -1,4 +1,4 @@
-"""What is known of a data set without reading its images, and the errors about it."""
+"""The description of a data set, and the error for one that is missing."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ SPLITS = ("train", "validation", "test")
 
 
 class DatasetNotFoundError(ValueError):
-    """A known data set that is missing or incomplete in the directory looked at."""
+    """Error: a data set that is known by name is missing or incomplete in the data directory."""
 
 
 class SplitSizes(dict[str, int]):
-    """Number of examples by split, of a copy that need not have every split.
+    """A dictionary from splits to numbers of examples, for a copy that may lack some splits.
 
     Args:
-        sizes: examples of the splits that are there.
-        how: what to do to get the others, for the error.
+        sizes: number of examples of each split that the copy has.
+        how: advice on how to get the other splits, for the error message.
 
     Raises:
-        DatasetNotFoundError: when a split is looked up that is not there.
+        DatasetNotFoundError: when a split is looked up that the copy lacks.
     """
 
     def __init__(self, sizes: Mapping[str, int], how: str) -> None:
@@ -33,17 +33,17 @@ class SplitSizes(dict[str, int]):
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A data set's shape, size and origin.
+    """The description of a data set.
 
     Attributes:
-        name: the name given to `load`.
-        image_shape: (height, width, channels).
+        name: name of the data set, as `aad_tf.data.load` takes it.
+        image_shape: (height, width, channels) of the images.
         num_classes: number of classes.
         class_names: one name per class, in the order of the labels.
-        num_examples: number of examples of "train", "validation" and "test"; without those that
-            the copy does not have.
-        source: one line on which copy this is, for instance "tfds mnist/3.0.1".
-        fingerprint: 16 hexadecimal digits that differ between copies.
+        num_examples: number of examples by split: "train", "validation" and "test", without splits
+            that the copy lacks; "all" for images in folders.
+        source: one line that identifies the copy, such as "tfds mnist/3.0.1".
+        fingerprint: 16 hexadecimal digits, a hash that differs between different data.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Images in folders, one folder for each class, as Keras's `image_dataset_from_directory` reads."""
+"""Data sets of images in folders, one per class, as in Keras's `image_dataset_from_directory`."""
 
 from __future__ import annotations
 
@@ -45,31 +45,33 @@ def image_folder(
 ) -> tf.data.Dataset:
     """Returns the images in the folders of a directory in batches, in a fixed order.
 
-    What counts as an image, decoding and bilinear resizing are those of
-    `keras.utils.image_dataset_from_directory(directory, shuffle=False)`, whose pixels are 0..255;
-    here they come in the range that the network takes. Files are in the order of their folders'
-    names and then their own; those that `indices` leaves out are never read. That is the order for
-    evaluation. To train, shuffle across classes, or read with `image_dataset_from_directory`.
+    Files, decoding and bilinear resizing are those of
+    `keras.utils.image_dataset_from_directory(directory, shuffle=False)`, whose pixels are in
+    0..255; here they are scaled to `bounds`. Images are ordered by the name of their folder, then
+    by their own name. This order is for evaluation; for training, shuffle across classes.
 
     Args:
-        directory: holds one folder for each class, with JPEG, PNG, GIF or BMP files in it.
+        directory: directory with one folder for each class, which holds JPEG, PNG, GIF or BMP
+            files.
         batch_size: images per batch, at least 1. The last batch may be shorter.
-        image_size: height and width, or one number for both, that images are resized to.
-        bounds: lowest and highest pixel value: (0, 255) leaves pixels as they are stored, (0, 1)
+        image_size: side in pixels, or (height, width), that images are resized to.
+        bounds: pixel range of the result: (0, 255) leaves pixels as they are stored, (0, 1)
             divides them by 255.
-        channels: 1 for gray images, 3 for colour.
-        class_names: names of all classes in the order of the network's outputs, among them the
-            names of the folders; None: the classes are the folders, in the order of their names.
-        indices: which images, by their place in the order; None is all.
+        channels: 1 for gray images, 3 for colour images.
+        class_names: names of all classes in the order of the network's outputs; every folder must
+            have one of these names. None for the names of the folders in alphabetical order.
+        indices: indices of the images to read, in the order above; None for all.
 
     Returns:
-        A finite dataset of (images float32 [batch, height, width, channels] within `bounds`,
-        labels int32 [batch]).
+        A finite dataset of (images, labels): float32 `[batch, height, width, channels]` within
+        `bounds`, and int32 `[batch]`.
 
     Raises:
         TypeError: a batch size or bounds of another type.
-        ValueError: no such directory, no images, a folder that is no class, a size that is none.
-        tf.errors.InvalidArgumentError: while iterating, for a file that is no such image; names it.
+        ValueError: no such directory, no folders or images, a folder that is not a class, equal
+            class names, an invalid size or number of channels.
+        tf.errors.InvalidArgumentError: while iterating, for a file that is not an image of these
+            formats; the message names it.
 
     Example:
         >>> photos = aad_tf.data.image_folder("photos", 50, image_size=224, bounds=(0, 255))
@@ -103,14 +105,19 @@ def image_folder_info(
     """Describes the images in the folders of a directory without decoding them.
 
     Args:
-        directory, image_size, channels, class_names: as for `image_folder`.
+        directory: directory with one folder of images for each class.
+        image_size: side in pixels, or (height, width), that images will be resized to.
+        channels: 1 for gray images, 3 for colour images.
+        class_names: names of all classes in the order of the network's outputs; None for the names
+            of the folders in alphabetical order.
 
     Returns:
-        A `DatasetInfo` with the one split "all"; its fingerprint is a hash of the names and sizes
+        A `DatasetInfo` whose only split is "all"; its fingerprint is a hash of the names and sizes
         of the files.
 
     Raises:
-        ValueError: as `image_folder`.
+        ValueError: no such directory, no folders or images, a folder that is not a class, equal
+            class names, an invalid size or number of channels.
 
     Example:
         >>> aad_tf.data.image_folder_info("photos", 224).class_names
@@ -135,7 +142,20 @@ def image_folder_info(
 def folder_classes(
     directory: PathLike, class_names: Sequence[str] | None = None
 ) -> tuple[str, ...]:
-    """Names of the classes in the order of their labels; arguments as for `image_folder`."""
+    """Returns the names of the classes of images in folders.
+
+    Args:
+        directory: directory with one folder of images for each class.
+        class_names: names of all classes in the order of the network's outputs; None for the names
+            of the folders in alphabetical order.
+
+    Returns:
+        The names in the order of the labels.
+
+    Raises:
+        ValueError: no such directory, no folders or images, a folder that is not a class, or equal
+            class names.
+    """
     return _listed(directory, class_names).class_names
 
 

@@ -1,4 +1,4 @@
-"""Sizes and ranges of images."""
+"""Resizes images and scales pixels to [0, 1]."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ LARGEST_SIDE = 4096
 
 
 def sides(image_size: ImageSize) -> tuple[int, int] | None:
-    """Returns the (height, width) that images are resized to; None leaves them as they are.
+    """Converts an image size to (height, width).
 
     Args:
-        image_size: one number for both sides or (height, width), each from 1 to 4096; 0 or None
-            is the data's own size.
+        image_size: one number for both sides, or (height, width), in pixels, each from 1 to 4096; 0
+            or None for the size of the data.
+
+    Returns:
+        (height, width) in pixels; None for the size of the data.
 
     Raises:
         ValueError: anything else.
@@ -43,10 +46,18 @@ def _is_integer(value: Any) -> bool:
 
 
 def resized(images: tf.Tensor, size: tuple[int, int] | None) -> tf.Tensor:
-    """Resizes images bilinearly to (height, width); None leaves them as they are."""
+    """Resizes images bilinearly.
+
+    Args:
+        images: `[batch, height, width, channels]` or `[height, width, channels]`.
+        size: (height, width) in pixels; None leaves the images as they are.
+
+    Returns:
+        float32 images of that size; of their own dtype without a size.
+    """
     return images if size is None else tf.image.resize(images, size)
 
 
 def unit_range(images: tf.Tensor) -> tf.Tensor:
-    """Returns images as float32 in [0, 1]: uint8 is divided by 255, others are in that range."""
+    """Converts images to float32: uint8 pixels are divided by 255, others must be in [0, 1]."""
     return tf.cast(images, tf.float32) / (255.0 if images.dtype == tf.uint8 else 1.0)

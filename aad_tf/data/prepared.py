@@ -1,7 +1,4 @@
-"""Copies of data sets prepared by TensorFlow Datasets: found, opened, read in the stored order.
-
-Nothing is ever downloaded.
-"""
+"""Reads data sets that TensorFlow Datasets has prepared in a directory; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ from aad_tf.utils.files import PathLike
 
 @dataclass(frozen=True)
 class StoredRange:
-    """Examples that follow one another in a split as TFDS stores it.
+    """Consecutive examples of a split as TensorFlow Datasets (TFDS) stores it.
 
     Attributes:
         split: TFDS's name of the stored split.
-        start: index of the first example there.
-        stop: index after the last.
+        start: index of the first example in that split.
+        stop: index after the last example.
     """
 
     split: str
@@ -38,13 +35,28 @@ class StoredRange:
         return self.stop - self.start
 
     def part(self, request: BoxedRequest | EvaluationRequest) -> StoredRange:
-        """What a request asks for of it; raises as its `span`."""
+        """Returns the part of this range that a request asks for.
+
+        Args:
+            request: which examples are wanted, counted from the beginning of this range.
+
+        Raises:
+            TypeError, ValueError: indices that are not valid, as the request's method `span` says.
+        """
         start, stop = request.span(self.num_examples)
         return StoredRange(self.split, self.start + start, self.start + stop)
 
 
 def data_directory(data_dir: PathLike | None = None) -> Path:
-    """Returns the argument, else TFDS_DATA_DIR, else TFDS's default, as a path."""
+    """Returns the directory of TensorFlow Datasets.
+
+    Args:
+        data_dir: the directory; None for the environment variable TFDS_DATA_DIR, or else
+            "~/tensorflow_datasets".
+
+    Returns:
+        The path, with "~" replaced by the home directory.
+    """
     chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(chosen).expanduser()
 
@@ -56,16 +68,21 @@ def _version_key(directory: Path) -> tuple[int, ...]:
 def open_copy(
     name: str, data_dir: PathLike | None, splits: Sequence[str], *, all_needed: bool = True
 ) -> Any:
-    """Opens the newest prepared version of a data set, without the network.
+    """Opens the newest version of a data set in a directory, without a network connection.
 
     Args:
-        name: TFDS's name.
-        data_dir: as for `data_directory`.
-        splits: stored splits that are used; their files must be there.
-        all_needed: whether a copy without one of them is incomplete.
+        name: TFDS's name of the data set.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
+        splits: stored splits whose files are needed.
+        all_needed: False if the copy may lack some of these splits as a whole.
+
+    Returns:
+        The builder object of TFDS.
 
     Raises:
-        DatasetNotFoundError: if it is missing or lacks files; says how to prepare it.
+        DatasetNotFoundError: the data set is missing or lacks files; the message says how to
+            prepare it.
     """
     import tensorflow_datasets as tfds
 
@@ -93,14 +110,29 @@ def open_copy(
 
 
 def add_files(digest: Any, builder: Any, splits: Sequence[str]) -> None:
-    """Adds the names and sizes of the files of stored splits to a hash."""
+    """Adds the names and sizes of the files of stored splits to a hash.
+
+    Args:
+        digest: a `hashlib` object, which is updated.
+        builder: builder object of TFDS.
+        splits: names of stored splits; those that the copy lacks are left out.
+    """
     for split in splits:
         for path in builder.info.splits[split].filepaths if split in builder.info.splits else ():
             digest.update(f"{os.path.basename(path)} {os.path.getsize(path)}".encode())
 
 
 def stored_examples(builder: Any, stored: StoredRange, decoders: Any = None) -> tf.data.Dataset:
-    """Streams stored examples in their order; what lies before them is not decoded."""
+    """Returns stored examples in their order; earlier examples are not decoded.
+
+    Args:
+        builder: builder object of TFDS.
+        stored: which examples.
+        decoders: how features are decoded, as TFDS takes it; None for the default.
+
+    Returns:
+        A finite dataset of dictionaries of features.
+    """
     import tensorflow_datasets as tfds
 
     # TFDS refuses an empty range, which a finished shard has.

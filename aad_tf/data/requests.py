@@ -1,4 +1,4 @@
-"""What a stream is asked for."""
+"""Requests for examples of a data set: which part of a split, in which batches and size."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ Sides = tuple[int, int] | None
 
 @dataclass(frozen=True)
 class BoxedRequest:
-    """Which part of a split is wanted with boxes; see `aad_tf.data.boxed_batches`.
+    """A request for examples with boxes, made by `aad_tf.data.boxed_batches`.
 
     Attributes:
         split: "train", "validation" or "test".
-        start: index of the first example.
-        stop: index after the last example; None is the end.
-        size: sides that the images will be resized to, for a source that crops them first.
-        annotations: the box archive of "imagenet2012".
+        start: index of the first example in the split.
+        stop: index after the last example; None for the end of the split.
+        size: (height, width) that images will be resized to, for data sets that crop them first;
+            None for the size of the data.
+        annotations: archive of the boxes of "imagenet2012"; else None.
     """
 
     split: str
@@ -31,10 +32,17 @@ class BoxedRequest:
     annotations: PathLike | None = None
 
     def span(self, num_examples: int) -> tuple[int, int]:
-        """Returns [start, stop) within a split of so many examples.
+        """Returns the range of examples within a split of known size.
+
+        Args:
+            num_examples: number of examples of the split.
+
+        Returns:
+            Index of the first example and index after the last, at most `num_examples`.
 
         Raises:
-            TypeError, ValueError: not integers, reversed, or a start beyond the split.
+            TypeError: indices that are not integers.
+            ValueError: a negative start, a stop before the start, or a start beyond the split.
         """
         check_count(self.start, "start", 0)
         if self.stop is not None:
@@ -46,15 +54,15 @@ class BoxedRequest:
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """How a split is to be given once; see `aad_tf.data.evaluation_batches`.
+    """A request for each example of a split once, made by `aad_tf.data.evaluation_batches`.
 
     Attributes:
         split: "train", "validation" or "test".
-        batch_size: examples per batch of all replicas.
-        limit: use only so many examples; None is all.
-        size: sides of the images.
-        replica_slice: the replicas fed.
-        start: index of the first example that is given.
+        batch_size: examples per batch of all replicas together.
+        limit: index after the last example to use; None for all.
+        size: (height, width) that images are resized to; None for the size of the data.
+        replica_slice: the replicas that the batches are for.
+        start: index of the first example to use.
     """
 
     split: str
@@ -65,13 +73,16 @@ class EvaluationRequest:
     start: int = 0
 
     def span(self, num_examples: int) -> tuple[int, int]:
-        """Returns [start, stop), the indices of the examples given of a split.
+        """Returns the range of examples within a split of known size.
 
         Args:
-            num_examples: examples of the split.
+            num_examples: number of examples of the split.
+
+        Returns:
+            Index of the first example and index after the last, at most `num_examples`.
 
         Raises:
-            ValueError: nothing is left.
+            ValueError: the range is empty.
         """
         stop = min(num_examples, self.limit or num_examples)
         if self.start >= stop:
@@ -84,17 +95,17 @@ class EvaluationRequest:
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """How to train; see `aad_tf.data.training_batches`.
+    """A request for training batches, made by `aad_tf.data.training_batches`.
 
     Attributes:
-        batch_size: examples per batch of all replicas.
-        seed: of orders and augmentation.
-        start_epoch: first epoch.
-        start_step: batches left out.
-        augmentation: one of `aad_tf.data.AUGMENTATIONS`.
-        size: sides of the images.
-        replica_slice: the replicas fed.
-        limit: use only so many examples; None is all.
+        batch_size: examples per batch of all replicas together.
+        seed: seed of the order and of the augmentation.
+        start_epoch: number of the first epoch, from 0.
+        start_step: number of batches to leave out from that epoch on.
+        augmentation: `"none"`, `"flip"`, `"shift_flip"`, `"crop_flip"` or `"inception"`.
+        size: (height, width) that images are resized to; None for the size of the data.
+        replica_slice: the replicas that the batches are for.
+        limit: number of examples of the split to use, the first ones; None for all.
     """
 
     batch_size: int
@@ -107,9 +118,13 @@ class TrainingRequest:
     limit: int | None = None
 
     def first_step(self, steps: int) -> tuple[int, int]:
-        """Returns the epoch and the step that a resumed stream begins at.
+        """Returns epoch and step of the first batch.
 
         Args:
-            steps: batches of an epoch; `start_step` beyond them moves on to later epochs.
+            steps: number of batches of an epoch. A `start_step` of more batches than that leads to
+                a later epoch.
+
+        Returns:
+            The number of the epoch, and the number of the batch in that epoch, both from 0.
         """
         return self.start_epoch + self.start_step // steps, self.start_step % steps

@@ -1,4 +1,4 @@
-"""Images with bounding boxes: their form, streams of them, other people's data brought to it."""
+"""Images with bounding boxes: their format, batches of them, and conversion from other formats."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Keras's box formats, KerasCV's layers, and any `tf.data` of images with boxes.
+"""Converts boxes of Keras's formats and data sets with boxes, and applies KerasCV layers to them.
 
-This is the only module that uses KerasCV, and imports it when it is first needed.
+Only this module uses KerasCV, which it imports when it is first needed.
 """
 
 from __future__ import annotations
@@ -39,20 +39,23 @@ _RANGE_TOLERANCE = 1e-4
 def canonical_boxes(
     boxes: Any, box_format: str, image_size: Sequence[Any] | None = None
 ) -> tf.Tensor:
-    """Converts boxes of any format that Keras knows; works in a `tf.data` graph too.
+    """Converts boxes of one of Keras's formats to (ymin, xmin, ymax, xmax) in fractions of an image.
+
+    It works inside `tf.data` functions too.
 
     Args:
-        boxes: array-like `[n, 4]` or `[batch, n, 4]`, any number type, without padding.
-        box_format: one of `FORMATS`, in Keras's words: "xyxy" is (xmin, ymin, xmax,
-            ymax) in pixels from edge to edge, "rel_" means fractions of the image.
-        image_size: (height, width) of the image in pixels, as integers or scalar
-            tensors; formats in fractions need none.
+        boxes: array-like `[n, 4]` or `[batch, n, 4]` of any number type, without padding.
+        box_format: Keras's name of the format: "xyxy", "yxyx", "xywh", "center_xywh" or
+            "center_yxhw" in pixels; "rel_xyxy", "rel_yxyx" or "rel_xywh" in fractions of the image.
+            "xyxy" is (xmin, ymin, xmax, ymax).
+        image_size: (height, width) of the image in pixels, as integers or scalar tensors; only
+            needed for formats in pixels.
 
     Returns:
-        float32 of the same shape, (ymin, xmin, ymax, xmax) as fractions.
+        float32 of the same shape.
 
     Raises:
-        ValueError: an unknown format, a wrong shape, pixels without `image_size`.
+        ValueError: an unknown format, a wrong shape, or pixels without `image_size`.
 
     Example:
         >>> canonical_boxes([[10, 20, 30, 40]], "xywh", image_size=(100, 200)).numpy()
@@ -82,32 +85,35 @@ def from_tuples(
     stop: int | None = None,
     clip: bool = False,
 ) -> tf.data.Dataset:
-    """Brings any data set of images, labels and boxes into the form of `boxed_batches`.
+    """Converts a data set of single images, labels and boxes to batches for attention studies.
 
     Args:
         dataset: single examples (image, label), (image, label, boxes) or (image, label, boxes,
-            box_labels), not in batches: images uint8 in 0..255 or floating point in [0, 1],
-            `[height, width, channels]`; labels integers; boxes `[n, 4]`, n as it comes; box_labels
-            integers `[n]`, from 0. Without box_labels every box is of the image's class.
+            box_labels). Images are `[height, width, channels]`, uint8 in 0..255 or floating point
+            in [0, 1]; labels are integers; boxes are `[n, 4]`, where n may differ; box_labels are
+            integers `[n]` from 0. Without box_labels every box has the label of its image.
         batch_size: examples per batch, at least 1. The last batch may be shorter.
-        box_format: Keras's name of the boxes' format, for instance "xyxy" or "rel_yxyx";
-            pixels are those of the image before it is resized.
-        image_size: height and width (or one number) that images are resized to, bilinearly.
-            Needed if they differ in size; boxes follow.
-        start: examples to leave out at the beginning. They are still made: for a data set that
-            is expensive to reach into, shard its files first.
-        stop: index after the last example; None is the end.
-        clip: cut boxes that reach outside the image instead of refusing them.
+        box_format: Keras's name of the boxes' format: "xyxy", "yxyx", "xywh", "center_xywh",
+            "center_yxhw", "rel_xyxy", "rel_yxyx" or "rel_xywh". Pixels are those of the image
+            before it is resized.
+        image_size: side in pixels, or (height, width), that images are resized to, bilinearly; None
+            or 0 for their own size, which must then be the same for all.
+        start: number of examples to leave out at the beginning; the data set still produces them.
+        stop: index after the last example; None for the end.
+        clip: True clips boxes to the image, False refuses those that exceed it.
 
     Returns:
-        A dataset of dicts, as of `boxed_batches`: "image" float32 [batch, height, width, channels]
-        in [0, 1], "label" int32 [batch], "boxes" float32 [batch, n, 4] of (ymin, xmin, ymax, xmax)
-        as fractions, "box_labels" int32 [batch, n]; both padded with -1 to the batch's longest.
+        A dataset of dictionaries: "image" float32 `[batch, height, width, channels]` in [0, 1],
+        "label" int32 `[batch]`, "boxes" float32 `[batch, n, 4]` as (ymin, xmin, ymax, xmax) in
+        fractions of the image, and "box_labels" int32 `[batch, n]`. Boxes and box_labels are padded
+        with -1 to the largest n of the batch.
 
     Raises:
-        TypeError, ValueError: elements of another structure, rank or type; an unknown format.
-        tf.errors.InvalidArgumentError: while iterating, for pixels out of range and for boxes
-            `check_boxes` refuses; names example and box.
+        TypeError: elements of another structure or type.
+        ValueError: elements of wrong rank, images of different sizes without `image_size`, an
+            unknown format, or a number out of range.
+        tf.errors.InvalidArgumentError: while iterating, for pixels out of range, and for boxes that
+            `check_boxes` refuses; the message names example and box.
 
     Example:
         >>> mine = tfds.load("voc/2007", split="test").map(
@@ -191,20 +197,20 @@ def _checked(
 
 
 def with_keras_cv(dataset: tf.data.Dataset, layer: Any) -> tf.data.Dataset:
-    """Applies a KerasCV layer to images and boxes together.
+    """Applies a KerasCV layer to the images and boxes of a data set.
 
-    Layers that move the image (RandomFlip, RandomRotation, Resizing, ...) move the boxes
-    with it and leave out those that end up outside. Random layers draw from a state of
-    their own, in training mode: another iteration gives other images, and a resumed
-    stream does not continue the interrupted one. Measure on data without them.
+    Layers that move the image (RandomFlip, RandomRotation, Resizing, ...) move the boxes with it
+    and remove boxes that end up outside. The layer runs in training mode. Random layers have their
+    own random state: each iteration over the data set gives other images, also in a resumed run.
 
     Args:
-        dataset: batches as `boxed_batches` and `from_tuples` give them.
-        layer: a layer made with bounding_box_format="rel_yxyx", and value_range=(0, 1) where
-            it has one. It must keep the number of images and must not mix their labels.
+        dataset: batches as `boxed_batches` and `from_tuples` return them.
+        layer: a layer made with bounding_box_format="rel_yxyx" and, if it has this argument,
+            value_range=(0, 1). It must keep the number of images and must not mix their labels.
 
     Returns:
-        A dataset of the same dicts; "image" has the layer's size, boxes are padded with -1.
+        A dataset of the same dictionaries, with changed "image", "boxes" and "box_labels"; boxes
+        and box_labels are padded with -1.
 
     Raises:
         ValueError: a layer with another box format.

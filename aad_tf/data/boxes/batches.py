@@ -1,4 +1,4 @@
-"""Streams of images with bounding boxes: never whole in memory, always in one order."""
+"""Batches of images with bounding boxes of the known data sets, in a fixed order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Example = dict[str, tf.Tensor]
 
 
 def boxed_available() -> tuple[str, ...]:
-    """Returns the names that `boxed_batches` takes: all data sets, also those without boxes.
+    """Returns the names of data sets that `boxed_batches` takes; some of them have no boxes.
 
     Example:
         >>> aad_tf.data.boxed_available()
@@ -34,13 +34,24 @@ def boxed_info(
     annotations: PathLike | None = None,
     image_size: ImageSize = None,
 ) -> DatasetInfo:
-    """Describes a data set as `aad_tf.data.info` does, the boxes included.
+    """Describes a data set including its boxes, without decoding its images.
 
     Args:
-        name: one of `boxed_available()`.
-        data_dir: a TFDS data directory; None as for `info`.
-        annotations: for "imagenet2012" the archive of a split's boxes.
-        image_size: height and width, or one number, that images are resized to; None keeps them.
+        name: one of the names that `boxed_available()` returns.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
+        annotations: for "imagenet2012" the archive of its boxes, or the directory unpacked from it;
+            else None.
+        image_size: side in pixels, or (height, width), that images will be resized to; None or 0
+            for the size of the data.
+
+    Returns:
+        A `DatasetInfo`.
+
+    Raises:
+        ValueError: an unknown name, an invalid image size, or annotations for another data set than
+            "imagenet2012".
+        DatasetNotFoundError: the directory does not hold the data set.
 
     Example:
         >>> aad_tf.data.boxed_info("tiny_imagenet_boxes").num_examples
@@ -59,37 +70,41 @@ def boxed_batches(
     image_size: ImageSize = None,
     annotations: PathLike | None = None,
 ) -> tf.data.Dataset:
-    """Streams the examples [start, stop) of a split in batches, in the stored order.
+    """Returns examples of a split with their boxes in batches, in the stored order.
 
-    Examples before `start` are skipped undecoded, so shards and resumed passes begin at once.
+    Images are decoded while iterating, and those before `start` are not decoded.
 
     Args:
-        name: one of `boxed_available()`. Images of "tiny_imagenet_boxes" have one box, which
-            carries the image's label; those of "imagenet2012" any number.
-        split: "train", "validation" or "test", the same examples in the same order as those of
+        name: one of the names that `boxed_available()` returns. Images of "tiny_imagenet_boxes"
+            have one box, of the image's class; those of "imagenet2012" have any number of boxes;
+            those of other data sets have none.
+        split: "train", "validation" or "test", the same examples in the same order as in
             `evaluation_batches`. "test" of "imagenet2012" are the published validation images.
         batch_size: examples per batch, at least 1. The last batch may be shorter.
-        data_dir: a TFDS data directory; None as for `info`.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
         start: index of the first example in the split, at most the number of examples.
-        stop: the index after the last example; None, or more than there are, is the end.
-        image_size: height and width (or one number for both) that images are resized to,
-            bilinearly; None or 0 keeps them as they are, and is 299 for "imagenet2012", whose
-            images are first cropped to their central 87.5%.
-        annotations: for "imagenet2012" the archive of the split's boxes or the directory
-            unpacked from it: of "test" ILSVRC2012_bbox_val_v3.tgz.
+        stop: index after the last example; None, or more than there are, for the end.
+        image_size: side in pixels, or (height, width), that images are resized to, bilinearly; None
+            or 0 for the size of the data. Images of "imagenet2012" are first cropped to the central
+            87.5% of each side, and have 299 x 299 pixels by default.
+        annotations: for "imagenet2012" the archive of the split's boxes, or the directory unpacked
+            from it: for "test" ILSVRC2012_bbox_val_v3.tgz.
 
     Returns:
-        A finite dataset of dicts: "image" float32 [batch, height, width, channels] in [0, 1],
-        "label" int32 [batch], "boxes" float32 [batch, n, 4] of (ymin, xmin, ymax, xmax) as
-        fractions, "box_labels" int32 [batch, n]; both padded with -1 to the batch's longest.
+        A finite dataset of dictionaries: "image" float32 `[batch, height, width, channels]` in
+        [0, 1], "label" int32 `[batch]`, "boxes" float32 `[batch, n, 4]` as (ymin, xmin, ymax, xmax)
+        in fractions of the image, and "box_labels" int32 `[batch, n]`. Boxes and box_labels are
+        padded with -1 to the largest n of the batch.
 
     Raises:
         TypeError: a number that is not an integer.
-        ValueError: an unknown name or split, a number out of range, annotations that are missing,
-            wrong, or of another split.
-        DatasetNotFoundError: if the directory does not hold the data set.
-        tf.errors.InvalidArgumentError: while iterating, if an annotation belongs to an image
-            of another shape; names the file.
+        ValueError: an unknown name or split, a number out of range, or annotations that are
+            missing, not valid, or of another split.
+        DatasetNotFoundError: the directory does not hold the data set, or there are no annotations
+            at their path.
+        tf.errors.InvalidArgumentError: while iterating, if an annotation does not fit the shape of
+            its image; the message names the file.
 
     Example:
         >>> batch = next(iter(aad_tf.data.boxed_batches("tiny_imagenet_boxes", "test", 100)))
@@ -106,15 +121,17 @@ def boxed_batches(
 
 
 def in_batches(examples: tf.data.Dataset, batch_size: int, size: Sides = None) -> tf.data.Dataset:
-    """Resizes and batches single examples with boxes.
+    """Resizes single examples with boxes and puts them into batches.
 
     Args:
-        examples: dicts of "image", "label", "boxes" `[n, 4]` and "box_labels" `[n]`.
-        batch_size: examples per batch; the last one may be shorter.
-        size: height and width that images are resized to; None keeps them.
+        examples: dictionaries with "image" `[height, width, channels]`, "label", "boxes" `[n, 4]`
+            in fractions of the image, and "box_labels" `[n]`.
+        batch_size: examples per batch; the last batch may be shorter.
+        size: (height, width) that images are resized to; None for their own size.
 
     Returns:
-        A dataset of the same keys; boxes and box_labels are padded with -1 to the batch's longest.
+        A dataset of dictionaries with the same keys; boxes and box_labels are padded with -1 to the
+        largest n of the batch.
     """
 
     @without_autograph

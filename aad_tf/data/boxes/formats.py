@@ -1,8 +1,8 @@
-"""Bounding boxes: one canonical form, checks that name the bad box, and pixel masks.
+"""Bounding boxes: their canonical format, checks, and conversion to pixel masks.
 
-The canonical form is float32 `[n, 4]` of (ymin, xmin, ymax, xmax) as fractions of the
-image, KerasCV's "rel_yxyx", with int32 class labels `[n]`. In a batch both are padded
-with -1, and a box whose label is negative is no box.
+The canonical format is float32 `[n, 4]`, (ymin, xmin, ymax, xmax) in fractions of the image, called
+"rel_yxyx" in Keras and KerasCV, with int32 class labels `[n]`. In a batch both are padded with -1:
+a box with a negative label is padding.
 """
 
 from __future__ import annotations
@@ -29,22 +29,24 @@ def check_boxes(
     tolerance: float = 1e-4,
     first_example: int = 0,
 ) -> np.ndarray:
-    """Returns canonical boxes within [0, 1], or names the first that is none.
+    """Checks boxes and clips them to the image.
 
     Args:
-        boxes: array-like `[n, 4]` or `[batch, n, 4]`, (ymin, xmin, ymax, xmax) as fractions.
-        box_labels: integers `[n]` or `[batch, n]`; boxes with a negative label are
-            padding and not looked at. None: there is no padding.
-        clip: cut boxes at the image's edges; a box wholly outside is still an error.
-        tolerance: how far outside counts as rounding and is cut off without asking.
-        first_example: number of the first example in messages, for batches of a stream.
+        boxes: array-like `[n, 4]` or `[batch, n, 4]`, (ymin, xmin, ymax, xmax) in fractions of the
+            image.
+        box_labels: integers `[n]` or `[batch, n]`; boxes with a negative label are padding and are
+            not checked. None if there is no padding.
+        clip: whether boxes may exceed the image by any amount, to which they are then clipped; a
+            box that is wholly outside is an error all the same.
+        tolerance: by how much, in fractions of the image, a box may exceed it with `clip=False`.
+        first_example: index of the first example, for error messages.
 
     Returns:
-        float32 NumPy array of the same shape; padding comes back as it was.
+        float32 NumPy array of the same shape, within [0, 1]; padding is returned as it was.
 
     Raises:
-        ValueError: a wrong shape, NaN or infinity, pixels instead of fractions, swapped
-            corners, a box outside the image or without area; says which and what to do.
+        ValueError: a wrong shape, NaN or infinity, pixels instead of fractions, swapped corners, a
+            box that exceeds the image, or one without area; the message names the first such box.
 
     Example:
         >>> check_boxes([[0.1, 0.2, 1.1, 0.9]], clip=True)
@@ -97,17 +99,17 @@ def check_boxes(
 def object_masks(
     boxes: Any, box_labels: Any, labels: Any, size: int | tuple[int, int]
 ) -> np.ndarray:
-    """Returns where the labelled object is: the union of its class's boxes.
+    """Makes pixel masks of the labelled objects: the union of the boxes of each image's class.
 
-    A pixel belongs to a box if its centre does, the lower edge included and the upper
-    left out, so boxes on pixel edges give exactly their pixels and boxes side by side
-    share none. Other classes' boxes and padding are ignored.
+    A pixel belongs to a box if its centre lies in [ymin, ymax) and [xmin, xmax). So boxes on pixel
+    edges give exactly their pixels, and adjacent boxes share none. Boxes of other classes and
+    padding are ignored.
 
     Args:
-        boxes: `[batch, n, 4]`, canonical fractions.
-        box_labels: integers `[batch, n]`, negative for padding.
+        boxes: `[batch, n, 4]`, (ymin, xmin, ymax, xmax) in fractions of the image.
+        box_labels: integers `[batch, n]`, the class of each box, negative for padding.
         labels: integers `[batch]`, the class of each image.
-        size: (height, width) of the masks, or one number for both.
+        size: (height, width) of the masks in pixels, or one number for both.
 
     Returns:
         bool `[batch, height, width]`; all False for an example without a box of its class,

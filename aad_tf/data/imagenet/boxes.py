@@ -1,13 +1,12 @@
-"""ImageNet's published bounding boxes: an archive of XML files in PASCAL VOC's form.
+"""Reads ImageNet's published bounding boxes: an archive of XML files in the format of PASCAL VOC.
 
-`ILSVRC2012_bbox_val_v3.tgz` holds one file per image, `val/ILSVRC2012_val_00000001.xml`.
-It is read once as a stream, nothing is unpacked, and about a megabyte of arrays is kept.
+`ILSVRC2012_bbox_val_v3.tgz` holds one file per image, such as `val/ILSVRC2012_val_00000001.xml`. It
+is read once without being unpacked; about a megabyte of arrays is kept in memory.
 
-Corners are read as edges, running from 0 to the width or height that the file itself
-states, and divided by it: annotators saw some images at another size than the stored
-one, so the stored image's size would be the wrong divisor. Published boxes that reach
-outside are cut at the edge; those with swapped corners or no area within the image, of
-which the archives hold a few, are left out and counted (`BoxIndex.dropped`).
+Corners are positions in pixels from 0 to the width or height that the file states, and are divided
+by these. Some images were annotated at another size than that of the stored image, whose size is
+therefore not used. Boxes that exceed the image are clipped. The few with swapped corners or without
+area in the image are left out and counted in `BoxIndex.dropped`.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ _CORNERS = ("ymin", "xmin", "ymax", "xmax")
 
 
 class Annotation(NamedTuple):
-    """What one XML file says.
+    """The content of one XML file.
 
     Attributes:
         size: (height, width) in pixels of the image as it was annotated.
-        boxes: float32 `[n, 4]`, (ymin, xmin, ymax, xmax) as fractions of that size,
-            neither cut nor checked.
-        names: WordNet id of each box's object.
+        boxes: float32 `[n, 4]`, (ymin, xmin, ymax, xmax) in fractions of that size, neither clipped
+            nor checked.
+        names: WordNet id of the class of each box.
     """
 
     size: tuple[int, int]
@@ -46,17 +45,18 @@ class Annotation(NamedTuple):
 
 @dataclass(frozen=True)
 class BoxIndex:
-    """All boxes of an archive, by the stem of the image's file name.
+    """All boxes of an archive.
 
     Attributes:
         stems: file names without directory and ending, sorted.
-        starts: int64 `[files + 1]`; file i has the boxes starts[i] to starts[i + 1].
-        boxes: float32 `[boxes, 4]`, canonical fractions within [0, 1].
-        labels: int32 `[boxes]`.
-        sizes: int32 `[files, 2]`, height and width as annotated.
-        dropped: published boxes left out because they hold nothing of the image.
+        starts: int64 `[files + 1]`; the boxes of file i have the indices from starts[i] up to, but
+            without, starts[i + 1].
+        boxes: float32 `[boxes, 4]`, (ymin, xmin, ymax, xmax) in fractions of the image, in [0, 1].
+        labels: int32 `[boxes]`, class number of each box.
+        sizes: int32 `[files, 2]`, height and width in pixels of the images as annotated.
+        dropped: number of boxes left out because of swapped corners or no area in the image.
         source: name of the archive or directory.
-        fingerprint: 16 hexadecimal digits of all of this.
+        fingerprint: 16 hexadecimal digits, a hash of names, boxes, labels and sizes.
     """
 
     stems: tuple[str, ...]
@@ -70,14 +70,17 @@ class BoxIndex:
 
 
 def parse_annotation(content: bytes, where: str) -> Annotation:
-    """Reads one XML file.
+    """Reads one XML file of box annotations.
 
     Args:
         content: the file's bytes.
-        where: its name, for messages.
+        where: its name, for error messages.
+
+    Returns:
+        Size, boxes and class names.
 
     Raises:
-        ValueError: not XML, not an annotation, no size, or a box lacking a number.
+        ValueError: not XML, not an annotation, no size, or a box that lacks a number.
 
     Example:
         >>> parse_annotation(Path("ILSVRC2012_val_00000001.xml").read_bytes(), "it").size
@@ -116,19 +119,19 @@ def _number(parent: ElementTree.Element, path: str, where: str) -> float:
 
 
 def read_boxes(path: str | os.PathLike[str], class_names: Sequence[str]) -> BoxIndex:
-    """Reads the boxes of a whole archive or unpacked directory.
+    """Reads all boxes of an archive or of an unpacked directory.
 
     Args:
-        path: the archive (tar, compressed or not), or a directory searched for *.xml.
-        class_names: the data set's WordNet ids in the order of its labels.
+        path: the archive (tar, compressed or not), or a directory in which *.xml are searched.
+        class_names: WordNet ids of the data set's classes in the order of its labels.
 
     Returns:
-        A `BoxIndex`, the same for an archive and its unpacked directory but for `source`.
+        A `BoxIndex`; for an archive and for its unpacked directory they differ only in `source`.
 
     Raises:
         DatasetNotFoundError: there is nothing at `path`.
-        ValueError: no tar archive, cut short, no or wrong XML (the file is named), the same
-            image twice, or an object of a class the data set does not have.
+        ValueError: not a tar archive, a truncated one, no XML files, a file that is not valid (the
+            message names it), an image that occurs twice, or a class that is not in `class_names`.
 
     Example:
         >>> len(read_boxes("ILSVRC2012_bbox_val_v3.tgz", wordnet_ids).stems)

@@ -1,7 +1,7 @@
-"""Stored ImageNet images meet their boxes and are decoded, cropped and changed.
+"""Decodes, crops and augments stored ImageNet images, and adds their boxes by file name.
 
-Boxes are joined by file name and follow the central crop. For training, only the part of a
-file that is kept is decoded.
+Boxes are cropped together with their images. For training with the augmentation "inception", only
+the part of a file that is used is decoded.
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ Example = dict[str, tf.Tensor]
 
 
 def joined(index: BoxIndex) -> Callable[[Example], Example]:
-    """Returns the function that looks up a stored example's boxes by its file name.
+    """Returns a function that adds boxes to a stored example by its file name.
 
-    It takes "image" uint8, "label" and "file_name", and gives "image" float32 in [0, 1],
-    "label", "boxes" and "box_labels"; no boxes for an image without annotation. In a graph
-    it raises tf.errors.InvalidArgumentError for an annotation of an image of another shape.
+    Args:
+        index: the boxes of an archive.
+
+    Returns:
+        A function for `tf.data`. It takes a dictionary of "image" uint8 `[H, W, 3]`, "label" and
+        "file_name", and returns one of "image" float32 in [0, 1], "label" int32, "boxes" float32
+        `[n, 4]` as (ymin, xmin, ymax, xmax) in fractions of the image, and "box_labels" int32
+        `[n]`; n is 0 for an image without annotation. It raises tf.errors.InvalidArgumentError if
+        image and annotation differ in their ratio of height to width.
     """
     count = len(index.stems)
     with tf.device("CPU:0"):
@@ -78,13 +84,13 @@ def _same_shape(stem: tf.Tensor, image: tf.Tensor, annotated: tf.Tensor) -> list
 
 
 def central_window(size: tf.Tensor) -> tf.Tensor:
-    """Returns the central 87.5% of each side.
+    """Computes the window of the central crop, 87.5% of each side.
 
     Args:
-        size: int32 `[2]`: height and width in pixels.
+        size: int32 `[2]`: height and width of the image in pixels.
 
     Returns:
-        int32 `[4]`: top, left, height and width in pixels.
+        int32 `[4]`: top, left, height and width of the window in pixels.
     """
     sides = tf.cast(size, tf.float32)
     offset = tf.cast((sides - sides * CENTRAL_FRACTION) / 2.0, tf.int32)
@@ -92,15 +98,16 @@ def central_window(size: tf.Tensor) -> tf.Tensor:
 
 
 def central_crop(example: Example, image_size: tuple[int, int]) -> Example:
-    """Prepares an image as InceptionV3 is evaluated; boxes follow.
+    """Crops an example to the central 87.5% of each side, as in the evaluation of InceptionV3.
 
     Args:
-        example: "image" float `[H, W, C]`, "boxes" `[n, 4]` canonical, "box_labels" `[n]`.
-        image_size: (height, width) of the result.
+        example: dictionary with "image" float `[H, W, C]`, "boxes" `[n, 4]` as (ymin, xmin, ymax,
+            xmax) in fractions of the image, and "box_labels" `[n]`.
+        image_size: (height, width) in pixels that the crop is resized to, bilinearly.
 
     Returns:
-        The example with the central 87.5% of each side, resized bilinearly; boxes are cut
-        at the crop's edges and given as its fractions, those wholly outside are left out.
+        The example with the cropped image. Boxes are clipped to the crop and given in its
+        fractions; boxes wholly outside are removed.
 
     Example:
         >>> central_crop(example, (299, 299))["image"].shape
@@ -125,7 +132,11 @@ def central_crop(example: Example, image_size: tuple[int, int]) -> Example:
 
 
 def parser(builder: Any) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Returns the function that reads the JPEG file and the int32 label of a stored example."""
+    """Returns a function from a serialized example to its undecoded JPEG file and int32 label.
+
+    Args:
+        builder: builder object of TensorFlow Datasets.
+    """
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -139,11 +150,11 @@ def parser(builder: Any) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
 
 
 def central_image(jpeg: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """The central 87.5% of each side as `central_crop` gives it.
+    """Decodes a JPEG file, crops it to the central 87.5% of each side, and resizes it bilinearly.
 
     Args:
-        jpeg: scalar string, a JPEG file.
-        size: (height, width) of the result.
+        jpeg: scalar string tensor, the content of a JPEG file.
+        size: (height, width) of the result in pixels.
 
     Returns:
         float32 `[*size, 3]` in [0, 1].
@@ -156,13 +167,14 @@ def central_image(jpeg: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 
 def changed_image(jpeg: tf.Tensor, kind: str, key: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """An image for training.
+    """Decodes a JPEG file and augments the image for training.
 
     Args:
-        jpeg: scalar string, a JPEG file.
-        kind: one of `aad_tf.data.AUGMENTATIONS`; all but "inception" change the central part.
-        key: int64 `[2]`; the same key gives the same image.
-        size: (height, width) of the result.
+        jpeg: scalar string tensor, the content of a JPEG file.
+        kind: augmentation: "inception", of the whole image; or "none", "flip", "shift_flip" or
+            "crop_flip", of the central 87.5% of each side.
+        key: int64 `[2]`, random seed; the same key gives the same image.
+        size: (height, width) of the result in pixels.
 
     Returns:
         float32 `[*size, 3]` in [0, 1].

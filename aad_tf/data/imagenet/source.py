@@ -1,18 +1,18 @@
-"""ImageNet 2012 as TensorFlow Datasets prepares it, and its published boxes.
+"""ImageNet 2012 as TensorFlow Datasets (TFDS) prepares it, with its published boxes.
 
-The images are TFDS's `imagenet2012` (`tfds build imagenet2012`, after downloading the official
-archives by hand), the boxes the archive ILSVRC2012_bbox_val_v3.tgz; the two are joined by file
-name. Class names are WordNet ids.
+The images are TFDS's `imagenet2012` (`tfds build imagenet2012`, after a download of the official
+archives by hand). The boxes are in the archive ILSVRC2012_bbox_val_v3.tgz and are matched to images
+by file name. Class names are WordNet ids.
 
-Splits, the same with boxes and without:
+Splits, with and without boxes:
 
-    train       the published training images but for those held out
-    validation  the last 10,000 of the published training images (of a smaller copy: the last tenth)
-    test        the published validation images, whose boxes ILSVRC2012_bbox_val_v3.tgz holds; the
+    train       the published training images without those of "validation"
+    validation  the last 10,000 of the published training images; of a small copy the last tenth
+    test        the published validation images, whose boxes are in ILSVRC2012_bbox_val_v3.tgz; the
                 published test images have no labels
 
-Images are prepared as InceptionV3 is evaluated: the central 87.5% of each side, resized
-bilinearly, to 299x299 unless another size is asked for; boxes follow.
+Images are prepared as in the evaluation of InceptionV3: cropped to the central 87.5% of each side
+and resized bilinearly, to 299x299 pixels by default; boxes are cropped with them.
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ Example = dict[str, tf.Tensor]
 
 
 class BoxCoverage(NamedTuple):
-    """How many images of a split have boxes.
+    """Counts of the images of a split with and without boxes.
 
     Attributes:
-        examples: images of the split.
-        without_annotation: those no XML file belongs to.
-        without_label_box: those whose XML file has no usable box of the image's class.
-        dropped_boxes: published boxes, of the whole archive, that hold nothing of the image.
+        examples: number of images of the split.
+        without_annotation: number of images without an XML file.
+        without_label_box: number of images whose XML file has no valid box of the image's class.
+        dropped_boxes: number of boxes in the whole archive that were left out because of swapped
+            corners or no area in the image.
     """
 
     examples: int
@@ -68,17 +69,19 @@ class BoxCoverage(NamedTuple):
 
 
 def open_builder(data_dir: PathLike | None = None) -> Any:
-    """Opens the prepared copy.
+    """Opens the newest prepared version of ImageNet, without a network connection.
 
     Args:
-        data_dir: a TFDS data directory; None as for `aad_tf.data.info`.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
 
     Returns:
-        TFDS's builder of the newest version there, made without the network.
+        The builder object of TFDS.
 
     Raises:
-        DatasetNotFoundError: if it is missing or lacks files; says how to prepare it.
-        ValueError: if it has other features than TFDS's `imagenet2012`.
+        DatasetNotFoundError: the data set is missing or lacks files; the message says how to
+            prepare it.
+        ValueError: it lacks features of TFDS's `imagenet2012`.
     """
     try:
         builder = open_copy(NAME, data_dir, _STORED, all_needed=False)
@@ -97,10 +100,16 @@ def open_builder(data_dir: PathLike | None = None) -> Any:
 
 
 def stored_ranges(builder: Any) -> dict[str, StoredRange]:
-    """Where the splits of a copy are; those it has no images of are left out.
+    """Returns which stored examples make up "train", "validation" and "test".
+
+    Args:
+        builder: builder object of TFDS.
+
+    Returns:
+        A dictionary from the names of splits to ranges, without splits that the copy lacks.
 
     Raises:
-        ValueError: if there are too few training images to hold some out.
+        ValueError: fewer than 10 training images, from which none can be held out for validation.
     """
     splits = builder.info.splits
     train, published = (splits[name].num_examples if name in splits else 0 for name in _STORED)
@@ -120,11 +129,16 @@ def stored_ranges(builder: Any) -> dict[str, StoredRange]:
 
 
 def stored_range(builder: Any, split: str) -> StoredRange:
-    """Where a split is.
+    """Returns which stored examples make up a split.
+
+    Args:
+        builder: builder object of TFDS.
+        split: "train", "validation" or "test".
 
     Raises:
-        DatasetNotFoundError: the copy has no images of it; says which archive is lacking.
-        ValueError: an unknown split, or as `stored_ranges`.
+        DatasetNotFoundError: the copy has no images of the split; the message names the archive
+            that is missing.
+        ValueError: an unknown split, or fewer than 10 training images.
     """
     check_choice(split, SPLITS, "split")
     ranges = stored_ranges(builder)
@@ -147,17 +161,22 @@ def info(
     data_dir: PathLike | None = None,
     annotations: PathLike | None = None,
 ) -> DatasetInfo:
-    """Describes the copy; with `annotations`, source and fingerprint cover the boxes too.
+    """Describes a copy of ImageNet without decoding its images.
 
     Args:
-        data_dir: a TFDS data directory; None as for `aad_tf.data.info`.
-        annotations: the box archive or the directory unpacked from it; None leaves boxes out.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
+        annotations: the archive of the boxes, or the directory unpacked from it, which source and
+            fingerprint of the description then include; None for no boxes.
 
     Returns:
-        A `DatasetInfo` whose splits are those the copy has.
+        A `DatasetInfo` with the splits that the copy has.
 
     Raises:
-        DatasetNotFoundError, ValueError: as `open_builder`, `stored_ranges` and `read_boxes`.
+        DatasetNotFoundError: the data set is missing or lacks files, or there are no annotations at
+            their path.
+        ValueError: a data set with other features, fewer than 10 training images, or annotations
+            that are not valid.
     """
     builder = open_builder(data_dir)
     names = tuple(builder.info.features["label"].names)
@@ -217,13 +236,20 @@ def open_split(
 ) -> tuple[Any, StoredRange, Callable[[Example], Example]]:
     """Opens a split and its boxes.
 
+    Args:
+        split: "train", "validation" or "test".
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
+        annotations: the archive of the boxes, or the directory unpacked from it.
+
     Returns:
-        The builder, where the split is, and the function that turns a stored example into one
-        with "image", "label", "boxes" and "box_labels", in the image's own size.
+        The builder object of TFDS; the range of stored examples; and the function, made by
+        `joined`, that adds boxes to a stored example.
 
     Raises:
-        DatasetNotFoundError, ValueError: as `open_builder`, `stored_range` and `read_boxes`; no
-            annotations given, or those of another split.
+        DatasetNotFoundError: the data set or the split is missing, or there are no annotations at
+            their path.
+        ValueError: an unknown split, or annotations that are None, not valid, or of another split.
     """
     if annotations is None:
         raise ValueError(
@@ -236,15 +262,21 @@ def open_split(
 
 
 def coverage(split: str, annotations: PathLike, data_dir: PathLike | None = None) -> BoxCoverage:
-    """Counts the images without boxes; reads file names and labels, decodes no image.
+    """Counts the images of a split with and without boxes; no image is decoded.
 
     Args:
-        split: "train", "validation" or "test"; see this module.
-        annotations: the box archive or the directory unpacked from it.
-        data_dir: a TFDS data directory; None as for `aad_tf.data.info`.
+        split: "train", "validation" or "test".
+        annotations: the archive of the boxes, or the directory unpacked from it.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
+
+    Returns:
+        The counts.
 
     Raises:
-        DatasetNotFoundError, ValueError: as `aad_tf.data.boxed_batches`.
+        DatasetNotFoundError: the data set or the split is missing, or there are no annotations at
+            their path.
+        ValueError: an unknown split, or annotations that are not valid or of another split.
 
     Example:
         >>> aad_tf.data.imagenet.coverage("test", "ILSVRC2012_bbox_val_v3.tgz")

@@ -1,18 +1,19 @@
-"""ImageNet 2012 for training and evaluation, streamed from a copy prepared by TFDS.
+"""ImageNet 2012 for training and evaluation, read from a copy prepared by TensorFlow Datasets.
 
-Splits are those of `aad_tf.data.imagenet.source`. Nothing but a buffer of undecoded files is kept
-in memory.
+Splits are those that `aad_tf.data.imagenet.source` describes. Only a buffer of undecoded images is
+kept in memory.
 
-Order. The stored order is cut into one contiguous part for each replica, which moves on to the
-next replica from epoch to epoch, so that in as many epochs as there are replicas each sees nearly
-every example. A replica opens the files of its part alone, in an order that depends on the
-seed and the epoch, reads some of them in turns, and mixes their records in a buffer before it
-decodes any. Which examples make up a batch therefore depends on the number of replicas, but not
-on which of them a worker feeds. A stream that starts within an epoch reads the records before it
-again, and decodes none of them.
+Order of training. The stored examples are divided into one contiguous part per replica. In each
+epoch a replica gets the next part, so that after as many epochs as there are replicas it has seen
+nearly every example. A replica opens only the files of its part, in an order that depends on the
+seed and the epoch, reads 16 of them in turns, and shuffles their records in a buffer before they
+are decoded. Which examples make up a batch therefore depends on the number of replicas, but not on
+how they are distributed over workers. A run that resumes within an epoch reads the earlier records
+of that epoch again without decoding them.
 
-Images. "inception" decodes only the part of a file that it keeps; all else begins with the
-central 87.5% of each side. Images are 299x299 unless said otherwise.
+Images. For the augmentation "inception" only the part of a file that is used is decoded. All other
+images are first cropped to the central 87.5% of each side. Images are resized to 299x299 pixels by
+default.
 """
 
 from __future__ import annotations
@@ -39,22 +40,24 @@ from aad_tf.utils.files import PathLike
 
 @dataclass(frozen=True)
 class StreamedImageNet:
-    """ImageNet 2012 as a source of `aad_tf.data`.
+    """Reads ImageNet 2012 for `aad_tf.data`; `data_dir` is a directory of TensorFlow Datasets.
 
     Attributes:
-        buffer_records: undecoded examples of each replica that are mixed; some 110 kB each.
+        buffer_records: number of undecoded examples, some 110 kB each, in the shuffle buffer of
+            each replica.
     """
 
     buffer_records: int = 4096
 
     def info(self, data_dir: PathLike | None, annotations: PathLike | None = None) -> DatasetInfo:
-        """Describes the copy and, with their archive, the boxes."""
+        """Describes the copy, and its boxes if `annotations` is their archive."""
         return imagenet.info(data_dir, annotations)
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Single examples in the stored order: float32 image `[299, 299, 3]`, int32 label.
+        """Returns single examples of a split in the stored order.
 
-        The image is cropped to its central part and resized, as for evaluation.
+        They are (image, label): float32 `[299, 299, 3]` in [0, 1], the central 87.5% of each side,
+        and a scalar int32.
         """
         builder = imagenet.open_builder(data_dir)
         parse, stored = parser(builder), imagenet.stored_range(builder, split)
@@ -67,10 +70,10 @@ class StreamedImageNet:
         return records.map(example, tf.data.AUTOTUNE, deterministic=True)
 
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Batches of a part of a split, each example once, in the stored order.
+        """Returns batches of a part of a split, each example once, in the stored order.
 
-        Elements are float32 images `[batch, H, W, 3]` in [0, 1] and int32 labels `[batch]`. Of
-        several workers each decodes only the examples of its own slices.
+        They are (images, labels): float32 `[batch, H, W, 3]` in [0, 1], and int32 `[batch]`. A
+        worker decodes only the examples of its own replicas.
         """
         builder = imagenet.open_builder(data_dir)
         stored = imagenet.stored_range(builder, request.split).part(request)
@@ -91,9 +94,10 @@ class StreamedImageNet:
         return batches.apply(elements).prefetch(1)
 
     def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Endless batches of float32 images `[batch, H, W, 3]` in [0, 1] and int32 labels.
+        """Returns batches of the training split in random order, without end.
 
-        Each replica of this worker has a stream of its own; their batches come in turn.
+        They are (images, labels): float32 `[batch, H, W, 3]` in [0, 1], and int32 `[batch]`; one
+        element per replica of this worker for each step, in the order of the replicas.
         """
         builder, fed = imagenet.open_builder(data_dir), request.replica_slice
         stored = imagenet.stored_range(builder, "train")
@@ -113,7 +117,12 @@ class StreamedImageNet:
         return alternating(streams).prefetch(1)
 
     def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Single examples with the boxes of their annotations, cropped and resized."""
+        """Returns single examples with boxes, cropped and resized, in the stored order.
+
+        They are dictionaries of "image" float32 `[H, W, 3]` in [0, 1], "label" int32, "boxes"
+        float32 `[n, 4]` as (ymin, xmin, ymax, xmax) in fractions of the image, and "box_labels"
+        int32 `[n]`.
+        """
         builder, stored, join = imagenet.open_split(request.split, data_dir, request.annotations)
         examples = stored_examples(builder, stored.part(request)).map(join, tf.data.AUTOTUNE)
         size = request.size or imagenet.IMAGE_SIZE

@@ -1,1 +1,1 @@
-"""Epochs cut into batches and per-replica slices, and streams that begin anywhere in them."""
+"""Divides epochs into batches and batches among replicas, for data sets that start at any batch."""

@@ -1,12 +1,12 @@
-"""An epoch cut into global batches, and each of them into per-replica slices.
+"""Divides an epoch into global batches, and each global batch into one slice per replica.
 
-A part of an evaluation that runs on its own is something else, a *shard*
-(`aad_tf.evaluation.shard_range`); shards are cut between batches, slices within one.
+A *slice* is the part of a global batch that one replica processes. (A *shard*, see
+`aad_tf.evaluation.shard_range`, is a part of a data set that is evaluated in a run of its own.)
 
-A global batch of n examples is cut into contiguous slices whose sizes differ by at most one,
-larger first, as `numpy.array_split` cuts. An epoch's last batch may be short; if it has fewer
-examples than there are replicas it joins the batch before, so that every replica always has
-something to do and each example is still seen once.
+The slices of a batch are contiguous; their sizes differ by at most one, the larger ones first, as
+those of `numpy.array_split`. The last batch of an epoch may be shorter than the others. If it has
+fewer examples than there are replicas, it is joined to the batch before, so that every replica has
+an example in every step and each example is used once.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from aad_tf.utils.checks import check_count
 
 @dataclass(frozen=True)
 class ReplicaSlice:
-    """The replicas that one input pipeline feeds: `first` .. `first + count - 1` of `total`.
+    """Which of all replicas one input pipeline provides with data: `count` of them from `first` on.
 
     Attributes:
-        first: number of the first replica fed, from 0.
-        count: how many replicas are fed, at least 1.
-        total: replicas of all workers together.
+        first: number of the first of these replicas, from 0.
+        count: how many replicas the pipeline provides with data, at least 1.
+        total: number of replicas of all workers together.
 
     Raises:
-        TypeError: not integers.
-        ValueError: negative numbers, no replica fed, or replicas beyond the last.
+        TypeError: numbers that are not integers.
+        ValueError: a negative number, a count or total below 1, or more replicas than `total`.
 
     Example:
         >>> ReplicaSlice(first=2, count=2, total=4)  # the second of two workers with two GPUs
@@ -55,21 +55,21 @@ WHOLE = ReplicaSlice()
 
 
 def steps_per_epoch(num_examples: int, batch_size: int, replicas: int = 1) -> int:
-    """Returns how many global batches an epoch has.
+    """Returns the number of global batches of an epoch.
 
     Args:
-        num_examples: examples of the split.
+        num_examples: number of examples of the epoch.
         batch_size: examples per batch of all replicas together.
-        replicas: replicas that share each batch.
+        replicas: number of replicas that share each batch.
 
     Returns:
-        ceil(num_examples / batch_size), or one less when the last batch would have fewer
-        examples than there are replicas and joins the batch before.
+        ceil(num_examples / batch_size); one less if the last batch would have fewer examples than
+        there are replicas, since it is then joined to the batch before.
 
     Raises:
-        TypeError: not integers.
-        ValueError: numbers below 1, fewer examples than replicas, or a batch that
-            cannot give every replica an example.
+        TypeError: numbers that are not integers.
+        ValueError: numbers below 1, or a batch size or number of examples below the number of
+            replicas.
 
     Example:
         >>> steps_per_epoch(1297, 500)
@@ -98,12 +98,16 @@ def steps_per_epoch(num_examples: int, batch_size: int, replicas: int = 1) -> in
 
 
 def slice_size(size: Any, replica: Any, replicas: int) -> Any:
-    """Returns how many of a batch's examples a replica's slice has, as `numpy.array_split` cuts.
+    """Returns the number of examples of a batch that one replica gets.
 
     Args:
-        size: examples of the batch, int or tensor.
-        replica: number of the replica, int or tensor.
-        replicas: how many slices there are.
+        size: number of examples of the batch, an int or a tensor.
+        replica: number of the replica, from 0, an int or a tensor.
+        replicas: number of replicas.
+
+    Returns:
+        `size / replicas` rounded up for the first replicas and down for the others, as
+        `numpy.array_split` divides; of the type of the arguments.
 
     Example:
         >>> [slice_size(8, replica, 3) for replica in range(3)]
@@ -113,14 +117,14 @@ def slice_size(size: Any, replica: Any, replicas: int) -> Any:
 
 
 class Slice(NamedTuple):
-    """A replica's part of a batch; int64 tensors.
+    """The part of a global batch that one replica gets; all attributes are int64 scalar tensors.
 
     Attributes:
-        step: number of the batch in its epoch.
+        step: number of the batch in its epoch, from 0.
         batch_start: index of the batch's first example in the epoch.
         start: index of the slice's first example in the batch.
-        size: examples of the slice.
-        batch_size: examples of the batch.
+        size: number of examples of the slice.
+        batch_size: number of examples of the batch.
     """
 
     step: tf.Tensor
@@ -131,7 +135,7 @@ class Slice(NamedTuple):
 
     @property
     def indices(self) -> slice:
-        """The indices of the slice's examples in the epoch."""
+        """The indices in the epoch of the slice's examples, as a Python slice of tensors."""
         start = self.batch_start + self.start
         return slice(start, start + self.size)
 
@@ -140,18 +144,19 @@ class Slice(NamedTuple):
 class SlicedEpoch:
     """Which examples of an epoch one worker gets, and in which order.
 
-    Every replica gets a slice of every batch. The worker's stream has one *element* for each slice
-    of its replicas: those of the first batch in the order of the replicas, then those of the
-    second batch. Elements are numbered from 0.
+    Every replica gets a slice of every global batch. An *element* of the worker's data set is one
+    such slice of one of its replicas. Elements are numbered from 0: first those of the first batch
+    in the order of the replicas, then those of the second batch, and so on.
 
     Attributes:
-        num_examples: examples of the epoch.
+        num_examples: number of examples of the epoch.
         batch_size: examples per batch of all replicas together.
         replicas: the replicas of this worker.
 
     Raises:
-        TypeError: not integers.
-        ValueError: numbers below 1, or fewer examples, in the epoch or in a batch, than replicas.
+        TypeError: numbers that are not integers.
+        ValueError: numbers below 1, or a batch size or number of examples below the number of all
+            replicas.
     """
 
     num_examples: int
@@ -163,18 +168,28 @@ class SlicedEpoch:
 
     @property
     def steps(self) -> int:
-        """Batches of the epoch."""
+        """Number of global batches of the epoch."""
         return steps_per_epoch(self.num_examples, self.batch_size, self.replicas.total)
 
     def drawing(self, epoch: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """The number a batch's random numbers are drawn from.
+        """Returns a number that identifies a batch of all epochs, to seed its random numbers.
 
-        It does not depend on whether the last batch joins the one before.
+        Args:
+            epoch: number of the epoch, int64 scalar.
+            step: number of the batch in the epoch, int64 scalar.
+
+        Returns:
+            int64 scalar. It does not depend on the number of replicas, though that may reduce the
+            number of batches of an epoch by one.
         """
         return epoch * steps_per_epoch(self.num_examples, self.batch_size) + step
 
     def slice_of(self, element: tf.Tensor) -> Slice:
-        """The slice that is the worker's element of this number (int64, from 0)."""
+        """Returns the slice that an element of the worker's data set consists of.
+
+        Args:
+            element: number of the element, int64 scalar, from 0.
+        """
         step = element // self.replicas.count
         replica = self.replicas.first + element % self.replicas.count
         first, size = self._batch(step)
@@ -183,9 +198,13 @@ class SlicedEpoch:
         return Slice(step, first, start, slice_size(size, replica, total), size)
 
     def element_at(self, index: tf.Tensor) -> tf.Tensor:
-        """Number of the worker's element that an example (int64, from 0) belongs to.
+        """Returns the number of the worker's element that an example belongs to.
 
-        It is -1 if the example belongs to another worker.
+        Args:
+            index: index of the example in the epoch, int64 scalar, from 0.
+
+        Returns:
+            int64 scalar; -1 if the example belongs to another worker.
         """
         step = tf.minimum(index // self.batch_size, self.steps - 1)
         first, size = self._batch(step)
@@ -207,20 +226,21 @@ class SlicedEpoch:
 def replica_parts(
     num_examples: int, batch_size: int, replica: int, replicas: int
 ) -> list[tuple[int, int]]:
-    """Cuts an epoch into contiguous parts, one per replica, that move on with the epoch.
+    """Divides the stored examples into one contiguous part per replica, other ones in each epoch.
 
-    A part has as many examples as the replica's slices of all batches: num_examples / replicas,
-    rounded up or down, if the replicas divide the batch.
+    The part of a replica has as many examples as it processes in the epoch: `num_examples /
+    replicas`, rounded up or down, if the batch size is divisible by the number of replicas.
 
     Args:
-        num_examples: examples of the split.
+        num_examples: number of examples of the split.
         batch_size: examples per batch of all replicas together.
-        replica: whose part is asked for.
-        replicas: how many parts there are.
+        replica: number of the replica whose parts are returned, from 0.
+        replicas: number of replicas.
 
     Returns:
-        [start, stop) in the stored order for the epochs 0 .. replicas - 1, from which on they
-        repeat. In every epoch the parts of all replicas make up the split.
+        For each of the epochs 0 to `replicas - 1` the index of the part's first example and the
+        index after its last; later epochs repeat these. In every epoch the parts of all replicas
+        together are the split.
 
     Example:
         >>> replica_parts(10, batch_size=4, replica=0, replicas=2)

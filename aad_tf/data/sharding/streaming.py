@@ -1,7 +1,7 @@
-"""Records of prepared files as streams: in a repeatable order, undecoded, little in memory.
+"""Reads the serialized examples (records) of files in a repeatable order, with little memory.
 
-`replica_batches` makes the endless stream of one replica that reads its own part of a data set too
-large for memory.
+`replica_batches` makes the training batches of one replica, which reads its own part of a data set
+that is too large for memory.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _ORDER = 2
 
 
 class FileParts(NamedTuple):
-    """Parts of files that follow one another.
+    """Consecutive parts of files of records.
 
     Attributes:
-        paths: string `[files]`.
-        skip: int64 `[files]`, records left out at the beginning of each.
-        take: int64 `[files]`, records read after that.
+        paths: string tensor `[files]`.
+        skip: int64 `[files]`, number of records left out at the beginning of each file.
+        take: int64 `[files]`, number of records read after them.
     """
 
     paths: tf.Tensor
@@ -38,11 +38,11 @@ class FileParts(NamedTuple):
 
 
 def file_parts(builder: Any, stored: StoredRange) -> FileParts:
-    """Returns the parts of files that stored examples are in.
+    """Returns the parts of files that hold a range of stored examples.
 
     Args:
-        builder: TFDS's builder of a copy in the tfrecord format.
-        stored: the examples.
+        builder: builder object of TensorFlow Datasets, of a copy in the tfrecord format.
+        stored: the range of examples.
 
     Raises:
         ValueError: a copy in another file format.
@@ -62,20 +62,20 @@ def file_parts(builder: Any, stored: StoredRange) -> FileParts:
 
 
 def stored_records(parts: FileParts) -> tf.data.Dataset:
-    """Records one after the other, as they are stored."""
+    """Returns a finite dataset of records, as scalar strings in the stored order."""
     return tf.data.Dataset.from_tensor_slices(tuple(parts)).flat_map(_records)
 
 
 def shuffled_records(parts: FileParts, key: tf.Tensor, buffer_records: int) -> tf.data.Dataset:
-    """Records of files in a random order, mixed in a buffer of records as they are stored.
+    """Returns records in a random order: files are shuffled, then records in a buffer.
 
     Args:
-        parts: what is read.
-        key: int64 `[2]`; the same key gives the same order.
-        buffer_records: records the buffer holds, at least 1.
+        parts: the parts of files that are read, 16 of them in turns.
+        key: int64 `[2]`, random seed; the same key gives the same order.
+        buffer_records: number of records in the shuffle buffer, at least 1.
 
     Returns:
-        A finite dataset of serialized examples; files are opened when their turn comes.
+        A finite dataset of records, as scalar strings.
     """
     seeds = tf.random.experimental.stateless_split(key, 2)
     order = tf.random.experimental.stateless_shuffle(
@@ -114,15 +114,16 @@ def _shuffled(dataset: tf.data.Dataset, buffer_size: int, seeds: tf.Tensor) -> t
 def in_batches_of(
     examples: tf.data.Dataset, size_of: Callable[[tf.Tensor], tf.Tensor]
 ) -> tf.data.Dataset:
-    """Makes batches of given sizes, in order, of examples that say which batch they belong to.
+    """Groups numbered examples into batches of given sizes, in their order.
 
     Args:
-        examples: elements `(number, *example)`: the batch's number, int64 scalar, and the
-            example's tensors. Examples of one batch follow one another.
-        size_of: from a batch's number to how many examples it has, int64 scalar of at least 1.
+        examples: dataset of tuples `(number, *example)`: the number of the example's batch, int64
+            scalar, and the tensors of the example. Examples of one batch are consecutive.
+        size_of: function from the number of a batch to its number of examples, an int64 scalar of
+            at least 1.
 
     Returns:
-        A dataset of `example` with a first axis `batch` before each of its tensors.
+        A dataset of batches: the tensors of the examples, with the batch as first axis.
     """
 
     def batch(number: tf.Tensor, window: tf.data.Dataset) -> tf.data.Dataset:
@@ -134,7 +135,7 @@ def in_batches_of(
 
 
 def alternating(streams: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
-    """One element of each endless stream in turn."""
+    """Returns one element of each of several infinite datasets in turn."""
     if len(streams) == 1:
         return streams[0]
     turns = tf.data.Dataset.range(len(streams)).repeat()
@@ -148,18 +149,22 @@ def replica_batches(
     buffer_records: int,
     example: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]],
 ) -> tf.data.Dataset:
-    """Endless batches of one replica, made of records in a random order.
+    """Returns the training batches of one replica, made of records in random order, without end.
 
-    The stream begins at `request.start_epoch` and `request.start_step`: the records that lie before
-    in that epoch are read again and dropped undecoded, earlier epochs are not read.
+    They begin at `request.start_epoch` and `request.start_step`. Earlier records of that epoch are
+    read and dropped without being decoded; earlier epochs are not read.
 
     Args:
-        request: what is asked for.
-        cut: the epoch, cut so that it feeds this replica alone.
-        parts: where its examples are in the epochs 0 .. replicas - 1, from which on they repeat;
-            see `aad_tf.data.sharding.slices.replica_parts`.
-        buffer_records: records mixed.
-        example: makes (image, label) of a record and an int64 key `[2]` of random numbers.
+        request: the request for training batches, of which seed and start are used.
+        cut: the division of the epoch, with this replica as the only one of its worker.
+        parts: the files of the replica's examples in the epochs 0 to replicas - 1; later epochs
+            repeat them.
+        buffer_records: number of records in the shuffle buffer, at least 1.
+        example: function from a record and an int64 key `[2]`, which seeds the augmentation, to
+            (image, label).
+
+    Returns:
+        An infinite dataset of (images, labels), with the batch as first axis.
     """
     first_epoch, first_step = request.first_step(cut.steps)
     usual_size = cut.slice_of(tf.constant(0, tf.int64)).size

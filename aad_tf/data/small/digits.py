@@ -34,10 +34,16 @@ def _indices(split: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=3)
 def examples(split: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns a split: float32 images [n, 28, 28, 1] in [0, 1], int32 labels [n].
+    """Returns the images and labels of a split.
 
-    The 17 gray levels are divided by 16, and 8x8 is resized bilinearly to 28x28, so
-    that networks made for MNIST take the images.
+    The 17 gray levels are divided by 16, and images of 8x8 pixels are resized bilinearly to 28x28,
+    so that networks for MNIST take them.
+
+    Args:
+        split: "train", "validation" or "test".
+
+    Returns:
+        float32 images `[n, 28, 28, 1]` in [0, 1], and int32 labels `[n]`.
     """
     images, labels = _originals()
     indices = _indices(split)
@@ -47,7 +53,14 @@ def examples(split: str) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def stored(request: BoxedRequest) -> tf.data.Dataset:
-    """Part of a split as dictionaries of "image" and "label"; there are no boxes."""
+    """Returns the requested single examples as dictionaries of "image" and "label", without boxes.
+
+    Args:
+        request: split, and range of examples.
+
+    Raises:
+        TypeError, ValueError: a range of examples that is not valid.
+    """
     images, labels = examples(request.split)
     first, end = request.span(len(labels))
     return tf.data.Dataset.from_tensor_slices(
@@ -56,7 +69,7 @@ def stored(request: BoxedRequest) -> tf.data.Dataset:
 
 
 def info() -> DatasetInfo:
-    """Describes the data set; the fingerprint is a hash of its original array."""
+    """Describes the data set; the fingerprint is a hash of its original images and labels."""
     images, labels = _originals()
     digest = hashlib.sha256(images.tobytes())
     digest.update(labels.tobytes())

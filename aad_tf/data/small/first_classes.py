@@ -1,4 +1,4 @@
-"""The first classes of a data set as a data set of its own: fewer classes, the same pictures."""
+"""Data sets that consist of the first classes of a larger one: 10, 20 or 50 of Tiny ImageNet."""
 
 from __future__ import annotations
 
@@ -20,10 +20,20 @@ PARTS = {f"tiny_imagenet_{count}": ("tiny_imagenet_100", count) for count in (10
 
 
 def info(name: str, data_dir: PathLike | None = None) -> DatasetInfo:
-    """Describes the part; its fingerprint is a hash of the whole's and the number of classes.
+    """Describes the data set of the first classes of a larger data set.
+
+    Args:
+        name: one of "tiny_imagenet_10", "tiny_imagenet_20" and "tiny_imagenet_50".
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
+
+    Returns:
+        A `DatasetInfo`, whose fingerprint is a hash of that of the larger data set and the number
+        of classes.
 
     Raises:
-        DatasetNotFoundError, ValueError: as `tfds_source.info` of the whole.
+        DatasetNotFoundError: the larger data set is missing or incomplete.
+        ValueError: it has too few examples for a validation split.
     """
     whole, count = PARTS[name]
     found = tfds_source.info(whole, data_dir)
@@ -46,10 +56,20 @@ def _count(whole: str, split: str, classes: int, data_dir: PathLike | None) -> i
 def examples(
     name: str, split: str, data_dir: PathLike | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Images and labels of a split, in the order in which the whole stores them.
+    """Returns the images and labels of a split, in the stored order.
+
+    Args:
+        name: one of "tiny_imagenet_10", "tiny_imagenet_20" and "tiny_imagenet_50".
+        split: "train", "validation" or "test".
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
+
+    Returns:
+        uint8 images `[n, height, width, channels]` and int32 labels `[n]`.
 
     Raises:
-        DatasetNotFoundError, ValueError: as `tfds_source.examples` of the whole.
+        DatasetNotFoundError: the larger data set is missing, incomplete or damaged.
+        ValueError: it has too few examples for a validation split.
     """
     return _kept(name, split, os.fspath(data_directory(data_dir)))
 
@@ -64,7 +84,17 @@ def _kept(name: str, split: str, data_dir: str) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def stored(name: str, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-    """Part of a split as dictionaries of "image" and "label"; there are no boxes."""
+    """Returns the requested single examples as dictionaries of "image" and "label", without boxes.
+
+    Args:
+        name: one of "tiny_imagenet_10", "tiny_imagenet_20" and "tiny_imagenet_50".
+        request: split, and range of examples.
+        data_dir: directory of TensorFlow Datasets; None for the default one.
+
+    Raises:
+        DatasetNotFoundError: the larger data set is missing, incomplete or damaged.
+        TypeError, ValueError: a range of examples that is not valid.
+    """
     images, labels = examples(name, request.split, data_dir)
     first, end = request.span(len(labels))
     return tf.data.Dataset.from_tensor_slices(

@@ -1,4 +1,4 @@
-"""Streams over data sets small enough to be kept in memory."""
+"""Reads data sets that are small enough to be kept in memory, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ from aad_tf.utils.files import PathLike
 
 @dataclass(frozen=True)
 class InMemory:
-    """A data set whose splits are arrays.
+    """Reads a data set that is kept in memory, for `aad_tf.data`.
+
+    Images are float32 `[H, W, C]` in [0, 1], labels int32; `data_dir` is a directory of TensorFlow
+    Datasets, or None for the default one.
 
     Attributes:
-        describe: gives the `DatasetInfo` of the copy in a directory.
-        read: gives images [n, height, width, channels], uint8 or float32 in [0, 1], and int32
-            labels [n] of a split of the copy in a directory.
-        stream: gives part of a split as dictionaries of "image", "label" and, where there are
-            boxes, "objects"; it begins anywhere without decoding what lies before.
+        describe: function from the directory to a `DatasetInfo`.
+        read: function from a split and the directory to images `[n, height, width, channels]`,
+            uint8 or float32 in [0, 1], and int32 labels `[n]`.
+        stream: function from a request and the directory to a dataset of single examples, which are
+            dictionaries of "image", "label" and, if there are boxes, "objects" with "bbox"
+            `[n, 4]`. Examples before the range requested are not decoded.
     """
 
     describe: Callable[[PathLike | None], DatasetInfo]
@@ -33,15 +37,19 @@ class InMemory:
     stream: Callable[[BoxedRequest, PathLike | None], tf.data.Dataset]
 
     def info(self, data_dir: PathLike | None, annotations: PathLike | None) -> DatasetInfo:
-        """Describes the copy in a directory; boxes, where there are any, are stored in it."""
+        """Describes the copy in a directory; `annotations` is not used."""
         return self.describe(data_dir)
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Single examples in the stored order."""
+        """Returns single examples (image, label) of a split in the stored order."""
         return tf.data.Dataset.from_tensor_slices(self.read(split, data_dir)).map(_example)
 
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Each example once, in the stored order; slices are cut before images are touched."""
+        """Returns batches (images, labels) of a split, each example once, in the stored order.
+
+        Raises:
+            ValueError: no examples are left, or fewer than there are replicas.
+        """
         images, labels = self.read(request.split, data_dir)
         start, stop = request.span(len(labels))
         cut = SlicedEpoch(stop - start, request.batch_size, request.replica_slice)
@@ -55,11 +63,19 @@ class InMemory:
         return elements.map(batch).prefetch(tf.data.AUTOTUNE)
 
     def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Single examples with the boxes stored beside them; none where none are stored."""
+        """Returns single examples as dictionaries in the stored order.
+
+        They hold "image", "label", "boxes" float32 `[n, 4]` as (ymin, xmin, ymax, xmax) in
+        fractions of the image, and "box_labels" int32 `[n]`, all of the image's class; n is 0 for a
+        data set without boxes.
+        """
         return self.stream(request, data_dir).map(_boxed, tf.data.AUTOTUNE)
 
     def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Endless batches; all replicas draw one order and one set of random numbers."""
+        """Returns batches (images, labels) of the training split in random order, without end.
+
+        Order and augmentation do not depend on the number of replicas.
+        """
         images, labels = self.read("train", data_dir)
         seed = tf.constant(request.seed, tf.int64)
 

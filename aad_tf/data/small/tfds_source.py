@@ -1,8 +1,8 @@
 """Small image data sets from a directory prepared by TensorFlow Datasets.
 
-A split is decoded once and kept in memory as uint8: the largest, Tiny ImageNet's 17,000 training
-images with boxes, takes 209 MB. A data set of more than about 1 GB decoded does not belong here and
-needs a pipeline that streams.
+A split is decoded once and kept in memory as uint8. The largest, the 17,000 training images of Tiny
+ImageNet with boxes, takes 209 MB. Data sets of more than about 1 GB should be read from files
+instead, as ImageNet is.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from aad_tf.utils.files import PathLike
 
 
 class Layout(NamedTuple):
-    """How the stored splits of a data set become "train", "validation" and "test".
+    """How "train", "validation" and "test" are made of the stored splits of a data set.
 
     Attributes:
-        validation_examples: how many of the last stored training examples are held out.
-        test: stored split that is the test split; Tiny ImageNet's own test images have no labels,
-            so its stored validation split serves.
+        validation_examples: number of stored training examples, the last ones, that make up
+            "validation".
+        test: name of the stored split that is "test": the published validation split for Tiny
+            ImageNet, whose test images have no labels.
     """
 
     validation_examples: int = 5000
@@ -53,10 +54,17 @@ def _builder(name: str, data_dir: PathLike | None) -> Any:
 
 
 def stored_ranges(name: str, builder: Any) -> dict[str, StoredRange]:
-    """Where "train", "validation" and "test" are in a copy.
+    """Returns which stored examples make up "train", "validation" and "test".
+
+    Args:
+        name: name of the data set, one of `NAMES`.
+        builder: builder object of TensorFlow Datasets.
+
+    Returns:
+        A dictionary from the names of splits to ranges of stored examples.
 
     Raises:
-        ValueError: if the copy holds too few examples to hold validation out of them.
+        ValueError: the copy has too few examples for a validation split, or none for "test".
     """
     layout = LAYOUTS[name]
     held_out = layout.validation_examples
@@ -77,12 +85,21 @@ def stored_ranges(name: str, builder: Any) -> dict[str, StoredRange]:
 
 
 def stored(name: str, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-    """Streams part of a split as it is stored: "image", "label" and, if there are, "objects".
+    """Returns the requested single examples as they are stored.
+
+    Args:
+        name: name of the data set, one of `NAMES`.
+        request: split, and range of examples.
+        data_dir: directory of TensorFlow Datasets; None for the default one.
+
+    Returns:
+        A finite dataset of dictionaries of "image" uint8, "label" and, if there are boxes,
+        "objects". Examples before the range are not decoded.
 
     Raises:
-        DatasetNotFoundError: if the data are missing, incomplete or damaged.
-        ValueError: if the copy holds too few examples to carve out a validation split, or the
-            part is reversed or begins beyond the split.
+        DatasetNotFoundError: the data set is missing or incomplete.
+        TypeError: a range that is not of integers.
+        ValueError: the copy has too few examples for a validation split, or the range is not valid.
     """
     builder = _builder(name, data_dir)
     return stored_examples(builder, stored_ranges(name, builder)[request.split].part(request))
@@ -91,20 +108,38 @@ def stored(name: str, request: BoxedRequest, data_dir: PathLike | None) -> tf.da
 def examples(
     name: str, split: str, data_dir: PathLike | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns a split in stored order: uint8 images [n, h, w, c], int32 labels [n].
+    """Returns the images and labels of a split in the stored order; they are kept in memory.
+
+    Args:
+        name: name of the data set, one of `NAMES`.
+        split: "train", "validation" or "test".
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
+
+    Returns:
+        uint8 images `[n, height, width, channels]` and int32 labels `[n]`.
 
     Raises:
-        DatasetNotFoundError: if the data are missing, incomplete or damaged.
-        ValueError: if the copy holds too few examples to carve out a validation split.
+        DatasetNotFoundError: the data set is missing, incomplete or damaged.
+        ValueError: the copy has too few examples for a validation split.
     """
     return _decoded(name, split, os.fspath(data_directory(data_dir)))
 
 
 def labels(name: str, split: str, data_dir: PathLike | None = None) -> tf.Tensor:
-    """Returns the labels of a split in stored order, int32 [n]; no image is decoded.
+    """Returns the labels of a split in the stored order; no image is decoded.
+
+    Args:
+        name: name of the data set, one of `NAMES`.
+        split: "train", "validation" or "test".
+        data_dir: directory of TensorFlow Datasets; None for the default one.
+
+    Returns:
+        int32 `[n]`.
 
     Raises:
-        DatasetNotFoundError, ValueError: as `examples`.
+        DatasetNotFoundError: the data set is missing or incomplete.
+        ValueError: the copy has too few examples for a validation split.
     """
     return _labels(name, split, os.fspath(data_directory(data_dir)))
 
@@ -159,10 +194,24 @@ def _fingerprint(builder: Any, test: str) -> str:
 
 
 def info(name: str, data_dir: PathLike | None = None) -> DatasetInfo:
-    """Describes the copy found, and says so if its images went through JPEG.
+    """Describes a copy of a data set without decoding its images.
 
-    The catalog's own files of MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 are exact; a JPEG copy
-    is not, and results on it can only be compared with each other. Tiny ImageNet is JPEG by itself.
+    MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 are published without lossy compression. If a copy
+    of one of them stores JPEG files, `source` says so, since results on it are not comparable with
+    those on the original images. Tiny ImageNet is published as JPEG.
+
+    Args:
+        name: name of the data set, one of `NAMES`.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
+
+    Returns:
+        A `DatasetInfo`, whose fingerprint is a hash of the metadata and of the names and sizes of
+        the files.
+
+    Raises:
+        DatasetNotFoundError: the data set is missing or incomplete.
+        ValueError: the copy has too few examples for a validation split.
     """
     builder = _builder(name, data_dir)
     ranges = stored_ranges(name, builder)
