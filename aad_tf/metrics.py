@@ -214,7 +214,7 @@ class SecurityCurve:
 
     @property
     def robust_accuracies(self) -> tuple[float, ...]:
-        """For each budget, the fraction of examples whose distance is larger."""
+        """The fraction of examples, in [0, 1], whose distance is larger than each of `epsilons`."""
         return tuple(robust / len(self.distances) for robust in self._robust)
 
     def intervals(self, confidence: float = 0.95) -> tuple[Interval, ...]:

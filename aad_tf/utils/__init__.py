@@ -1,1 +1,1 @@
-"""What every room of the library uses and that belongs to none of them."""
+"""Checks, tensor operations, atomic files, logging and provenance, used by all of `aad_tf`."""

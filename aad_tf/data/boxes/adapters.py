@@ -39,7 +39,7 @@ _RANGE_TOLERANCE = 1e-4
 def canonical_boxes(
     boxes: Any, box_format: str, image_size: Sequence[Any] | None = None
 ) -> tf.Tensor:
-    """Converts boxes of one of Keras's formats to (ymin, xmin, ymax, xmax) in fractions of an image.
+    """Converts boxes of a format of Keras to (ymin, xmin, ymax, xmax) in fractions of the image.
 
     It works inside `tf.data` functions too.
 

@@ -1,1 +1,1 @@
-"""Data sets small enough to be kept in memory."""
+"""Data sets that are kept in memory: MNIST, CIFAR, Tiny ImageNet and others."""
