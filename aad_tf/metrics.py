@@ -214,7 +214,7 @@ class SecurityCurve:
 
     @property
     def robust_accuracies(self) -> tuple[float, ...]:
-        """The fraction of examples, in [0, 1], whose distance is larger than each of `epsilons`."""
+        """One number in [0, 1] per budget: the fraction of examples with a larger distance."""
         return tuple(robust / len(self.distances) for robust in self._robust)
 
     def intervals(self, confidence: float = 0.95) -> tuple[Interval, ...]:
@@ -234,7 +234,7 @@ class SecurityCurve:
 
     @property
     def median_distance(self) -> float:
-        """Median distance over the images that are not misclassified themselves; NaN if none is."""
+        """Median distance over the images that are correct without attack; NaN without such."""
         correct = self.distances[self.distances > 0]
         return float(np.median(correct)) if len(correct) else float("nan")
 

@@ -72,12 +72,12 @@ class AADTotal:
 
     @property
     def name(self) -> str:
-        """Short name for records: `"aad_total(...)"` with the arguments that `options` returns."""
+        """Short name for records, such as `"aad_total(weights=(8, 4, 1))"`."""
         return f"aad_total({self.arguments})"
 
     @property
     def arguments(self) -> str:
-        """The arguments that `options` returns, as text such as `"weights=(8, 4, 1)"`."""
+        """Weights, and losses that are not the default, as text such as `"weights=(8, 4, 1)"`."""
         options = self.options()
         if isinstance(parts := options.get("losses"), Mapping):
             # An address of a function would be another one in each process.

@@ -76,7 +76,7 @@ class AttentionAugmented:
 
     @property
     def name(self) -> str:
-        """Short name for records: that of L, sigma, and options that differ from the defaults."""
+        """Short name for records, such as `"a3(away_from_label, sigma=10)"`."""
         return f"a3({self.objective.name}, {self.arguments})"
 
     @property

@@ -115,7 +115,7 @@ class AttackCascade:
 
     @property
     def total_epsilon(self) -> float:
-        """Largest possible l-inf perturbation, for images in [0, 1]."""
+        """Largest possible l-inf perturbation by any of the attacks, of images in [0, 1]."""
         return self.stages[0].total_epsilon
 
     def threat_model(self, bounds: Bounds = Bounds(0.0, 1.0)) -> dict[str, Any]:

@@ -117,7 +117,9 @@ class MeanOverDraws:
 
 
 def draws_of(objective: AnyObjective) -> int:
-    """Returns the number of passes of the network over which an objective is a mean; at least 1.
+    """Returns the number of passes of the network that an objective averages, at least 1.
+
+    It is `num_draws` of a `MeanOverDraws`, and 1 for every other objective.
 
     Example:
         >>> draws_of(MeanOverDraws(AwayFromLabel(), 20))

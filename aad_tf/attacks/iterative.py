@@ -143,14 +143,14 @@ class IterativeAttack(ABC):
 
     @property
     def starts_in_budget(self) -> bool:
-        """Whether the attack starts at random points all of which lie within the budget."""
+        """Whether the attack has random starts, and all of them lie within its budget."""
         if not self.random_start:
             return False
         return self.noise is None or self.epsilon is None or self.noise.reach <= self.epsilon
 
     @property
     def total_epsilon(self) -> float:
-        """Largest possible l-inf perturbation after all iterations, for images in [0, 1]."""
+        """Largest possible l-inf perturbation after all iterations, of images in [0, 1]."""
         return self.epsilon_after()
 
     def epsilon_after(
@@ -613,6 +613,6 @@ class IterativeAttack(ABC):
 
 
 def check_budget(attack: IterativeAttack) -> None:
-    """Raises ValueError if the epsilon of an attack is None; for attacks that need a budget."""
+    """Checks that an attack has a budget: raises ValueError if its `epsilon` is None."""
     if attack.epsilon is None:
         raise ValueError(f"{attack.name} needs an epsilon: the ball that it searches.")

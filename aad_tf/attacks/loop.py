@@ -319,7 +319,7 @@ def where(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 
 
 def value_dtype(classifier: Classifier) -> tf.DType:
-    """The dtype of an objective's values: float64 for a float64 classifier, else float32."""
+    """Returns the dtype of objectives' values: float64 for a float64 classifier, else float32."""
     return tf.float64 if classifier.dtype == tf.float64 else tf.float32
 
 

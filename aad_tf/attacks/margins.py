@@ -229,12 +229,15 @@ class TargetedLogitsRatio(_TowardsNearest):
     name: ClassVar[str] = "targeted_dlr"
 
     def targeted(self, logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Minus the targeted DLR loss, `[batch]`, of logits `[batch, classes]` and two classes.
+        """Computes minus the targeted DLR loss.
 
         Args:
             logits: `[batch, classes]` of the current images.
             labels: int32 `[batch]`, true labels.
             targets: int32 `[batch]`, target classes.
+
+        Returns:
+            `[batch]`, float32 or float64.
         """
         return targeted_logits_ratio(logits, labels, targets)
 
@@ -261,12 +264,15 @@ class TargetedMargin(_TowardsNearest):
     name: ClassVar[str] = "targeted_margin"
 
     def targeted(self, logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """The label's minus the target's logit, `[batch]`, of logits `[batch, classes]`.
+        """Computes the label's logit minus the target's logit.
 
         Args:
             logits: `[batch, classes]` of the current images.
             labels: int32 `[batch]`, true labels.
             targets: int32 `[batch]`, target classes.
+
+        Returns:
+            `[batch]`, float32 or float64.
         """
         return _difference(logits, labels, targets)
 

@@ -24,9 +24,11 @@ Target = int | tuple[int, ...] | None
 
 
 class Objective(Protocol):
-    """A function with one value per example, which an attack lowers.
+    """A function with one value per example, which an attack lowers by gradient descent.
 
-    Objectives are hashable: attacks with equal objectives share one compiled iteration.
+    Its sign determines the direction of the attack: FGSM, which raises the cross-entropy of the
+    true label, lowers minus the cross-entropy. Objectives are hashable: attacks with equal
+    objectives share one compiled iteration.
     """
 
     @property
@@ -122,7 +124,11 @@ AnyObjective = Objective | ContextObjective
 
 
 class OfLogits:
-    """Base class of objectives that are computed from the logits by a method `from_logits`."""
+    """Base class of objectives whose value is computed from the logits of one forward pass.
+
+    Subclasses have a `name` and a method `from_logits`, from logits `[batch, classes]`, true labels
+    `[batch]` and the tensors of their method `context`, if they have one, to values `[batch]`.
+    """
 
     name: ClassVar[str]
     from_logits: Callable[..., tf.Tensor]
@@ -313,7 +319,14 @@ class TowardsClass(OfLogits):
         return isinstance(self.target, tuple)
 
     def targets(self, labels: tf.Tensor) -> tf.Tensor:
-        """Returns the target class of each image, int32 `[batch]`, by true labels int `[batch]`."""
+        """Returns the target class of each image.
+
+        Args:
+            labels: int `[batch]`, true labels.
+
+        Returns:
+            int32 `[batch]`.
+        """
         chosen = tf.constant(self.target, tf.int32)
         return tf.gather(chosen, labels) if self._per_class else tf.fill(tf.shape(labels), chosen)
 
@@ -389,7 +402,14 @@ def chosen_target(objective: AnyObjective) -> int | tuple[int, ...] | None:
 
 
 def least_likely(logits: tf.Tensor) -> tf.Tensor:
-    """Returns the class of the lowest logit of `[batch, classes]`, int32 `[batch]`; ties: first."""
+    """Finds the class of the lowest logit; of equal logits the first class.
+
+    Args:
+        logits: `[batch, classes]`.
+
+    Returns:
+        int32 `[batch]`; no gradient flows through it.
+    """
     return tf.argmin(tf.stop_gradient(logits), axis=-1, output_type=tf.int32)
 
 

@@ -145,7 +145,14 @@ def class_gradients(
 
 
 def predicted_classes(logits: tf.Tensor) -> tf.Tensor:
-    """Returns the class of the highest logit of `[batch, classes]`, int32 `[batch]`."""
+    """Finds the class of the highest logit of each example.
+
+    Args:
+        logits: `[batch, classes]`.
+
+    Returns:
+        int32 `[batch]`.
+    """
     return tf.argmax(logits, axis=-1, output_type=tf.int32)
 
 

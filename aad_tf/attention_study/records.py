@@ -75,7 +75,7 @@ _DECIMALS = 4
 
 
 def is_record(record: Mapping[str, Any]) -> bool:
-    """Whether a mapping has all keys that every record of an attention study has."""
+    """Whether a mapping has all keys of a record of an attention study, such as `index`, `maps`."""
     return record.keys() >= set(KEYS)
 
 

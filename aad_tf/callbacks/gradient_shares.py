@@ -79,7 +79,15 @@ class GradientShares(EpochCallback):
         checked_inputs(self.model.classifier, self._images, self._labels)
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """Computes the fraction of each loss, in [0, 1], by its name in the logs."""
+        """Computes the fraction of the gradient that comes from each loss.
+
+        Args:
+            epoch: number of the epoch that has just ended, counted from 0; not used.
+
+        Returns:
+            Fractions in [0, 1] by their names in the logs. Their sum is 1, or 0 if all gradients
+            are zero.
+        """
         model, training = self.model, self._training
         images, labels = checked_inputs(model.classifier, self._images, self._labels)
         norms_of = model.classifier.cached_function(

@@ -48,7 +48,10 @@ class AttackCallback(ClassifierCallback):
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
-        """`(H, W, C)` of the data set's images, None where not known; None for dictionaries."""
+        """`(H, W, C)` of the images, with None for sizes that the data set does not state.
+
+        It is None as a whole if the data set gives images in dictionaries.
+        """
         spec = self._batches.element_spec[0]
         return None if isinstance(spec, Mapping) else tuple(spec.shape[1:])
 
@@ -65,7 +68,11 @@ class AttackCallback(ClassifierCallback):
         raise ValueError("The data set is empty: there is nothing to measure on.")
 
     def evaluate(self, classifier: Classifier) -> float:
-        """Computes the number that is logged, for any network; subclasses implement it."""
+        """Computes the number that is logged; subclasses implement it.
+
+        Args:
+            classifier: any network, also outside of `fit`.
+        """
         raise NotImplementedError
 
     def measure(self, epoch: int) -> dict[str, float]:

@@ -34,7 +34,9 @@ Axis = tuple[Part, ...]
 
 
 class Margins(NamedTuple):
-    """By how many of its cells a grid extends beyond the image; negative where it falls short.
+    """How far a grid of features extends beyond the image, on each of the four sides.
+
+    The unit is the cell of the grid; a number is negative where the grid does not reach the edge.
 
     Attributes:
         rows: at the top and at the bottom.
@@ -46,11 +48,12 @@ class Margins(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How a tensor that depends on the images lies on them.
+    """Which axes of a tensor run over rows and columns of the image, and which part they cover.
 
     Attributes:
-        axes: what each axis runs over.
-        margins: how far the grid extends beyond the image.
+        axes: for each axis the parts that it runs over: rows or columns of the image, the batch, or
+            others.
+        margins: how many cells the tensor's grid extends beyond the image on each side.
     """
 
     axes: tuple[Axis, ...]
@@ -71,8 +74,8 @@ def is_grid(tensor: Any, found: Layouts) -> bool:
     """Whether a tensor is a grid `[batch, h, w, channels]` of the image with more than one cell.
 
     Args:
-        tensor: anything; only floating-point tensors can be grids.
-        found: layouts by tensor reference.
+        tensor: any object; only symbolic floating-point tensors can be grids.
+        found: the `Layout` of each tensor, by its reference `tensor.ref()`.
     """
     if not tf.is_tensor(tensor) or tensor.shape.rank != 4 or not tensor.dtype.is_floating:
         return False
@@ -92,8 +95,8 @@ def is_tokens(tensor: Any, found: Layouts) -> bool:
     """Whether rows and columns of the image are merged into one axis, as in `[batch, h * w, c]`.
 
     Args:
-        tensor: anything; only tensors can be tokens.
-        found: layouts by tensor reference.
+        tensor: any object; only symbolic tensors can be tokens.
+        found: the `Layout` of each tensor, by its reference `tensor.ref()`.
     """
     layout = found.get(tensor.ref()) if tf.is_tensor(tensor) else None
     return (
@@ -104,9 +107,13 @@ def is_tokens(tensor: Any, found: Layouts) -> bool:
 
 
 def lost_share(layout: Layout) -> float:
-    """Fraction of the image's height or width that a grid does not cover, in [0, 1].
+    """Returns the fraction of the image's height or width that a tensor's grid does not cover.
 
-    It is the largest such fraction over the four sides of the image.
+    Args:
+        layout: how the axes of the tensor lie on the image.
+
+    Returns:
+        A number in [0, 1], the largest such fraction over the four sides of the image.
     """
     return max(
         max(0.0, -min(margins)) / _cells_of_image(layout, kind)
@@ -115,7 +122,14 @@ def lost_share(layout: Layout) -> float:
 
 
 def overhang(layout: Layout) -> float:
-    """By how many of its cells a grid extends beyond the image: the largest over the four sides."""
+    """Returns by how many of its cells a tensor's grid extends beyond the image.
+
+    Args:
+        layout: how the axes of the tensor lie on the image.
+
+    Returns:
+        The largest number of cells over the four sides of the image, at least 0.
+    """
     return max(0.0, *layout.margins.rows, *layout.margins.columns)
 
 
@@ -127,12 +141,12 @@ def _cells_of_image(layout: Layout, kind: str) -> float:
 
 
 def without_positions(output: tf.Tensor) -> Layout:
-    """Returns the layout of a tensor without axes over rows or columns of the image."""
+    """Returns the `Layout` of a tensor that has no axis over rows or columns of the image."""
     return Layout(tuple(other_axis(size) for size in output.shape))
 
 
 def other_axis(size: int | None) -> Axis:
-    """Returns an axis without positions: the batch if its size is not known, else `"other"`."""
+    """Returns an axis without positions: `"batch"` if its size is None, else `"other"`."""
     return (Part(BATCH if size is None else OTHER, size),)
 
 
@@ -152,7 +166,7 @@ def sized(axis: Axis, size: int | None) -> Axis:
 
 
 def best_margins(candidates: Iterable[Margins]) -> Margins:
-    """Returns the margins with the smallest sum of absolute values over the four sides."""
+    """Chooses the margins whose absolute values have the smallest sum over the four sides."""
     return min(candidates, key=lambda each: sum(map(abs, each.rows + each.columns)))
 
 

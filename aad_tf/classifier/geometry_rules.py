@@ -37,13 +37,22 @@ _Rule = Callable[[Any, "_Inputs", tf.Tensor], Layout | None]
 
 
 def image_layout(images: tf.Tensor) -> Layout:
-    """Returns the layout of a tensor of images `[batch, height, width, channels]`."""
+    """Returns the `Layout` of images `[batch, height, width, channels]`, whose axes are these."""
     kinds = (BATCH, ROWS, COLUMNS, OTHER)
     return Layout(tuple((Part(*pair),) for pair in zip(kinds, images.shape, strict=True)))
 
 
 def layouts(graph: Any, images: tf.Tensor) -> Layouts:
-    """Finds the layout of every tensor of a graph that depends on the values of `images`."""
+    """Finds which axes of the tensors of a graph run over rows and columns of the images.
+
+    Args:
+        graph: a TensorFlow graph.
+        images: a tensor of the graph, `[batch, height, width, channels]`.
+
+    Returns:
+        A dictionary from the reference of each tensor that depends on the values of `images` to its
+        `Layout`; None where the layout is not known.
+    """
     found: Layouts = {images.ref(): image_layout(images)}
     _follow(graph, found)
     return found

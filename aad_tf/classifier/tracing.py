@@ -164,10 +164,16 @@ def called_in_parts(
 
 
 def layers_and_operations(model: keras.Model) -> list[keras.Layer]:
-    """Lists all layers at any depth, and the operations of Functional models.
+    """Lists all layers of a model at any depth, and the operations of Functional models.
 
-    In Keras 3, `x * gate` makes an operation and no layer. The model itself is not in the list. A
-    model rebuilt from its config gives the same order.
+    In Keras 3, `x * gate` makes an operation and no layer.
+
+    Args:
+        model: the model; it is not in the list itself.
+
+    Returns:
+        Layers and operations without repetition. A model rebuilt from its config gives the same
+        order.
     """
     found = {id(layer): layer for layer in model._flatten_layers(include_self=False)}
     for layer in (model, *found.values()):

@@ -123,7 +123,7 @@ def _from_255(bounds: Bounds, images: str) -> str:
 
 
 def takes_gray_levels(bounds: Bounds) -> bool:
-    """Whether the upper end of a pixel range is at least 100, as that of 0..255."""
+    """Whether a pixel range is one of gray levels such as 0..255: its upper end is at least 100."""
     return bounds.upper >= _GRAY_LEVELS
 
 

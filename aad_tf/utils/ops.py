@@ -94,7 +94,7 @@ def safe_norm(values: tf.Tensor, axis: int | tuple[int, ...] = -1) -> tf.Tensor:
 
 
 def at_least_float32(values: tf.Tensor) -> tf.Tensor:
-    """Casts a tensor to float32 unless it is float32 or float64 already."""
+    """Returns a tensor as it is if it is float32 or float64, else cast to float32."""
     return values if values.dtype in (tf.float32, tf.float64) else tf.cast(values, tf.float32)
 
 
@@ -123,7 +123,14 @@ def resize_maps(maps: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
 
 
 def spatial_size(images: tf.Tensor) -> tuple[Any, Any]:
-    """Returns height and width of `[batch, H, W, ...]`: integers, or scalar tensors if unknown."""
+    """Returns height and width of a tensor `[batch, H, W, ...]`.
+
+    Args:
+        images: images or maps, eager or symbolic.
+
+    Returns:
+        (H, W), each an integer if the static shape has it, else a scalar int32 tensor.
+    """
     known, shape = images.shape, tf.shape(images)
     return tuple(shape[axis] if known[axis] is None else known[axis] for axis in (1, 2))
 

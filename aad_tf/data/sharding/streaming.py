@@ -62,7 +62,14 @@ def file_parts(builder: Any, stored: StoredRange) -> FileParts:
 
 
 def stored_records(parts: FileParts) -> tf.data.Dataset:
-    """Returns a finite dataset of records, as scalar strings in the stored order."""
+    """Returns the records in parts of files, in the stored order.
+
+    Args:
+        parts: the parts of files that are read.
+
+    Returns:
+        A finite dataset of scalar strings, the serialized examples.
+    """
     return tf.data.Dataset.from_tensor_slices(tuple(parts)).flat_map(_records)
 
 
@@ -135,7 +142,11 @@ def in_batches_of(
 
 
 def alternating(streams: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
-    """Returns one element of each of several infinite datasets in turn."""
+    """Combines infinite datasets into one that takes an element of each in turn.
+
+    Args:
+        streams: infinite datasets with elements of the same structure, at least one.
+    """
     if len(streams) == 1:
         return streams[0]
     turns = tf.data.Dataset.range(len(streams)).repeat()
