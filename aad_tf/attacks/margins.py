@@ -115,7 +115,16 @@ class Margin(OfLogits):
     name: ClassVar[str] = "margin"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """The margin `[batch]` of logits `[batch, classes]` and labels int32 `[batch]`."""
+        """Computes the margin of logits.
+
+        Args:
+            logits: `[batch, classes]` of the current images.
+            labels: int32 `[batch]`, true labels.
+            *context: not used.
+
+        Returns:
+            `[batch]`, float32 or float64.
+        """
         return margin(logits, labels)
 
 
@@ -130,7 +139,16 @@ class LogitsRatio(OfLogits):
     name: ClassVar[str] = "dlr"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Minus the DLR loss `[batch]` of logits `[batch, classes]` and labels int32 `[batch]`."""
+        """Computes minus the DLR loss.
+
+        Args:
+            logits: `[batch, classes]` of the current images.
+            labels: int32 `[batch]`, true labels.
+            *context: not used.
+
+        Returns:
+            `[batch]`, float32 or float64.
+        """
         return logits_ratio(logits, labels)
 
 

@@ -165,7 +165,16 @@ class AwayFromLabel(OfLogits):
     name: ClassVar[str] = "away_from_label"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Minus the cross-entropy `[batch]` of logits `[batch, classes]` and labels `[batch]`."""
+        """Computes minus the cross-entropy of the true label.
+
+        Args:
+            logits: `[batch, classes]` of the current images.
+            labels: int32 `[batch]`, true labels.
+            *context: not used.
+
+        Returns:
+            `[batch]`, float32 or float64.
+        """
         return -attack_cross_entropy(logits, labels, self.label_smoothing)
 
 
@@ -184,7 +193,13 @@ class AwayFromPrediction(OfLogits):
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """Returns one tensor: the logits of the original images, `[batch, classes]`."""
+        """Returns a tuple of one tensor, the logits of the original images, `[batch, classes]`.
+
+        Args:
+            classifier: the network under attack; runs in inference mode.
+            images: `[batch, H, W, C]`, the original images.
+            labels: not used.
+        """
         del labels
         return (classifier(images, training=False).logits,)
 
@@ -224,7 +239,16 @@ class TowardsLeastLikely(OfLogits):
     name: ClassVar[str] = "towards_least_likely"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Cross-entropy `[batch]` of logits `[batch, classes]` and their least likely classes."""
+        """Computes the cross-entropy of the class with the lowest of these logits.
+
+        Args:
+            logits: `[batch, classes]` of the current images.
+            labels: not used.
+            *context: not used.
+
+        Returns:
+            `[batch]`, float32 or float64.
+        """
         del labels
         return attack_cross_entropy(logits, least_likely(logits), self.label_smoothing)
 
@@ -248,7 +272,13 @@ class TowardsFirstLeastLikely(OfLogits):
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """Returns one tensor: the least likely class of each original image, int32 `[batch]`."""
+        """Returns a tuple of one tensor, the least likely class of each image, int32 `[batch]`.
+
+        Args:
+            classifier: the network under attack; runs in inference mode.
+            images: `[batch, H, W, C]`, the original images.
+            labels: not used.
+        """
         del labels
         return (least_likely(classifier(images, training=False).logits),)
 

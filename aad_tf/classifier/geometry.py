@@ -161,7 +161,15 @@ def is_fixed(axis: Axis) -> bool:
 
 
 def sized(axis: Axis, size: int | None) -> Axis:
-    """Returns an axis with another size; an axis of several merged parts is returned unchanged."""
+    """Changes the size of an axis.
+
+    Args:
+        axis: what an axis of a tensor runs over.
+        size: the new number of entries; None if not known.
+
+    Returns:
+        The axis with that size. An axis of several merged parts is returned unchanged.
+    """
     return (axis[0]._replace(size=size),) if len(axis) == 1 else axis
 
 
@@ -178,6 +186,9 @@ def changed(margins: Margins, kind: str, change: Callable[[float, int], float]) 
         kind: `"rows"` or `"columns"`.
         change: function from a margin and its side, 0 (top, left) or 1 (bottom, right), to the new
             margin.
+
+    Returns:
+        The new margins.
     """
     before, after = margins.rows if kind == ROWS else margins.columns
     pair = (change(before, 0), change(after, 1))
@@ -185,10 +196,28 @@ def changed(margins: Margins, kind: str, change: Callable[[float, int], float]) 
 
 
 def scaled(margins: Margins, kind: str, factor: float) -> Margins:
-    """Multiplies the margins along one axis of the image, `"rows"` or `"columns"`, by a factor."""
+    """Multiplies the margins along one axis of the image by a factor.
+
+    Args:
+        margins: how many cells a grid extends beyond each side of the image.
+        kind: `"rows"` or `"columns"`.
+        factor: ratio of the number of cells after to that before.
+
+    Returns:
+        The new margins.
+    """
     return changed(margins, kind, lambda margin, _: margin * factor)
 
 
 def moved_out(margins: Margins, kind: str, cells: Sequence[float]) -> Margins:
-    """Adds `cells`, one number per side, to the margins along `"rows"` or `"columns"`."""
+    """Adds cells to the margins along one axis of the image.
+
+    Args:
+        margins: how many cells a grid extends beyond each side of the image.
+        kind: `"rows"` or `"columns"`.
+        cells: numbers of cells added at the first side (top, left) and at the second side.
+
+    Returns:
+        The new margins.
+    """
     return changed(margins, kind, lambda margin, side: margin + cells[side])

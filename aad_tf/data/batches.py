@@ -23,30 +23,55 @@ from aad_tf.utils.ops import without_autograph
 
 
 class Source(Protocol):
-    """What reads a data set; one object for each known data set.
+    """The interface of an object that reads a data set; there is one for each known data set.
 
-    Arguments are checked before they get here. In all methods `data_dir` is a TFDS data directory
-    (None for the default one), images are float32 `[H, W, C]` in [0, 1], labels int32, and a split
-    has the same examples in the same order with and without boxes.
+    Its arguments are checked before. In all methods `data_dir` is a directory of TensorFlow
+    Datasets (None for the default one), images are float32 `[H, W, C]` in [0, 1], labels int32, and
+    a split has the same examples in the same order with and without boxes.
     """
 
     def info(self, data_dir: PathLike | None, annotations: PathLike | None) -> DatasetInfo:
-        """Describes the copy in a directory; `annotations` is a file of boxes, or None."""
+        """Describes the data set in a directory.
+
+        Args:
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+            annotations: archive of boxes that the description includes, or None.
+        """
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns single examples `(image, label)` in the stored order."""
+        """Returns single examples `(image, label)` of a split in the stored order.
+
+        Args:
+            split: "train", "validation" or "test".
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+        """
 
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns batches `(images, labels)` of a split, each example once, in the stored order."""
+        """Returns batches `(images, labels)`, each example once, in the stored order.
+
+        Args:
+            request: split, range of examples, batch size, size of images, and replicas.
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+        """
 
     def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns batches `(images, labels)` of the training split in random order, without end."""
+        """Returns batches `(images, labels)` of the training split in random order, without end.
+
+        Args:
+            request: seed, start, batch size, augmentation, size of images, and replicas.
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+        """
 
     def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns single examples as dictionaries in the stored order.
+        """Returns single examples with boxes in the stored order.
 
-        They hold "image", "label", "boxes" float32 `[n, 4]` as (ymin, xmin, ymax, xmax) in
-        fractions of the image, and "box_labels" int32 `[n]`.
+        Args:
+            request: split, range of examples, and archive of boxes.
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+
+        Returns:
+            Dictionaries of "image", "label", "boxes" float32 `[n, 4]` as (ymin, xmin, ymax, xmax)
+            in fractions of the image, and "box_labels" int32 `[n]`.
         """
 
 

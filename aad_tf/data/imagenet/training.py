@@ -50,14 +50,24 @@ class StreamedImageNet:
     buffer_records: int = 4096
 
     def info(self, data_dir: PathLike | None, annotations: PathLike | None = None) -> DatasetInfo:
-        """Describes the copy, and its boxes if `annotations` is their archive."""
+        """Describes the data set in a directory.
+
+        Args:
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+            annotations: archive of boxes that the description includes, or None.
+        """
         return imagenet.info(data_dir, annotations)
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
         """Returns single examples of a split in the stored order.
 
-        They are (image, label): float32 `[299, 299, 3]` in [0, 1], the central 87.5% of each side,
-        and a scalar int32.
+        Args:
+            split: "train", "validation" or "test".
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+
+        Returns:
+            A finite dataset of (image, label): float32 `[299, 299, 3]` in [0, 1], the central 87.5%
+            of each side, and a scalar int32.
         """
         builder = imagenet.open_builder(data_dir)
         parse, stored = parser(builder), imagenet.stored_range(builder, split)
@@ -72,8 +82,15 @@ class StreamedImageNet:
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
         """Returns batches of a part of a split, each example once, in the stored order.
 
-        They are (images, labels): float32 `[batch, H, W, 3]` in [0, 1], and int32 `[batch]`. A
-        worker decodes only the examples of its own replicas.
+        A worker decodes only the examples of its own replicas.
+
+        Args:
+            request: split, range of examples, batch size, size of images, and replicas.
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+
+        Returns:
+            A finite dataset of (images, labels): float32 `[batch, H, W, 3]` in [0, 1], and int32
+            `[batch]`.
         """
         builder = imagenet.open_builder(data_dir)
         stored = imagenet.stored_range(builder, request.split).part(request)
@@ -96,8 +113,13 @@ class StreamedImageNet:
     def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
         """Returns batches of the training split in random order, without end.
 
-        They are (images, labels): float32 `[batch, H, W, 3]` in [0, 1], and int32 `[batch]`; one
-        element per replica of this worker for each step, in the order of the replicas.
+        Args:
+            request: seed, start, batch size, augmentation, size of images, and replicas.
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+
+        Returns:
+            An infinite dataset of (images, labels): float32 `[batch, H, W, 3]` in [0, 1], and int32
+            `[batch]`. For each step it has one element per replica of this worker, in their order.
         """
         builder, fed = imagenet.open_builder(data_dir), request.replica_slice
         stored = imagenet.stored_range(builder, "train")
@@ -119,9 +141,14 @@ class StreamedImageNet:
     def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
         """Returns single examples with boxes, cropped and resized, in the stored order.
 
-        They are dictionaries of "image" float32 `[H, W, 3]` in [0, 1], "label" int32, "boxes"
-        float32 `[n, 4]` as (ymin, xmin, ymax, xmax) in fractions of the image, and "box_labels"
-        int32 `[n]`.
+        Args:
+            request: split, range of examples, size of images, and archive of boxes.
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+
+        Returns:
+            A finite dataset of dictionaries: "image" float32 `[H, W, 3]` in [0, 1], "label" int32,
+            "boxes" float32 `[n, 4]` as (ymin, xmin, ymax, xmax) in fractions of the image, and
+            "box_labels" int32 `[n]`.
         """
         builder, stored, join = imagenet.open_split(request.split, data_dir, request.annotations)
         examples = stored_examples(builder, stored.part(request)).map(join, tf.data.AUTOTUNE)

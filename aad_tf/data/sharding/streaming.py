@@ -146,6 +146,9 @@ def alternating(streams: Sequence[tf.data.Dataset]) -> tf.data.Dataset:
 
     Args:
         streams: infinite datasets with elements of the same structure, at least one.
+
+    Returns:
+        An infinite dataset.
     """
     if len(streams) == 1:
         return streams[0]

@@ -37,15 +37,29 @@ class InMemory:
     stream: Callable[[BoxedRequest, PathLike | None], tf.data.Dataset]
 
     def info(self, data_dir: PathLike | None, annotations: PathLike | None) -> DatasetInfo:
-        """Describes the copy in a directory; `annotations` is not used."""
+        """Describes the data set in a directory.
+
+        Args:
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+            annotations: not used.
+        """
         return self.describe(data_dir)
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns single examples (image, label) of a split in the stored order."""
+        """Returns single examples (image, label) of a split in the stored order.
+
+        Args:
+            split: "train", "validation" or "test".
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+        """
         return tf.data.Dataset.from_tensor_slices(self.read(split, data_dir)).map(_example)
 
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns batches (images, labels) of a split, each example once, in the stored order.
+        """Returns batches (images, labels), each example once, in the stored order.
+
+        Args:
+            request: split, range of examples, batch size, size of images, and replicas.
+            data_dir: directory of TensorFlow Datasets; None for the default one.
 
         Raises:
             ValueError: no examples are left, or fewer than there are replicas.
@@ -63,11 +77,16 @@ class InMemory:
         return elements.map(batch).prefetch(tf.data.AUTOTUNE)
 
     def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns single examples as dictionaries in the stored order.
+        """Returns single examples with boxes in the stored order.
 
-        They hold "image", "label", "boxes" float32 `[n, 4]` as (ymin, xmin, ymax, xmax) in
-        fractions of the image, and "box_labels" int32 `[n]`, all of the image's class; n is 0 for a
-        data set without boxes.
+        Args:
+            request: split, and range of examples.
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+
+        Returns:
+            Dictionaries of "image", "label", "boxes" float32 `[n, 4]` as (ymin, xmin, ymax, xmax)
+            in fractions of the image, and "box_labels" int32 `[n]`, all of the image's class; n is
+            0 for a data set without boxes.
         """
         return self.stream(request, data_dir).map(_boxed, tf.data.AUTOTUNE)
 
@@ -75,6 +94,10 @@ class InMemory:
         """Returns batches (images, labels) of the training split in random order, without end.
 
         Order and augmentation do not depend on the number of replicas.
+
+        Args:
+            request: seed, start, batch size, augmentation, size of images, and replicas.
+            data_dir: directory of TensorFlow Datasets; None for the default one.
         """
         images, labels = self.read("train", data_dir)
         seed = tf.constant(request.seed, tf.int64)
