@@ -1,9 +1,9 @@
 """AADModel: Attention-based Adversarial Defense, [AAD Sec. 3].
 
-`training_losses` puts the loss together: maps and masked images are made there; the choice of
-threshold, distances and scaling of maps comes from `AADLosses` (`losses/aad.py`), the losses
-themselves are in `losses/attention.py`. The training step is that of every defence,
-`DefenseModel.train_step` (`defenses/base.py`), except with `update_per_round`.
+`AADModel.training_losses` makes maps and masked images and adds up the losses. The choice of
+threshold, distances and scaling of maps is an `AADLosses` (`losses/aad.py`); the loss functions are
+in `losses/attention.py`. The training step is that of every defence, `DefenseModel.train_step`
+(`defenses/base.py`), except with `update_per_round`.
 """
 
 from __future__ import annotations
@@ -31,43 +31,49 @@ from aad_tf.utils.ops import spatial_size
 
 @keras.saving.register_keras_serializable("aad_tf")
 class AADModel(DefenseModel):
-    """Trains a network whose attention covers the object and stays put under attack.
+    """Trains a network to attend to the object and to keep its attention under attack.
 
-    The loss is alpha L_c + beta L_r + gamma L_p, [AAD Eq. 9]: L_c classifies clean and attacked
-    images, L_r makes predictions depend on their attention area, L_p keeps attention maps of
-    clean and attacked images alike. Each term is summed over the clean image and all rounds of
-    the attack [AAD Sec. 3.3] and averaged over the batch.
+    The loss is alpha L_c + beta L_r + gamma L_p, [AAD Eq. 9]. L_c classifies clean and attacked
+    images, L_r makes predictions depend on the attention area, L_p keeps attention maps of clean
+    and attacked images alike. A round is the image after one iteration of the attack. L_c and L_r
+    are summed over the clean image and the rounds trained on, L_p over those rounds [AAD Sec. 3.3];
+    the sums are averaged over the batch.
 
-    A term of weight zero is not computed, and the history reports it as 0: weights (8, 0, 0) cost
-    what adversarial training on the same images costs, without maps and masked images.
+    A term of weight zero is not computed, except L_c, and the history reports it as 0. With weights
+    (8, 0, 0) a step costs as much as adversarial training on the same images.
 
     Args:
         network: any Keras classifier with spatial features.
-        attack: makes adversarial images in each step, an attack or its text; every round is
-            trained on when rounds accumulate (StepLL), the last round only when they are projected
-            (PGD, IFGSM).
-        attention_layer: layer whose output attention maps explain; found when None.
+        attack: makes adversarial images in each step; an attack object, or text such as
+            `"step_ll(epsilon=0.15, num_steps=2)"`.
+        attention_layer: name of the layer that attention maps explain; None takes the last layer
+            whose output still has a spatial grid.
         weights: (alpha, beta, gamma); the paper's 8 : 4 : 1 by default.
-        losses: `AADLosses`, or the name of a preset: `"balanced"`, `"paper"`,
-            `"reference_code"`.
-        rounds: `"all"`, `"last"`, or None for the rule above.
-        update_per_round: one optimizer update per round, the next round attacking the updated
-            weights, as the authors' code does, instead of one update for the sum.
-        attention_noise: what dropout, and normalization by batches, do to L_r and L_p in training,
-            which live on differences between passes of the network. `"independent"` (the default,
-            and what the authors' code does): all passes run in training mode, each version of an
-            example with a dropout mask of its own, so that L_p is not 0 even between equal images.
-            `"shared"`: the masks of an example are the same for its clean, attacked and masked
-            versions. `"none"`: the attention terms are those of inference mode, at the cost of one
-            more forward pass; L_c is trained as ever.
-        **kwargs: as `DefenseModel`.
+        losses: an `AADLosses`, or the name of a preset: `"balanced"` (trains on MNIST and CIFAR-10
+            alike), `"paper"` (the equations as printed) or `"reference_code"` (as the authors'
+            code).
+        rounds: `"all"` trains on every round, `"last"` on the last. None takes all rounds of an
+            attack without epsilon, whose iterations accumulate (StepLL), and the last round of one
+            that is projected onto an epsilon ball (PGD, IFGSM).
+        update_per_round: True updates the weights after each round, and the next round attacks the
+            updated weights, as in the authors' code. False makes one update for the sum.
+        attention_noise: what dropout and batch statistics do to L_r and L_p in training, which
+            compare several passes of the network. `"independent"` (the default, as in the authors'
+            code): all passes run in training mode, and each version of an example has a dropout
+            mask of its own, so that L_p is not 0 even between equal images. `"shared"`: the clean,
+            attacked and masked versions of an example have the same dropout masks. `"none"`: L_r
+            and L_p come from passes in inference mode, which costs one more forward pass; L_c still
+            comes from one in training mode.
+        **kwargs: further arguments of `DefenseModel`: `bounds`, `input_shape`, `seed`,
+            `warmup_steps`, `label_smoothing`.
 
     Raises:
         TypeError: no attack, or losses that are none.
-        ValueError: unknown preset or noise, layers whose noise cannot be shared, hidden pixels that
-            the network does not take, weights not three finite numbers >= 0, update_per_round
-            together with rounds or restarts, an attack with sizes beyond the pixel range, or a
-            network that moves or changes images at random in training, as RandomFlip does.
+        ValueError: unknown name of losses, rounds or noise; layers whose random numbers cannot be
+            shared; hidden pixels outside the network's range; weights that are not three finite
+            numbers >= 0; update_per_round together with rounds, restarts or an attack that needs
+            its earlier images; an epsilon or step size larger than the pixel range; or a network
+            that moves or changes images at random in training, as RandomFlip does.
 
     Example:
         >>> model = AADModel(network, attack=aad_tf.attacks.step_ll(0.15, num_steps=2))
@@ -121,7 +127,7 @@ class AADModel(DefenseModel):
             random_layers(self.network)
 
     def get_config(self) -> dict[str, Any]:
-        """See `DefenseModel`."""
+        """The constructor's arguments as data, from which `from_config` builds an equal defence."""
         return {
             **super().get_config(),
             "attack": attack_to_config(self.attack),
@@ -134,7 +140,12 @@ class AADModel(DefenseModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """See `DefenseModel`."""
+        """Builds the defence that `get_config` described, with newly initialized weights.
+
+        Args:
+            config: what `get_config` returned.
+            custom_objects: the user's classes and functions by name, as Keras takes them.
+        """
         # Before `fill` was a choice, hidden pixels were black.
         losses = _losses_from_config({"fill": 0.0, **config["losses"]}, custom_objects)
         return super().from_config({**config, "losses": losses}, custom_objects)
@@ -142,17 +153,35 @@ class AADModel(DefenseModel):
     def adversarial_images(
         self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
     ) -> tf.Tensor:
-        """`[rounds, batch, H, W, C]`, the rounds that are trained on."""
+        """Attacks the network as it is now.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            labels: int32 `[batch]`.
+            training: True for the images that are trained on, False for those of `evaluate`; the
+                two have different random starts.
+
+        Returns:
+            `[rounds, batch, H, W, C]`: the images after each iteration of the attack, or after the
+            last one alone, as the argument `rounds` of the constructor says.
+        """
         arguments = (self.classifier, images, labels, self.attack_seed(training))
         if self.trains_all_rounds:
             return self.attack.rounds_in_graph(*arguments)
         return self.attack.last_in_graph(*arguments)[tf.newaxis]
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One update on the sum over rounds, as `DefenseModel.train_step`; Keras calls it.
+        """Makes adversarial images and updates the weights on one batch; Keras calls it.
 
-        With `update_per_round` one update after each round, and the next round attacks the
-        updated network.
+        There is one update on the sum over rounds. With `update_per_round` there is one after each
+        round, and the next round attacks the updated network.
+
+        Args:
+            data: `(images, labels)` or `(images, labels, sample_weights)`: `[batch, H, W, C]`,
+                integers `[batch]` and `[batch]`.
+
+        Returns:
+            Means of the metrics in this epoch so far, by name.
         """
         if not self.update_per_round:
             return super().train_step(data)
@@ -167,12 +196,24 @@ class AADModel(DefenseModel):
     def training_losses(
         self, images: tf.Tensor, labels: tf.Tensor, adversarial: tf.Tensor, training: bool
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """The three losses and their weighted sum; see `DefenseModel`.
+        """The three losses of [AAD Eq. 9] and their weighted sum, for each example.
 
         Clean images and rounds go through the network as one batch, and so do their masked
-        versions: two passes whatever the number of rounds, one if L_r has weight zero, and one
-        more with `attention_noise="none"`. Terms of weight zero are 0. What maps and areas take
-        from a whole batch, they take from the clean images and from each round apart.
+        versions. So there are two passes for any number of rounds, one if L_r has weight zero, and
+        one more with `attention_noise="none"`. Where maps or areas depend on a whole batch, the
+        clean images and each round count as batches of their own.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            labels: int32 `[batch]`.
+            adversarial: `[rounds, batch, H, W, C]`.
+            training: True in training, False in evaluation.
+
+        Returns:
+            Losses `[batch]`: the weighted sum `"loss"`, and before weighting
+            `"classification_loss"`, `"rectification_loss"` and `"preservation_loss"`, the last two
+            0 if their weight is; also the scalar `"penalty"` that layers add to the loss. And
+            logits `[batch, classes]`: `"clean"`, and `"adversarial"` of the last round.
         """
         versions = 1 + adversarial.shape[0]
         batch = tf.concat([images, *tf.unstack(adversarial)], axis=0)

@@ -16,7 +16,9 @@ from aad_tf.losses import cross_entropy
 
 @keras.saving.register_keras_serializable("aad_tf")
 class StandardModel(DefenseModel):
-    """Cross-entropy on clean images, the "clean model" of [AAD Table 5].
+    """Training by cross-entropy on clean images, the "clean model" of [AAD Table 5].
+
+    It takes the arguments of `DefenseModel`, the Keras classifier `network` first.
 
     Example:
         >>> model = StandardModel(network)
@@ -27,24 +29,35 @@ class StandardModel(DefenseModel):
     def training_losses(
         self, images: tf.Tensor, labels: tf.Tensor, adversarial: Any, training: bool
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Cross-entropy of clean images; see `DefenseModel`."""
+        """The cross-entropy of each clean image.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            labels: int32 `[batch]`.
+            adversarial: None; not used.
+            training: True in training, False in evaluation.
+
+        Returns:
+            The loss `[batch]` as `"loss"`, and logits `[batch, classes]` as `"clean"`.
+        """
         logits = self.classifier(images, training=training).logits
         loss = cross_entropy(labels, logits, self.label_smoothing if training else 0.0)
         return {"loss": loss}, {"clean": logits}
 
 
 class AttackedModel(DefenseModel):
-    """A defence that trains on the last round of an attack on the network in training.
+    """Base class of defences that train on the final images of an attack on the current weights.
 
     Args:
         network: any Keras classifier.
-        attack: makes the adversarial images of each batch from the current weights; an attack or
-            its text.
-        **kwargs: as `DefenseModel`.
+        attack: makes the adversarial images of each batch from the current weights; an attack
+            object, or text such as `"fgsm(epsilon=0.1)"`.
+        **kwargs: further arguments of `DefenseModel`: `attention_layer`, `bounds`, `input_shape`,
+            `seed`, `warmup_steps`, `label_smoothing`.
 
     Raises:
         TypeError: no attack.
-        ValueError: text that is no attack, or sizes beyond the pixel range.
+        ValueError: text that is no attack, or an epsilon or step size larger than the pixel range.
     """
 
     attacks_in_training = True
@@ -62,22 +75,40 @@ class AttackedModel(DefenseModel):
         check_sizes(self.attack, self.classifier.bounds, stacklevel=4)
 
     def get_config(self) -> dict[str, Any]:
-        """See `DefenseModel`."""
+        """The constructor's arguments as data, from which `from_config` builds an equal defence."""
         return {**super().get_config(), "attack": attack_to_config(self.attack)}
 
     def adversarial_images(
         self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
     ) -> tf.Tensor:
-        """Last round of the attack, `[batch, H, W, C]`."""
+        """Attacks the network as it is now and returns the final images.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            labels: int32 `[batch]`.
+            training: True for the images that are trained on, False for those of `evaluate`; the
+                two have different random starts.
+
+        Returns:
+            `[batch, H, W, C]`.
+        """
         seed = self.attack_seed(training)
         return self.attack.last_in_graph(self.classifier, images, labels, seed)
 
     def logits_of_both(
         self, images: tf.Tensor, adversarial: tf.Tensor, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits `[batch, classes]` of clean and of attacked images, from one pass.
+        """Logits of clean and of attacked images from one pass of the network.
 
-        BatchNormalization normalizes them together.
+        BatchNormalization normalizes both together.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            adversarial: `[batch, H, W, C]`.
+            training: True in training, False in evaluation.
+
+        Returns:
+            Logits `[batch, classes]` of the clean images, then those of the attacked images.
         """
         both = tf.concat([images, adversarial], axis=0)
         clean, attacked = tf.split(self.classifier(both, training=training).logits, 2)
@@ -90,15 +121,16 @@ class AdversarialModel(AttackedModel):
 
     Args:
         network: any Keras classifier.
-        attack: makes the adversarial images of each batch from the current weights; an attack or
-            its text.
+        attack: makes the adversarial images of each batch from the current weights; an attack
+            object, or text such as `"fgsm(epsilon=0.1)"`.
         replace_clean: True trains on adversarial images alone, as Madry et al. do; False on the
-            mean of clean and adversarial losses.
-        **kwargs: as `DefenseModel`.
+            mean of the cross-entropies of clean and adversarial images.
+        **kwargs: further arguments of `DefenseModel`: `attention_layer`, `bounds`, `input_shape`,
+            `seed`, `warmup_steps`, `label_smoothing`.
 
     Raises:
         TypeError: no attack.
-        ValueError: text that is no attack, or sizes beyond the pixel range.
+        ValueError: text that is no attack, or an epsilon or step size larger than the pixel range.
 
     Example:
         >>> model = AdversarialModel(network, attack=aad_tf.attacks.fgsm(0.15))
@@ -120,13 +152,26 @@ class AdversarialModel(AttackedModel):
         self.replace_clean = replace_clean
 
     def get_config(self) -> dict[str, Any]:
-        """See `DefenseModel`."""
+        """The constructor's arguments as data, from which `from_config` builds an equal defence."""
         return {**super().get_config(), "replace_clean": self.replace_clean}
 
     def training_losses(
         self, images: tf.Tensor, labels: tf.Tensor, adversarial: tf.Tensor, training: bool
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Cross-entropies; see `DefenseModel`."""
+        """The losses of one batch, for each example.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            labels: int32 `[batch]`.
+            adversarial: `[batch, H, W, C]`.
+            training: True in training, False in evaluation.
+
+        Returns:
+            Losses `[batch]`: `"loss"`, the mean of both cross-entropies or, with `replace_clean`,
+            that of adversarial images, and `"adversarial_loss"`, that of adversarial images. With
+            `replace_clean` also the scalar `"penalty"`. And logits `[batch, classes]` as `"clean"`
+            and `"adversarial"`.
+        """
         smoothing = self.label_smoothing if training else 0.0
         if self.replace_clean:
             attacked = self.classifier(adversarial, training=training).logits

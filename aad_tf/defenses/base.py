@@ -1,8 +1,8 @@
-"""DefenseModel: what all defences are, a Keras model with another training step.
+"""DefenseModel: the base class of all defences, a Keras model with a training step of its own.
 
 `train_step` is the step of every defence: it makes adversarial images and hands them to
-`training_losses`, which is what makes one defence differ from another. Mixed precision, sample
-weights and several replicas are dealt with here, for all of them.
+`training_losses`, which each defence implements. Mixed precision, sample weights and several
+replicas are dealt with here, for all defences.
 """
 
 from __future__ import annotations
@@ -49,31 +49,38 @@ _EVALUATION = 2
 class DefenseModel(MultiWorkerFit, keras.Model):
     """A Keras model that trains another one; `compile`, `fit`, `evaluate`, `predict` as usual.
 
-    Subclasses implement `training_losses`. Calling the model returns the logits of the network,
-    which keeps its identity: train the defence, then use `.network`.
+    Subclasses implement `training_losses`. The network is trained in place and is not copied:
+    train the defence, then use `.network`. Calling the defence returns the logits of the network.
 
-    A file that `save` or `ModelCheckpoint` wrote gives the whole defence back, ready for more of
-    `fit`: network, attack, losses, optimizer and its state. `keras.saving.load_model` reads it once
-    this package is imported. `model.network.save(path)` writes the network alone, which Keras
-    loads without this package.
+    A file that `save` or `ModelCheckpoint` wrote holds the whole defence, ready for more of `fit`:
+    network, attack, losses, optimizer and its state. `keras.saving.load_model` reads it once this
+    package is imported. `model.network.save(path)` writes the network alone, which Keras loads
+    without this package.
 
-    Under a strategy of `tf.distribute` the loss is the mean over the global batch, whatever part
-    of it each replica holds; dropout and random starts differ between replicas, and moving
-    statistics, which each replica takes of its part, are averaged at each step.
+    Under a strategy of `tf.distribute` the loss is the mean over the global batch, also where
+    replicas hold batches of different sizes. Dropout and random starts differ between replicas.
+    Moving statistics, such as those of BatchNormalization, are averaged over replicas at each step.
 
     Args:
         network: any Keras classifier of `[batch, H, W, C]` images; a final softmax or sigmoid is
-            bypassed. Of a network with several outputs, the Classifier that says which counts.
-        attention_layer: name of the layer attention maps explain; found when None.
-        bounds: pixel range the network takes, a pair of numbers.
-        input_shape: `(H, W, C)`, as for `Classifier.from_keras`.
-        seed: seeds the random starts of attacks in training.
-        warmup_steps: adversarial perturbations grow linearly to their full size over so many
-            updates. PGD training can stay at chance for long without it.
-        label_smoothing: of the classification losses of training, in [0, 1).
+            bypassed. A network with several outputs is given as a `Classifier` that was made with
+            the output that counts.
+        attention_layer: name of the layer that attention maps explain; None takes the last layer
+            whose output still has a spatial grid.
+        bounds: lowest and highest pixel value that the network takes.
+        input_shape: `(H, W, C)` of the images, for a network that was never called or that leaves
+            their size open.
+        seed: int >= 0, seed of the random starts of attacks in training.
+        warmup_steps: number of updates over which adversarial perturbations grow linearly to their
+            full size; 0 for none. PGD training can stay at chance for long without it.
+        label_smoothing: part of the target that the classification losses of training spread
+            evenly over all classes, in [0, 1).
 
     Raises:
-        TypeError, ValueError: as `Classifier.from_keras`; a negative number of steps.
+        TypeError: `network` is no Keras model or Classifier, or a number is not an integer.
+        ValueError: a network that `Classifier.from_keras` refuses, an `attention_layer` other than
+            that of a given Classifier, a negative seed or number of steps, or `label_smoothing` out
+            of range.
     """
 
     def __init__(
@@ -118,11 +125,18 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     attacks_in_training = False
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """As `keras.Model.compile`; the loss is the defence's own, XLA is off unless asked for.
+        """Configures training, as `keras.Model.compile` does, with the defence's own loss.
+
+        XLA is off unless `jit_compile=True`. A network with float16 layers gets an optimizer that
+        scales its loss.
+
+        Args:
+            *args: as `keras.Model.compile`, the optimizer first; no loss.
+            **kwargs: as `keras.Model.compile`; no loss.
 
         Raises:
-            ValueError: a loss was given; on several replicas also several steps per execution, or
-                float16 with clipped gradients.
+            ValueError: a loss was given; on several replicas also `steps_per_execution` above 1,
+                XLA on CPUs, or clipped gradients in float16.
         """
         if kwargs.get("loss") is not None or (len(args) > 1 and args[1] is not None):
             raise ValueError(
@@ -138,7 +152,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             check_for_replicas(self)
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Makes the compiled step; Keras calls it."""
+        """The function that `fit` runs for each step; Keras calls it."""
         # Slot variables made inside the first trace would cost a second one.
         self._build_optimizer()
         return super().make_train_function(force)
@@ -182,7 +196,12 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             super()._maybe_symbolic_build(iterator, data_batch)
 
     def save(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
-        """As `keras.Model.save`: the whole defence, as a `.keras` file.
+        """Writes the whole defence, with the state of the optimizer, as a `.keras` file.
+
+        Args:
+            filepath: path of the file, ending in `.keras`.
+            overwrite: whether a file that exists is replaced without a question.
+            **kwargs: as `keras.Model.save`.
 
         Raises:
             ValueError: an `.h5` file, which can hold a network alone.
@@ -195,9 +214,12 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         super().save(filepath, overwrite=overwrite, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        """What `from_config` and `keras.saving.load_model` build an equal defence from.
+        """The constructor's arguments as data, from which `from_config` builds an equal defence.
 
         Subclasses add their own arguments.
+
+        Returns:
+            Arguments by name; the network and an attack as their own configs.
         """
         return {
             **super().get_config(),
@@ -209,14 +231,22 @@ class DefenseModel(MultiWorkerFit, keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """The defence that `get_config` described, with fresh weights as all Keras models."""
+        """Builds the defence that `get_config` described, with newly initialized weights.
+
+        Args:
+            config: what `get_config` returned.
+            custom_objects: the user's classes and functions by name, as Keras takes them.
+
+        Returns:
+            A defence of this class, not compiled.
+        """
         config = {**config, "network": classifier_from_config(config["network"], custom_objects)}
         if "attack" in config:
             config["attack"] = attack_from_config(config["attack"])
         return cls(**config)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded defence as it was compiled; Keras calls it."""
+        """Compiles a loaded defence with the arguments it was compiled with; Keras calls it."""
         if type(self).compile is not DefenseModel.compile:
             # Keras's own says that a subclass with another compile must bring its own.
             super().compile_from_config(config)
@@ -257,10 +287,19 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         input_signature: Any = None,
         **kwargs: Any,
     ) -> None:
-        """As `keras.Model.export`: an artifact that gives logits for images of any batch size.
+        """Exports the network for inference, as `keras.Model.export` does.
 
+        What is exported gives logits for images of any batch size.
         `aad_tf.export.export_saved_model(model.classifier, path)` adds probabilities and attention
         maps.
+
+        Args:
+            filepath: directory or file to write.
+            format: a format of `keras.Model.export`.
+            verbose: whether a summary is printed.
+            input_signature: of the images; None takes `(None, H, W, C)`, float64 for a float64
+                network and else float32.
+            **kwargs: as `keras.Model.export`.
         """
         if input_signature is None:
             dtype = "float64" if self.classifier.dtype == tf.float64 else "float32"
@@ -268,7 +307,14 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> keras.Layer:
-        """A layer of the network by name; by index, or by the network's name, the network.
+        """Finds a layer of the network by its name.
+
+        Args:
+            name: name of a layer of the network, or of the network itself.
+            index: position among the layers of the defence, where the network is the only one.
+
+        Returns:
+            The layer, or the network.
 
         Raises:
             ValueError: no such layer.
@@ -303,7 +349,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     def training_losses(
         self, images: tf.Tensor, labels: tf.Tensor, adversarial: Any, training: bool
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Losses of one batch.
+        """The losses of one batch, for each example; subclasses implement it.
 
         Args:
             images: `[batch, H, W, C]`.
@@ -312,17 +358,24 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             training: True in training, False in evaluation.
 
         Returns:
-            Per-example values `[batch]`: `"loss"` and one for each of `loss_names`; where the
-            network runs more than once, also the scalar `"penalty"` that `penalty()` gave after
-            the pass that is trained on. And logits `"clean"` and, where there are any,
-            `"adversarial"`.
+            Two dicts. The first holds losses of each example, `[batch]`: `"loss"`, whose mean is
+            minimized, and one entry for each of `loss_names`. If the network runs more than once,
+            it also holds `"penalty"`, the scalar that `penalty()` gave after the pass that is
+            trained on. The second holds the logits `[batch, classes]` that accuracies are counted
+            on: `"clean"` and, for defences with an attack, `"adversarial"`.
+
+        Raises:
+            NotImplementedError: the subclass does not implement it.
         """
         raise NotImplementedError
 
     def penalty(self) -> tf.Tensor:
-        """What layers add to the loss: weight decay, and penalties of the last call.
+        """What layers add to the loss: weight penalties, and activity penalties of the last call.
 
         Keras forgets the activity penalties of a call as soon as the network runs again.
+
+        Returns:
+            A scalar, 0 without any penalty.
         """
         dtype = self.classifier.dtype
         extras = [tf.cast(tf.reduce_sum(extra), dtype) for extra in self.losses]
@@ -331,22 +384,30 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     def adversarial_images(
         self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
     ) -> Any:
-        """Adversarial images of one batch; None for defences without attack.
+        """Adversarial images of one batch; subclasses that train on an attack implement it.
 
         Args:
             images: `[batch, H, W, C]`.
             labels: int32 `[batch]`.
             training: True for the images that are trained on, False for those of `evaluate`.
+
+        Returns:
+            `[batch, H, W, C]`, or `[rounds, batch, H, W, C]` with the images of several iterations
+            of the attack; None from defences without attack.
         """
         return None
 
     def attack_seed(self, training: bool = True) -> tf.Tensor:
-        """Seed of the random starts of one batch, int32 `[2]`, per replica.
+        """Seed of the attack's random starts for one batch; it differs between replicas.
 
         Args:
-            training: True takes it from `seed` and the number of updates, so that training resumes
-                exactly. False takes it from `seed` and the number of examples evaluated so far:
-                batches differ from each other, and calls of `evaluate` agree.
+            training: True derives it from `seed` and the number of updates, so that training that
+                is resumed equals training without a break. False derives it from `seed` and the
+                number of examples evaluated so far, so that batches have different starts and
+                repeated calls of `evaluate` the same.
+
+        Returns:
+            int32 `[2]`.
         """
         if training:
             # A model that was not compiled has no such attribute.
@@ -361,14 +422,16 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         return per_replica_seed(seed)
 
     def warmed_up(self, images: tf.Tensor, adversarial: Any) -> Any:
-        """Adversarial images with the part of their perturbation that is due at this update.
+        """Scales perturbations down while the first `warmup_steps` updates last.
+
+        At update n, counted from 1, a perturbation is multiplied by min(n / warmup_steps, 1).
 
         Args:
             images: `[batch, H, W, C]`.
             adversarial: `[batch, H, W, C]`, `[rounds, batch, H, W, C]`, or None.
 
         Returns:
-            As `adversarial`; unchanged once warm-up is over.
+            Scaled adversarial images in the shape of `adversarial`; None for None.
         """
         if adversarial is None or self.warmup_steps == 0:
             return adversarial
@@ -469,19 +532,42 @@ class DefenseModel(MultiWorkerFit, keras.Model):
 
 
 def weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:
-    """Mean over the batch of weighted values, as Keras reduces its own losses."""
+    """Mean over the batch of weighted values, as Keras reduces its own losses.
+
+    Args:
+        values: `[batch]`.
+        weights: one per example, or None for none.
+
+    Returns:
+        A scalar: the sum of values times weights, divided by the number of examples.
+    """
     if weights is not None:
         values = values * tf.cast(tf.reshape(weights, tf.shape(values)), values.dtype)
     return tf.reduce_mean(values)
 
 
 def is_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """1.0 for each example that is classified correctly, else 0.0, `[batch]`."""
+    """Tells for each example whether it is classified correctly.
+
+    Args:
+        logits: `[batch, classes]`.
+        labels: int32 `[batch]`.
+
+    Returns:
+        float32 `[batch]`: 1 if the highest logit is that of the label, else 0.
+    """
     return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == labels, tf.float32)
 
 
 def training_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
     """Returns an attack for use inside a training step, or builds it from its text.
+
+    Args:
+        attack: an attack such as `aad_tf.attacks.fgsm(0.1)`, or text such as
+            `"fgsm(epsilon=0.1)"`.
+
+    Returns:
+        The attack.
 
     Raises:
         TypeError: no attack, or one that cannot run inside a compiled step.
@@ -499,15 +585,16 @@ def training_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
 
 
 def check_sizes(attack: GradientSignAttack, bounds: Bounds, stacklevel: int = 3) -> None:
-    """Refuses an attack whose sizes exceed the pixel range, and warns of one too small to matter.
+    """Raises an error for an attack too large for the pixel range, and warns of one too small.
 
     Args:
-        attack: that of training.
-        bounds: pixel range of the network.
-        stacklevel: of the warning; 3 is the caller of who calls this.
+        attack: the attack to check.
+        bounds: lowest and highest pixel value of the network.
+        stacklevel: of the warning, as for `warnings.warn`: 3 points at the caller of the function
+            that calls this.
 
     Raises:
-        ValueError: a size is larger than the width of the range.
+        ValueError: epsilon or the step size is larger than the width of the range.
     """
     attack.check_sizes(bounds)
     epsilon = attack.threat_model(bounds)["epsilon"]
@@ -540,7 +627,11 @@ def moving_statistics(network: keras.Model) -> list[keras.Variable]:
 
 @contextlib.contextmanager
 def kept(variables: Sequence[keras.Variable]) -> Iterator[None]:
-    """Undoes changes to variables made inside the context, also when it fails."""
+    """Restores the values of variables when the context ends, also when it ends with an error.
+
+    Args:
+        variables: may be changed inside the context.
+    """
     before = [tf.identity(variable) for variable in variables]
     try:
         yield
@@ -550,19 +641,29 @@ def kept(variables: Sequence[keras.Variable]) -> Iterator[None]:
 
 
 def kept_statistics(network: keras.Model, training: bool) -> AbstractContextManager[None]:
-    """Undoes changes to moving statistics made inside the context, also when it fails.
+    """Restores the moving statistics of a network when the context ends.
 
     Masked images are no images of the data set, so BatchNormalization must not learn their
     statistics for use at inference.
+
+    Args:
+        network: whose floating-point non-trainable variables are restored.
+        training: False does nothing, because no statistics change at inference.
+
+    Returns:
+        The context manager.
     """
     return kept(moving_statistics(network) if training else [])
 
 
 def check_for_replicas(model: Any) -> None:
-    """Refuses settings of a compiled model that several replicas cannot be trained with.
+    """Raises an error if a compiled model cannot be trained on several replicas.
+
+    Args:
+        model: a compiled Keras model.
 
     Raises:
-        ValueError: says which, and what to do.
+        ValueError: `steps_per_execution` above 1, XLA on CPUs, or clipped gradients in float16.
     """
     if model.steps_per_execution > 1:
         raise ValueError(

@@ -23,28 +23,32 @@ _DRAW = 1
 class EnsembleAdversarialModel(AdversarialModel):
     """Ensemble adversarial training (Tramer et al. 2018), a baseline of [AAD Table 5].
 
-    Each batch is attacked on one network, drawn uniformly from static sources and the network in
-    training. Examples crafted on the sources do not depend on the weights in training, so the
-    network cannot escape them by bending its own gradients, as it can escape single-step attacks
-    on itself.
+    The adversarial images of each batch are made on one network, drawn uniformly from static
+    networks, the sources, and the network in training. Images crafted on the sources do not depend
+    on the weights in training. So the network cannot evade them by masking its own gradients, as it
+    can evade single-step attacks on itself.
 
-    The draw depends on the seed and the number of updates alone: a resumed run goes on exactly.
-    The sources run in inference mode and never change. `save` writes them too, `save_weights` does
-    not. `evaluate` and validation attack the network itself, so `val_adversarial_accuracy` compares
-    with that of other defences, while `adversarial_accuracy` of training is that of the mixture.
+    The draw depends on the seed and the number of updates alone, so that a resumed run equals one
+    without a break. The sources run in inference mode and never change. `save` writes them too,
+    `save_weights` does not. In training, `adversarial_accuracy` counts images crafted on the
+    networks drawn; `evaluate` and validation attack the network in training itself, so
+    `val_adversarial_accuracy` can be compared with that of other defences.
 
     Args:
         network: any Keras classifier.
         sources: trained networks for the same images and classes; Classifiers, or Keras models,
-            which take pixels in the bounds of `network`.
-        attack: an attack or its text; makes the adversarial images of each batch on the network
-            drawn. Tramer et al. use single-step attacks (FGSM, StepLL).
+            which then take pixels in the bounds of `network`.
+        attack: makes the adversarial images of each batch on the network drawn; an attack object,
+            or text such as `"fgsm(epsilon=0.1)"`. Tramer et al. use single-step attacks (FGSM,
+            StepLL).
         include_self: False draws from `sources` alone.
-        **kwargs: as `AdversarialModel`.
+        **kwargs: further arguments of `AdversarialModel`: `replace_clean`, `attention_layer`,
+            `bounds`, `input_shape`, `seed`, `warmup_steps`, `label_smoothing`.
 
     Raises:
-        TypeError: `sources` is no sequence, or holds something other than networks.
-        ValueError: no source, one of other images, classes or bounds, or one that shares
+        TypeError: no attack, or `sources` is no sequence or holds something other than networks.
+        ValueError: text that is no attack; an epsilon or step size larger than the pixel range; no
+            source; or a source that takes other images, has other classes or bounds, or shares
             weights with `network`.
 
     Example:
@@ -69,7 +73,16 @@ class EnsembleAdversarialModel(AdversarialModel):
         self.set_sources(sources)
 
     def set_sources(self, sources: Sequence[keras.Model | Classifier]) -> None:
-        """Takes other static networks, checked as the constructor checks them."""
+        """Replaces the static networks that images are crafted on.
+
+        Args:
+            sources: trained networks for the same images and classes, at least one.
+
+        Raises:
+            TypeError: no sequence, or something other than networks in it.
+            ValueError: no source, or one that takes other images, has other classes or bounds, or
+                shares weights with the network in training.
+        """
         # Keras tracks layers and models, not Classifiers: the sources stay out of its variables.
         self.sources = _checked_sources(sources, self.classifier)
         self._sources_have_weights = True
@@ -83,7 +96,7 @@ class EnsembleAdversarialModel(AdversarialModel):
         return self.sources
 
     def get_config(self) -> dict[str, Any]:
-        """See `DefenseModel`."""
+        """The constructor's arguments as data, without the weights of the sources."""
         return {
             **super().get_config(),
             "sources": [source.get_config() for source in self.sources],
@@ -92,14 +105,29 @@ class EnsembleAdversarialModel(AdversarialModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """See `DefenseModel`; the sources have no weights until they are set or loaded."""
+        """Builds the defence that `get_config` described, with newly initialized weights.
+
+        Training raises a ValueError until the sources get weights, by `set_sources` or because
+        `keras.saving.load_model` loads a saved file.
+
+        Args:
+            config: what `get_config` returned.
+            custom_objects: the user's classes and functions by name, as Keras takes them.
+        """
         sources = [classifier_from_config(each, custom_objects) for each in config["sources"]]
         model = super().from_config({**config, "sources": sources}, custom_objects)
         model._sources_have_weights = False
         return model
 
     def save_assets(self, directory: str) -> None:
-        """Writes the weights of the sources; Keras calls it when the whole model is saved."""
+        """Writes the weights of the sources; Keras calls it when the whole model is saved.
+
+        Args:
+            directory: gets a file `source_<index>.weights.h5` for each source.
+
+        Raises:
+            ValueError: the sources have no weights yet.
+        """
         for index, source in enumerate(self._trained_sources()):
             source.model.save_weights(os.path.join(directory, f"source_{index}.weights.h5"))
 
@@ -111,21 +139,35 @@ class EnsembleAdversarialModel(AdversarialModel):
 
     @property
     def attacked_networks(self) -> tuple[Classifier, ...]:
-        """What is drawn from: the sources, then the network itself if it takes part."""
+        """The networks that are drawn from: the sources, then the one in training if included.
+
+        Raises:
+            ValueError: the sources have no weights yet.
+        """
         sources = self._trained_sources()
         return (*sources, self.classifier) if self.include_self else sources
 
     def draw(self) -> tf.Tensor:
-        """int32 scalar: which of `attacked_networks` the batch of this update is attacked on."""
+        """Draws the network that the batch of this update is attacked on.
+
+        Returns:
+            int32 scalar, an index into `attacked_networks`.
+        """
         seed = tf.random.experimental.stateless_fold_in(self.attack_seed(), _DRAW)
         return tf.random.stateless_uniform((), seed, 0, len(self.attacked_networks), tf.int32)
 
     def adversarial_images(
         self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
     ) -> tf.Tensor:
-        """Last round of the attack, `[batch, H, W, C]`: on the network drawn, in training.
+        """Final images of the attack.
 
-        Evaluation attacks the network itself.
+        Args:
+            images: `[batch, H, W, C]`.
+            labels: int32 `[batch]`.
+            training: True attacks the network drawn, False the network in training itself.
+
+        Returns:
+            `[batch, H, W, C]`.
         """
         if not training:
             return super().adversarial_images(images, labels, training=False)

@@ -21,11 +21,12 @@ from aad_tf.utils.ops import at_least_float32
 class PairingModel(AttackedModel):
     """Adversarial logit pairing (Kannan et al. 2018), with or without attention maps.
 
-    The loss is that of `AdversarialModel`, the mean cross-entropy of clean and attacked images,
-    plus `logit_weight` times the mean squared difference of their logits, plus `attention_weight`
-    times the Euclidean distance of their attention maps. Pairing both follows the idea of AT+ALP
-    (Goodman et al. 2019, arXiv 1908.11435), not its maps: these are AAD's by default, Grad-CAM of
-    the true class scaled to sum 1, so that it can be held against AAD with all else equal.
+    The loss is the mean of the cross-entropies of clean and attacked images, as in
+    `AdversarialModel`, plus `logit_weight` times the mean over classes of the squared difference of
+    their logits, plus `attention_weight` times the Euclidean distance of their attention maps.
+    Pairing both follows AT+ALP (Goodman et al. 2019, arXiv 1908.11435), but with the maps that AAD
+    has by default: Grad-CAM of the true class, scaled to sum 1. So it can be compared with AAD with
+    all else equal.
 
     Logits that are paired can mask gradients: on ImageNet, the robustness reported by Kannan et al.
     did not hold under longer attacks (Engstrom et al. 2018, arXiv 1807.10272). Evaluate with many
@@ -33,18 +34,19 @@ class PairingModel(AttackedModel):
 
     Args:
         network: any Keras classifier with spatial features.
-        attack: makes the adversarial images of each batch from the current weights; an attack or
-            its text.
-        logit_weight: of the logit pairing; Kannan et al. take 0.5 on ImageNet.
-        attention_weight: of the distance of maps; with 0 none are made, and a step costs no more
-            than one of `AdversarialModel`.
-        **kwargs: as `DefenseModel`.
+        attack: makes the adversarial images of each batch from the current weights; an attack
+            object, or text such as `"fgsm(epsilon=0.1)"`. Its last iteration is trained on.
+        logit_weight: weight >= 0 of the difference of logits; Kannan et al. take 0.5 on ImageNet.
+        attention_weight: weight >= 0 of the distance of maps; with 0 no maps are made, and a step
+            costs no more than one of `AdversarialModel`.
+        **kwargs: further arguments of `DefenseModel`: `attention_layer`, `bounds`, `input_shape`,
+            `seed`, `warmup_steps`, `label_smoothing`.
 
     Raises:
         TypeError: no attack, or weights that are no numbers.
-        ValueError: text that is no attack, sizes beyond the pixel range, weights negative or not
-            finite, or, where maps are paired, a network that moves or changes images at random in
-            training, as RandomFlip does.
+        ValueError: text that is no attack; an epsilon or step size larger than the pixel range;
+            weights negative or not finite; or, where maps are paired, a network that moves or
+            changes images at random in training, as RandomFlip does.
 
     Example:
         >>> attack = aad_tf.attacks.pgd(0.3, step_size=0.1, num_steps=7)
@@ -71,7 +73,7 @@ class PairingModel(AttackedModel):
             refuse_random_augmentation(self.classifier)
 
     def get_config(self) -> dict[str, Any]:
-        """See `DefenseModel`."""
+        """The constructor's arguments as data, from which `from_config` builds an equal defence."""
         return {
             **super().get_config(),
             "logit_weight": self.logit_weight,
@@ -81,9 +83,19 @@ class PairingModel(AttackedModel):
     def training_losses(
         self, images: tf.Tensor, labels: tf.Tensor, adversarial: tf.Tensor, training: bool
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Cross-entropies, distances of logits and maps, and their sum; see `DefenseModel`.
+        """The losses of one batch, for each example.
 
-        Without a weight the distance of maps is not computed and reported as 0.
+        Args:
+            images: `[batch, H, W, C]`.
+            labels: int32 `[batch]`.
+            adversarial: `[batch, H, W, C]`.
+            training: True in training, False in evaluation.
+
+        Returns:
+            Losses `[batch]`, and logits `[batch, classes]` as `"clean"` and `"adversarial"`. The
+            losses are the weighted sum `"loss"`, the cross-entropy of attacked images
+            `"adversarial_loss"`, and the distances `"logit_pairing_loss"` and
+            `"attention_pairing_loss"` before weighting. The last is 0 if `attention_weight` is 0.
         """
         smoothing = self.label_smoothing if training else 0.0
         if self.attention_weight:

@@ -1,4 +1,4 @@
-"""What defences are saved as: their parts as data, and weights that fit one of two models."""
+"""Saving of defences: attacks and networks as data, and weights of a defence or its network."""
 
 from __future__ import annotations
 
@@ -18,12 +18,25 @@ _UNREADABLE = (OSError, LookupError, RuntimeError, TypeError, ValueError, zipfil
 
 
 def attack_to_config(attack: Any) -> dict[str, Any]:
-    """An attack as `get_config` holds it: its parameters and its name."""
+    """An attack as data for the config of a Keras model.
+
+    Args:
+        attack: any attack of `aad_tf.attacks`.
+
+    Returns:
+        Its parameters by name, and its name.
+    """
     return {**attack_to_dict(attack), "name": getattr(attack, "name", None)}
 
 
 def attack_from_config(config: Mapping[str, Any]) -> Any:
-    """The attack that `attack_to_config` described.
+    """Builds the attack that `attack_to_config` described.
+
+    Args:
+        config: what `attack_to_config` returned.
+
+    Returns:
+        An equal attack.
 
     Raises:
         ValueError: a part of it is not registered with `aad_tf.attacks.register_kind`.
@@ -33,9 +46,17 @@ def attack_from_config(config: Mapping[str, Any]) -> Any:
 
 
 def classifier_from_config(config: dict[str, Any], custom_objects: Any = None) -> Classifier:
-    """The network of a defence, as `Classifier.from_config`.
+    """Builds the network of a defence from its config, with newly initialized weights.
 
-    `keras.saving.load_model(path, custom_objects)` makes these known to the outer model only.
+    Keras makes the `custom_objects` of `load_model` known to the outer model only, so they are
+    handed on here.
+
+    Args:
+        config: what `Classifier.get_config` returned.
+        custom_objects: the user's classes and functions by name, as Keras takes them.
+
+    Returns:
+        The network as a Classifier.
     """
     return Classifier.from_config(config, {**_objects_in_scope(config), **(custom_objects or {})})
 
@@ -60,20 +81,20 @@ def load_one_way(
     state: Sequence[keras.Variable],
     options: Mapping[str, Any],
 ) -> None:
-    """Loads weights by the first of several ways that fits the file.
-
-    With `skip_mismatch`, if nothing fits as a whole, by the first way that changes anything.
+    """Loads a file of weights with the first of several functions that can read it.
 
     Args:
-        ways: `load_weights` of models that share variables.
-        filepath: of the weights.
-        skip_mismatch: as in `keras.Model.load_weights`.
+        ways: methods `load_weights` of models that share variables, such as a defence and its
+            network.
+        filepath: file of weights.
+        skip_mismatch: True falls back, if no function reads the file as a whole, on the first one
+            that changes any variable when it leaves out what does not fit.
         state: all variables that may change.
         options: other arguments of `keras.Model.load_weights`.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no way fits; `state` is as before.
+        ValueError: no function can read the file; `state` is as before.
     """
     before = [variable.numpy() for variable in state]
     failure: BaseException | None = None

@@ -1,8 +1,9 @@
 """The same random numbers for all versions of an example that go through a network as one batch.
 
-Differences between two passes of a network with dropout are differences between masks, too. Keras's
-layers draw from a `SeedGenerator`, whose state says what comes next: put back before each part of a
-batch, and before the next pass, it gives all of them the same draws.
+Versions are the clean, attacked and masked images of one example. With dropout, two passes of a
+network differ because their masks differ. Keras's layers draw from a `SeedGenerator`, whose state
+decides what is drawn next. If the state is restored before each part of a batch and before the next
+pass, all of them get the same draws.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ def random_layers(network: keras.Model) -> list[keras.Layer]:
     Args:
         network: a Keras model.
 
+    Returns:
+        The layers, in the order of the network.
+
     Raises:
-        ValueError: a layer that holds other layers draws by itself, so that it cannot be run on
-            parts of a batch without its layers being run on them, too.
+        ValueError: a layer that holds other layers draws random numbers itself. It cannot be run on
+            parts of a batch without running its inner layers on them, too.
 
     Example:
         >>> [layer.name for layer in random_layers(aad_tf.models.build("lenet", (28, 28, 1), 10))]
@@ -43,18 +47,20 @@ def random_layers(network: keras.Model) -> list[keras.Layer]:
 
 @contextlib.contextmanager
 def shared_noise(network: keras.Model, versions: int) -> Iterator[Callable[[], None]]:
-    """Lets all versions of an example meet the same random numbers while the context is open.
+    """Gives all versions of an example the same random numbers while the context is open.
 
     Args:
-        network: whose layers draw them; called inside the context on batches of `versions` equal
-            parts, in which an example has the same place.
-        versions: number of parts.
+        network: a Keras model with layers such as Dropout. Inside the context it is called on
+            batches of `versions` equal parts, one after the other, with the examples of each part
+            in the same order.
+        versions: number of parts, at least 1.
 
     Yields:
-        A function that makes the next pass draw what the first one drew.
+        A function without arguments, to be called between two passes: the next pass then draws
+        what the first one drew.
 
     Raises:
-        ValueError: as `random_layers`.
+        ValueError: a layer that holds other layers draws random numbers itself.
 
     Example:
         >>> with shared_noise(network, 2) as again:

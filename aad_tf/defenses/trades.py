@@ -18,28 +18,29 @@ from aad_tf.utils.checks import check_weight
 class TradesModel(AttackedModel):
     """TRADES (Zhang et al. 2019, arXiv 1901.08573, Eq. 5).
 
-    The loss is the cross-entropy of clean images plus beta KL(p(x) || p(x')), the divergence of the
-    prediction for attacked images from that for clean ones, both as means over the batch. The
-    attack of the paper, `attacks.trades_pgd`, climbs the same divergence in inference mode, with
-    p(x) constant; any other attack is taken too.
+    The loss is the cross-entropy of clean images plus beta KL(p(x) || p(x')), the divergence
+    between the predictions p(x) for a clean image and p(x') for its attacked image; both are means
+    over the batch. The attack of the paper is `aad_tf.attacks.trades_pgd`, which maximizes the same
+    divergence in inference mode with p(x) constant. Any other attack may be given.
 
-    As in the authors' code (github.com/yaodongyu/TRADES), where the clean prediction is not
-    detached, gradients of the divergence flow through both p(x) and p(x'). Unlike there, where each
-    runs by itself and x twice, clean and attacked images go through the network in one pass:
-    BatchNormalization normalizes them together, and dropout draws once for each image.
+    Gradients of the divergence flow through both p(x) and p(x'), as in the authors' code
+    (github.com/yaodongyu/TRADES). Their code runs the network on clean and attacked images
+    separately. Here both go through it in one pass: BatchNormalization normalizes them together,
+    and dropout draws one mask for each image.
 
     Args:
         network: any Keras classifier.
-        attack: makes the adversarial images of each batch from the current weights; an attack or
-            its text.
-        beta: weight of the divergence, 1 / lambda of the paper: 6 on CIFAR-10, 1 on MNIST in the
-            authors' code.
-        **kwargs: as `DefenseModel`.
+        attack: makes the adversarial images of each batch from the current weights; an attack
+            object, or text such as `"fgsm(epsilon=0.1)"`.
+        beta: weight >= 0 of the divergence, 1 / lambda of the paper: 6 on CIFAR-10, 1 on MNIST in
+            the authors' code.
+        **kwargs: further arguments of `DefenseModel`: `attention_layer`, `bounds`, `input_shape`,
+            `seed`, `warmup_steps`, `label_smoothing`.
 
     Raises:
         TypeError: no attack, or beta no number.
-        ValueError: text that is no attack, sizes beyond the pixel range, beta negative or not
-            finite.
+        ValueError: text that is no attack, an epsilon or step size larger than the pixel range, or
+            beta negative or not finite.
 
     Example:
         >>> attack = aad_tf.attacks.trades_pgd(8 / 255, step_size=2 / 255, num_steps=10)
@@ -62,13 +63,25 @@ class TradesModel(AttackedModel):
         self.beta = check_weight(beta, "beta")
 
     def get_config(self) -> dict[str, Any]:
-        """See `DefenseModel`."""
+        """The constructor's arguments as data, from which `from_config` builds an equal defence."""
         return {**super().get_config(), "beta": self.beta}
 
     def training_losses(
         self, images: tf.Tensor, labels: tf.Tensor, adversarial: tf.Tensor, training: bool
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Cross-entropy, divergence and their weighted sum; see `DefenseModel`."""
+        """The losses of one batch, for each example.
+
+        Args:
+            images: `[batch, H, W, C]`.
+            labels: int32 `[batch]`.
+            adversarial: `[batch, H, W, C]`.
+            training: True in training, False in evaluation.
+
+        Returns:
+            Losses `[batch]`: the weighted sum `"loss"`, the cross-entropy of clean images
+            `"classification_loss"`, and the divergence before weighting `"divergence_loss"`. And
+            logits `[batch, classes]` as `"clean"` and `"adversarial"`.
+        """
         clean, attacked = self.logits_of_both(images, adversarial, training)
         smoothing = self.label_smoothing if training else 0.0
         classification = cross_entropy(labels, clean, smoothing)

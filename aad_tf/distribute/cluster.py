@@ -33,11 +33,11 @@ _PROGRESS_SECONDS = 30.0
 
 
 class ClusterError(ValueError):
-    """The workers of a run cannot be found, reached, or do not agree."""
+    """The workers of a training run cannot be found or reached, or differ where they must agree."""
 
 
 class AbsentWorkerError(ClusterError):
-    """Workers did not start in time; starting all of them again may help."""
+    """Workers did not start in time; starting all workers again may help."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Cluster:
             Worker 0 is the chief, which alone writes checkpoints; TensorFlow's coordination
             service runs in it.
         index: which of them this process is, in `[0, len(addresses))`.
-        source: where this was read, e.g. `"TF_CONFIG"`; for messages.
+        source: where the addresses were read, e.g. `"TF_CONFIG"`; for messages.
 
     Raises:
-        ClusterError: no addresses, one of them malformed or there twice, or `index` out of range.
+        ClusterError: no addresses, one that is malformed or repeated, or `index` out of range.
 
     Example:
         >>> Cluster(("10.0.0.1:2222", "10.0.0.2:2222"), 1, "TF_CONFIG").name(1)
@@ -95,16 +95,31 @@ class Cluster:
         return f"worker {index} ({self.addresses[index]})"
 
     def names(self, indices: list[int], limit: int = 8) -> str:
-        """Several workers as messages name them; those beyond `limit` are only counted."""
+        """Several workers as messages name them.
+
+        Args:
+            indices: which workers, each in `[0, size)`.
+            limit: how many are named at most; the others are only counted.
+
+        Returns:
+            For instance `worker 0 (10.0.0.1:2222), worker 1 (10.0.0.2:2222) and 3 more`.
+        """
         shown = ", ".join(self.name(index) for index in indices[:limit])
         return shown if len(indices) <= limit else f"{shown} and {len(indices) - limit} more"
 
 
 def split_address(address: str, source: str) -> tuple[str, int]:
-    """Host, without the brackets of IPv6, and port of `host:port`.
+    """Splits `host:port` into the host, without the brackets of IPv6, and the port.
+
+    Args:
+        address: for instance `10.0.0.1:2222` or `[::1]:2222`.
+        source: where the address was read; for messages.
+
+    Returns:
+        Host and port.
 
     Raises:
-        ClusterError: it is not an address with a port in [1, 65535].
+        ClusterError: not an address with a port in [1, 65535], or IPv6 without brackets.
     """
     host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
     bracketed = host.startswith("[") and host.endswith("]")
@@ -123,11 +138,13 @@ def split_address(address: str, source: str) -> tuple[str, int]:
 
 
 def wait_for_workers(cluster: Cluster, seconds: float) -> None:
-    """Waits until each of the other workers has once accepted a connection at its address.
+    """Waits until each of the other workers has accepted a connection at its address once.
+
+    Every worker calls this; meanwhile it accepts the connections of the others at its own port.
 
     Args:
-        cluster: every worker calls this with the same list of addresses.
-        seconds: how long to wait.
+        cluster: the workers; the list of addresses is the same on every worker.
+        seconds: how long to wait at most, positive.
 
     Raises:
         ClusterError: something else holds this worker's port.

@@ -32,22 +32,22 @@ def connected(
     pack_megabytes: float = PACK_MEGABYTES,
     lost_after: float = LOST_AFTER,
 ) -> tf.distribute.Strategy:
-    """Creates the strategy of all workers of a cluster, every one of which calls this.
+    """Creates the TensorFlow strategy of all workers of a cluster; every worker calls this.
 
     Args:
-        cluster: names the workers.
-        seconds: that TensorFlow may take to connect the workers; then the process ends, naming
-            those that cannot be reached.
+        cluster: the workers, and which of them this process is.
+        seconds: how long TensorFlow may take to connect the workers. After that the process ends,
+            and a message on stderr names the workers that cannot be reached.
         pack_megabytes: size of the buckets in which workers exchange gradients, in 2**20 bytes.
-        lost_after: seconds without a heartbeat after which a worker counts as lost; that of
+        lost_after: seconds without a heartbeat after which a worker counts as lost; the value of
             worker 0 holds for all.
 
     Returns:
         A `tf.distribute.MultiWorkerMirroredStrategy`.
 
     Raises:
-        RuntimeError: something of TensorFlow ran before.
-        ValueError: buckets of no size, or no time.
+        RuntimeError: TensorFlow created a tensor or ran an operation before.
+        ValueError: `pack_megabytes` or `lost_after` is not positive and finite.
         tf.errors.OpError: this worker's port is taken.
     """
     options = tf.distribute.experimental.CommunicationOptions(
@@ -68,10 +68,16 @@ def connected(
 
 
 def bucket_bytes(megabytes: float) -> int:
-    """Size of a gradient bucket in bytes.
+    """Converts the size of a gradient bucket to bytes.
+
+    Args:
+        megabytes: in units of 2**20 bytes.
+
+    Returns:
+        Bytes, rounded up.
 
     Raises:
-        ValueError: it is not positive, or no finite number.
+        ValueError: not positive and finite.
     """
     if not 0.0 < megabytes < math.inf:
         raise ValueError(f"pack_megabytes must be positive and finite, got {megabytes}.")

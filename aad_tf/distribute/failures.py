@@ -1,10 +1,10 @@
-"""Says which worker was lost when TensorFlow ends this worker's collective operations.
+"""Tells which worker was lost when TensorFlow ends this worker's collective operations.
 
-TensorFlow's coordination service, which runs in worker 0, notices workers that end or send no
-heartbeats and ends the collectives of all others with an error. That error names a task, but where
-and what it means depends on how the loss was noticed, and workers that end because of a loss would
-look lost themselves. So whoever notices a loss first reports it to the others through the same
-service, and everybody waits a moment before ending.
+TensorFlow's coordination service runs in worker 0. It notices workers that end or send no
+heartbeats, and ends the collective operations of all others with an error. That error names a task,
+but its text differs with the way in which the loss was noticed. Workers that end because of a loss
+would also look lost to the rest. So the worker that notices a loss first reports it to the others
+through the same service, and each worker waits a moment before it ends.
 """
 
 from __future__ import annotations
@@ -65,12 +65,13 @@ def lost_workers_named(
 ) -> Iterator[None]:
     """Turns TensorFlow's errors about lost workers into one sentence, the same on every worker.
 
-    Any other error of this worker goes on as it is, and the other workers end with its message.
+    Any other error of this worker is raised unchanged, and the other workers end with its message.
 
     Args:
-        cluster: names the workers.
+        cluster: the workers, and which of them this process is.
         lost_after: heartbeat timeout of the coordination service, in seconds.
-        together: errors that all workers raise after the same step, which need no report.
+        together: types of errors that all workers raise after the same step. They are raised
+            unchanged and not reported to the other workers.
 
     Raises:
         WorkerLostError: another worker was lost or failed, or this worker was suspended for so
@@ -106,11 +107,11 @@ def lost_workers_named(
 def failure(
     error: BaseException, cluster: Cluster, lost_after: float, suspended: float = 0.0
 ) -> str | None:
-    """Which worker an error of TensorFlow is about, in one sentence.
+    """Tells in one sentence which worker an error of TensorFlow is about.
 
     Args:
         error: what a collective operation of this worker failed with.
-        cluster: names the workers.
+        cluster: the workers, and which of them this process is.
         lost_after: heartbeat timeout, in seconds.
         suspended: for how long this process was suspended just before, in seconds.
 
@@ -188,7 +189,7 @@ class SuspensionMeter:
         self._over.set()
 
     def tick(self) -> None:
-        """Notes that the process runs."""
+        """Notes that the process runs now; the measuring thread calls it every 0.25 seconds."""
         with self._lock:
             now = self._clock()
             pause, self._last_tick = now - self._last_tick, now
@@ -196,7 +197,15 @@ class SuspensionMeter:
                 self._pause, self._pause_ended = pause, now
 
     def seconds(self, within: float) -> float:
-        """The latest pause of more than a second; 0 if it ended longer ago than `within`."""
+        """Length of the latest pause of the process, in seconds.
+
+        Args:
+            within: how long ago the pause may have ended, in seconds.
+
+        Returns:
+            The length if it was more than a second; 0 if there was no such pause, or if it ended
+            longer ago than `within`.
+        """
         with self._lock:
             return self._pause if self._clock() - self._pause_ended <= within else 0.0
 

@@ -23,8 +23,13 @@ Logs = dict[str, Any]
 class MultiWorkerFit:
     """Mixin for a `keras.Model` that is trained by `fit` under MultiWorkerMirroredStrategy.
 
-    Logs become means over all replicas and are the same on every worker; all of them travel in
-    one all-reduce per step. Under other strategies, and without one, Keras's own code runs.
+    The logs that `fit` reports become means over the examples of all replicas, the same on every
+    worker, by one all-reduce per step. Under other strategies, and without one, Keras's own code
+    runs.
+
+    Attributes:
+        stop_requested: True after a step at which any worker asked to stop. A callback reads it
+            and ends training.
 
     Example:
         >>> class Model(MultiWorkerFit, keras.Model): ...
@@ -39,10 +44,10 @@ class MultiWorkerFit:
     _stop_flag: tf.Variable | None = None
 
     def request_stop(self) -> None:
-        """Asks every worker to stop after one more step; see `stop_requested`.
+        """Asks all workers to stop after one more step.
 
-        `stop_requested` becomes True on all workers after the same step, the next one that every
-        worker takes part in, so that they can save and end together.
+        After the next step the attribute `stop_requested` is True on all workers, so that they can
+        save and end together. With a single process it is True at once.
         """
         if is_multi_worker(self.distribute_strategy):
             self._flag().assign(1.0)
@@ -50,7 +55,10 @@ class MultiWorkerFit:
             self.stop_requested = True
 
     def clear_stop_request(self) -> None:
-        """Makes `fit` possible again after a stop; every worker calls it, and waits for nobody."""
+        """Withdraws the request to stop, so that `fit` can run again.
+
+        Every worker calls it; it does not wait for the others.
+        """
         self.stop_requested = False
         if self._stop_flag is not None:
             self._stop_flag.assign(0.0)

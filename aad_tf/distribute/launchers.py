@@ -1,4 +1,4 @@
-"""What launchers leave in the environment of a worker: TF_CONFIG, Kubernetes, Slurm."""
+"""Reads the workers of a run from environment variables: TF_CONFIG, Kubernetes or Slurm."""
 
 from __future__ import annotations
 
@@ -29,18 +29,24 @@ _SLURM = (
 
 
 def find_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
-    """The cluster this process was started in.
+    """Finds the cluster in which this process was started from its environment variables.
 
-    Looks, in this order, for TF_CONFIG (set by hand, by `train.local_cluster` or by Kubeflow's
-    training operator), for a Kubernetes indexed Job (JOB_COMPLETION_INDEX, which Kubernetes sets,
-    with AAD_TF_WORKERS, the number of workers, and AAD_TF_HOSTS, their address with `{index}` for
-    the number, e.g. `train-{index}.train:2222`), and for a Slurm job step.
+    The first of these that is there counts:
+        TF_CONFIG, set by hand, by `train.local_cluster` or by Kubeflow's training operator;
+        a Kubernetes indexed Job: JOB_COMPLETION_INDEX, which Kubernetes sets, AAD_TF_WORKERS, the
+            number of workers, and AAD_TF_HOSTS, their address with `{index}` for the number of the
+            worker, e.g. `train-{index}.train:2222`;
+        a Slurm job step: one worker per task; ports count up on each host from AAD_TF_SLURM_PORT,
+            by default 8888.
 
     Args:
-        environment: the environment variables.
+        environment: environment variables by name.
+
+    Returns:
+        The addresses of all workers, and which of them this process is.
 
     Raises:
-        ClusterError: there is none of them, or what there is is malformed.
+        ClusterError: none of the three is there, or the first one that is there is malformed.
 
     Example:
         >>> find_cluster({"TF_CONFIG": '{"cluster": {"worker": ["10.0.0.1:2222"]}, '

@@ -1,7 +1,7 @@
-"""Says which workers cannot be reached: `python probe.py SECONDS NAME ADDRESS [NAME ADDRESS ...]`.
+"""Tells which workers cannot be reached: `python probe.py SECONDS NAME ADDRESS [NAME ADDRESS ...]`.
 
-A separate program that imports nothing of the package, started by a process that cannot say
-anything itself while TensorFlow connects it.
+A separate program that imports nothing of the package. A worker starts it because its own Python
+code cannot run while TensorFlow connects the workers.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ import sys
 import time
 
 SECONDS = 5.0
-"""How long the program may take after its wait."""
+"""How long the program may take after it has waited, in seconds."""
 
 
 def unreachable(addresses: list[str], seconds: float = 1.0) -> list[int]:
-    """Indices of the addresses, `host:port`, where nobody accepts a connection.
+    """Finds addresses where no process accepts a TCP connection.
 
     Args:
-        addresses: asked one after the other.
+        addresses: `host:port`, tried one after the other.
         seconds: the longest wait for each.
+
+    Returns:
+        Indices into `addresses`.
     """
     missing = []
     for index, address in enumerate(addresses):
@@ -35,7 +38,13 @@ def unreachable(addresses: list[str], seconds: float = 1.0) -> list[int]:
 
 
 def main(seconds: float, names: list[str], addresses: list[str]) -> None:
-    """Waits, then says who is missing."""
+    """Waits, then prints to stderr which workers cannot be reached.
+
+    Args:
+        seconds: how long to wait first.
+        names: what the message calls each worker.
+        addresses: `host:port` of each worker.
+    """
     time.sleep(seconds)
     lost = unreachable(addresses, SECONDS / 2 / max(len(addresses), 1))
     missing = ", ".join(names[index] for index in lost) or "one of the others"

@@ -1,6 +1,6 @@
 """What a training step does differently when it runs on several replicas at once.
 
-Each function is called in a training step, by every replica. With one replica they change nothing
+Most functions are called in a training step, by every replica. With one replica they change nothing
 and cost nothing.
 """
 
@@ -20,7 +20,7 @@ _SEED_STATE = "seed_generator_state"
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
-    """Whether a strategy trains with several processes (`MultiWorkerMirroredStrategy`)."""
+    """Whether a strategy is a `MultiWorkerMirroredStrategy` that connects several workers."""
     return (
         isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         and strategy.extended._in_multi_worker_mode()
@@ -42,15 +42,15 @@ def _number(replica: tf.distribute.ReplicaContext) -> tf.Tensor:
 
 
 def replica_loss_weight(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
-    """The fraction of the global batch's examples that this replica holds; weight of its loss.
+    """The fraction of the global batch's examples that this replica holds, the weight of its loss.
 
-    The optimizer adds up the gradients of all replicas, so a loss that is a mean over the local
-    batch becomes the mean over the global one when multiplied by this weight, also where batches of
-    replicas differ in size. This is the one place where losses are scaled.
+    The optimizer adds up the gradients of all replicas. So a mean over the local batch is
+    multiplied by this weight to give the mean over the global batch, also where the batches of
+    replicas differ in size. Losses are scaled for replicas nowhere else.
 
     Args:
-        local: int32 scalar, examples of this replica.
-        dtype: of the loss.
+        local: int32 scalar, number of examples of this replica.
+        dtype: floating-point dtype of the loss.
 
     Returns:
         A scalar in [0, 1]; the weights of all replicas add up to 1.
@@ -68,8 +68,8 @@ def global_batch_size(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """The number of examples of a batch on all replicas together.
 
     Args:
-        local: int32 scalar, examples of this replica.
-        dtype: of the result.
+        local: int32 scalar, number of examples of this replica.
+        dtype: dtype of the result.
 
     Returns:
         A scalar, the same on every replica.
@@ -112,17 +112,18 @@ def uses_gradient_clipping(optimizer: keras.optimizers.Optimizer) -> bool:
 def clip_global_gradients(
     optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor | None]
 ) -> list[tf.Tensor | None]:
-    """Gradients for an optimizer to add up, clipped as one device would clip the global gradient.
+    """Clips the sum of all replicas' gradients, as a single device would clip its gradient.
 
-    Keras clips each replica's gradient before it adds them, which limits something else. With an
-    optimizer that does not clip they are returned as they are, and nothing more is exchanged.
+    Keras clips each replica's gradient before it adds them up, which is not the same. With an
+    optimizer that does not clip, or with one replica, gradients are returned unchanged.
 
     Args:
-        optimizer: applies the gradients next.
-        gradients: of this replica; None where a variable has none.
+        optimizer: applies the gradients next; its clipping arguments are used.
+        gradients: of this replica, one per variable; None where a variable has none.
 
     Returns:
-        As many gradients, for the optimizer to add up over replicas.
+        One entry per variable: the clipped sum divided by the number of replicas, so that the
+        optimizer's sum over replicas gives the clipped sum.
     """
     replica = _replica_context_or_none()
     if replica is None or not uses_gradient_clipping(optimizer):
@@ -136,16 +137,16 @@ def clip_global_gradients(
 
 
 def propagate_nonfinite(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
-    """Gradients that are NaN on every replica as soon as one of them overflowed on any.
+    """Makes all gradients NaN on every replica if any gradient is not finite on any replica.
 
-    Keras's LossScaleOptimizer looks at the gradients of one replica. Where replicas differ, one
-    leaves out an update that the others wait for.
+    Keras's LossScaleOptimizer skips an update whose gradients overflow, and looks at those of its
+    own replica only. A replica that skipped alone would leave the others waiting.
 
     Args:
-        gradients: of this replica; None where a variable has none.
+        gradients: of this replica, one per variable; None where a variable has none.
 
     Returns:
-        As many gradients; the same ones if all replicas' are finite.
+        One entry per variable; the given gradients if those of all replicas are finite.
     """
     replica = _replica_context_or_none()
     if replica is None:
@@ -159,13 +160,14 @@ def propagate_nonfinite(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor
 
 
 def per_replica_seed(seed: tf.Tensor) -> tf.Tensor:
-    """A seed that differs between replicas, made of one that all replicas share.
+    """A seed that differs between replicas, derived from one that all replicas share.
 
     Args:
         seed: int32 or int64 `[2]`.
 
     Returns:
-        The seed itself with one replica, else the seed with the replica's number folded in.
+        The seed itself with one replica; else a seed `[2]` derived from it and the replica's
+        number.
     """
     replica = _replica_context_or_none()
     if replica is None:
@@ -174,19 +176,20 @@ def per_replica_seed(seed: tf.Tensor) -> tf.Tensor:
 
 
 def seed_states(network: keras.Model) -> list[keras.Variable]:
-    """The states of the seed generators of a network's layers, which say what is drawn next."""
+    """The states of the seed generators of a network's layers, which decide what is drawn next."""
     return [v for v in network.non_trainable_variables if v.name == _SEED_STATE]
 
 
 @contextlib.contextmanager
 def per_replica_dropout_seeds(network: keras.Model) -> Iterator[None]:
-    """Lets dropout draw other masks on each replica while the context is open.
+    """Lets dropout draw different masks on each replica while the context is open.
 
-    The seeds of Keras's layers are mirrored: without this, every replica drops the same units.
-    They are restored on leaving, advanced by what was drawn, and stay the same on all replicas.
+    The seeds of Keras's layers are the same on all replicas: without this, every replica drops the
+    same units. When the context ends, the seeds are again the same on all replicas, advanced by
+    what was drawn.
 
     Args:
-        network: whose layers draw random numbers.
+        network: a Keras model whose layers draw random numbers.
     """
     states = seed_states(network)
     replica = _replica_context_or_none()

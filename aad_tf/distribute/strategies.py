@@ -1,4 +1,4 @@
-"""Strategies by name, the data they feed, and small collectives by which workers decide alike."""
+"""Strategies by name, their input pipelines, and collectives by which workers decide alike."""
 
 from __future__ import annotations
 
@@ -34,22 +34,23 @@ def create_strategy(
     Args:
         name: `"none"`: one device. `"mirrored"`: all GPUs of this machine, or all logical CPU
             devices where there is no GPU. `"multi_worker"`: all workers of `cluster`.
-        cluster: of `"multi_worker"`; every worker must create the strategy, before anything else
-            of TensorFlow runs.
-        connect_timeout: seconds that TensorFlow may take to connect the workers; then the process
-            ends, naming those that cannot be reached.
+        cluster: the workers, for `"multi_worker"` alone. Every worker must create the strategy
+            before it uses TensorFlow for anything else.
+        connect_timeout: seconds that TensorFlow may take to connect the workers. After that the
+            process ends, and a message on stderr names the workers that cannot be reached.
         pack_megabytes: size of the buckets in which workers exchange gradients, in 2**20 bytes,
-            the same on every worker. Each bucket costs an exchange among all workers: with many of
-            them, large buckets are faster.
-        lost_after: heartbeat timeout: after so many seconds without a heartbeat a worker counts
-            as lost, and the others' operations end with an error. The same on every worker.
+            the same on every worker. Each bucket costs an exchange among all workers: with many
+            workers, large buckets are faster.
+        lost_after: heartbeat timeout in seconds: a worker that sends no heartbeat for so long
+            counts as lost, and the others' operations end with an error. The same on every worker.
 
     Returns:
         A strategy; TensorFlow's default one for `"none"`.
 
     Raises:
-        ValueError: unknown name, no cluster, a single device to mirror, buckets of no size, or
-            no time.
+        ValueError: unknown name, `"multi_worker"` without a cluster, `"mirrored"` with a single
+            device, or `pack_megabytes` or `lost_after` not positive and finite.
+        RuntimeError: `"multi_worker"` after TensorFlow has been used.
         tf.errors.OpError: this worker's port is taken.
 
     Example:
@@ -85,15 +86,17 @@ def distributed(
     """Makes the input pipelines of this process.
 
     Args:
-        strategy: of training.
-        batches: from the replicas that this process feeds to a data set with one element for
-            each of them, in order, such as `aad_tf.data.training_batches` makes them.
-        endless: the data set never ends, so workers need not agree at each step whether it has.
+        strategy: the strategy of training.
+        batches: a function that takes the numbers of the replicas that this process feeds, a
+            `ReplicaSlice`, and returns a data set. Each step takes one element for each of these
+            replicas, in their order. `aad_tf.data.training_batches` makes such data sets.
+        endless: True says that the data set never ends, so that workers need not agree at each
+            step whether it has.
 
     Returns:
         What `fit` takes: a plain data set with one replica, else a distributed one. Where this
-        process feeds several replicas, give `fit` and `evaluate` the number of steps: Keras would
-        count an element for each replica.
+        process feeds several replicas, give `fit` and `evaluate` the number of steps, because Keras
+        would count one step for each element.
 
     Example:
         >>> distributed(strategy, lambda fed: training_batches("mnist", 64, 0, replica_slice=fed))
@@ -120,22 +123,28 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def all_workers_equal(strategy: tf.distribute.Strategy, values: Sequence[int]) -> bool:
-    """Whether every worker passes the same numbers; all must call it, and wait for each other.
+    """Whether every worker passes the same numbers; all workers must call it, and wait.
 
     Args:
-        strategy: of training.
-        values: integers of 64 bits, as many on every worker.
+        strategy: the strategy of training.
+        values: integers that fit into 64 bits, equally many on every worker.
+
+    Returns:
+        The same answer on every worker; True with a single process.
     """
     rows = _gathered(strategy, values)
     return bool((rows == rows[0]).all())
 
 
 def any_worker(strategy: tf.distribute.Strategy, here: bool) -> bool:
-    """Whether something holds on any worker; all must call it, and wait for each other.
+    """Whether a condition is true on at least one worker; all workers must call it, and wait.
 
     Args:
-        strategy: of training.
-        here: whether it holds on this worker.
+        strategy: the strategy of training.
+        here: whether it is true on this worker.
+
+    Returns:
+        The same answer on every worker.
     """
     return bool(_gathered(strategy, [int(here)]).any())
 
@@ -143,11 +152,14 @@ def any_worker(strategy: tf.distribute.Strategy, here: bool) -> bool:
 def broadcast_from_chief(
     strategy: tf.distribute.Strategy, values: dict[str, float]
 ) -> dict[str, float]:
-    """The chief's numbers, for all workers to decide alike; all must call it.
+    """Gives every worker the numbers of worker 0; all workers must call it, and wait.
 
     Args:
-        strategy: of training.
-        values: numbers by name, exact in float64; the same names on every worker.
+        strategy: the strategy of training.
+        values: numbers by name, exact in float64; the same names in the same order on every worker.
+
+    Returns:
+        The numbers of worker 0 by name; `values` itself with a single process.
 
     Example:
         >>> broadcast_from_chief(strategy, {"val_robust_accuracy": 0.875})
@@ -160,11 +172,14 @@ def broadcast_from_chief(
 
 
 def texts_of_workers(strategy: tf.distribute.Strategy, text: str) -> list[str]:
-    """The text that each worker passes, by index of the worker; all must call it.
+    """Gathers the text that each worker passes; all workers must call it, and wait.
 
     Args:
-        strategy: of training.
-        text: of any length, which may differ between workers.
+        strategy: the strategy of training.
+        text: this worker's text, of any length.
+
+    Returns:
+        The texts of all workers, in the order of the workers.
     """
     own = list(text.encode())
     longest = int(_gathered(strategy, [len(own)]).max())

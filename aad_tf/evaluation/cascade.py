@@ -1,4 +1,4 @@
-"""Pools of several attacks in a row: what one attack leaves correct goes on to the next."""
+"""Runs the attacks of a cascade in turn, each on the images that those before it left correct."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from aad_tf.evaluation.pool import AttackPool
 
 
 class CascadePool:
-    """A cascade of attacks running over a stream of examples; used like an `AttackPool`.
+    """Runs a cascade of attacks over a stream of examples, with the methods of an `AttackPool`.
 
-    The record of an example is that of the attack that got it misclassified, whose name stands
-    under `broken_by`, or of the last attack, with None there.
+    An example that one attack leaves correct goes on to the next. Its record is made by the attack
+    that got it misclassified, whose name the record has under `broken_by`. An example that all
+    attacks leave correct has the record of the last one, with `broken_by` None.
 
     Args:
         classifier: the network that judges the images.
-        cascade: what is run.
-        size: number of slots of each attack, at least 1.
-        seed: of the random starts.
-        any_iterate: as for `AttackPool`.
-        surrogate: as for `AttackPool`.
+        cascade: the attacks, in their order.
+        size: how many examples each attack works on at a time, at least 1.
+        seed: seed of the random starts.
+        any_iterate: True judges the images after every iteration, False after the last one.
+        surrogate: the network whose gradients the attacks follow; None for the classifier.
     """
 
     def __init__(
@@ -48,20 +49,40 @@ class CascadePool:
     def slots(
         self, labels: np.ndarray, indices: np.ndarray, predictions: np.ndarray, seen: np.ndarray
     ) -> np.ndarray:
-        """See `AttackPool.slots`."""
+        """Makes the state of new examples.
+
+        Args:
+            labels: int `[batch]`, true labels.
+            indices: int `[batch]`, indices in the data set; they seed the random starts.
+            predictions: int `[batch]`, classes that the classifier predicts on the clean images.
+            seen: int `[batch]`, classes that the surrogate predicts on them; without a surrogate
+                the same as `predictions`.
+
+        Returns:
+            A structured array `[batch]`, for `add` and `records`.
+        """
         return self._pools[0].slots(labels, indices, predictions, seen)
 
     def add(self, images: np.ndarray, slots: np.ndarray) -> None:
-        """Queues examples for the first attack; see `AttackPool.add`."""
+        """Queues examples for the first attack.
+
+        Args:
+            images: `[batch, H, W, C]` in the classifier's dtype, all classified correctly.
+            slots: `[batch]`, their state as the method `slots` made it.
+        """
         self._pools[0].add(images, slots)
 
     @property
     def doing(self) -> str:
-        """See `AttackPool.doing`: of the attack that is at work."""
+        """The attack at work, how many images it has left, and its iteration, to show progress."""
         return self._at_work.doing
 
     def run(self, *, drain: bool = False) -> Iterator[list[dict[str, Any]]]:
-        """Works while every slot of an attack is taken; with `drain`, until no example is left.
+        """Attacks the queued examples.
+
+        Args:
+            drain: True goes on until no example is left; False stops each attack when fewer than
+                `size` examples are left to it.
 
         Yields:
             Records of the examples that are done, possibly none, after each call of the network.
@@ -77,7 +98,14 @@ class CascadePool:
                     following.add(left.images(~done), started_again(left.slots[~done]))
 
     def records(self, slots: np.ndarray) -> list[dict[str, Any]]:
-        """Records of examples that no attack is run on; `slots` as `self.slots` made them."""
+        """Records of examples that are not attacked, such as those misclassified when clean.
+
+        Args:
+            slots: `[batch]`, their state as the method `slots` made it.
+
+        Returns:
+            One record per example, with `broken_by` None.
+        """
         return self._records(slots, np.full(len(slots), False), self.attack.stages[0])
 
     def _records(
@@ -94,7 +122,15 @@ class CascadePool:
 
 
 def started_again(slots: np.ndarray) -> np.ndarray:
-    """Slots of examples that a new attack begins with."""
+    """The state of examples as the next attack of a cascade begins with it.
+
+    Args:
+        slots: `[batch]`, state of examples that an attack left correct.
+
+    Returns:
+        A copy without what that attack did: iteration, restart and distance are 0, and predictions
+        are those of the clean images.
+    """
     fresh = slots.copy()
     for name in ("step", "restart", "best_step", "best_restart", "linf"):
         fresh[name] = 0
@@ -105,6 +141,16 @@ def started_again(slots: np.ndarray) -> np.ndarray:
 def pool_of(
     classifier: Classifier, attack: IterativeAttack | AttackCascade, size: int, **options: Any
 ) -> AttackPool | CascadePool:
-    """The pool that runs an attack, or a cascade of attacks; arguments as for `AttackPool`."""
+    """Makes the object that runs an attack, or a cascade of attacks, over a stream of examples.
+
+    Args:
+        classifier: the network that judges the images.
+        attack: one attack, or a cascade.
+        size: how many examples each attack works on at a time, at least 1.
+        **options: further arguments of `AttackPool`: `seed`, `any_iterate`, `surrogate`.
+
+    Returns:
+        An `AttackPool`, or a `CascadePool` for a cascade.
+    """
     kind: Any = CascadePool if isinstance(attack, AttackCascade) else AttackPool
     return kind(classifier, attack, size, **options)

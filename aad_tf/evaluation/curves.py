@@ -21,24 +21,26 @@ def security_curve(
     epsilons: Sequence[float],
     attack: str | None = None,
 ) -> SecurityCurve:
-    """Accuracy under attack for each of many budgets, from one evaluation.
+    """Robust accuracy for each of many budgets, from one evaluation of a minimum-norm attack.
 
-    `fab(None)` looks for the nearest misclassified image, however far, so its records tell for each
-    budget which images have a misclassified one within it. Another attack may find a nearer one:
-    like every robust accuracy, the curve is an upper bound.
+    The attack `fab(None)` searches for the nearest misclassified image at any distance. So its
+    records tell for each budget which images have a misclassified one within it. Another attack may
+    find a nearer one: like every robust accuracy, the curve is an upper bound.
 
     Args:
         records: the report of an evaluation, or its records, as `aad_tf.records.read_records`
             reads them from a file.
-        epsilons: l-inf budgets, in the unit of the images.
+        epsilons: l-inf budgets, in the unit of the images, finite and not negative.
         attack: name of the attack whose records count; None if there is only one.
 
     Returns:
-        The curve, with Wilson's intervals of accuracies and the median distance.
+        The curve, which gives robust accuracies with Wilson's intervals, and the median distance to
+        a misclassified image.
 
     Raises:
-        ValueError: several attacks or none of this name, an attack that stays within a budget or
-            does not look for the nearest image, or budgets that are negative or not finite.
+        ValueError: no records; `attack` is None although there are several, or names none of them;
+            a report of an attack that is not minimum-norm or has an epsilon; or budgets that are
+            negative or not finite.
 
     Example:
         >>> report = evaluate_robustness(model, (images, labels), aad_tf.attacks.fab(None))
@@ -73,29 +75,31 @@ def bisected_curve(
     epsilons: Sequence[float] | None = None,
     **options: Any,
 ) -> SecurityCurve:
-    """Accuracy under any attack for each budget, by halving intervals of the budget.
+    """Robust accuracy under any attack for each of many budgets, by bisection of the budget.
 
-    Every image is attacked within the largest budget; one that falls is attacked again within the
-    middle of the interval that its distance lies in, `rounds` times. That takes for granted that
-    an image which falls within a budget falls within larger ones, where an attack may miss it: like
-    every robust accuracy, the curve is an upper bound.
+    Every image is first attacked within the largest budget. For an image that gets misclassified,
+    the interval that holds its smallest budget of success is halved `rounds` times: it is attacked
+    within the middle of the interval. This assumes that success within a budget means success
+    within all larger ones. An attack may miss an image: like every robust accuracy, the curve is an
+    upper bound.
 
     Args:
-        classifier: as for `evaluate_robustness`.
+        classifier: a Classifier or Keras model.
         dataset: images `[n, H, W, C]` and labels `[n]` as arrays, which are kept in memory.
-        attack: gives the attack within a budget, which is in the unit of the images.
-        largest: budget that the curve ends at.
-        rounds: how often intervals are halved, at least 1; distances are multiples of
-            `largest / 2**rounds`, rounded up.
-        epsilons: of the curve; by default these multiples, 0 included.
+        attack: a function from an l-inf budget, in the unit of the images, to the attack within it.
+        largest: the largest budget, positive and finite.
+        rounds: how often intervals are halved, at least 1. Distances are rounded up to multiples of
+            `largest / 2**rounds`.
+        epsilons: budgets of the curve; None takes 0 and these multiples up to `largest`.
         **options: further arguments of `evaluate_robustness`, such as `batch_size`.
 
     Returns:
-        The curve; images that hold within the largest budget have an infinite distance.
+        The curve. Images misclassified when clean have distance 0, those still correct within the
+        largest budget an infinite distance.
 
     Raises:
-        ValueError: a largest budget or a number of rounds that is not positive, or what
-            `evaluate_robustness` refuses.
+        TypeError: `rounds` is not an integer, or what `evaluate_robustness` refuses.
+        ValueError: `largest` or `rounds` is not positive, or what `evaluate_robustness` refuses.
 
     Example:
         >>> curve = bisected_curve(model, (images, labels), aad_tf.attacks.apgd, 8 / 255)

@@ -81,7 +81,7 @@ from aad_tf.evaluation.summary import (
 from aad_tf.utils.ops import at_least_float32
 
 FIRST_BATCH = 32
-"""At most so many images get passes of their own."""
+"""The largest number of images on which findings are measured by extra passes of the network."""
 
 _PASSES = 5
 _SAME_LOGITS = 1e-4
@@ -108,29 +108,30 @@ def of_first_batch(
     success: str = "any_iterate",
     surrogate: Classifier | None = None,
 ) -> dict[str, Any]:
-    """Findings that need forward and backward passes, on the first images of an evaluation.
+    """Checks by passes of the network over the first images whether attacks can be trusted.
 
-    There are some 6 forward passes and 4 gradients, and up to 10 of each more where PGD over the
-    whole pixel range fails, as it should not. Of PGD-20 on 1,000 images that withstand it, that
-    is a thirtieth at most. Under `last_iterate` each attack is also repeated on those of these
-    images that it left correct, but for cascades and attacks that keep their best image.
+    They cost some 6 forward passes and 4 gradients, and up to 10 more of each where PGD with the
+    whole pixel range as its budget does not succeed. With `success="last_iterate"` each attack is
+    also repeated on those of these images that it left correct, except cascades and attacks that
+    return the best image they met.
 
     Args:
         classifier: the network that is judged.
-        attacks: those that were run.
-        images: `[batch, H, W, C]`, the first ones, at most `FIRST_BATCH`.
+        attacks: the attacks that were run.
+        images: `[batch, H, W, C]`, the first images of the evaluation, at most 32.
         labels: int `[batch]`, true labels.
-        counts: what became of these images; for `silent_success`.
-        first_index: index of the first image, which seeds random starts.
-        seed: of the random starts.
-        success: `"any_iterate"` or `"last_iterate"`.
-        surrogate: the network whose gradients the attacks follow: that is the one whose gradients
-            are measured, and that PGD over the whole range attacks. None for the classifier.
+        counts: outcomes of the evaluation by attack and example, these images first.
+        first_index: index of the first image in the data set, which seeds random starts.
+        seed: seed of the random starts.
+        success: `"any_iterate"` or `"last_iterate"`, as in the evaluation.
+        surrogate: the network whose gradients the attacks follow. Its gradients are measured, and
+            it is attacked by PGD with the whole pixel range. None for the classifier.
 
     Returns:
-        `first_index`, `examples`, and `findings` that `json` can write, each with `name`, `status`
-        ("flagged", "not flagged" or "nothing comparable was run"), `value` and `threshold` (numbers
-        or None), and in words what was `measured` and what to `run_next`.
+        A dict that `json` can write: `first_index`, `examples` (how many images), and `findings`, a
+        list of dicts, one per check, with its `name`, `status` ("flagged", "not flagged" or
+        "nothing comparable was run"), `value` and `threshold` (numbers or None), and two texts:
+        what was `measured`, and what to `run_next`.
     """
     network = surrogate or classifier
     logits = at_least_float32(network.predict_logits(tf.constant(images)))
@@ -153,14 +154,14 @@ def of_first_batch(
 def of_outcomes(
     threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
 ) -> list[dict[str, Any]]:
-    """Findings from what became of all images: comparisons of the attacks that were run.
+    """Checks by comparing attacks over all images whether their results can be trusted.
 
     Args:
-        threat_models: one for each attack that was run, as a summary holds them.
-        counts: outcomes of all examples under each.
+        threat_models: one dict for each attack that was run, as the summary has them.
+        counts: outcomes of all examples under each attack.
 
     Returns:
-        Findings as those of `of_first_batch`.
+        Dicts, one per check, with `name`, `status`, `value`, `threshold`, `measured`, `run_next`.
     """
     plain = [model for model in threat_models if "num_steps" in model.get("parameters", {})]
     return [

@@ -1,4 +1,4 @@
-"""What became of each example: its records, in memory or in a journal, and one byte to count by."""
+"""The outcome of each example under each attack: records, in memory or in a file, and counts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ MISSING, ROBUST, MISCLASSIFIED, CLEAN_MISTAKE = range(4)
 
 
 class OutcomeCounts:
-    """What is known of each (attack, example), one byte each.
+    """Outcomes of an evaluation, one byte for each attack and example.
+
+    An outcome is one of MISSING (not known yet), ROBUST (correct under attack), MISCLASSIFIED
+    (correct when clean but not under attack) and CLEAN_MISTAKE (misclassified when clean).
 
     Args:
         attacks: names of the attacks.
-        first_index: index of the first example; of a part of a data set, where it begins.
+        first_index: index of the first example in its data set.
 
     Attributes:
         attacks: names of the attacks.
@@ -39,7 +42,8 @@ class OutcomeCounts:
         """Counts the record of one example and attack.
 
         Args:
-            record: with the keys of `aad_tf.records.RECORD_KEYS`; of a cascade `broken_by` too.
+            record: a record with the keys of `aad_tf.records.RECORD_KEYS`, for a cascade of attacks
+                also with `broken_by`.
 
         Raises:
             ValueError: its `index` is smaller than `first_index`.
@@ -63,35 +67,60 @@ class OutcomeCounts:
             self._labels[record["label"]] += 1
 
     def outcomes(self, attack: str) -> np.ndarray:
-        """MISSING, ROBUST, MISCLASSIFIED or CLEAN_MISTAKE of each example, uint8 `[examples]`."""
+        """The outcome of each example under an attack.
+
+        Args:
+            attack: name of the attack.
+
+        Returns:
+            uint8 `[examples]`, from the first index to the last one added: MISSING 0, ROBUST 1,
+            MISCLASSIFIED 2 or CLEAN_MISTAKE 3.
+        """
         return np.frombuffer(bytes(self._outcomes[attack]), np.uint8)
 
     def tally(self, attack: str) -> Mapping[str, int]:
-        """How many examples there are of each kind that outcomes do not tell.
+        """Counts examples by facts that outcomes do not hold.
 
-        `unmoved`: still correct because the attack left them as they were. Of a targeted attack
-        `own_class`: not attacked, since their class is its target, and `target_reached`. Of a
-        transfer attack `surrogate_correct`: as they are, by the surrogate, and
-        `surrogate_misclassified`: attacked images that it misclassifies. Of a cascade
-        `broken_by NAME` for each of its attacks.
+        Args:
+            attack: name of the attack.
+
+        Returns:
+            Numbers of examples by name; a name without examples counts 0. `unmoved`: attacked and
+            still correct, at a distance of 0 from the clean image. Targeted attacks: `own_class`,
+            not attacked because their label is the target, and `target_reached`, classified as the
+            target. Transfer attacks: `surrogate_correct`, clean images that the surrogate
+            classifies correctly, and `surrogate_misclassified`, attacked images that it
+            misclassifies. Cascades: `broken_by NAME`, misclassified under the attack NAME in it.
         """
         return self._tallies[attack]
 
     def steps(self, attack: str, broken_by: str | None = None) -> Mapping[int, int]:
-        """How many examples an attack got misclassified after how many iterations.
+        """Counts examples that an attack got misclassified by the iteration at which it did.
 
         Args:
-            attack: its name.
-            broken_by: of a cascade, the attack in it; None for an attack on its own.
+            attack: name of the attack or cascade.
+            broken_by: name of the attack within a cascade; None for an attack on its own.
+
+        Returns:
+            Numbers of examples by the number of iterations.
         """
         return self._steps.get((attack, broken_by), Counter())
 
     def labels(self) -> Counter[int]:
-        """How many examples each class has."""
+        """Counts the examples of each class, by class number."""
         return self._labels
 
     def missing(self, attack: str, start: int, count: int) -> np.ndarray:
-        """Which of `count` examples from `start` on have no outcome yet, bool `[count]`."""
+        """Tells which examples have no outcome yet.
+
+        Args:
+            attack: name of the attack.
+            start: index of the first example asked for.
+            count: how many examples are asked for.
+
+        Returns:
+            bool `[count]`, True where the outcome is missing.
+        """
         position = start - self._first_index
         known = self._outcomes[attack][position : position + count]
         return np.frombuffer(bytes(known.ljust(count, bytes([MISSING]))), np.uint8) == MISSING
@@ -101,22 +130,24 @@ class OutcomeCounts:
 
 
 class ExampleLog:
-    """Records of a running evaluation: in memory, or in a journal that survives a kill.
+    """Records of a running evaluation, in memory or in a file from which it can be resumed.
+
+    That file, the journal, is `<output>.partial`. Records that it holds already are counted.
 
     Args:
         attacks: names of the attacks.
         first_index: index of the first example in the data set.
-        output: where sorted records will go, with the journal in `<output>.partial`, which an
-            interrupted evaluation is resumed from; None keeps records in memory.
-        fingerprint: what is evaluated, as JSON can hold it; for a journal.
+        output: file that the sorted records will be written to; None keeps records in memory.
+        fingerprint: data that identifies what is evaluated, as JSON can hold it. A journal with
+            another fingerprint is refused.
 
     Attributes:
         counts: the outcomes of all records so far.
-        output: as given.
+        output: the argument of that name.
 
     Raises:
-        ValueError: the journal belongs to another evaluation, is damaged, or in use.
-        OSError: it cannot be written.
+        ValueError: the journal belongs to another evaluation, is damaged, or is in use.
+        OSError: the journal cannot be written.
     """
 
     def __init__(
@@ -141,7 +172,14 @@ class ExampleLog:
             raise
 
     def append(self, records: Iterable[dict[str, Any]]) -> None:
-        """Adds records in any order; those of a journal are handed to the operating system."""
+        """Adds and counts records, in any order.
+
+        A journal hands them to the operating system at once, so that they survive if the process
+        is killed.
+
+        Args:
+            records: one for each example and attack.
+        """
         records = list(records)
         if self._journal is None:
             self._records += records
@@ -151,12 +189,18 @@ class ExampleLog:
             self.counts.add(record)
 
     def sorted_records(self) -> list[dict[str, Any]]:
-        """The records in memory by attack, in the order of the attacks, and index."""
+        """The records in memory, sorted by attack in their given order, then by index."""
         order = {attack: number for number, attack in enumerate(self.counts.attacks)}
         return sorted(self._records, key=lambda r: (order[r["attack"]], r["index"]))
 
     def write_sorted(self) -> None:
-        """Writes the journal's records to the output by attack and index; deletes no journal."""
+        """Writes the journal's records to `output`, sorted by attack, then by index.
+
+        The journal stays.
+
+        Raises:
+            ValueError: there is no `output`.
+        """
         if self._journal is None or self.output is None:
             raise ValueError("These records are in memory: there is no output to write them to.")
         attacks, indices, offsets = array("q"), array("q"), array("q")
@@ -170,12 +214,12 @@ class ExampleLog:
         write_record_lines(self.output, lines)
 
     def remove(self) -> None:
-        """Deletes the journal, which is no longer needed."""
+        """Deletes the journal, if there is one."""
         if self._journal is not None:
             self._journal.remove()
 
     def close(self) -> None:
-        """Closes the journal; it stays for a later run unless removed."""
+        """Closes the journal, if there is one; the file stays for a later run."""
         if self._journal is not None:
             self._journal.close()
 

@@ -1,4 +1,4 @@
-"""The gates of CBAM over a data set: how open, how they move under attack, what they are worth."""
+"""The gates of CBAM over a data set: their values, clean and attacked, and what they contribute."""
 
 from __future__ import annotations
 
@@ -43,42 +43,50 @@ def evaluate_gates(
     num_reference: int | None = None,
     verbose: int | str = "auto",
 ) -> TransferReport:
-    """Measures gates on clean and attacked images, and what becomes of the network without them.
+    """Measures CBAM's gates on clean and attacked images, and what the network loses without them.
 
-    The network is held against three copies whose channel gates, spatial gates or both stay at
-    their means over the reference images: what accuracy and robustness they keep does not come from
-    attention to the image but from the layers themselves. Each copy is attacked with its own
-    gradients, and all judge the images of each other, as in `evaluate_transfer`.
+    A gate is a factor in [0, 1] by which a CBAM layer multiplies a channel or a position of its
+    features. The network is compared with three copies, in which the channel gates, the spatial
+    gates or both are constants: their means over the reference images. Accuracy and robustness that
+    a copy keeps do not come from attention to the image. Each of the four networks is attacked with
+    its own gradients, and all judge the images of each other, as in `evaluate_transfer`.
 
     Args:
         network: a Classifier or Keras model with CBAM layers.
-        dataset: as for `evaluate_robustness`; a data set that can be read more than once.
-        reference: images whose mean gates the copies are held at, not those of `dataset`: training
-            or validation images.
-        attacks: as for `evaluate_transfer`.
+        dataset: batches of images `[batch, H, W, C]` and labels `[batch]`, or a pair of arrays; any
+            form that `evaluate_robustness` takes and that can be read more than once.
+        reference: images and labels in the same forms, from which the mean gates are taken:
+            training or validation images, not those of `dataset`.
+        attacks: one or several attacks, also as text such as `"fgsm(epsilon=2/255)"`; no cascades.
         batch_size: how many images are attacked at a time where the data set is arrays.
-        seed: of random starts.
-        output: file of records, as `evaluate_transfer` writes them of the network, named
-            `own_gates`, and the copies, `channel_held`, `spatial_held` and `both_held`; the summary
-            goes beside it. Both are written at the end: an interrupted run begins anew.
-        description: as for `evaluate_transfer`.
-        num_examples: only so many examples of the data set.
-        num_reference: only so many reference images.
-        verbose: as for `evaluate_transfer`.
+        seed: seed of the random starts.
+        output: file of records, as `evaluate_transfer` writes them; the summary goes beside it. The
+            network is named `own_gates` there, the copies `channel_held`, `spatial_held` and
+            `both_held`. Both files are written at the end: an interrupted run begins anew.
+        description: further facts for the summary, as JSON can hold them.
+        num_examples: how many examples of the data set are used, from the first; None for all.
+        num_reference: how many reference images are used, from the first; None for all.
+        verbose: 1 shows progress on standard error, 0 does not; `"auto"` shows it in a terminal or
+            notebook.
 
     Returns:
-        The report of `evaluate_transfer`, whose summary has besides, under `gates`:
-        `reference_examples`; `area_cells` and `map_cells`, the cells of an area and of an attention
-        map; and `layers`, for each CBAM layer and each of `"clean"` and the attacks, under
-        `channel` and `spatial` of all gate values the `mean` and `spread` (standard deviation), the
-        fractions `closed` (below 0.01) and `open` (above 0.99), `between_images`, the root mean
-        variance of one gate from image to image, and `moved`, the mean absolute difference from the
-        clean image; and under `agreement` of the spatial gate with the Grad-CAM map of the label
-        `rank_correlation` and `iou`, each with `mean`, `interval` (95 %, Student's t) and `count`.
+        The report of `evaluate_transfer`. Its summary has a further entry `gates`, a dict of
+            `reference_examples`: number of reference images;
+            `closed_below`, `open_above`: 0.01 and 0.99;
+            `map_cells`, `area_cells`: cells of an attention map, and of an area within it, which is
+                a quarter of the map;
+            `layers`: by layer, then by `"clean"` or the attack's name, the measures of its gates.
+        The measures are under `channel` and `spatial`, over all gates and images: `mean`, `spread`
+        (standard deviation), the fractions `closed` and `open`, `between_images` (root of the mean
+        variance of a gate over images), `moved` (mean absolute difference from the clean image) and
+        `gates` (number of gates per image); and under `agreement`, of the spatial gates with the
+        Grad-CAM map of the label, `rank_correlation` and `iou`, each with `mean`, `interval` (95 %,
+        Student's t) and `count`.
 
     Raises:
-        TypeError, ValueError: as `evaluate_transfer`; a network without CBAM, no reference images,
-            a data set that can be read only once.
+        TypeError: an argument of a type that `evaluate_transfer` refuses.
+        ValueError: a network without CBAM, no reference images, a data set that can be read only
+            once, or what `evaluate_transfer` refuses.
         OSError: the output cannot be written.
 
     Example:
@@ -259,7 +267,14 @@ def _mean(values: np.ndarray) -> dict[str, Any]:
 
 
 def format_gates(summary: Mapping[str, Any]) -> str:
-    """The gates of a summary as lines to print, a line for each layer and condition."""
+    """The measures of gates as text to print.
+
+    Args:
+        summary: the summary of a report of `evaluate_gates`.
+
+    Returns:
+        One line for each CBAM layer and each of the clean images and the attacks, under a heading.
+    """
     lines = [
         f"Gates: mean, fraction closed (< {CLOSED:g}) and open (> {OPEN:g}); copies are held at "
         f"their means over {summary['gates']['reference_examples']} reference images."

@@ -1,4 +1,4 @@
-"""What an evaluation is given, checked at the edge."""
+"""Checks of the arguments of evaluations: networks, attacks and data sets."""
 
 from __future__ import annotations
 
@@ -22,18 +22,33 @@ _KEYS = ("image", "label", "boxes", "box_labels")
 
 
 def as_classifier(classifier: Classifier | keras.Model) -> Classifier:
-    """Returns a Classifier: as it is, that of a defence, or a Keras model wrapped."""
+    """Returns a network as a Classifier.
+
+    Args:
+        classifier: a Classifier, a defence, whose own Classifier is taken, or a Keras model, which
+            is wrapped.
+
+    Returns:
+        The Classifier.
+
+    Raises:
+        TypeError: none of these.
+        ValueError: a Keras model that `Classifier.from_keras` refuses.
+    """
     if isinstance(classifier, Classifier):
         return classifier
     return held_classifier(classifier) or Classifier.from_keras(classifier)
 
 
 def as_surrogate(surrogate: Classifier | keras.Model, classifier: Classifier) -> Classifier:
-    """Returns the network whose gradients are used as a Classifier that takes the same images.
+    """Checks the network whose gradients attacks follow against the network that is judged.
 
     Args:
-        surrogate: a Classifier or a Keras model.
-        classifier: the network that is judged.
+        surrogate: the former, a Classifier or a Keras model.
+        classifier: the latter.
+
+    Returns:
+        The surrogate as a Classifier.
 
     Raises:
         TypeError: neither a Classifier nor a Keras model.
@@ -45,10 +60,13 @@ def as_surrogate(surrogate: Classifier | keras.Model, classifier: Classifier) ->
 
 
 def as_classifiers(networks: Mapping[str, Classifier | keras.Model]) -> dict[str, Classifier]:
-    """Returns networks as Classifiers that take the same images and have the same classes.
+    """Checks that networks take the same images and have the same number of classes.
 
     Args:
         networks: Classifiers or Keras models by their names.
+
+    Returns:
+        Classifiers by the same names.
 
     Raises:
         TypeError: one of them is neither.
@@ -69,18 +87,29 @@ def as_classifiers(networks: Mapping[str, Classifier | keras.Model]) -> dict[str
 
 
 def strictest(classifiers: Mapping[str, Classifier]) -> str:
-    """The name of the network that fixes most of the images' shape; the first of several."""
+    """Finds the network that leaves fewest sizes of its images open.
+
+    Args:
+        classifiers: networks by name, at least one.
+
+    Returns:
+        The name of the network whose `input_shape` has fewest None; of several, the first.
+    """
     return min(classifiers, key=lambda name: classifiers[name].input_shape.count(None))
 
 
 def check_same_task(name: str, network: Classifier, other_name: str, other: Classifier) -> None:
-    """Raises ValueError unless a network takes all images that another one takes, alike.
+    """Checks that a network takes all images that another network takes, for as many classes.
 
     Args:
-        name: of the network, for the error.
-        network: may leave the size of images open.
-        other_name: of the other one.
-        other: the other one.
+        name: what the error calls the network.
+        network: the network; it may leave the size of images open.
+        other_name: what the error calls the other network.
+        other: the other network.
+
+    Raises:
+        ValueError: they differ in shape, dtype or pixel range of the images, or in the number of
+            classes.
     """
     ours, theirs, begin = other.input_shape, network.input_shape, name[0].upper() + name[1:]
     if any(size not in (None, known) for size, known in zip(theirs, ours, strict=True)):
@@ -114,7 +143,13 @@ def check_same_task(name: str, network: Classifier, other_name: str, other: Clas
 def check_attacks(
     attacks: Sequence[Attack | str] | Attack | str,
 ) -> tuple[Attack, ...]:
-    """Returns attacks, also those given as text, as a tuple under names that differ.
+    """Checks the attacks of an evaluation, and gives those of equal name different names.
+
+    Args:
+        attacks: one or several attacks, also as text such as `"fgsm(epsilon=0.1)"`.
+
+    Returns:
+        The attacks, at least one.
 
     Raises:
         TypeError: something else than an attack.
@@ -137,11 +172,18 @@ def check_attacks(
 def check_transferred(
     attacks: Sequence[Attack | str] | Attack | str, surrogate: Any
 ) -> tuple[Attack, ...]:
-    """Attacks that follow a surrogate beside others that do not, under names that say so.
+    """Checks attacks that follow the gradients of a surrogate, and names them accordingly.
+
+    Args:
+        attacks: one or several attacks, also as text such as `"fgsm(epsilon=0.1)"`.
+        surrogate: the network whose gradients they follow.
+
+    Returns:
+        The attacks, under names such as `transfer(fgsm)`.
 
     Raises:
         TypeError: something else than an attack.
-        ValueError: as `check_attacks`, or no surrogate.
+        ValueError: no surrogate, no attacks, the same one twice, or text that is no attack.
     """
     if surrogate is None:
         raise ValueError(
@@ -160,7 +202,7 @@ def open_batches(
     num_examples: int | None = None,
     images_in: Callable[[Any], Any] = images_of,
 ) -> tuple[Iterator[dict[str, Any]], int | None]:
-    """One pass over batches, whatever form they come in.
+    """Opens a data set for one pass over its batches.
 
     Args:
         dataset: a `tf.data.Dataset`, `keras.utils.PyDataset` or any other iterable of batches (a
@@ -168,20 +210,22 @@ def open_batches(
             one, or a whole data set as arrays. A batch is `(images, labels)` or
             `{"image": images, "label": labels}`, of NumPy arrays or tensors; what follows labels
             in a tuple, such as sample weights, is left out. Whole data sets have the same forms.
-        batch_size: to cut arrays by; batches stay as they are.
-        num_examples: only so many examples from the first one on, None for all. An endless data
-            set needs it.
-        images_in: takes the images out of what a batch holds for the inputs of a network, or
-            refuses it, as `Classifier.images_of` does; by default images are arrays.
+        batch_size: number of examples in each batch that arrays are cut into; batches that a data
+            set gives stay as they are.
+        num_examples: how many examples are taken, from the first one on; None for all. An endless
+            data set needs it.
+        images_in: a function that returns the images of what a batch holds as inputs of a network,
+            as `Classifier.images_of` does. The default takes an array, or a dict or list that holds
+            a single array.
 
     Returns:
-        Batches as dictionaries with `image` and `label`, and `boxes` and `box_labels` if they
-        were there; and the number of examples, or None if it is known at the end only.
+        An iterator over batches, dicts of `image` and `label`, and of `boxes` and `box_labels` if
+        the data set has them; and the number of examples, or None if it is known at the end only.
 
     Raises:
         TypeError: no such data set, or batches of another structure.
-        ValueError: endless, single images instead of batches, or fewer examples than
-            `num_examples`; as far as the data set does not tell this beforehand, during the pass.
+        ValueError: an endless data set, single images instead of batches, or fewer examples than
+            `num_examples`. What is not known beforehand is raised during the pass.
     """
     if num_examples is not None:
         check_count(num_examples, "num_examples")
@@ -203,23 +247,29 @@ def open_batches(
 
 
 class Batches:
-    """A data set as checked batches, with the index of each batch's first example. One pass.
+    """A data set as checked batches, for one pass.
+
+    Iterating gives, for each batch, the index of its first example, images `[batch, H, W, C]` in
+    the classifier's dtype, and labels, int32 `[batch]`.
 
     Args:
-        classifier: tells what images and labels must be like.
-        dataset: as for `open_batches`, which also tells what is refused.
-        batch_size: to cut arrays by.
-        num_examples: only so many examples, None for all.
-        first_index: index of the first example; of a part of a data set, where it begins.
+        classifier: the network whose image shape, pixel range and classes batches must fit.
+        dataset: batches of images and labels, or whole arrays, in any form that `open_batches`
+            takes.
+        batch_size: number of examples in each batch that arrays are cut into.
+        num_examples: how many examples are taken, from the first one on; None for all.
+        first_index: index of the first example in its data set.
 
     Attributes:
-        first_index: as given.
+        first_index: the argument of that name.
         num_examples: number of examples, or None if it is known at the end only.
         first_example: hash of the first image and label.
 
     Raises:
-        TypeError: no data set.
-        ValueError: no examples, endless, not batched.
+        TypeError: no data set, or batches of another structure.
+        ValueError: no examples, an endless data set, single images instead of batches, or images
+            or labels that do not fit the classifier. What the first batch does not show is raised
+            during the pass.
     """
 
     def __init__(
@@ -253,12 +303,19 @@ class Batches:
             images, labels = self._checked(batch)
 
     def first(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels of the first batch, at most so many."""
+        """The first examples of the first batch.
+
+        Args:
+            count: how many are returned at most.
+
+        Returns:
+            Images `[n, H, W, C]` and labels `[n]`.
+        """
         images, labels = self._first
         return images[:count], labels[:count]
 
     def count(self) -> int:
-        """Number of examples; takes the pass over the data set if it cannot tell by itself."""
+        """Number of examples; if it is not known yet, this uses up the pass over the data set."""
         if self.num_examples is None:
             self.num_examples = sum(len(labels) for _, _, labels in self)
         return self.num_examples

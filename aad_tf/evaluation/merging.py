@@ -1,4 +1,4 @@
-"""Joins the parts of an evaluation."""
+"""Joins the records of an evaluation whose data set was divided into parts."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _DIFFERS_BETWEEN_PARTS = ("first_example", "num_examples", "first_index", "shard
 
 
 def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
-    """Joins the records of all parts of an evaluation; the same file as that of one pass.
+    """Joins the records of all parts of a robustness evaluation.
 
-    The same but for float rounding: which images share a call of the network differs at the edges
-    of parts, as it does between batch sizes.
+    The result equals that of a single pass over the whole data set, except for float rounding:
+    batches of the network differ at the edges of parts.
 
     Args:
         paths: files of records that `evaluate_robustness` wrote with a `shard`, in any order.
         output: file to write, compressed if it ends with ".gz"; its summary goes beside it.
 
     Returns:
-        The summary: that of one pass, with the seconds of all parts together. Of the diagnostics,
-        comparisons of attacks are made again over all examples, and what was found on the first
-        batch of each part is kept, part by part.
+        The summary of all examples, with the seconds of all parts added up. Diagnostics that
+        compare attacks are computed again over all examples; those of the first images of each part
+        are kept for each part.
 
     Raises:
-        ValueError: parts of different evaluations, parts that are missing or overlap, damaged
+        ValueError: parts of different evaluations, parts that are missing or overlap, or damaged
             files.
         OSError: a file cannot be read or written.
 
@@ -67,19 +67,20 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
 
 
 def merge_transfer(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
-    """Joins the records of all parts of a transfer evaluation; the same file as that of one pass.
+    """Joins the records of all parts of a transfer evaluation.
 
-    The same but for float rounding, where parts are not cut between batches.
+    The result equals that of a single pass over the whole data set, except for float rounding where
+    a part begins within a batch of that pass.
 
     Args:
         paths: files of records that `evaluate_transfer` wrote with a `shard`, in any order.
         output: file to write, compressed if it ends with ".gz"; its summary goes beside it.
 
     Returns:
-        The summary: that of one pass, with the seconds of all parts together.
+        The summary of all examples, with the seconds of all parts added up.
 
     Raises:
-        ValueError: parts of different evaluations, parts that are missing or overlap, damaged
+        ValueError: parts of different evaluations, parts that are missing or overlap, or damaged
             files.
         OSError: a file cannot be read or written.
 

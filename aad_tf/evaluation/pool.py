@@ -1,8 +1,9 @@
-"""A batch of active examples under attack; misclassified ones are replaced from a queue.
+"""A batch of examples under attack, in which misclassified ones are replaced from a queue.
 
-Attacks waste most of their time on images that were misclassified long ago. The pool keeps a
-fixed number of slots busy with images that are still classified correctly, each at an iteration
-and a restart of its own. The iterations, starts and rule of restarts are those of
+An attack on a fixed batch spends most of its time on images that are misclassified already. The
+pool has a fixed number of slots, the places of its batch. A slot holds one image that is still
+classified correctly, at an iteration and a restart of its own; when its attack is over, the next
+image of the queue takes the slot. Iterations, starts and restarts are those of
 `aad_tf.attacks.loop`.
 """
 
@@ -46,12 +47,14 @@ _SLOT = np.dtype(
 
 
 class Block(NamedTuple):
-    """Examples that wait for a slot.
+    """Examples that wait to be attacked.
 
     Attributes:
-        images: `[batch, H, W, C]`, original.
-        slots: `_SLOT` `[batch]`: index, label, predictions so far and where its attack stands.
-        context: what the objective needs of the original images; None if not computed yet.
+        images: `[batch, H, W, C]`, clean images.
+        slots: structured array `[batch]`, the state of each example: index, label, predictions so
+            far, restart and iteration.
+        context: tensors `[batch, ...]` that the attack's objective computes once from the clean
+            images; None if not computed yet.
     """
 
     images: np.ndarray
@@ -59,7 +62,14 @@ class Block(NamedTuple):
     context: tuple[np.ndarray, ...] | None = None
 
     def split(self, count: int) -> tuple[Block, Block]:
-        """The first `count` examples, and the rest."""
+        """Divides the examples in two.
+
+        Args:
+            count: size of the first part.
+
+        Returns:
+            The first `count` examples, and the others.
+        """
         return self._part(slice(count)), self._part(slice(count, None))
 
     def _part(self, part: slice) -> Block:
@@ -71,10 +81,10 @@ class Left(NamedTuple):
     """Examples whose attack is over.
 
     Attributes:
-        originals: `[size, H, W, C]`, original images of all examples that were under attack.
-        rows: int `[batch]`, which rows of `originals` are those of the examples that left.
-        slots: `_SLOT` `[batch]`, from which their records are made.
-        succeeded: bool `[batch]`, whether the attack did.
+        originals: `[size, H, W, C]`, clean images of all examples that were under attack.
+        rows: int `[batch]`, the rows of `originals` that belong to the examples that left.
+        slots: structured array `[batch]`, their state, from which records are made.
+        succeeded: bool `[batch]`, whether the attack succeeded.
     """
 
     originals: tf.Tensor
@@ -83,7 +93,14 @@ class Left(NamedTuple):
     succeeded: np.ndarray
 
     def images(self, chosen: np.ndarray) -> np.ndarray:
-        """Original images of those among the examples that bool `[batch]` chooses."""
+        """Clean images of some of the examples.
+
+        Args:
+            chosen: bool `[batch]`, True for those wanted.
+
+        Returns:
+            `[n, H, W, C]`.
+        """
         return tf.gather(self.originals, self.rows[chosen]).numpy()
 
 
@@ -92,13 +109,13 @@ class AttackPool:
 
     Args:
         classifier: the network that judges the images.
-        attack: what is run.
-        size: number of slots, at least 1.
-        seed: of the random starts.
-        any_iterate: classify the images after every iteration (and at a random start), not only
-            after the last one. An attack that keeps its best image finds by its own network
-            whether one of them is misclassified, so it is judged by each of them either way,
-            unless it follows a surrogate: then by the one that it returns.
+        attack: the attack to run.
+        size: how many examples are under attack at a time, at least 1.
+        seed: seed of the random starts.
+        any_iterate: True judges the images at a random start within the budget and after every
+            iteration, False after the last one alone. An attack that returns the best image it met
+            (`apgd`, `fab`, `square`) is always judged after every iteration, unless it follows a
+            surrogate and this is False: then the image that it returns is judged.
         surrogate: the network whose gradients the attack follows; None for the classifier.
 
     Example:
@@ -141,13 +158,17 @@ class AttackPool:
     def slots(
         self, labels: np.ndarray, indices: np.ndarray, predictions: np.ndarray, seen: np.ndarray
     ) -> np.ndarray:
-        """What a pool holds of examples besides their images.
+        """Makes the state of new examples.
 
         Args:
             labels: int `[batch]`, true labels.
             indices: int `[batch]`, indices in the data set; they seed the random starts.
-            predictions: int `[batch]`, classes of the original images.
-            seen: int `[batch]`, their classes by the surrogate.
+            predictions: int `[batch]`, classes that the classifier predicts on the clean images.
+            seen: int `[batch]`, classes that the surrogate predicts on them; without a surrogate
+                the same as `predictions`.
+
+        Returns:
+            A structured array `[batch]`, for `add` and `records`.
         """
         slots = np.zeros(len(labels), _SLOT)
         slots["index"], slots["label"] = indices, labels
@@ -158,19 +179,19 @@ class AttackPool:
         return slots
 
     def add(self, images: np.ndarray, slots: np.ndarray) -> None:
-        """Queues examples.
+        """Queues examples that the classifier classifies correctly.
 
         Args:
             images: `[batch, H, W, C]` in the classifier's dtype.
-            slots: `[batch]` of the method `slots`; the classifier predicts their labels, and their
-                label is not the class that the attack aims at.
+            slots: `[batch]`, their state as the method `slots` made it. No label may be the class
+                that a targeted attack aims at.
         """
         if len(slots):
             self._waiting.append(Block(images, slots))
 
     @property
     def doing(self) -> str:
-        """The attack, how many images it has left, and its iteration, for a line of progress."""
+        """The attack, how many images it has left, and its iteration, to show progress."""
         count = len(self._slots) + sum(len(block.slots) for block in self._waiting)
         if not len(self._slots):
             return f"{self.attack.name}: {count} images left"
@@ -180,16 +201,29 @@ class AttackPool:
         return f"{self.attack.name}: {count} images left, iteration {done:,} of {total:,}"
 
     def run(self, *, drain: bool = False) -> Iterator[list[dict[str, Any]]]:
-        """Works while every slot is taken; with `drain`, until no example is left.
+        """Attacks the queued examples.
+
+        Args:
+            drain: True goes on until no example is left; False stops when fewer than `size` are
+                left.
 
         Yields:
-            Records of the examples that left, possibly none, after each call of the network.
+            Records of the examples whose attack is over, possibly none, after each call of the
+            network.
         """
         for left in self.work(drain=drain):
             yield self.records(left.slots)
 
     def work(self, *, drain: bool = False) -> Iterator[Left]:
-        """As `run`, but yields the examples themselves."""
+        """Attacks the queued examples, as `run` does, without making records.
+
+        Args:
+            drain: True goes on until no example is left; False stops when fewer than `size` are
+                left.
+
+        Yields:
+            The examples whose attack is over, possibly none, after each call of the network.
+        """
         while True:
             self._refill()
             if len(self._slots) == 0 or (len(self._slots) < self._size and not drain):
@@ -352,7 +386,14 @@ class AttackPool:
         return Left(originals, rows[~again], slots[~again], succeeded[~again])
 
     def records(self, slots: np.ndarray) -> list[dict[str, Any]]:
-        """Records of examples as their slots stand, with the keys of `make_record`."""
+        """Makes the records of examples from their present state.
+
+        Args:
+            slots: structured array `[batch]`, the state of the examples.
+
+        Returns:
+            One dict per example, with the keys that `aad_tf.records.make_record` gives it.
+        """
         return [self._record(slot) for slot in slots]
 
     def _record(self, slot: np.void) -> dict[str, Any]:
@@ -376,7 +417,19 @@ class AttackPool:
 
 
 def predicted_classes(logits: tf.Tensor, indices: np.ndarray, hint: str) -> np.ndarray:
-    """Class of each example, int `[batch]`; ValueError with the hint if logits are not finite."""
+    """The class of the highest logit of each example.
+
+    Args:
+        logits: `[batch, classes]`.
+        indices: int `[batch]`, indices in the data set, for the error.
+        hint: how the error's sentence goes on after the index of the example.
+
+    Returns:
+        int `[batch]`.
+
+    Raises:
+        ValueError: logits that are NaN or infinite.
+    """
     values = tf.cast(logits, tf.float32).numpy()
     finite = np.isfinite(values).all(axis=-1)
     if not finite.all():

@@ -1,4 +1,4 @@
-"""Streams a data set through attacks: one record per example and attack, and a summary."""
+"""Runs attacks over a whole data set: one record per example and attack, and a summary."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ class RobustnessReport:
     """What `evaluate_robustness` found.
 
     Attributes:
-        summary: accuracies with their threat models, warnings, diagnostics, and where the numbers
-            come from.
+        summary: a dict that JSON can hold: `attacks`, a list with an entry per attack of its
+            accuracies and its `threat_model`; `success_rule`; `warnings`; `diagnostics`, unless
+            they were left out; `evaluated`, what was evaluated; and `provenance`, versions and
+            hardware. `adaptive`, where adaptive attacks were run beside plain ones.
         output: file of the records, or None if they are in memory.
     """
 
@@ -43,18 +45,21 @@ class RobustnessReport:
     _records: tuple[dict[str, Any], ...] = ()
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yields the records by attack and index; see `aad_tf.records.RECORD_KEYS`."""
+        """Yields one record per attack and example, a dict with `aad_tf.records.RECORD_KEYS`.
+
+        They are sorted by attack, in the order of the evaluation, then by index of the example.
+        """
         return iter(self._records) if self.output is None else read_records(self.output)
 
     def robust_accuracy(self, attack: str) -> float:
         """Robust accuracy under the attack of that name.
 
         Args:
-            attack: name of the attack; where the name is a call, what stands in front of its
-                arguments is enough as long as no other attack begins alike.
+            attack: name of the attack. The part before its parameters, `fgsm` of
+                `fgsm(epsilon=0.1)`, is enough if no other attack has the same.
 
         Returns:
-            Fraction of all examples that stay correctly classified.
+            Fraction of all examples that are correct when clean and under the attack, in [0, 1].
 
         Raises:
             ValueError: no attack of that name was run, or several.
@@ -84,65 +89,66 @@ def evaluate_robustness(
 ) -> RobustnessReport:
     """Measures accuracy under attacks, white box or transfer, over a whole data set.
 
-    Every example is classified as it is; only those classified correctly are attacked. Each attack
-    works on a pool of `batch_size` images: an image leaves once it is misclassified or has stayed
-    correct through every iteration and restart, and the next one takes its slot. All attacks share
-    one pass over the data and a queue of one batch each, so memory does not grow with the number of
-    images. Where a batch has images of another size than the one before, the pools are finished
-    first, so data sorted by size go faster.
+    Every clean image is classified, and only those classified correctly are attacked. Each attack
+    works on `batch_size` images at a time: an image leaves once it is misclassified, or has stayed
+    correct through every iteration and restart, and the next image takes its place. All attacks
+    share one pass over the data, and memory does not grow with the number of images. A batch with
+    images of another size waits until those before it are finished, so data sorted by size are
+    faster.
 
-    A targeted attack (`pgd(..., target=3)`) goes on to its target. Its robust accuracy still counts
-    the images that stay correctly classified; `target_reached` of its entry says how many reach
-    the target. Images whose own class is the target are not attacked: they count as they are.
+    A targeted attack (`pgd(..., target=3)`) continues until the target is predicted. Its robust
+    accuracy still counts the images that stay correctly classified; `target_reached` in its entry
+    of the summary is the fraction of attacked images that are classified as the target. Images
+    whose label is the target are not attacked, and count as robust if they are correct when clean.
 
-    A cascade such as `auto_attack(8 / 255)` leaves to each of its attacks what those before have
-    left correct. Its records name under `broken_by` the attack that got the image misclassified,
-    and `stages` of its entry is the robust accuracy after each of them.
+    In a cascade such as `auto_attack(8 / 255)` each attack gets the images that those before it
+    left correct. Its records name the attack that got an image misclassified under `broken_by`, and
+    `stages` in its entry of the summary has the robust accuracy after each attack.
 
     Args:
-        classifier: the network that is judged; a Keras model is wrapped by `Classifier.from_keras`,
-            of a defence its `classifier` is taken.
+        classifier: the network that is judged: a Classifier, a Keras model, which is wrapped by
+            `Classifier.from_keras`, or a defence of this package.
         dataset: finite `tf.data.Dataset` of batches (images float `[batch, H, W, C]`, labels int
             `[batch]`), a `keras.utils.PyDataset`, any other iterable of such batches (a list, a
             generator, a `torch` DataLoader), a function that returns one, or a pair of arrays.
-            Batches may be dictionaries of `image` and `label`; their size and that of their images
-            may change. Sample weights are left out: each image counts once. The order must be
-            the same in every run; a resumed run begins a generator anew and passes over what it
-            has.
-        attacks: one or several, also as text; those of equal name are named by their parameters,
-            as in `fgsm(epsilon=0.1)`.
-        batch_size: slots of each pool. It changes speed, not results (but for float rounding).
-        seed: of the random starts, which depend on it, the example's index and the restart only.
-        success: `"any_iterate"` counts the worst case over an attack's path, random start
-            included; `"last_iterate"` classifies final images only, as most published tables do.
-            The final image of an attack that keeps its best one (`apgd`, `fab`, `square`) is that:
-            misclassified if any was, as far as the network it follows can tell.
+            Batches may be dicts of `image` and `label`; their size and that of their images may
+            change. Sample weights are ignored: each image counts once. The order must be the same
+            in every run: a resumed run reads the data from the start and skips what it has.
+        attacks: one or several, also as text such as `"fgsm(epsilon=0.1)"`. Attacks of equal name
+            are renamed by their parameters, as in `fgsm(epsilon=0.1)`.
+        batch_size: how many images each attack works on at a time. It changes speed, and results
+            only by float rounding.
+        seed: seed of the random starts, which depend on it, the example's index and the restart
+            alone.
+        success: `"any_iterate"` counts an example as misclassified if the image at a random start
+            within the budget or after any iteration is; `"last_iterate"` classifies final images
+            only, as most published tables do. The final image of `apgd`, `fab` and `square` is the
+            best image they met: a misclassified one, if the network they follow misclassified any.
         output: file of records, compressed if it ends with ".gz"; the summary goes beside it.
             An interrupted run continues from `<output>.partial`, a finished one is read back.
-        description: further facts on model and data, ready for JSON; part of the summary, and
-            an interrupted run continues only under the same.
-        first_index: index of the first example in its data set, which seeds its random start; of
-            a shard, where it begins (see `shard_range`).
-        num_examples: only so many examples, from the first one on. An endless data set or
-            generator needs it; else it only helps to tell the remaining time.
-        shard: (number, count) if this is one of several parts, to be merged by `merge_shards`.
-        surrogate: another network, for transfer attacks: they follow its gradients alone, as an
-            attacker does who does not know the classifier, which judges the images. It must take
-            the same images and have the same classes. Summary and records say what it predicted.
-            None: white box, the classifier's own gradients.
-        transferred: with a surrogate: these attacks follow its gradients, under names such as
-            `transfer(pgd)`, and `attacks` those of the classifier. None: all follow the surrogate.
-        diagnostics: whether the summary says which signs there are that attacks failed where the
-            network did not hold: randomised outputs, gradients that vanish, success that still
-            grows with iterations, and more, with thresholds (`aad_tf.evaluation.diagnostics`).
-            This takes some passes of the network over the first 32 images at most. Records are
-            the same with and without; a finished evaluation that is read back keeps what it has.
-        progress: called with a `Progress` at the beginning and after each step.
+        description: further facts on model and data, as JSON can hold them. It is part of the
+            summary; an interrupted run continues only with an equal description.
+        first_index: index of the first example in its data set; indices seed the random starts.
+        num_examples: how many examples are evaluated, from the first one on; None for all. An
+            endless data set needs it.
+        shard: (number, count) if this is one of `count` parts of a data set, to be joined by
+            `merge_shards`; `shard_range` gives the examples of a part.
+        surrogate: another network whose gradients alone the attacks follow (transfer attacks); the
+            classifier judges their images. It must take the same images and have the same classes.
+            None for white-box attacks, which follow the classifier's own gradients.
+        transferred: attacks that follow the surrogate, under names such as `transfer(pgd)`, while
+            `attacks` follow the classifier. None: if there is a surrogate, `attacks` follow it.
+        diagnostics: whether the summary lists signs that attacks failed although the network is not
+            robust, such as vanishing gradients or success that still grows with the number of
+            iterations; `aad_tf.evaluation.diagnostics` has the checks and their thresholds. They
+            cost some passes of the network over at most 32 images, and change no record. A finished
+            evaluation that is read back keeps the diagnostics that it has.
+        progress: a function called with a `Progress` at the beginning and after each step.
         verbose: 1 shows progress on standard error, 0 does not; `"auto"` shows it in a terminal or
             notebook, unless there is a `progress`.
 
     Returns:
-        The report; `summary["attacks"]` holds one entry per attack.
+        The report; its `summary["attacks"]` has one entry per attack, in the order of attacks.
 
     Raises:
         TypeError: arguments of other types, images that are not floating point.

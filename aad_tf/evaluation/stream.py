@@ -1,4 +1,4 @@
-"""One pass over the data: clean predictions first, then every attack's pool."""
+"""One pass over the data: each batch is classified clean, then handed to every attack."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from aad_tf.records.progress import Progress
 
 
 class AttackStream:
-    """Feeds batches to one pool per attack, and their records to a log.
+    """Runs several attacks over the batches of a data set and logs a record per example and attack.
 
     Args:
         classifier: the network that is judged.
-        attacks: attacks with names that differ.
-        batch_size: slots of each pool.
-        seed: of the random starts.
-        success: `"any_iterate"` or `"last_iterate"`.
-        surrogate: the network whose gradients the attacks follow; None for the classifier itself.
-        transferred: names of the attacks that follow a surrogate, the others follow the classifier;
-            None for all.
+        attacks: attacks of different names.
+        batch_size: how many images each attack works on at a time.
+        seed: seed of the random starts.
+        success: `"any_iterate"` judges the images after every iteration, `"last_iterate"` after the
+            last one alone.
+        surrogate: a network whose gradients attacks follow instead of the classifier's; or None.
+        transferred: names of the attacks that follow the surrogate; None for all, if there is one.
 
     Attributes:
-        attacks: as given.
-        surrogate: as given.
-        transferred: names of the attacks that follow it.
+        attacks: the attacks, a tuple.
+        surrogate: the argument of that name.
+        transferred: names of the attacks that follow the surrogate.
     """
 
     def __init__(
@@ -77,8 +77,9 @@ class AttackStream:
 
         Args:
             batches: the data set.
-            log: where records go.
-            progress: called with a `Progress` at the beginning, after each step, and at the end.
+            log: takes the records; examples whose outcome it knows are skipped.
+            progress: a function called with a `Progress` at the beginning, after each step, and at
+                the end.
 
         Raises:
             ValueError: the log holds examples that the data set does not have, or the network
@@ -112,7 +113,14 @@ class AttackStream:
             )
 
     def timing(self, attack: Attack) -> dict[str, float]:
-        """Seconds that this run spent in an attack, and images it attacked per second."""
+        """Time that the call of `run` spent in an attack.
+
+        Args:
+            attack: one of the attacks.
+
+        Returns:
+            `seconds`, `images_attacked`, and `images_per_second`.
+        """
         return timing(self._seconds[attack.name], self._attacked[attack.name])
 
     def _add(self, log: ExampleLog, start: int, images: np.ndarray, labels: np.ndarray) -> None:

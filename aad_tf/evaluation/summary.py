@@ -1,4 +1,4 @@
-"""From outcomes to accuracies under a stated threat model, and signs that they mislead."""
+"""Accuracies under attack with their threat models, and warnings where they may mislead."""
 
 from __future__ import annotations
 
@@ -47,25 +47,27 @@ def summarize(
     success_rule: str,
     compared: Sequence[Sequence[str]],
 ) -> dict[str, Any]:
-    """Accuracies under attacks with their threat models, and signs that they mislead.
+    """Computes accuracies under attacks, and warnings that they mislead.
 
     Args:
-        threat_models: one for each attack, which it names under `attack`.
-        timings: one for each attack, as `timing` gives it.
-        counts: outcomes of all examples.
+        threat_models: one dict for each attack, with the attack's name under `attack`.
+        timings: one for each attack: `seconds`, `images_attacked`, `images_per_second`.
+        counts: outcomes of all examples under each attack.
         success_rule: the sentence of `SUCCESS_RULES` that outcomes follow.
-        compared: as `comparisons` gives it.
+        compared: entries `[stronger, weaker, why]`: names of two attacks of which the first should
+            leave no more examples correct, and a reason.
 
     Returns:
-        `attacks` (one entry per attack; `interval` is Wilson's of the robust accuracy),
-        `success_rule` and `warnings`, all of which `json` can write. Of a targeted attack,
-        `target_reached` is the fraction of the attacked images that the classifier takes for their
-        target, and `own_class` counts those that were not attacked because their class is the
-        target. Of a transfer attack, `surrogate_clean_accuracy` is the surrogate's on all
-        examples, and `surrogate_misclassified` the fraction of the attacked images that it
-        misclassifies. Fractions of no image are None. Of a cascade, `stages` holds the robust
-        accuracy after each of its attacks. Where adaptive attacks were run beside the plain ones
-        that they depart from, `adaptive` is what `adaptive_section` returns.
+        A dict that `json` can write: `attacks`, a list of entries; `success_rule`; `warnings`, a
+        list of sentences; and `adaptive`, what `adaptive_section` returns, where adaptive attacks
+        were run beside plain ones. Every entry has `attack` (its name), `robust_accuracy` and its
+        Wilson `interval`, `clean_accuracy`, the numbers of examples `count`, `robust`, `fooled`
+        (correct when clean and misclassified under attack) and `clean_mistakes`, the
+        `threat_model`, and the timing. Targeted attacks: `target_reached`, the fraction of attacked
+        images classified as the target, and `own_class`, how many were not attacked because their
+        label is the target. Transfer attacks: `surrogate_clean_accuracy` over all examples, and
+        `surrogate_misclassified`, the fraction of attacked images that the surrogate misclassifies.
+        Cascades: `stages`, the robust accuracy after each attack. A fraction of no images is None.
     """
     return {
         "attacks": [
@@ -88,7 +90,15 @@ def summarize(
 
 
 def timing(seconds: float, attacked: int) -> dict[str, float]:
-    """Seconds spent in an attack, images attacked, and images per second, for a summary."""
+    """Computes images per second for a summary.
+
+    Args:
+        seconds: time spent in an attack.
+        attacked: how many images were attacked.
+
+    Returns:
+        `seconds`, `images_attacked`, and `images_per_second`, 0 without any time.
+    """
     return {
         "seconds": round(seconds, 3),
         "images_attacked": attacked,
@@ -115,23 +125,30 @@ def _accuracies(name: str, counts: OutcomeCounts) -> dict[str, Any]:
 
 
 def wilson_entry(successes: int, count: int) -> dict[str, Any]:
-    """Wilson's 95% interval of a proportion as summaries hold it."""
+    """Wilson's 95% interval of a proportion, as a dict for summaries.
+
+    Args:
+        successes: number of successes, in [0, count].
+        count: number of trials, at least 1.
+
+    Returns:
+        `method`, `confidence`, and the bounds `low` and `high`, fractions in [0, 1].
+    """
     interval = wilson_interval(successes, count)
     return {"method": "wilson", "confidence": 0.95, **interval._asdict()}
 
 
 def sanity_warnings(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts) -> list[str]:
-    """Plain sentences on numbers that cannot be meant: no accuracy to lose, or no perturbation.
+    """Warns of a clean accuracy no better than chance, and of budgets too small to matter.
 
-    Both come of images in another range than the network or the attack was given for. Chance is
-    the accuracy of always answering the most frequent class; of a single class nothing is said.
+    Both are usual if images lie in another pixel range than the network or the attack expects.
 
     Args:
-        threat_models: one for each attack that was run.
-        counts: outcomes of all examples under each.
+        threat_models: one dict for each attack that was run.
+        counts: outcomes of all examples under each attack.
 
     Returns:
-        Warnings, empty if nothing looks wrong.
+        Sentences, none if nothing looks wrong.
     """
     mistakes = counts.outcomes(counts.attacks[0]) == CLEAN_MISTAKE
     correct = int(np.count_nonzero(~mistakes))
@@ -142,12 +159,18 @@ def sanity_warnings(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeC
 
 
 def chance_warning(begin: str, correct: int, labels: Mapping[int, int]) -> list[str]:
-    """A sentence on an accuracy that is no better than chance; see `sanity_warnings`.
+    """Warns of an accuracy that is not significantly better than chance.
+
+    Chance is the accuracy of always answering the most frequent class. There is a warning if the
+    lower bound of the accuracy's 95% Wilson interval does not exceed chance.
 
     Args:
-        begin: whose accuracy it is.
+        begin: how the sentence begins, such as `"The clean accuracy"`.
         correct: how many examples are classified correctly.
         labels: how many examples each class has.
+
+    Returns:
+        One sentence or none; none if all examples have the same class or all are correct.
     """
     count = sum(labels.values())
     chance, interval = max(labels.values()) / count, wilson_interval(correct, count)
@@ -162,7 +185,14 @@ def chance_warning(begin: str, correct: int, labels: Mapping[int, int]) -> list[
 
 
 def small_epsilon_warnings(threat_models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence on each attack that hardly moves an image; see `sanity_warnings`."""
+    """Warns of attacks whose epsilon is too small for the pixel range to change anything.
+
+    Args:
+        threat_models: one dict for each attack that was run.
+
+    Returns:
+        One sentence for each such attack.
+    """
     warnings = []
     for model in threat_models:
         bounds = Bounds(*model.get("bounds", (0.0, 1.0)))
@@ -203,18 +233,18 @@ def _stages(model: Mapping[str, Any], counts: OutcomeCounts) -> dict[str, Any]:
 def adaptive_pairs(
     threat_models: Sequence[Mapping[str, Any]],
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Adaptive attacks, each with the plain attack of equal steps and budget.
+    """Finds attacks that know the defence, each with a plain attack that is otherwise equal.
 
-    Plain is the attack that differs in nothing else: on the cross-entropy, where the other
-    descends AAD's total loss; on the loss alone, where it descends A3's; on the classifier's own
-    gradients, where it follows those of a surrogate. Transfer is adaptive only from a twin of the
-    defended network, so it counts only where one of the other two was run as well.
+    Adaptive attacks are: attacks on AAD's total loss, whose plain attack is on the cross-entropy;
+    attacks on the attention-augmented loss A3, whose plain attack is on the loss inside it; and,
+    only if one of these two was run, transfer attacks, whose plain attack follows the classifier's
+    own gradients. All other parameters, steps and budget included, are equal within a pair.
 
     Args:
-        threat_models: one for each attack that was run.
+        threat_models: one dict for each attack that was run.
 
     Yields:
-        The threat models of both.
+        The threat models of the adaptive and the plain attack.
     """
     by_identity = {_identity(model): model for model in reversed(threat_models)}
     adaptive = any(_plain_objective(model) is not None for model in threat_models)
@@ -246,17 +276,18 @@ def _plain_objective(model: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def adaptive_section(
     threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
 ) -> dict[str, Any]:
-    """What attacks that know the defence find beyond plain ones, and what survives all of them.
+    """Compares attacks that know the defence with plain attacks that are otherwise equal.
 
     Args:
-        threat_models: one for each attack that was run.
-        counts: outcomes of all examples under each.
+        threat_models: one dict for each attack that was run.
+        counts: outcomes of all examples under each attack.
 
     Returns:
-        Nothing if no adaptive attack was run beside its plain one, else under `adaptive`:
-        `attacks`, for each pair of `adaptive_pairs` both names and robust accuracies, and how many
-        images fall to one of the two alone; and `worst`, for each budget of an adaptive attack the
-        fraction of the images that survive all attacks within that budget, with Wilson's interval.
+        An empty dict if `adaptive_pairs` finds no pair, else a dict under `adaptive` with two
+        lists. `attacks` has an entry per pair: both names and robust accuracies, and how many
+        images only one of the two got misclassified. `worst` has an entry for each budget of an
+        adaptive attack: the fraction of all images that stay correct under every attack within that
+        budget, with its Wilson interval.
     """
     pairs = list(adaptive_pairs(threat_models))
     if not pairs:
@@ -304,23 +335,20 @@ def masking_warnings(
     compared: Sequence[Sequence[str]],
     counts: OutcomeCounts,
 ) -> list[str]:
-    """Plain sentences on results that no honest gradient would give (Athalye et al. 2018).
+    """Warns of results that suggest masked gradients (Athalye et al. 2018).
 
-    There are two kinds: an attack left images that it did not get misclassified exactly as they
-    were, or a stronger attack left significantly more of them correct than a weaker one.
-
-    A stronger attack may by chance leave a few examples correct that a weaker one does not, so a
-    difference is reported only where a one-sided sign test over the examples on which the two
-    disagree finds it significant at 5%.
+    There is a warning if an attack did not change images at all that it left correct, and if a
+    stronger attack leaves significantly more images correct than a weaker one: at 5%, by a
+    one-sided sign test over the images on which the two disagree.
 
     Args:
-        threat_models: one for each attack that was run.
-        compared: which attack should leave no more of them correct than which: entries
-            `[stronger, weaker, why]` of two names and a reason, as `comparisons` makes them.
-        counts: outcomes of all examples under each.
+        threat_models: one dict for each attack that was run.
+        compared: entries `[stronger, weaker, why]`: names of two attacks of which the first should
+            leave no more examples correct, and a reason.
+        counts: outcomes of all examples under each attack.
 
     Returns:
-        Warnings, empty if nothing looks wrong.
+        Sentences, none if nothing looks wrong.
     """
     warnings = []
     for model in threat_models:
@@ -337,12 +365,15 @@ def masking_warnings(
 def leaves_more(stronger: str, weaker: str, counts: OutcomeCounts) -> bool:
     """Whether the stronger of two attacks leaves significantly more examples correct.
 
-    That is decided by a one-sided sign test at 5% over the examples on which the two disagree.
+    This is a one-sided sign test at 5% over the examples that only one of the two leaves correct.
 
     Args:
-        stronger: name of the attack that should leave fewer of them correct.
-        weaker: name of the other one.
+        stronger: name of the attack that should leave fewer examples correct.
+        weaker: name of the other attack.
         counts: outcomes of all examples under both.
+
+    Returns:
+        True if the test is significant.
     """
     spared = counts.outcomes(stronger) == ROBUST
     spared_by_weaker = counts.outcomes(weaker) == ROBUST
@@ -353,7 +384,14 @@ def leaves_more(stronger: str, weaker: str, counts: OutcomeCounts) -> bool:
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """A summary as a table to print, with its warnings and diagnostics below."""
+    """A summary as text to print.
+
+    Args:
+        summary: the summary of a report of `evaluate_robustness`.
+
+    Returns:
+        A table with a row per attack, the threat model, warnings and diagnostics.
+    """
     rows = [("attack", "budget", "robust accuracy (95%)", "clean", "images", "time")]
     for entry in summary["attacks"]:
         interval = entry["interval"]
@@ -461,7 +499,15 @@ def _adaptive_lines(adaptive: Mapping[str, Any] | None) -> list[str]:
 
 
 def aligned(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
-    """Rows of a table as lines, in columns of equal width."""
+    """Lays out the rows of a table in columns of equal width.
+
+    Args:
+        rows: cells of each row, equally many.
+        indent: put in front of each line.
+
+    Returns:
+        One line per row, without trailing spaces.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         indent

@@ -37,8 +37,9 @@ class TransferReport:
     """What `evaluate_transfer` found.
 
     Attributes:
-        summary: accuracies of all targets on the images of all sources with their threat models,
-            comparisons of targets, and where the numbers come from.
+        summary: what `aad_tf.evaluation.transfer_summary.summarize_transfer` returns, accuracies of
+            all targets on the images of all sources among it, with the time taken, `evaluated`,
+            what was evaluated, and `provenance`, versions and hardware.
         output: file of the records, or None if they are in memory.
     """
 
@@ -49,23 +50,27 @@ class TransferReport:
     def records(self) -> Iterator[dict[str, Any]]:
         """Yields one record per image, in the order of the data set.
 
-        A record has `index` and `label`; under `clean` the class that each network predicts on the
-        image as it is; and under `adversarial`, for each source and attack, `linf`, the largest
-        difference of the attacked image from the original one, and `predictions`, the class that
-        each target predicts on it: `record["adversarial"]["vgg"]["fgsm"]["predictions"]["cbam"]`.
+        A record has `index`, `label`, `clean` and `adversarial`. `clean` has the class that each
+        network predicts on the clean image. `adversarial` has, for each source and attack, `linf`,
+        the largest difference of the attacked image from the clean one in any pixel, and
+        `predictions`, the class that each target predicts on the attacked image. For instance
+        `record["adversarial"]["vgg"]["fgsm"]["predictions"]["cbam"]` is a class number.
         """
         if self.output is None:
             return iter(self._records)
         return read_record_lines(self.output, TRANSFER_KEYS)
 
     def accuracy(self, source: str, target: str, attack: str) -> float:
-        """Fraction of all images that a target gets right once a source's attack has changed them.
+        """Accuracy of one network on the adversarial images of another one.
 
         Args:
             source: name of the network that the images were made on.
             target: name of the network that judges them.
-            attack: name of the attack; where it is a call, what stands in front of its arguments is
-                enough as long as no other attack begins alike.
+            attack: name of the attack. The part before its parameters, `fgsm` of
+                `fgsm(epsilon=0.1)`, is enough if no other attack has the same.
+
+        Returns:
+            Fraction of all images that the target classifies correctly under attack, in [0, 1].
 
         Raises:
             ValueError: an unknown name, or one that several attacks share.
@@ -100,59 +105,62 @@ def evaluate_transfer(
     verbose: int | str = "auto",
     progress: Callable[[Progress], None] | None = None,
 ) -> TransferReport:
-    """Measures how adversarial images of each network fare on all others, image by image.
+    """Measures the accuracy of each network on adversarial images that were made on the others.
 
-    Every attack is run on every source over every image, also over those that are misclassified
-    as they are, with all its iterations; all targets judge the image that it ends at. Where source
-    and target are the same network this is the white box. Attacks that have work in common share
-    it: FGSM at several epsilons takes one gradient, and PGD of 5, 10 and 20 iterations, alike
-    otherwise, is one run of 20. The images are, bit for bit, those of each attack by itself.
+    Every attack runs on every source network, the one whose gradients it follows, over every image
+    and with all its iterations, also where the clean image is misclassified. All target networks
+    judge the final image. Where source and target are the same network, this is the white box.
+    Attacks share work: FGSM at several epsilons takes one gradient, and PGD of 5, 10 and 20
+    iterations, otherwise equal, is one run of 20. The images are, bit for bit, those of each attack
+    by itself.
 
-    With `evaluate_robustness(..., surrogate=source)`, one source and one target, only images that
-    the target gets right are attacked, and an image may leave as soon as it is misclassified.
+    `evaluate_robustness(..., surrogate=source)`, with one source and one target, attacks only
+    images that the target classifies correctly, and stops as soon as one is misclassified.
 
-    Of an attack with restarts, each image is that of the first restart that succeeds on the source,
-    or of the last one; of one that keeps its best image (`apgd`, `fab`, `square`), the best on the
-    source. A targeted attack leaves images alone whose own class is its target.
+    With restarts, the image is that of the first restart that succeeds on the source, or of the
+    last one. From `apgd`, `fab` and `square` it is the best image they met on the source. A
+    targeted attack does not change images whose label is the target.
 
     Memory does not grow with the number of images if there is an `output`.
 
     Args:
-        networks: Classifiers or Keras models by the names that they have in records and tables; a
-            model is wrapped by `Classifier.from_keras`, of a defence its `classifier` is taken.
-            Those that are used take images of one size and pixel range and have the same classes.
-        dataset: as for `evaluate_robustness`, with the same order in every run.
-        attacks: one or several, also as text; those of equal name are named by their parameters,
-            as in `fgsm(epsilon=0.1)`. No cascades: what their attacks are run on depends on one
-            network.
+        networks: Classifiers, Keras models or defences of this package, by the names that they have
+            in records and tables. Those that are used must take images of the same size, dtype and
+            pixel range and have the same classes.
+        dataset: batches of images `[batch, H, W, C]` and labels `[batch]`, or a pair of arrays; any
+            form that `evaluate_robustness` takes, in the same order in every run.
+        attacks: one or several, also as text such as `"fgsm(epsilon=0.1)"`. Attacks of equal name
+            are renamed by their parameters. No cascades, whose later attacks run on the images that
+            one network still classifies correctly.
         sources: names of the networks that images are made on; None for all.
         targets: names of the networks that judge them; None for all.
         batch_size: how many images are attacked at a time where the data set is arrays; batches
             stay as they are.
-        seed: of the random starts, which depend on it, the example's index and the restart only.
+        seed: seed of the random starts, which depend on it, the example's index and the restart
+            alone.
         output: file of records, one JSON line per image, compressed if it ends with ".gz"; the
             summary goes beside it. An interrupted run continues from `<output>.partial`, batch by
             batch; a finished one is read back.
-        description: further facts on networks and data, ready for JSON; part of the summary, and
-            an interrupted run continues only under the same.
-        first_index: index of the first example in its data set; of a shard, where it begins.
-        num_examples: only so many examples, from the first one on; an endless data set or
-            generator needs it.
-        shard: (number, count) if this is one of several parts, to be joined by `merge_transfer`.
+        description: further facts on networks and data, as JSON can hold them. It is part of the
+            summary; an interrupted run continues only with an equal description.
+        first_index: index of the first example in its data set; indices seed the random starts.
+        num_examples: how many examples are evaluated, from the first one on; None for all. An
+            endless data set needs it.
+        shard: (number, count) if this is one of `count` parts of a data set, to be joined by
+            `merge_transfer`; `shard_range` gives the examples of a part.
         verbose: 1 shows progress on standard error, 0 does not; `"auto"` shows it in a terminal or
             notebook, unless there is a `progress`.
-        progress: called with a `Progress` at the beginning, before each source of a batch, and
-            at the end.
+        progress: a function called with a `Progress` at the beginning, before each source of a
+            batch, and at the end.
 
     Returns:
-        The report; its summary is that of
-        `aad_tf.evaluation.transfer_summary.summarize_transfer`.
+        The report, with accuracies for each attack, source and target, and comparisons of targets.
 
     Raises:
         TypeError: arguments of other types, images that are not floating point.
-        ValueError: no networks or names, unknown or repeated names, networks that do not take the
-            same images or have not the same classes, a cascade, and what `evaluate_robustness`
-            refuses of attacks, data and output.
+        ValueError: no networks; unknown or repeated names; networks that do not take the same
+            images or have different numbers of classes; a cascade; or attacks, data, shards or
+            outputs that `evaluate_robustness` refuses, too.
         OSError: the output cannot be written.
 
     Example:

@@ -1,4 +1,4 @@
-"""From records of a transfer evaluation to accuracies, comparisons of targets, and a table."""
+"""Accuracies, comparisons of target networks and a table from records of a transfer evaluation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RULE = (
 
 
 class TransferCounts:
-    """Counts what networks make of clean and of attacked images, record by record.
+    """Counts correct predictions on clean and on attacked images, record by record.
 
     Args:
         sources: names of the networks that images were made on.
@@ -32,8 +32,9 @@ class TransferCounts:
         attacks: names of the attacks.
 
     Attributes:
-        count: how many examples there are.
-        labels: how many examples each class has.
+        sources, targets, attacks: the arguments of those names, as tuples.
+        count: how many examples have been counted.
+        labels: how many of them each class has, by class number.
     """
 
     def __init__(
@@ -51,7 +52,11 @@ class TransferCounts:
         self._of_clean_both = np.zeros(shape, np.int64)
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Counts further records."""
+        """Counts further records.
+
+        Args:
+            records: dicts, one per image, as `TransferReport.records` yields them.
+        """
         for record in records:
             label, clean = record["label"], record["clean"]
             by_source = np.array([clean[name] == label for name in self.sources])
@@ -75,29 +80,37 @@ class TransferCounts:
             self._of_clean_both += right & both[:, np.newaxis]
 
     def clean(self, network: str) -> int:
-        """How many clean images a network gets right."""
+        """How many clean images a network, source or target, classifies correctly."""
         if network in self.targets:
             place = self.targets.index(network)
             return int(self._clean_pairs[place, place])
         return int(self._clean_of_sources[self.sources.index(network)])
 
     def pairs(self, source: str | None, attack: str | None) -> np.ndarray:
-        """How many images two targets get right, int `[targets, targets]`; of one, the diagonal.
+        """How many images each two targets both classify correctly.
 
         Args:
-            source: where the images come from, None for clean ones.
-            attack: that made them, None for clean images.
+            source: name of the network that the images were made on; None for clean images.
+            attack: name of the attack that made them; None for clean images.
+
+        Returns:
+            int `[targets, targets]`; the diagonal has the counts of each target by itself.
         """
         if source is None or attack is None:
             return self._clean_pairs
         return self._pairs[self.sources.index(source), self.attacks.index(attack)]
 
     def of_clean_both(self, source: str, attack: str, target: str) -> tuple[int, int]:
-        """Counts over the images that source and target both get right when they are clean.
+        """Counts over the images that source and target both classify correctly when clean.
+
+        Args:
+            source: name of the network that the images were made on.
+            attack: name of the attack that made them.
+            target: name of the network that judges them.
 
         Returns:
-            How many of these images the target gets right under the attack, and how many there
-            are.
+            How many of these images the target classifies correctly under the attack, and how many
+            there are.
         """
         one, other = self.sources.index(source), self.targets.index(target)
         still = self._of_clean_both[one, self.attacks.index(attack), other]
@@ -107,22 +120,24 @@ class TransferCounts:
 def summarize_transfer(
     threat_models: Sequence[Mapping[str, Any]], counts: TransferCounts
 ) -> dict[str, Any]:
-    """Accuracies of all targets on the images of all sources, and comparisons of targets.
+    """Computes accuracies of all targets on the images of all sources, and compares targets.
 
     Args:
-        threat_models: one for each attack, which it names under `attack`.
-        counts: of all examples.
+        threat_models: one dict for each attack, with the attack's name under `attack`.
+        counts: the counts over all examples.
 
     Returns:
-        `networks` (the clean accuracy of each), `transfer` (one entry for each attack, source and
-        target), `comparisons` (one for each two targets on clean images, then one for each attack,
-        source and two targets), `threat_models` by the name of the attack, `count`, `rule` and
-        `warnings`, all of which `json` can write.
-        An entry of `transfer` has `accuracy` on all images, the target's `clean_accuracy`, and
-        under `both_correct` the accuracy on those images that source and target get right when
-        clean; where there are none it is None. A comparison has the accuracy of the first target
-        minus that of the second, Newcombe's interval of it for paired proportions, how many images
-        one of the two alone gets right, and the p-value of McNemar's exact test.
+        A dict that `json` can write: `networks`, a list of clean accuracies; `transfer`, an entry
+        for each attack, source and target; `comparisons`, an entry for each two targets on clean
+        images, then one for each attack, source and two targets; `threat_models` by the attack's
+        name; `count`, the number of examples; `rule`, a sentence on what was attacked; and
+        `warnings`, a list of sentences.
+        An entry of `transfer` has `accuracy` over all images, the target's `clean_accuracy`, and
+        under `both_correct` the accuracy over the images that source and target both classify
+        correctly when clean, None if there are none. A comparison has as `difference` the accuracy
+        of the first target minus that of the second, its 95% `interval` (Newcombe's, for paired
+        proportions), how many images only one of the two classifies correctly, and the `p_value` of
+        McNemar's exact test. Accuracies are fractions.
     """
     names = list(dict.fromkeys((*counts.targets, *counts.sources)))
     kinds = [(attack, source) for attack in counts.attacks for source in counts.sources]
@@ -238,8 +253,13 @@ def _comparisons(
 def format_transfer(summary: Mapping[str, Any]) -> str:
     """A summary of `evaluate_transfer` as tables to print.
 
-    They show the targets' accuracies on the images of each source and attack, the same over images
-    that source and target get right when clean, and comparisons of targets.
+    Args:
+        summary: the summary of a report of `evaluate_transfer`.
+
+    Returns:
+        The targets' accuracies on the images of each source and attack, over all images and over
+        those that source and target classify correctly when clean; comparisons of targets; threat
+        models and warnings.
     """
     entries = {
         (entry["attack"], entry["source"], entry["target"]): entry for entry in summary["transfer"]

@@ -22,34 +22,45 @@ from aad_tf.utils.checks import check_choice, check_number
 from aad_tf.utils.ops import resize_maps
 
 ATTENTION_NOISE = ("independent", "shared", "none")
-"""What dropout may do to L_r and L_p in training; see `AADModel`."""
+"""Names of what dropout may do to L_r and L_p in training; argument of `AADModel`."""
 
 
 @dataclass(frozen=True)
 class AADLosses:
-    """The parts of [AAD Eq. 9]; each may be exchanged, as the paper invites.
+    """The choices within the loss alpha L_c + beta L_r + gamma L_p of [AAD Eq. 9].
+
+    L_c classifies, L_r makes predictions depend on the attention area, L_p keeps attention maps of
+    clean and attacked images alike. The weights alpha, beta and gamma are not among the choices.
 
     Attributes:
-        classification: L_c, a name in `CLASSIFICATIONS`.
-        rectification: distance between softmax outputs in L_r, a name in `DISTANCES` or a
-            function.
-        preservation: distance between maps in L_p, a name in `DISTANCES` or a function.
-        maps: how maps are made while training, a name in `MAPS`: `"grad_cam"`, or
-            `"softmax_grad_cam"`, the authors' softmax over the grid (`..._of_each` with each
-            example by itself).
-        normalized_maps: compare maps scaled to sum 1 in L_p.
-        full_size_maps: compare maps resized to the image in L_p.
+        classification: the loss L_c: `"cross_entropy"`, `"soft_margin"` (mean over classes) or
+            `"soft_margin_sum"` (sum over classes).
+        rectification: distance between the softmax outputs of whole and masked images in L_r:
+            `"l1"`, `"l2"`, `"squared_sum"`, `"squared_mean"`, `"absolute_mean"`, or a function from
+            differences `[batch, classes]` to `[batch]`.
+        preservation: distance between clean and attacked maps in L_p: one of the same names, or a
+            function from differences `[batch, h, w]` to `[batch]`.
+        maps: how attention maps are made in training: `"grad_cam"`; `"softmax_grad_cam"`, the
+            authors' softmax over the grid, which scales gradients over the whole batch; or
+            `"softmax_grad_cam_of_each"`, which scales them for each example by itself.
+        normalized_maps: True scales each map to sum 1 before L_p compares them.
+        full_size_maps: True resizes maps to the size of the images before L_p compares them.
         preservation_over: how L_p is reduced over the batch: `"batch_mean"`, as the other terms, or
-            `"batch_sum"`, as in the authors' code, which is the mean times the number of examples
-            of the batch, of all replicas together; it grows with the batch size.
-        threshold: rule of the attention area: `"mean"`, above the mean of each map;
-            `"batch_mean"`, above the mean of all maps of the batch, of the clean images and of each
-            round apart; or a rule such as `TopCells(10)`. `MatchingArea`, which belongs to one
-            batch, is refused.
-        fill: what hidden pixels become in L_r, [AAD Eq. 6], in the unit of the images: a number,
-            or one per channel. None takes the pixel that the network itself sees as zero,
-            `Classifier.zero_pixel`: 0.5 in [0, 1] where a Rescaling to [-1, 1] stands in front, as
-            in CifarNet, and as the authors' code has it; 0 where there is no such layer.
+            `"batch_sum"`, as in the authors' code: the mean times the number of examples in the
+            batch of all replicas together.
+        threshold: rule of the attention area that L_r hides: `"mean"`, cells above the mean of
+            their map; `"batch_mean"`, cells above the mean of all maps of the batch, taken apart
+            for the clean images and for each round of the attack; or an object such as
+            `TopCells(10)`.
+        fill: value of hidden pixels in L_r, [AAD Eq. 6], in the unit of the images: a number, or a
+            tuple of one per channel. None takes the pixel value that the network sees as zero:
+            0.5 for images in [0, 1] that a Rescaling layer of the network maps to [-1, 1], as in
+            the authors' code; 0 without such a layer.
+
+    Raises:
+        TypeError: `fill` holds no numbers, or `threshold` is a `MatchingArea`, whose masks belong
+            to one batch.
+        ValueError: a name that is none of these, or a `fill` that is not finite.
 
     Example:
         >>> AADLosses.preset("paper").replace(rectification="squared_mean").rectification
@@ -94,22 +105,39 @@ class AADLosses:
                 equations as printed, sums over examples turned into means) or `"reference_code"`
                 (what the authors' code does).
 
+        Returns:
+            The choices of that name.
+
         Raises:
             ValueError: unknown name.
         """
         return PRESETS[check_choice(name, PRESETS, "loss preset")]
 
     def replace(self, **parts: Any) -> AADLosses:
-        """A copy with some parts exchanged."""
+        """A copy with some attributes exchanged.
+
+        Args:
+            **parts: new values by the name of the attribute.
+
+        Returns:
+            New choices; these stay as they are.
+
+        Raises:
+            TypeError: a name that is no attribute.
+            ValueError: a value that the constructor refuses.
+        """
         return dataclasses.replace(self, **parts)
 
     def for_each_example(self) -> AADLosses:
-        """The same, but with each example by itself where it depends on the others of its batch.
+        """A copy whose losses of one example do not depend on the other examples of its batch.
 
-        The rule `"batch_mean"` becomes `"mean"`, the maps `"softmax_grad_cam"` are scaled by the
-        gradients of their own example, and L_p is not multiplied by the number of examples: an
-        image under attack must not depend on which others are attacked beside it. Parts of one's
-        own stay as they are.
+        An attack that follows these losses needs this, so that an adversarial image does not depend
+        on which others are attacked with it. The threshold `"batch_mean"` becomes `"mean"`, the
+        maps `"softmax_grad_cam"` become `"softmax_grad_cam_of_each"`, and `preservation_over`
+        becomes `"batch_mean"`. All other choices stay as they are.
+
+        Returns:
+            The changed choices.
 
         Example:
             >>> AADLosses.preset("reference_code").for_each_example().threshold
@@ -126,44 +154,77 @@ class AADLosses:
     def classification_loss(
         self, labels: tf.Tensor, logits: tf.Tensor, label_smoothing: float = 0.0
     ) -> tf.Tensor:
-        """L_c, `[batch]`, of int labels `[batch]` and logits `[batch, classes]`."""
+        """The classification loss L_c of each example.
+
+        Args:
+            labels: int `[batch]`.
+            logits: `[batch, classes]`.
+            label_smoothing: part of the target that is spread evenly over all classes, in [0, 1).
+
+        Returns:
+            `[batch]`, non-negative.
+        """
         return CLASSIFICATIONS[self.classification](labels, logits, label_smoothing)
 
     def rectification_loss(self, logits: tf.Tensor, masked_logits: tf.Tensor) -> tf.Tensor:
-        """A term of L_r, `[batch]`, of `[batch, classes]` logits of whole and masked images."""
+        """The term of L_r for one version of the images, [AAD Eq. 7].
+
+        Args:
+            logits: `[batch, classes]` of the whole images.
+            masked_logits: `[batch, classes]` of the images without their attention areas.
+
+        Returns:
+            `[batch]`, at most 0: minus the chosen distance between the two softmax outputs.
+        """
         return rectification(logits, masked_logits, self.rectification)
 
     def preservation_loss(self, clean_maps: tf.Tensor, adversarial_maps: tf.Tensor) -> tf.Tensor:
-        """One term of L_p, `[batch]`, of maps scaled as `comparable_maps` does."""
+        """The term of L_p for one round of the attack, [AAD Eq. 8].
+
+        Args:
+            clean_maps: `[batch, h, w]` of the clean images, as `comparable_maps` returns them.
+            adversarial_maps: the same of the attacked images.
+
+        Returns:
+            `[batch]`, non-negative: the chosen distance between the maps.
+        """
         return preservation(clean_maps, adversarial_maps, self.preservation)
 
     def comparable_maps(self, maps: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
-        """Maps as `preservation_loss` takes them: scaled and resized as the parts say.
+        """Scales and resizes maps as `preservation_loss` compares them.
 
         Args:
-            maps: `[batch, h, w]`.
-            size: height and width of the images.
+            maps: `[batch, h, w]` attention maps.
+            size: height and width of the images, in pixels.
 
         Returns:
-            `[batch, h, w]`, or `[batch, height, width]` with `full_size_maps`.
+            The maps, each scaled to sum 1 with `normalized_maps`: `[batch, h, w]`, or
+            `[batch, height, width]` with `full_size_maps`.
         """
         if self.normalized_maps:
             maps = unit_sum(maps)
         return resize_maps(maps, size) if self.full_size_maps else maps
 
     def hidden(self, classifier: Classifier, images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
-        """Images without their attention area, as L_r takes them; see `mask_out`.
+        """Replaces the pixels of the attention area, which `threshold` finds, by `fill`.
 
         Args:
-            classifier: the network, whose zero is the value of hidden pixels unless `fill` is.
-            images: `[batch, H, W, C]`.
-            maps: `[batch, h, w]`, as `attention_maps` makes them.
+            classifier: the network; gives the value of hidden pixels where `fill` is None.
+            images: `[batch, H, W, C]`, in the network's pixel range.
+            maps: `[batch, h, w]` attention maps of the images.
+
+        Returns:
+            Masked images, [AAD Eq. 6], in the shape and dtype of `images`; no gradient flows to
+            the maps.
         """
         fill = classifier.zero_pixel if self.fill is None else self.fill
         return mask_out(images, maps, self.threshold, fill)
 
     def check_fill(self, classifier: Classifier) -> None:
-        """Refuses hidden pixels that a network does not take.
+        """Raises an error if `fill` does not suit the images of a network.
+
+        Args:
+            classifier: gives the pixel range and the number of channels.
 
         Raises:
             ValueError: `fill` outside the network's bounds, or not one value per channel.
@@ -184,7 +245,15 @@ class AADLosses:
             )
 
     def attention_maps(self, features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-        """g(x), `[batch, h, w]`, of features and their gradients `[batch, h, w, channels]`."""
+        """Attention maps g(x), [AAD Eq. 1], made in the way that `maps` names.
+
+        Args:
+            features: `[batch, h, w, channels]`, output of the attention layer.
+            gradients: gradients of a class's logit by `features`, same shape.
+
+        Returns:
+            `[batch, h, w]`, non-negative.
+        """
         return MAPS[self.maps](features, gradients)
 
 
@@ -210,11 +279,14 @@ PRESETS = {
 
 
 def check_weights(weights: Sequence[float], signed: bool = False) -> tuple[float, float, float]:
-    """Returns alpha, beta and gamma of [AAD Eq. 9] as floats.
+    """Checks the weights alpha, beta and gamma of [AAD Eq. 9].
 
     Args:
         weights: (alpha, beta, gamma).
         signed: whether weights may be negative.
+
+    Returns:
+        The same three numbers as floats.
 
     Raises:
         ValueError: not three finite numbers, or negative ones where they are not `signed`.

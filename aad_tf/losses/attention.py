@@ -18,27 +18,30 @@ from aad_tf.utils.ops import at_least_float32, safe_norm
 
 
 def l1_norm(difference: tf.Tensor) -> tf.Tensor:
-    """Sum of absolute values of each example, `[batch]`."""
+    """Sum of absolute values over all axes but the first: `[batch, ...]` to `[batch]`."""
     return tf.reduce_sum(tf.abs(difference), axis=_example_axes(difference))
 
 
 def l2_norm(difference: tf.Tensor) -> tf.Tensor:
-    """Euclidean norm of each example, with zero gradient at zero."""
+    """Euclidean norm over all axes but the first: `[batch, ...]` to `[batch]`.
+
+    Its gradient at zero is zero.
+    """
     return safe_norm(difference, axis=_example_axes(difference))
 
 
 def squared_sum(difference: tf.Tensor) -> tf.Tensor:
-    """Sum of squares of each example, `[batch]`."""
+    """Sum of squares over all axes but the first: `[batch, ...]` to `[batch]`."""
     return tf.reduce_sum(tf.square(difference), axis=_example_axes(difference))
 
 
 def squared_mean(difference: tf.Tensor) -> tf.Tensor:
-    """Mean of squares of each example, `[batch]`."""
+    """Mean of squares over all axes but the first: `[batch, ...]` to `[batch]`."""
     return tf.reduce_mean(tf.square(difference), axis=_example_axes(difference))
 
 
 def absolute_mean(difference: tf.Tensor) -> tf.Tensor:
-    """Mean of absolute values of each example, `[batch]`."""
+    """Mean of absolute values over all axes but the first: `[batch, ...]` to `[batch]`."""
     return tf.reduce_mean(tf.abs(difference), axis=_example_axes(difference))
 
 
@@ -56,7 +59,14 @@ DISTANCES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 
 
 def distance_by_name(distance: str | Callable) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The function in `DISTANCES` of that name; a function is returned as it is.
+    """Looks up a distance by its name.
+
+    Args:
+        distance: `"l1"`, `"l2"`, `"squared_sum"`, `"squared_mean"` or `"absolute_mean"`; a function
+            is returned as it is.
+
+    Returns:
+        A function from differences `[batch, ...]` to one value per example, `[batch]`.
 
     Raises:
         ValueError: unknown name.
@@ -69,15 +79,19 @@ def distance_by_name(distance: str | Callable) -> Callable[[tf.Tensor], tf.Tenso
 def rectification(
     logits: tf.Tensor, masked_logits: tf.Tensor, distance: str | Callable = "l2"
 ) -> tf.Tensor:
-    """Rewards predictions that collapse once the attention area is hidden: [AAD Eq. 7], one term.
+    """Rewards predictions that change once the attention area is hidden: [AAD Eq. 7], one term.
 
     Args:
         logits: `[batch, classes]` of the image.
         masked_logits: `[batch, classes]` of the image without its attention area.
-        distance: name in `DISTANCES`, or a function of the difference of softmax outputs.
+        distance: `"l1"`, `"l2"`, `"squared_sum"`, `"squared_mean"`, `"absolute_mean"`, or a
+            function from the difference of softmax outputs, `[batch, classes]`, to `[batch]`.
 
     Returns:
         `[batch]`, at most 0: minus the distance between the two softmax outputs.
+
+    Raises:
+        ValueError: unknown name of a distance.
 
     Example:
         >>> rectification(tf.constant([[9.0, 0.0]]), tf.constant([[9.0, 0.0]])).numpy()
@@ -97,11 +111,15 @@ def preservation(
         clean_maps: `[batch, h, w]`, g(x); scaled to sum 1 beforehand with `unit_sum` where
             `AADLosses.normalized_maps` says so.
         adversarial_maps: `[batch, h, w]`, g(x_adv), scaled alike.
-        distance: name in `DISTANCES`, or a function that takes the difference, `[batch, h, w]`, and
-            gives `[batch]`. "l1" sums the absolute values over cells.
+        distance: `"l1"` (the sum of absolute values over cells), `"l2"`, `"squared_sum"`,
+            `"squared_mean"`, `"absolute_mean"`, or a function from the difference, `[batch, h, w]`,
+            to `[batch]`.
 
     Returns:
         `[batch]`, non-negative.
+
+    Raises:
+        ValueError: unknown name of a distance.
 
     Example:
         >>> preservation(tf.constant([[[0.5, 0.5]]]), tf.constant([[[1.0, 0.0]]])).numpy()
@@ -114,7 +132,13 @@ def unit_sum(maps: tf.Tensor) -> tf.Tensor:
     """Scales each map to sum 1; a map of zeros stays zero.
 
     The distance between such maps depends on where attention lies and not on the scale of the
-    logits, which a network could otherwise shrink to please the preservation loss.
+    logits, which a network could otherwise shrink to lower the preservation loss.
+
+    Args:
+        maps: `[batch, h, w]`, non-negative.
+
+    Returns:
+        The scaled maps, same shape and dtype.
     """
     return tf.math.divide_no_nan(maps, tf.reduce_sum(maps, axis=(1, 2), keepdims=True))
 

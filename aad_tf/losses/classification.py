@@ -17,6 +17,8 @@ def soft_margin(
 ) -> tf.Tensor:
     """Multi-label soft margin loss against the one-hot label, L_c of [AAD Eq. 9].
 
+    It is the binary cross-entropy of the sigmoid of each class's logit, reduced over classes.
+
     Args:
         labels: int `[batch]`.
         logits: `[batch, classes]`.
@@ -45,7 +47,7 @@ def soft_margin(
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
-    """Softmax cross-entropy of the label, `[batch]`.
+    """Softmax cross-entropy of the label for each example.
 
     Args:
         labels: int `[batch]`.
