@@ -38,7 +38,7 @@ ATTENTION = "attention"
 
 
 class ModelDirectoryError(ValueError):
-    """A model directory that is missing, of another program or config, or cut short."""
+    """A model directory is missing, unfinished, damaged, in use, or of another config."""
 
 
 def build_network(
@@ -53,13 +53,16 @@ def build_network(
     Args:
         config: names the model, its options and its precision.
         image_shape: `(height, width, channels)`.
-        num_classes: number of logits.
-        weights_follow: the caller sets all weights afterwards, so the file or name under
-            `config.model_options["weights"]`, from which training once started, is not read:
-            it may have been moved since.
+        num_classes: number of classes, at least 2.
+        weights_follow: True if the caller sets all weights afterwards. Then
+            `config.model_options["weights"]`, a file or name of weights to start from, is not read.
 
     Returns:
-        A Keras model that returns logits, under the dtype policy `config.precision`.
+        A Keras model from images in [0, 1] to logits, in the precision `config.precision`.
+
+    Raises:
+        TypeError: an option that the model does not have.
+        ValueError: an unknown model, or a shape or number of classes that it cannot take.
     """
     options = dict(config.model_options)
     if weights_follow:
@@ -101,7 +104,9 @@ def read_config(model_dir: str | os.PathLike[str]) -> ExperimentConfig:
 
 
 def claim(model_dir: str | os.PathLike[str], config: ExperimentConfig) -> None:
-    """Makes sure a directory may be used to train `config`: it is empty, or holds that run.
+    """Checks that a directory may be used to train a config: it is empty, or holds that run.
+
+    A config that differs in `budget` or `evaluation_attacks` alone counts as the same.
 
     Args:
         model_dir: directory to train in; made if it does not exist.
@@ -131,8 +136,8 @@ def locked(model_dir: str | os.PathLike[str], timeout: float = 0.0) -> Iterator[
 
     Args:
         model_dir: an existing directory.
-        timeout: seconds to wait for another process to end; a network file system may keep the
-            lock of a machine that was lost for a while.
+        timeout: how long to wait for another process to release it, in seconds. A network file
+            system may keep the lock of a lost machine for a while.
 
     Raises:
         ModelDirectoryError: another process is training there.
@@ -165,7 +170,14 @@ def _got_lock(file: IO[str]) -> bool:
 
 
 def is_finished(model_dir: str | os.PathLike[str]) -> bool:
-    """Whether the run of a model directory reached its end and exported its network."""
+    """Whether the run of a model directory reached its end and saved its network.
+
+    Args:
+        model_dir: any directory; one that does not exist is not finished.
+
+    Raises:
+        ModelDirectoryError: its `run.json` cannot be read.
+    """
     directory = Path(model_dir)
     path = directory / RUN
     if not path.is_file() or not (directory / NETWORK).is_file():
@@ -177,16 +189,16 @@ def is_finished(model_dir: str | os.PathLike[str]) -> bool:
 
 
 def load_classifier(model_dir: str | os.PathLike[str]) -> tuple[Classifier, ExperimentConfig]:
-    """Loads the trained network of a model directory, to be run in full precision.
+    """Loads the trained network of a model directory as a classifier.
 
-    A network trained in mixed precision comes back in float32 with the same weights, since
-    rounding in half precision can hide gradients from attacks.
+    A network trained in mixed precision is loaded in float32 with the same weights, since rounding
+    in half precision can hide gradients from attacks.
 
     Args:
-        model_dir: a directory `train.main` finished.
+        model_dir: directory of a finished run of `train.main`.
 
     Returns:
-        The classifier and the config it was trained with.
+        The classifier, and the config it was trained with.
 
     Raises:
         ModelDirectoryError: no model directory, an unfinished run, or a network file that is cut
@@ -203,11 +215,11 @@ def load_classifier(model_dir: str | os.PathLike[str]) -> tuple[Classifier, Expe
 
 
 def copy_weights(model_dir: str | os.PathLike[str], network: keras.Model) -> None:
-    """Sets the weights of a network to those of a trained network of the same kind.
+    """Sets the weights of a network to those of a trained network of the same architecture.
 
     Args:
-        model_dir: a directory `train.main` finished.
-        network: gets the weights.
+        model_dir: directory of a finished run of `train.main`.
+        network: the network that gets the weights.
 
     Raises:
         ModelDirectoryError: no model directory, an unfinished run, or another architecture.
@@ -224,6 +236,12 @@ def copy_weights(model_dir: str | os.PathLike[str], network: keras.Model) -> Non
 
 def load_network(model_dir: str | os.PathLike[str]) -> keras.Model:
     """Loads the trained network of a model directory in the precision it was trained in.
+
+    Args:
+        model_dir: directory of a finished run of `train.main`.
+
+    Returns:
+        The Keras model, not compiled.
 
     Raises:
         ModelDirectoryError: unfinished run, or a network file that is cut short.

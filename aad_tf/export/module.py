@@ -16,13 +16,21 @@ from aad_tf.types import ClassifierOutput
 
 
 class NetworkModule(tf.Module):
-    """What is saved: functions of a classifier, and the variables they read.
+    """The object that a SavedModel is written from: a classifier's functions and their variables.
 
     All functions take float32 images of any batch size and return float32; the network computes
-    in its precision between.
+    in its own precision in between, in inference mode.
 
     Args:
-        classifier: the network and its attention layer.
+        classifier: the network and the layer that attention maps explain.
+
+    Attributes:
+        forward: images `[batch, H, W, C]` to a dict of `logits` and `features`, the output of the
+            attention layer.
+        features: images to features alone.
+        logits_from_features: images and features to logits.
+        network_variables: all variables of the network that these functions read.
+        network_trainable_variables: those of them that training changes.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -56,8 +64,11 @@ class NetworkModule(tf.Module):
 
         `serving_default` takes `images`, float32 `[batch, H, W, C]`, and gives `logits` and
         `probabilities`, float32 `[batch, classes]`; `attention` takes images and `class_ids`, int32
-        `[batch]`, and gives the `attention_map` of these classes, float32 `[batch, h, w]`;
-        `attention_predicted` takes images and gives the map of the predicted class.
+        `[batch]`, and gives the `attention_map` of these classes, float32 `[batch, h, w]`, by
+        Grad-CAM; `attention_predicted` takes images and gives the map of the predicted class.
+
+        Returns:
+            Compiled functions by the name of the signature.
         """
         return {
             "serving_default": self.serve,

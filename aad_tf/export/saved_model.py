@@ -1,4 +1,4 @@
-"""Writes networks, complete or not at all, and loads exported ones as classifiers without Keras."""
+"""Writes networks as SavedModels or `.keras` files, and loads SavedModels as classifiers."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ FORMAT = 1
 
 
 class ExportError(ValueError):
-    """A SavedModel that is foreign, of another format, or cut short."""
+    """A SavedModel was not written by this package, has another format, or lacks data."""
 
 
 def export_saved_model(classifier: Classifier, path: str | os.PathLike[str]) -> Path:
     """Writes a classifier as a SavedModel that needs TensorFlow alone to load.
 
-    Signatures, for any batch size:
+    Signatures, for `images` `[batch, H, W, C]` of any batch size:
       `serving_default`: `images` to `logits` and `probabilities`, `[batch, classes]`.
-      `attention`: `images` and int32 `class_ids` to `attention_map`, `[batch, h, w]`, the map of
-        `aad_tf.attention.grad_cam`; a class of -1 stands for the predicted class.
+      `attention`: `images` and `class_ids`, int32 `[batch]`, to `attention_map`, `[batch, h, w]`,
+        the Grad-CAM map of these classes; -1 stands for the predicted class.
       `attention_predicted`: `images` to the `attention_map` of the predicted class.
 
     Differentiable functions of the loaded object, for attacks on it:
       `forward(images)`: `logits` and `features` of the attention layer.
-      `features(images)` and `logits_from_features(images, features)`: the same in two parts,
-        through which a tape also sees the gradient of logits by features.
+      `features(images)` and `logits_from_features(images, features)`: the same in two parts, so
+        that a gradient tape can also give the gradient of logits by features.
 
     Images and all results are float32, also for bfloat16 and float64 networks, which keep their
     precision inside. The network runs in inference mode.
 
     Args:
-        classifier: the network and its attention layer.
+        classifier: the network and the layer that attention maps explain.
         path: directory to write; an earlier export there is replaced, anything else is refused.
 
     Returns:
@@ -91,7 +91,7 @@ def export_saved_model(classifier: Classifier, path: str | os.PathLike[str]) -> 
 
 
 def save_network(model: keras.Model | Classifier, path: str | os.PathLike[str]) -> Path:
-    """Writes a network as a `.keras` file, from which training can go on.
+    """Writes a network as a `.keras` file, which Keras loads for further training.
 
     Args:
         model: the network, or the Classifier around it. Of a defence, pass `.network`.
@@ -103,6 +103,7 @@ def save_network(model: keras.Model | Classifier, path: str | os.PathLike[str]) 
     Raises:
         TypeError: no Keras model.
         ValueError: path does not end in `.keras`.
+        IsADirectoryError: the path is a directory.
         OSError: the path cannot be written.
 
     Example:
@@ -125,18 +126,19 @@ def save_network(model: keras.Model | Classifier, path: str | os.PathLike[str]) 
 
 
 def load_classifier(path: str | os.PathLike[str]) -> ExportedClassifier:
-    """Loads an exported model as attacks, attention maps and evaluation take it.
+    """Loads an exported network as a Classifier for attacks, attention maps and evaluation.
 
     Args:
-        path: directory `export_saved_model` wrote.
+        path: directory that `export_saved_model` wrote.
 
     Returns:
-        A Classifier without the Keras model: it gives logits, features and their gradients, and
+        A Classifier without a Keras model: it gives logits, features and their gradients, and
         cannot be trained.
 
     Raises:
         FileNotFoundError: no such directory.
-        ExportError: a SavedModel of another origin or format, or files cut short.
+        ExportError: a SavedModel that `export_saved_model` did not write, one of another format, or
+            files that are missing or damaged.
 
     Example:
         >>> classifier = load_classifier("run/saved_model")
@@ -153,7 +155,8 @@ class ExportedClassifier(Classifier):
 
     Args:
         loaded: what `tf.saved_model.load` returned.
-        metadata: what was written beside the network: bounds, attention layer, version, files.
+        metadata: facts that `export_saved_model` wrote beside the network: bounds, number of
+            classes, input shape, attention layer, version, files.
     """
 
     def __init__(self, loaded: Any, metadata: dict[str, Any]) -> None:
@@ -176,10 +179,10 @@ class ExportedClassifier(Classifier):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def get_config(self) -> dict[str, Any]:
-        """An exported network has no config.
+        """Not supported: an exported network has no config.
 
         Raises:
-            NotImplementedError: always; it says what can be saved instead.
+            NotImplementedError: always.
         """
         raise NotImplementedError(
             "An exported network cannot be written into a .keras file, as a source of an ensemble "
@@ -189,7 +192,7 @@ class ExportedClassifier(Classifier):
 
     @property
     def dtype(self) -> tf.DType:
-        """float32, whatever the network computes in."""
+        """float32, the dtype of images and results, also for a network of another precision."""
         return tf.float32
 
     @property
@@ -203,7 +206,15 @@ class ExportedClassifier(Classifier):
         return list(self._loaded.network_trainable_variables)
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> ClassifierOutput:
-        """Runs the network once; see `Classifier.__call__`.
+        """Runs the network once, in inference mode.
+
+        Args:
+            images: float32 `[batch, H, W, C]` within the bounds.
+            training: must be False.
+
+        Returns:
+            float32 `logits` `[batch, classes]`, and `features` `[batch, h, w, channels]` of the
+            attention layer.
 
         Raises:
             ValueError: training is True.
@@ -230,7 +241,13 @@ def _directory_beside(target: Path) -> Iterator[Path]:
 
 
 def replace_directory(target: Path, new: Path, aside: Path) -> None:
-    """Puts `new` where `target` is, which goes to `aside`, or back if that fails."""
+    """Replaces a directory by another one, as completely as renaming can.
+
+    Args:
+        target: the directory to replace; it need not exist.
+        new: the directory to put in its place.
+        aside: where the old directory is moved to; it is moved back if the replacement fails.
+    """
     if target.exists():
         os.replace(target, aside)
     try:

@@ -1,4 +1,4 @@
-"""CBAM: attention inside a network, over channels and then over places."""
+"""CBAM: attention modules inside a network, over channels and then over positions."""
 
 from __future__ import annotations
 
@@ -69,19 +69,21 @@ def _independent(initializer: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package="aad_tf")
 class ChannelGate(_Gate):
-    """Multiplies each channel by a number in (0, 1): which channels to attend to.
+    """Multiplies each channel by a number in (0, 1), the gate, which it computes from the inputs.
 
-    With `avg` and `max` the mean and the largest value of each channel, `[batch, channels]`, and
-    one MLP with a hidden layer of `channels // reduction` ReLU units for both,
+    Inputs are feature maps `[batch, height, width, channels]`, or `[batch, channels, height,
+    width]` with "channels_first". With `avg` and `max` the mean and the largest value of each
+    channel, `[batch, channels]`, and one MLP with a hidden layer of `channels // reduction` ReLU
+    units for both,
 
         gate = sigmoid(mlp(avg) + mlp(max))        outputs = gate * inputs
 
     Args:
-        reduction: channels for each hidden unit of the MLP, at least 1.
-        data_format: "channels_last", "channels_first", or None for Keras's own setting.
-        kernel_initializer: of both layers of the MLP. By default uniform within
-            `1 / sqrt(inputs)`, as in the authors' code; biases begin at 0.
-        kernel_regularizer: of both layers of the MLP.
+        reduction: number of channels per hidden unit of the MLP, at least 1.
+        data_format: "channels_last", "channels_first", or None for Keras's global setting.
+        kernel_initializer: initializer of the kernels of both layers of the MLP. None is uniform
+            within `1 / sqrt(inputs)`, as in the authors' code. Biases begin at 0.
+        kernel_regularizer: regularizer of the kernels of both layers of the MLP.
         **kwargs: `name`, `dtype` and the like, as for every Keras layer.
 
     Raises:
@@ -113,7 +115,7 @@ class ChannelGate(_Gate):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the MLP for so many channels."""
+        """Creates the MLP for the number of channels in `input_shape`; Keras calls it."""
         channels = self._channels(input_shape)
         if channels < self.reduction:
             raise ValueError(
@@ -142,7 +144,14 @@ class ChannelGate(_Gate):
         self.built = True
 
     def gate(self, inputs: Any) -> Any:
-        """The numbers in (0, 1): `[batch, 1, 1, channels]`, or `[batch, channels, 1, 1]`."""
+        """The numbers in (0, 1) that channels are multiplied by.
+
+        Args:
+            inputs: feature maps, four axes.
+
+        Returns:
+            `[batch, 1, 1, channels]`, or `[batch, channels, 1, 1]` with "channels_first".
+        """
         pooled = (
             ops.mean(inputs, axis=self._spatial_axes),
             ops.max(inputs, axis=self._spatial_axes),
@@ -166,9 +175,11 @@ class ChannelGate(_Gate):
 
 @keras.saving.register_keras_serializable(package="aad_tf")
 class SpatialGate(_Gate):
-    """Multiplies each place by a number in (0, 1): where to attend to.
+    """Multiplies each position by a number in (0, 1), the gate, which it computes from the inputs.
 
-    With `max` and `mean` over the channels of each place, stacked in this order,
+    Inputs are feature maps `[batch, height, width, channels]`, or `[batch, channels, height,
+    width]` with "channels_first". With `max` and `mean` over the channels of each position,
+    stacked in this order,
 
         gate = sigmoid(batch_normalization(convolution([max, mean])))        outputs = gate * inputs
 
@@ -176,10 +187,10 @@ class SpatialGate(_Gate):
     everywhere until it is trained, as in the authors' code.
 
     Args:
-        kernel_size: of the convolution, odd.
-        data_format: "channels_last", "channels_first", or None for Keras's own setting.
-        kernel_initializer: of the convolution.
-        kernel_regularizer: of the convolution.
+        kernel_size: height and width of the convolution's kernel, odd.
+        data_format: "channels_last", "channels_first", or None for Keras's global setting.
+        kernel_initializer: initializer of the convolution's kernel.
+        kernel_regularizer: regularizer of the convolution's kernel.
         **kwargs: `name`, `dtype` and the like, as for every Keras layer.
 
     Raises:
@@ -231,7 +242,7 @@ class SpatialGate(_Gate):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the convolution and its normalization."""
+        """Creates the variables of the convolution and its normalization; Keras calls it."""
         self._channels(input_shape)
         height, width = (input_shape[axis] for axis in self._spatial_axes)
         self.convolution.build((input_shape[0], height, width, 2))
@@ -239,7 +250,15 @@ class SpatialGate(_Gate):
         self.built = True
 
     def gate(self, inputs: Any, training: bool | None = None) -> Any:
-        """The numbers in (0, 1): `[batch, height, width, 1]`, or `[batch, 1, height, width]`."""
+        """The numbers in (0, 1) that positions are multiplied by.
+
+        Args:
+            inputs: feature maps, four axes.
+            training: whether the normalization takes the statistics of the batch.
+
+        Returns:
+            `[batch, height, width, 1]`, or `[batch, 1, height, width]` with "channels_first".
+        """
         axis = self._channel_axis
         # Two channels that always come last: TensorFlow's convolutions on CPUs take no others.
         stacked = ops.stack([ops.max(inputs, axis=axis), ops.mean(inputs, axis=axis)], axis=3)
@@ -268,13 +287,15 @@ class CBAM(_Gate):
 
         outputs = spatial(channel(inputs) * inputs) * (channel(inputs) * inputs)
 
-    In a residual block it stands behind the last normalization, before the shortcut is added.
+    In a residual block it follows the last normalization, before the shortcut is added. Inputs
+    are feature maps `[batch, height, width, channels]`, or `[batch, channels, height, width]` with
+    "channels_first".
 
     Args:
-        reduction: of the channel gate.
-        kernel_size: of the spatial gate.
-        data_format: "channels_last", "channels_first", or None for Keras's own setting.
-        kernel_regularizer: of all kernels.
+        reduction: number of channels per hidden unit of the channel gate's MLP, at least 1.
+        kernel_size: height and width of the spatial gate's convolution, odd.
+        data_format: "channels_last", "channels_first", or None for Keras's global setting.
+        kernel_regularizer: regularizer of all kernels of both gates.
         **kwargs: `name`, `dtype` and the like, as for every Keras layer.
 
     Attributes:
@@ -283,7 +304,9 @@ class CBAM(_Gate):
 
     Raises:
         TypeError: a reduction or kernel size that is no integer.
-        ValueError: as `ChannelGate` and `SpatialGate`.
+        ValueError: a reduction below 1, or a kernel size that is even or below 1; when built,
+            inputs that are not of four axes, an unknown number of channels, or fewer channels than
+            `reduction`.
 
     Example:
         >>> images = keras.Input((32, 32, 3))
@@ -311,13 +334,22 @@ class CBAM(_Gate):
         self.spatial = SpatialGate(kernel_size, name="spatial", **options)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Builds both gates."""
+        """Creates the variables of both gates; Keras calls it."""
         self.channel.build(input_shape)
         self.spatial.build(input_shape)
         self.built = True
 
     def gates(self, inputs: Any, training: bool | None = None) -> tuple[Any, Any]:
-        """What both gates multiply by: `ChannelGate.gate` and `SpatialGate.gate`."""
+        """The numbers in (0, 1) that both gates multiply by.
+
+        Args:
+            inputs: feature maps, four axes.
+            training: whether normalization takes the statistics of the batch.
+
+        Returns:
+            The channel gate, `[batch, 1, 1, channels]`, and the spatial gate of the gated channels,
+            `[batch, height, width, 1]`; with "channels_first" the channel axis is the second.
+        """
         channel = self.channel.gate(inputs)
         return channel, self.spatial.gate(inputs * channel, training)
 

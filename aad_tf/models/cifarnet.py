@@ -31,17 +31,17 @@ def cifarnet(
     """Builds CifarNet: two 5x5 convolutions with pooling and LRN, two hidden dense layers.
 
     Layers: rescale ([0, 1] to [-1, 1]), conv1 (64), pool1, norm1, conv2 (64), norm2,
-    pool2, flatten, fc3 (384), dropout3, fc4 (192), logits. The attention layer is
-    pool2, 8x8 for 32x32 images. Weights start from slim's truncated normals
-    (deviation 0.05, dense 0.04, logits 1/192), biases from 0, those of fc3 and fc4
-    from 0.1.
+    pool2, flatten, fc3 (384), dropout3, fc4 (192), logits. Attention maps explain
+    pool2 by default, 8x8 for 32x32 images. Weights start from TF-slim's truncated normals
+    (standard deviation 0.05 in convolutions, 0.04 in fc3 and fc4, 1/192 in logits), biases
+    from 0, those of fc3 and fc4 from 0.1.
 
     Args:
         input_shape: (height, width, channels), height and width at least 8.
         num_classes: number of classes, at least 2.
-        dropout_rate: part of fc3 that is dropped in training, in [0, 1).
+        dropout_rate: fraction of the units of fc3 that is dropped in training, in [0, 1).
         weight_decay: adds `weight_decay * sum(w ** 2) / 2` of the kernels of fc3 and
-            fc4 to `model.losses`. Slim uses 0.004.
+            fc4 to `model.losses`. TF-slim uses 0.004.
         dtype: "float32", "float64", a mixed policy such as "mixed_bfloat16", or
             None for Keras's global policy. Logits are never below float32.
 
@@ -49,6 +49,7 @@ def cifarnet(
         A `keras.Model` named "cifarnet" from images in [0, 1] to logits.
 
     Raises:
+        TypeError: for a number of classes that is no integer.
         ValueError: for a shape, number of classes or weight decay out of range.
 
     Example:

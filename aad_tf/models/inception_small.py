@@ -1,4 +1,4 @@
-"""InceptionV3's blocks at a size for small images: an 8x8 attention grid on 64x64 pixels."""
+"""InceptionV3's blocks at a size for small images: attention maps of 8x8 cells on 64x64 pixels."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ def inception_small(
     dropout_rate: float = 0.2,
     dtype: Any = None,
 ) -> keras.Model:
-    """Builds a small relative of InceptionV3 (Szegedy et al. 2016), batch normalization and all.
+    """Builds a small network of InceptionV3's blocks (Szegedy et al. 2016), batch-normalized.
 
-    A stem of three convolutions to a quarter of the resolution, two blocks of 1x1, 3x3 and double
-    3x3 branches (mixed0, mixed1), a reduction (mixed2), and three blocks of factorized 1x7 and 7x1
-    branches (mixed3 to mixed5); global average pooling, dropout, logits. The attention layer is
-    mixed5, an eighth of the image's height and width, as InceptionV3's mixed10 has 8x8 cells.
+    Layers: rescale ([0, 1] to [-1, 1]), a stem of three convolutions to a quarter of the
+    resolution, two blocks of 1x1, 3x3 and double 3x3 branches (mixed0, mixed1), a reduction to an
+    eighth (mixed2), three blocks of factorized 1x7 and 7x1 branches (mixed3 to mixed5), global
+    average pooling, dropout, logits. Attention maps explain mixed5 by default, 8x8 for 64x64
+    images, as many cells as InceptionV3's mixed10 has for 299x299.
 
     Args:
         input_shape: (height, width, channels), height and width at least 16.
         num_classes: number of classes, at least 2.
-        width: factor of all numbers of filters, rounded down to multiples of 8.
-        dropout_rate: part of the pooled features that is dropped in training, in [0, 1).
+        width: factor of all numbers of filters, which are rounded down to multiples of 8, at least
+            8.
+        dropout_rate: fraction of the pooled features that is dropped in training, in [0, 1).
         dtype: "float32", "float64", a mixed policy such as "mixed_bfloat16", or None for Keras's
             global policy. Logits are never below float32.
 
@@ -42,6 +44,7 @@ def inception_small(
         A `keras.Model` named "inception_small" from images in [0, 1] to logits.
 
     Raises:
+        TypeError: for a number of classes that is no integer.
         ValueError: for a shape, number of classes or width out of range.
 
     Example:

@@ -33,22 +33,21 @@ def inception_v3(
 ) -> keras.Model:
     """Builds InceptionV3 of `keras.applications` for images in [0, 1].
 
-    Layers: rescale ([0, 1] to [-1, 1], as `inception_v3.preprocess_input` does), those of
-    Keras up to mixed10 under Keras's names, avg_pool, dropout, logits, all in one graph. The
-    attention layer is mixed10: 8x8 for 299x299 images, 2x2 from 107x107 on. Smaller images
-    leave a single cell, so that `Classifier` takes an earlier layer for them.
+    Layers: rescale ([0, 1] to [-1, 1]), those of `keras.applications.InceptionV3` up to mixed10
+    under Keras's names, avg_pool, dropout, logits, all in one graph. Attention maps explain mixed10
+    by default: 8x8 for 299x299 images, and at least 2x2 from 107x107 on. Smaller images leave a
+    single cell, so that a `Classifier` takes an earlier layer for them.
 
     Args:
         input_shape: (height, width, channels), height and width at least 75.
         num_classes: number of classes, at least 2.
-        weights: None for fresh weights, "imagenet" for those that Keras publishes (they are
-            downloaded once), the path of a `.weights.h5`, `.keras` or `.h5` file of this
-            network or of `keras.applications.InceptionV3`, or any other path for a checkpoint of
-            TF-slim, such as "adv_inception_v3.ckpt" (see `aad_tf.models.load_slim_weights`).
-            Weights of another number of classes, and files without a logits layer, give all but
-            the logits layer, which stays fresh; that is logged.
-        dropout_rate: part of avg_pool that is dropped in training, in [0, 1). The paper
-            keeps 0.8.
+        weights: None for newly initialized weights; "imagenet" for those that Keras publishes,
+            which are downloaded once; the path of a `.weights.h5`, `.keras` or `.h5` file of this
+            network or of `keras.applications.InceptionV3`; or any other path for a checkpoint of
+            TF-slim, such as "adv_inception_v3.ckpt". If the weights have another number of classes
+            or no logits layer, the logits layer stays newly initialized, and a warning is logged.
+        dropout_rate: fraction of avg_pool that is dropped in training, in [0, 1); 0.2 in
+            [AAD Sec. 4.1].
         dtype: "float32", "float64", a mixed policy such as "mixed_bfloat16", or
             None for Keras's global policy. Logits are never below float32.
 
@@ -56,8 +55,9 @@ def inception_v3(
         A `keras.Model` named "inception_v3" from images in [0, 1] to logits.
 
     Raises:
-        ValueError: for a shape or number of classes out of range, or weights of another
-            network.
+        TypeError: for a number of classes that is no integer.
+        ValueError: for a shape or number of classes out of range, ImageNet weights for images that
+            do not have 3 channels, or weights of another network.
         FileNotFoundError: no weights at the path.
         ConnectionError: ImageNet weights that cannot be downloaded.
 

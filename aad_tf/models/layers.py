@@ -1,4 +1,4 @@
-"""Layers and settings that the networks share and Keras does not bring."""
+"""A layer and settings that the networks share and that Keras does not have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="aad_tf")
 class LocalResponseNormalization(keras.layers.Layer):
-    """Divides each value by a power of the energy of the channels around it.
+    """Divides each value by a power of the sum of squares of the channels around it.
 
     With `N(c)` the channels from `c - depth_radius` to `c + depth_radius`,
 
@@ -25,7 +25,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         depth_radius: channels on each side, an integer of at least 0.
         bias: positive offset.
         alpha: factor of the sum of squares (not divided by the number of channels).
-        beta: exponent.
+        beta: exponent of the divisor.
         **kwargs: `name`, `dtype` and the like, as for every Keras layer.
 
     Raises:
@@ -97,16 +97,16 @@ class LocalResponseNormalization(keras.layers.Layer):
 
 
 def network_dtypes(dtype: Any = None) -> tuple[Any, str]:
-    """Splits a requested precision into that of the body and that of both ends.
+    """Splits a requested precision into that of the inner layers and that of images and logits.
 
     Args:
         dtype: a dtype name, a mixed policy's name ("mixed_bfloat16"), a Keras
             policy, or None for Keras's global policy.
 
     Returns:
-        (policy, edge): the policy of the layers in between, and the dtype of the
-        images and the logits, "float64" for a float64 network and "float32" for
-        any other, because a softmax over 16-bit logits loses accuracy.
+        (policy, edge): the Keras dtype policy of the inner layers, and the dtype name of images
+        and logits: "float64" for a float64 network, and "float32" for any other, because a
+        softmax over 16-bit logits loses accuracy.
 
     Raises:
         ValueError: if Keras does not know the dtype.
@@ -124,7 +124,14 @@ def network_dtypes(dtype: Any = None) -> tuple[Any, str]:
 
 
 def scaled(count: int, width: float) -> int:
-    """`count` channels or units times `width`, at least one.
+    """Scales a number of channels or units.
+
+    Args:
+        count: the number at full width.
+        width: the factor.
+
+    Returns:
+        `count * width`, rounded, at least 1.
 
     Raises:
         ValueError: a width that is not positive and finite.
@@ -135,7 +142,13 @@ def scaled(count: int, width: float) -> int:
 
 
 def slim_l2(weight_decay: float) -> keras.regularizers.Regularizer | None:
-    """Returns slim's penalty `weight_decay * sum(w ** 2) / 2`, or None for 0.
+    """The weight penalty as TF-slim counts it, `weight_decay * sum(w ** 2) / 2`.
+
+    Args:
+        weight_decay: factor of the penalty, at least 0.
+
+    Returns:
+        The regularizer, or None if `weight_decay` is 0.
 
     Raises:
         ValueError: if `weight_decay` is negative.

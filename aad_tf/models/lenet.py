@@ -25,16 +25,17 @@ def lenet(
     """Builds LeNet: two 5x5 convolutions with pooling, one hidden dense layer.
 
     Layers: conv1 (32), pool1, conv2 (64), pool2, flatten, fc3 (1024), dropout3,
-    logits. The attention layer is pool2, 7x7 for 28x28 images. Weights start from
-    Glorot's uniform distribution and biases from 0, the defaults of slim's layers
-    (slim's optional `lenet_arg_scope` has a truncated normal of 0.1 instead).
+    logits. Attention maps explain pool2 by default, 7x7 for 28x28 images. Weights start from
+    Glorot's uniform distribution and biases from 0, the defaults of TF-slim's layers
+    (TF-slim's optional `lenet_arg_scope` has a truncated normal of standard deviation 0.1
+    instead).
 
     Args:
         input_shape: (height, width, channels), height and width at least 8.
         num_classes: number of classes, at least 2.
-        dropout_rate: part of fc3 that is dropped in training, in [0, 1).
+        dropout_rate: fraction of the units of fc3 that is dropped in training, in [0, 1).
         weight_decay: adds `weight_decay * sum(w ** 2) / 2` of every kernel to
-            `model.losses`. 0.0 is slim's own value.
+            `model.losses`. TF-slim uses 0.
         dtype: "float32", "float64", a mixed policy such as "mixed_bfloat16", or
             None for Keras's global policy. Logits are never below float32.
 
@@ -42,6 +43,7 @@ def lenet(
         A `keras.Model` named "lenet" from images in [0, 1] to logits.
 
     Raises:
+        TypeError: for a number of classes that is no integer.
         ValueError: for a shape, number of classes or weight decay out of range.
 
     Example:

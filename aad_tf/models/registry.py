@@ -1,4 +1,4 @@
-"""The table of network names, so that a configuration can name a network."""
+"""Networks by name: registering builders, and building a network that a configuration names."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def available() -> tuple[str, ...]:
 
 
 def build(name: str, input_shape: Sequence[int], num_classes: int, **options: Any) -> keras.Model:
-    """Builds a registered network with fresh weights.
+    """Builds a registered network with newly initialized weights.
 
     Args:
         name: one of `available()`.
@@ -97,15 +97,16 @@ def check_image_shape(
     smallest: int,
     reason: str = "halves the image twice and must keep a feature map of at least 2x2",
 ) -> tuple[int, int, int]:
-    """Returns `input_shape` as a tuple, or says why the network cannot take it.
+    """Checks that a network can take images of a shape.
 
     Args:
-        network: the name to use in messages.
+        network: name of the network, for messages.
         input_shape: (height, width, channels).
         smallest: least height and width that the network can take.
-        reason: why, to follow the name in the message. By default that the last
-            feature map is at least 2x2, so that a map of attention says something
-            about place.
+        reason: why they must be so large, as the message says it after the network's name.
+
+    Returns:
+        (height, width, channels) as ints.
 
     Raises:
         ValueError: if the shape is not three positive integers or is too small.
@@ -126,7 +127,14 @@ def check_image_shape(
 
 
 def check_num_classes(network: str, num_classes: int) -> int:
-    """Returns `num_classes` as an int.
+    """Checks a number of classes.
+
+    Args:
+        network: name of the network, for messages.
+        num_classes: number of classes, at least 2.
+
+    Returns:
+        The number as an int.
 
     Raises:
         TypeError: not an integer.

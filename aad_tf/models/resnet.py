@@ -37,22 +37,22 @@ def resnet50(
     weight_decay: float = 0.0,
     dtype: Any = None,
 ) -> keras.Model:
-    """Builds ResNet-50, with CBAM in each block if asked.
+    """Builds ResNet-50, with a CBAM attention module in each block if asked.
 
     Layers: rescale ([0, 1] to [-1, 1]), the stem, 3 + 4 + 6 + 3 bottleneck blocks named
-    block1_1 to block4_3 with their output in a layer such as block4_3_out, avg_pool, logits. The
-    3x3 convolution of a block has its stride. CBAM stands behind the last normalization of a
-    block, before the shortcut is added. The attention layer is block4_3_out: 4x4 for 32x32 images
-    with the small stem, 7x7 for 224x224 images with ImageNet's.
+    block1_1 to block4_3 whose outputs are layers such as block4_3_out, avg_pool, logits. The
+    stride of a block is that of its 3x3 convolution. CBAM follows the last normalization of a
+    block, before the shortcut is added. Attention maps explain block4_3_out by default: 4x4 for
+    32x32 images with the small stem, 7x7 for 224x224 images with ImageNet's.
 
     Args:
         input_shape: (height, width, channels), height and width at least 16 with the small stem,
             32 with that of stride 2, 64 with ImageNet's.
         num_classes: number of classes, at least 2.
-        attention: None, or "cbam".
-        stem: "small", a 3x3 convolution of stride 1, for images such as 32x32 or 28x28;
-            "small_stride_2", the same with stride 2, which computes a quarter; or "imagenet", a
-            7x7 convolution of stride 2 and 3x3 max pooling of stride 2.
+        attention: None, or "cbam" for CBAM in each block.
+        stem: the first layers: "small", a 3x3 convolution of stride 1, for images such as 32x32 or
+            28x28; "small_stride_2", the same with stride 2, at about a quarter of the computation;
+            or "imagenet", a 7x7 convolution of stride 2 and 3x3 max pooling of stride 2.
         width: factor of all numbers of channels: 0.25 has 16 to 512 where 1.0 has 64 to 2048.
         weight_decay: adds `weight_decay * sum(w ** 2) / 2` of every kernel to `model.losses`, which
             is what PyTorch's SGD calls a weight decay of that value.
@@ -63,6 +63,7 @@ def resnet50(
         A `keras.Model` named "resnet50" or "cbam_resnet50" from images in [0, 1] to logits.
 
     Raises:
+        TypeError: for a number of classes that is no integer.
         ValueError: for a shape, number of classes, attention, stem, width or weight decay that the
             network cannot take.
 
@@ -103,7 +104,19 @@ def resnet50(
 def cbam_resnet50(
     input_shape: Sequence[int] = (32, 32, 3), num_classes: int = 10, **options: Any
 ) -> keras.Model:
-    """ResNet-50 with CBAM: `resnet50(..., attention="cbam")`, whose other options it takes.
+    """Builds ResNet-50 with a CBAM attention module in each block.
+
+    Args:
+        input_shape: (height, width, channels), height and width at least 16 with the small stem.
+        num_classes: number of classes, at least 2.
+        **options: further arguments of `resnet50`: `stem`, `width`, `weight_decay`, `dtype`.
+
+    Returns:
+        A `keras.Model` named "cbam_resnet50" from images in [0, 1] to logits.
+
+    Raises:
+        TypeError: for a number of classes that is no integer.
+        ValueError: for an argument that `resnet50` refuses.
 
     Example:
         >>> cbam_resnet50((32, 32, 3), 10, width=0.25).name
@@ -163,10 +176,17 @@ class _Blocks:
 
 
 def he_fan_out() -> keras.initializers.Initializer:
-    """Normal with variance `2 / (kernel area * filters)`, as both networks' authors begin."""
+    """An initializer with variance `2 / (kernel area * filters)`, as usual for ResNet and VGG."""
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
 def batch_normalization(name: str, policy: Any) -> keras.layers.Layer:
-    """With PyTorch's settings: Keras's own momentum of 0.99 lags behind in runs of few epochs."""
+    """A BatchNormalization layer with PyTorch's settings, momentum 0.9 and epsilon 1e-5.
+
+    Moving statistics with Keras's default momentum of 0.99 lag behind in runs of few epochs.
+
+    Args:
+        name: name of the layer.
+        policy: its Keras dtype policy.
+    """
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name, dtype=policy)

@@ -1,9 +1,9 @@
-"""Loads checkpoints of TF-slim, in which the networks of [AAD Table 5] are published.
+"""Loads checkpoints of TF-slim, the format in which adversarially trained ImageNet networks exist.
 
 TF-slim is TensorFlow 1's library of networks. Its checkpoints hold variables by name, such as
 `InceptionV3/Conv2d_1a_3x3/weights`; `load_slim_weights` finds the variable of this package's
-network that each belongs to. Of InceptionV3 there are, at download.tensorflow.org/models, weights
-trained on clean images (`inception_v3_2016_08_28.tar.gz`) and adversarially trained ones:
+network that each belongs to. For InceptionV3, download.tensorflow.org/models has weights trained on
+clean images (`inception_v3_2016_08_28.tar.gz`) and adversarially trained ones:
 `adv_inception_v3_2017_08_18.tar.gz` by Kurakin et al. (2017), `ens3_adv_inception_v3_...` and
 `ens4_adv_inception_v3_...` by Tramer et al. (2018).
 """
@@ -90,26 +90,26 @@ _NAMES = 3
 def load_slim_weights(network: keras.Model, checkpoint: str | os.PathLike[str]) -> bool:
     """Sets the weights of a network to those of a checkpoint of TF-slim.
 
-    Not loaded are InceptionV3's auxiliary head, which is used in training alone, and what belongs
-    to an optimizer or to moving averages of weights. Slim's ImageNet networks have 1,001 classes,
-    of which class 0 is background that no image has: a network of one class fewer takes the others,
-    whose order is that of `imagenet2012` here. A prediction of background, always wrong, thus
-    becomes the best of the other classes.
+    InceptionV3's auxiliary head, which is used in training alone, is not loaded, nor are the
+    variables of optimizers and moving averages of weights. TF-slim's ImageNet networks have 1,001
+    classes, of which class 0 is a background class that no image has. An InceptionV3 with one class
+    fewer gets the logits of the others, in the order of the data set `imagenet2012`; so it never
+    predicts background.
 
     Args:
-        network: `inception_v3`, `cifarnet` or `lenet` of `aad_tf.models`, of any image size that
+        network: `inception_v3`, `cifarnet` or `lenet` of `aad_tf.models`, of an image size that
             the checkpoint's dense layers fit.
         checkpoint: path without the endings `.index` and `.data-...`, such as
-            `adv_inception_v3.ckpt`, or of the one file of the older format.
+            `adv_inception_v3.ckpt`, or the path of a checkpoint that is a single file.
 
     Returns:
-        Whether the logits were loaded too. If they are of another number of classes, all other
-        layers are loaded and they stay as they are.
+        Whether the logits were loaded too. If the checkpoint has another number of classes, the
+        logits layer stays as it is, and all other layers are loaded.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
-        ValueError: another network, no checkpoint, or one that lacks variables of the network, has
-            others, or has them in other shapes; the network is unchanged.
+        ValueError: another network; no checkpoint; or one that lacks variables of the network, has
+            further ones, or has them in other shapes. The network is then unchanged.
 
     Example:
         >>> network = aad_tf.models.inception_v3((299, 299, 3), 1000)

@@ -1,4 +1,4 @@
-"""VGG-16: the third network of the CBAM study, the common source of its transfer attacks."""
+"""VGG-16, on which the CBAM study makes the images of its transfer attacks."""
 
 from __future__ import annotations
 
@@ -31,21 +31,22 @@ def vgg16(
 ) -> keras.Model:
     """Builds VGG-16.
 
-    Layers: rescale ([0, 1] to [-1, 1]), thirteen 3x3 convolutions conv1_1 to conv5_3, their output
-    in a layer such as conv5_3_relu, with max pooling pool1 to pool5 after each group, and the head.
-    Pooling keeps the rest of a side that is odd, so that 28x28 images go through without a border.
-    The attention layer is pool5, 7x7 for 224x224 images; where that is a single cell, as for 32x32
-    images, the last convolution's 2x2.
+    Layers: rescale ([0, 1] to [-1, 1]), thirteen 3x3 convolutions conv1_1 to conv5_3, whose outputs
+    are layers such as conv5_3_relu, max pooling pool1 to pool5 after each of the five groups, and
+    the head. Pooling rounds odd sizes up, so that images such as 28x28 need no padding. Attention
+    maps explain pool5 by default, 7x7 for 224x224 images; where that is a single cell, as for 32x32
+    images, the output of the last convolution, 2x2.
 
     Args:
         input_shape: (height, width, channels), height and width at least 17.
         num_classes: number of classes, at least 2.
-        stem: "small" has avg_pool and logits behind pool5, as is usual for 32x32 images;
-            "imagenet" the original head, flatten and two dense layers of 4096 units with dropout.
+        stem: "small" has avg_pool and logits after pool5, as is usual for 32x32 images;
+            "imagenet" has the original head, flatten, two dense layers of 4096 units with dropout,
+            and logits.
         width: factor of all numbers of channels, and of the units of the original head.
-        batch_norm: whether a normalization follows each convolution, without which it takes the
-            care of the original to train.
-        dropout_rate: of the original head, in [0, 1).
+        batch_norm: whether batch normalization follows each convolution; without it the network is
+            hard to train.
+        dropout_rate: fraction that is dropped in the original head in training, in [0, 1).
         weight_decay: adds `weight_decay * sum(w ** 2) / 2` of every kernel to `model.losses`, which
             is what PyTorch's SGD calls a weight decay of that value.
         dtype: "float32", "float64", a mixed policy such as "mixed_bfloat16", or
@@ -55,6 +56,7 @@ def vgg16(
         A `keras.Model` named "vgg16" from images in [0, 1] to logits.
 
     Raises:
+        TypeError: for a number of classes that is no integer.
         ValueError: for a shape, number of classes, stem, width or weight decay that the network
             cannot take.
 

@@ -1,4 +1,4 @@
-"""Loads weights that Keras saved into a network: all of its layers, or all but the logits."""
+"""Loads weights from files that Keras saved: of all layers of a network, or all but the logits."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _UNREADABLE = (OSError, LookupError, RuntimeError, ValueError, zipfile.BadZipFil
 
 
 def load_weights_file(model: keras.Model, path: str, logits: str = "logits") -> bool:
-    """Loads a file with `keras.Model.load_weights` and makes sure of what it loaded.
+    """Loads a file with `keras.Model.load_weights` and checks that every layer was loaded.
 
-    Keras matches layers by their kind and order, not by name. Layers without weights
+    Keras matches layers by their type and order, not by name. Layers without weights
     (preprocessing, dropout) may differ.
 
     Args:
-        model: built network, whose layers are not nested.
-        path: of a `.weights.h5` or `.keras` file, or of a `.h5` file of the older format.
-        logits: name of the last layer. If the file has none, or one for another number of
+        model: a built network without models or layers nested in its layers.
+        path: path of a `.weights.h5` or `.keras` file, or of a `.h5` file of the older format.
+        logits: name of the last layer. If the file has no such layer, or one for another number of
             classes, all other layers are loaded and this one stays as it is.
 
     Returns:

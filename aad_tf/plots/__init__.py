@@ -1,7 +1,7 @@
 """Draws images, attention maps over them, and grids of both, without any global plotting state.
 
-What is drawn comes from elsewhere: `aad_tf.attention` computes maps, `aad_tf.attention_study`
-measures them over a data set, `eval.galleries` draws the figures of the paper with this package.
+`aad_tf.attention` computes the maps that are drawn, `aad_tf.attention_study` measures them over a
+data set, and `eval.galleries` draws the figures of the paper with this package.
 """
 
 from aad_tf.plots.comparison import class_name, compare_networks, image_panels, map_panels

@@ -26,23 +26,26 @@ def compare_networks(
 ) -> Figure:
     """Draws each network's attention before and after an attack on itself, [AAD Fig. 6].
 
-    One row per image: the image, then for each network the attention map of the true class, the
-    adversarial image and its attention map, with the predicted class and its confidence beneath.
+    There is one row per image: the clean image, then for each network the Grad-CAM map of the true
+    class over the clean image, the adversarial image, and the map over the adversarial image.
+    Beneath each map stand the predicted class and its probability.
 
     Args:
         classifiers: networks by the name that heads their columns, all of one pixel range.
         images: float `[batch, H, W, C]` in the classifiers' bounds.
         labels: int `[batch]`, true classes.
-        attack: an attack or its text, run against each network by itself (white box).
-        class_names: names by label; numbers if None or empty.
-        seed: of random starts.
+        attack: an attack, or text such as `"fgsm(epsilon=0.1)"`, run against each network with that
+            network's own gradients.
+        class_names: names by class number; None or empty shows the numbers.
+        seed: seed of the attack's random starts.
 
     Returns:
         A matplotlib figure.
 
     Raises:
         TypeError: no attack.
-        ValueError: text that is no attack, no networks, or networks of different pixel ranges.
+        ValueError: text that is no attack, an epsilon or step size larger than the pixel range, no
+            networks, or networks of different pixel ranges.
 
     Example:
         >>> figure = compare_networks({"plain": plain, "AAD": defended}, images, labels, fgsm(0.15))
@@ -69,7 +72,7 @@ def compare_networks(
 
 
 def image_panels(images: Any, captions: Sequence[str] | None = None) -> list[Panel]:
-    """Panels that show images alone.
+    """Makes panels, cells of `attention_grid`, that show images alone.
 
     Args:
         images: `[batch, H, W, C]` of any floating-point dtype.
@@ -87,13 +90,18 @@ def image_panels(images: Any, captions: Sequence[str] | None = None) -> list[Pan
 def map_panels(
     classifier: Classifier, images: Any, labels: Any, class_names: Sequence[str] | None = None
 ) -> list[Panel]:
-    """One panel per image: its Grad-CAM map over it, the prediction and its confidence beneath.
+    """Makes panels, cells of `attention_grid`, that show Grad-CAM maps over images.
+
+    Beneath each image stand the predicted class and its probability.
 
     Args:
-        classifier: whose maps are drawn.
+        classifier: the network whose maps are drawn.
         images: `[batch, H, W, C]` in the classifier's bounds.
         labels: int `[batch]`, the classes that the maps explain.
-        class_names: names by label; numbers if None or empty.
+        class_names: names by class number; None or empty shows the numbers.
+
+    Returns:
+        One panel per image.
     """
     images = tf.cast(images, classifier.dtype)
     maps = grad_cam(classifier, images, labels).numpy()
@@ -107,5 +115,10 @@ def map_panels(
 
 
 def class_name(label: Any, class_names: Sequence[str] | None) -> str:
-    """Name of the class of number `label`, or the number as text if `class_names` is None."""
+    """The name of a class, or its number as text if there are no names.
+
+    Args:
+        label: number of the class.
+        class_names: names by class number; None or empty for none.
+    """
     return class_names[int(label)] if class_names else str(label)

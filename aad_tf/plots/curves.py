@@ -20,10 +20,10 @@ def security_curves(
     """Draws robust accuracy against the budget, with Wilson's intervals as bands.
 
     Args:
-        curves: by the name that the legend gives, as `aad_tf.evaluation.security_curve` makes them,
-            all in one unit; the legend adds the median distance.
-        confidence: of the intervals, in (0, 1).
-        unit: what the budgets are in, for the axis, e.g. `"gray levels"`.
+        curves: curves by their names, as `aad_tf.evaluation.security_curve` makes them, with
+            budgets in the same unit. The legend shows the name and the median distance.
+        confidence: confidence of the intervals, in (0, 1).
+        unit: unit of the budgets, for the label of the axis, e.g. `"gray levels"`.
 
     Returns:
         A matplotlib figure.
@@ -63,20 +63,21 @@ def security_curves(
 def training_curves(history: Mapping[str, Sequence[float]] | str | os.PathLike[str]) -> Figure:
     """Draws accuracy on validation examples epoch by epoch, clean and under attack.
 
-    A network that was trained on a single step of an attack may from one epoch to the next become
-    robust against that step alone: accuracy under FGSM rises and accuracy under PGD falls to 0
-    (catastrophic overfitting, Wong et al. 2020). Here the curves part.
+    The curves show catastrophic overfitting (Wong et al. 2020): a network that is trained on
+    single-step attacks may from one epoch to the next become robust against that step alone, so
+    that accuracy under FGSM rises while accuracy under PGD falls to 0.
 
     Args:
-        history: `history` of what `fit` returned, values in [0, 1] by the name of the log; or the
-            `history.csv` of a model directory. Drawn are `val_accuracy` and what
-            `callbacks.RobustAccuracy` adds, `val_robust_accuracy...`.
+        history: the dict `history` of what `fit` returned, lists of values in [0, 1] by the name of
+            the log; or the path of the `history.csv` of a model directory. `val_accuracy` is drawn,
+            and all logs that begin with `val_robust_accuracy`, as
+            `aad_tf.callbacks.RobustAccuracy` adds them.
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        ValueError: no such values.
+        ValueError: there is none of these logs.
         OSError: the file cannot be read.
 
     Example:

@@ -36,10 +36,12 @@ class Panel:
     """One cell of a grid.
 
     Attributes:
-        image: `[H, W, C]`; three channels are colours, of any other number the mean is drawn.
-        attention_map: `[h, w]`, non-negative, laid over the image; None draws the image alone.
-        caption: text beneath, may have several lines.
-        caption_color: of that text, as matplotlib names colours.
+        image: `[H, W, C]`, in the pixel range given to `attention_grid`. Three channels are
+            colours; the mean of any other number of channels is drawn in gray.
+        attention_map: `[h, w]`, non-negative, drawn in colours over the image; None draws the image
+            alone.
+        caption: text beneath, of one or more lines.
+        caption_color: colour of that text, as matplotlib names colours.
     """
 
     image: Any
@@ -66,13 +68,13 @@ def attention_grid(
         column_titles: one per column, or none.
         row_titles: one per row, to its left, or none.
         heading: paragraphs above everything, wrapped to the width of the grid, the first in bold.
-        columns_together: a wider gap follows every so many columns; 0 for none.
+        columns_together: number of columns after which a wider gap follows; 0 for no such gaps.
         bounds: pixel range of all images, (lower, upper).
         panel_inches: width and height of a panel.
         dpi: pixels per inch.
 
     Returns:
-        A new figure, unknown to pyplot. Its axes are the panels, row by row.
+        A new matplotlib figure that pyplot does not manage. Its axes are the panels, row by row.
 
     Raises:
         ValueError: no panels, or titles that do not match.
@@ -144,9 +146,12 @@ def png_bytes(figure: Figure, levels: int | None = None) -> bytes:
     """A figure as the content of a PNG file.
 
     Args:
-        figure: what to draw.
-        levels: of each colour channel; 32 halve the size of a file of photographs unseen. None
-            keeps all 256.
+        figure: a matplotlib figure.
+        levels: number of levels of each colour channel. 32 halve the size of a file of photographs
+            without a visible difference. None keeps all 256.
+
+    Returns:
+        The bytes of the file.
     """
     content = io.BytesIO()
     canvas = FigureCanvasAgg(figure)
@@ -165,7 +170,7 @@ def save_png(figure: Figure, path: PathLike) -> Path:
     """Writes a figure as a PNG file, complete or not at all.
 
     Args:
-        figure: what to draw.
+        figure: a matplotlib figure.
         path: file to write; its directory must exist.
 
     Returns:

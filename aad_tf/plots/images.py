@@ -1,7 +1,7 @@
-"""Images as screens show them: attention maps and areas over them, boxes, enlarged.
+"""Images as RGB arrays for display: with attention maps, areas or boxes over them, or enlarged.
 
-Pixels of small photographs stay squares when they are enlarged; maps, which have far fewer cells,
-are interpolated to the size of the image.
+Enlarged images repeat their pixels, so that these stay squares; attention maps, which have far
+fewer cells, are interpolated to the size of the image.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ AREA_EDGE = (0.94, 0.89, 0.26)
 
 
 def displayable(image: Any, bounds: Bounds = Bounds()) -> np.ndarray:
-    """An image as colours a screen shows.
+    """Converts an image to RGB colours for display.
 
     Args:
-        image: `[H, W, C]` within `bounds`; values outside are clipped. Three channels are colours,
-            of any other number the mean is shown in gray.
+        image: `[H, W, C]` within `bounds`; values outside are clipped. Three channels are red,
+            green and blue; the mean of any other number of channels is shown in gray.
         bounds: pixel range, (lower, upper).
 
     Returns:
@@ -58,11 +58,12 @@ def overlay(
 
     Args:
         image: `[H, W, C]` within `bounds`.
-        attention_map: `[h, w]`, non-negative and finite; resized to the image and scaled by its
-            highest value, so colours of different maps do not compare. Zeros stay zeros.
+        attention_map: `[h, w]`, non-negative and finite. It is divided by its highest value, so
+            that colours of different maps cannot be compared, and resized to the image. A map of
+            zeros stays zero.
         bounds: pixel range, (lower, upper).
-        opacity: weight of the map's colours, in [0, 1]; of a pair the first holds where the map is
-            0 and the second where it is highest, with a straight line between them.
+        opacity: weight of the map's colours, in [0, 1]; or a pair, the weight where the map is 0
+            and the weight where it is highest, between which it grows linearly with the map.
         colormap: name of a matplotlib colormap.
         gray: whether the image is shown in gray.
 
@@ -95,15 +96,18 @@ def overlay(
 
 
 def enlarged(image: Any, side: int, bounds: Bounds = Bounds()) -> np.ndarray:
-    """An image as colours, its longer side of so many pixels.
+    """Resizes an image to a given length of its longer side, as RGB colours.
 
     Args:
         image: `[H, W, C]` within `bounds`.
-        side: pixels.
+        side: length of the longer side of the result, in pixels.
         bounds: pixel range, (lower, upper).
 
     Returns:
-        float64 `[h, w, 3]` in [0, 1]: pixels repeated if it grows, averaged if it shrinks.
+        `[h, w, 3]` in [0, 1]. An enlarged image repeats pixels, a smaller one averages them.
+
+    Raises:
+        ValueError: wrong rank.
     """
     colours = displayable(image, bounds)
     longer = max(colours.shape[:2])
@@ -114,11 +118,11 @@ def enlarged(image: Any, side: int, bounds: Bounds = Bounds()) -> np.ndarray:
 
 
 def with_area(colours: np.ndarray, area: np.ndarray) -> np.ndarray:
-    """An image in colour inside an area, with the area's outline, and pale gray outside.
+    """Draws an image in colour inside an area, with a yellow outline, and in pale gray outside.
 
     Args:
         colours: `[h, w, 3]` in [0, 1].
-        area: bool `[H, W]`, of any size.
+        area: bool `[H, W]`, True inside; it is resized to the image, by nearest neighbours.
 
     Returns:
         float64 `[h, w, 3]` in [0, 1]; the outline is two pixels wide and inside the area.
@@ -130,11 +134,11 @@ def with_area(colours: np.ndarray, area: np.ndarray) -> np.ndarray:
 
 
 def with_boxes(colours: np.ndarray, boxes: Iterable[Sequence[float]]) -> np.ndarray:
-    """An image with boxes drawn in white between black lines.
+    """Draws boxes onto an image, as white lines with black edges, inside the boxes.
 
     Args:
         colours: `[h, w, 3]` in [0, 1].
-        boxes: (ymin, xmin, ymax, xmax), fractions of height and width.
+        boxes: for each box (ymin, xmin, ymax, xmax), fractions of height and width in [0, 1].
 
     Returns:
         A copy `[h, w, 3]` with the boxes.

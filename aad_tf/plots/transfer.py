@@ -1,4 +1,4 @@
-"""Transfer evaluations, drawn: sources against targets, and accuracy against the strength."""
+"""Plots of transfer evaluations: sources against targets, and accuracy against attack strength."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def transfer_matrix(summary: Mapping[str, Any], attack: str) -> Figure:
     the accuracy on clean images. White boxes, where both are the same network, are framed.
 
     Args:
-        summary: of `aad_tf.evaluate_transfer`, or as `read_summary(path, "transfer")` reads it.
-        attack: name of the attack; where it is a call, what stands in front of its arguments is
-            enough as long as no other attack begins alike.
+        summary: the summary of a report of `aad_tf.evaluate_transfer`, or what
+            `aad_tf.records.read_summary(path, "transfer")` read from a file.
+        attack: name of the attack. The part before its parameters, `fgsm` of `fgsm(epsilon=0.1)`,
+            is enough if no other attack has the same.
 
     Returns:
         A matplotlib figure.
@@ -78,13 +79,17 @@ def _matrix(values: np.ndarray, sources: list[str], targets: list[str], title: s
 def transfer_curves(summary: Mapping[str, Any], attack: str, against: str = "epsilon") -> Figure:
     """Draws the accuracy of each target against the strength of an attack, a panel per source.
 
-    All attacks are drawn whose names are this one, or calls of it. Bands are the intervals of the
-    summary. At 0 stands the accuracy on clean images; the white box is dashed.
+    There is one panel per source, the network that images were made on, and one line per target,
+    the network that judges them. The accuracy on clean images is drawn at strength 0. Bands are 95%
+    intervals. The line of the white box, where both are the same network, is dashed.
 
     Args:
-        summary: of `aad_tf.evaluate_transfer`, or as `read_summary(path, "transfer")` reads it.
-        attack: `"fgsm"` for all attacks named `fgsm(...)`.
-        against: `"epsilon"`, the largest perturbation that an attack can reach, or `"steps"`.
+        summary: the summary of a report of `aad_tf.evaluate_transfer`, or what
+            `aad_tf.records.read_summary(path, "transfer")` read from a file.
+        attack: name of the attacks without parameters: `"fgsm"` draws all attacks named `fgsm` or
+            `fgsm(...)`.
+        against: the axis of strength: `"epsilon"`, the largest perturbation that an attack can
+            reach, or `"steps"`, its number of iterations.
 
     Returns:
         A matplotlib figure.

@@ -1,4 +1,4 @@
-"""What every evaluation writes, and the one reader of it."""
+"""Records and summaries that evaluations write to files, and functions that read them."""
 
 from aad_tf.records.io import (
     RECORD_KEYS,

@@ -1,4 +1,4 @@
-"""Reads the records of an attention study into NumPy columns; refuses what does not fit together.
+"""Reads the records of an attention study into NumPy columns, and checks that files fit together.
 
 A study writes one JSON record per image (`aad_tf.attention_study.records` lists their keys) and a
 summary beside them. Here they become arrays whose first axis is the image:
@@ -39,16 +39,18 @@ _SAME_DATA = ("name", "fingerprint")
 
 @dataclass(frozen=True, eq=False)
 class AttentionRecords:
-    """Images of one network under one attack; the first axis of every array is the image.
+    """Measurements of attention on `n` images of one network, clean and under one attack.
 
-    The second axis runs over rounds: index 0 is the clean image, index k the image after round k.
-    Arrays that compare with the clean image begin at round 1.
+    The first axis of every array is the image. A round is the image after one iteration of the
+    attack: index 0 of the second axis is the clean image, index k the image after round k. Arrays
+    that compare with the clean image have no entry for it and begin at round 1. Accessors of what
+    was not measured raise ValueError.
 
     Attributes:
-        summaries: one for each file read.
-        split: str `[n]`, split of each image.
-        columns: arrays by name, e.g. `grad_cam/iou_box/equal_area`: the records' keys joined by
-            "/". What is null in the records is NaN.
+        summaries: the summary of each file read.
+        split: str `[n]`, the split of the data set that each image is from.
+        columns: arrays by name, the records' keys joined by "/", e.g.
+            `grad_cam/iou_box/equal_area`. A null in the records is NaN.
         paths: the files read.
     """
 
@@ -62,27 +64,27 @@ class AttentionRecords:
 
     @property
     def study(self) -> Mapping[str, Any]:
-        """What was measured: attack with threat model, rounds, cells, features, grid, methods."""
+        """Settings of the study: attack, rounds, layer, sizes of areas, grid of maps, methods."""
         return self.summaries[0]["study"]
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
-        """What tells network, data and study from others: `fingerprint` of the first summary."""
+        """Hashes and settings that identify network, data and study, from the first summary."""
         return self.summaries[0]["fingerprint"]
 
     @property
     def class_names(self) -> Sequence[str]:
-        """Name of each class."""
+        """Names of the classes, by class number."""
         return self.summaries[0]["class_names"]
 
     @property
     def rounds(self) -> int:
-        """Rounds of the attack."""
+        """Number of rounds, the recorded iterations of the attack."""
         return int(self.study["rounds"])
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Methods whose maps were recorded, e.g. `grad_cam`."""
+        """Names of the attention methods that were measured, e.g. `grad_cam`, `lime`."""
         return tuple(self.study["methods"])
 
     @property
@@ -97,12 +99,12 @@ class AttentionRecords:
 
     @property
     def boxes(self) -> np.ndarray:
-        """object `[n]`: tuples of (ymin, xmin, ymax, xmax), fractions; of the label's class."""
+        """object `[n]`: boxes of the label's class, (ymin, xmin, ymax, xmax) as fractions."""
         return self._column("boxes")
 
     @property
     def box_area(self) -> np.ndarray:
-        """float `[n]`, fraction of the pixels inside the boxes' union; NaN without a box."""
+        """float `[n]`, fraction of pixels inside any of the image's boxes; NaN without a box."""
         return self._column("box_area")
 
     @property
@@ -112,73 +114,89 @@ class AttentionRecords:
 
     @property
     def correct(self) -> np.ndarray:
-        """bool `[n]`: the clean image is classified correctly, the set I_att of [AAD Sec. 2.1]."""
+        """bool `[n]`, whether the clean image is classified correctly, I_att of [AAD Sec. 2.1]."""
         return self.prediction[:, 0] == self.label
 
     @property
     def prediction(self) -> np.ndarray:
-        """int `[n, rounds + 1]`, the class predicted."""
+        """int `[n, rounds + 1]`, the predicted class, clean and after each round."""
         return self.columns["prediction"]
 
     @property
     def confidence(self) -> np.ndarray:
-        """float `[n, rounds + 1]`, probability of the true class."""
+        """float `[n, rounds + 1]`, probability of the true class, clean and after each round."""
         return self._column("confidence")
 
     @property
     def top_confidence(self) -> np.ndarray:
-        """float `[n, rounds + 1]`, probability of the predicted class."""
+        """float `[n, rounds + 1]`, probability of the class predicted, clean and after rounds."""
         return self._column("top_confidence")
 
     def iou_box(self, method: str = "grad_cam", size: int | str = "equal_area") -> np.ndarray:
-        """IoU of attention area and box, [AAD Eq. 4]: `[n, rounds + 1]`, NaN without a box."""
+        """IoU of attention area and box, [AAD Eq. 4]: `[n, rounds + 1]`, NaN without a box.
+
+        Args:
+            method: `"grad_cam"` or another method of the study.
+            size: `"equal_area"`, as many cells as the box has; of LIME a number of superpixels.
+        """
         return self._column(method, "iou_box", size)
 
     def iou_clean(self, method: str = "grad_cam", size: int | str = 10) -> np.ndarray:
-        """IoU of clean and adversarial attention area, [AAD Eq. 5]: `[n, rounds]`."""
+        """IoU of clean and adversarial attention area, [AAD Eq. 5]: `[n, rounds]`.
+
+        Args:
+            method: `"grad_cam"` or another method of the study.
+            size: number of cells of the areas; of LIME of superpixels.
+        """
         return self._column(method, "iou_clean", size)
 
     def iou_repeat(self, size: int | str) -> np.ndarray | None:
-        """IoU of LIME's areas of one clean image explained twice with other samples: `[n]`.
+        """IoU of LIME's areas of one clean image explained twice, with different samples: `[n]`.
 
-        None if the records are without it.
+        `size` is the number of superpixels of the areas. None if the records lack it.
         """
         column = self.columns.get(f"lime/iou_repeat/{size}")
         return None if column is None else column[:, 0]
 
     def measure(self, method: str, name: str) -> np.ndarray:
-        """`entropy`, `components`, `positive` or `peak` of the maps: `[n, rounds + 1]`."""
+        """A measure of a method's maps: `[n, rounds + 1]`.
+
+        `name` is `entropy` (as a fraction of the highest possible), `components` (number of
+        connected parts of the area above the map's mean), `positive` (fraction of cells above 0) or
+        `peak` (highest value).
+        """
         return self._column(method, name)
 
     def centroid(self, method: str = "grad_cam") -> np.ndarray:
-        """Centre of mass, (y, x) as fractions: `[n, rounds + 1, 2]`, NaN for a map of zeros."""
+        """Centre of mass of maps, (y, x) as fractions: `[n, rounds + 1, 2]`, NaN for zero maps."""
         return self._column(method, "centroid")
 
     def maps(self, method: str = "grad_cam") -> np.ndarray:
-        """uint8 `[n, rounds + 1, h, w]`, each scaled so that its largest value is 255.
+        """Attention maps, uint8 `[n, rounds + 1, h, w]`, each scaled to a largest value of 255.
 
         Raises:
-            ValueError: the records are without it, or the images have different sizes; the maps
-                of such a study are read one by one, by the `grid` of each record.
+            ValueError: the records hold no maps of this method, or images have different sizes.
         """
         return self._column(method, "map")
 
     def agreement(self, first: str, second: str, measure: str) -> np.ndarray:
-        """`rank_correlation` or `iou` of two methods' maps, in either order: `[n, rounds + 1]`."""
+        """Agreement of the maps of two methods: `[n, rounds + 1]`, in either order of the methods.
+
+        `measure` is `rank_correlation` or `iou`.
+        """
         name = f"{first}|{second}"
         if f"agreement/{name}/{measure}" not in self.columns:
             name = f"{second}|{first}"
         return self._column("agreement", name, measure)
 
     def faithfulness(self, name: str, measure: str) -> np.ndarray:
-        """`deletion`, `insertion` or `max_sensitivity` of a method's maps: `[n, rounds + 1]`.
-
-        Studies measure no `max_sensitivity` of LIME.
+        """Whether a method's maps show what the network uses: `[n, rounds + 1]`.
 
         Args:
-            name: a method, or `random` or `center`: maps without information.
-            measure: as above, or `deletion_curve` or `insertion_curve`: uint8
-                `[n, rounds + 1, steps + 1]`, probability 1 is 255.
+            name: a method, or `random` or `center`, maps without information.
+            measure: `deletion`, `insertion`, or `max_sensitivity` (not of LIME); or
+                `deletion_curve` or `insertion_curve`, uint8 `[n, rounds + 1, steps + 1]`, where 255
+                is probability 1.
 
         Raises:
             ValueError: the study did not measure it.
@@ -186,7 +204,7 @@ class AttentionRecords:
         return self._column("faithfulness", name, measure)
 
     def succeeded(self, round_number: int) -> np.ndarray:
-        """bool `[n]`: correct when clean and misclassified after this round, I_succeed.
+        """bool `[n]`: correct when clean, misclassified after a round in [1, rounds]: I_succeed.
 
         Raises:
             ValueError: the attack has no such round.
@@ -197,7 +215,7 @@ class AttentionRecords:
         return self.correct & (self.prediction[:, round_number] != self.label)
 
     def failed(self, round_number: int) -> np.ndarray:
-        """bool `[n]`: classified correctly when clean and after this round, I_fail.
+        """bool `[n]`: correct when clean and after a round in [1, rounds]: I_fail.
 
         Raises:
             ValueError: the attack has no such round.
@@ -205,7 +223,7 @@ class AttentionRecords:
         return self.correct & ~self.succeeded(round_number)
 
     def select(self, chosen: np.ndarray) -> AttentionRecords:
-        """The images that a mask `[n]`, or an array of indices into the first axis, chooses."""
+        """The records of some images; `chosen` is a mask, bool `[n]`, or an array of positions."""
         columns = {name: column[chosen] for name, column in self.columns.items()}
         return AttentionRecords(self.summaries, self.split[chosen], columns, self.paths)
 
@@ -219,21 +237,22 @@ class AttentionRecords:
 def read_attention_records(
     *paths: PathLike, columns: Collection[str] | None = None
 ) -> AttentionRecords:
-    """Reads files of attention records, e.g. two splits or all shards of one, as one.
+    """Reads files of attention records together, e.g. two splits, or all shards of one.
 
     Args:
         *paths: files of records, each with its summary beside it.
-        columns: names of the columns to read, see `AttentionRecords.columns`; None reads all.
-            `index`, `label` and `prediction` are always read.
+        columns: names of the columns to read, keys joined by "/" such as
+            `grad_cam/iou_box/equal_area`; None reads all. `index`, `label` and `prediction` are
+            always read.
 
     Returns:
-        Their images, file after file.
+        The records of all images, file after file.
 
     Raises:
         FileNotFoundError: a file or its summary is not there.
-        ValueError: a damaged file, files of different networks, data or studies, shards without
-            the others, an image that comes twice, fewer records than the summary counts, or a
-            column that the study has not.
+        ValueError: no files, a damaged file, files of different networks, data or studies, missing
+            shards, an image that comes twice, a number of records other than the summary counts, or
+            a column that the study does not have.
 
     Example:
         >>> read_attention_records("a_test.jsonl.gz", "a_validation.jsonl.gz").rounds
@@ -272,7 +291,7 @@ def read_attention_summary(path: PathLike) -> dict[str, Any]:
         The summary.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no summary.
         ValueError: it is no summary of an attention study; the message names what is missing.
     """
     beside = summary_path(path)
@@ -289,7 +308,7 @@ def read_attention_summary(path: PathLike) -> dict[str, Any]:
 
 
 def split_of(summary: Mapping[str, Any]) -> str:
-    """The split that a summary's images are of, `WHOLE` if the data has none."""
+    """The name of the split that a summary's images are from; "all" if the data has no splits."""
     return (summary["fingerprint"]["dataset"] or {}).get("split") or WHOLE
 
 
@@ -320,16 +339,16 @@ def _read_columns(
 def check_same_network(
     first: Mapping[str, Any], second: Mapping[str, Any], name: str, other: str
 ) -> None:
-    """Refuses summaries of different networks, or of different copies of the data.
+    """Checks that two summaries are of the same network and the same copy of the data.
 
     Args:
-        first: a summary.
-        second: a summary.
-        name: what to call the first in the message.
-        other: what to call the second.
+        first: a summary of an attention study.
+        second: another one.
+        name: what the message calls the first.
+        other: what the message calls the second.
 
     Raises:
-        ValueError: they differ; the message holds both fingerprints.
+        ValueError: they differ; the message shows what differs.
     """
     one, two = first["fingerprint"], second["fingerprint"]
     pairs = [("network", key, one[key], two[key]) for key in _SAME_NETWORK]

@@ -1,4 +1,4 @@
-"""What identifies an evaluation, so that records of different ones are never mixed."""
+"""Hashes and facts that identify an evaluation, so that records of different ones are not mixed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from aad_tf.classifier import Classifier
 
 
 def fingerprint(classifier: Classifier, **facts: Any) -> dict[str, Any]:
-    """What must be the same for records to belong together, as JSON gives it back.
+    """Collects what must be equal for records to belong to the same evaluation.
 
     Args:
-        classifier: the network.
+        classifier: the network that is evaluated.
         **facts: further entries, which `json` can write.
 
     Returns:
-        `aad_tf` (version), `weights` (a hash that does not depend on their order), `bounds`, and
-        the facts; tuples are lists, so that what is read back compares equal.
+        A dict of `aad_tf` (the version), `weights` (a hash that does not depend on their order),
+        `bounds`, and the facts. Tuples become lists, so that it equals what is read back from JSON.
 
     Raises:
         TypeError: a fact cannot be written as JSON.
@@ -36,7 +36,7 @@ def fingerprint(classifier: Classifier, **facts: Any) -> dict[str, Any]:
 
 
 def weights_fingerprint(classifier: Classifier) -> str:
-    """A hash of a network's weights, 16 hexadecimal digits, whatever their order."""
+    """A hash of a network's weights, 16 hexadecimal digits; it does not depend on their order."""
     model = getattr(classifier, "model", None)
     # Without the states of dropout seeds, which are in `variables` and differ in every process.
     variables = classifier.variables if model is None else model.weights
@@ -45,7 +45,7 @@ def weights_fingerprint(classifier: Classifier) -> str:
 
 
 def array_fingerprint(arrays: Sequence[np.ndarray]) -> str:
-    """A hash of arrays: their bytes, shapes and dtypes; 16 hexadecimal digits."""
+    """A hash of the bytes, shapes and dtypes of arrays in their order, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.name}{array.shape}".encode())

@@ -1,7 +1,7 @@
-"""Records and summaries: what an evaluation leaves on disk, and how it is read back.
+"""Reads and writes the files of an evaluation: its records and its summary.
 
 Records are JSON lines, one per example and attack, with the keys of `RECORD_KEYS`; a file whose
-name ends with ".gz" is compressed. Beside them lies a summary as JSON.
+name ends with ".gz" is compressed. The summary is a JSON file in the same directory.
 """
 
 from __future__ import annotations
@@ -33,24 +33,27 @@ TRANSFER_KEYS = ("index", "label", "clean", "adversarial")
 
 
 def summary_path(output: PathLike) -> Path:
-    """Where the summary of a file of records lies: `x.jsonl.gz` has `x.summary.json`."""
+    """The path of the summary of a file of records: `x.summary.json` for `x.jsonl.gz`."""
     output = Path(output)
     stem = output.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
     return output.with_name(f"{stem}.summary.json")
 
 
 def read_records(path: PathLike) -> Iterator[dict[str, Any]]:
-    """Reads the records of an evaluation one by one, in the order of attack and index.
+    """Reads the records of a robustness evaluation one by one, in the order of the file.
+
+    That order is by attack, then by index of the example.
 
     Args:
         path: file of records, compressed if its name ends with ".gz".
 
     Yields:
-        Dicts with the keys of `RECORD_KEYS`.
+        Dicts with at least the keys of `RECORD_KEYS`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line is not a record; the message names it.
+        ValueError: a line is not such a record, or the file is cut short; the message names the
+            line.
 
     Example:
         >>> robust = [not r["success"] for r in read_records("fgsm.jsonl.gz")]
@@ -63,14 +66,14 @@ def read_record_lines(path: PathLike, keys: Collection[str]) -> Iterator[dict[st
 
     Args:
         path: file of JSON lines, compressed if its name ends with ".gz".
-        keys: what every record must have.
+        keys: keys that every record must have.
 
     Yields:
-        The records.
+        The records, dicts.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line is no such record, or the file is cut short; the message names it.
+        ValueError: a line is no such record, or the file is cut short; the message names the line.
     """
     opener = gzip.open if os.fspath(path).endswith(".gz") else open
     with opener(path, "rt", encoding="utf-8") as file:
@@ -92,16 +95,15 @@ def read_summary(path: PathLike, key: str = "attacks") -> dict[str, Any]:
 
     Args:
         path: the file of records, or the summary itself.
-        key: an entry that tells this kind of summary: "attacks" for robustness, "study" for
-            attention.
+        key: an entry that the summary must have: "attacks" of a robustness evaluation, "transfer"
+            of a transfer evaluation, "study" of an attention study.
 
     Returns:
-        What `aad_tf.evaluation.evaluate_robustness` or
-        `aad_tf.attention_study.study_attention` returned as `summary`.
+        The dict that the report of that evaluation had as `summary`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not such a summary.
+        ValueError: it is not JSON, or has no such entry.
     """
     path = Path(path)
     path = path if path.name.endswith(".summary.json") else summary_path(path)
@@ -126,26 +128,28 @@ def make_record(
     linf: float = 0.0,
     **more: int,
 ) -> dict[str, Any]:
-    """One row of an evaluation, with the keys of `RECORD_KEYS` and those of `more`.
-
-    `success` says that the example is not robust: it is misclassified under attack, or, marked by
-    `clean_mistake`, it is misclassified as it is and was not attacked.
+    """Makes the record of one example under one attack.
 
     Args:
-        attack: label of the attack.
-        index: of the example in its split.
+        attack: name of the attack.
+        index: index of the example in its data set.
         label: true class.
-        clean_prediction: class of the original image.
-        adversarial_prediction: class of the adversarial image; of a clean mistake that of the
-            original image.
-        steps: iterations behind the adversarial image, of the restart that is kept; fewer than the
-            attack has if the example left early. 0 for a clean mistake.
+        clean_prediction: class predicted on the clean image.
+        adversarial_prediction: class predicted on the adversarial image; that of the clean image if
+            the clean image is misclassified, because it is then not attacked.
+        steps: number of iterations that made the adversarial image, within the restart that is
+            kept; fewer than the attack's if it succeeded before. 0 if it was not attacked.
         restart: number of that restart, from 0.
-        linf: largest difference of a pixel of the adversarial image from the original one, in the
+        linf: largest difference in any pixel between the adversarial and the clean image, in the
             unit of the images that the network takes.
-        **more: of a targeted attack `target`, the class it aims at; of a transfer attack
-            `surrogate_clean_prediction` and `surrogate_adversarial_prediction`, what the surrogate
-            makes of the original and the adversarial image.
+        **more: further entries: of a targeted attack `target`, its target class; of a transfer
+            attack `surrogate_clean_prediction` and `surrogate_adversarial_prediction`, the classes
+            that the surrogate predicts on the clean and the adversarial image.
+
+    Returns:
+        A dict with the keys of `RECORD_KEYS` and those of `more`. `clean_mistake` says whether the
+        clean image is misclassified; `success`, whether the example is not robust: misclassified
+        under attack or when clean.
     """
     return {
         "index": index,
@@ -164,16 +168,20 @@ def make_record(
 
 
 def record_line(record: Mapping[str, Any]) -> bytes:
-    """A record as one line of a file of records: JSON in UTF-8, with the line's end."""
+    """A record as one line of a file of records: JSON in UTF-8, ending with a line feed.
+
+    Raises:
+        ValueError: the record holds NaN or infinity.
+    """
     return json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
 def write_record_lines(path: PathLike, lines: Iterable[bytes]) -> None:
-    """Writes a file of records, whole or not at all.
+    """Writes a file of records, complete or not at all.
 
     Args:
         path: the file, compressed if its name ends with ".gz"; the same lines give the same bytes.
-        lines: as `record_line` makes them.
+        lines: one per record, as `record_line` makes them.
     """
     with write_atomically(path) as file:
         if not os.fspath(path).endswith(".gz"):

@@ -1,4 +1,4 @@
-"""A file of records that grows while an evaluation runs and survives a kill at any moment."""
+"""A file of records that grows while an evaluation runs, from which a killed run is resumed."""
 
 from __future__ import annotations
 
@@ -15,20 +15,25 @@ _HEADER_START = b'{"fingerprint":'
 
 
 def journal_path(output: PathLike) -> Path:
-    """Where records are kept until an evaluation is complete: `x.jsonl.gz.partial`."""
+    """The path of an unfinished evaluation's journal: `x.jsonl.gz.partial` for `x.jsonl.gz`."""
     output = Path(output)
     return output.with_name(output.name + ".partial")
 
 
 def finished_summary(output: PathLike, key: str) -> dict[str, Any] | None:
-    """The summary of a finished evaluation; None if it is to be begun or resumed.
+    """Reads the summary of an evaluation if it is finished.
 
     Args:
         output: file of records.
-        key: as for `read_summary`.
+        key: an entry that the summary must have: "attacks" of a robustness evaluation, "transfer"
+            of a transfer evaluation, "study" of an attention study.
+
+    Returns:
+        The summary; None if there are no records yet, or if there is a journal to resume from.
 
     Raises:
         FileExistsError: there are records without their summary.
+        ValueError: the summary is not JSON, or has no such entry.
     """
     output = Path(output)
     if not output.exists() or journal_path(output).exists():
@@ -42,18 +47,20 @@ def finished_summary(output: PathLike, key: str) -> dict[str, Any] | None:
 
 
 class Journal:
-    """Appends records to a file, and hands them back to a later run of the same evaluation.
+    """A file to which records are appended, and which a later run of the same evaluation reads.
 
-    The first line identifies what is evaluated. A last line cut short by a kill is dropped.
+    The first line identifies what is evaluated. A last line that is incomplete because the process
+    was killed is dropped. The file is locked against other processes until it is closed.
 
     Args:
         path: the file; made if it does not exist.
-        fingerprint: what is evaluated, as JSON can hold it.
-        is_record: tells records of this version from others.
+        fingerprint: data that identifies what is evaluated, as JSON can hold it.
+        is_record: a function that says whether a dict is a valid record.
 
     Raises:
-        ValueError: the file belongs to another evaluation, is no journal, or in use.
-        OSError: it cannot be written.
+        ValueError: the file belongs to another evaluation, is no journal, or another process is
+            writing it.
+        OSError: the file cannot be written.
 
     Example:
         >>> journal = Journal(journal_path("run.jsonl.gz"), {"weights": "5f3a"}, bool)
@@ -76,12 +83,19 @@ class Journal:
             raise
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Adds records and hands them to the operating system."""
+        """Adds records and hands them to the operating system, so that a killed process keeps them.
+
+        Args:
+            records: dicts that JSON can hold.
+        """
         self._file.write(b"".join(map(record_line, records)))
         self._file.flush()
 
     def entries(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Records and where their lines start; a last line that was cut short is removed.
+        """Reads all records; an incomplete last line is removed from the file.
+
+        Yields:
+            The offset at which the record's line starts, in bytes, and the record.
 
         Raises:
             ValueError: a line is damaged.
@@ -96,10 +110,13 @@ class Journal:
             offset += len(line)
 
     def consecutive(self, first_index: int) -> Iterator[dict[str, Any]]:
-        """Records of which there is one per example, in the order of the data set.
+        """Reads the records of an evaluation that writes one per example, in the data set's order.
 
         Args:
-            first_index: of the first of them.
+            first_index: index of the first example.
+
+        Yields:
+            The records.
 
         Raises:
             ValueError: a line is damaged, or an example is missing.
@@ -113,27 +130,27 @@ class Journal:
             yield record
 
     def lines_at(self, offsets: Iterable[int]) -> Iterator[bytes]:
-        """The lines that start at given offsets."""
+        """Reads lines by the offsets, in bytes, at which they start."""
         for offset in offsets:
             self._file.seek(offset)
             yield self._file.readline()
 
     def lines(self) -> Iterator[bytes]:
-        """All lines of records in the order they were added."""
+        """Reads the lines of all records, in the order in which they were added."""
         self._file.seek(0)
         self._file.readline()
         yield from self._file
 
     def truncate(self, offset: int) -> None:
-        """Drops what starts at an offset and everything after it."""
+        """Cuts the file off at an offset, in bytes."""
         self._file.truncate(offset)
 
     def remove(self) -> None:
-        """Deletes the file, which is no longer needed."""
+        """Deletes the file."""
         self.path.unlink()
 
     def close(self) -> None:
-        """Closes the file; it stays for a later run unless removed."""
+        """Closes the file, which stays for a later run."""
         self._file.close()
 
     def _lock(self) -> None:
@@ -178,7 +195,16 @@ class Journal:
 def check_same_evaluation(
     path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> None:
-    """Raises ValueError if a file holds another evaluation than the one asked for."""
+    """Checks that a file holds the evaluation that is asked for.
+
+    Args:
+        path: the file, for the message.
+        found: what identifies the evaluation in the file.
+        expected: what identifies the one asked for.
+
+    Raises:
+        ValueError: they differ; the message lists the entries.
+    """
     differences = "; ".join(_differences(found, expected))
     if differences:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How far an evaluation is, and how that is shown."""
+"""Progress of an evaluation, and its display on standard error."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ class Progress(NamedTuple):
     """How far an evaluation is.
 
     Attributes:
-        done: finished pairs of example and attack, reused ones included.
-        total: pairs to finish, or None if the size of the data set is not known.
-        reused: pairs taken over from an interrupted run.
-        seconds: since the start of this run.
-        unit: what is counted.
-        detail: what is being done now, in words, where one pair may take long.
+        done: number of finished items, reused ones included. An item of a robustness evaluation is
+            an example under one attack, of other evaluations an example.
+        total: number of all items, or None if the size of the data set is not known.
+        reused: number of items taken over from an interrupted run.
+        seconds: time since the start of this run.
+        unit: what an item is called.
+        detail: what is being done now, in words.
     """
 
     done: int
@@ -35,12 +36,12 @@ class Progress(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Pairs of example and attack finished per second in this run."""
+        """Items finished per second in this run; 0 at its start."""
         return (self.done - self.reused) / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds to the end, or None if it is not known."""
+        """Estimated seconds to the end; None if the total or the rate is not known."""
         if self.total is None or self.rate == 0:
             return None
         return (self.total - self.done) / self.rate
@@ -55,7 +56,7 @@ class Progress(NamedTuple):
 
 
 def check_verbose(verbose: Any) -> None:
-    """Raises ValueError unless it is `"auto"`, 0 or 1."""
+    """Raises ValueError unless `verbose` is `"auto"`, 0 or 1."""
     if verbose not in ("auto", 0, 1):
         raise ValueError(f'verbose must be "auto", 0 or 1, got {verbose!r}.')
 
@@ -64,15 +65,15 @@ def check_verbose(verbose: Any) -> None:
 def shown_progress(
     verbose: int | str, progress: Callable[[Progress], None] | None = None
 ) -> Iterator[Callable[[Progress], None] | None]:
-    """Shows progress on standard error: a bar in a terminal or notebook, else a line now and then.
+    """Shows progress on standard error: a bar in a terminal or notebook, else lines 10 s apart.
 
     Args:
         verbose: 1 shows it, 0 does not; `"auto"` shows it in a terminal or notebook only, and not
             if there is a `progress`.
-        progress: called as well, with every `Progress`.
+        progress: a function that is called as well, with every `Progress`.
 
     Yields:
-        What is to be called with every `Progress`; None if there is nothing to call.
+        A function to be called with every `Progress`; None if there is nothing to call.
 
     Example:
         >>> with shown_progress(verbose=1) as progress:

@@ -1,4 +1,4 @@
-"""Parts of a data set that are evaluated anywhere, and what must hold for them to be joined."""
+"""Shards: parts of a data set that are evaluated separately, and checks before they are joined."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from aad_tf.utils.provenance import provenance
 
 @dataclass(frozen=True)
 class Part:
-    """A finished part.
+    """A finished part of an evaluation.
 
     Attributes:
         path: its file of records.
-        summary: what lies beside it.
-        shard: (number, count), or None if it is no part but the whole.
+        summary: its summary.
+        shard: (number, count): which part, from 1, of how many; None if it is the whole data set.
         first: index of its first example in the data set.
-        stop: the index after its last one.
-        identity: what must be the same in all parts.
+        stop: the index after its last example.
+        identity: facts that must be equal in all parts.
     """
 
     path: Path
@@ -37,13 +37,13 @@ class Part:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """Reads "3/50", the third of fifty parts.
+    """Reads which part of a data set is meant: "3/50" is the third of fifty.
 
     Args:
-        text: number of the part, from 1, and how many parts there are.
+        text: `number/count`: which part, from 1, and how many parts there are.
 
     Returns:
-        Both numbers.
+        (number, count).
 
     Raises:
         ValueError: not of that form, or a part that does not exist.
@@ -60,7 +60,10 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def shard_range(num_examples: int, batch_size: int, number: int, count: int) -> tuple[int, int]:
-    """The examples of a part: whole batches, so that parts and one pass see the same batches.
+    """The examples of a part of a data set.
+
+    A part begins and ends between batches, so that all parts have the same batches as a single pass
+    over the data set.
 
     Args:
         num_examples: size of the data set.
@@ -69,7 +72,7 @@ def shard_range(num_examples: int, batch_size: int, number: int, count: int) -> 
         count: how many parts.
 
     Returns:
-        First example, and the one after the last.
+        Index of the first example, and the index after the last one.
 
     Raises:
         ValueError: more parts than batches.
@@ -89,11 +92,11 @@ def shard_range(num_examples: int, batch_size: int, number: int, count: int) -> 
 
 
 def shard_output(output: PathLike, shard: tuple[int, int]) -> Path:
-    """The file of one part where several would have the same name.
+    """The file of one part, named after the file of the whole evaluation.
 
     Args:
-        output: the file that the whole would have.
-        shard: number of the part, from 1, and how many parts there are.
+        output: file of the whole evaluation.
+        shard: (number, count): which part, from 1, and how many parts there are.
 
     Example:
         >>> shard_output("x.jsonl.gz", (3, 50))
@@ -106,7 +109,15 @@ def shard_output(output: PathLike, shard: tuple[int, int]) -> Path:
 
 
 def shard_facts(first_index: int, shard: tuple[int, int] | None) -> dict[str, Any]:
-    """Which part of a data set is meant, ready for JSON; nothing if it is the whole.
+    """Describes a part of a data set for the fingerprint of its evaluation.
+
+    Args:
+        first_index: index of the first example.
+        shard: (number, count): which part, from 1, and how many parts there are; None for the whole
+            data set.
+
+    Returns:
+        A dict that JSON can hold: `first_index`, unless it is 0, and `shard`, unless it is None.
 
     Raises:
         TypeError: not integers.
@@ -125,13 +136,16 @@ def shard_facts(first_index: int, shard: tuple[int, int] | None) -> dict[str, An
 def read_parts(
     paths: Sequence[PathLike], output: PathLike, read: Callable[[PathLike], Part], what: str
 ) -> list[Part]:
-    """Reads the parts to be joined, in the order of the data set.
+    """Reads the parts that are to be joined, and checks that they are complete.
 
     Args:
         paths: files of records, in any order.
         output: file to be written.
-        read: from a file of records to a part.
-        what: what is joined, for errors: "study" or "evaluation".
+        read: a function from the path of a file of records to its part.
+        what: what the parts are of, for errors: "study" or "evaluation".
+
+    Returns:
+        The parts, in the order of the data set.
 
     Raises:
         ValueError: no files, parts of different evaluations, or parts that are missing or overlap.
@@ -150,7 +164,14 @@ def read_parts(
 
 
 def merged_provenance(parts: Sequence[Part]) -> dict[str, Any]:
-    """Where a merged file comes from: this run, and that of each part."""
+    """Versions, hardware and command behind a merged file: of this process, and of each part.
+
+    Args:
+        parts: the parts that were joined.
+
+    Returns:
+        The provenance of this process, with that of the parts as a list under `shards`.
+    """
     return {**provenance(), "shards": [part.summary["provenance"] for part in parts]}
 
 

@@ -1,4 +1,4 @@
-"""What all workers of a run must have in common, and which of them differs."""
+"""Checks that all workers of a run have the same config and versions, and tells which differ."""
 
 from __future__ import annotations
 
@@ -25,14 +25,22 @@ WorkerSpec = dict[str, str]
 
 
 class DisagreementError(ClusterError):
-    """The workers of a run differ; every one of them raises this, with the same message."""
+    """The workers of a run differ in config or versions; all raise this with the same message."""
 
 
 def worker_spec(config: ExperimentConfig, pack_megabytes: float, lost_after: float) -> WorkerSpec:
-    """What must be the same on every worker: versions, settings, and each entry of the config.
+    """Collects what must be equal on every worker: versions, settings, each entry of the config.
+
+    Args:
+        config: what is trained.
+        pack_megabytes: size of gradient buckets, in 2**20 bytes.
+        lost_after: heartbeat timeout, in seconds.
+
+    Returns:
+        Values as text, by name; entries of the config are named like `config.batch_size`.
 
     Raises:
-        ValueError: gradient buckets of no size.
+        ValueError: `pack_megabytes` is not positive and finite.
 
     Example:
         >>> worker_spec(ExperimentConfig(), 8.0, 10.0)["config.batch_size"]
@@ -51,15 +59,15 @@ def worker_spec(config: ExperimentConfig, pack_megabytes: float, lost_after: flo
 def check_same_on_all_workers(
     strategy: tf.distribute.Strategy, cluster: Cluster, spec: WorkerSpec
 ) -> None:
-    """Compares the workers' specs: their hashes, and the specs themselves where hashes differ.
+    """Checks that all workers have equal specs; every worker calls this, and waits for the others.
 
     Args:
-        strategy: of training; every worker calls this, and waits for the others.
-        cluster: names the workers.
-        spec: of this worker.
+        strategy: the strategy of training.
+        cluster: the workers, and which of them this process is.
+        spec: what `worker_spec` returned on this worker.
 
     Raises:
-        DisagreementError: they differ; the message names keys and workers.
+        DisagreementError: specs differ; the message names the entries and the workers.
     """
     text = json.dumps(spec)
     digest = hashlib.sha256(text.encode()).digest()
@@ -70,11 +78,14 @@ def check_same_on_all_workers(
 
 
 def differences(cluster: Cluster, specs: list[WorkerSpec]) -> str:
-    """How the workers' specs differ from that of worker 0, in sentences; empty if they do not.
+    """Describes how the workers' specs differ from that of worker 0.
 
     Args:
-        cluster: names the workers.
-        specs: by index of the worker.
+        cluster: the workers.
+        specs: the spec of each worker, in the order of the workers.
+
+    Returns:
+        Sentences, at most 6 differences; empty if there are none.
 
     Example:
         >>> differences(cluster, [{"keras": "3.15.1"}, {"keras": "3.14.0"}])

@@ -1,4 +1,4 @@
-"""Early stopping that a resumed run goes on with: the best epoch so far, and its weights."""
+"""Early stopping whose state is saved in checkpoints: the best epoch so far, and its weights."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import tensorflow as tf
 
 
 class BestEpoch(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the highest value of a log, and ends training after it.
+    """Keeps the weights of the epoch with the highest value of a log, and stops training.
 
-    As `keras.callbacks.EarlyStopping` with `mode="max"` and `restore_best_weights`, but what it
-    remembers is `state`, for a checkpoint, so that a run that was interrupted ends as if it had not
-    been; and `restore` is called by who trains, after the last `fit` of the run.
+    It works as `keras.callbacks.EarlyStopping` with `mode="max"` and `restore_best_weights=True`,
+    with two differences. Its `state` can be saved in a checkpoint, so that a resumed run stops at
+    the same epoch as one without a break. And the caller calls `restore` after the last `fit`.
     Robust accuracy often falls again late in adversarial training (Rice et al. 2020: Overfitting in
     adversarially robust deep learning).
 
     Args:
-        network: of the model that is trained, whose weights are kept, moving statistics included.
-        monitor: name of the log, which callbacks before this one may have added.
-        patience: epochs without a higher value after which training ends.
+        network: the network in training, whose weights and moving statistics are kept.
+        monitor: name of the log, which earlier callbacks in the list may have added.
+        patience: number of epochs without a higher value after which training stops.
 
     Attributes:
-        state: the best value, its epoch and weights, which `tf.train.Checkpoint` takes.
+        state: a `tf.train.Checkpoint` of the best value, its epoch and its weights.
 
     Raises:
-        KeyError: at the end of an epoch, logs without the value.
+        KeyError: at the end of an epoch, if the logs do not hold the value.
 
     Example:
         >>> best = BestEpoch(model.network, "val_robust_accuracy", patience=5)
@@ -52,11 +52,15 @@ class BestEpoch(keras.callbacks.Callback):
 
     @property
     def found(self) -> str:
-        """The best value so far, as text."""
+        """The log's name and its best value so far, as text with four decimals."""
         return f"{self._monitor} {float(self._value):.4f}"
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Keeps the weights if the value is higher than before; Keras calls it."""
+        """Keeps the weights if the value is the highest so far; Keras calls it after each epoch.
+
+        Raises:
+            KeyError: the logs do not hold the value.
+        """
         logs = logs or {}
         if self._monitor not in logs:
             raise KeyError(
@@ -73,7 +77,7 @@ class BestEpoch(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def restore(self) -> None:
-        """Gives the network the weights of the best epoch."""
+        """Sets the network's weights to those of the best epoch, if there is one."""
         if not self.epoch:
             return
         for kept, weight in zip(self._kept, self._network.weights, strict=True):

@@ -1,4 +1,4 @@
-"""The network of a config, wrapped in its defence and compiled."""
+"""Builds the network of a config, wraps it in its defence and compiles it."""
 
 from __future__ import annotations
 
@@ -29,15 +29,19 @@ def build_defense(
     """Wraps a network in the defence of a config and compiles it.
 
     Args:
-        config: names defence, attack, losses and optimizer.
+        config: names the defence, attack, losses and optimizer.
         network: the network to train.
-        steps_per_epoch: batches per epoch, from which learning-rate schedules count updates.
+        steps_per_epoch: batches per epoch, by which learning-rate schedules turn epochs into
+            updates.
 
     Returns:
-        A compiled Keras model.
+        A compiled defence, a Keras model.
 
     Raises:
-        ModelDirectoryError: a source network is missing, unfinished, or of another data set.
+        ModelDirectoryError: a source network of an ensemble is missing, unfinished, or trained on
+            another data set.
+        ValueError: an optimizer that cannot be built, or a network or attack that the defence
+            refuses.
     """
     classifier = Classifier.from_keras(network, config.attention_layer or None)
     model = _defended(config, classifier)
@@ -87,16 +91,25 @@ def _defended(config: ExperimentConfig, classifier: Classifier) -> DefenseModel:
 def build_model(
     config: ExperimentConfig, dataset: DatasetInfo, steps: int, *, weights_follow: bool = False
 ) -> DefenseModel:
-    """Builds the network of a config, with its initial weights, and its defence.
+    """Builds the network of a config, with its initial weights, wraps and compiles it.
+
+    Sets the global random seed of Keras to `config.seed`.
 
     Args:
         config: what is trained.
         dataset: gives the shape of images and the number of classes.
         steps: batches per epoch.
-        weights_follow: a checkpoint is restored next, so initial weights are not read.
+        weights_follow: True if the caller restores a checkpoint next, so that initial weights are
+            not read.
+
+    Returns:
+        A compiled defence, a Keras model.
 
     Raises:
-        ModelDirectoryError: as `build_defense`; initial weights of another architecture.
+        ModelDirectoryError: a network whose weights are the initial ones, or that is attacked, is
+            missing or unfinished, or initial weights are of another architecture.
+        ValueError: an optimizer that cannot be built, or a network or attack that the defence
+            refuses.
     """
     keras.utils.set_random_seed(config.seed)
     network = model_directory.build_network(
@@ -108,15 +121,17 @@ def build_model(
 
 
 def check_trained_networks(config: ExperimentConfig, *, weights_follow: bool = False) -> None:
-    """Raises if a trained network that a config names is missing or of another data set.
+    """Checks that the trained networks that a config names exist and are of the same data set.
 
     Args:
-        config: names the network that training starts from in `initial_weights`, and those that
-            are attacked in `defense.sources`.
-        weights_follow: a checkpoint is restored next, so `initial_weights` is not looked at.
+        config: names the model directory that training starts from in `initial_weights`, and those
+            of networks that are attacked in `defense.sources`.
+        weights_follow: True if the caller restores a checkpoint next, so that `initial_weights` is
+            not checked.
 
     Raises:
-        ModelDirectoryError: names the network.
+        ModelDirectoryError: a model directory is missing or of another data set, or the run that
+            training starts from has not finished.
     """
     initial = (config.initial_weights,) if config.initial_weights and not weights_follow else ()
     for path in (*initial, *config.defense.sources):

@@ -1,9 +1,9 @@
-"""Checkpoints from which training goes on exactly as if it had never stopped.
+"""Checkpoints from which training is resumed with the result of a run without a break.
 
 A checkpoint holds the epoch and step it was saved at, all weights, the optimizer's state, the seeds
 of dropout, and the running metrics of the epoch. It holds no data: the order of examples depends on
-seed and epoch alone, so `aad_tf.data.training_batches(start_epoch=, start_step=)` goes on from a
-position. Attacks draw their random starts from the seed and the number of updates.
+seed and epoch alone, so `aad_tf.data.training_batches(start_epoch=, start_step=)` makes the batches
+from any position. Attacks draw their random starts from the seed and the number of updates.
 """
 
 from __future__ import annotations
@@ -20,29 +20,28 @@ from aad_tf.utils.logging import LOGGER
 
 
 class CheckpointError(ValueError):
-    """There are checkpoints, but none can be read, or workers read different ones."""
+    """There are checkpoints, but none can be read, or workers read different checkpoints."""
 
 
 class ResumableCheckpoint(keras.callbacks.Callback):
-    """Keras callback that saves all that decides the rest of training, and restores it.
+    """Keras callback that saves checkpoints of everything that the rest of training depends on.
 
-    Files are written by `tf.train.CheckpointManager`, which names the newest checkpoint last, so a
-    process that is killed at any moment leaves the checkpoint before usable. Under a strategy of
-    several workers each must have this callback: the chief writes, and all read.
+    A process that is killed while it writes a checkpoint leaves the previous one usable. Under a
+    strategy of several workers each worker must have this callback: worker 0 writes, all read.
 
     Args:
         model: the compiled model.
-        directory: where checkpoints go; made if it does not exist.
-        every: steps between two checkpoints; one is also saved after each epoch.
-        steps_per_epoch: steps of a whole epoch.
-        keep: how many checkpoints are kept.
-        epochs: of the whole run. If given, a run that a callback ends early (`stop_training`) is
-            saved as one that has reached its end.
-        further: what else is saved and restored, by name, such as `BestEpoch.state`.
+        directory: where checkpoints are written; made if it does not exist.
+        every: number of steps between two checkpoints; one is also saved after each epoch.
+        steps_per_epoch: number of steps of a whole epoch.
+        keep: how many checkpoints are kept, the newest ones.
+        epochs: number of epochs of the whole run. If given, a run that a callback ends early
+            (`stop_training`) is saved as one that has reached its last epoch.
+        further: other trackable objects to save and restore, by name, such as `BestEpoch.state`.
 
     Raises:
-        FloatingPointError: in training, when weights are NaN or infinite; the checkpoint before is
-            kept.
+        FloatingPointError: in training, if weights are NaN or infinite when a checkpoint is due;
+            the previous checkpoint is kept.
 
     Example:
         >>> checkpoint = ResumableCheckpoint(model, "run/checkpoints", 200, steps_per_epoch=550)
@@ -88,12 +87,15 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._restored = self._validating = False
 
     def restore(self) -> tuple[int, int]:
-        """Restores the newest checkpoint that can be read; running metrics when the epoch begins.
+        """Restores the newest checkpoint that can be read.
+
+        The running metrics of the epoch are restored later, when `fit` begins it. All workers call
+        this, and wait for each other.
 
         Returns:
-            Epoch and step within it to go on from, both counted from 0; (0, 0) if there is no
-            checkpoint. A step that equals `steps_per_epoch` leaves the end of the epoch to do,
-            validation and callbacks: `finish_epoch`.
+            Epoch and step within it to resume from, both counted from 0; (0, 0) if there is no
+            checkpoint. If the step equals `steps_per_epoch`, validation and the callbacks of the
+            epoch's end are still to be done, by `finish_epoch`.
 
         Raises:
             CheckpointError: there are checkpoints, but none can be read, or workers read
@@ -137,7 +139,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         return epoch, step
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Restores the running metrics of an epoch that was interrupted."""
+        """Restores the running metrics of an epoch that was interrupted; Keras calls it."""
         self._epoch.assign(epoch)
         if self._restored:
             self._strategy.run(tf.function(self._restore_metrics))
@@ -150,25 +152,28 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             metric.assign(tf.where(first, total, tf.zeros_like(total)))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves if the last checkpoint is `every` steps ago."""
+        """Saves a checkpoint if the last one is `every` steps ago or more; Keras calls it."""
         self._done = self._first_step + batch + 1
         if self._done - self._last_saved >= self.every:
             self._keep_metrics()
             self._save(int(self._epoch), self._done)
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Keeps the running metrics of training: validation counts with the same ones."""
+        """Copies the running metrics of training, since validation resets them; Keras calls it."""
         self._keep_metrics()
         self._validating = True
 
     def on_test_end(self, logs: Any = None) -> None:
-        """Notes that validation is over."""
+        """Notes that validation is over; Keras calls it."""
         self._validating = False
 
     def save_here(self) -> None:
         """Saves a checkpoint of the present step, unless the newest checkpoint is of this step.
 
-        To be called between two steps of training or during validation.
+        It may be called between two steps of training, or during validation.
+
+        Raises:
+            FloatingPointError: weights are NaN or infinite.
         """
         if self._done == self._last_saved:
             return
@@ -177,7 +182,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._save(int(self._epoch), self._done)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Saves the start of the next epoch."""
+        """Saves a checkpoint at the start of the next epoch; Keras calls it."""
         self._first_step = self._done = 0
         following = epoch + 1
         if self._epochs is not None and self.model.stop_training:
@@ -210,15 +215,15 @@ def finish_epoch(
     callbacks: list[keras.callbacks.Callback],
     validation_steps: int | None = None,
 ) -> None:
-    """Does what is left of an epoch after its last step, as `fit` would: validation, callbacks.
+    """Runs validation and callbacks of an epoch whose steps are all done, as `fit` would.
 
     Args:
-        model: compiled and restored; a `ResumableCheckpoint` among the callbacks restores the
-            running metrics of the epoch.
-        epoch: which one, counted from 0.
-        validation: batches that can be evaluated; None for none.
-        callbacks: those of `fit`.
-        validation_steps: batches to evaluate; None for all.
+        model: compiled, and restored from a checkpoint. A `ResumableCheckpoint` among the callbacks
+            restores the running metrics of the epoch.
+        epoch: which epoch, counted from 0.
+        validation: data that `model.evaluate` takes; None for no validation.
+        callbacks: the callbacks that `fit` would be given.
+        validation_steps: number of batches to evaluate; None for all.
 
     Example:
         >>> epoch, step = checkpoint.restore()

@@ -1,7 +1,7 @@
-"""What a run measures of attention after each epoch, where its config asks for it.
+"""Callbacks that measure attention after each epoch of a run, if its config asks for them.
 
-With `monitor_examples` the first so many validation examples are attacked and `history.csv` gets
-the columns
+With `monitor_examples=n` the first n validation examples are attacked, and `history.csv` gets the
+columns
 
     val_attention_iou                    overlap of clean and attacked attention areas
     val_attention_iou_empty              fraction of pairs without any area
@@ -10,8 +10,9 @@ the columns
     gradient_share_classification, ..._rectification, ..._preservation
                                          of AAD: fractions of the gradient, in training mode
 
-and with `snapshot_epochs` the first images are drawn into `attention/`. All depend on what a
-checkpoint holds, so a run that was interrupted has the history of one that was not.
+and with `snapshot_epochs` the first 8 validation images are drawn into `attention/` of the model
+directory. All depend on what a checkpoint holds, so a resumed run has the history of one without a
+break.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ _DRAWN = 8
 
 
 def monitors(run: TrainingRun) -> list[keras.callbacks.Callback]:
-    """The callbacks that a run's config asks for; to be called when its strategy is there.
+    """Makes the callbacks on attention that a run's config asks for.
 
     Args:
-        run: whose validation examples are measured on; every worker reads them all.
+        run: the training run, whose strategy exists already. Every worker reads all validation
+            examples that are measured.
 
     Returns:
-        Callbacks, to stand before those that watch or write their logs; none by default.
+        Callbacks, to be listed before those that read or write their logs; none by default.
     """
     config = run.config
     count = 0

@@ -14,15 +14,15 @@ _NOT_DECAYED = ["bias", "gamma", "beta"]
 
 @keras.saving.register_keras_serializable("aad_tf")
 class Triangular(keras.optimizers.schedules.LearningRateSchedule):
-    """Grows along a line to a peak and falls along another to 0.
+    """A learning rate that grows linearly to a peak and then falls linearly to 0.
 
-    Update n, counted from 1, has the rate `peak n / rise` up to `rise`, and then
-    `peak (steps - n) / (steps - rise)`: the last one has 0.
+    Update n, counted from 1, has the rate `peak n / rise` up to n = `rise`, and then
+    `peak (steps - n) / (steps - rise)`, so that the last update has 0.
 
     Args:
         peak: the highest rate.
-        rise: updates of growth, 0 or more.
-        steps: updates in all, more than `rise`.
+        rise: number of updates in which it grows, 0 or more.
+        steps: number of updates in all, more than `rise`.
 
     Example:
         >>> float(Triangular(0.2, rise=40, steps=100)(19))
@@ -42,7 +42,7 @@ class Triangular(keras.optimizers.schedules.LearningRateSchedule):
         return self._peak * keras.ops.maximum(of_peak, 0.0)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, for Keras."""
+        """The constructor's arguments, for saving."""
         return {"peak": self._peak, "rise": self._rise, "steps": self._steps}
 
 
@@ -50,15 +50,16 @@ def build_optimizer(config: ExperimentConfig, steps_per_epoch: int) -> keras.opt
     """Builds the optimizer of a config.
 
     Args:
-        config: names optimizer, its options, learning rate and schedule.
-        steps_per_epoch: updates per epoch; schedules count updates.
+        config: names the optimizer, its options, learning rate and schedule.
+        steps_per_epoch: updates per epoch, by which a schedule turns epochs into updates.
 
     Returns:
-        A Keras optimizer. Its `weight_decay`, if asked for, is Keras's decoupled one and leaves out
-        biases and normalization.
+        A Keras optimizer. Its `weight_decay`, if there is one, is Keras's decoupled weight decay,
+        and leaves out biases and the parameters of normalization layers.
 
     Raises:
-        ValueError: an optimizer that Keras does not know, options it does not have, or use_ema.
+        ValueError: an optimizer that Keras does not know, options it does not have, or `use_ema`,
+            which cannot be resumed exactly.
 
     Example:
         >>> build_optimizer(ExperimentConfig(learning_rate_schedule="cosine"), 100)
@@ -85,14 +86,14 @@ def build_optimizer(config: ExperimentConfig, steps_per_epoch: int) -> keras.opt
 def learning_rate(config: ExperimentConfig, steps_per_epoch: int) -> Any:
     """The learning rate of a config, as a number or a Keras schedule over updates.
 
-    `"constant"` stays at `learning_rate`; `"cosine"` falls from `learning_rate` to 0 at the end
-    (Loshchilov and Hutter 2017), after `warmup_epochs` of linear growth; `"triangular"` grows for
-    as long and falls to 0 along a line, as single-step training uses it (Wong et al. 2020);
-    `"exponential"` multiplies by `decay_rate` every `decay_epochs`, as InceptionV3 is trained in
-    [AAD Sec. 4.1].
+    By `config.learning_rate_schedule`: `"constant"` stays at `learning_rate`. `"cosine"` grows
+    linearly to it for `warmup_epochs`, then falls to 0 at the end along a cosine (Loshchilov and
+    Hutter 2017). `"triangular"` grows in the same way, then falls to 0 linearly, as in single-step
+    adversarial training (Wong et al. 2020). `"exponential"` multiplies it by `decay_rate` every
+    `decay_epochs`, as for InceptionV3 in [AAD Sec. 4.1].
 
     Args:
-        config: names schedule, peak, warm-up and decay.
+        config: names the schedule, the highest rate, warm-up and decay.
         steps_per_epoch: updates per epoch.
 
     Returns:

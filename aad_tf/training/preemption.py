@@ -1,7 +1,7 @@
-"""Saving before the machine is taken away: a signal ends training between two steps.
+"""Ends training between two steps, with a checkpoint, when a signal such as SIGTERM comes.
 
 `StopOnSignal` acts during `fit`, `end_on_signal` before and after it. Their errors end `train.main`
-with exit code 143 (`binaries/running.py:run`).
+with exit code 143.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from aad_tf.utils.logging import LOGGER
 
 
 class PreemptedError(RuntimeError):
-    """Training was asked to stop by a signal; everything is saved."""
+    """A signal asked training to stop; everything is saved in a checkpoint."""
 
 
 class TerminatedError(RuntimeError):
-    """A signal asked to end outside of training: what was saved before is all there is."""
+    """A signal asked the process to end outside of `fit`; nothing more is saved."""
 
 
 def end_on_signal(number: int = signal.SIGTERM) -> None:
-    """Makes a signal raise `TerminatedError` in the main thread, for programs.
+    """Installs a handler that raises `TerminatedError` in the main thread when a signal comes.
 
-    Without a handler the first process of a container never hears of SIGTERM.
+    Without a handler, the first process of a container ignores SIGTERM.
+
+    Args:
+        number: the signal.
     """
 
     def end(received: int, frame: Any) -> None:
@@ -41,18 +44,18 @@ def end_on_signal(number: int = signal.SIGTERM) -> None:
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Saves and stops training when the process, or that of any other worker, gets a signal.
+    """Keras callback that saves and stops training when this or another worker gets a signal.
 
     Schedulers (Slurm, Kubernetes, cloud machines) send SIGTERM some time before they take a
-    machine away. A process alone stops after the step that is running; several workers stop
-    together, after the step that follows. A signal may come in training, in validation, which is
-    then repeated when the run is resumed, or at the end of an epoch.
+    machine away. A single process stops after the step that is running; several workers stop
+    together, after the following step. If the signal comes during validation, a resumed run repeats
+    the validation. The model must be a `MultiWorkerFit`, as all defences are.
 
     Args:
-        checkpoint: saves the run; it must stand before this callback in the list of callbacks.
+        checkpoint: saves the run; it must come before this callback in the list of callbacks.
 
     Raises:
-        PreemptedError: from `fit`; everything is saved.
+        PreemptedError: from `fit`, after everything is saved.
 
     Example:
         >>> stop = StopOnSignal(checkpoint)  # ResumableCheckpoint says how to go on.
@@ -67,10 +70,13 @@ class StopOnSignal(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def listening(self, number: int = signal.SIGTERM) -> Iterator[None]:
-        """Handles the signal while the context is open; of the main thread only.
+        """Handles a signal while the context is open; without effect outside of the main thread.
 
-        One that comes too late to stop training is sent again at the end, to whatever handles it
-        there.
+        A signal that comes too late to stop training is raised again when the context ends, for the
+        handler that was installed before.
+
+        Args:
+            number: the signal.
         """
         self._received.clear()
         if threading.current_thread() is not threading.main_thread():
@@ -89,26 +95,38 @@ class StopOnSignal(keras.callbacks.Callback):
         self._received.set()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Tells the other workers of a signal."""
+        """Tells the other workers if a signal came; Keras calls it."""
         if self._received.is_set():
             self.model.request_stop()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves and stops, if any worker got a signal."""
+        """Saves and stops if any worker got a signal; Keras calls it.
+
+        Raises:
+            PreemptedError: training is saved.
+        """
         self.on_train_batch_begin(batch)
         if self.model.stop_requested:
             self._stop()
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Tells the other workers of a signal that came during validation."""
+        """Tells the other workers if a signal came during validation; Keras calls it."""
         self.on_train_batch_begin(batch)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves what training has reached and stops, if any worker got a signal."""
+        """Saves and stops during validation if any worker got a signal; Keras calls it.
+
+        Raises:
+            PreemptedError: training is saved.
+        """
         self.on_train_batch_end(batch)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Stops after an epoch, which the checkpoint has saved, if any worker got a signal."""
+        """Stops after an epoch, already saved, if any worker got a signal; Keras calls it.
+
+        Raises:
+            PreemptedError: training is saved.
+        """
         if any_worker(self.model.distribute_strategy, self._received.is_set()):
             self._stop()
 

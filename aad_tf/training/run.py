@@ -1,8 +1,8 @@
-"""One training run in a model directory, resuming where an earlier one stopped.
+"""One training run in a model directory, which is resumed if it was interrupted.
 
-How a run gets back to its position in the data: `ResumableCheckpoint.restore` returns the epoch and
-the step, `_fit` passes them to `TrainingRun.training_data`, and `aad_tf.data.training_batches`
-makes the same batches from there on, because their order depends on seed and epoch alone.
+A resumed run finds its position in the data as follows: `ResumableCheckpoint.restore` returns the
+epoch and the step, and `aad_tf.data.training_batches` makes the same batches from there on, because
+their order depends on seed and epoch alone.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ _LOCK_TIMEOUT = 150.0
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a run is made of: its config, model directory, data and devices.
+    """The config, model directory, data and devices of a training run.
 
     Attributes:
-        config: what is trained, with the batch size and learning rate of this number of replicas.
-        directory: the model directory.
-        dataset: describes the data in `data_dir`.
-        data_dir: TFDS data directory; None for the default.
-        strategy: of `tf.distribute`.
-        progress_seconds: least time between two lines of progress.
-        follows_replicas: whether batch size and learning rate were scaled by `replica_batch_size`.
+        config: what is trained, with the batch size and learning rate for the number of replicas.
+        directory: the model directory, to which everything about the run is written.
+        dataset: description of the data in `data_dir`.
+        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+        strategy: the strategy of `tf.distribute`.
+        progress_seconds: least time between two lines of progress, in seconds.
+        follows_replicas: whether the batch size is the config's `replica_batch_size` times the
+            number of replicas, and the learning rate is scaled accordingly.
     """
 
     config: ExperimentConfig
@@ -71,7 +72,17 @@ class TrainingRun:
         strategy: tf.distribute.Strategy | None = None,
         progress_seconds: float = PROGRESS_SECONDS,
     ) -> TrainingRun:
-        """Looks up the data and fits the config to the number of replicas; arguments as `train`.
+        """Looks up the data and adapts the config to the number of replicas.
+
+        Args:
+            config: what to train.
+            model_dir: directory to which everything about the run is written.
+            data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+            strategy: the strategy of `tf.distribute`; None for one device.
+            progress_seconds: least time between two lines of progress, in seconds.
+
+        Returns:
+            The run; nothing is written yet.
 
         Raises:
             ValueError: missing data, or a batch that does not divide among the replicas.
@@ -94,7 +105,11 @@ class TrainingRun:
 
     @property
     def steps(self) -> int:
-        """Batches per epoch; 1 for a network that is not trained, which needs no data."""
+        """Batches per epoch; 1 for a network that is not trained, with `epochs=0`.
+
+        Raises:
+            ValueError: `steps_per_execution` does not divide the number.
+        """
         config = self.config
         if not config.epochs:
             return 1
@@ -113,9 +128,10 @@ class TrainingRun:
 
     @property
     def validation_steps(self) -> int | None:
-        """Batches per validation; None without any.
+        """Batches per validation; None without validation.
 
-        Keras cannot tell: where a process feeds several replicas, data have an element for each.
+        Keras cannot count them itself if a process feeds several replicas, because the data then
+        has several elements per batch.
         """
         limit = self.config.validation_examples
         if not limit:
@@ -125,7 +141,15 @@ class TrainingRun:
         return data.steps_per_epoch(examples, self.config.batch_size, replicas)
 
     def training_data(self, epoch: int, step: int) -> Any:
-        """Endless training batches that begin at a step of an epoch, both counted from 0."""
+        """Makes endless training batches.
+
+        Args:
+            epoch: the epoch they begin in, counted from 0.
+            step: the step within it, counted from 0.
+
+        Returns:
+            What `fit` takes: batches of images in [0, 1] and labels.
+        """
         config = self.config
         return distributed(
             self.strategy,
@@ -145,7 +169,7 @@ class TrainingRun:
         )
 
     def validation_data(self) -> Any:
-        """The validation examples in batches; None if none are asked for."""
+        """The validation examples in batches, for `fit`; None without validation."""
         if not self.config.validation_examples:
             return None
         return distributed(self.strategy, self._validation_batches)
@@ -163,10 +187,10 @@ class TrainingRun:
         )
 
     def announcement(self, seconds: float = 0.0) -> str:
-        """What is trained, on what, how, where it goes, and what is known of how long it takes.
+        """A sentence on what is trained, how, on which data, and where it is written, to be logged.
 
         Args:
-            seconds: for which earlier starts of the run trained.
+            seconds: training time of earlier starts of the run, in seconds; mentioned if not 0.
         """
         config, dataset, defense = self.config, self.dataset, self.config.defense
         if not config.epochs:
@@ -188,14 +212,21 @@ class TrainingRun:
         return f"{text} The preset states: {config.budget}." if config.budget else text
 
     def build_model(self) -> DefenseModel:
-        """The network in its defence, compiled, with initial weights unless a start left others."""
+        """Builds the network within its defence, compiled.
+
+        Initial weights that the config names are loaded, unless an earlier start of the run left
+        weights.
+        """
         with self.strategy.scope():
             return build_model(
                 self.config, self.dataset, self.steps, weights_follow=self.has_weights()
             )
 
     def robust_accuracies(self) -> list[RobustAccuracy]:
-        """Callbacks that measure accuracy under attack, each worker on all validation examples."""
+        """Callbacks that measure accuracy under attack on the validation examples, if asked for.
+
+        Every worker measures it on all of them.
+        """
         attacks = self.config.attacks_in_validation
         if not attacks:
             return []
@@ -203,14 +234,23 @@ class TrainingRun:
         return [RobustAccuracy(examples, text, f"robust_accuracy_{text}") for text in attacks]
 
     def best_epoch(self, model: DefenseModel) -> BestEpoch | None:
-        """What ends training early and keeps the best weights; None if that is not asked for."""
+        """The callback that ends training early and keeps the best weights; None if not asked for.
+
+        Args:
+            model: the defence in training.
+        """
         text = self.config.early_stopping.replace(" ", "")
         if not text:
             return None
         return BestEpoch(model.network, f"val_robust_accuracy_{text}", self.config.patience)
 
     def checkpoint(self, model: DefenseModel, best: BestEpoch | None = None) -> ResumableCheckpoint:
-        """What saves and restores the model, the position in the data, and the best weights."""
+        """The callback that saves and restores the model, the position in the data, and `best`.
+
+        Args:
+            model: the defence in training.
+            best: the callback of early stopping, whose best weights are saved too; None without.
+        """
         return ResumableCheckpoint(
             model,
             self.directory / model_directory.CHECKPOINTS,
@@ -229,7 +269,7 @@ class TrainingRun:
         )
 
     def is_finished(self) -> bool:
-        """Whether the network is trained; makes sure that all workers see the same.
+        """Whether the run has finished; all workers must call it, and wait for each other.
 
         Raises:
             ValueError: workers see different data or model directories.
@@ -247,7 +287,9 @@ class TrainingRun:
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[None]:
-        """Keeps other runs out of the directory while the context is open.
+        """Locks the model directory against other processes while the context is open.
+
+        Only worker 0 checks and locks it.
 
         Raises:
             ModelDirectoryError: it holds a run of another config, or another process trains there.
@@ -284,28 +326,32 @@ def train(
 ) -> DefenseModel:
     """Trains a config to its end and exports the network.
 
-    A run that was killed at any moment goes on from its last checkpoint when called again, with
-    the result of a run that was never interrupted.
+    A run that was interrupted at any moment is resumed from its last checkpoint by the same call,
+    with the result of a run without a break. A finished run is loaded.
 
     Args:
         config: what to train.
-        model_dir: where everything about the run is kept; see `aad_tf.model_directory`.
-        data_dir: TFDS data directory; default `TFDS_DATA_DIR`.
-        callbacks: further Keras callbacks, or a function that makes them, called when the strategy
-            is there; on several workers, callbacks that hold tensors need that. Every worker runs
-            them, and they must decide alike. Those that remember earlier epochs, such as
-            `EarlyStopping`, forget them when a run is resumed; `config.early_stopping` does not.
-        progress_seconds: least time between two lines of progress; 0 for a line per step.
-        strategy: of `aad_tf.distribute.create_strategy`; one device when None. Every worker calls
-            this function with the same arguments; the chief alone writes.
+        model_dir: directory to which everything about the run is written: config, history,
+            checkpoints and the trained network.
+        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+        callbacks: further Keras callbacks, or a function without arguments that makes them, which
+            is called once the strategy exists; on several workers, callbacks that hold tensors need
+            such a function. Every worker runs them, and they must decide the same on each.
+            Callbacks that remember earlier epochs, such as `EarlyStopping`, forget them when a run
+            is resumed; `config.early_stopping` does not.
+        progress_seconds: least time between two lines of progress, in seconds; 0 for a line per
+            step.
+        strategy: what `aad_tf.distribute.create_strategy` made; None for one device. Every worker
+            calls this function with the same arguments; worker 0 alone writes files.
 
     Returns:
         The trained defence; its `network` is the classifier.
 
     Raises:
-        ValueError: a directory of another config, missing data or source networks, unreadable
-            checkpoints, a batch that does not divide among the replicas.
-        FloatingPointError: a loss became NaN or infinite.
+        ValueError: a directory of another config or in use, missing data, missing or unfinished
+            networks that the config names, unreadable checkpoints, or a batch that does not divide
+            among the replicas.
+        FloatingPointError: a loss or weights became NaN or infinite.
         PreemptedError: a SIGTERM came; everything is saved.
 
     Example:
@@ -325,13 +371,15 @@ def train(
 def load_finished(
     config: ExperimentConfig, model_dir: str | os.PathLike[str], data_dir: str | None = None
 ) -> DefenseModel | None:
-    """The trained defence of a run that reached its end, on whatever number of replicas.
+    """Loads the trained defence of a finished run, trained on any number of replicas.
 
     Args:
-        config, model_dir, data_dir: as `train`.
+        config: what was trained.
+        model_dir: directory of the run.
+        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
 
     Returns:
-        As `train`; None if the run is not finished.
+        The trained defence, compiled; None if the run is not finished.
 
     Raises:
         ModelDirectoryError: the directory holds a run of another config.

@@ -1,7 +1,7 @@
-"""What a training run writes while it goes on, each by a Keras callback.
+"""Keras callbacks that write what happens in a training run.
 
-`EpochHistory` writes history.csv (one row per epoch), `ProgressLog` lines with speed and time left,
-and `RunRecord` run.json: what was run, on which data and hardware, and whether it is finished.
+`EpochHistory` writes history.csv (one row per epoch), `ProgressLog` logs speed and time left, and
+`RunRecord` writes run.json: what is run, on which data and hardware, and whether it has finished.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class EpochHistory(keras.callbacks.Callback):
 
     Args:
         path: the CSV file; rows of an earlier start of the run are kept.
-        first_epoch: how many epochs were done when this start began. Rows of later epochs, left by
-            a process that was killed before their checkpoint, are dropped.
+        first_epoch: number of epochs that were finished when this start of the run began. Rows of
+            later epochs, left by a process that was killed before it saved them, are dropped.
     """
 
     def __init__(self, path: str | os.PathLike[str], first_epoch: int = 0) -> None:
@@ -48,7 +48,7 @@ class EpochHistory(keras.callbacks.Callback):
             self._rows = [row for row in rows if int(row["epoch"]) <= first_epoch]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds the row of an epoch, counted from 1."""
+        """Adds the row of an epoch and writes the file; Keras calls it."""
         self._rows.append({"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}})
         text = io.StringIO()
         names = list(dict.fromkeys(name for row in self._rows for name in row))
@@ -66,17 +66,17 @@ class ProgressLog(keras.callbacks.Callback):
 
         epoch 2/5 step 120/550 8.13 steps/s ETA 0:01:25 loss 0.1532 accuracy 0.9604
 
-    Speed is the mean since the first call of Keras, which compiles and is left out.
+    Speed is the mean over all steps but those of the first call, in which the step is compiled.
 
     Args:
-        epochs: epochs of the whole run.
-        steps: steps per epoch.
-        seconds: least time between two lines.
-        clock: gives the time in seconds.
+        epochs: number of epochs of the whole run.
+        steps: number of steps per epoch.
+        seconds: least time between two lines, in seconds.
+        clock: a function that returns the time in seconds.
 
     Attributes:
-        first_step: step of the epoch that Keras's next `fit` begins at, which counts from 0 again;
-            set by who resumes within an epoch.
+        first_step: step of the epoch at which the next `fit` begins, counted from 0. `fit` itself
+            counts from 0 again, so the caller sets this when it resumes within an epoch.
     """
 
     def __init__(
@@ -95,14 +95,11 @@ class ProgressLog(keras.callbacks.Callback):
         self._last = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes which epoch it is."""
+        """Notes which epoch begins; Keras calls it."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Logs a line if the last one is long enough ago.
-
-        With `steps_per_execution` Keras calls once per execution, with the last of its batches.
-        """
+        """Logs a line if the last one is `seconds` ago or more; Keras calls it."""
         now = self._clock()
         step = self.first_step + batch + 1
         done = self._epoch * self._steps + step
@@ -126,7 +123,7 @@ class ProgressLog(keras.callbacks.Callback):
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Logs the values of the epoch."""
+        """Logs losses and metrics of the epoch; Keras calls it."""
         self.first_step = 0
         LOGGER.info("epoch %d/%d done: %s", epoch + 1, self._epochs, _values(logs))
 
@@ -143,19 +140,19 @@ def hours(seconds: float) -> str:
 
 
 class RunRecord(keras.callbacks.Callback):
-    """Writes run.json: what was run, on which data, hardware and versions, and for how long.
+    """Writes run.json: what is run, on which data, hardware and versions, and for how long.
 
-    Keys are `state` ("running" or "finished"), `preset`, `dataset` (source and fingerprint of the
-    copy), `starts` (for each start of the run, the command, versions, git commit, hardware, UTC and
-    replicas), `seconds` of training in all, and with early stopping `best_epoch`. Seconds are added
-    after each epoch and when a signal stops the run, so a kill loses only those of the epoch it
-    interrupts.
+    Its keys are `state` ("running" or "finished"), `preset` (name of the config), `dataset` (source
+    and fingerprint of the copy of the data), `starts` (for each start of the run, the command,
+    versions, git commit, hardware, time in UTC and number of replicas), `seconds` of training over
+    all starts, and with early stopping `best_epoch`. Seconds are added after each epoch and when a
+    signal stops the run, so a killed process loses only those of the epoch that it was in.
 
     Args:
         path: the file; an earlier record of the same run is continued.
         config: what is trained.
-        dataset: the copy of the data it is trained on.
-        replicas: devices that train in step.
+        dataset: description of the data.
+        replicas: number of devices that train together.
 
     Raises:
         ValueError: the earlier part of the run was trained on another copy of the data.
@@ -189,11 +186,11 @@ class RunRecord(keras.callbacks.Callback):
         return self._record["seconds"]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Adds the time since the last epoch."""
+        """Adds the time since the last epoch; Keras calls it."""
         self.add_time()
 
     def add_time(self) -> None:
-        """Adds the time that is not counted yet."""
+        """Adds the time since it was last added, and writes the file."""
         now = time.monotonic()
         self._record["seconds"] += now - self._began
         self._began = now
@@ -203,7 +200,7 @@ class RunRecord(keras.callbacks.Callback):
         """Marks the run as finished.
 
         Args:
-            best_epoch: whose weights were kept, counted from 1, if not those of the last one.
+            best_epoch: with early stopping, the epoch whose weights were kept, counted from 1.
         """
         self._record["state"] = "finished"
         if best_epoch is not None:

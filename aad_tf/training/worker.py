@@ -1,4 +1,4 @@
-"""One process of a training run: alone, or a worker of a cluster that fails loudly together."""
+"""One process of a training run: a single one, or a worker of a cluster."""
 
 from __future__ import annotations
 
@@ -52,29 +52,38 @@ def train_with(
     lost_after: float = LOST_AFTER,
     pack_megabytes: float = PACK_MEGABYTES,
 ) -> DefenseModel:
-    """Trains a config under a strategy; must be the first thing a worker does with TensorFlow.
+    """Trains a config to its end under a strategy, and exports the network.
 
-    Before training, workers wait for each other and compare configs and versions. While it goes on,
-    TensorFlow's coordination service notices when a worker's process ends, and after `lost_after`
-    seconds when it hangs or the network breaks; every other worker then ends with an error that
-    names it, for the launcher to start all of them again.
+    A worker must call this before it uses TensorFlow for anything else. Before training, workers
+    wait for each other and compare configs and versions. During training, TensorFlow's coordination
+    service notices a worker whose process ends, and after `lost_after` seconds one that hangs or
+    cannot be reached. Every other worker then ends with an error that names it, so that a launcher
+    can start all workers again; they resume from the last checkpoint.
 
     Args:
-        strategy: `"none"`, `"mirrored"` or `"multi_worker"`, which finds its cluster with
-            `aad_tf.distribute.find_cluster`.
-        config, model_dir, data_dir, callbacks, progress_seconds: as `train`.
-        join_timeout: seconds to wait for the other workers to start.
-        lost_after: seconds without a heartbeat after which a worker is lost.
-        pack_megabytes: as `aad_tf.distribute.create_strategy`.
+        strategy: `"none"` for one device, `"mirrored"` for all devices of this machine, or
+            `"multi_worker"` for the workers that `aad_tf.distribute.find_cluster` finds.
+        config: what to train.
+        model_dir: directory to which everything about the run is written, the same for all workers.
+        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+        callbacks: further Keras callbacks, or a function without arguments that makes them, which
+            is called once the strategy exists.
+        progress_seconds: least time between two lines of progress, in seconds.
+        join_timeout: how long to wait for the other workers to start, in seconds.
+        lost_after: seconds without a heartbeat after which a worker counts as lost.
+        pack_megabytes: size of the buckets in which workers exchange gradients, in 2**20 bytes.
 
     Returns:
-        The trained defence.
+        The trained defence; its `network` is the classifier.
 
     Raises:
-        AbsentWorkerError: a worker that does not start or cannot be connected.
-        ClusterError: no cluster, or a worker of another config, version or model directory.
-        WorkerLostError: a worker was lost while training went on.
-        ValueError, FloatingPointError, PreemptedError: as `train`.
+        AbsentWorkerError: a worker does not start or cannot be connected.
+        ClusterError: no cluster, or a worker with another config, version or model directory.
+        WorkerLostError: a worker was lost during training.
+        ValueError: unknown strategy, a directory of another config or in use, missing data or
+            networks, or unreadable checkpoints.
+        FloatingPointError: a loss or weights became NaN or infinite.
+        PreemptedError: a SIGTERM came; everything is saved.
 
     Example:
         >>> train_with("mirrored", ExperimentConfig(dataset="digits"), "runs/digits")
