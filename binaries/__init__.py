@@ -1,1 +1,1 @@
-"""How every binary starts and ends: what it prints, its flags, its exit codes."""
+"""What all command-line programs share: parsing of flags, messages, exit codes."""

@@ -1,6 +1,6 @@
-"""Flags of binaries: help ends with code 0, a mistake in one line and code 2.
+"""Parses the flags of programs: help ends with exit code 0, a mistake with one line and code 2.
 
-Needs no TensorFlow, so that `train.local_cluster` starts at once.
+It does not import TensorFlow, so that `train.local_cluster` starts at once.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import NoReturn
 from absl import flags
 
 MISTAKE = 2
-"""Exit code after a mistake of the user's: another try would end alike."""
+"""Exit code after a mistake of the user's, with which the same command would fail again."""
 LOST_WORKER = 75
-"""Exit code of a worker that lost another one: starting all of them again may help."""
+"""Exit code of a worker that lost another worker; starting all workers again may help."""
 
 
 def parse(argv: Sequence[str]) -> list[str]:
     """Parses flags, for `absl.app.run(main, flags_parser=parse)`.
 
     Args:
-        argv: the program and what follows it.
+        argv: the command line, the program's name first.
 
     Returns:
-        The program alone.
+        A list of the program's name alone.
 
     Raises:
         SystemExit: code 0 after help was shown, 2 after a mistake or an argument that is no flag.
@@ -37,14 +37,17 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 
 def parse_with_arguments(argv: Sequence[str], hint: str = "") -> list[str]:
-    """Parses flags as `parse` does, of a binary that takes other arguments too.
+    """Parses the flags of a program that takes other arguments, too.
 
     Args:
-        argv: the program and what follows it.
-        hint: a sentence to add where a flag is unknown.
+        argv: the command line, the program's name first.
+        hint: a sentence that is added to the message about an unknown flag.
 
     Returns:
-        The program and the arguments that are no flags.
+        The program's name and the arguments that are no flags.
+
+    Raises:
+        SystemExit: code 0 after help was shown, 2 after a mistake in flags.
     """
     try:
         return flags.FLAGS(list(argv))
@@ -64,7 +67,14 @@ def parse_with_arguments(argv: Sequence[str], hint: str = "") -> list[str]:
 
 
 def fail(error: object) -> NoReturn:
-    """Says in one line what is wrong and ends the program with code 2."""
+    """Prints `error: ...` to stderr and ends the program with exit code 2.
+
+    Args:
+        error: the message, or an exception.
+
+    Raises:
+        SystemExit: always.
+    """
     print(f"error: {error}", file=sys.stderr)
     sys.exit(MISTAKE)
 
@@ -78,7 +88,7 @@ def _without_trace(error: flags.Error) -> str:
 
 
 def unreadable_config(error: OSError) -> ValueError:
-    """What ml_collections says of a config file that is not there, in one line."""
+    """Shortens the error of ml_collections about a config file that cannot be read to one line."""
     return ValueError(f"--config cannot be read: {str(error).splitlines()[-1].strip()}")
 
 

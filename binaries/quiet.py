@@ -1,7 +1,7 @@
-"""Imports TensorFlow without the lines that it writes about itself; every binary's first import.
+"""Imports TensorFlow without its start-up messages; every program imports this module first.
 
-TensorFlow writes some of them before it has read TF_CPP_MIN_LOG_LEVEL. Unless that variable is set
-otherwise, messages below errors are hidden. With 0 nothing is.
+TensorFlow writes some messages before it reads TF_CPP_MIN_LOG_LEVEL. Unless that variable is set,
+it is set to 2, so that messages below errors are hidden. With 0 nothing is hidden.
 """
 
 from __future__ import annotations
@@ -21,9 +21,16 @@ _FAILED_DRIVER = "failed call to cuInit"
 
 
 def worth_showing(text: str) -> str:
-    """What is left of TensorFlow's messages without those below warnings.
+    """Removes lines below warnings from TensorFlow's messages.
 
-    Where there is no CUDA driver, that it cannot be called is no error.
+    If the messages say that there is no CUDA driver, lines about the failed call to it are removed,
+    too.
+
+    Args:
+        text: messages, several lines.
+
+    Returns:
+        The remaining lines.
 
     Example:
         >>> worth_showing("I0000 00:00:1.2  7 port.cc:153] oneDNN custom operations are on.\n")

@@ -1,4 +1,4 @@
-"""How binaries end: in one line and with an exit code that launchers understand."""
+"""Runs the work of a program so that it ends with one line and an exit code for launchers."""
 
 from __future__ import annotations
 
@@ -39,23 +39,25 @@ _MISTAKES = (ValueError, TypeError, ImportError, FloatingPointError, *_MISTAKEN_
 
 
 def say(text: str) -> None:
-    """Prints a line on what the program does, beside its results, which go to stdout."""
+    """Prints a line on what the program does to stderr; results go to stdout."""
     print(text, file=sys.stderr, flush=True)
 
 
 def run(action: Callable[[], str | None], resumed_from: Callable[[], object] | None = None) -> None:
-    """Runs a binary's work and prints what it says of it.
+    """Runs the work of a program and prints the text that it returns to stdout.
 
-    With `--verbosity=1` an error comes with its traceback.
+    An expected error is printed as one line; with `--verbosity=1` its traceback comes first.
 
     Args:
-        action: the work; returns the text to print, if any.
-        resumed_from: where an interrupted run leaves what the same command goes on from; None
-            for work that starts over.
+        action: a function that does the work and returns the text to print, or None.
+        resumed_from: a function that returns the file or directory from which the same command
+            resumes after an interruption, for the message; None for work that starts over.
 
     Raises:
-        SystemExit: code 2 after a mistake of the user's, 75 after another worker was lost or did
-            not start, 130 after Ctrl-C, 143 after SIGTERM, 1 after a failure of files or networks.
+        SystemExit: code 2 after a mistake of the user's (bad input, data or files, or a full
+            disk), 75 after another worker was lost or did not start, 130 after Ctrl-C, 143 after
+            SIGTERM, 1 after another failure of files or networks.
+        Exception: an unexpected error, unchanged.
     """
     with_details = (flags.FLAGS["verbosity"].value or 0) > 0
     show_progress()

@@ -1,4 +1,7 @@
-"""Flags of the adaptive attacks: on what a network was trained with, and from its twin."""
+"""Flags of adaptive attacks: attacks on the loss a network was trained on, and from its twin.
+
+The twin is the same architecture, trained without attention losses.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +53,15 @@ NAMES = ("adaptive", "adaptive_epsilon", "adaptive_steps", "adaptive_weights", "
 
 
 class Adaptive(NamedTuple):
-    """What the flags ask for.
+    """The adaptive attacks that the flags ask for; empty without `--adaptive`.
 
     Attributes:
-        attacks: white box, plain and adaptive.
-        twin: the network whose gradients `transferred` follow, or None.
-        transferred: the plain attacks, if there is a twin.
-        note: a sentence for the user on where the weights come from.
-        description: where the weights come from, and which network the twin is; ready for JSON.
+        attacks: the adaptive attacks and the plain ones they are compared with, all on the
+            network's own gradients.
+        twin: the network whose gradients the attacks `transferred` follow, or None.
+        transferred: the plain attacks again, if there is a twin; else None.
+        note: a sentence for the user on the weights of the loss and where they come from.
+        description: the weights, where they come from, and the twin, as JSON can hold them.
     """
 
     attacks: tuple[Attack, ...] = ()
@@ -68,15 +72,20 @@ class Adaptive(NamedTuple):
 
 
 def chosen(network: Network, others: list[Attack]) -> Adaptive:
-    """The adaptive attacks on a network that the flags ask for, if any.
+    """Makes the adaptive attacks on a network that the flags ask for.
 
     Args:
-        network: what is evaluated.
-        others: attacks of --attacks, else of the config; the first one gives the default budget.
+        network: the network that is evaluated.
+        others: attacks of `--attacks`, or else of the network's config; the budget of the first one
+            is the default of `--adaptive_epsilon`.
+
+    Returns:
+        The attacks; an empty `Adaptive` without `--adaptive`.
 
     Raises:
-        ValueError: flags that belong to --adaptive without it, no budget, weights that are none,
-            or a twin of another architecture, of other data, or trained with attention losses.
+        ValueError: flags that belong to `--adaptive` are given without it; no budget; malformed
+            weights; or a twin that has another architecture or data, or that was trained with
+            attention losses.
     """
     if not ADAPTIVE.value:
         for flag in (EPSILON, STEPS, WEIGHTS, TWIN):

@@ -1,4 +1,4 @@
-r"""What a network looks at, image by image, as it is and after each round of an attack.
+r"""Measures a network's attention on each image, clean and after each iteration of an attack.
 
     python -m eval.attention --model_dir=runs/tiny_imagenet_boxes_clean --attack=step_ll \
         --epsilon=4/255 --rounds=3 --output=attention.jsonl.gz
@@ -159,7 +159,7 @@ def _faithfulness() -> Faithfulness | None:
 
 
 def main(argv: list[str]) -> None:
-    """Studies; bad input ends in one line and exit code 2."""
+    """Runs the attention study that the flags name; bad input ends with exit code 2."""
     del argv
     running.run(_study, resumed_from=part_flags.journal)
 

@@ -72,7 +72,7 @@ def _draw() -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Draws; bad input ends in one line and exit code 2."""
+    """Draws the figure that the flags name; bad input ends with one line and exit code 2."""
     del argv
     running.run(_draw)
 

@@ -1,4 +1,4 @@
-r"""Draws what networks look at before and after an attack, side by side.
+r"""Draws the attention maps of networks before and after an attack, side by side.
 
     python -m eval.attention_pictures --model_dirs=plain=runs/mnist_clean,AAD=runs/mnist_aad \
         --attack="fgsm(epsilon=0.15)" --output=attention.png
@@ -38,7 +38,11 @@ for _name in shared_flags.NAMES:
 
 
 def draw() -> str:
-    """Opens the networks, attacks the images chosen, writes the figure."""
+    """Opens the networks that the flags name, attacks the images, and writes the figure.
+
+    Returns:
+        A sentence to print, with the path of the figure.
+    """
     output = str(_OUTPUT.value)
     check_writable(output)
     attack = parse_attack(_ATTACK.value)
@@ -72,7 +76,7 @@ def draw() -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Draws; bad input ends in one line and exit code 2."""
+    """Draws the figure that the flags ask for; bad input ends with one line and exit code 2."""
     del argv
     running.run(draw)
 

@@ -1,12 +1,12 @@
-r"""The gates of CBAM: how open they are, how attacks move them, what the network is without them.
+r"""Measures the gates of CBAM, clean and under attack, and what the network loses without them.
 
     python -m eval.gates --model_dir=runs/cbam_resnet50 --limit=1000 \
         --attacks="fgsm(epsilon=2/255)" --output=runs/gates.jsonl.gz
 
-Copies of the network whose channel gates, spatial gates or both are held at their means over images
-of another split are attacked beside it, and all judge each other's images: the records are those of
-eval.transfer. The summary holds the gates besides, layer by layer, clean and attacked. Nothing is
-written before the end: an interrupted run begins anew.
+Three copies of the network, whose channel gates, spatial gates or both are constants, the means
+over images of another split, are attacked as well. All four networks judge the images of each
+other, and the records are those of eval.transfer. The summary also has the gates of each layer,
+clean and attacked. Files are written at the end: an interrupted run begins anew.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _evaluate() -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Evaluates; bad input ends in one line and exit code 2."""
+    """Evaluates what the flags name; bad input ends with one line and exit code 2."""
     del argv
     running.run(_evaluate)
 

@@ -1,4 +1,4 @@
-"""What evaluation binaries open: networks with where they come from, images, attacks."""
+"""Opens networks, images and attacks for evaluation binaries, and describes them for records."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _OPEN: InputShape = (None, None, None)
 
 
 class Images(Protocol):
-    """Labelled images that networks are evaluated on, before a network says what it takes.
+    """Protocol of labelled images that networks are evaluated on.
 
     Attributes:
-        split: which of the `num_examples` of its description it is.
+        split: name of the split, a key of `num_examples` of `info`.
     """
 
     @property
@@ -41,7 +41,10 @@ class Images(Protocol):
         """Number of classes."""
 
     def info(self, input_shape: InputShape) -> DatasetInfo:
-        """Describes the images as a network of that `(height, width, channels)` gets them.
+        """Describes the images in the size in which a network gets them.
+
+        Args:
+            input_shape: (height, width, channels) that the network takes; None where it takes any.
 
         Raises:
             ValueError: missing data, or a size that neither the network nor the user gives.
@@ -56,25 +59,41 @@ class Images(Protocol):
         bounds: Bounds,
         with_boxes: bool,
     ) -> tf.data.Dataset:
-        """The images from `start` up to `stop` in batches, pixels within `bounds`.
+        """Makes batches of a range of the images.
 
-        Elements are tuples (images, labels), or dictionaries if boxes are asked for.
+        Args:
+            info: what the method `info` returned.
+            batch_size: images per batch.
+            start: index of the first image.
+            stop: index after the last image.
+            bounds: range that pixels are scaled to.
+            with_boxes: whether elements hold boxes.
+
+        Returns:
+            Batches (images, labels), or dicts of `image`, `label` and, where there are any, boxes.
         """
 
     def description(self, info: DatasetInfo, limit: int | None, with_boxes: bool) -> dict[str, Any]:
-        """Which copy and which part is read; ready for JSON."""
+        """Facts that identify the copy and the part of the data, as JSON can hold them.
+
+        Args:
+            info: what the method `info` returned.
+            limit: number of images used, from the first; None for all.
+            with_boxes: whether boxes are used.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
 class NamedImages:
-    """A split of a known data set.
+    """A split of a registered data set.
 
     Attributes:
         name: a name of `aad_tf.data.available()`.
         split: "train", "validation" or "test".
-        data_dir: TFDS data directory.
-        annotations: box archive of imagenet2012.
-        image_size: side, or (height, width), that images are resized to; 0 or None for their own.
+        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+        annotations: path of the archive of boxes, for imagenet2012 alone.
+        image_size: side, or (height, width), that images are resized to, in pixels; 0 or None for
+            their own size.
     """
 
     name: str
@@ -88,7 +107,7 @@ class NamedImages:
         return self.info(_OPEN).num_classes
 
     def info(self, input_shape: InputShape) -> DatasetInfo:
-        """Describes the data set; what a network takes does not matter."""
+        """Describes the data set, whatever `input_shape` the network takes."""
         del input_shape
         return data.info(self.name, self.data_dir, self.image_size, self.annotations)
 
@@ -101,7 +120,10 @@ class NamedImages:
         bounds: Bounds,
         with_boxes: bool,
     ) -> tf.data.Dataset:
-        """What lies before `start` is not decoded; see `Images.batches`."""
+        """Batches of the images from index `start` up to `stop`, pixels within `bounds`.
+
+        They are (images, labels), or dicts if `with_boxes`. Images before `start` are not decoded.
+        """
         size, split = self.image_size, self.split
         if with_boxes:
             found = data.boxed_batches(
@@ -119,7 +141,10 @@ class NamedImages:
         return found.map(lambda images, labels: (lower + width * images, labels))
 
     def description(self, info: DatasetInfo, limit: int | None, with_boxes: bool) -> dict[str, Any]:
-        """Name, split, limit, copy; the size only of images that are resized and have no boxes."""
+        """Name, split, limit and copy of the data, and `image_size` if images are resized.
+
+        With boxes, `image_size` is left out.
+        """
         facts: dict[str, Any] = {"name": self.name, "split": self.split, "limit": limit}
         facts |= {"source": info.source, "fingerprint": info.fingerprint}
         if self.annotations:
@@ -131,13 +156,14 @@ class NamedImages:
 
 @dataclasses.dataclass(frozen=True)
 class FolderImages:
-    """Images in folders, one for each class.
+    """Images in a directory with one folder for each class.
 
     Attributes:
-        directory: holds the folders.
-        class_names: names of all classes in the order of the network's outputs; None: the folders
-            in the order of their names.
-        image_size: side, or (height, width), where the network takes any size.
+        directory: the directory that holds the folders.
+        class_names: names of all classes, which the folders carry, in the order of the network's
+            outputs; None takes the names of the folders in alphabetical order.
+        image_size: side, or (height, width), that images are resized to, in pixels; None for the
+            size that the network takes.
     """
 
     directory: str
@@ -146,7 +172,7 @@ class FolderImages:
 
     @property
     def split(self) -> str:
-        """Folders have but one."""
+        """Name of the only split."""
         return SPLIT
 
     def classes(self) -> int:
@@ -154,7 +180,11 @@ class FolderImages:
         return len(folder_classes(self.directory, self.class_names))
 
     def info(self, input_shape: InputShape) -> DatasetInfo:
-        """Describes the images at the size and with the channels that the network takes."""
+        """Describes the images in the size and with the channels that the network takes.
+
+        Raises:
+            ValueError: neither the network nor `image_size` gives a size, or no images are found.
+        """
         height, width, channels = input_shape
         size = self.image_size
         if not size:
@@ -177,7 +207,11 @@ class FolderImages:
         bounds: Bounds,
         with_boxes: bool,
     ) -> tf.data.Dataset:
-        """See `Images.batches`; there are no boxes."""
+        """Batches of the images from index `start` up to `stop`, pixels within `bounds`.
+
+        They are (images, labels), or dicts of `image` and `label` if `with_boxes`; folders have no
+        boxes.
+        """
         found = self.chosen(info, range(start, stop), batch_size, bounds)
         if not with_boxes:
             return found
@@ -186,7 +220,7 @@ class FolderImages:
     def chosen(
         self, info: DatasetInfo, indices: Sequence[int], batch_size: int, bounds: Bounds
     ) -> tf.data.Dataset:
-        """The images of these places in batches (images, labels)."""
+        """Batches (images, labels) of the images of the given indices, pixels within `bounds`."""
         height, width, channels = info.image_shape
         return data.image_folder(
             self.directory,
@@ -199,7 +233,7 @@ class FolderImages:
         )
 
     def description(self, info: DatasetInfo, limit: int | None, with_boxes: bool) -> dict[str, Any]:
-        """Directory, limit, names and sizes of files, classes and the size images are given at."""
+        """Directory, limit, fingerprint of the files, names of classes, and size of the images."""
         return {
             "name": info.name,
             "images": provenance_path(self.directory),
@@ -217,10 +251,10 @@ class Network:
 
     Attributes:
         classifier: the network.
-        description: what it is, ready for JSON; leaves out how its config wants it evaluated.
-        config: what it was trained with, of a model directory; None of others.
-        attention_losses: weights (alpha, beta, gamma) and parts of the loss that it was trained on,
-            if it was by AAD; None of others, and of those that do not tell.
+        description: facts that identify it, as JSON can hold them.
+        config: the config it was trained with, if it is from a model directory; else None.
+        attention_losses: weights (alpha, beta, gamma) and choices of the AAD loss that it was
+            trained on; None of a network trained otherwise, or if that is not known.
     """
 
     classifier: Classifier
@@ -246,15 +280,15 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Part of the images that a network is evaluated on.
+    """The images, or a part of them, that a network is evaluated on.
 
     Attributes:
-        batches: (images, labels), in the same order every time; with boxes, a function from the
-            index of an example to batches of dictionaries from there on.
-        first: index of the first example.
-        num_examples: its size.
-        description: which images these are, ready for JSON.
-        info: the images, at the size they are given.
+        batches: batches (images, labels), in the same order every time. With boxes, a function from
+            the index of an example to batches of dicts that begin with it.
+        first: index of the first example in the data set.
+        num_examples: number of examples.
+        description: facts that identify the images, as JSON can hold them.
+        info: description of the data set, with the size of the images as given to the network.
     """
 
     batches: Any
@@ -286,15 +320,20 @@ def open_network(
         saved_model: directory that `aad_tf.export.export_saved_model` wrote.
         keras_model: `.keras` or `.h5` file of any classifier, or `.keras` file of a defence.
         network: a name of `aad_tf.models.available()`, such as "inception_v3".
-        weights: of `network`: "imagenet" or a file.
-        attention_layer: layer that maps explain; None for the model's own choice.
-        bounds: lowest and highest pixel value that a Keras file's network takes, by default 0 and
-            1. The others know theirs.
-        images: tells what `network` is built for, and the size of images of a Keras file's network
-            that leaves it open.
+        weights: weights of `network`, "imagenet" or a file; None for random ones.
+        attention_layer: name of the layer that attention maps explain; None for the default.
+        bounds: lowest and highest pixel value that the network of a Keras file takes; None for 0
+            and 1. Other networks have their own.
+        images: the images it will be evaluated on. They give the image size and the number of
+            classes that `network` is built for, and the image size of a Keras file that leaves it
+            open.
+
+    Returns:
+        The network; exactly one of `model_dir`, `saved_model`, `keras_model` and `network` must be
+        given.
 
     Raises:
-        ValueError: none or several networks asked for, one that is missing or cut short, or
+        ValueError: none or several networks asked for, one that is missing or damaged, or
             arguments that belong to another kind of network.
         FileNotFoundError: there is no such exported model.
     """
@@ -358,15 +397,18 @@ def open_part(
     *,
     with_boxes: bool = False,
 ) -> Part:
-    """Opens images, or a shard of them, as a network takes them.
+    """Opens images, or a shard of them, in the size and pixel range that a network takes.
 
     Args:
-        images: what the network is evaluated on.
-        classifier: must take images of their size and have their number of classes.
-        batch_size: examples per batch; shards are cut between batches.
-        limit: only the first so many examples.
-        shard: (number, count) of a part of these, or None.
-        with_boxes: give dictionaries, with boxes where there are any, from any example on.
+        images: the images that the network is evaluated on.
+        classifier: the network; it must take images of their size and have their number of classes.
+        batch_size: examples per batch; shards begin and end between batches.
+        limit: number of examples that are used, from the first; None for all.
+        shard: (number, count): which part of these, from 1, of how many; None for all of them.
+        with_boxes: True gives batches as dicts with boxes, from any example on.
+
+    Returns:
+        The images.
 
     Raises:
         ValueError: missing data, images or classes that are not those of the network, a count
@@ -385,17 +427,21 @@ def open_part(
 
 
 def open_attack(text: str, epsilon: str | None, rounds: int | None, sigma: float | None) -> Attack:
-    """Builds an attack from its call, or from its name with size and rounds beside it.
+    """Builds an attack from text, either complete or a name whose size is given separately.
 
     Args:
-        text: `step_ll(epsilon=4/255, num_steps=3)`, or `step_ll` alone.
-        epsilon: with a name alone, e.g. "4/255"; of `step_ll` the size of one round, of `ifgsm`
-            and others that keep a budget the budget.
-        rounds: with a name alone, the number of rounds.
-        sigma: weight of A3's attention term on top of the attack; None for none.
+        text: a complete attack, `step_ll(epsilon=4/255, num_steps=3)`, or a name, `step_ll`.
+        epsilon: with a name alone, its epsilon, e.g. "4/255": for `step_ll` the size of one
+            iteration, for attacks with a budget, such as `ifgsm`, the budget.
+        rounds: with a name alone, its number of iterations; None for 1.
+        sigma: weight of the attention term that makes it the attention-augmented attack A3; None
+            for the attack itself.
+
+    Returns:
+        The attack.
 
     Raises:
-        ValueError: an unknown attack, a size left out, or given twice.
+        ValueError: an unknown attack, or a size that is left out or given twice.
 
     Example:
         >>> open_attack("step_ll", "4/255", 3, None).num_steps
@@ -415,13 +461,28 @@ def open_attack(text: str, epsilon: str | None, rounds: int | None, sigma: float
 
 
 def check_one_network(given: Iterable[str | None]) -> None:
-    """Raises ValueError unless one network is asked for."""
+    """Checks the flags that name a network.
+
+    Args:
+        given: values of `--model_dir`, `--saved_model`, `--keras_model` and `--network`.
+
+    Raises:
+        ValueError: none or several of them are given.
+    """
     if sum(map(bool, given)) != 1:
         raise ValueError("Give one of --model_dir, --saved_model, --keras_model and --network.")
 
 
 def check_belongs(classifier: Classifier, info: DatasetInfo) -> None:
-    """Raises ValueError unless a network takes the images of a data set and has its classes."""
+    """Checks that a network takes the images of a data set and has as many classes.
+
+    Args:
+        classifier: the network.
+        info: description of the data set.
+
+    Raises:
+        ValueError: another image shape or another number of classes.
+    """
     if classifier.num_classes != info.num_classes:
         advice = "Do they belong together?"
         if SPLIT in info.num_examples and classifier.num_classes < info.num_classes:
@@ -455,7 +516,17 @@ def check_belongs(classifier: Classifier, info: DatasetInfo) -> None:
 def trained_losses(
     config: configs.ExperimentConfig,
 ) -> tuple[tuple[float, ...], AADLosses] | None:
-    """What AAD trains on as a config says it, for one image by itself; None of other defences."""
+    """The weights and losses that a network was trained on, if it was trained with AAD.
+
+    The weight gamma is given for the loss of a single image: where L_p is summed over the batch, it
+    is multiplied by the batch size.
+
+    Args:
+        config: the config of the training.
+
+    Returns:
+        (alpha, beta, gamma) and the choices of the losses; None for other defences.
+    """
     defense, losses = config.defense, config.defense.attention_losses
     if defense.kind != "aad":
         return None
@@ -467,7 +538,14 @@ def trained_losses(
 
 
 def described(config: configs.ExperimentConfig) -> dict[str, Any]:
-    """What a trained network is, without how its config wants it evaluated; ready for JSON."""
+    """Describes a trained network by its config, as JSON can hold it, for records.
+
+    Args:
+        config: the config of the training; its `evaluation_attacks` are left out.
+
+    Returns:
+        A dict with the config under `config`.
+    """
     values = configs.to_dict(config)
     del values["evaluation_attacks"]
     return {"config": portable(values)}

@@ -19,7 +19,7 @@ _OUTPUT = flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
-    """Merges the files named; bad input ends in one line and exit code 2."""
+    """Merges the files that the command line names; bad input ends with exit code 2."""
     running.run(lambda: evaluation.format_summary(evaluation.merge_shards(argv[1:], _OUTPUT.value)))
 
 

@@ -1,4 +1,4 @@
-"""Flags of evaluation binaries: which part of the images they take, and where records go."""
+"""Flags of evaluation binaries: which part of the images is evaluated, and the file of records."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ NAMES = ("limit", "shard", "output")
 
 
 def asked_for() -> tuple[tuple[int, int] | None, Path]:
-    """What the flags ask for; see `eval.sharding.requested_part`."""
+    """The part and the file of records that `--shard` and `--output` ask for.
+
+    Returns:
+        (number, count): which part, from 1, of how many, or None for all; and the file to write.
+    """
     return requested_part(SHARD.value, str(OUTPUT.value))
 
 
 def journal() -> Path:
-    """The file from which an interrupted run of the flags goes on."""
+    """The file from which an interrupted run with these flags is resumed."""
     return journal_path(asked_for()[1])

@@ -1,4 +1,4 @@
-r"""Accuracy under attack, image by image, with every attack's threat model.
+r"""Measures accuracy under attacks, with a record for each image and attack.
 
     python -m eval.robustness --model_dir=runs/aad --output=runs/aad.jsonl.gz
     python -m eval.robustness --keras_model=my_network.keras --bounds=0,255 --images=photos \
@@ -8,7 +8,7 @@ r"""Accuracy under attack, image by image, with every attack's threat model.
         --output=runs/adaptive.jsonl.gz
 
 The second evaluates any Keras classifier on your own images, which lie in one folder for each
-class. The third attacks what an attention defence was trained on. An interrupted run of the
+class. The third attacks the loss that an AAD network was trained on. An interrupted run of the
 same command is resumed. Parts run anywhere with --shard=3/50, or on the workers of a cluster with
 --shard=cluster, and `python -m eval.merge_robustness` joins them.
 """
@@ -106,7 +106,7 @@ def _texts_of(network: Network) -> Sequence[str]:
 
 
 def main(argv: list[str]) -> None:
-    """Evaluates; bad input ends in one line and exit code 2."""
+    """Evaluates what the flags name; bad input ends with one line and exit code 2."""
     del argv
     running.run(_evaluate, resumed_from=part_flags.journal)
 

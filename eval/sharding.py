@@ -1,4 +1,4 @@
-"""Which part of the images an evaluation binary takes, and where its records go."""
+"""Reads from flags which part of the images is evaluated, and the file of its records."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ def requested_part(shard: str | None, output: str) -> tuple[tuple[int, int] | No
     """Reads what `--shard` and `--output` ask for.
 
     Args:
-        shard: None for the whole, "3/50", or "cluster": the part of this worker's number, from a
-            file named by it, since all workers are started by the same command.
+        shard: None for all images; "3/50" for the third of fifty parts; or "cluster", with which
+            each worker of a cluster takes the part of its own number and adds the number to the
+            file's name, since all workers run the same command.
         output: file of records.
 
     Returns:
-        (number, count) or None, and the file to write.
+        (number, count): which part, from 1, of how many, or None for all; and the file to write.
 
     Raises:
         ValueError: a part that does not exist, or no cluster.

@@ -87,13 +87,17 @@ NAMES = (
 
 
 def images(annotations: str | None = None) -> Images:
-    """The images that the flags name.
+    """The images that the flags name: a data set, or a directory of the user's own images.
 
     Args:
-        annotations: box archive of imagenet2012.
+        annotations: path of the archive of boxes, for imagenet2012 alone.
+
+    Returns:
+        The images, not read yet.
 
     Raises:
-        ValueError: no images, two kinds of them, or flags that belong to the other kind.
+        ValueError: neither a data set nor a directory, both of them, or flags that belong to the
+            other one.
     """
     config = model_directory.read_config(MODEL_DIR.value) if MODEL_DIR.value else None
     if IMAGES.value:
@@ -117,10 +121,17 @@ def images(annotations: str | None = None) -> Images:
 
 
 def opened(annotations: str | None = None) -> tuple[Network, Images]:
-    """The network and the images that the flags name; arguments as for `images`.
+    """Opens the network and the images that the flags name.
+
+    Args:
+        annotations: path of the archive of boxes, for imagenet2012 alone.
+
+    Returns:
+        The network, and the images, which are not read yet.
 
     Raises:
-        ValueError: as `images` and `open_network`.
+        ValueError: no or several networks, no images or images of two kinds, flags that do not go
+            together, or a network that cannot be opened.
     """
     network: dict[str, str | None] = {
         "model_dir": MODEL_DIR.value,
@@ -143,20 +154,22 @@ def opened(annotations: str | None = None) -> tuple[Network, Images]:
 def opened_several(
     model_dirs: Sequence[str], keras_models: Sequence[str] = ()
 ) -> tuple[dict[str, Network], Images]:
-    """Several networks by name, and the images that all of them take.
+    """Opens several networks, and the images that all of them are evaluated on.
 
     Args:
         model_dirs: directories that `train.main` wrote, each as NAME=DIRECTORY, or as DIRECTORY,
             whose last part is then the name.
-        keras_models: files of Keras classifiers, likewise, without the ending in the name.
+        keras_models: files of Keras classifiers, each as NAME=FILE, or as FILE, whose name without
+            the ending is then the name.
 
     Returns:
-        The networks, and the images that the flags name, by default those that the networks of the
-        directories were trained on.
+        The networks by name, and the images that the flags name, by default the data set that the
+        networks of the directories were trained on.
 
     Raises:
-        ValueError: no network, a name twice, flags that name a single network, directories of
-            several data sets where the flags name none, and as `images` and `open_network`.
+        ValueError: a name twice; flags that name a single network; directories of several data sets
+            where the flags name none; no images or images of two kinds; or a network that cannot be
+            opened.
     """
     for flag in (MODEL_DIR, SAVED_MODEL, KERAS_MODEL, NETWORK, WEIGHTS):
         if flag.value is not None:

@@ -1,4 +1,4 @@
-r"""Accuracy of all networks on the adversarial images of each: attacks that transfer.
+r"""Measures the accuracy of all networks on the adversarial images of each network.
 
     python -m eval.transfer --model_dirs=runs/resnet50,runs/cbam_resnet50,runs/vgg16 \
         --attacks="fgsm(epsilon=0.05);fgsm(epsilon=0.1)" --output=runs/transfer.jsonl.gz
@@ -7,7 +7,7 @@ r"""Accuracy of all networks on the adversarial images of each: attacks that tra
         --dataset=mnist --output=runs/from_mine.jsonl.gz
 
 Each attack runs with all its iterations on each source over every image, and all targets judge the
-last iterate. One record per image holds what every network makes of it. An interrupted run of the
+final image. One record per image holds the predictions of every network. An interrupted run of the
 same command is resumed. Parts run anywhere with --shard=3/50, or on the workers of a cluster with
 --shard=cluster, and `python -m eval.merge_transfer` joins them.
 """
@@ -97,7 +97,7 @@ def _evaluate() -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Evaluates; bad input ends in one line and exit code 2."""
+    """Evaluates what the flags name; bad input ends with one line and exit code 2."""
     del argv
     running.run(_evaluate, resumed_from=part_flags.journal)
 

@@ -31,17 +31,17 @@ _DRAWN = 6
 
 
 def run_demo(presets: Mapping[str, ExperimentConfig], output_dir: Path) -> str:
-    """Trains presets, attacks them, draws their attention, exports and loads back.
+    """Trains networks, attacks them, draws their attention, and loads an exported one.
 
     Args:
-        presets: experiments by name, on one data set; the last is the defended one.
-        output_dir: where model directories, the figure and nothing else go.
+        presets: experiments by name, all on one data set; the last one is the defended network.
+        output_dir: directory to which the model directories and the figure are written.
 
     Returns:
-        A report to print.
+        A report to print: accuracies, and paths of the figure and the SavedModel.
 
     Raises:
-        ValueError: the output directory holds something else.
+        ValueError: a model directory holds something else, or a run of another config.
     """
     classifiers = {}
     for name, config in presets.items():

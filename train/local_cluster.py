@@ -39,7 +39,17 @@ _HOW = "flags of train.main go behind `--`, as in --workers=2 -- --config=..."
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Parses the flags before `--` and returns those after it; a mistake ends with code 2."""
+    """Parses the flags before `--`.
+
+    Args:
+        argv: the command line, the program's name first.
+
+    Returns:
+        The arguments after `--`, flags of `train.main`.
+
+    Raises:
+        SystemExit: code 0 after help was shown, 2 after a mistake.
+    """
     end = argv.index("--") if "--" in argv else len(argv)
     worker_flags = list(argv[end + 1 :])
     if unexpected := command_line.parse_with_arguments(argv[:end], _HOW.capitalize())[1:]:
@@ -52,7 +62,11 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 
 def main(worker_flags: list[str]) -> None:
-    """Runs the workers and ends with 0, 1, 2, or 128 plus the signal that asked to stop."""
+    """Runs the workers and exits with 0, 1, 2, or 128 plus the signal that asked to stop.
+
+    Args:
+        worker_flags: flags of `train.main` for every worker.
+    """
     command = [sys.executable, "-m", "train.main", "--strategy=multi_worker", *worker_flags]
     workers = _WORKERS.value
     try:

@@ -2,9 +2,9 @@
 
     python -m train.main --config=train/configs/mnist.py:aad_step_ll --model_dir=runs/mnist_aad
 
-The same command goes on where an interrupted run stopped. Every choice of a preset can be
-overridden, as in --config.epochs=1 or --config.defense.attack="step_ll(epsilon=0.1)". On many
-machines each runs the same command with --strategy=multi_worker; see train/launch.
+The same command resumes an interrupted run. Every choice of a preset can be overridden, as in
+--config.epochs=1 or --config.defense.attack="step_ll(epsilon=0.1)". On many machines each runs the
+same command with --strategy=multi_worker; see train/launch.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _train() -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Trains; a mistake of the user's ends in one line and exit code 2."""
+    """Trains what the flags say; a mistake of the user's ends with one line and exit code 2."""
     del argv
     running.run(_train, resumed_from=lambda: _MODEL_DIR.value)
 

@@ -1,9 +1,9 @@
-"""Does what a study still needs: trains its networks and evaluates them, in a stated order.
+"""Runs a study: trains its networks and evaluates them, leaving out what is done already.
 
     python -m train.study --study=aad_table_5_mnist --runs_dir=runs --results_dir=own_results
 
-It says beforehand what is done and what is left, with the commands, which can also be run by hand.
-The same command goes on where it was interrupted. Several machines share the work with
+It first lists what is done and what is left, with the commands, which can also be run by hand.
+The same command resumes where it was interrupted. Several machines share the work with
 --shard=1/4, --shard=2/4 and so on. `python -m analysis.report` then makes the tables.
 """
 
@@ -48,7 +48,11 @@ _RUN_FILES = ("config.json", "history.csv", "run.json")
 
 
 def main(argv: list[str]) -> None:
-    """Runs the study; a mistake of the user's ends with code 2, a cell that fails with its code."""
+    """Runs the study that the flags name.
+
+    A mistake of the user's ends with exit code 2; a training or evaluation that fails ends the
+    program with its own exit code.
+    """
     del argv
     running.run(_run, resumed_from=lambda: _RUNS.value)
 

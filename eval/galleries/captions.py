@@ -1,4 +1,4 @@
-"""Words under and above the images: classes, confidences, IoU, threat models."""
+"""Texts beneath and above the images of figures: classes, confidences, IoU, threat models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ _ATTACKS = {"step_ll": "StepLL", "fgsm": "FGSM", "ifgsm": "IFGSM", "iter_ll": "I
 
 
 def short_name(name: str, letters: int = _LETTERS) -> str:
-    """A class name that fits under an image: its first synonym, cut at a word if it can be.
+    """Shortens a class name so that it fits beneath an image.
+
+    Args:
+        name: the name; of synonyms separated by commas, the first is taken.
+        letters: the largest number of letters. A longer name is cut, between words if possible.
+
+    Returns:
+        The name, with "…" at the end if it was cut.
 
     Example:
         >>> short_name("European fire salamander")
@@ -31,14 +38,26 @@ def short_name(name: str, letters: int = _LETTERS) -> str:
 
 
 def truth(study: Study, row: int) -> str:
-    """The true class in words."""
+    """The name of the true class of an image, shortened.
+
+    Args:
+        study: the records.
+        row: position of the image in them.
+    """
     return short_name(study.class_name(int(study.records.label[row])), 20)
 
 
 def outcome(study: Study, row: int, round_number: int) -> tuple[str, str]:
-    """Predicted class with its confidence after a round, and the colour of these words.
+    """The predicted class of an image with its probability, and a colour.
 
-    Both mark whether the prediction is correct.
+    Args:
+        study: the records.
+        row: position of the image in them.
+        round_number: number of attack iterations before; 0 for the clean image.
+
+    Returns:
+        The text, which begins with ✓ or ✗, and the colour in which it is written: black if the
+        prediction is correct, orange if it is not.
 
     Example:
         >>> outcome(study, 0, 1)
@@ -53,7 +72,17 @@ def outcome(study: Study, row: int, round_number: int) -> tuple[str, str]:
 
 
 def overlap(study: Study, row: int, round_number: int, box: bool = True) -> list[str]:
-    """IoU of the map after a round with the box, if asked for, and with the clean map, by line."""
+    """IoU of the attention area of an image with its box and with the clean image's area.
+
+    Args:
+        study: the records.
+        row: position of the image in them.
+        round_number: number of attack iterations before; 0 for the clean image.
+        box: whether the IoU with the box is given.
+
+    Returns:
+        Lines of text, one for each IoU.
+    """
     lines = [f"IoU box {study.iou_box[row, round_number]:.2f}"] if box else []
     if round_number > 0:
         lines.append(f"IoU clean map {study.iou_clean[row, round_number - 1]:.2f}")
@@ -61,7 +90,7 @@ def overlap(study: Study, row: int, round_number: int, box: bool = True) -> list
 
 
 def attack_name(attack: GradientSignAttack) -> str:
-    """An attack as readers know it: its preset, whether its target is kept, the weight of A3.
+    """The name of an attack for readers, such as `StepLL`, with the weight sigma of A3's term.
 
     Example:
         >>> attack_name(a3(step_ll(4 / 255, num_steps=3), sigma=-10))
@@ -82,7 +111,12 @@ def attack_name(attack: GradientSignAttack) -> str:
 
 
 def threat_model(study: Study, rounds: int) -> str:
-    """The attack in a sentence: norm, size of a round, reach after the rounds shown."""
+    """The attack of a study in a sentence: norm, size of an iteration, largest perturbation.
+
+    Args:
+        study: the records.
+        rounds: number of iterations that are shown.
+    """
     attack, bounds = study.attack, Bounds(*study.threat_model.get("bounds", (0.0, 1.0)))
     step = 255 * attack.step_size / (bounds.upper - bounds.lower)
     reach = 255 * attack.epsilon_after(rounds, bounds)

@@ -1,4 +1,4 @@
-"""Draws a figure of [AAD] and writes what it shows and how it was chosen beside it."""
+"""Draws a figure of [AAD], and writes a JSON file on what it shows and how that was chosen."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ _LEVELS = (64, 32, 24, 16)
 
 
 def make_gallery(number: int, sources: Sequence[Source], output: PathLike) -> dict[str, Any]:
-    """Draws a figure of [AAD] from records, and redoes the passes of the images it shows.
+    """Draws a figure of [AAD] from records; the images shown are attacked and explained again.
 
     Args:
-        number: a key of `GALLERIES`.
-        sources: records with network and data, as `GALLERIES[number].files` lists them.
+        number: number of the figure: 1, 2, 3, 9, 11, 12 or 13.
+        sources: the records that the figure takes, in its order, with their networks and data.
         output: PNG file to write; a JSON file of the same name says what it shows.
 
     Returns:
-        What the JSON file holds: that of `described`, and `provenance`.
+        What the JSON file holds: what `described` returns, and `provenance`.
 
     Raises:
         ValueError: an unknown figure, another number of sources, records of another network, a
@@ -71,17 +71,17 @@ def make_gallery(number: int, sources: Sequence[Source], output: PathLike) -> di
 
 
 def described(number: int, sheet: Sheet, studies: Sequence[Study], png: str) -> dict[str, Any]:
-    """What a figure shows and how its examples were chosen, ready for JSON.
+    """Describes what a figure shows and how its examples were chosen, as JSON can hold it.
 
     Args:
-        number: of the figure.
+        number: number of the figure.
         sheet: what is drawn.
-        studies: the records.
-        png: name of the file it is drawn to.
+        studies: the records it is drawn from.
+        png: name of the image file.
 
     Returns:
-        Figure, number, title, file, rule, legend, attacks, rounds, number of panels, groups with
-        the images chosen, records.
+        A dict of the figure's title and file, the rule of choice, legend, attacks, number of
+        rounds and of panels, the groups with the images chosen, and the records.
     """
     return {
         "figure": f"AAD Fig. {number}",
@@ -99,15 +99,18 @@ def described(number: int, sheet: Sheet, studies: Sequence[Study], png: str) -> 
 
 
 def drawn(number: int, sheet: Sheet, sources: Sequence[Source]) -> Figure:
-    """Draws a figure; its axes are the cells of the sheet, row by row.
+    """Draws a figure.
 
     Args:
-        number: of the figure.
+        number: number of the figure.
         sheet: what is drawn.
-        sources: records with network and data, cut to the images of the sheet's studies.
+        sources: the records with their networks and data, cut to the images that all of them have.
+
+    Returns:
+        A matplotlib figure, whose axes are the cells of the sheet, row by row.
 
     Raises:
-        ValueError: a pass that differs from the records.
+        ValueError: predictions or confidences that differ from the records.
     """
     cells = [cell for row in sheet.cells for cell in row]
     features = GALLERIES[number].features
@@ -136,12 +139,15 @@ def drawn(number: int, sheet: Sheet, sources: Sequence[Source]) -> Figure:
 
 
 def panel(cell: Cell, image: Replayed, source: Source) -> plots.Panel:
-    """Draws a cell of a figure.
+    """Makes the panel of one cell of a figure.
 
     Args:
-        cell: what is drawn after which round.
-        image: the image through the rounds.
-        source: of the image; says its boxes and pixel range.
+        cell: what is drawn, and after how many attack iterations.
+        image: the image, clean and after each iteration, with its maps.
+        source: the records of the image, with its boxes, and its network, with the pixel range.
+
+    Returns:
+        The panel.
     """
     bounds, number = source.classifier.bounds, cell.round_number
     if cell.kind == "difference":

@@ -22,16 +22,19 @@ def open_sources(
     data_dir: str | None = None,
     annotations: str | None = None,
 ) -> list[Source]:
-    """Opens the network and the data of each study, and names the network for titles.
+    """Opens the network and the data that records are of.
 
     Args:
-        studies: records.
-        model_dirs: model directories or Keras files, one for all studies or one each; none if a
-            registered network is given.
-        network: a name of `aad_tf.models.available()`.
-        weights: of `network`.
-        data_dir: TFDS data directory.
-        annotations: box archive of imagenet2012.
+        studies: the records.
+        model_dirs: model directories or Keras files, one for all records or one for each; none if
+            `network` is given.
+        network: a name of `aad_tf.models.available()`, with `weights`.
+        weights: weights of `network`, "imagenet" or a file.
+        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+        annotations: path of the archive of boxes, for imagenet2012 alone.
+
+    Returns:
+        For each study the records, with a name of the network for titles, the network and the data.
 
     Raises:
         ValueError: another number of networks, a network that is missing, or of other weights

@@ -1,7 +1,8 @@
-"""One function per figure of [AAD]: which images of the records, and what is drawn of each where.
+"""One function per figure of [AAD]: which images of the records it shows, and how it is laid out.
 
-Nothing is drawn here and no network is run: a `Sheet` follows from records alone, so what a figure
-shows and says can be checked against committed records. `eval.galleries.gallery` draws it.
+These functions draw nothing and run no network: a `Sheet`, the layout of a figure, follows from
+records alone, so that it can be checked against committed records. `eval.galleries.gallery` draws
+it.
 """
 
 from __future__ import annotations
@@ -33,16 +34,17 @@ _BOX = " White: ground-truth box."
 
 @dataclass(frozen=True)
 class Cell:
-    """A panel to be drawn.
+    """A panel of a figure.
 
     Attributes:
         kind: "original": the clean image with its boxes; "map": the attention map, or LIME's area,
-            over the image; "image": the image alone; "difference": from the clean image.
-        study: number of the study, in the order they were given.
-        row: of the image in that study.
-        round_number: after which round of the attack; 0 is the clean image.
-        caption: words beneath; those of a difference are measured when it is drawn.
-        color: of the words.
+            over the image; "image": the image alone; "difference": the difference from the clean
+            image.
+        study: position of the study in the sequence of studies, from 0.
+        row: position of the image in that study.
+        round_number: number of attack iterations before; 0 is the clean image.
+        caption: text beneath; that of a difference is made when it is drawn.
+        color: colour of the text.
     """
 
     kind: Literal["original", "map", "image", "difference"]
@@ -55,13 +57,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Group:
-    """Images that stand for a group of a study.
+    """Images that represent a group of images of a study, such as those misclassified.
 
     Attributes:
-        name: of the group.
-        measure: name of the values whose median they are near.
-        choice: what the rule chose.
-        study: the records chosen from.
+        name: name of the group.
+        measure: name of the measure whose median in the group they are near to.
+        choice: the images that were chosen.
+        study: the records they were chosen from.
     """
 
     name: str
@@ -72,17 +74,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A figure ready to be drawn.
+    """The layout of a figure, ready to be drawn.
 
     Attributes:
         cells: panels, row by row.
         row_titles: one per row, or none.
         column_titles: one per column.
-        columns_together: columns of one example.
-        groups: of examples.
-        rule: how they were chosen, in words.
-        rounds: rounds of the attack that are shown.
-        legend: what colours and numbers mean.
+        columns_together: number of columns that belong to one example; 0 for no grouping.
+        groups: the groups of images that are represented.
+        rule: how the images were chosen, in a sentence.
+        rounds: number of attack iterations that are shown.
+        legend: what colours and numbers mean, in words.
     """
 
     cells: list[list[Cell]]
@@ -98,10 +100,17 @@ class Sheet:
 def figures_1_and_9(studies: Sequence[Study], features: int | None = None) -> Sheet:
     """[AAD Figs. 1, 9]: attention before and after an attack, by its success.
 
-    Two groups: correctly classified images that round 1 gets misclassified, and those it does not.
-    Of each group up to four, one per class, whose confidence is between the quartiles of all
-    correctly classified images and whose clean map has the IoU with the box that is nearest to the
-    group's median. With `features`, the maps are LIME's [AAD Fig. 9].
+    There are two groups: correctly classified images that the first round (iteration) of the attack
+    gets misclassified, and those that it does not. Of each group up to four images are shown, one
+    per class: those whose IoU of clean attention area and box is nearest to the group's median,
+    among images whose confidence lies between the quartiles of all correctly classified images.
+
+    Args:
+        studies: one study.
+        features: number of LIME's superpixels, for [AAD Fig. 9]; None for Grad-CAM, [AAD Fig. 1].
+
+    Returns:
+        The layout.
     """
     (study,) = studies
     correct, succeeded = study.records.correct, study.succeeded(1)
@@ -129,7 +138,15 @@ def figures_1_and_9(studies: Sequence[Study], features: int | None = None) -> Sh
 
 
 def figure_2(studies: Sequence[Study]) -> Sheet:
-    """[AAD Fig. 2]: attention over the rounds of an attack that succeeds in the second."""
+    """[AAD Fig. 2]: attention over the rounds of an attack that succeeds in the second round.
+
+    Args:
+        studies: one study, of at least two rounds (iterations of the attack); at most five are
+            shown.
+
+    Returns:
+        The layout.
+    """
     (study,) = studies
     rounds = min(study.records.rounds, 5)
     members = study.succeeded(2) & ~study.succeeded(1)
@@ -147,7 +164,14 @@ def figure_2(studies: Sequence[Study]) -> Sheet:
 
 
 def figure_3(studies: Sequence[Study]) -> Sheet:
-    """[AAD Fig. 3]: images before and after three rounds, and their difference."""
+    """[AAD Fig. 3]: images before and after three rounds of an attack, and their difference.
+
+    Args:
+        studies: one study, of at least three rounds (iterations of the attack).
+
+    Returns:
+        The layout.
+    """
     (study,) = studies
     values = study.records.confidence[:, 0]
     everything = np.ones(len(values), bool)
@@ -174,7 +198,15 @@ def figure_3(studies: Sequence[Study]) -> Sheet:
 
 
 def figure_11(studies: Sequence[Study]) -> Sheet:
-    """[AAD Fig. 11]: attention over rounds of an attack without and with A3."""
+    """[AAD Fig. 11]: attention over the rounds of an attack, without and with A3's attention term.
+
+    Args:
+        studies: the study of the plain attack, then those of A3; at most three rounds (iterations
+            of the attack) are shown.
+
+    Returns:
+        The layout.
+    """
     plain = studies[0]
     rounds = min(3, *(study.records.rounds for study in studies))
     allowed = middle_half(plain.records.confidence[:, 0], plain.records.correct)
@@ -199,7 +231,14 @@ def figure_11(studies: Sequence[Study]) -> Sheet:
 
 
 def figures_12_and_13(studies: Sequence[Study]) -> Sheet:
-    """[AAD Figs. 12, 13]: attention under attack of a plain and of a defended network."""
+    """[AAD Figs. 12, 13]: attention under attack of a plain and of a defended network.
+
+    Args:
+        studies: the study of the plain network, then that of the defended one.
+
+    Returns:
+        The layout.
+    """
     plain, trained = studies
     attacked = plain.succeeded(1) & trained.records.correct
     allowed = middle_half(plain.records.confidence[:, 0], plain.records.correct)
@@ -231,8 +270,8 @@ class Gallery:
 
     Attributes:
         title: what it shows.
-        files: what files of records it takes, in their order.
-        sheet: from the studies to what is drawn.
+        files: what each file of records that it takes holds, in their order.
+        sheet: a function from the studies to the layout.
         features: number of LIME's superpixels; None if the maps are Grad-CAM's.
     """
 
@@ -242,7 +281,7 @@ class Gallery:
     features: int | None = None
 
     def read(self, path: PathLike) -> Study:
-        """Reads a file of records with the columns this figure needs."""
+        """Reads a file of records with the columns that this figure needs."""
         if self.features is None:
             return read_study(path)
         return read_study(path, "lime", str(self.features), str(self.features))
@@ -271,7 +310,14 @@ GALLERIES = {
 
 
 def gallery_of(number: int, files: int) -> Gallery:
-    """The figure of a number, if it takes so many files of records.
+    """Finds a figure by its number in the paper.
+
+    Args:
+        number: 1, 2, 3, 9, 11, 12 or 13.
+        files: number of files of records that are given.
+
+    Returns:
+        The figure.
 
     Raises:
         ValueError: an unknown figure, or another number of files.

@@ -1,4 +1,4 @@
-"""Redoes the passes of a study for the images chosen, and makes sure they are the same."""
+"""Attacks and explains some images of a study again, and checks the result against its records."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _TOLERANCE = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A study and what its passes can be redone with.
+    """The records of a study, with the network and the data they were made with.
 
     Attributes:
         study: the records.
-        classifier: the network they are of.
-        opened: from the index of an example to the data set from there on, in batches as the
-            study's.
+        classifier: the network.
+        opened: a function from the index of an example to the data set from that example on, in
+            batches of the same size as the study's.
 
     Raises:
         ValueError: the records are of another network.
@@ -42,11 +42,11 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Replayed:
-    """An image through the rounds of an attack, the clean image first.
+    """An image, clean and after each iteration of an attack, with its attention.
 
     Attributes:
-        images: `[rounds + 1, H, W, C]`.
-        maps: `[rounds + 1, h, w]`, Grad-CAM.
+        images: `[rounds + 1, H, W, C]`, the clean image first.
+        maps: `[rounds + 1, h, w]`, Grad-CAM maps of the true class.
         areas: bool `[rounds + 1, H, W]`, LIME's best superpixels; None if not asked for.
     """
 
@@ -58,16 +58,16 @@ class Replayed:
 def replay(source: Source, rows: Sequence[int], features: int | None = None) -> dict[int, Replayed]:
     """Attacks and explains images again as their study did.
 
-    Their whole batches are passed through the network, since rounding, and by that an attack's
-    signs, may depend on the other images of the batch.
+    Their whole batches are passed through the network, because float rounding, and with it the
+    signs of gradients, may depend on the other images of a batch.
 
     Args:
-        source: study, network and data.
-        rows: of the study.
-        features: number of superpixels LIME shall keep; None leaves LIME out.
+        source: the records, network and data.
+        rows: positions of the images in the records.
+        features: number of superpixels that LIME keeps; None leaves LIME out.
 
     Returns:
-        The image of each row.
+        The images by their position.
 
     Raises:
         ValueError: labels, predictions or confidences that differ from the records.

@@ -1,4 +1,4 @@
-"""Rules by which examples are chosen from records, so that nobody picks them by eye."""
+"""Rules that choose the examples of figures from records."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ class Choice(NamedTuple):
     """Examples that a rule chose.
 
     Attributes:
-        rows: int `[chosen]`, of the study, the most typical first.
-        group: images in the group they stand for.
-        candidates: images of it that could be chosen.
-        median: of the group's values.
+        rows: int `[chosen]`, positions of the examples in the records, the nearest to the median
+            first.
+        group: number of images in the group that the examples represent.
+        candidates: number of images of the group that could be chosen.
+        median: median of the group's values; NaN for an empty group.
     """
 
     rows: np.ndarray
@@ -31,18 +32,18 @@ def typical(
     indices: np.ndarray,
     count: int,
 ) -> Choice:
-    """Chooses the images nearest to their group's median, one per class.
+    """Chooses the images of a group whose values are nearest to its median, one per class.
 
     Args:
-        group: bool `[n]`, the images examples shall stand for.
-        allowed: bool `[n]`; only these are chosen, the median is over the whole group.
-        values: float `[n]`; images whose value is NaN are not in the group.
-        labels: int `[n]`.
-        indices: int `[n]`; of images as near, the one of the lower index is chosen.
-        count: how many at most; fewer where there are fewer classes.
+        group: bool `[n]`, the images that the examples are to represent.
+        allowed: bool `[n]`, the images that may be chosen; the median is over the whole group.
+        values: float `[n]`; images whose value is NaN do not count to the group.
+        labels: int `[n]`, true classes.
+        indices: int `[n]`; of equally near images, the one with the lower index is chosen.
+        count: how many images are chosen at most; there are fewer if there are fewer classes.
 
     Returns:
-        The choice; without rows where the group or what is allowed of it is empty.
+        The choice, without rows if no image of the group may be chosen.
 
     Example:
         >>> values = np.array([0.1, 0.4, 0.5])
@@ -60,11 +61,14 @@ def typical(
 
 
 def middle_half(values: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Which values lie between the quartiles of some of them, bool `[n]`.
+    """Tells which values lie between the first and third quartile of some of them.
 
     Args:
         values: float `[n]`.
-        among: bool `[n]`, whose quartiles count.
+        among: bool `[n]`, the values whose quartiles are taken.
+
+    Returns:
+        bool `[n]`, quartiles included; all False if `among` is all False.
     """
     if not among.any():
         return np.zeros(len(values), bool)

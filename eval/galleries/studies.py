@@ -1,4 +1,4 @@
-"""Attention records as the paper's figures look at them."""
+"""Records of attention studies, with the IoU columns that the paper's figures need."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from aad_tf.utils.files import PathLike
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Images of one network under one attack; the second axis of arrays runs over rounds.
+    """Records of `n` images of one network, clean and after each round of one attack.
+
+    A round is an iteration of the attack.
 
     Attributes:
-        records: what was measured of each image.
-        iou_box: `[n, rounds + 1]`, of the area that a figure compares with the box; NaN without a
-            box.
-        iou_clean: `[n, rounds]`, of the areas after rounds 1, 2, ... with the clean map's.
-        name: of the network, for titles.
+        records: all measurements of each image.
+        iou_box: `[n, rounds + 1]`, IoU of attention area and box, the clean image first; NaN
+            without a box.
+        iou_clean: `[n, rounds]`, IoU of the areas after each round with the clean image's area.
+        name: name of the network, for titles.
     """
 
     records: AttentionRecords
@@ -41,20 +43,20 @@ class Study:
 
     @property
     def summary(self) -> Mapping[str, Any]:
-        """What lies beside the records."""
+        """The summary of the records."""
         return self.records.summaries[0]
 
     @property
     def threat_model(self) -> Mapping[str, Any]:
-        """The attack of the study as recorded."""
+        """The attack's parameters and threat model, as recorded."""
         return self.records.study["attack"]
 
     @functools.cached_property
     def attack(self) -> GradientSignAttack:
-        """The attack of the study.
+        """The attack of the study, rebuilt from the records.
 
         Raises:
-            ValueError: the records do not say what rebuilds it, or contradict themselves.
+            ValueError: the records do not hold its parameters, or contradict themselves.
         """
         try:
             attack: Any = attack_from_record(self.threat_model)
@@ -64,11 +66,11 @@ class Study:
 
     @property
     def dataset(self) -> Mapping[str, Any]:
-        """Which copy and split of which data."""
+        """Name, split and fingerprint of the data; empty if they are not recorded."""
         return self.records.fingerprint["dataset"] or {}
 
     def succeeded(self, round_number: int) -> np.ndarray:
-        """bool `[n]`: correct when clean and misclassified after this round.
+        """bool `[n]`: correct when clean and misclassified after a round, counted from 1.
 
         Raises:
             ValueError: the attack has fewer rounds.
@@ -86,7 +88,7 @@ class Study:
         return str(names[label]) if label < len(names) else str(label)
 
     def select(self, rows: np.ndarray) -> Study:
-        """Some of the images, in the order of an array of rows."""
+        """The records of the images at some positions, in that order."""
         chosen = self.records.select(rows), self.iou_box[rows], self.iou_clean[rows]
         return Study(*chosen, self.name)
 
@@ -94,20 +96,21 @@ class Study:
 def read_study(
     path: PathLike, method: str = "grad_cam", box_area: str = "equal_area", cells: str = "10"
 ) -> Study:
-    """Reads a file of records and the summary beside it.
+    """Reads a file of attention records and its summary.
 
     Args:
         path: file that `aad_tf.attention_study.study_attention` wrote.
-        method: whose IoU are read.
-        box_area: area compared with the box, as the records name it.
-        cells: size of the areas compared with the clean map's.
+        method: attention method whose IoU are read, `"grad_cam"` or `"lime"`.
+        box_area: size of the area that is compared with the box, as the records name it:
+            `"equal_area"`, or of LIME a number of superpixels.
+        cells: number of cells, or of superpixels, of the areas compared with the clean image's.
 
     Returns:
         The study.
 
     Raises:
         FileNotFoundError: a file is not there.
-        ValueError: damaged files, records without the method or the areas.
+        ValueError: damaged files, or records without the method or the areas.
     """
     on_box, on_clean = f"{method}/iou_box/{box_area}", f"{method}/iou_clean/{cells}"
     columns = ("boxes", "confidence", "top_confidence", on_box, on_clean)
@@ -116,7 +119,11 @@ def read_study(
 
 
 def check_network(study: Study, classifier: Classifier) -> None:
-    """Refuses records of another network.
+    """Checks that records are of a network.
+
+    Args:
+        study: the records.
+        classifier: the network.
 
     Raises:
         ValueError: other weights than those recorded, or another attention layer.
@@ -136,9 +143,13 @@ def check_network(study: Study, classifier: Classifier) -> None:
 
 
 def common_images(studies: Sequence[Study]) -> list[Study]:
-    """The studies cut to the images that all of them hold, in the order of their index.
+    """Reduces studies to the images that all of them have.
 
-    A single study is returned as it is.
+    Args:
+        studies: records of the same data; a single study is returned unchanged.
+
+    Returns:
+        The studies, with the same images, sorted by index.
 
     Raises:
         ValueError: different data, no image in common, or labels that differ.

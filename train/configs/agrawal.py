@@ -9,16 +9,17 @@ The paper's 80 to 83 % on CIFAR-10 lie below that, those on CIFAR-100 (77.2, 75.
     python -m train.main --config=train/configs/agrawal.py:cifar10_cbam_resnet50 \
         --model_dir=runs/cifar10_cbam_resnet50
 
-Presets that begin with `small_` have a quarter of the channels and five epochs, for CPUs, and the
-residual networks a first convolution of stride 2, which leaves a quarter of the positions.
-`tiny_imagenet_100` stands where CIFAR-100 is not at hand: 100 classes of 32x32, other pictures.
+Presets that begin with `small_` have a quarter of the channels and five epochs, for CPUs. Their
+residual networks have a first convolution of stride 2, which leaves a quarter of the positions.
+The data set `tiny_imagenet_100`, 100 classes of other images of 32x32 pixels, can replace CIFAR-100
+where that is not available.
 
-Of its first 10, 20 and 50 classes there are presets such as `small_tiny_imagenet_10_resnet50`, for
-the paper's conclusion that what attention does to robustness depends on the number of classes. Held
-fixed: the pictures of a class (about 450 for training), their size, network, optimizer, batch and
-the 2,250 updates, over which the learning rate warms up and falls alike. Not fixed: the number of
-pictures falls with that of the classes, so each is seen ten times as often where there are 10
-classes (50 epochs) as where there are 100 (5 epochs); and the last layer has fewer outputs.
+Presets such as `small_tiny_imagenet_10_resnet50` train on its first 10, 20 or 50 classes, to test
+the paper's conclusion that the effect of attention on robustness depends on the number of classes.
+Equal for all numbers of classes are the images of a class (about 450 for training), their size,
+network, optimizer, batch size and the 2,250 updates with their schedule of the learning rate.
+Fewer classes mean fewer images, so that each image is seen ten times as often with 10 classes (50
+epochs) as with 100 (5 epochs), and fewer outputs of the last layer.
 """
 
 from __future__ import annotations
@@ -111,5 +112,5 @@ PRESETS = {
 
 
 def get_config(preset: str | None = None) -> config_dict.ConfigDict:
-    """The ConfigDict of a preset; `small_cifar10_resnet50` by default."""
+    """A preset as the ConfigDict that `--config` takes; None is `small_cifar10_resnet50`."""
     return presets.choose(PRESETS, preset, "small_cifar10_resnet50")

@@ -1,24 +1,24 @@
-"""CIFAR-10 presets: the rows of [AAD Table 5] with CifarNet, and the twins of the MNIST rows.
+"""CIFAR-10 presets: the rows of [AAD Table 5] with CifarNet, and the same further rows as MNIST.
 
-CifarNet, batch 100, Adam 1e-4, keep probability 0.5. The paper trains 200 epochs; these presets
-do too, and `--config.epochs=10 --config.learning_rate=1e-3` is a budget for a CPU. The authors'
-images lie in [-1, 1], so their epsilon 0.15 is 0.075 here, where images lie in [0, 1].
+CifarNet, batch size 100, Adam with learning rate 1e-4, dropout rate 0.5, 200 epochs as in the
+paper; `--config.epochs=10 --config.learning_rate=1e-3` is a budget for a CPU. The authors' images
+lie in [-1, 1], so their epsilon 0.15 is 0.075 here, where images lie in [0, 1].
 
-Open is whether three rounds of IFGSM stay within the paper's 0.05 or each have that size, which
-adds up to FGSM's 0.15, and how large the steps of PGD5 and PGD20 are: here they differ, so that
-both fill the budget within a few steps; "the same settings as Madry et al." would be steps of 2/255
-for both. The other readings are evaluated too, as further attacks.
+The paper leaves open whether three rounds of IFGSM stay within 0.05 or each have that size, which
+adds up to FGSM's 0.15. It also leaves open how large the steps of PGD5 and PGD20 are. Here they
+differ, so that both fill the budget within a few steps; "the same settings as Madry et al." would
+be steps of 2/255 for both. The other readings are evaluated too, as further attacks.
 
-Beside them stand later defences and controls (`presets.baselines`). `rs_fgsm` and `nfgsm` have the
-budget, steps and epochs of their authors (15 and 30, the learning rate growing over half of them),
-with CifarNet's optimizer: theirs, SGD with a learning rate of 0.2, is one for residual networks
+Further presets are later defences and controls (`presets.baselines`). `rs_fgsm` and `nfgsm` have
+the budget, steps and epochs of their authors (15 and 30, the learning rate growing over half of
+them), with CifarNet's optimizer: theirs, SGD with a learning rate of 0.2, is for residual networks
 with BatchNormalization. `trades` has its authors' attack and beta.
 `aad_step_ll_reference_code` and `aad_step_ll_reference_code_one_round` are the two scripts of the
 authors' public code, two rounds of 0.025 on batches of 70 and one of 0.075 on batches of 50, 50,000
-batches each, on mirrored images. In the first one attention losses are switched off by a slip that
-these presets do not repeat (`train/configs/presets.py:reference_code`). Slim's weight decay of
-CifarNet, 0.004 * sum(w^2) / 2 over the kernels of fc3 and fc4, stands inside their L_c, so that it
-counts alpha = 8 times: 0.032.
+batches each, on images mirrored at random. In the first script a mistake switches attention losses
+off, which these presets do not repeat (`train/configs/presets.py:reference_code`). TF-slim's weight
+decay of CifarNet, 0.004 * sum(w^2) / 2 over the kernels of fc3 and fc4, is part of their L_c, so
+that it is multiplied by alpha = 8: 0.032.
 
     python -m train.main --config=train/configs/cifar10.py:aad_step_ll --model_dir=runs/cifar10_aad
 """
@@ -109,5 +109,5 @@ PRESETS |= {
 
 
 def get_config(preset: str | None = None) -> config_dict.ConfigDict:
-    """The ConfigDict of a preset; `aad_step_ll` by default."""
+    """A preset as the ConfigDict that `--config` takes; None is `aad_step_ll`."""
     return presets.choose(PRESETS, preset, "aad_step_ll")

@@ -28,5 +28,5 @@ PRESETS = {
 
 
 def get_config(preset: str | None = None) -> config_dict.ConfigDict:
-    """The ConfigDict of a preset; `aad_step_ll` by default."""
+    """A preset as the ConfigDict that `--config` takes; None is `aad_step_ll`."""
     return presets.choose(PRESETS, preset, "aad_step_ll")

@@ -1,23 +1,24 @@
 """ImageNet2012 with InceptionV3 [AAD Sec. 4.1, Table 5].
 
-Two rows of the table are published networks that were only evaluated: `clean`, and Tramer et al.'s,
-which is `tramer_ens3` or `tramer_ens4` (the paper does not say which); `kurakin` is the published
-network of adversarial training with StepLL. They train nothing: `train.main` puts their weights
-into a model directory that `eval.robustness` reads and `ensemble` attacks. Those of `clean` are
-Keras's, downloaded once; the others are checkpoints of TF-slim, unpacked into `weights` (see
-`aad_tf.models.slim`). In place of Keras's, slim's own: `--config.model_options="{'weights':
-'weights/inception_v3.ckpt'}"`.
+Two rows of the table are published networks that were only evaluated: `clean`, and the one of
+Tramer et al., `tramer_ens3` or `tramer_ens4` (the paper does not say which). `kurakin` is the
+published network of adversarial training with StepLL. These presets train nothing: `train.main`
+writes their weights into a model directory, which `eval.robustness` reads and `ensemble` attacks.
+The weights of `clean` are Keras's, downloaded once; the others are checkpoints of TF-slim, unpacked
+into `weights/` (see `aad_tf.models.slim`). TF-slim's clean network is used instead with
+`--config.model_options="{'weights': 'weights/inception_v3.ckpt'}"`.
 
     python -m train.main --config=train/configs/imagenet2012.py:tramer_ens3 \
         --model_dir=runs/imagenet2012_tramer_ens3
     python -m eval.robustness --model_dir=runs/imagenet2012_tramer_ens3 \
         --output=results/robustness/imagenet2012_tramer_ens3.jsonl.gz
 
-`aad_step_ll` is the paper's defence, `step_ll` and `ensemble` what it may be compared with, trained
-alike from the weights of `clean`: synchronously on 50 workers, batch 32 on each, RMSProp (decay
-0.9, momentum 0.9, epsilon 1.0), learning rate 0.045 at 1,600 examples per step, multiplied by 0.94
-every two epochs, keep probability 0.8, Inception crops. On other numbers of workers the learning
-rate follows the global batch. Without network give Keras's weights as a file:
+`aad_step_ll` is the paper's defence; `step_ll` and `ensemble` can be compared with it. All three
+are trained from the weights of `clean` with the same settings: synchronously on 50 workers, batch
+size 32 on each, RMSProp (decay 0.9, momentum 0.9, epsilon 1.0), learning rate 0.045 at 1,600
+examples per step, multiplied by 0.94 every two epochs, dropout rate 0.2, Inception crops. On other
+numbers of workers the learning rate is proportional to the global batch size. On a machine without
+network, give Keras's weights as a file:
 `--config.model_options="{'dropout_rate': 0.2, 'weights': 'inception_v3.weights.h5'}"`.
 
     python -m train.main --config=train/configs/imagenet2012.py:aad_step_ll \
@@ -207,5 +208,5 @@ PRESETS = {
 
 
 def get_config(preset: str | None = None) -> config_dict.ConfigDict:
-    """The ConfigDict of a preset; `aad_step_ll` by default."""
+    """A preset as the ConfigDict that `--config` takes; None is `aad_step_ll`."""
     return presets.choose(PRESETS, preset, "aad_step_ll")

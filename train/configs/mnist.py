@@ -1,19 +1,18 @@
 """MNIST presets: every row of [AAD Table 5], MNIST, at the paper's schedule.
 
-LeNet, batch 100, 5 epochs, Adam 1e-3, keep probability 0.5, epsilon in [0, 1] [AAD Sec. 4.1].
-The `_short` presets train on 7 PGD steps of 0.1 where the full ones take 40 of 0.01. Madry's
-training warms up over the first epoch: without that, LeNet was still at chance when a run was
-stopped late in its second epoch. The authors published no MNIST training:
+LeNet, batch size 100, 5 epochs, Adam with learning rate 1e-3, dropout rate 0.5, epsilon in the unit
+of images in [0, 1] [AAD Sec. 4.1]. The `_short` presets train on 7 PGD steps of 0.1 instead of 40
+of 0.01. In Madry's training perturbations grow to full size over the first epoch: without that,
+LeNet was still at chance late in its second epoch. The authors published no MNIST training:
 `aad_step_ll_reference_code` has the losses of their CIFAR-10 code in the paper's two rounds, but no
-weight decay, as slim's LeNet, and no mirroring.
+weight decay, as TF-slim's LeNet, and no mirroring.
 
-Beside them stand later defences and controls (`presets.baselines`). `rs_fgsm` has its authors'
+Further presets are later defences and controls (`presets.baselines`). `rs_fgsm` has its authors'
 recipe for MNIST: 10 epochs, Adam with a learning rate that grows to 5e-3 over 4 of them and falls
-to 0; `nfgsm`, which they did not train on MNIST, takes the same. Both warm up as Madry's does:
-without that, LeNet was at chance under N-FGSM when a run was stopped after 80 updates. Both log
-accuracy under FGSM and PGD after each epoch, which part where training on one step overfits to it.
-`trades` has its authors' attack and beta for MNIST at the schedule of Table 5, where they train 100
-epochs.
+to 0. `nfgsm`, whose authors did not train on MNIST, has the same. In both, perturbations grow as in
+Madry's training: without that, LeNet was at chance under N-FGSM after 80 updates. Both log accuracy
+under FGSM and PGD after each epoch; the two differ if training overfits to a single step. `trades`
+has its authors' attack and beta for MNIST at the schedule of Table 5, while they train 100 epochs.
 
     python -m train.main --config=train/configs/mnist.py:aad_step_ll --model_dir=runs/mnist_aad
 """
@@ -79,5 +78,5 @@ PRESETS |= presets.baselines(
 
 
 def get_config(preset: str | None = None) -> config_dict.ConfigDict:
-    """The ConfigDict of a preset; `aad_step_ll` by default."""
+    """A preset as the ConfigDict that `--config` takes; None is `aad_step_ll`."""
     return presets.choose(PRESETS, preset, "aad_step_ll")

@@ -1,8 +1,8 @@
-"""MNIST presets that ask what of AAD's robustness comes from its attention losses.
+"""MNIST presets that test how much of AAD's robustness comes from its attention losses.
 
-Each is `train/configs/mnist.py:aad_step_ll`, or a defence it is held against, with one thing
-changed; all trained for 2 of the paper's 5 epochs, seeded alike, so that two of them are compared
-seed by seed. What is compared with what is listed in `analysis/controls.py`.
+Each is `train/configs/mnist.py:aad_step_ll`, or a defence it is compared with, with one thing
+changed. All are trained for 2 of the paper's 5 epochs with the same seeds, so that two of them can
+be compared seed by seed. `analysis/controls.py` lists the comparisons.
 
     python -m train.main --config=train/configs/mnist_controls.py:aad_8_0_0 --model_dir=runs/control
 """
@@ -78,5 +78,5 @@ PRESETS = {
 
 
 def get_config(preset: str | None = None) -> config_dict.ConfigDict:
-    """The ConfigDict of a preset; `aad` by default."""
+    """A preset as the ConfigDict that `--config` takes; None is `aad`."""
     return presets.choose(PRESETS, preset, "aad")

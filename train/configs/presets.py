@@ -1,4 +1,4 @@
-"""What the preset files share: AAD Table 5, later baselines, and the way to a ConfigDict."""
+"""What preset files share: defences of AAD Table 5, later baselines, and presets as ConfigDicts."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ def table_5_defenses(
     warmup_steps: int = 0,
     fill: str = "",
 ) -> dict[str, DefenseConfig]:
-    """The rows of [AAD Table 5] as defences.
+    """The rows of [AAD Table 5] as configs of defences.
+
+    Sizes are text such as `"0.15"` or `"8/255"`, in the unit of images in [0, 1].
 
     Args:
-        epsilon: size of the FGSM and one-step StepLL attacks of training, as text.
-        rounds_epsilon: size of each of AAD's two StepLL rounds, as text.
-        pgd: the PGD attack at the paper's schedule, as text.
-        short_pgd: a PGD attack of fewer, larger steps that two CPU cores can afford.
-        warmup_steps: of Madry's training, which sees no clean images.
-        fill: what hidden pixels become in AAD; empty for the network's own zero.
+        epsilon: size of the FGSM and one-step StepLL attacks in training.
+        rounds_epsilon: size of each of the two StepLL steps in AAD.
+        pgd: the PGD attack of the paper, as text such as `"pgd(epsilon=0.3, ...)"`.
+        short_pgd: a PGD attack of fewer, larger steps for CPUs, as text.
+        warmup_steps: number of updates over which perturbations grow to full size in Madry's
+            training, which sees no clean images.
+        fill: value of hidden pixels in AAD, as text; empty for what the network sees as zero.
 
     Returns:
         Defences by preset name.
@@ -57,15 +60,20 @@ def table_5_defenses(
 def reference_code(rounds_epsilon: str, rounds: int, fill: str = "") -> DefenseConfig:
     """AAD as the authors' scripts train it: label smoothing in the attack, an update per round.
 
-    In their script of two rounds (`step_2_train.py`) a `tf.sign` switches the attention losses off:
-    it makes the map 1 wherever the softmax is positive, so that L_p has no gradient, no pixel is
-    hidden, and L_r compares two dropout masks. Only that of one round (`AAD_train.py`) trains on
-    attention. With two rounds this is what the script seems to be meant to do.
+    A round is one step of StepLL. The authors' script with one round (`AAD_train.py`) trains on
+    attention. In their script with two rounds (`step_2_train.py`) a `tf.sign` switches the
+    attention losses off: it makes the map 1 wherever the softmax is positive, so that L_p has no
+    gradient, no pixel is hidden, and L_r compares two dropout masks. This function with two rounds
+    gives what that script seems to be meant to do.
 
     Args:
-        rounds_epsilon: size of each StepLL round, as text.
-        rounds: how many.
-        fill: what hidden pixels become; empty for the network's own zero, which they are there.
+        rounds_epsilon: size of each StepLL step, as text, in the unit of images in [0, 1].
+        rounds: number of steps.
+        fill: value of hidden pixels, as text; empty for what the network sees as zero, as in the
+            scripts.
+
+    Returns:
+        The config of the defence.
 
     Example:
         >>> reference_code("0.075", 1).attack
@@ -121,21 +129,22 @@ def baselines(
     rs_fgsm: Mapping[str, Any],
     nfgsm: Mapping[str, Any],
 ) -> dict[str, ExperimentConfig]:
-    """Defences that AAD is held against beyond its paper, and controls of AAD itself.
+    """Presets of defences that the AAD paper does not compare with, and controls of AAD.
 
-    All but the single-step ones are trained at the schedule of Table 5, on its attacks. What the
-    attention losses add shows beside `aad_..._8_0_0`, which classifies clean images and rounds
-    alone, and what the sum over rounds adds beside `step_ll_two_rounds`, which trains on clean
-    images and the second round.
+    All but RS-FGSM and N-FGSM have the schedule of [AAD Table 5]. The controls differ from AAD in
+    one thing: `aad_step_ll_8_0_0` and `aad_pgd_short_8_0_0` have no attention losses, and
+    `step_ll_two_rounds` trains on clean images and the second of AAD's two StepLL steps alone, not
+    on the sum over both.
 
     Args:
-        table_5: presets by name, with at least `step_ll`, `madry`, `madry_short`, `aad_step_ll` and
-            `aad_pgd_short`.
-        epsilon: budget of the single-step defences, as text.
-        trades: the attack of TRADES at its authors' schedule, as text.
-        short_trades: one of fewer, larger steps that two CPU cores can afford.
+        table_5: presets of Table 5 by name, with at least `step_ll`, `madry`, `madry_short`,
+            `aad_step_ll` and `aad_pgd_short`.
+        epsilon: epsilon of RS-FGSM and N-FGSM, as text such as `"0.3"`.
+        trades: the attack that TRADES trains on, with its authors' number of steps, as text.
+        short_trades: an attack of fewer, larger steps for CPUs, as text.
         beta: weight of the divergence of TRADES.
-        rs_fgsm, nfgsm: fields in which these presets differ from those of Table 5: schedules.
+        rs_fgsm: fields of the config, schedules, in which RS-FGSM differs from Table 5's `madry`.
+        nfgsm: the same for N-FGSM.
 
     Returns:
         Experiments by preset name.
@@ -183,8 +192,11 @@ def choose(
 
     Args:
         presets: experiments by name.
-        name: which one; None or empty takes the default.
-        default: the default's name.
+        name: name of the preset; None or empty takes the default.
+        default: name of the default preset.
+
+    Returns:
+        The experiment's fields, with its name.
 
     Raises:
         ValueError: unknown name; the message lists near ones.
@@ -195,7 +207,7 @@ def choose(
 
 
 def listing() -> str:
-    """All preset files with the names of their presets, for help.
+    """All preset files with the names of their presets, as one line of text for help.
 
     Example:
         >>> listing()

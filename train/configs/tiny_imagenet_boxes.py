@@ -1,10 +1,10 @@
 """Tiny ImageNet with boxes: the networks whose attention is analysed as in [AAD Sec. 2].
 
-40 classes, 64x64 images, 17,000 to train on. `clean` is a small relative of InceptionV3 with an
-8x8 attention grid, trained as is usual today: SGD with Nesterov momentum, a cosine schedule with
-warm-up, weight decay, label smoothing, random crops and mirroring. `step_ll` and
-`ensemble` go on from it with adversarial training, for [AAD Figs. 12, 13]; `ensemble` crafts its
-examples on `narrow`, too.
+40 classes, 64x64 images, 17,000 to train on. `clean` is a small network of InceptionV3's blocks
+with attention maps of 8x8 cells, trained as is usual today: SGD with Nesterov momentum, a cosine
+schedule with warm-up, weight decay, label smoothing, random crops and mirroring. `step_ll` and
+`ensemble` start from its weights and train adversarially, for [AAD Figs. 12, 13]; `ensemble`
+attacks the network `narrow`, too.
 
     python -m train.main --config=train/configs/tiny_imagenet_boxes.py:clean --model_dir=runs/tiny
 """
@@ -72,5 +72,5 @@ PRESETS = {"clean": CLEAN, "narrow": NARROW, "step_ll": STEP_LL, "ensemble": ENS
 
 
 def get_config(preset: str | None = None) -> config_dict.ConfigDict:
-    """The ConfigDict of a preset; `clean` by default."""
+    """A preset as the ConfigDict that `--config` takes; None is `clean`."""
     return presets.choose(PRESETS, preset, "clean")

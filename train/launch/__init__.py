@@ -1,1 +1,1 @@
-"""How training is started on many machines, and on one machine as if it were many."""
+"""Starts training on many machines, and with several worker processes on one machine."""

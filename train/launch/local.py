@@ -1,6 +1,6 @@
-"""Worker processes on this machine: started, named in the output, stopped together, started again.
+"""Runs worker processes on this machine: starts, stops and restarts all of them together.
 
-`train.local_cluster` is the program, `run` what it does.
+`run` does the work of the program `train.local_cluster`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,16 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports of the loopback address that nobody listens on.
+    """Finds free TCP ports of the loopback address.
+
+    Args:
+        count: how many ports.
+
+    Returns:
+        `count` different ports.
 
     Raises:
-        OSError: there are not so many.
+        OSError: there are not so many free ports.
     """
     ports: list[int] = []
     with contextlib.ExitStack() as held:
@@ -58,7 +64,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def split_cores(workers: int) -> list[list[int]]:
-    """The cores this process may use, divided among workers; sizes differ by one at most.
+    """Divides the CPU cores that this process may use among workers.
+
+    Args:
+        workers: number of workers.
+
+    Returns:
+        The numbers of the cores of each worker; their counts differ by one at most.
 
     Raises:
         ValueError: there are fewer cores than workers, or the system cannot pin processes.
@@ -76,14 +88,18 @@ def split_cores(workers: int) -> list[list[int]]:
 
 
 def worker_environments(cores: Sequence[Sequence[int]]) -> list[dict[str, str]]:
-    """Environment variables, beside those of this process, of each worker of a new cluster.
+    """Makes the environment variables of the workers of a new cluster.
 
     Args:
-        cores: the processor cores of each worker, as from `split_cores`, so that TensorFlow starts
-            as many threads; an empty entry for all cores.
+        cores: the numbers of the CPU cores of each worker, for which TensorFlow starts as many
+            threads; an empty entry for all cores.
 
     Returns:
-        TF_CONFIG with fresh ports and more, for each worker.
+        For each worker the variables to be added to those of this process: TF_CONFIG with free
+        ports, settings of memory allocation, and numbers of threads.
+
+    Raises:
+        OSError: there are not enough free ports.
     """
     ports = free_ports(len(cores))
     cluster = {"worker": [f"{_HOST}:{port}" for port in ports]}
@@ -124,23 +140,25 @@ def run(
     restarts: int = 0,
     grace_seconds: float = 60.0,
 ) -> int:
-    """Runs a command once per worker; after a failure all of them again, up to `restarts` times.
+    """Runs a command once per worker, and after a failure all of them again.
 
-    When one worker fails, and on Ctrl-C, SIGTERM or SIGHUP, those that still run get SIGTERM and,
-    after `grace_seconds` or a second Ctrl-C, SIGKILL. There is no other try after a mistake of the
-    user's (code 2), after a worker that somebody asked to end (130, 143 or the signals themselves),
-    or after a request to stop. No process is left when this returns. Call it from the main thread.
+    If one worker fails, and on Ctrl-C, SIGTERM or SIGHUP, the workers that still run get SIGTERM
+    and, after `grace_seconds` or a second Ctrl-C, SIGKILL. They are not restarted after a mistake
+    of the user's (exit code 2), after a worker was ended by Ctrl-C or SIGTERM (codes 130 and 143,
+    or killed by these signals), or after a request to stop. No process is left when this returns.
+    It must be called from the main thread.
 
     Args:
-        command: program and arguments.
-        cores: the processor cores of each worker, as from `split_cores`; empty entries for any.
-        restarts: how many more tries there may be.
-        grace_seconds: time to save and end after SIGTERM.
+        command: program and arguments of every worker.
+        cores: the numbers of the CPU cores of each worker, one entry per worker; an empty entry for
+            all cores.
+        restarts: how often all workers may be restarted.
+        grace_seconds: how long workers may take to save and end after SIGTERM, in seconds.
 
     Returns:
-        0 if all ended with 0; 128 plus the number of the signal that asked to stop (130 after
-        Ctrl-C, 143 after SIGTERM, 141 if the output cannot be written any more); 2 if a worker
-        ended with 2; else 1.
+        The exit code: 0 if all ended with 0; 128 plus the number of the signal that asked to stop
+        (130 after Ctrl-C, 143 after SIGTERM, 141 if the output cannot be written any more); 2 if a
+        worker ended with 2; else 1.
 
     Raises:
         OSError: a process cannot be started.
@@ -347,10 +365,16 @@ class _Output:
 
 
 def lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    r"""Lines of a stream that comes in pieces, without their ends, as a terminal would leave them.
+    r"""Splits a stream into lines, as a terminal would show them at the end.
 
-    A line ends with "\n" or "\r\n". What ends with "\r" alone is an update of a line that will be
-    written over: it is yielded at most once every `UPDATE_SECONDS`, and its last state always.
+    A line ends with "\n" or "\r\n". Text that ends with "\r" alone, as of a progress bar, is
+    overwritten by what follows: it is yielded at most once per second, and its last state always.
+
+    Args:
+        pieces: the bytes of the stream, in pieces of any length.
+
+    Yields:
+        Lines without their ends.
     """
     rest, updated, due = b"", False, 0.0
     for piece in pieces:

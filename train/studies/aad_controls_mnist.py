@@ -1,5 +1,5 @@
-"""Do the attention losses of AAD add robustness? MNIST, three seeds of each control, in the order
-in which they decide: each seed of all that the central question needs, then the others."""
+"""Do the attention losses of AAD add robustness? MNIST, three seeds of each control. The controls
+that the central question needs are trained first, seed by seed, then the others."""
 
 from __future__ import annotations
 

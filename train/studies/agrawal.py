@@ -21,15 +21,19 @@ _MINUTES = {"resnet50": 25.0, "cbam_resnet50": 40.0, "vgg16": 20.0}
 def study(
     datasets: Sequence[str], seeds: int = 1, networks: Sequence[str] = tuple(NETWORKS)
 ) -> Study:
-    """The networks of each data set and seed, evaluated together and by no other seed.
+    """A study of networks on several data sets, trained with several seeds.
 
-    Networks of one seed are trained, evaluated and may be deleted before the next seed begins:
-    nothing is evaluated on networks of two seeds. So there is a VGG-16 for each seed too.
+    The networks of one data set and seed are evaluated on each other's images, and never on those
+    of another seed. So they can be deleted before the next seed begins.
 
     Args:
-        datasets: of `train.configs.agrawal.DATASETS`, or `tiny_imagenet_10` and the like.
-        seeds: how many trainings there are of each network.
-        networks: of `train.configs.agrawal.NETWORKS`.
+        datasets: names in `train.configs.agrawal.DATASETS`, or `tiny_imagenet_10`,
+            `tiny_imagenet_20`, `tiny_imagenet_50`.
+        seeds: how often each network is trained.
+        networks: of `"resnet50"`, `"cbam_resnet50"` and `"vgg16"`.
+
+    Returns:
+        The study.
     """
     trainings: list[Training] = []
     evaluations: list[Evaluation] = []

@@ -1,4 +1,4 @@
-"""What a study is, and what of it is done, to do, or waits for something else."""
+"""Studies, lists of networks and evaluations, and what of a study is done or left to do."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ DONE, TO_DO, NOT_NEEDED, WAITING, ELSEWHERE = (
 
 @dataclass(frozen=True)
 class Training:
-    """A network of a study.
+    """A network of a study, and how it is trained.
 
     Attributes:
-        name: of its directory under the directory of runs; what has the same name in two studies
-            is the same network.
+        name: name of its model directory. Networks of the same name in two studies are the same.
         config: file and preset, as `train.main --config` takes them.
-        options: further flags of `train.main` without the dashes, such as `{"config.seed": "1"}`;
-            of the config's fields those that are a number or text.
-        minutes: about how long it takes on one CPU core.
+        options: values of further flags of `train.main` by name, without dashes, such as
+            `{"config.seed": "1"}`; only fields of the config that are numbers or text.
+        minutes: about how long training takes on one CPU core, in minutes; 0 if not known.
     """
 
     name: str
@@ -43,7 +42,7 @@ class Training:
     minutes: float = 0.0
 
     def experiment(self) -> ExperimentConfig:
-        """The config that is trained: the preset's with what `options` change."""
+        """The config that is trained: the preset with the changes in `options`."""
         file, _, preset = self.config.partition(":")
         module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
         values = module.get_config(preset or None)
@@ -54,22 +53,28 @@ class Training:
         return configs.from_dict(values.to_dict())
 
     def arguments(self, runs_dir: str) -> list[str]:
-        """What `python` is given to train it."""
+        """Arguments of `python` that train the network.
+
+        Args:
+            runs_dir: directory in which the model directory lies.
+        """
         flags = {"config": self.config, "model_dir": f"{runs_dir}/{self.name}", **self.options}
         return ["-m", "train.main", *_flags(flags)]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Records of one or several networks of a study.
+    """An evaluation of one or several networks of a study, which writes a file of records.
 
     Attributes:
-        output: file of records under the directory of results, such as
+        output: file of records, relative to the directory of results, such as
             `robustness/mnist_clean.jsonl.gz`.
-        networks: names of the `Training`s whose networks it needs.
-        options: flags of the binary without the dashes; `{runs_dir}` stands for that directory.
+        networks: names of the networks it needs. All binaries but `eval.transfer` evaluate the
+            first one.
+        options: values of the binary's flags by name, without dashes; `{runs_dir}` in them is
+            replaced by the directory of model directories.
         binary: `eval.robustness`, `eval.attention`, `eval.gates` or `eval.transfer`.
-        minutes: about how long it takes on one CPU core.
+        minutes: about how long it takes on one CPU core, in minutes; 0 if not known.
     """
 
     output: str
@@ -80,11 +85,16 @@ class Evaluation:
 
     @property
     def name(self) -> str:
-        """What `--only` calls it: the output without its endings."""
+        """Its name for `--only` of `train.study`: the output file's name without endings."""
         return Path(self.output).name.split(".")[0]
 
     def arguments(self, runs_dir: str, results_dir: str) -> list[str]:
-        """What `python` is given to run it."""
+        """Arguments of `python` that run the evaluation.
+
+        Args:
+            runs_dir: directory in which model directories lie.
+            results_dir: directory of results.
+        """
         found = {key: value.replace("{runs_dir}", runs_dir) for key, value in self.options.items()}
         if self.binary != "eval.transfer":
             found = {"model_dir": f"{runs_dir}/{self.networks[0]}", **found}
@@ -96,12 +106,13 @@ class Study:
     """Networks and evaluations behind a table or figure.
 
     Attributes:
-        reference: what it reproduces, and what the reader should know of its budget.
-        trainings: in the order they are trained.
-        evaluations: in the order they are run, each once its networks are trained.
+        reference: what the study reproduces, and with what budget, in words.
+        trainings: its networks, in the order in which they are trained.
+        evaluations: its evaluations; each is run as soon as its networks are trained.
 
     Raises:
-        ValueError: two cells of one name, or an evaluation of a network that is not trained.
+        ValueError: two networks or two evaluations of one name, or an evaluation of a network that
+            is not in the study.
     """
 
     reference: str
@@ -121,14 +132,16 @@ class Study:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training or evaluation and how it stands.
+    """One training or evaluation of a study, and its state.
 
     Attributes:
         kind: "train" or "evaluate".
-        name: of the training or evaluation.
-        state: one of the states above; that of a waiting one names what it waits for.
-        arguments: what `python` is given to do it.
-        minutes: about how long it takes on one CPU core, from the beginning.
+        name: name of the training or evaluation.
+        state: "done"; "to do"; "not needed: ...", of a network whose evaluations are all done;
+            "waits for ...", with the names of networks that are not trained; or "of another
+            shard".
+        arguments: arguments of `python` that do it.
+        minutes: about how long it takes on one CPU core, from the beginning, in minutes.
     """
 
     kind: str
@@ -139,7 +152,7 @@ class Cell:
 
     @property
     def command(self) -> str:
-        """As a reader would type it."""
+        """The command, as typed into a shell."""
         return shlex.join(["python", *self.arguments])
 
 
@@ -150,26 +163,27 @@ def plan(
     only: Sequence[str] = (),
     shard: tuple[int, int] = (1, 1),
 ) -> list[Cell]:
-    """All cells of a study in the order in which they are done.
+    """Lists the trainings and evaluations of a study in the order in which they are to be done.
 
     Args:
-        study: what is asked for.
-        runs_dir: directory of the model directories.
+        study: the study.
+        runs_dir: directory in which model directories lie.
         results_dir: directory of results.
-        only: names of evaluations, or of networks with all that is evaluated on them; empty for
-            all.
-        shard: (number from 1, count): the part of this machine. Networks are dealt out in turn,
-            and each evaluation goes with its first network.
+        only: names of evaluations, or of networks, which stand for all evaluations of them; empty
+            for all.
+        shard: (number, count): which part, from 1, of how many this machine does. Part n does
+            every count-th network from the n-th on, and the evaluations whose first network is one
+            of them.
 
     Returns:
-        An entry for each cell that `only` asks for. Each evaluation stands behind the trainings it
-        needs, so that one finished network after the other is evaluated.
+        An entry for each training and evaluation that `only` asks for. Each evaluation follows the
+        last training that it needs.
 
     Raises:
-        ValueError: `only` names what the study has not; results of a network are there that is
-            not the one in `runs_dir`, so that records of two networks would stand side by side; or
-            results are there that were evaluated otherwise, as of fewer images.
-        ModelDirectoryError: a directory of runs holds a network of another config.
+        ValueError: `only` has a name that is not in the study; `results_dir` has results of a
+            network that is not the one in `runs_dir`; or it has results that were evaluated with
+            other options, such as fewer images.
+        ModelDirectoryError: a model directory holds a network of another config.
     """
     names = [one.name for one in study.trainings] + [one.name for one in study.evaluations]
     for name in only:
@@ -279,7 +293,15 @@ def _evaluation_cell(
 
 
 def listing(cells: list[Cell]) -> str:
-    """What is done and what is left, one line for each cell, and about how long it takes."""
+    """Describes what of a study is done and what is left.
+
+    Args:
+        cells: what `plan` returned.
+
+    Returns:
+        Text: a line for each training and evaluation with its state and, if it is to be done, its
+        command; and in the last line about how long all takes.
+    """
     lines = []
     for cell in cells:
         line = f"  {cell.kind:8} {cell.name}: {cell.state}"
@@ -312,10 +334,16 @@ def available() -> tuple[str, ...]:
 
 
 def load(name: str) -> Study:
-    """A study by its name.
+    """Finds a study by its name.
+
+    Args:
+        name: one of `available()`.
+
+    Returns:
+        The study.
 
     Raises:
-        ValueError: there is none of that name; the message lists near ones.
+        ValueError: no study has this name; the message lists near ones.
     """
     check_choice(name, available(), "study")
     return _module(name).STUDY
