@@ -12,16 +12,16 @@ from analysis.tables import Table
 
 
 def build(results_dir: PathLike) -> Table | None:
-    """A row for each summary in `results/ablations`, a column for each attack.
+    """Makes the table of ablations: a row for each summary in `ablations`, a column per attack.
 
     Args:
-        results_dir: the directory that holds `ablations`.
+        results_dir: the directory of results, which holds the directory `ablations`.
 
     Returns:
         Accuracies in percent with 95 % intervals; None if nothing was run.
 
     Raises:
-        ValueError: a file that is no summary, a shard's, or summaries under different attacks.
+        ValueError: a file that is no summary or that of a shard, or summaries of different attacks.
     """
     paths = sorted((Path(results_dir) / "ablations").glob("*.summary.json"))
     summaries = [read_whole(path) for path in paths]
@@ -60,11 +60,11 @@ def _row(summary: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """The page, if any run is on record, by path in the results directory."""
+    """Contents of the page by path in the results directory; empty without records."""
     table = build(results.root)
     return {} if table is None else {"tables/ablation_losses_mnist.md": page(table)}
 
 
 def readme(results: Results) -> str:
-    """Nothing: the README speaks of the page in its own words."""
+    """An empty text: the README describes this page in hand-written text."""
     return ""

@@ -1,6 +1,7 @@
 """Do the attention losses of AAD add robustness? Controls on MNIST, compared over seeds.
 
-Read from results/controls/<network>.summary.json, evaluations of the presets of
+A control is a training that differs from another one in a single thing. The records are
+results/controls/<network>.summary.json, evaluations of the presets of
 `train/configs/mnist_controls.py`; `train.study --study=aad_controls_mnist` makes them.
 """
 
@@ -94,7 +95,14 @@ def read(results_dir: PathLike) -> dict[str, TrainedPreset]:
 
 
 def table(controls: Mapping[str, TrainedPreset]) -> Table:
-    """A row for each control: means over seeds, and the range where there are several."""
+    """Accuracies in percent of each control: means over seeds, and the range of several seeds.
+
+    Args:
+        controls: what `read` returned.
+
+    Returns:
+        A row for each control, a column for clean images and for each attack.
+    """
     columns = (CLEAN, *mnist_controls.ATTACKS)
     rows = [
         (
@@ -108,7 +116,15 @@ def table(controls: Mapping[str, TrainedPreset]) -> Table:
 
 
 def answers(controls: Mapping[str, TrainedPreset]) -> list[SeedDifference]:
-    """The questions that records can speak to, each with its difference over seeds."""
+    """Answers the questions in `QUESTIONS` whose two presets were evaluated.
+
+    Args:
+        controls: what `read` returned.
+
+    Returns:
+        For each question the difference of the two presets' accuracies under the attack that
+        decides it.
+    """
     found = []
     for question, preset, other, attack in QUESTIONS:
         if preset in controls and other in controls:
@@ -118,7 +134,7 @@ def answers(controls: Mapping[str, TrainedPreset]) -> list[SeedDifference]:
 
 
 def picture(controls: Mapping[str, TrainedPreset]) -> Figure:
-    """A point for each training under the attack that decides, a line at the mean of its seeds."""
+    """Plots accuracies under the attack `PRIMARY`: a point for each seed, a line at their mean."""
     shown = [one for one in controls.values() if one.accuracies.get(PRIMARY)]
     figure = plots.empty_figure(9.0, 1.4 + 0.3 * len(shown))
     axes = figure.subplots()
@@ -155,7 +171,7 @@ def page(controls: Mapping[str, TrainedPreset]) -> str:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """The page and its picture, if any control is on record, by path in the results directory."""
+    """Contents of page, CSV and picture by path in the results directory; empty without records."""
     controls = read(results.root)
     if not controls:
         return {}
@@ -167,5 +183,5 @@ def files(results: Results) -> dict[str, str | bytes]:
 
 
 def readme(results: Results) -> str:
-    """Nothing: the README speaks of the page in its own words."""
+    """An empty text: the README describes this page in hand-written text."""
     return ""

@@ -1,4 +1,4 @@
-"""What a paper says, confirmed or contradicted by records according to a stated rule."""
+"""Statements of a paper, confirmed or contradicted by the records according to a stated rule."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ READING = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One number and what the paper says of it.
+    """One measured number, and what the paper says about it.
 
     Attributes:
         statement: what is compared, e.g. `IoU with the box, succeeded - failed`, or a sentence.
-        estimate: ours; a difference unless `direction` is None.
-        direction: sign the paper gives it, 1 or -1; 0 where it says nothing; None for a number
-            that nothing is compared with.
-        paper: the paper's number in our unit, or None if it prints none.
-        percent: True for fractions, which are then shown in points.
-        headline: True for the few that the README shows.
-        says: the paper's words.
-        counts: images behind it, where they are more than the estimate's count.
+        estimate: the measured number; a difference unless `direction` is None.
+        direction: the sign that the paper gives the difference, 1 or -1; 0 if the paper says
+            nothing; None for a number that is not compared with anything.
+        paper: the paper's number in the same unit, or None if it prints none.
+        percent: True for fractions, which are then shown in percent or percentage points.
+        headline: True for findings that the README shows.
+        says: the paper's statement, in short.
+        counts: numbers of images behind the estimate, as text, if its `count` does not say all.
     """
 
     statement: str
@@ -52,7 +52,11 @@ class Finding:
 
     @property
     def side(self) -> str:
-        """`above` or `below` 0 where the interval lies there, `undecided`, or `NO_COMPARISON`."""
+        """On which side of 0 the 95 % interval lies: `above`, `below`, or `undecided`.
+
+        It is `undecided` also for fewer than `SMALLEST_GROUP` images, and `NO_COMPARISON` without
+        an interval.
+        """
         value, interval = self.estimate.value, self.estimate.interval
         if value is None or interval is None:
             return NO_COMPARISON
@@ -62,7 +66,11 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """The word that `READING` explains; a dash if nothing is compared."""
+        """Whether the measured sign is the paper's: confirmed, contradicted, or as `side` says.
+
+        It is a dash if nothing is compared, and `side` if the paper says nothing or the interval
+        contains 0.
+        """
         if self.direction is None:
             return DASH
         if self.side not in (ABOVE, BELOW) or self.direction == 0:
@@ -70,7 +78,7 @@ class Finding:
         return CONFIRMED if (self.side == ABOVE) == (self.direction > 0) else CONTRADICTED
 
     def verdict_text(self) -> str:
-        """The verdict, and how ours stands to the paper's number where they differ for certain."""
+        """The verdict, with a remark if the interval does not contain the paper's number."""
         verdict, value, interval = self.verdict, self.estimate.value, self.estimate.interval
         if self.paper is None or value is None or interval is None:
             return verdict
@@ -84,23 +92,27 @@ class Finding:
         return verdict
 
     def ours_text(self) -> str:
-        """The number with its interval; fractions in points."""
+        """The measured number with its interval; fractions in percent."""
         if self.percent:
             return self.estimate.percent(sign=True)
         return self.estimate.text(sign=self.direction is not None)
 
     def paper_text(self) -> str:
-        """The paper's number, or in which direction it says it lies, or a dash."""
+        """The paper's number; or the side of 0 on which the paper says that it lies; or a dash."""
         if self.paper is not None:
             return f"{100 * self.paper:+.1f}" if self.percent else f"{self.paper:+.3f}"
         return {1: "above 0", -1: "below 0"}.get(self.direction or 0, DASH)
 
 
 def findings_table(findings: Iterable[tuple[str, Finding]]) -> Table:
-    """Ours, the paper's and the verdict under each other.
+    """Makes a table of findings: measured number, the paper's number, and verdict.
 
     Args:
-        findings: what stands in the first column, e.g. the number of the table, and the finding.
+        findings: for each row the text of the first column, the number of the AAD table, and the
+            finding.
+
+    Returns:
+        One row per finding.
     """
     rows = [
         (name, found.statement, found.ours_text(), found.paper_text(), found.verdict_text())

@@ -1,6 +1,7 @@
 """The numbers that [AAD] prints, as data, with notes where the paper contradicts itself.
 
-Those of the CBAM study are in `analysis/agrawal_values.py`. `TABLE_5` is by data set.
+`TABLE_5` is a mapping by data set. The numbers of the CBAM study are in
+`analysis/agrawal_values.py`.
 
     [AAD]      Wu et al., "Attention, Please! Adversarial Defense via Attention Rectification and
                Preservation", 2018.
@@ -23,7 +24,7 @@ class PaperTable:
         caption: what it shows.
         columns: names of the columns.
         rows: values by row name, in the order of `columns`.
-        notes: what a reader must know before comparing, contradictions first.
+        notes: what a reader must know before comparing, contradictions in the paper first.
 
     Example:
         >>> TABLE_5["mnist"].value("AAD with StepLL", "PGD30")
@@ -47,8 +48,12 @@ class PaperTable:
     def value(self, row: str, column: str) -> float:
         """The printed number of a cell.
 
+        Args:
+            row: name of the row.
+            column: name of the column.
+
         Raises:
-            KeyError: no such row or column; the message lists those there are.
+            KeyError: no such row or column; the message lists the known ones.
         """
         if row not in self.rows or column not in self.columns:
             raise KeyError(

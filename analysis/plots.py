@@ -1,4 +1,4 @@
-"""Figures without a display, the same bytes each time."""
+"""Figures drawn without a display, which give the same bytes each time they are drawn."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _POINTS = (
 
 
 def empty_figure(width: float, height: float) -> Figure:
-    """A figure of so many inches that needs no display."""
+    """An empty matplotlib figure that needs no display; `width` and `height` are in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as a PNG file."""
+    """A figure as the bytes of a PNG file, without time stamps."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     return file.getvalue()
@@ -40,13 +40,16 @@ def accuracies(
     rows: Sequence[str],
     panels: Mapping[str, Sequence[tuple[Estimate, float | None]]],
 ) -> Figure:
-    """Panels side by side: ours as dots with intervals, the paper's values as diamonds.
+    """Plots measured accuracies as dots with intervals, beside the paper's values as diamonds.
 
     Args:
-        title: of the figure.
-        rows: names, from top to bottom.
-        panels: by title, at least one; for each row ours in [0, 1] and the paper's in percent,
-            None where the paper has no value.
+        title: title of the figure.
+        rows: names of the rows, from top to bottom.
+        panels: panels by their titles, at least one, drawn side by side. A panel has for each row
+            the measured accuracy in [0, 1], and the paper's in percent or None.
+
+    Returns:
+        The figure.
     """
     lines = -(-len(panels) // _PANELS_PER_LINE)
     figure = empty_figure(11, lines * (0.9 + 0.32 * len(rows)) + 0.6)
@@ -73,13 +76,17 @@ def by_network(
     panels: Mapping[str, Mapping[str, Estimate]],
     label: str,
 ) -> Figure:
-    """Panels side by side: a point for each network, with intervals both ways.
+    """Plots accuracies of networks against another number, with intervals in both directions.
 
     Args:
-        title: of the figure.
-        places: where each network lies along the horizontal axis, which all panels share.
-        panels: by title, at least one; accuracy in [0, 1] by network.
-        label: of the horizontal axis.
+        title: title of the figure.
+        places: the number on the horizontal axis, by network.
+        panels: panels by their titles, at least one, drawn side by side; each has accuracies in
+            [0, 1] by network.
+        label: label of the horizontal axis.
+
+    Returns:
+        The figure.
     """
     figure = empty_figure(4.0 * len(panels), 4.4)
     grid = list(figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False).flat)

@@ -48,7 +48,7 @@ _SAME_BUT_SEED = (*_SAME_TRAINING[:-1], "model_options", "optimizer", "precision
 
 @dataclass(frozen=True)
 class ResultRun:
-    """One trained network and its evaluation; parts that were not recorded are empty.
+    """One trained network and its robustness evaluation; what was not recorded is empty.
 
     Attributes:
         dataset: e.g. `mnist`.
@@ -57,7 +57,8 @@ class ResultRun:
         config: the training's config.
         training: the training's run.json.
         records: file of the evaluation's records, or None.
-        companions: further evaluations of the same network, by the names of `COMPANIONS`.
+        companions: further evaluations of the same network: `auto_attack`, under AutoAttack, and
+            `last_iterate`, judged by final images.
     """
 
     dataset: str
@@ -75,13 +76,13 @@ class ResultRun:
 
     @property
     def success_rule(self) -> str:
-        """Whether any iterate counts or the last one; empty if nothing was run."""
+        """`any_iterate` or `last_iterate`, how success was judged; empty if nothing was run."""
         rules = {entry["threat_model"].get("success", "") for entry in self.attacks}
         return ", ".join(sorted(rules))
 
     @property
     def attacks(self) -> list[dict[str, Any]]:
-        """Entries of the summary, one per white-box attack; tables state no transfer attacks."""
+        """The summary's entries of white-box attacks; transfer attacks are left out."""
         return [
             entry
             for entry in self.summary.get("attacks", [])
@@ -90,7 +91,7 @@ class ResultRun:
 
     @property
     def warnings(self) -> list[str]:
-        """What the evaluation warned of."""
+        """The warnings of the evaluation, sentences."""
         return list(self.summary.get("warnings", []))
 
     @property
@@ -104,7 +105,7 @@ class ResultRun:
 
     @property
     def part(self) -> str:
-        """What was evaluated if not the whole test set, e.g. `first 500 of test`; else empty."""
+        """The part of the data evaluated, e.g. `first 500 of test`; empty for the test set."""
         data = _description(self.summary, "dataset")
         split, limit = data.get("split", "test"), data.get("limit")
         if limit:
@@ -112,17 +113,20 @@ class ResultRun:
         return "" if split == "test" else split
 
     def entry(self, threat_model: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The summary's entry of an attack, or None if it was not run.
+        """Finds the summary's entry of an attack.
 
         Args:
-            threat_model: as `GradientSignAttack.threat_model` returns; its name does not matter.
+            threat_model: what the attack's method `threat_model` returns; its name does not matter.
+
+        Returns:
+            The entry, or None if the attack was not run.
         """
         matching = (e for e in self.attacks if same_attack(e["threat_model"], threat_model))
         return next(matching, None)
 
     @functools.cached_property
     def robust(self) -> dict[str, dict[int, bool]]:
-        """Whether each example stays correct, by the attack's name and the example's index.
+        """Whether each example is correct when clean and under attack, by attack and by index.
 
         Raises:
             FileNotFoundError: the records were not kept.
@@ -136,9 +140,13 @@ class ResultRun:
 
 
 def same_attack(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """True if two threat models are of one attack, whatever its name and rule of success.
+    """Whether two threat models are of the same attack; name and rule of success may differ.
 
     Sizes are compared as fractions of the pixel range: 0.3 within (-1, 1) is 0.15 within (0, 1).
+
+    Args:
+        first: the threat model of an attack, from a record or the attack's method.
+        second: another one.
     """
     objectives = [model.get("parameters", {}).get("objective") for model in (first, second)]
     if None not in objectives and objectives[0] != objectives[1]:
@@ -151,7 +159,7 @@ def same_attack(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
 
 
 def pixel_width(threat_model: Mapping[str, Any]) -> float:
-    """Width of the pixel range that the sizes of a threat model are in: 1 unless it says so."""
+    """Width of the pixel range in whose unit a threat model gives sizes; 1 if it gives no range."""
     lower, upper = threat_model.get("bounds", (0.0, 1.0))
     return upper - lower
 
@@ -163,10 +171,10 @@ def _sizes(threat_model: Mapping[str, Any]) -> list[Any]:
 
 
 def read_run(results_dir: PathLike, dataset: str, preset: str) -> ResultRun | None:
-    """Reads what is recorded of one preset in a directory of results.
+    """Reads the records of one preset in a directory of results.
 
     Args:
-        results_dir: the directory that holds `runs` and `robustness`.
+        results_dir: the directory of results, which holds `runs` and `robustness`.
         dataset: e.g. `mnist`.
         preset: e.g. `aad_step_ll`.
 
@@ -180,21 +188,21 @@ def read_run(results_dir: PathLike, dataset: str, preset: str) -> ResultRun | No
 
 
 def read_seeds(results_dir: PathLike, dataset: str, preset: str) -> dict[int, ResultRun]:
-    """Reads all trainings of one preset that differ in their seed alone.
+    """Reads the records of all trainings of one preset, which differ in their seed alone.
 
     Args:
-        results_dir: the directory that holds `runs` and `robustness`.
+        results_dir: the directory of results, which holds `runs` and `robustness`.
         dataset: e.g. `mnist`.
         preset: e.g. `aad_step_ll`; files of further seeds are called
             `<dataset>_<preset>_seed_<number>`.
 
     Returns:
-        Runs by seed, ascending; none if the preset was not run. Where no config was kept the seed
-        is that of the name, or 0.
+        Runs by seed, ascending; empty if the preset was not run. Without a recorded config the seed
+        is the one in the file's name, or 0.
 
     Raises:
-        ValueError: as `read_run`; a seed that comes twice or is not the one in the file's name;
-            or runs that were trained or evaluated differently, whose mean would tell nothing.
+        ValueError: a file that is no record of this project, or a shard; a seed that comes twice or
+            is not the one in the file's name; or runs that were trained or evaluated differently.
     """
     name = f"{dataset}_{preset}"
     named = re.compile(rf"{re.escape(name)}_seed_(\d+)\.summary\.json")
@@ -262,15 +270,15 @@ def _check_same_weights(path: Path, run: ResultRun, companion: ResultRun) -> Non
 
 
 def read_own_run(records: PathLike, model_dir: PathLike | None = None) -> ResultRun:
-    """Reads what `eval.robustness` and `train.main` wrote, wherever it lies.
+    """Reads the records of one network outside of a directory of results.
 
     Args:
-        records: the file of records, or the summary beside it.
-        model_dir: the model directory, which says how long training took; None takes what the
-            evaluation knew of it.
+        records: the file of records that `eval.robustness` wrote, or its summary.
+        model_dir: the model directory that `train.main` wrote, which says how long training took;
+            None takes what the evaluation recorded about the training.
 
     Returns:
-        The run; its preset is the name in its config, or that of the exported model.
+        The run; its preset is the name in its config, or the name of the exported model.
 
     Raises:
         FileNotFoundError: there is no summary: the evaluation has not finished.
@@ -307,11 +315,14 @@ def _run(summary: Path, training: Path, dataset: str, preset: str) -> ResultRun:
 
 
 def read_whole(path: PathLike) -> dict[str, Any]:
-    """Reads the summary of an evaluation under attack.
+    """Reads the summary of a robustness evaluation of a whole data set, not of a shard.
+
+    Args:
+        path: the file of records, or its summary.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: no such summary, or that of a shard, whose numbers speak of a part only.
+        ValueError: no such summary, or that of a shard.
     """
     summary = read_summary(path)
     if summary.get("evaluated", {}).get("shard") is not None:
@@ -359,12 +370,12 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 class Role(NamedTuple):
-    """What the last part of a file's name stands for.
+    """The kind of attack of an attention study, which the last part of its file's name stands for.
 
     Attributes:
         text: the attack in words.
-        objective: what it descends, without A3.
-        sign: of A3's sigma; 0 without A3.
+        objective: name of the objective that it descends, without the attention term of A3.
+        sign: sign of A3's weight sigma; 0 for an attack without A3.
     """
 
     text: str
@@ -398,7 +409,7 @@ class Network:
     Attributes:
         dataset: name of the data.
         network: name of the network.
-        files: by role, one file per split.
+        files: files of records, one per split, by role, a key of `ROLES` such as `step_ll`.
     """
 
     dataset: str
@@ -412,7 +423,13 @@ class Network:
         return f"{self.dataset}_{self.network}"
 
     def load(self, role: str) -> AttentionRecords | None:
-        """All splits of a role together, read once; None if it was not run.
+        """Reads the records of all splits of a role together; later calls return the same object.
+
+        Args:
+            role: a key of `ROLES`, such as `step_ll`.
+
+        Returns:
+            The records, or None if there are none of this role.
 
         Raises:
             ValueError: damaged files, or files that do not belong together.
@@ -422,19 +439,20 @@ class Network:
         return self._read.get(role)
 
     def load_all(self, roles: Iterable[str]) -> dict[str, AttentionRecords]:
-        """Those of the roles that were run."""
+        """Reads the records of several roles; roles without records are left out."""
         loaded = {role: self.load(role) for role in roles}
         return {role: run for role, run in loaded.items() if run is not None}
 
 
 def find_networks(results_dir: PathLike) -> list[Network]:
-    """What was recorded, the network with most files first.
+    """Finds the attention records in a directory of results.
 
     Args:
-        results_dir: the directory that holds `attention`; it need not exist.
+        results_dir: the directory of results, which holds the directory `attention`; it need not
+            exist.
 
     Returns:
-        One entry per network and data set.
+        One entry per network and data set, the one with most files first.
 
     Raises:
         FileNotFoundError: records without a summary.
@@ -483,13 +501,14 @@ def _parts(path: Path, summary: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def objective_of(attack: Mapping[str, Any]) -> tuple[str, float | None]:
-    """What a recorded attack descends, without A3, and the weight of A3's attention term.
+    """Tells the objective of a recorded attack, and the weight of A3's attention term in it.
 
     Args:
-        attack: a threat model, e.g. `study["attack"]`.
+        attack: a recorded threat model.
 
     Returns:
-        E.g. `away_from_label` and 10.0; None for an attack without A3.
+        Name of the objective without A3, e.g. `away_from_label`, and sigma, e.g. 10.0, or None for
+        an attack without A3.
     """
     recorded: Any = attack_from_record(attack)
     objective = recorded.objective
@@ -500,10 +519,10 @@ def objective_of(attack: Mapping[str, Any]) -> tuple[str, float | None]:
 
 
 class Results:
-    """A directory of results, whose records are read and worked out once.
+    """A directory of results, with a cache of what was read and computed from its records.
 
     Attributes:
-        root: the directory that holds `runs`, `robustness` and `attention`; it need not exist.
+        root: the directory, which holds `runs`, `robustness` and `attention`; it need not exist.
     """
 
     def __init__(self, root: PathLike) -> None:
@@ -512,11 +531,18 @@ class Results:
 
     @functools.cached_property
     def networks(self) -> list[Network]:
-        """As `find_networks` gives them."""
+        """The attention records by network and data set, the one with most files first."""
         return find_networks(self.root)
 
     def once(self, make: Callable[[Results], T]) -> T:
-        """What a function makes of these results, made at the first call."""
+        """Calls a function with these results, at most once.
+
+        Args:
+            make: the function, which identifies the cached value.
+
+        Returns:
+            What the function returned at its first call.
+        """
         if make not in self._made:
             self._made[make] = make(self)
         return self._made[make]

@@ -1,7 +1,7 @@
 """Makes every table and plot from the committed records, and the README's block of results.
 
-Run it as `python -m analysis.report`, or `make tables`. Your run is put beside the paper's
-row, without touching the committed results:
+Run it as `python -m analysis.report`, or `make tables`. With your own records it compares your run
+with the paper's row, and does not change the committed results:
 
     python -m analysis.report --records=runs/aad.jsonl.gz --model_dir=runs/aad
 """
@@ -44,13 +44,13 @@ _OUTPUT = flags.DEFINE_string(
 
 
 class Part(Protocol):
-    """One module of tables or figures, as `PARTS` lists it."""
+    """Protocol of a module of tables or figures, as `PARTS` lists them."""
 
     def files(self, results: Results) -> Mapping[str, str | bytes]:
-        """What it makes of the records, by path in the results directory; nothing without any."""
+        """Contents of the files that it makes, by path in the results directory."""
 
     def readme(self, results: Results) -> str:
-        """Its part of the README's block, in Markdown; empty for none."""
+        """Its part of the README's block of results, in Markdown; empty for none."""
 
 
 # All that the report makes, in the README's order. A new table or figure is a module listed here.
@@ -75,16 +75,19 @@ PARTS: tuple[Part, ...] = (
 
 
 def readme_block(results: Results) -> str:
-    """The text between the README's markers, as the records give it: Markdown, no markers."""
+    """The text for the README's block of results, Markdown, without the markers around it."""
     return "\n\n".join(filter(None, (part.readme(results) for part in PARTS)))
 
 
 def replace_block(text: str, block: str) -> str:
-    """Text with what stands between the markers exchanged.
+    """Replaces the text between the markers of the README's block of results.
 
     Args:
-        text: holds each marker once, the first before the second.
-        block: what to put between them.
+        text: the README; it has each marker once, `BEGIN` before `END`.
+        block: the text to put between them.
+
+    Returns:
+        The changed README.
 
     Raises:
         ValueError: markers missing, repeated or in the other order.
@@ -96,12 +99,12 @@ def replace_block(text: str, block: str) -> str:
 
 
 def generate(results_dir: PathLike, readme: PathLike) -> list[Path]:
-    """Writes all tables and plots, and renews the README's block; each file whole or not at all.
+    """Writes all tables and plots, and the README's block; each file complete or not at all.
 
     Args:
-        results_dir: the directory that holds `runs`, `robustness` and `attention`; `tables` and
-            `figures` are made in it.
-        readme: Markdown file with the markers.
+        results_dir: the directory of results, which holds `runs`, `robustness` and `attention`;
+            `tables` and `figures` are written into it.
+        readme: Markdown file with the markers of the block.
 
     Returns:
         The files written.
@@ -126,11 +129,14 @@ def _write(path: Path, data: str | bytes) -> Path:
 
 
 def own_report(records: PathLike, model_dir: PathLike | None = None) -> str:
-    """The reader's run beside the paper's row, with its threat models, as Markdown.
+    """Compares the user's own run with the paper's row of AAD Table 5.
 
     Args:
         records: file of records that `eval.robustness` wrote.
-        model_dir: the directory that `train.main` wrote, or None.
+        model_dir: the model directory that `train.main` wrote, or None.
+
+    Returns:
+        A page in Markdown: accuracies, threat models, warnings and settings of training.
 
     Raises:
         FileNotFoundError: there is no such file or directory.
@@ -149,7 +155,7 @@ def _run() -> str:
 
 
 def main(argv: list[str]) -> None:
-    """Parses flags and writes; an error of the user's ends in one line and exit code 2."""
+    """Writes the report that the flags ask for; a mistake ends with one line and exit code 2."""
     del argv
     running.run(_run)
 

@@ -1,4 +1,4 @@
-"""How far two defences differ, judged over their trainings, never over the images of one run."""
+"""Differences of two defences, judged by their trainings with several seeds."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ READING = (
 
 @dataclass(frozen=True)
 class SeedDifference:
-    """Accuracy of one defence less that of another.
+    """Accuracy of one defence minus that of another.
 
     Attributes:
-        statement: where, e.g. `FGSM (ε 0.15)`.
-        first: accuracy in [0, 1] by seed.
-        second: the same of the defence it is compared with.
+        statement: what is compared, e.g. `FGSM (ε 0.15)`.
+        first: accuracies in [0, 1] of the first defence, by seed.
+        second: accuracies of the other defence, by seed.
         paper: the paper's difference, in [-1, 1], or None if it prints none.
-        sketch: in which way one of them was trained less than its preset says, or empty.
+        sketch: a remark if one of them was trained for fewer epochs than its preset says, which
+            rules out a verdict; else empty.
 
     Example:
         >>> SeedDifference("FGSM", {0: 0.9}, {0: 0.8}, 0.2).line()
@@ -48,12 +49,12 @@ class SeedDifference:
 
     @property
     def estimate(self) -> Estimate:
-        """The difference with its t interval over seeds."""
+        """The difference of the means over seeds, with a 95 % t interval over seeds."""
         return seed_difference(self.first, self.second)
 
     @property
     def doubts(self) -> str:
-        """Why there is no verdict; empty where there is one."""
+        """Reasons why there is no verdict, such as `one run each`; empty if there are none."""
         counts = (len(self.first), len(self.second))
         reasons = [f"a sketch ({self.sketch})"] if self.sketch else []
         if max(counts) == 1:
@@ -64,7 +65,11 @@ class SeedDifference:
 
     @property
     def verdict(self) -> str:
-        """`HIGHER`, `LOWER`, `EQUIVALENT`, `UNDECIDED`, or `NO_VERDICT`."""
+        """`higher`, `lower`, `equivalent`, `undecided` or `no verdict`, by the 95 % interval.
+
+        `equivalent`: it contains 0 and lies within `MARGIN` of it; `undecided`: it contains 0 and
+        reaches further.
+        """
         interval = self.estimate.interval
         if self.doubts or interval is None:
             return NO_VERDICT
@@ -73,7 +78,7 @@ class SeedDifference:
         return EQUIVALENT if max(-interval.low, interval.high) < MARGIN else UNDECIDED
 
     def verdict_text(self) -> str:
-        """The verdict, and how ours stands to the paper's difference where it leaves that out."""
+        """The verdict, with a remark if the interval does not contain the paper's difference."""
         verdict, interval, paper = self.verdict, self.estimate.interval, self.paper
         if verdict == NO_VERDICT:
             return ", ".join(filter(None, (self.doubts, verdict)))
@@ -87,7 +92,7 @@ class SeedDifference:
         return f"{verdict}; {'smaller' if smaller else 'larger'} than the paper's"
 
     def line(self) -> str:
-        """All of it in one line: ours in points, the paper's, the verdict."""
+        """Statement, difference in points, the paper's difference and the verdict in one line."""
         ours = self.estimate
         if self.verdict == NO_VERDICT:  # An interval from one or two seeds would mislead.
             ours = Estimate(ours.value, None, ours.count)

@@ -1,4 +1,4 @@
-"""Numbers with 95 % intervals: bootstrap over images, Wilson's, Newcombe's; t over seeds."""
+"""Numbers with 95 % intervals: bootstrap, Wilson's and Newcombe's over images, t over seeds."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _AT_ONCE = 20_000_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval over images.
+    """A number with its 95 % interval.
 
     Attributes:
-        value: None where there were no images.
-        interval: None where the images do not settle one.
-        count: images it speaks of; for a difference, those of the smaller group.
+        value: the number; None without images.
+        interval: its 95 % interval; None if there are too few images for one.
+        count: number of images, or of seeds, behind it; for a difference, of the smaller group.
     """
 
     value: float | None
@@ -38,7 +38,13 @@ class Estimate:
     count: int
 
     def text(self, digits: int = 3, scale: float = 1.0, sign: bool = False) -> str:
-        """`0.647 [0.640, 0.655]`, or a dash; `sign` writes the plus."""
+        """The number and its interval as text, e.g. `0.647 [0.640, 0.655]`; a dash without one.
+
+        Args:
+            digits: number of decimals.
+            scale: factor of all numbers.
+            sign: whether positive numbers have a plus.
+        """
         if self.value is None:
             return DASH
         form = f"{'+' if sign else ''}.{digits}f"
@@ -47,7 +53,7 @@ class Estimate:
         return f"{value} [{', '.join(bounds)}]" if bounds else value
 
     def percent(self, sign: bool = False) -> str:
-        """As `text`, in percent with one decimal."""
+        """The number and its interval in percent with one decimal, e.g. `64.7 [64.0, 65.5]`."""
         return self.text(1, 100.0, sign)
 
 
@@ -56,19 +62,19 @@ NOTHING = Estimate(None, None, 0)
 
 @dataclass(frozen=True)
 class Groups:
-    """Means of two groups and the difference first - second."""
+    """Means of two groups, and the difference first - second, each with its interval."""
 
     first: Estimate
     second: Estimate
     difference: Estimate
 
     def texts(self) -> tuple[str, str, str]:
-        """Both means and their difference."""
+        """Both means and their difference as text, with intervals."""
         return self.first.text(), self.second.text(), self.difference.text(sign=True)
 
     @property
     def counts(self) -> str:
-        """Images of both groups, e.g. `2,318 / 1,044`."""
+        """Numbers of images of both groups as text, e.g. `2,318 / 1,044`."""
         return f"{self.first.count:,} / {self.second.count:,}"
 
 
@@ -80,17 +86,17 @@ def resample(
     paired: bool = False,
     batch: int | None = None,
 ) -> np.ndarray:
-    """A statistic over samples drawn with replacement, by `scipy.stats.bootstrap`.
+    """Computes a statistic of bootstrap resamples, by `scipy.stats.bootstrap`.
 
     Args:
-        samples: each `[images]`, at least one image; each is drawn separately.
-        statistic: takes the samples, `[draws, images]` each, and `axis=-1`.
-        seed: the same seed gives the same draws.
-        paired: True draws the images of all samples together.
-        batch: draws at once; None takes what fits in memory.
+        samples: arrays `[images]` of at least one image; each is resampled separately.
+        statistic: a function of resampled samples, `[draws, images]` each, and of `axis=-1`.
+        seed: seed of the draws.
+        paired: True draws the same images of all samples, which then have equal lengths.
+        batch: number of draws that are computed at once; None chooses it by the size of samples.
 
     Returns:
-        `[..., RESAMPLES]`.
+        `[..., RESAMPLES]`: the statistic of each resample.
     """
     # SciPy refuses single observations; drawn twice over they are as certain.
     samples = [np.repeat(s, 2) if len(s) == 1 else s for s in samples]
@@ -111,13 +117,16 @@ def resample(
 
 
 def estimate(value: float, draws: np.ndarray, count: int) -> Estimate:
-    """A statistic with the middle 95 % of its draws.
+    """Makes an estimate of a statistic and its bootstrap draws, by their middle 95 %.
 
     Args:
-        value: the statistic; NaN if the records do not settle it.
-        draws: `[RESAMPLES]`; NaN where a draw does not settle it. More than 2.5 % of those leave
-            the estimate without an interval.
-        count: images behind it.
+        value: the statistic; NaN if it is not defined.
+        draws: `[RESAMPLES]`, the statistic of each resample; NaN where it is not defined. If more
+            than 2.5 % of them are NaN, the estimate has no interval.
+        count: number of images behind it.
+
+    Returns:
+        The estimate.
     """
     if math.isnan(value):
         return Estimate(None, None, count)
@@ -132,8 +141,11 @@ def fraction(successes: int, count: int) -> Estimate:
     """A fraction with Wilson's interval.
 
     Args:
-        successes: at most `count`.
-        count: of images; 0 gives a dash.
+        successes: number of successes, at most `count`.
+        count: number of images; 0 gives an estimate without a value.
+
+    Returns:
+        The estimate.
     """
     if count == 0:
         return NOTHING
@@ -141,12 +153,15 @@ def fraction(successes: int, count: int) -> Estimate:
 
 
 def mean(values: Any, *, seed: int = 0, skip_nan: bool = False) -> Estimate:
-    """A mean with its bootstrap interval.
+    """A mean with its bootstrap interval over images.
 
     Args:
-        values: `[images]`; none gives a dash. Paired differences give that of their mean.
-        seed: the same seed gives the same interval.
-        skip_nan: True leaves out what is NaN.
+        values: `[images]`; an empty array gives an estimate without a value.
+        seed: seed of the draws.
+        skip_nan: True leaves out values that are NaN.
+
+    Returns:
+        The estimate.
 
     Raises:
         ValueError: NaN among the values, and not `skip_nan`.
@@ -165,10 +180,13 @@ def compare(first: Any, second: Any, *, seed: int = 0, skip_nan: bool = False) -
     """Means of two groups of different images; each group is resampled separately.
 
     Args:
-        first: `[images]`.
-        second: `[images]`.
-        seed: the same seed gives the same intervals.
-        skip_nan: True leaves out what is NaN.
+        first: `[images]`, values of the first group.
+        second: `[images]`, values of the second group.
+        seed: seed of the draws.
+        skip_nan: True leaves out values that are NaN.
+
+    Returns:
+        Both means and their difference, with bootstrap intervals.
 
     Raises:
         ValueError: NaN among the values, and not `skip_nan`.
@@ -190,12 +208,16 @@ def _both_means(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
 
 
 def paired_difference(first: Any, second: Any, *, seed: int = 0) -> Groups:
-    """Mean of the differences of pairs; whole pairs are drawn, one with a NaN is left out.
+    """Mean of the differences of pairs; whole pairs are resampled.
 
     Args:
-        first: `[pairs]`.
-        second: `[pairs]`.
-        seed: the same seed gives the same intervals.
+        first: `[pairs]`, first value of each pair.
+        second: `[pairs]`, second value; pairs with a NaN are left out.
+        seed: seed of the draws.
+
+    Returns:
+        Means of the first and the second values and of their differences, with bootstrap
+        intervals.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     known = ~np.isnan(first - second)
@@ -204,7 +226,7 @@ def paired_difference(first: Any, second: Any, *, seed: int = 0) -> Groups:
 
 
 def overlapping_difference(first: Any, in_first: Any, second: Any, in_second: Any) -> Estimate:
-    """Difference of two means whose groups may hold the same images; the images are resampled.
+    """Difference of the means of two groups that may share images; the images are resampled.
 
     Args:
         first: `[images]`, values of the first group where `in_first`.
@@ -213,7 +235,8 @@ def overlapping_difference(first: Any, in_first: Any, second: Any, in_second: An
         in_second: bool `[images]`.
 
     Returns:
-        first - second. Draws that leave a group empty are left out.
+        Mean of the first group minus that of the second, with a bootstrap interval. Resamples in
+        which a group is empty are left out.
     """
     masks = np.stack([in_first, in_second]).astype(np.float64)
     if not masks.any(1).all():
@@ -239,14 +262,17 @@ def _difference_of_groups(
 
 
 def area_under_curve(positive: Any, negative: Any) -> Estimate:
-    """Chance that a positive scores above a negative, ties counting half (Mann and Whitney 1947).
+    """Area under the ROC curve (Mann and Whitney 1947).
+
+    It is the probability that a positive has a higher score than a negative, ties counting half.
 
     Args:
-        positive: scores `[images]`.
-        negative: scores `[images]` of other images; each group is resampled separately.
+        positive: scores of positives, `[images]`.
+        negative: scores of negatives, `[images]`; each group is resampled separately.
 
     Returns:
-        0.5 tells nothing, 1 tells all apart.
+        The area with its bootstrap interval; 0.5 for scores without information, 1 for scores that
+        separate the groups.
 
     Raises:
         ValueError: NaN among the scores.
@@ -272,14 +298,30 @@ def area_under_curve(positive: Any, negative: Any) -> Estimate:
 
 
 def multiplicities(drawn: np.ndarray, count: int) -> np.ndarray:
-    """How often each of `count` indices comes in each row: `[rows, count]`, float64."""
+    """Counts how often each index was drawn.
+
+    Args:
+        drawn: int `[rows, n]`, indices in [0, count).
+        count: number of indices.
+
+    Returns:
+        float64 `[rows, count]`.
+    """
     rows = np.arange(len(drawn))[:, np.newaxis] * count
     found = np.bincount((drawn.astype(np.int64) + rows).ravel(), minlength=len(drawn) * count)
     return found.reshape(len(drawn), count).astype(np.float64)
 
 
 def standardized_difference(first: np.ndarray, second: np.ndarray) -> float:
-    """Difference of means over the root of the mean variance, Cohen's d; NaN if it has none."""
+    """Cohen's d: difference of means divided by the root of the mean variance of both groups.
+
+    Args:
+        first: `[n]`.
+        second: `[m]`.
+
+    Returns:
+        first - second, in standard deviations; NaN if there is no variance.
+    """
     if min(len(first), len(second)) < 2:
         return math.nan
     spread = math.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2)
@@ -294,15 +336,15 @@ def expected_random_iou(total: int, first: int, second: int) -> float:
     `first` that are.
 
     Args:
-        total: cells there are.
-        first: a, cells of the first area.
-        second: b, cells of the second.
+        total: number of all cells.
+        first: a, number of cells of the first area.
+        second: b, number of cells of the second area.
 
     Returns:
         A number in [0, 1]; 1 for two empty areas.
 
     Raises:
-        ValueError: an area that does not fit.
+        ValueError: an area of more than `total` or fewer than 0 cells.
 
     Example:
         >>> expected_random_iou(4, 1, 1)  # the same cell once in four
@@ -327,9 +369,9 @@ def difference_interval(
     Args:
         first: successes and trials.
         second: successes and trials.
-        pairs: where both speak of the same examples, how many succeed in both, in the first alone,
-            in the second alone, in neither; this narrows the interval (Newcombe's method 10). None
-            takes them as independent.
+        pairs: if both proportions are over the same examples, how many examples succeed in both,
+            in the first alone, in the second alone, and in neither; this narrows the interval
+            (Newcombe's method 10). None takes the proportions as independent.
 
     Returns:
         The difference in [-1, 1], and its interval.
@@ -344,13 +386,14 @@ def difference_interval(
 
 
 def mean_over_seeds(values: Sequence[float]) -> Estimate:
-    """A mean over trainings with the lowest and the highest of them.
+    """A mean over trainings with different seeds, and their range.
 
     Args:
-        values: one for each seed; none gives a dash.
+        values: one for each seed; an empty sequence gives an estimate without a value.
 
     Returns:
-        The mean; its interval is the range, its count the number of seeds.
+        The mean. Its `interval` is the lowest and highest value, not a confidence interval; its
+        `count` is the number of seeds.
     """
     if not values:
         return NOTHING
@@ -360,18 +403,17 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
 def seed_difference(first: Mapping[int, float], second: Mapping[int, float]) -> Estimate:
     """Difference of two means over trainings, first - second, with a t interval over seeds, 95 %.
 
-    Networks of one seed begin with the same weights and see the same batches, so where seeds are
-    shared their differences are taken seed by seed: over the shared seeds alone if these are at
-    least `SEEDS`, or all that there are. Else the two are independent samples of unequal variance
-    (Welch 1947).
+    Networks of the same seed begin with the same weights and see the same batches. So differences
+    are taken seed by seed over the shared seeds, if there are at least `SEEDS` of them or no
+    others. Else the two are treated as independent samples of unequal variance (Welch 1947).
 
     Args:
         first: a number for each seed, e.g. the accuracy of one defence.
-        second: the same of the other.
+        second: the same for the other defence.
 
     Returns:
-        The difference, and its interval where both have at least two seeds; its count is the
-        number of seeds behind it, of the side with fewer.
+        The difference; its interval, if both have at least two seeds; and as `count` the number of
+        seeds behind it, that of the side with fewer.
 
     Example:
         >>> seed_difference({0: 0.5, 1: 0.7, 2: 0.6}, {0: 0.3, 1: 0.4, 2: 0.5}).text(2)

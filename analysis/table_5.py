@@ -59,7 +59,10 @@ _SUCCESS_RULES = {
 
 
 def accuracies(table: Table5) -> Table:
-    """Ours and the paper's values, one under the other, clean accuracy first."""
+    """Makes the table of accuracies in percent, clean accuracy first.
+
+    Each defence has a line of measured values, with intervals, and below it the paper's values.
+    """
     rows = []
     for row in table.rows:
         ours = [cell.text() for cell in row.cells]
@@ -77,7 +80,10 @@ def _examples(cells: Iterable[Cell]) -> str:
 
 
 def threat_models(table: Table5) -> Table:
-    """What each column's attack may do; a further line where rows were attacked differently."""
+    """Makes the table of threat models: one line for each attack and rule of success.
+
+    An attack has several lines if networks were judged by different rules of success.
+    """
     rows = []
     for number, column in enumerate(table.columns):
         if column.threat_model is None:
@@ -116,7 +122,7 @@ def _threat_cells(model: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def training(table: Table5) -> Table | None:
-    """How the rows that were run were trained; None if none was."""
+    """Makes the table of training settings and times, a line for each network; None without any."""
     rows = [_training_cells(row.preset, run) for row in table.rows for run in row.runs.values()]
     heads = ("preset", "trained on", "epochs", "batch", "learning rate", "seed", "minutes")
     return Table((*heads, "CPU cores", "data copy"), rows, left=2) if rows else None
@@ -143,7 +149,11 @@ def _training_cells(preset: str, run: ResultRun) -> tuple[str, ...]:
 
 
 def trained_on(defense: Mapping[str, Any]) -> str:
-    """A defence's config in words."""
+    """Describes on what a network was trained, in words.
+
+    Args:
+        defense: the config of its defence, as read from JSON.
+    """
     kind, attack = defense.get("kind"), defense.get("attack", "")
     if kind is None:
         return DASH
@@ -164,7 +174,10 @@ def trained_on(defense: Mapping[str, Any]) -> str:
 
 
 def difference_lines(table: Table5) -> list[str]:
-    """Differences as a Markdown list, an item for each pair of rows and within it each column."""
+    """Compares defences over seeds, as lines of a Markdown list.
+
+    There is an item for each pair of rows that are compared, with an item below it for each column.
+    """
     pairs: dict[str, list[str]] = {}
     for rows, difference in differences(table):
         pairs.setdefault(rows, []).append(f"  - {difference.line()}")
@@ -174,7 +187,10 @@ def difference_lines(table: Table5) -> list[str]:
 
 
 def losses_remark(table: Table5) -> list[str]:
-    """What `balanced` is where it was trained with, and which losses were not."""
+    """A remark on the losses `balanced`, if any network was trained with them; else an empty list.
+
+    It also names the losses of the paper and of the authors' code if no network has them.
+    """
     trained = {run.losses for row in table.rows for run in row.runs.values()} - {""}
     if not any(losses.startswith("balanced") for losses in trained):
         return []
@@ -184,7 +200,10 @@ def losses_remark(table: Table5) -> list[str]:
 
 
 def warning_lines(table: Table5) -> list[str]:
-    """What the evaluations warned of, as a Markdown list, and where they could not have."""
+    """The warnings of the evaluations, as lines of a Markdown list.
+
+    The last line names networks whose attacks could not be compared with each other.
+    """
     lines, alone = [], []
     for row in table.rows:
         for seed, run in row.runs.items():
@@ -205,7 +224,7 @@ def _has_comparisons(run: ResultRun) -> bool:
 
 
 def further_attacks(table: Table5) -> Table | None:
-    """Recorded attacks beyond the paper's columns; None if there are none."""
+    """Makes the table of recorded attacks that the paper does not have; None if there are none."""
     columns = [column.threat_model for column in table.columns if column.threat_model]
     rows = []
     for row in table.rows:
@@ -225,7 +244,10 @@ def further_attacks(table: Table5) -> Table | None:
 
 
 def stricter(table: Table5) -> Table | None:
-    """By the last iterate beside any iterate, and under AutoAttack; None where neither was run."""
+    """Makes the table of accuracies by last iterate beside any iterate, and under AutoAttack.
+
+    None if no network was evaluated in either way.
+    """
     cascades = {
         entry["threat_model"]["epsilon"]: entry["threat_model"]
         for row in table.rows
@@ -268,7 +290,7 @@ _CSV = (
 
 
 def csv_of(table: Table5) -> str:
-    """One line per cell and seed, threat model and training included."""
+    """The table as CSV: a line for each row, column and seed, with threat model and training."""
     lines = []
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
@@ -316,7 +338,7 @@ def _csv_training(run: ResultRun) -> dict[str, Any]:
 
 
 def page(table: Table5) -> str:
-    """Table 5 of one data set with everything needed to read it, as a Markdown page."""
+    """The Markdown page of one data set, with everything that a reader of the table needs."""
     parts = [
         f"# AAD Table 5, {table.title}",
         "Made by `python -m analysis.report` from `results/robustness` and `results/runs`.",
@@ -335,7 +357,11 @@ def page(table: Table5) -> str:
 
 
 def own_page(table: Table5) -> str:
-    """The reader's run beside the paper's row, as Markdown; `table` is from `of_run`."""
+    """The Markdown page that compares the user's own run with the paper's row.
+
+    Args:
+        table: a table of a single row, as `table_5_rows.of_run` makes it.
+    """
     (row,) = table.rows
     parts = [
         f"# {row.name} on {table.title}, beside AAD Table 5",
@@ -382,13 +408,13 @@ def _not_run(table: Table5) -> list[str]:
 
 
 def tables(results: Results) -> list[Table5]:
-    """MNIST's table always, the others once something was run."""
+    """Reads the tables of all data sets that have records, and that of MNIST in any case."""
     built = [build(results.root, dataset) for dataset in DATASETS]
     return [table for table in built if table.has_runs or table.dataset == "mnist"]
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """Pages, CSV, LaTeX and plots of all data sets, by path in the results directory."""
+    """Contents of pages, CSV, LaTeX and plots, by path in the results directory."""
     made: dict[str, str | bytes] = {}
     for table in results.once(tables):
         name = f"table_5_{table.dataset}"
@@ -407,7 +433,7 @@ def files(results: Results) -> dict[str, str | bytes]:
 
 
 def figure(table: Table5) -> plots.Figure:
-    """One panel for each column: ours as dots with intervals or ranges, the paper's as diamonds."""
+    """Plots measured accuracies with intervals and the paper's, a panel for each column."""
     panels = {
         column.heading: [(row.cells[i].accuracy, row.cells[i].paper) for row in table.rows]
         for i, column in enumerate(table.columns)
@@ -417,7 +443,7 @@ def figure(table: Table5) -> plots.Figure:
 
 
 def readme(results: Results) -> str:
-    """The tables with warnings and findings, for the README's block."""
+    """The tables with warnings and comparisons, Markdown for the README's block of results."""
     built = results.once(tables)
     parts = [READING, *(_section(table) for table in built if table.dataset != "digits")]
     if any(table.dataset == "digits" for table in built):

@@ -1,4 +1,4 @@
-"""[AAD Table 5] in rows and cells: what records hold of each defence, and how far two differ."""
+"""[AAD Table 5] as rows and cells of measured and printed accuracies, and differences of rows."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ class Column:
     """One column: accuracy on clean images, or under one attack.
 
     Attributes:
-        name: as the paper heads it.
-        threat_model: of the attack that is looked for in the records; None for clean images.
+        name: the column's heading in the paper.
+        threat_model: threat model of the attack, by which it is found in records; None for clean
+            images.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Column:
 
     @property
     def heading(self) -> str:
-        """The name with the size of the perturbation."""
+        """The name with the attack's epsilon, or `clean`."""
         if self.threat_model is None:
             return "clean"
         return f"{self.name} (ε {self.threat_model['epsilon']:.4g})"
@@ -76,8 +77,8 @@ class Measured:
     """One accuracy of one network.
 
     Attributes:
-        correct: examples classified correctly, under attack if there is one.
-        count: examples evaluated.
+        correct: number of examples that are classified correctly, when clean and under the attack.
+        count: number of examples evaluated.
         entry: the summary's entry of the attack; None for clean images.
     """
 
@@ -105,14 +106,21 @@ class Cell:
 
     @property
     def accuracy(self) -> Estimate:
-        """Of one seed with its 95 % Wilson interval over the examples; else mean and range."""
+        """The accuracy in [0, 1]: of one seed with its 95 % Wilson interval over the examples.
+
+        Of several seeds it is their mean, with their range as `interval`.
+        """
         if len(self.seeds) > 1:
             return mean_over_seeds(list(self.accuracies.values()))
         counts = ((found.correct, found.count) for found in self.seeds.values())
         return next((fraction(*pair) for pair in counts), NOTHING)
 
     def text(self) -> str:
-        """`98.7 [98.5, 98.9]` of one seed, `98.7 (98.1 to 99.0)` of several, or `not run`."""
+        """The accuracy in percent as text.
+
+        One seed gives `98.7 [98.5, 98.9]`, with an interval; several give `98.7 (98.1 to 99.0)`,
+        with their range; none `not run`.
+        """
         found = self.accuracy
         if found.value is None:
             return NOT_RUN
@@ -122,13 +130,20 @@ class Cell:
         return f"{100 * found.value:.1f} ({low} to {high})"
 
     def paper_text(self) -> str:
-        """The paper's value, or a dash."""
+        """The paper's value in percent as text, or a dash."""
         return DASH if self.paper is None else f"{self.paper:.2f}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One defence: a preset, its runs by seed if there are any, and a cell for each column."""
+    """One defence of the table.
+
+    Attributes:
+        preset: name of the preset that it is trained by.
+        name: its name in the table.
+        runs: records of its networks by seed; empty if nothing was run.
+        cells: its accuracies, one for each column.
+    """
 
     preset: str
     name: str
@@ -137,18 +152,25 @@ class Row:
 
     @property
     def sketch(self) -> str:
-        """`2 of 200 epochs` where it was trained for fewer than its preset says; else empty."""
+        """E.g. `2 of 200 epochs` if it was trained for fewer than its preset says; else empty."""
         return next((_sketch(self.preset, run) for run in self.runs.values()), "")
 
     @property
     def in_paper(self) -> bool:
-        """True if the paper has values to compare with."""
+        """Whether the paper has a value in any column of this row."""
         return any(cell.paper is not None for cell in self.cells)
 
 
 @dataclass(frozen=True)
 class Table5:
-    """The part of [AAD Table 5] on one data set."""
+    """The part of [AAD Table 5] on one data set, measured and printed.
+
+    Attributes:
+        dataset: name of the data set.
+        columns: clean images and the attacks.
+        rows: the defences.
+        notes: notes on the paper's values.
+    """
 
     dataset: str
     columns: tuple[Column, ...]
@@ -162,7 +184,7 @@ class Table5:
 
     @property
     def title(self) -> str:
-        """The data set as readers know it."""
+        """The data set's usual name, e.g. `MNIST`."""
         return TITLES.get(self.dataset, self.dataset)
 
     def row(self, preset: str) -> Row | None:
@@ -170,22 +192,21 @@ class Table5:
         return next((row for row in self.rows if row.preset == preset), None)
 
     def presets_not_run(self) -> list[str]:
-        """Presets of the paper's rows that no record of this data set speaks of."""
+        """Presets for rows of the paper that have no records on this data set."""
         run = {row.preset for row in self.rows if row.runs}
         names, reproduced = row_names(self.dataset), _paper_table(self.dataset).rows
         return [preset for preset in names if preset not in run and paper_row(preset) in reproduced]
 
 
 def build(results_dir: PathLike, dataset: str) -> Table5:
-    """Puts the table together from the summaries of evaluations.
+    """Builds the table of a data set from the records in a directory of results.
 
     Args:
-        results_dir: the directory that holds `runs` and `robustness`.
+        results_dir: the directory of results, which holds `runs` and `robustness`.
         dataset: one of `DATASETS`.
 
     Returns:
-        The table. Every row of the paper is there, run or not; a preset that varies such a row
-        is there if it was run.
+        The table. It has every row of the paper, run or not, and further presets that were run.
 
     Raises:
         ValueError: unknown data set, or a file that is no record.
@@ -205,13 +226,14 @@ def build(results_dir: PathLike, dataset: str) -> Table5:
 
 
 def of_run(run: ResultRun) -> Table5:
-    """The table of one run alone, with the paper's row of its preset if there is one.
+    """Builds the table of a single run, with the values of the paper's row if it has one.
 
     Args:
-        run: e.g. from `records.read_own_run`.
+        run: the records of the run, as `records.read_own_run` reads them.
 
     Returns:
-        On a data set of `DATASETS` with its columns, else with the attacks that were run.
+        A table of one row. Its columns are those of the data set, if that is one of `DATASETS`;
+        else the attacks that were run.
     """
     paper = None
     # Other networks trained on the stand-in were not attacked at the table's sizes.
@@ -227,7 +249,7 @@ def of_run(run: ResultRun) -> Table5:
 
 
 def row_names(dataset: str) -> Mapping[str, str]:
-    """Names of a data set's rows by preset, in the order in which they stand."""
+    """Names of the rows of a data set's table by preset, in their order."""
     return _ROWS.get(dataset, ROWS)
 
 
@@ -262,7 +284,10 @@ def _notes(dataset: str, paper: PaperTable | None) -> tuple[str, ...]:
 
 
 def paper_row(preset: str) -> str:
-    """The paper's name of the row a preset reproduces or varies; others keep their name."""
+    """The paper's name of the row that a preset reproduces, in full or with reduced settings.
+
+    A preset that the paper does not have keeps its own name.
+    """
     return _NAMES.get(preset, preset).split(" (")[0]
 
 
@@ -314,6 +339,16 @@ def _sketch(preset: str, run: ResultRun) -> str:
 
 
 def cell_of(runs: Mapping[int, ResultRun], column: Column, paper: float | None = None) -> Cell:
+    """Reads the accuracies of one column from the records of a row.
+
+    Args:
+        runs: records by seed.
+        column: clean images, or an attack.
+        paper: the paper's value in percent, or None.
+
+    Returns:
+        The cell; seeds that were not evaluated under the attack are left out.
+    """
     found = {seed: _measured(run, column) for seed, run in runs.items()}
     return Cell(paper, {seed: one for seed, one in found.items() if one is not None})
 
@@ -327,13 +362,14 @@ def _measured(run: ResultRun, column: Column) -> Measured | None:
 
 
 def differences(table: Table5) -> list[tuple[str, SeedDifference]]:
-    """What the paper says of its defences, for each pair of rows that records can speak to.
+    """Compares pairs of defences that the paper compares, as far as both were run.
 
     Args:
-        table: of one data set.
+        table: the table of one data set.
 
     Returns:
-        Names of both rows, and their difference in each column that both have, evaluated alike.
+        For each pair and column the names of both rows, as `A against B`, and their difference.
+        Rows that were evaluated on different images or by different rules are left out.
     """
     found = []
     for preset, other in _COMPARED:

@@ -30,13 +30,13 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Table:
-    """Headings and rows.
+    """A table of text that can be written in several formats.
 
     Attributes:
         columns: headings.
-        rows: cells, as many in each row as there are headings: text, or numbers where only the
-            CSV is asked for; None is an empty cell.
-        left: how many leading columns hold names; the others hold numbers and align right.
+        rows: cells, as many in each row as there are headings: text, or numbers if only CSV is
+            written; None is an empty cell.
+        left: number of leading columns that hold names; the others hold numbers, aligned right.
 
     Raises:
         ValueError: a row of another length.
@@ -60,7 +60,7 @@ class Table:
                 raise ValueError(f"Row {row} has {len(row)} cells for {len(self.columns)} columns.")
 
     def markdown(self) -> str:
-        """GitHub's pipe table, without a line break at its end."""
+        """The table as a Markdown pipe table, without a line break at its end."""
         ruler = ["---" if i < self.left else "--:" for i in range(len(self.columns))]
         lines = [
             " | ".join(_text(cell).replace("|", "\\|") for cell in row)
@@ -70,13 +70,13 @@ class Table:
         return "\n".join([head, f"|{'|'.join(ruler)}|", *rest])
 
     def csv(self) -> str:
-        """Headings and rows; None becomes an empty field."""
+        """The table as CSV, headings first; None becomes an empty field."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
         return text.getvalue()
 
     def latex(self, caption: str, label: str) -> str:
-        """A `table` environment with booktabs rules.
+        """The table as a LaTeX `table` environment with booktabs rules.
 
         Args:
             caption: text of the caption; special characters are escaped.
@@ -107,7 +107,7 @@ class Table:
         )
 
     def html(self) -> str:
-        """A `<table>`; numbers align right."""
+        """The table as an HTML `<table>`; columns of numbers align right."""
         lines = ["<table>"]
         for number, row in enumerate((self.columns, *self.rows)):
             tag = "td" if number else "th"
@@ -119,7 +119,7 @@ class Table:
 
 
 def escape_latex(text: str) -> str:
-    """Text with the characters LaTeX gives a meaning written out."""
+    """Escapes the characters that have a meaning in LaTeX."""
     return "".join(_LATEX.get(character, character) for character in text)
 
 

@@ -1,7 +1,7 @@
-"""Speed and memory, side by side with other libraries in one run: `python -m benchmarks`.
+"""Speed and memory, compared with other libraries in one run: `python -m benchmarks`.
 
-Whatever is compared runs in one process, its repetitions interleaved (A B C A B C ...), so that
-a slow minute of the machine strikes all alike. Ratios are what counts; seconds are printed too.
+All contenders run in one process, with interleaved repetitions (A B C A B C ...), so that a slow
+minute of the machine affects all of them. Results are ratios; seconds are printed, too.
 """
 
 from binaries import quiet  # noqa: F401

@@ -21,7 +21,7 @@ _OUTPUT = flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
-    """Parses flags, runs, prints and writes; an error of the user's ends in exit code 2."""
+    """Runs the benchmarks that the flags name; a mistake of the user's ends with exit code 2."""
     del argv
     running.run(_measure)
 

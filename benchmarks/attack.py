@@ -23,17 +23,17 @@ ACCURACY_TOLERANCE = 0.005
 
 
 def settings(subject: Subject) -> peers.PGD:
-    """The attack of this benchmark and of that of evaluation."""
+    """The settings of PGD in the benchmarks of attacks and of evaluation."""
     return peers.PGD(EPSILON, STEP_SIZE, subject.size.attack_steps)
 
 
 def our_attack(pgd: peers.PGD) -> attacks.GradientSignAttack:
-    """The same settings as an attack of this library."""
+    """The PGD attack of this library with given settings."""
     return attacks.pgd(pgd.epsilon, pgd.step_size, pgd.num_steps, random_start=False)
 
 
 def described(subject: Subject) -> dict[str, Any]:
-    """Settings for a report."""
+    """The settings of PGD by name, for a report."""
     return {
         "attack": f"PGD-{subject.size.attack_steps}",
         "epsilon": EPSILON,
@@ -45,7 +45,14 @@ def described(subject: Subject) -> dict[str, Any]:
 
 
 def run(subject: Subject) -> Section:
-    """Times whole attacks on the same network and images."""
+    """Times PGD attacks of all libraries on the same network and images.
+
+    Args:
+        subject: the network and the images.
+
+    Returns:
+        Times, ratios and robust accuracies.
+    """
     pgd = settings(subject)
     others = peers.attacks(subject.network, pgd)
     functions: dict[str, peers.AttackFunction] = {
@@ -87,7 +94,11 @@ def _findings(timings: dict[str, Timing], best: str, accuracies: dict[str, float
 
 
 def accuracy_spread(accuracies: dict[str, float]) -> Finding:
-    """Whether all contenders come to the same robust accuracy."""
+    """The difference between the highest and lowest robust accuracy that contenders find.
+
+    Args:
+        accuracies: robust accuracies in [0, 1] by contender.
+    """
     spread = max(accuracies.values()) - min(accuracies.values())
     return Finding("largest difference in robust accuracy", spread, at_most=ACCURACY_TOLERANCE)
 

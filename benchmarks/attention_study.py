@@ -1,4 +1,4 @@
-"""`study_attention` against the network passes it must make, and against separate calls."""
+"""The time of `study_attention`, beside the network passes it needs and beside separate calls."""
 
 from __future__ import annotations
 
@@ -30,10 +30,16 @@ _CELLS = (5, 10)
 
 
 def run(subject: Subject) -> Section:
-    """Times a study from the files of a data set to records on disk, and what it cannot do without.
+    """Times a study from the files of a data set to records on disk, and the passes it needs.
 
-    The passes alone are one forward and one backward pass to the images for each round, and a last
+    These are one forward and one backward pass to the images for each attack iteration, and a last
     forward pass, on batches in memory.
+
+    Args:
+        subject: the network and the size of the benchmark.
+
+    Returns:
+        Times and ratios.
     """
     info = info_or_digits(data.boxed_info, "tiny_imagenet_boxes")
     # Enough images that opening the files, once per study, does not count for much.

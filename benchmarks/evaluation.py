@@ -1,4 +1,4 @@
-"""`evaluate_robustness` against attacking with a peer and classifying what comes out."""
+"""The time of `evaluate_robustness`, beside other libraries' attack followed by classification."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ OURS = "aad_tf.evaluation.evaluate_robustness"
 
 
 def run(subject: Subject) -> Section:
-    """Times the way to a robust accuracy: ours, and the peers' full attack with predictions."""
+    """Times how long this library and others take to measure robust accuracy under PGD.
+
+    Args:
+        subject: the network and the images.
+
+    Returns:
+        Times, ratios and robust accuracies.
+    """
     pgd = attack.settings(subject)
     ways: dict[str, Callable[[], float]] = {OURS: functools.partial(_our_accuracy, subject, pgd)}
     for name, function in peers.attacks(subject.network, pgd).items():

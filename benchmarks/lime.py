@@ -1,4 +1,4 @@
-"""LIME against the `lime` package."""
+"""The time of LIME, beside the `lime` package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ METHODS = ("slic", "quickshift")
 
 
 def run(subject: Subject) -> Section:
-    """Times the explanation of one photograph, on superpixels that both sides are given."""
+    """Times the explanation of one photograph by both libraries, on the same superpixels.
+
+    Args:
+        subject: the size of the benchmark.
+
+    Returns:
+        Times and ratios.
+    """
     samples, image = subject.size.lime_samples, _photograph()
     keras.utils.set_random_seed(SEED)
     network = models.build("lenet", image.shape, 10)

@@ -33,7 +33,14 @@ Tick = Callable[[], None]
 
 
 def run(subject: Subject) -> Section:
-    """Watches memory over training, attacks and evaluation on a tiny network."""
+    """Measures how memory grows over many steps of training, attacks and evaluation.
+
+    Args:
+        subject: the network, the images and the number of steps.
+
+    Returns:
+        Growth after warm-up, in MB.
+    """
     steps = subject.size.memory_steps
     work: dict[str, Callable[[Subject, int, Tick], None]] = {
         "AADModel.fit": _train,
@@ -65,14 +72,14 @@ def run(subject: Subject) -> Section:
 
 
 def resident_megabytes(work: Callable[[Tick], None], steps: int) -> list[float]:
-    """Resident memory of this process, sampled at even distances while it works.
+    """Samples the resident memory of this process at even distances while it works.
 
     Args:
-        work: calls what it is given after each step.
-        steps: how many are watched; later ones are ignored.
+        work: a function that does the work; it must call its argument after each step.
+        steps: number of steps in which memory is sampled; later steps are ignored.
 
     Returns:
-        `SAMPLES` numbers of megabytes.
+        `SAMPLES` numbers, in megabytes.
     """
     process, numbers = psutil.Process(), itertools.count(1)
     found: list[float] = []

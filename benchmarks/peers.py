@@ -1,6 +1,6 @@
-"""Other libraries behind one signature each, used as they document.
+"""Attacks and explanations of other libraries as functions of the same signature.
 
-Their attacks take and return batches of images in [0, 1]; the settings are those of `PGD`.
+They are used as the libraries document them. Attacks take and return batches of images in [0, 1].
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ AttackFunction = Callable[[tf.Tensor, tf.Tensor], Any]
 
 
 class PGD(NamedTuple):
-    """Settings that all libraries share; from the clean image, so that results are equal.
+    """Settings of PGD for all libraries; it starts at the clean image, so that results are equal.
 
     Attributes:
-        epsilon: l-inf budget.
-        step_size: size of a step.
+        epsilon: l-inf budget, for images in [0, 1].
+        step_size: size of a step, in the same unit.
         num_steps: number of steps.
     """
 
@@ -67,7 +67,15 @@ def versions() -> dict[str, str]:
 
 
 def attacks(network: keras.Model, pgd: PGD) -> dict[str, AttackFunction]:
-    """PGD of every library on the network, by name."""
+    """PGD of Foolbox, CleverHans and ART on a network.
+
+    Args:
+        network: a Keras model of logits.
+        pgd: the settings.
+
+    Returns:
+        Functions of images and labels that return adversarial images, by name.
+    """
     return {
         "Foolbox": _foolbox(network, pgd),
         "CleverHans": _cleverhans(network, pgd),
@@ -119,9 +127,17 @@ def _cleverhans(
 
 
 def cleverhans_unrolled(network: keras.Model, pgd: PGD) -> AttackFunction:
-    """CleverHans compiled as a whole, all steps unrolled: slow to trace, quick to run.
+    """PGD of CleverHans compiled as a whole, with all steps unrolled.
 
-    Not how the library is meant to be used, but as little as anybody could spend on such an attack.
+    It is slow to compile and fast to run. The library is not meant to be used in this way; it shows
+    the least time that such an attack could take.
+
+    Args:
+        network: a Keras model of logits.
+        pgd: the settings.
+
+    Returns:
+        A function of images and labels that returns adversarial images.
     """
     attack = _cleverhans(lambda images: network(images, training=False), pgd)
     return tf.function(attack, autograph=False)
@@ -190,7 +206,15 @@ def _art(network: keras.Model, pgd: PGD) -> dict[str, AttackFunction]:
 
 
 def grad_cam(network: keras.Model, layer: str) -> AttackFunction:
-    """Grad-CAM of tf-keras-vis on the grid of a layer, neither resized nor normalised."""
+    """Grad-CAM of tf-keras-vis on the grid of a layer, neither resized nor normalised.
+
+    Args:
+        network: a Keras model of logits.
+        layer: name of the layer that maps explain.
+
+    Returns:
+        A function of images and class numbers that returns maps `[batch, h, w]`.
+    """
     from tf_keras_vis.gradcam import Gradcam
     from tf_keras_vis.utils.scores import CategoricalScore
 
@@ -214,9 +238,15 @@ def lime(
 ) -> Callable[..., np.ndarray]:
     """LIME of the `lime` package for one class of one image, without its progress bar.
 
+    Args:
+        predict: a function from images `[batch, H, W, C]` to probabilities `[batch, classes]`.
+        num_samples: number of images with hidden superpixels.
+        batch_size: number of images per call of `predict`.
+
     Returns:
-        A function of image, class, labels of superpixels and, optionally, on/off vectors to use in
-        place of random ones; it returns the weights of the superpixels.
+        A function of an image, a class, an array of the superpixel that each pixel belongs to and,
+        optionally, on/off vectors of superpixels that replace random ones. It returns the weights
+        of the superpixels.
     """
     from lime import lime_image
 

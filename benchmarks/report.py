@@ -1,4 +1,4 @@
-"""What a benchmark found: numbers beside their targets, as JSON and as Markdown."""
+"""Results of benchmarks: numbers with their targets, as JSON and as Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.timing import Ratio, Timing
 
 @dataclass(frozen=True)
 class Finding:
-    """One number of a report, with its target if it has one and does not only explain others.
+    """One number of a report, with its target if it has one.
 
     Attributes:
         what: a phrase that says what the number is.
@@ -23,8 +23,8 @@ class Finding:
         unit: "x" for ratios, "MB", "" for counts and fractions.
         quartiles: spread over the repetitions, where there is one.
         cpu_value: the same ratio in CPU time, where there is one.
-        at_most: target that smaller numbers meet.
-        at_least: target that greater numbers meet; not both.
+        at_most: the target if the number should not be larger; or None.
+        at_least: the target if the number should not be smaller; or None. Only one of both is set.
     """
 
     what: str
@@ -37,11 +37,17 @@ class Finding:
 
     @classmethod
     def of_ratio(cls, what: str, ratio: Ratio, **target: float) -> Finding:
-        """A finding from a ratio of times; `target` is `at_most` or `at_least`."""
+        """Makes a finding of a ratio of times.
+
+        Args:
+            what: a phrase that says what the ratio is.
+            ratio: the ratio.
+            **target: `at_most` or `at_least`, or none of both.
+        """
         return cls(what, ratio.value, "x", ratio.quartiles, ratio.cpu_value, **target)
 
     def as_dict(self) -> dict[str, Any]:
-        """Entries for JSON; `met` is None without a target."""
+        """The finding for JSON, with `target` as text and whether it is `met`; None without one."""
         target, met = None, None
         if self.at_most is not None:
             target, met = f"at most {self.at_most:g}", self.value <= self.at_most
@@ -63,10 +69,10 @@ class Section:
     """The outcome of one benchmark.
 
     Attributes:
-        title: what was measured, one line.
-        settings: what the numbers hold for.
-        findings: the numbers to read.
-        measurements: a row for each contender, all with the same keys.
+        title: what was measured, in one line.
+        settings: settings of the measurement by name.
+        findings: the main numbers, with targets.
+        measurements: times and other numbers by contender; all contenders have the same keys.
         notes: sentences that a reader needs to understand the numbers.
     """
 
@@ -77,13 +83,21 @@ class Section:
     notes: Sequence[str] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
-        """Entries for JSON."""
+        """The section for JSON."""
         findings = [finding.as_dict() for finding in self.findings]
         return {**vars(self), "findings": findings, "notes": list(self.notes)}
 
 
 def rows(timings: Mapping[str, Timing], **columns: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Measurements of contenders: their times and further columns, each by contender's name."""
+    """Makes the measurements of a section.
+
+    Args:
+        timings: times by contender.
+        **columns: further measurements, each by contender.
+
+    Returns:
+        By contender, medians and quartiles of times and the further measurements.
+    """
     return {
         name: {**timing.summary(), **{key: column[name] for key, column in columns.items()}}
         for name, timing in timings.items()
@@ -91,11 +105,14 @@ def rows(timings: Mapping[str, Timing], **columns: Mapping[str, Any]) -> dict[st
 
 
 def origin(size: str, peers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Where numbers come from; to be taken before anything is measured.
+    """Describes the machine and versions behind a report; called before anything is measured.
 
     Args:
-        size: how much is measured.
+        size: name of the size of the benchmarks.
         peers: versions of other libraries by name.
+
+    Returns:
+        Size, versions, hardware, and load of the machine.
     """
     return {
         "size": size,
@@ -108,12 +125,15 @@ def origin(size: str, peers: Mapping[str, str] | None = None) -> dict[str, Any]:
 def document(
     origin: Mapping[str, Any], network: str, sections: Mapping[str, Section]
 ) -> dict[str, Any]:
-    """A whole report, for `write` and `markdown`; to be made after all is measured.
+    """Puts a report together, after everything is measured.
 
     Args:
-        origin: as the function of that name returned it.
-        network: what was measured.
+        origin: what the function `origin` returned.
+        network: the network that was measured, in words.
         sections: the outcome of each benchmark, by name.
+
+    Returns:
+        The report, for `write` and `markdown`.
     """
     return {
         **origin,
@@ -129,11 +149,11 @@ def _load_average() -> float:
 
 
 def write(path: PathLike, report: Mapping[str, Any]) -> Path:
-    """Writes a report as JSON, and as Markdown beside it; each is there whole or not at all.
+    """Writes a report as a JSON file and a Markdown file, each complete or not at all.
 
     Args:
         path: JSON file to write or replace; its directory must exist.
-        report: as `document` returns it.
+        report: what `document` returned.
 
     Returns:
         Path of the Markdown file.
@@ -147,7 +167,7 @@ def write(path: PathLike, report: Mapping[str, Any]) -> Path:
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The report as text: one table of findings, then the measurements behind them."""
+    """A report as Markdown: one table of findings, then the measurements behind them."""
     sections = report["benchmarks"]
     lines = ["# Benchmarks", "", *_origin_lines(report), "", *_findings_table(sections)]
     for name, section in sections.items():

@@ -1,4 +1,4 @@
-"""What is measured: a LeNet trained for a while on real digits, and images for it."""
+"""The network that benchmarks measure, a LeNet trained for some steps on digits, and its images."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ LEARNING_RATE = 1e-3
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything.
+    """How much benchmarks measure.
 
     Attributes:
-        dataset: preferred data set; the embedded digits take its place where it is missing.
-        training_steps: plain steps of training before anything is measured.
+        dataset: preferred data set; the embedded digits replace it if it is not installed.
+        training_steps: steps of plain training before anything is measured.
         batch_size: images per batch, in training and attacks.
         images: test images that are attacked.
         attack_steps: steps of PGD.
         repetitions: timed repetitions of short contenders (steps, attention maps).
         long_repetitions: timed repetitions of long ones (whole attacks and evaluations).
-        memory_steps: steps over which memory is watched.
-        lime_samples: images with hidden superpixels that LIME draws.
+        memory_steps: steps over which memory is measured.
+        lime_samples: number of images with hidden superpixels that LIME classifies.
     """
 
     dataset: str
@@ -57,7 +57,7 @@ class Subject:
     """A trained network with its images.
 
     Attributes:
-        size: how much of everything.
+        size: how much is measured.
         network: trained LeNet, float32.
         classifier: the same network as a `Classifier`.
         train_batch: images `[batch_size, H, W, C]` and labels, for timing training steps.
@@ -79,20 +79,31 @@ class Subject:
         return np.concatenate(images), np.concatenate(labels)
 
     def copy_of_network(self, dtype: str | None = None) -> keras.Model:
-        """A network of the same weights under a dtype policy."""
+        """A LeNet with the same weights.
+
+        Args:
+            dtype: its dtype policy, such as "mixed_bfloat16"; None for Keras's global policy.
+        """
         shape, classes = self.network.input_shape[1:], self.network.output_shape[-1]
         network = models.build("lenet", shape, classes, dtype=dtype)
         network.set_weights(self.network.get_weights())
         return network
 
     def hits(self, images: Any, labels: Any) -> np.ndarray:
-        """Which of the images the network classifies as labelled, bool `[batch]`."""
+        """Tells which images `[batch, H, W, C]` are classified correctly, bool `[batch]`."""
         logits = self.classifier.predict_logits(tf.convert_to_tensor(images))
         return logits.numpy().argmax(axis=-1) == np.asarray(labels)
 
 
 def prepare(size: Size) -> Subject:
-    """Builds and trains the network of a benchmark run."""
+    """Builds and trains the network of a benchmark run.
+
+    Args:
+        size: how much is trained and measured.
+
+    Returns:
+        The network and its images.
+    """
     keras.utils.set_random_seed(SEED)
     info = info_or_digits(data.info, size.dataset)
     network = models.build("lenet", info.image_shape, info.num_classes)
@@ -112,7 +123,12 @@ def prepare(size: Size) -> Subject:
 
 
 def info_or_digits(info: Callable[[str], data.DatasetInfo], name: str) -> data.DatasetInfo:
-    """`info` of a data set, or of the embedded digits where that is not installed."""
+    """Describes a data set, or the embedded digits if it is not installed.
+
+    Args:
+        info: a function from the name of a data set to its description.
+        name: name of the preferred data set.
+    """
     try:
         return info(name)
     except data.DatasetNotFoundError:
@@ -120,7 +136,12 @@ def info_or_digits(info: Callable[[str], data.DatasetInfo], name: str) -> data.D
 
 
 def fractions_unlike(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Fraction of values of each array that differ from the reference by more than rounding."""
+    """Fraction of values of each array that differ from the reference by more than 1e-5.
+
+    Args:
+        reference: any array.
+        others: arrays of the same shape, by name.
+    """
     return {
         name: float((np.abs(values - reference) > 1e-5).mean()) for name, values in others.items()
     }

@@ -42,7 +42,7 @@ def run(
     Args:
         names: some of `BENCHMARKS`.
         size: one of `benchmarks.subject.SIZES`.
-        progress: called with a line of text as work goes on.
+        progress: a function that is called with a line of text before each part.
 
     Returns:
         A report for `benchmarks.report.write`.

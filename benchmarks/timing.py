@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Timing:
-    """Repetitions of one contender, in the order they ran.
+    """Times of the repetitions of one contender, in the order in which they ran.
 
     Attributes:
         seconds: wall-clock time of each repetition.
@@ -30,7 +30,7 @@ class Timing:
         return float(np.median(self.seconds))
 
     def summary(self) -> dict[str, Any]:
-        """Median and quartiles in seconds, ready for JSON."""
+        """Median and quartiles in seconds, median CPU time and number of repetitions, for JSON."""
         return {
             "median_seconds": self.median,
             "quartiles_seconds": quartiles(self.seconds),
@@ -40,11 +40,11 @@ class Timing:
 
 
 class Ratio(NamedTuple):
-    """How one contender compares with another.
+    """Ratio of the times of two contenders.
 
     Attributes:
-        value: median of the ratios of wall-clock times, each within one repetition.
-        quartiles: of the same ratios.
+        value: median of the ratios of wall-clock times; each ratio is of the same repetition.
+        quartiles: first and third quartile of these ratios.
         cpu_value: median of the ratios of CPU times.
     """
 
@@ -59,12 +59,12 @@ def interleaved(
     """Times contenders in turns: every repetition runs each of them once.
 
     Args:
-        contenders: what to time; a call must not return before its work is done.
-        repetitions: timed turns of each contender, at least 1.
-        warm_up: turns that are not timed.
+        contenders: functions to time, by name; a call must not return before its work is done.
+        repetitions: number of timed repetitions, at least 1.
+        warm_up: number of repetitions before, which are not timed.
 
     Returns:
-        A `Timing` for each name.
+        The times of each contender.
 
     Example:
         >>> timings = interleaved({"sum": lambda: sum(range(9)), "pass": lambda: None}, 5)
@@ -90,20 +90,20 @@ def interleaved(
 
 
 def ratio(numerator: Timing, denominator: Timing) -> Ratio:
-    """Compares two contenders of one `interleaved` call, repetition by repetition."""
+    """Ratio of the times of two contenders of one call of `interleaved`."""
     wall = np.divide(numerator.seconds, denominator.seconds)
     cpu = np.divide(numerator.cpu_seconds, denominator.cpu_seconds)
     return Ratio(float(np.median(wall)), quartiles(wall), float(np.median(cpu)))
 
 
 def quartiles(values: Any) -> tuple[float, float]:
-    """First and third quartile."""
+    """First and third quartile of numbers."""
     first, third = np.percentile(values, [25, 75])
     return float(first), float(third)
 
 
 def fastest(timings: Mapping[str, Timing], names: Any) -> str:
-    """The one of `names` with the least median time."""
+    """The name, among `names`, of the contender with the smallest median time."""
     return min(names, key=lambda name: timings[name].median)
 
 

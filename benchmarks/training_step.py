@@ -27,7 +27,14 @@ ATTACK, LOSSES = "AADModel's attack alone", "AADModel's losses alone, forward"
 
 
 def run(subject: Subject) -> Section:
-    """Times training steps in float32 and in mixed precision."""
+    """Times AAD, adversarial and plain training steps in float32 and in mixed precision.
+
+    Args:
+        subject: the network and the images.
+
+    Returns:
+        Times and ratios.
+    """
     findings: list[Finding] = []
     measurements: dict[str, Any] = {}
     plain = {}
@@ -100,7 +107,15 @@ def _contenders(subject: Subject, precision: str) -> dict[str, Callable[[], Any]
 
 
 def train_function(model: keras.Model, batch: tuple[tf.Tensor, tf.Tensor]) -> Callable[[], float]:
-    """The step that `fit` runs, on the same batch over and over; returns its loss."""
+    """The training step that `fit` runs, always on the same batch.
+
+    Args:
+        model: a compiled Keras model.
+        batch: images and labels.
+
+    Returns:
+        A function that runs one step and returns its loss.
+    """
     batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
     model.make_train_function()
     step = model.train_function

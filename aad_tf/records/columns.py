@@ -163,7 +163,7 @@ class AttentionRecords:
 
         `name` is `entropy` (as a fraction of the highest possible), `components` (number of
         connected parts of the area above the map's mean), `positive` (fraction of cells above 0) or
-        `peak` (highest value).
+        `peak` (highest value); of LIME also `segments` (superpixels) and `score` (R² of its fit).
         """
         return self._column(method, name)
 

@@ -1,4 +1,4 @@
-"""What [Agrawal] says of attention and robustness, claim by claim, by seeds and intervals."""
+"""The claims of [Agrawal] on attention and robustness, each judged by seeds and intervals."""
 
 from __future__ import annotations
 
@@ -50,17 +50,20 @@ _GAPS: Terms = {
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of the paper as a comparison of accuracies.
+    """A claim of the paper, as a comparison of accuracies.
 
     Attributes:
-        place: where it stands.
-        says: in short, what it says.
+        place: where the paper makes it, e.g. a section.
+        says: the claim, in short.
         printed: the paper's data set.
-        kind: `FGSM` or `PGD`.
-        terms: the comparison: a weighted sum of accuracies, averaged over the strengths.
-        strengths: epsilons or iterations; empty for all that the paper prints.
-        direction: 1 if it says that the sum lies above 0, 0 that it is 0.
-        margin: what is still 0.
+        kind: the attack, `FGSM` or `PGD`.
+        terms: weights by (source, target), the network that images are made on and the one that
+            judges them. The weighted sum of their accuracies, averaged over the strengths, is
+            compared with 0.
+        strengths: epsilons of FGSM or numbers of iterations of PGD; empty for all that the paper
+            prints.
+        direction: 1 if the paper says that the sum is above 0, 0 if it says that it is 0.
+        margin: the largest absolute value that counts as 0.
     """
 
     place: str
@@ -74,11 +77,11 @@ class Claim:
 
     @property
     def sizes(self) -> tuple[float, ...]:
-        """The strengths that are averaged over."""
+        """The epsilons or numbers of iterations that are averaged over."""
         return self.strengths or STRENGTHS[self.kind]
 
     def compared(self) -> str:
-        """The comparison in a few words."""
+        """The comparison as text: networks, attack and its strengths."""
         parts = [
             f"{'−' if weight < 0 else '+'} {_SHORT[target]}"
             + ("" if source == target else f" on {_SHORT[source]}'s images")
@@ -89,7 +92,10 @@ class Claim:
         return f"{' '.join(parts).removeprefix('+ ')}; {self.kind.upper()}, {unit} {sizes}"
 
     def paper(self, dataset: str) -> float | None:
-        """The paper's number, a difference of accuracies in [-1, 1]."""
+        """The sum by the paper's accuracies in [0, 1]; None if it does not print them.
+
+        Strengths of which it does not print every accuracy are left out of the average.
+        """
         values = [
             [printed_accuracy(dataset, *pair, self.kind, size) for pair in self.terms]
             for size in self.sizes
@@ -99,7 +105,7 @@ class Claim:
         return float(np.mean(np.array(known, np.float64) @ weights)) if known else None
 
     def ours(self, seeds: Sequence[Seed]) -> OverSeeds:
-        """The same of our networks, paired over the images of each seed."""
+        """The sum by the accuracies of the networks here, over seeds, paired over images."""
         return OverSeeds(tuple(mean_over_images(self._values(seed)) for seed in seeds))
 
     def _values(self, seed: Seed) -> np.ndarray:
@@ -110,7 +116,7 @@ class Claim:
         return np.einsum("stn,t->n", np.array(rows, np.float64), weights) / len(rows)
 
     def at_chance(self, seeds: Sequence[Seed]) -> bool:
-        """Whether all accuracies compared lie at or under chance, where they tell nothing."""
+        """Whether all accuracies compared are at or below chance, so that they say nothing."""
         means = [
             right.mean()
             for seed in seeds
@@ -286,7 +292,7 @@ Row = tuple[str, ...]
 
 
 def rows(results: Results) -> list[Row]:
-    """A row for each claim and data set that it can be held against."""
+    """Makes a row for each claim and each data set with records that it is about."""
     found = results.once(studied)
     made = [
         _row(claim, dataset, found[dataset])
@@ -316,7 +322,7 @@ def _row(claim: Claim, dataset: str, seeds: Sequence[Seed]) -> Row:
 
 
 def page(results: Results) -> str:
-    """The claims as Markdown."""
+    """The Markdown page of claims with their verdicts."""
     heads = ("place", "the paper says", "compared, points of accuracy", "data set")
     table = Table((*heads, "each seed", "over seeds", "paper", "verdict"), rows(results), left=4)
     networks = "small networks of few epochs" if _small(results) else "networks"
@@ -341,12 +347,12 @@ def _small(results: Results) -> bool:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """The page; nothing without records."""
+    """Contents of the page by path in the results directory; empty without records."""
     return {f"{STEM}.md": page(results)} if results.once(rows) else {}
 
 
 def readme(results: Results) -> str:
-    """How many claims are confirmed, contradicted and undecided, with a link."""
+    """Numbers of claims that are confirmed, contradicted and undecided, with a link to the page."""
     claimed = [row[-1] for row in results.once(rows) if row[1] != budgets.NOT_CLAIMED]
     words = Counter("at or under chance" if ";" in word else word.split(":")[0] for word in claimed)
     if not words:

@@ -1,6 +1,6 @@
-"""[Agrawal Sec. V]: does what attention does to robustness depend on the number of classes?
+"""[Agrawal Sec. V]: does the effect of attention on robustness depend on the number of classes?
 
-The pair of networks on the first 10, 20, 50 and all 100 classes of tiny_imagenet_100.
+ResNet-50 with and without CBAM on the first 10, 20, 50 and all 100 classes of tiny_imagenet_100.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ GAPS: dict[str, Gap] = {
 
 
 def found(results: Results) -> dict[int, list[Seed]]:
-    """The transfer evaluations by number of classes."""
+    """The transfer evaluations of each seed, by number of classes."""
     known = results.once(transfers)
     return {count: known[name] for count, name in DATASETS.items() if name in known}
 
@@ -86,9 +86,16 @@ def _small(results: Results) -> dict[int, list[Evaluated]]:
 
 
 def growth(most: Mapping[int, Estimate], fewest: Mapping[int, Estimate]) -> OverSeeds:
-    """The gap with most classes minus that with fewest, by seeds that both have.
+    """CBAM's advantage over ResNet-50 with most classes minus that with fewest.
 
-    Most of the images are different: the intervals take all of them as independent.
+    Most of the images differ, so the intervals treat all of them as independent.
+
+    Args:
+        most: differences of accuracies by seed, with most classes.
+        fewest: the same with fewest classes.
+
+    Returns:
+        The difference for each seed that both have.
     """
     shared = sorted(most.keys() & fewest.keys())
     return OverSeeds(tuple(_independent(most[seed], fewest[seed]) for seed in shared))
@@ -105,7 +112,7 @@ def _independent(one: Estimate, other: Estimate) -> Estimate:
 
 
 def gaps(results: Results) -> dict[str, dict[int, dict[int, Estimate]]]:
-    """CBAM's accuracy minus that of ResNet-50 by attack, number of classes and seed."""
+    """CBAM's accuracy minus that of ResNet-50, by attack, then number of classes, then seed."""
     studied, small = found(results), _small(results)
     made = {
         name: {
@@ -128,7 +135,7 @@ def gaps(results: Results) -> dict[str, dict[int, dict[int, Estimate]]]:
 
 
 def claims(results: Results) -> list[tuple[str, ...]]:
-    """Rows for the page of claims; none unless fewest and most classes were both evaluated."""
+    """Rows for the page of claims; none unless both 10 and 100 classes were evaluated."""
     rows: list[tuple[str, ...]] = []
     for name, by_count in gaps(results).items():
         if name != "without attack" and {FEWEST, MOST} <= by_count.keys():
@@ -141,7 +148,7 @@ def claims(results: Results) -> list[tuple[str, ...]]:
 
 
 def page(results: Results) -> str:
-    """Accuracies and gaps by number of classes as Markdown."""
+    """The Markdown page of accuracies and their differences by number of classes."""
     studied = found(results)
     counts = list(studied)
     rows = []
@@ -184,7 +191,7 @@ def page(results: Results) -> str:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """The page; nothing unless several numbers of classes were evaluated."""
+    """Contents of the page by path in the results directory; empty without records to compare."""
     return {f"{STEM}.md": page(results)} if len(found(results)) > 1 else {}
 
 

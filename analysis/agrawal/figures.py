@@ -1,4 +1,4 @@
-"""Figs. 2 to 7 of [Agrawal]: accuracy under FGSM and error under PGD, ours beside the printed."""
+"""Figs. 2 to 7 of [Agrawal]: accuracy under FGSM and error under PGD, measured and printed."""
 
 from __future__ import annotations
 
@@ -44,13 +44,29 @@ _MARKERS = {RESNET: "o", CBAM: "s", VGG: "^"}
 
 
 def white_box(dataset: str, seeds: Sequence[Seed]) -> Figure:
-    """(a) FGSM, (b) PGD on both networks: Figs. 2 to 4."""
+    """[Agrawal Figs. 2 to 4]: (a) FGSM and (b) PGD, white box, on ResNet-50 without and with CBAM.
+
+    Args:
+        dataset: name of the data set.
+        seeds: its transfer evaluations.
+
+    Returns:
+        The figure, with the paper's values beside the measured ones.
+    """
     panels = (("a) FGSM", FGSM, _WHITE), ("b) PGD", PGD, _WHITE))
     return _drawn(dataset, seeds, panels, f"White box, {heading(dataset)}")
 
 
 def transfer(dataset: str, seeds: Sequence[Seed]) -> Figure:
-    """FGSM and PGD between the pair, and from VGG-16 to both: Figs. 5 to 7."""
+    """[Agrawal Figs. 5 to 7]: transfer between ResNet-50 without and with CBAM, and from VGG-16.
+
+    Args:
+        dataset: name of the data set.
+        seeds: its transfer evaluations.
+
+    Returns:
+        The figure, with the paper's values beside the measured ones.
+    """
     panels = (
         ("a) FGSM", FGSM, _BETWEEN),
         ("b) FGSM, source VGG-16", FGSM, _FROM_VGG),
@@ -137,7 +153,7 @@ def _label(axes: Axes, title: str, kind: str) -> None:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """Two figures for each data set, by path in the results directory."""
+    """Contents of two figures per data set, by path in the results directory."""
     made: dict[str, str | bytes] = {}
     for dataset, seeds in results.once(studied).items():
         for number, draw in zip(NUMBERS[dataset], (white_box, transfer), strict=True):

@@ -1,6 +1,6 @@
-"""Beyond [Agrawal]: CBAM's gates, how open they are, what they are worth, where they look.
+"""Beyond [Agrawal]: the values of CBAM's gates, what they contribute, and Grad-CAM beside them.
 
-results/gates/<data set>_gates_seed_<number>.summary.json, of eval.gates.
+The records are those of eval.gates, results/gates/<data set>_gates_seed_<number>.summary.json.
 """
 
 from __future__ import annotations
@@ -50,7 +50,12 @@ _AGREEMENT = (
 
 
 def gated(results: Results) -> list[Seed]:
-    """All evaluations of gates; read them by `results.once`.
+    """Reads all evaluations of gates.
+
+    It is called through `results.once`, so that records are read once.
+
+    Returns:
+        One for each data set and seed.
 
     Raises:
         ValueError: a file whose name does not fit what it holds.
@@ -68,7 +73,11 @@ def gated(results: Results) -> list[Seed]:
 
 
 def worth(seed: Seed) -> Table:
-    """Accuracy of the network and of its copies, clean and attacked."""
+    """Makes the table of accuracies of the network and of its copies with constant gates.
+
+    A row for each copy, clean and under each attack: by its own gradients, on the adversarial
+    images of the network as trained, and the difference from the network as trained.
+    """
     rows = []
     for attack in (None, *seed.summary["threat_models"]):
         as_trained = _judged(seed, OWN, OWN, attack)
@@ -89,7 +98,12 @@ def _judged(seed: Seed, source: str, target: str, attack: str | None) -> np.ndar
 
 
 def openness(summary: Mapping[str, Any], kind: str) -> Table:
-    """A row for each layer and condition."""
+    """Makes the table of gate values: a row for each CBAM layer, clean and under each attack.
+
+    Args:
+        summary: the summary of an evaluation of gates.
+        kind: `channel` or `spatial`.
+    """
     rows = [
         (
             layer,
@@ -107,7 +121,10 @@ def openness(summary: Mapping[str, Any], kind: str) -> Table:
 
 
 def agreement(summary: Mapping[str, Any]) -> Table:
-    """Rank correlation and IoU of the spatial gate with Grad-CAM, a row for each layer."""
+    """Makes the table of rank correlation and IoU of spatial gates with Grad-CAM maps.
+
+    It has a row for each CBAM layer, clean and under each attack.
+    """
     rows = [
         (layer, condition, *(_interval(found[name]) for name in ("rank_correlation", "iou")))
         for layer, condition, found in _measured(summary, "agreement")
@@ -122,7 +139,7 @@ def _measured(summary: Mapping[str, Any], kind: str) -> Iterator[tuple[str, str,
 
 
 def page(found: Sequence[Seed]) -> str:
-    """All data sets and seeds as Markdown."""
+    """The Markdown page on all data sets and seeds; `found` is what `gated` returned."""
     parts = [
         "# CBAM's gates",
         "Made by `python -m analysis.report` from `results/gates`. Accuracies in percent on all "
@@ -162,7 +179,7 @@ def _interval(entry: Mapping[str, Any]) -> str:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """The page; nothing without records."""
+    """Contents of the page by path in the results directory; empty without records."""
     found = results.once(gated)
     return {f"{STEM}.md": page(found)} if found else {}
 

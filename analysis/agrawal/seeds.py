@@ -1,4 +1,4 @@
-"""A number measured once per seed: intervals over images within seeds, and over seeds."""
+"""Numbers measured once per seed: intervals over the images of a seed, and over seeds."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ READING = (
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """One number for each seed.
+    """A number that was measured once for each seed.
 
     Attributes:
-        seeds: the number of each with its interval over images; those without a value are left out.
+        seeds: the number of each seed with its interval over images; seeds without a value are
+            left out.
     """
 
     seeds: tuple[Estimate, ...]
@@ -50,26 +51,33 @@ class OverSeeds:
 
     @property
     def values(self) -> list[float]:
-        """The numbers."""
+        """The numbers, one per seed."""
         return [each.value for each in self.seeds if each.value is not None]
 
     @property
     def mean(self) -> float | None:
-        """Their mean; None without any."""
+        """The mean over seeds; None without any."""
         return float(np.mean(self.values)) if self.seeds else None
 
     @property
     def spread(self) -> float | None:
-        """Their standard deviation; None of fewer than two."""
+        """The standard deviation over seeds; None for fewer than two."""
         return float(np.std(self.values, ddof=1)) if len(self.seeds) > 1 else None
 
     @property
     def interval(self) -> Interval | None:
-        """Student's 95 % interval of the mean over seeds; None of fewer than `ENOUGH_SEEDS`."""
+        """Student's 95 % interval of the mean over seeds; None for fewer than `ENOUGH_SEEDS`."""
         return mean_interval(self.values) if len(self.seeds) >= ENOUGH_SEEDS else None
 
     def percent(self, sign: bool = False) -> str:
-        """`13.6 [12.1, 15.2]` of one seed, `13.6 ± 0.8` (standard deviation) of several."""
+        """The number in percent as text.
+
+        One seed gives `13.6 [12.1, 15.2]`, with its interval over images; several give
+        `13.6 ± 0.8`, mean and standard deviation; none a dash.
+
+        Args:
+            sign: whether positive numbers have a plus.
+        """
         if self.mean is None:
             return DASH
         if self.spread is None:
@@ -77,27 +85,31 @@ class OverSeeds:
         return f"{100 * self.mean:{'+' if sign else ''}.1f} ± {100 * self.spread:.1f}"
 
     def of_each(self) -> str:
-        """All seeds with their intervals over images, in points."""
+        """The number of each seed with its interval over images, in percentage points, as text."""
         return "; ".join(each.percent(sign=True) for each in self.seeds) or DASH
 
     def over_seeds(self) -> str:
-        """The mean and its interval over seeds, in points; a dash of fewer than `ENOUGH_SEEDS`."""
+        """The mean with its interval over seeds, in percentage points, as text; or a dash."""
         if self.mean is None or self.interval is None:
             return DASH
         return Estimate(self.mean, self.interval, len(self.seeds)).percent(sign=True)
 
     def complement(self) -> OverSeeds:
-        """1 - each number: the errors of accuracies."""
+        """1 minus each number, which turns accuracies into errors."""
         return OverSeeds(tuple(map(_complement, self.seeds)))
 
 
 def verdict(found: OverSeeds, direction: int, margin: float = EQUAL) -> str:
-    """The word that `READING` explains.
+    """Judges what the paper says of a difference by its interval over seeds.
 
     Args:
-        found: a difference.
-        direction: 1 if the paper says that it lies above 0, -1 below, 0 that it is 0.
-        margin: of what is called equal.
+        found: the difference.
+        direction: 1 if the paper says that it is above 0, -1 if below, 0 if it says that it is 0.
+        margin: with direction 0, the largest absolute value that counts as 0.
+
+    Returns:
+        Confirmed, contradicted or undecided, as `READING` explains; undecided for too few seeds or
+        images; `NO_COMPARISON` without seeds.
     """
     if not found.seeds:
         return NO_COMPARISON
@@ -117,14 +129,14 @@ def verdict(found: OverSeeds, direction: int, margin: float = EQUAL) -> str:
 
 
 def side(found: OverSeeds) -> str:
-    """`above` or `below` 0, or that it is undecided; where the paper says nothing."""
+    """On which side of 0 a difference lies, `above` or `below`, or that it is undecided."""
     words = {CONFIRMED: "above", CONTRADICTED: "below"}
     word = verdict(found, 1)
     return words.get(word, word)
 
 
 def mean_over_images(values: Sequence[float] | np.ndarray) -> Estimate:
-    """A mean over images with Student's interval; nothing without images."""
+    """A mean over images with Student's 95 % interval; without a value if there are no images."""
     values = np.asarray(values, np.float64)
     if not len(values):
         return Estimate(None, None, 0)

@@ -1,4 +1,4 @@
-"""Tables I to III of [Agrawal]: attacks, white box, transfer; ours beside what is printed."""
+"""Tables I to III of [Agrawal]: attacks, white box and transfer, measured and printed values."""
 
 from __future__ import annotations
 
@@ -60,13 +60,22 @@ CELLS: tuple[Cell, ...] = (
 
 
 def studied(results: Results) -> dict[str, list[Seed]]:
-    """The data sets of the paper, or that stand in for one, which were evaluated."""
+    """The transfer evaluations on data sets of the paper, or on one that replaces them.
+
+    Returns:
+        By data set, the evaluation of each seed.
+    """
     found = results.once(transfers)
     return {name: found[name] for name in PRINTED if name in found}
 
 
 def cell_name(kind: str, strength: float) -> str:
-    """An attack in a few words."""
+    """An attack in a few words.
+
+    Args:
+        kind: `FGSM` or `PGD`.
+        strength: epsilon or number of iterations; 0 for no attack.
+    """
     if not strength:
         return "none"
     if kind == FGSM:
@@ -75,7 +84,7 @@ def cell_name(kind: str, strength: float) -> str:
 
 
 def table_1(seeds: Sequence[Seed]) -> Table:
-    """The attacks that were run, by who makes and who judges images."""
+    """[Agrawal Table I]: the attacks that were run, by source and target network."""
     rows = [
         (kind.upper(), scenario, NETWORKS[source], NETWORKS[target], sizes)
         for kind in STRENGTHS
@@ -101,7 +110,15 @@ def _sizes(seed: Seed, source: str, target: str, kind: str) -> str:
 
 
 def table_2(dataset: str, seeds: Sequence[Seed]) -> Table:
-    """White box: both networks, ours and the paper's, and by how much ResNet-50 is better."""
+    """[Agrawal Table II]: white box, both networks, measured and printed, and their difference.
+
+    Args:
+        dataset: name of the data set.
+        seeds: its transfer evaluations.
+
+    Returns:
+        A row for each attack: accuracies in percent under FGSM, errors under PGD.
+    """
     rows = []
     for kind, strength in CELLS:
         cells: list[str] = []
@@ -126,7 +143,16 @@ def table_2(dataset: str, seeds: Sequence[Seed]) -> Table:
 
 
 def table_3(dataset: str, seeds: Sequence[Seed]) -> Table:
-    """Transfer: one row for each source, target and attack, beside the target's clean accuracy."""
+    """[Agrawal Table III]: transfer, measured and printed, with the target's clean accuracy.
+
+    Args:
+        dataset: name of the data set.
+        seeds: its transfer evaluations.
+
+    Returns:
+        A row for each source, target and attack: accuracies in percent under FGSM, errors under
+        PGD.
+    """
     rows = []
     for source, target in COLUMNS:
         for kind, strength in CELLS:
@@ -152,7 +178,7 @@ def table_3(dataset: str, seeds: Sequence[Seed]) -> Table:
 
 
 def numbers(results: Results) -> Table:
-    """Every accuracy of every seed with its interval, in [0, 1]: what tables and figures show."""
+    """Makes the table of all accuracies in [0, 1], with intervals, for every seed."""
     rows: list[Sequence[object]] = []
     for dataset, seeds in results.once(transfers).items():
         for seed in seeds:
@@ -182,7 +208,7 @@ def _numbers(
 
 
 def page(number: int, studies: dict[str, list[Seed]]) -> str:
-    """Table I, II or III of all data sets as Markdown."""
+    """The Markdown page of Table I, II or III (`number` 1, 2 or 3) on all data sets."""
     title = {
         1: "the attacks",
         2: "white box, ResNet-50 with and without CBAM",
@@ -237,7 +263,7 @@ def _number(value: float | None) -> str | None:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """Three pages and the numbers, by path in the results directory; nothing without records."""
+    """Contents of three pages and a CSV by path in the results directory; empty without records."""
     found = results.once(studied)
     if not results.once(transfers):
         return {}

@@ -1,7 +1,7 @@
 """The transfer evaluations of the CBAM study, one for each data set and seed.
 
-results/transfer/<data set>_seed_<number>.jsonl.gz with .summary.json, of eval.transfer, where the
-networks are named as in `train.configs.agrawal.NETWORKS`.
+The records are those of eval.transfer, results/transfer/<data set>_seed_<number>.jsonl.gz with
+.summary.json, in which the networks are named resnet50, cbam_resnet50 and vgg16.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ _NAME = re.compile(r"(.+)_seed_(\d+)\.summary\.json")
 
 @dataclass(frozen=True, eq=False)
 class Seed:
-    """What the networks of one data set and seed make of each other's images.
+    """The transfer evaluation of the networks of one data set and seed.
 
     Attributes:
         dataset: e.g. `cifar10`.
-        number: of the seed.
-        path: of the records.
-        summary: of the evaluation.
+        number: the seed.
+        path: file of the records.
+        summary: summary of the evaluation.
     """
 
     dataset: str
@@ -79,12 +79,20 @@ class Seed:
         return int(self.summary["count"])
 
     def config(self, network: str) -> Mapping[str, Any]:
-        """What a network was trained with; empty if it is not known."""
+        """The config that a network was trained with; empty if it is not recorded."""
         models = self.summary["evaluated"].get("description", {}).get("models", {})
         return models.get(network, {}).get("config", {})
 
     def attack(self, kind: str, strength: float) -> str | None:
-        """Name of FGSM at an epsilon or of PGD of so many iterations; None if it was not run."""
+        """The recorded name of an attack.
+
+        Args:
+            kind: `FGSM` or `PGD`.
+            strength: epsilon of FGSM or number of iterations of PGD, one that the paper has.
+
+        Returns:
+            The name, or None if the attack was not run.
+        """
         text = next(text for text, what in _ATTACKS.items() if what == (kind, float(strength)))
         wanted = parse_attack(text).threat_model()
         for name, model in self.summary["threat_models"].items():
@@ -121,13 +129,16 @@ class Seed:
     def right(
         self, source: str, target: str, kind: str = FGSM, strength: float = 0.0
     ) -> np.ndarray | None:
-        """Which images a target gets right, bool `[images]`; None if that was not run.
+        """Tells which images a target classifies correctly.
 
         Args:
             source: network that the images were made on.
             target: network that judges them.
             kind: `FGSM` or `PGD`.
-            strength: epsilon or iterations; 0 for the clean image.
+            strength: epsilon of FGSM or number of iterations of PGD; 0 for the clean images.
+
+        Returns:
+            bool `[images]`; None if that was not run.
         """
         if not strength:
             return self.judged(source, target, None)
@@ -135,16 +146,31 @@ class Seed:
         return None if name is None else self.judged(source, target, name)
 
     def judged(self, source: str, target: str, attack: str | None) -> np.ndarray | None:
-        """As `right`, of an attack by its name, or None for the clean image."""
+        """Tells which images a target classifies correctly under an attack.
+
+        Args:
+            source: network that the images were made on.
+            target: network that judges them.
+            attack: recorded name of the attack; None for the clean images.
+
+        Returns:
+            bool `[images]`; None if that was not run.
+        """
         _, clean, attacked = self._outcomes
         return clean.get(target) if attack is None else attacked.get((source, target, attack))
 
 
 def transfers(results: Results) -> dict[str, list[Seed]]:
-    """All transfer evaluations by data set, seeds in order; read them by `results.once`.
+    """Reads all transfer evaluations of the CBAM study.
+
+    It is called through `results.once`, so that records are read once.
+
+    Returns:
+        By data set, the evaluations in the order of seeds.
 
     Raises:
-        ValueError: a file whose name does not fit what it holds, a shard, or no such summary.
+        ValueError: a file whose name does not fit what it holds, a shard, no such summary, or seeds
+            whose networks were trained with different settings.
     """
     found: dict[str, list[Seed]] = {}
     for path in sorted((results.root / "transfer").glob("*.summary.json")):
@@ -193,16 +219,19 @@ def accuracy(
     strength: float = 0.0,
     both_right: bool = False,
 ) -> OverSeeds:
-    """Accuracy of a target, on all images or on those that two networks get right when clean.
+    """Accuracy of a target on the images of a source, over seeds.
 
     Args:
-        seeds: of one data set.
+        seeds: evaluations of one data set.
         source: network that the images were made on.
         target: network that judges them.
         kind: `FGSM` or `PGD`.
-        strength: as for `Seed.right`.
-        both_right: only images that both get right: source and target, in a white box both
-            networks of the pair.
+        strength: epsilon of FGSM or number of iterations of PGD; 0 for the clean images.
+        both_right: True counts only images that two networks classify correctly when clean: source
+            and target, or, where ResNet-50 with or without CBAM is both of these, this pair.
+
+    Returns:
+        Fractions in [0, 1] with intervals over images.
     """
     return OverSeeds(
         tuple(_accuracy(seed, source, target, kind, strength, both_right) for seed in seeds)
@@ -226,7 +255,17 @@ def _accuracy(
 def difference(
     seeds: Sequence[Seed], kind: str = FGSM, strength: float = 0.0, pair: Sequence[str] = PAIR
 ) -> OverSeeds:
-    """White-box accuracy of one network minus that of another, paired over the images of a seed."""
+    """White-box accuracy of one network minus that of another, over seeds.
+
+    Args:
+        seeds: evaluations of one data set.
+        kind: `FGSM` or `PGD`.
+        strength: epsilon of FGSM or number of iterations of PGD; 0 for the clean images.
+        pair: names of both networks.
+
+    Returns:
+        Differences in [-1, 1]; within a seed they are paired over the images.
+    """
     return OverSeeds(tuple(_difference(seed, kind, strength, pair) for seed in seeds))
 
 
@@ -238,7 +277,15 @@ def _difference(seed: Seed, kind: str, strength: float, pair: Sequence[str]) -> 
 
 
 def paired(one: np.ndarray, other: np.ndarray) -> Estimate:
-    """Difference of two accuracies over the same images, with Newcombe's paired interval."""
+    """Difference of two accuracies over the same images, with Newcombe's paired interval.
+
+    Args:
+        one: bool `[images]`, whether each image is correct for the first network.
+        other: the same for the second network.
+
+    Returns:
+        The first accuracy minus the second, in [-1, 1].
+    """
     both, first, second = ((one & other).sum(), (one & ~other).sum(), (~one & other).sum())
     pairs = (int(both), int(first), int(second), int((~one & ~other).sum()))
     total = len(one)
@@ -248,14 +295,15 @@ def paired(one: np.ndarray, other: np.ndarray) -> Estimate:
 def printed_accuracy(
     dataset: str, source: str, target: str, kind: str, strength: float
 ) -> float | None:
-    """The paper's accuracy in [0, 1] of Table III, whose source columns are those of Table II.
+    """The accuracy that [Agrawal Table III] prints; its white-box columns repeat Table II.
 
     Args:
-        dataset: ours; of one that stands in, that of the data set it stands for.
+        dataset: name of the data set here; one that replaces a data set of the paper gives the
+            values of that data set.
         source: network that the images were made on.
         target: network that judges them.
-        kind: `FGSM` or `PGD`, whose errors are turned into accuracies.
-        strength: as for `Seed.right`; 0 belongs to FGSM.
+        kind: `FGSM` or `PGD`, whose printed errors are turned into accuracies.
+        strength: epsilon of FGSM or number of iterations of PGD; 0, with FGSM, for clean images.
 
     Returns:
         None where the paper prints nothing.
@@ -271,19 +319,25 @@ def printed_accuracy(
 
 
 def printed_table(tables: Sequence[PaperTable], dataset: str, kind: str) -> PaperTable:
-    """The paper's table of a data set and attack."""
+    """Finds the paper's table of a data set and attack.
+
+    Args:
+        tables: tables of the paper.
+        dataset: name of the data set here.
+        kind: `FGSM` or `PGD`.
+    """
     ending = f"{PRINTED[dataset]}, {kind.upper()}"
     return next(table for table in tables if table.source.endswith(ending))
 
 
 def heading(dataset: str) -> str:
-    """The data set's name with the paper's, for headings."""
+    """The data set's name for headings, with that of the paper's data set if it replaces one."""
     stands = " (stands in for CIFAR-100)" if dataset in STAND_INS else ""
     return f"{dataset}{stands}"
 
 
 def facts(seeds: Sequence[Seed]) -> list[str]:
-    """What the reader must know of the networks and images of a data set, as list items."""
+    """Sentences on the networks and images of a data set that a reader of its tables must know."""
     first = seeds[0]
     numbers = ", ".join(str(seed.number) for seed in seeds)
     counts = sorted({seed.count for seed in seeds})

@@ -1,1 +1,1 @@
-"""What attention does under attack, [AAD Sec. 2], from the records of `eval.attention`."""
+"""How attention changes under attack, [AAD Sec. 2]: tables from the records of `eval.attention`."""

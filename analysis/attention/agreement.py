@@ -1,4 +1,4 @@
-"""Do Grad-CAM, Grad-CAM++ and LIME look at the same cells, and lead to the same conclusions?"""
+"""Do maps of Grad-CAM, Grad-CAM++ and LIME agree, and do they lead to the same conclusions?"""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from analysis.tables import Table
 
 @dataclass(frozen=True)
 class Conclusion:
-    """The difference of Table 1 or Table 3 by one method, successful minus failed attacks.
+    """The comparison of [AAD Table 1] or [AAD Table 3] by the maps of one method.
 
     Attributes:
-        method: name of a method.
-        measure: `box` (IoU with the box, clean image) or `clean` (IoU of clean and adversarial).
-        size: of the areas, as in the records.
-        groups: successful (first) against failed attacks (second).
+        method: name of the method, e.g. `grad_cam`.
+        measure: `box`, the IoU of the clean image's area with the box (Table 1), or `clean`, the
+            IoU of the clean and the attacked image's areas (Table 3).
+        size: size of the areas, as the records name it.
+        groups: mean IoU of images whose attack succeeded (first) and failed (second).
     """
 
     method: str
@@ -28,9 +29,10 @@ class Conclusion:
 
 
 def agreement_table(run: AttentionRecords) -> Table:
-    """Agreement of each two methods, on clean images and after each round, over I_att.
+    """Makes the table of agreement of each two methods, clean and after each attack iteration.
 
-    Maps without differences have no rank correlation and are left out of it.
+    It is over the images that are classified correctly when clean. Constant maps have no rank
+    correlation and are left out of its mean.
     """
     height, width = run.study["grid"]
     count = min(TOP_CELLS, height * width)
@@ -52,11 +54,14 @@ def agreement_table(run: AttentionRecords) -> Table:
 
 
 def conclusions(run: AttentionRecords) -> list[Conclusion]:
-    """What Tables 1 and 3 say by each method of the records, after round 1.
+    """Makes the comparisons of [AAD Tables 1, 3] by each method, after the first attack iteration.
+
+    Args:
+        run: records with several methods.
 
     Returns:
-        For each method the IoU with the box at each size recorded, then that of clean and
-        adversarial maps (ten cells, or each number of features for LIME).
+        For each method the IoU with the box, then that of clean and attacked areas; of LIME for
+        each number of superpixels, of others at equal area and at ten cells.
     """
     found = []
     for method in run.methods:

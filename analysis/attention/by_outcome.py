@@ -1,4 +1,4 @@
-"""Images whose attack succeeded beside those whose attack failed."""
+"""Compares images whose attack succeeded with those whose attack failed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ Printed = Sequence[float]
 
 @dataclass(frozen=True)
 class OutcomeSplit:
-    """Fractions and means of both groups.
+    """A measure of images, divided by the outcome of the attack.
 
     Attributes:
-        succeeded_fraction: of the images of both groups.
-        failed_fraction: of the images of both groups.
-        means: over I_succeed (first) and I_fail (second), and succeeded - failed.
+        succeeded_fraction: fraction of images whose attack succeeded.
+        failed_fraction: fraction of images whose attack failed; both add up to 1.
+        means: means of the measure over images whose attack succeeded (first) and failed (second),
+            and their difference.
     """
 
     succeeded_fraction: Estimate
@@ -30,11 +31,11 @@ class OutcomeSplit:
 
     @property
     def count(self) -> int:
-        """Images of both groups."""
+        """Number of images of both groups together."""
         return self.means.first.count + self.means.second.count
 
     def texts(self) -> tuple[str, ...]:
-        """Percent and mean of each group, then the difference of the means."""
+        """Percentage and mean of each group, then the difference of the means, as text."""
         first, second, difference = self.means.texts()
         return (
             *(self.succeeded_fraction.percent(), first),
@@ -44,7 +45,14 @@ class OutcomeSplit:
     def note_fractions(
         self, table: StudyTable, split: str, row: str, printed: Printed | None = None
     ) -> None:
-        """Adds both percentages to the table's CSV, beside the printed ones."""
+        """Adds both percentages to the table's CSV.
+
+        Args:
+            table: the table.
+            split: split of the data.
+            row: what distinguishes the row, e.g. `10 cells`.
+            printed: the paper's percentage and mean for succeeded, then for failed; or None.
+        """
         first, second = (None, None) if printed is None else printed[::2]
         table.note(split, row, "percent", "succeeded", self.succeeded_fraction, first)
         table.note(split, row, "percent", "failed", self.failed_fraction, second)
@@ -52,7 +60,15 @@ class OutcomeSplit:
     def note_means(
         self, table: StudyTable, split: str, row: str, quantity: str, printed: Printed | None = None
     ) -> None:
-        """Adds the means and their difference to the table's CSV, beside the printed means."""
+        """Adds the means and their difference to the table's CSV.
+
+        Args:
+            table: the table.
+            split: split of the data.
+            row: what distinguishes the row, e.g. `10 cells`.
+            quantity: name of the measure.
+            printed: the paper's two means, or None.
+        """
         groups = zip(
             ("succeeded", "failed", "difference"),
             (self.means.first, self.means.second, self.means.difference),
@@ -63,7 +79,12 @@ class OutcomeSplit:
             table.note(split, row, quantity, group, estimate, value)
 
     def remark(self, table: StudyTable, where: str) -> None:
-        """Adds a remark below the table where a group has no image."""
+        """Adds a remark to the table if a group has no image.
+
+        Args:
+            table: the table.
+            where: how the remark begins: the row that it is about.
+        """
         if self.count == 0:
             table.remarks.append(f"{where}: no image to compare.")
         elif not (self.means.first.count and self.means.second.count):
@@ -73,12 +94,15 @@ class OutcomeSplit:
 
 
 def by_outcome(values: np.ndarray, succeeded: np.ndarray, failed: np.ndarray) -> OutcomeSplit:
-    """Splits values by whether the attack succeeded.
+    """Divides a measure by the outcome of the attack.
 
     Args:
-        values: `[images]`; NaN only outside both groups.
-        succeeded: bool `[images]`.
-        failed: bool `[images]`.
+        values: the measure, `[images]`; it may be NaN only for images in neither group.
+        succeeded: bool `[images]`, images whose attack succeeded.
+        failed: bool `[images]`, images whose attack failed.
+
+    Returns:
+        Fractions and means of both groups.
     """
     count = int(succeeded.sum() + failed.sum())
     return OutcomeSplit(
@@ -89,14 +113,19 @@ def by_outcome(values: np.ndarray, succeeded: np.ndarray, failed: np.ndarray) ->
 
 
 def with_difference(printed: Printed | None) -> tuple[float | None, ...]:
-    """Two printed means and their difference; three Nones where nothing is printed."""
+    """The paper's two means and their difference; three Nones if `printed` is None."""
     if printed is None:
         return (None, None, None)
     return (*printed, round(printed[0] - printed[1], 4))
 
 
 def printed_texts(printed: Printed, digits: int = 3) -> tuple[str, ...]:
-    """The paper's four numbers and the difference of its means, as `OutcomeSplit.texts`."""
+    """The paper's numbers as text, in the order of `OutcomeSplit.texts`.
+
+    Args:
+        printed: percentage and mean for succeeded, then for failed.
+        digits: number of decimals of means.
+    """
     first, second, gap = printed_means(printed[1::2], digits)
     return f"{printed[0]:.1f}", first, f"{printed[2]:.1f}", second, gap
 

@@ -1,4 +1,4 @@
-"""What every table of the attention study must say: network, data, accuracy, attack, counts."""
+"""Sentences for the captions of attention tables: network, data, accuracy, attack, counts."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _SPLIT_ORDER = ("train", "validation", "test")
 
 
 def facts(run: AttentionRecords, name: str, round_number: int | None = None) -> tuple[str, ...]:
-    """Sentences for a caption.
+    """Sentences for the caption of a table.
 
     Args:
-        run: the images.
-        name: of the network.
-        round_number: round whose images the table compares; None for all.
+        run: the records behind the table.
+        name: name of the network.
+        round_number: number of attack iterations after which images are compared; None for all.
     """
     return (
         network_fact(run, name),
@@ -51,7 +51,7 @@ def facts(run: AttentionRecords, name: str, round_number: int | None = None) -> 
 
 
 def network_fact(run: AttentionRecords, name: str) -> str:
-    """Which network, which layer."""
+    """A sentence on the network, its weights and its attention layer."""
     model = run.summaries[0].get("description", {}).get("model", {})
     config = model.get("config", {})
     kind = config.get("model") or model.get("network") or model.get("keras_model")
@@ -64,7 +64,7 @@ def network_fact(run: AttentionRecords, name: str) -> str:
 
 
 def data_fact(run: AttentionRecords) -> str:
-    """Which copy of which data, how many classes, how many images of each split."""
+    """A sentence on the data: copy, number of classes, number of images of each split."""
     data = run.fingerprint["dataset"] or {}
     known = _SPLITS.get(str(data.get("name")), {})
     sizes = ", ".join(
@@ -77,7 +77,7 @@ def data_fact(run: AttentionRecords) -> str:
 
 
 def counts_fact(run: AttentionRecords) -> str:
-    """Accuracy on clean images, the size of I_att and how much of it has no box."""
+    """Sentences on the accuracy on clean images, and on how many correct images have no box."""
     correct, boxless = int(run.correct.sum()), int((run.correct & ~run.has_box).sum())
     parts = [f"{name} {100 * run.correct[m].mean():.1f} %" for name, m in single_splits(run)]
     by_split = f" ({', '.join(parts)})" if len(parts) > 1 else ""
@@ -93,11 +93,11 @@ def counts_fact(run: AttentionRecords) -> str:
 
 
 def attack_fact(study: Mapping[str, Any], round_number: int | None = None) -> str:
-    """The threat model in a sentence.
+    """A sentence on the attack and its threat model.
 
     Args:
-        study: of a summary.
-        round_number: after which round; None for the last.
+        study: settings of the study, the entry `study` of a summary.
+        round_number: number of attack iterations that are compared; None for all.
     """
     attack = study["attack"]
     rounds = study["rounds"] if round_number is None else round_number
@@ -114,26 +114,31 @@ def attack_fact(study: Mapping[str, Any], round_number: int | None = None) -> st
 
 
 def aim(attack: Mapping[str, Any]) -> str:
-    """What an attack descends and whose labels it uses, in words."""
+    """The objective of a recorded attack in words, with its target class and A3's sigma."""
     objective, sigma = objective_of(attack)
     text = _AIMS.get(objective, objective)
     return text if sigma is None else f"{text}, attention-augmented (A3) with σ {sigma:g}"
 
 
 def total_epsilon(attack: Mapping[str, Any], rounds: int) -> float:
-    """l-inf distance an attack may go in so many rounds, where images range over [0, 1]."""
+    """The largest l-inf perturbation of an attack after some iterations, for images in [0, 1].
+
+    Args:
+        attack: a recorded threat model.
+        rounds: number of iterations.
+    """
     bounds = Bounds(*attack.get("bounds", (0.0, 1.0)))
     recorded: Any = attack_from_record(attack)
     return recorded.epsilon_after(rounds, bounds)
 
 
 def method_name(method: str) -> str:
-    """A method of attention as readers know it."""
+    """The usual name of an attention method, e.g. `Grad-CAM` for `grad_cam`."""
     return _METHODS.get(method, method)
 
 
 def gradient_method(run: AttentionRecords) -> str:
-    """Grad-CAM if it was recorded, else the first other method on the grid of the layer.
+    """The gradient-based attention method of the records: Grad-CAM, or else the first other one.
 
     Raises:
         ValueError: only LIME was recorded.
@@ -145,13 +150,13 @@ def gradient_method(run: AttentionRecords) -> str:
 
 
 def main_cells(run: AttentionRecords) -> int:
-    """The number of cells that Table 9 keeps: 10, or the first recorded."""
+    """The number of cells of areas in [AAD Table 9]: 10, or the first one that was recorded."""
     sizes = [int(size) for size in run.study["cells"]]
     return TOP_CELLS if TOP_CELLS in sizes else sizes[0]
 
 
 def single_splits(run: AttentionRecords) -> list[tuple[str, np.ndarray]]:
-    """Each split with the mask of its images, in the order train, validation, test, others."""
+    """The splits of the records: name and mask, bool `[n]`; train, validation, test, others."""
     names = sorted(
         set(run.split.tolist()),
         key=lambda name: (name not in _SPLIT_ORDER, (*_SPLIT_ORDER, name).index(name), name),
@@ -160,7 +165,7 @@ def single_splits(run: AttentionRecords) -> list[tuple[str, np.ndarray]]:
 
 
 def splits(run: AttentionRecords) -> Iterator[tuple[str, np.ndarray]]:
-    """Each split and, if there are several, all together, last."""
+    """The splits of the records, name and mask, and last, if there are several, all together."""
     single = single_splits(run)
     yield from single
     if len(single) > 1:

@@ -1,6 +1,6 @@
-"""What IoU attention would have by chance: random areas, other images' maps, the centre.
+"""The IoU that attention areas would have by chance: random areas, other images' maps, a disc.
 
-Areas are made again from the records' 8-bit maps: pixels in the order of the map, as many as the
+Areas are computed from the 8-bit copies of maps in the records: the highest pixels, as many as the
 box has.
 """
 
@@ -31,28 +31,32 @@ _IMAGES_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class BoxChance:
-    """IoU with the box, measured and by chance, of correct clean images with a box.
+    """IoU with the box, measured and by chance, of clean images.
+
+    Images that are misclassified or have no box are NaN.
 
     Attributes:
-        chance: per image, float `[n]` (NaN for others), by name: `RANDOM`, `OTHERS`, `DISC`.
-        measured: float `[n]`.
+        chance: float `[n]` by the name of the chance level: `RANDOM`, random pixels; `OTHERS`, maps
+            of other images; `DISC`, a disc in the centre.
+        measured: float `[n]`, the IoU of the image's own attention area.
     """
 
     chance: dict[str, np.ndarray]
     measured: np.ndarray
 
     def excess(self, name: str = OTHERS) -> np.ndarray:
-        """Measured minus chance, `[n]`."""
+        """Measured IoU minus the chance level of the given name, float `[n]`."""
         return self.measured - self.chance[name]
 
     def by_success(self, run: AttentionRecords) -> dict[str, Groups]:
-        """Measured IoU, chance levels, and excess over other images' maps and the disc.
+        """Compares images by the outcome of the first attack iteration.
 
         Args:
             run: the records that this was made from.
 
         Returns:
-            Successful (first) against failed attacks of round 1, by name of the row.
+            Means over succeeded (first) and failed attacks (second), by name: the measured IoU, the
+            chance levels, and the excess over other images' maps and over the disc.
         """
         columns = {"measured": self.measured, **self.chance}
         columns |= {f"measured - {name}": self.excess(name) for name in (OTHERS, DISC)}
@@ -63,11 +67,12 @@ class BoxChance:
 
 
 class DriftChance(NamedTuple):
-    """IoU of clean and adversarial maps by chance.
+    """IoU of clean and attacked attention areas by chance.
 
     Attributes:
-        rounds: for each round, of an image's clean map and another image's map after the round.
-        random_cells: expected, of two random sets of cells.
+        rounds: for each attack iteration, the mean IoU of an image's clean area and another image's
+            area after the iteration.
+        random_cells: expected IoU of two random sets of as many cells.
     """
 
     rounds: tuple[Estimate, ...]
@@ -75,16 +80,18 @@ class DriftChance(NamedTuple):
 
 
 def box_chance(run: AttentionRecords, *, seed: int = 0) -> BoxChance:
-    """Chance levels of the IoU of Grad-CAM's areas with the box, at equal area.
+    """Computes chance levels of the IoU of Grad-CAM's areas with the box, areas as large as boxes.
 
-    The copies of the maps in the records are resized to the image (to 64 pixels along an edge if
-    it is larger). They are after the ReLU and have 8 bits: where a box takes more pixels than are
-    above 0 the rest are the first in reading order, while the measured IoU goes on by the map
-    before its ReLU.
+    The 8-bit copies of maps in the records are resized to the image, or to 64 pixels along its
+    longer edge if it is larger. If a box has more pixels than a map has above 0, the missing pixels
+    are the first ones in reading order; the measured IoU orders them by the map before its ReLU.
 
     Args:
         run: the records.
-        seed: of the choice of other images.
+        seed: seed of the choice of other images.
+
+    Returns:
+        Measured and chance levels.
     """
     usable, size = np.flatnonzero(comparable(run)), canvas(run)
     boxes = box_masks(run, usable, size)
@@ -110,9 +117,10 @@ def box_chance(run: AttentionRecords, *, seed: int = 0) -> BoxChance:
 
 
 def drift_chance(run: AttentionRecords) -> DriftChance:
-    """Chance levels of the IoU of clean and adversarial maps at `TOP_CELLS` cells, correct images.
+    """Computes chance levels of the IoU of clean and attacked areas of `TOP_CELLS` cells.
 
-    Each image's clean map is compared with the maps of `PARTNERS` other images.
+    The clean map of each correctly classified image is compared with the attacked maps of
+    `PARTNERS` other images.
     """
     maps, total = run.maps()[run.correct], math.prod(run.study["grid"])
     flat = maps.reshape(len(maps), run.rounds + 1, total)
@@ -130,7 +138,16 @@ def drift_chance(run: AttentionRecords) -> DriftChance:
 
 
 def other_images(count: int, partners: int, seed: int) -> Iterator[np.ndarray]:
-    """For each image another one, `[count]` each time: never itself, never the same twice."""
+    """Assigns other images to each image, at random.
+
+    Args:
+        count: number of images.
+        partners: how many others each image gets, at most `count - 1`.
+        seed: seed of the choice.
+
+    Yields:
+        int `[count]`, once per partner: another image for each image, none twice.
+    """
     order = np.random.default_rng(seed).permutation(count)
     position = np.argsort(order)
     for shift in range(1, min(partners, count - 1) + 1):
@@ -138,14 +155,23 @@ def other_images(count: int, partners: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def canvas(run: AttentionRecords) -> tuple[int, int]:
-    """Height and width that maps and boxes are compared at: the image's, or 64 at most."""
+    """Height and width at which maps and boxes are compared: the image's, scaled to at most 64."""
     height, width = run.study["image_shape"][:2]
     scale = min(1.0, _LARGEST_EDGE / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def box_masks(run: AttentionRecords, images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Union of the boxes of the images at these indices, bool `[images, pixels]`."""
+    """Masks of the pixels inside any box of an image.
+
+    Args:
+        run: the records.
+        images: int `[images]`, positions in the records.
+        size: height and width of the masks.
+
+    Returns:
+        bool `[images, height * width]`.
+    """
     boxes = run.boxes[images]
     padded = np.full((len(boxes), max(map(len, boxes), default=0), 4), float(PADDING))
     labels = np.full(padded.shape[:2], PADDING)
@@ -157,7 +183,15 @@ def box_masks(run: AttentionRecords, images: np.ndarray, size: tuple[int, int]) 
 
 
 def pixel_ranks(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Rank of each pixel of the resized maps, 0 the highest: uint16 `[maps, pixels]`."""
+    """Ranks of the pixels of resized maps; the highest pixel has rank 0.
+
+    Args:
+        maps: `[maps, h, w]`.
+        size: height and width that maps are resized to.
+
+    Returns:
+        uint16 `[maps, height * width]`.
+    """
     parts = [np.zeros((0, size[0] * size[1]), np.uint16)]
     for start in range(0, len(maps), _IMAGES_AT_ONCE):
         part = maps[start : start + _IMAGES_AT_ONCE].astype(np.float32)
@@ -166,7 +200,7 @@ def pixel_ranks(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def first_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks along the last axis, the highest value first; ties go to the earlier cell."""
+    """Ranks along the last axis, uint16; the highest value has rank 0, ties keep their order."""
     order = np.argsort(-values.astype(np.float32), axis=-1, kind="stable")
     ranks = np.empty(values.shape, np.uint16)
     np.put_along_axis(ranks, order, np.arange(values.shape[-1], dtype=np.uint16), axis=-1)
@@ -174,7 +208,7 @@ def first_ranks(values: np.ndarray) -> np.ndarray:
 
 
 def centre_ranks(size: tuple[int, int]) -> np.ndarray:
-    """Rank of each pixel by its distance from the centre, in fractions of the image."""
+    """Ranks of pixels by distance from the centre, the nearest 0: uint16 `[height * width]`."""
     rows, columns = ((np.arange(edge) + 0.5) / edge - 0.5 for edge in size)
     return first_ranks(-(rows[:, np.newaxis] ** 2 + columns**2).reshape(-1))
 
@@ -185,11 +219,12 @@ def iou_of_ranks(
     """IoU of each box with the highest pixels of a map, as many as the box has.
 
     Args:
-        ranks: `[boxes, pixels]` from `pixel_ranks`, or `[1, pixels]` for one map on every box; with
-            `partner` `[maps, pixels]`.
-        areas: int `[boxes]`, pixels of each box.
-        boxes: bool `[boxes, pixels]`.
-        partner: int `[boxes]`, whose map is laid on each box; None: the map of the same row.
+        ranks: ranks of pixels, `[boxes, pixels]`, or `[1, pixels]` for the same map on every box;
+            with `partner` `[maps, pixels]`.
+        areas: int `[boxes]`, number of pixels of each box.
+        boxes: bool `[boxes, pixels]`, masks of the boxes.
+        partner: int `[boxes]`, the map that each box is compared with; None for the map of the same
+            position.
 
     Returns:
         float `[boxes]`; 0 for a box without pixels.
@@ -207,13 +242,13 @@ def iou_of_ranks(
 
 
 def boxes_table(run: AttentionRecords, chance: BoxChance) -> Table:
-    """IoU with the box, measured and by chance, by success of round 1."""
+    """Makes the table of IoU with the box, measured and by chance, by the attack's outcome."""
     rows = [(name, *groups.texts()) for name, groups in chance.by_success(run).items()]
     return Table(("IoU with the box", "succeeded", "failed", "difference"), rows)
 
 
 def drift_table(run: AttentionRecords) -> Table:
-    """IoU of clean and adversarial maps over rounds, and by chance."""
+    """Makes the table of IoU of clean and attacked areas, measured and by chance, by iteration."""
     chance, iou = drift_chance(run), run.iou_clean(size=TOP_CELLS)
     rows = []
     for k in range(1, run.rounds + 1):

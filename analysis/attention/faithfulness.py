@@ -1,6 +1,6 @@
-"""Do attention maps say what the network uses, and do they still under attack?
+"""Do attention maps show what the network uses, and do they still under attack?
 
-Made of every study that measured it, `eval.attention --faithfulness`; nothing without one.
+A page for every study that measured it with `eval.attention --faithfulness`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Row = tuple[str, str, str, Groups]
 
 
 def studies(results: Results) -> list[tuple[str, AttentionRecords]]:
-    """The studies that measured faithfulness, by the end of their files' names."""
+    """The studies that measured faithfulness: name for files, and records."""
     return [
         (found.name if role == "faithfulness" else f"{found.name}_{role}", run)
         for found in results.networks
@@ -62,7 +62,12 @@ def studies(results: Results) -> list[tuple[str, AttentionRecords]]:
 
 
 def areas(run: AttentionRecords) -> Iterator[Row]:
-    """Each measure of each map, with the maps that know nothing last."""
+    """Means of each measure of faithfulness for each kind of map, clean and attacked.
+
+    Yields:
+        Which images, kind of map, measure, and means after the last attack iteration (first) and on
+        clean images (second). Random and centred maps come last.
+    """
     for name in (*run.methods, *_BASELINES):
         for measure in (*_BETTER, "max_sensitivity"):
             if f"faithfulness/{name}/{measure}" in run.columns:
@@ -71,10 +76,14 @@ def areas(run: AttentionRecords) -> Iterator[Row]:
 
 
 def gains(run: AttentionRecords) -> Iterator[Row]:
-    """By how much maps do better than random ones on the same images, by the attack's outcome.
+    """How much better maps do than random maps on the same images, by the attack's outcome.
 
-    Where maps explain the prediction, in units of its probability on the whole image, which an
-    attack lowers: no area can be larger than the probability that there is to remove or insert.
+    If maps explain the predicted class, gains are divided by its probability on the whole image,
+    because no area under the curve can be larger than that.
+
+    Yields:
+        Which images, kind of map, measure, and mean gains after the last attack iteration (first)
+        and on clean images (second).
     """
     last = run.rounds
     outcomes = {"attack succeeded": run.succeeded(last), "attack failed": run.failed(last)}
@@ -88,7 +97,10 @@ def gains(run: AttentionRecords) -> Iterator[Row]:
 
 
 def randomized(run: AttentionRecords) -> Table | None:
-    """Rank correlation and IoU with the trained network's maps, layer by layer; None if not run."""
+    """Makes the table of agreement with the trained network's maps as layers are randomized.
+
+    None if the study did not randomize weights.
+    """
     summary = next((each for each in run.summaries if each.get("randomization")), None)
     if summary is None:
         return None
@@ -108,7 +120,12 @@ def randomized(run: AttentionRecords) -> Table | None:
 
 
 def page(name: str, run: AttentionRecords) -> str:
-    """All of it as Markdown."""
+    """The Markdown page of one study.
+
+    Args:
+        name: name of the study, for headings and file names.
+        run: its records.
+    """
     settings = run.study["faithfulness"]
     fills = {name: _FILLS.get(str(settings[name]), settings[name]) for name in ("fill", "start")}
     reading = _READING.format(**fills, draws=settings["num_draws"], radius=settings["radius"])
@@ -140,7 +157,7 @@ def page(name: str, run: AttentionRecords) -> str:
 
 
 def csv(run: AttentionRecords) -> str:
-    """Each number of the areas and gains in a line."""
+    """All numbers of the page as CSV, one per line."""
     rows = []
     for table, found in (("gain", gains(run)), ("area", areas(run))):
         for images, name, measure, groups in found:
@@ -156,7 +173,7 @@ def csv(run: AttentionRecords) -> str:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """A page, its numbers and the curves of each study, by path in the results directory."""
+    """Contents of page, CSV and plot of each study, by path in the results directory."""
     made: dict[str, str | bytes] = {}
     for name, run in results.once(studies):
         made[f"tables/{STEM}_{name}.md"] = page(name, run)

@@ -45,17 +45,17 @@ _SOURCE = re.compile(r" \(((?:Table|Sec\.) [\d.]+)\)$")
 
 
 class StaleSentenceError(ValueError):
-    """A sentence of the page says what the records do not support."""
+    """A hand-written sentence of the page claims what the records do not support."""
 
 
 @dataclass(frozen=True, eq=False)
 class Studied:
-    """What the page is made from, and what is worked out of it once.
+    """The records behind the page, with cached results computed from them.
 
     Attributes:
         found: the network that the findings are about.
-        run: its records under StepLL.
-        networks: all networks studied under StepLL, by name.
+        run: its records under the attack StepLL.
+        networks: name and records of all networks studied under StepLL.
     """
 
     found: Network
@@ -64,17 +64,17 @@ class Studied:
 
     @property
     def is_written_about(self) -> bool:
-        """Whether the sentences of this page speak of this network."""
+        """Whether the hand-written sentences are about this network."""
         return self.found.name == prose.WRITTEN_ABOUT
 
     @property
     def explained(self) -> AttentionRecords | None:
-        """Its records with several methods of attention, or None."""
+        """The network's records with several attention methods, or None."""
         return self.found.load("lime")
 
     @functools.cached_property
     def a3(self) -> Aligned | None:
-        """Its attacks with and without A3, or None."""
+        """The network's records under attacks with and without A3's attention term, or None."""
         return align(self.found.load_all(ROLES))
 
     @functools.cached_property
@@ -84,19 +84,19 @@ class Studied:
 
     @functools.cached_property
     def matched(self) -> dict[str, MatchedComparison]:
-        """Successful and failed attacks, all and matched, by what is compared."""
+        """Comparisons of succeeded and failed attacks, all and matched images, by measure."""
         box, clean = self.run.iou_box()[:, 0], self.run.iou_clean()[:, 0]
         columns = {BOX: box, CLEAN: clean}
         return {name: matched.compare_outcomes(self.run, each) for name, each in columns.items()}
 
     @functools.cached_property
     def low(self) -> MatchedComparison:
-        """Success on images of low IoU with the box and on others, all and matched."""
+        """Comparison of the attack's success on images of low IoU with the box and on others."""
         return matched.compare_low(self.run)
 
     @functools.cached_property
     def effects(self) -> dict[tuple[str, int], dict[str, Estimate]]:
-        """`regression.success_effects` by network and round."""
+        """What `regression.success_effects` returns, by network's name and attack iteration."""
         return {
             (name, number): regression.success_effects(run, number)
             for name, run in self.networks
@@ -105,7 +105,7 @@ class Studied:
 
     @functools.cached_property
     def regressions(self) -> dict[str, Regression]:
-        """Regressions of success by measure; none without two images of both outcomes."""
+        """Logistic regressions of the attack's success by measure; empty with too few images."""
         box, clean = self.run.iou_box()[:, 0], self.run.iou_clean()[:, 0]
         low = f"{BOX} below {LOW_IOU} (yes or no)"
         columns = {BOX: box, low: box < LOW_IOU, CLEAN: clean}
@@ -124,16 +124,20 @@ class Studied:
         counts: str = "",
         **words: object,
     ) -> Finding:
-        """A finding in the words of `SENTENCES`, if they are written about this network.
+        """Makes a finding, in a hand-written sentence if that is about this network.
 
         Args:
-            measure: a key of `SENTENCES`.
-            measured: the number, or two groups, whose difference it is and whose means are shown.
-            says: what the paper says.
-            direction: the sign that the paper gives the number.
-            paper: the paper's number, if it prints one.
-            counts: images behind it, where they are more than the estimate's count.
-            **words: what stands in braces in the sentence.
+            measure: what is measured, a key of `SENTENCES` in `findings_prose`.
+            measured: the number, or two groups, of which the difference is judged and the means are
+                shown.
+            says: the paper's statement, in short.
+            direction: the sign that the paper gives the number, 1 or -1.
+            paper: the paper's number, or None if it prints none.
+            counts: numbers of images behind it, as text, if the estimate's count does not say all.
+            **words: values for the placeholders in braces in the sentence.
+
+        Returns:
+            The finding.
 
         Raises:
             StaleSentenceError: the records put the number elsewhere than the sentence does.
@@ -155,12 +159,12 @@ class Studied:
 
 
 def check_sentence(sentence: str, side: str, estimate: Estimate) -> None:
-    """Fails where the records do not put a number where a sentence says it lies.
+    """Checks that a number is on the side of 0 that a sentence claims.
 
     Args:
-        sentence: of the page.
-        side: `above` or `below` 0, or `undecided`.
-        estimate: what it speaks of.
+        sentence: the sentence.
+        side: the side that it claims: `above` or `below` 0, or `undecided`.
+        estimate: the number that it is about.
 
     Raises:
         StaleSentenceError: the number lies elsewhere; the message holds sentence and number.
@@ -175,7 +179,7 @@ def check_sentence(sentence: str, side: str, estimate: Estimate) -> None:
 
 
 def studied(results: Results) -> Studied | None:
-    """The network with most records under StepLL, or None if there is none."""
+    """The records of the network with most files, and of all networks; None if there are none."""
     loaded = [(found, found.load("step_ll")) for found in results.networks]
     runs = [(found, run) for found, run in loaded if run is not None and run.correct.any()]
     if not runs:
@@ -302,7 +306,7 @@ def _blocks(subject: Studied) -> list[tuple[str, str, list[Finding]]]:
 
 
 def introduction(subject: Studied) -> str:
-    """How much overlap the size of the boxes gives for nothing."""
+    """Sentences on how large boxes are and which IoU they give by chance."""
     run, chance = subject.run, subject.chance
     usable = matched.comparable(run)
     small = usable & (run.box_area < prose.SMALL_BOX)
@@ -324,7 +328,7 @@ def introduction(subject: Studied) -> str:
 
 
 def of_boxes(subject: Studied) -> list[Finding]:
-    """[AAD Tables 1, 2], and what is left of them with confidence, box size, chance held fixed."""
+    """Findings on [AAD Tables 1, 2], also with confidence, box size and chance level held fixed."""
     say, run, chance = subject.say, subject.run, subject.chance
     small = run.box_area < prose.SMALL_BOX
     found = []
@@ -354,7 +358,7 @@ def of_boxes(subject: Studied) -> list[Finding]:
 
 
 def before_and_after(subject: Studied) -> str:
-    """What of the drift is left at the same confidence before the attack, and after it too."""
+    """Sentences on how much more attention moves in successful attacks at equal confidence."""
     found = [effects for effects in subject.effects.values() if effects]
     if not found:
         return ""
@@ -368,7 +372,7 @@ def before_and_after(subject: Studied) -> str:
 
 
 def of_drift(subject: Studied) -> list[Finding]:
-    """[AAD Tables 3, 4], at fixed confidence too, and where labels flip."""
+    """Findings on [AAD Tables 3, 4], also at equal confidence, and on when labels change."""
     say, run, iou = subject.say, subject.run, subject.run.iou_clean(size=TOP_CELLS)
     both = subject.matched[CLEAN]
     raw = compare(iou[run.succeeded(1), 0], iou[run.failed(1), 0], skip_nan=True)
@@ -419,7 +423,7 @@ def _half_misclassified(run: AttentionRecords) -> list[Finding]:
 
 
 def of_scatter(subject: Studied) -> list[Finding]:
-    """Whether a successful attack scatters attention [AAD Sec. 2.2], after round 1."""
+    """Findings on whether a successful attack scatters attention [AAD Sec. 2.2]."""
     lost = scatter.change(subject.run, "entropy", 1)[subject.run.succeeded(1)]
     change = mean(lost, skip_nan=True)
     found = [subject.say(prose.ENTROPY, change, f"{prose.SCATTERS} (Sec. 2.2)", 1)]
@@ -432,7 +436,7 @@ def of_scatter(subject: Studied) -> list[Finding]:
 
 
 def of_methods(subject: Studied, run: AttentionRecords) -> list[Finding]:
-    """Whether each method of attention leads to the conclusions of Tables 1 and 3, or 7 and 8."""
+    """Findings on [AAD Tables 1, 3] by each attention method; by LIME they are Tables 7, 8."""
     found = []
     for one in agreement.conclusions(run):
         lime, box = one.method == "lime", one.measure == "box"
@@ -446,7 +450,7 @@ def of_methods(subject: Studied, run: AttentionRecords) -> list[Finding]:
 
 
 def which_images(run: AttentionRecords) -> str:
-    """Which images the methods were compared on."""
+    """A sentence on the images that attention methods were compared on."""
     parts = []
     for name, mask in single_splits(run):
         index, count = run.index[mask], int(mask.sum())
@@ -460,14 +464,22 @@ def which_images(run: AttentionRecords) -> str:
 
 
 def printed_difference(table: PaperTable, row: str) -> float | None:
-    """Succeeded minus failed, as the paper prints them."""
+    """The paper's IoU of succeeded minus that of failed attacks.
+
+    Args:
+        table: a table of the paper.
+        row: name of its row.
+
+    Returns:
+        The difference, or None if there is no such row.
+    """
     if row not in table.rows:
         return None
     return table.value(row, "succeeded IoU") - table.value(row, "failed IoU")
 
 
 def about_a3(found: Aligned, is_written_about: bool) -> list[str]:
-    """What A3 does to each attack; the numbers are those of [AAD Table 9].
+    """Sentences on how A3's attention term changes each attack, with numbers of [AAD Table 9].
 
     Args:
         found: the attacks with and without A3.

@@ -1,8 +1,8 @@
-"""At which IoU with the clean attention are images misclassified, and when do labels flip first?
+"""At which IoU with the clean attention are images misclassified, and when are they first?
 
-An attack that chooses its target again in each round brings many labels back. So the fraction of
-misclassified images looks at the label and the attention of one and the same round; only the first
-flips, round by round, look at what happened before.
+A label flips when the prediction becomes wrong. An attack that chooses its target again in each
+round (iteration) makes many predictions correct again. So fractions of misclassified images use the
+prediction and the attention of the same round; only the table of first flips uses earlier rounds.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ HALF = 0.5
 
 
 class FlipRow(NamedTuple):
-    """One round of an attack.
+    """One round, an iteration of the attack.
 
     Attributes:
-        round_number: the round.
-        at_risk: images whose label had not flipped before it.
-        flipped: those whose label flips in it for the first time.
-        groups: IoU of the clean area and this round's: flipped in this round for the
-            first time (first) against not flipped yet (second).
+        round_number: number of the round, from 1.
+        at_risk: number of images that were correct in all rounds before.
+        flipped: number of these that are misclassified after this round.
+        groups: mean IoU of the clean area and this round's area: images misclassified for the first
+            time (first) and images still correct (second).
     """
 
     round_number: int
@@ -49,16 +49,16 @@ class FlipRow(NamedTuple):
 
 
 def flip_rounds(run: AttentionRecords) -> np.ndarray:
-    """The first round after which an image is misclassified, int `[n]`; 0 if there is none.
+    """The first round after which each image is misclassified, int `[n]`; 0 if there is none.
 
-    Images misclassified when clean have none.
+    It is 0 for images that are misclassified when clean.
     """
     flipped = run.prediction[:, 1:] != run.label[:, np.newaxis]
     return np.where(run.correct & flipped.any(axis=1), flipped.argmax(axis=1) + 1, 0)
 
 
 def by_round(run: AttentionRecords) -> list[FlipRow]:
-    """IoU at the round of the first flip, against images that have not flipped yet."""
+    """Compares in each round images misclassified for the first time with those still correct."""
     iou, flips = run.iou_clean(size=TOP_CELLS), flip_rounds(run)
     rows = []
     for k in range(1, run.rounds + 1):
@@ -83,15 +83,15 @@ def attained(size: int = TOP_CELLS) -> np.ndarray:
 def misclassified_fractions(
     run: AttentionRecords, rounds: Sequence[int] | None = None
 ) -> dict[int, Estimate]:
-    """Fraction of images misclassified in a round, by the cells shared with the clean area then.
+    """Fraction of misclassified images, by how many cells their area shares with the clean area.
 
     Args:
         run: the records.
-        rounds: looked at, together; None for all.
+        rounds: rounds that are counted together; None for all.
 
     Returns:
-        By number of cells in both areas, for each that was seen, the fewest first. Counts are
-        pairs of image and round; intervals draw whole images.
+        Fractions by the number of shared cells, ascending, for each number that occurs. Counts are
+        pairs of image and round; intervals are by resampling of images.
     """
     flipped, count = _counts(run, rounds)
     if count.sum() == 0:
@@ -108,16 +108,18 @@ def misclassified_fractions(
 def half_misclassified(run: AttentionRecords, rounds: Sequence[int] | None = None) -> Estimate:
     """The IoU with the clean area at which half the images are misclassified in the same round.
 
-    Fractions are made to fall with the IoU (isotonic regression, weighted by count); where they
-    cross one half, the IoU is interpolated between the values that it can take.
+    Fractions of misclassified images are fitted to decrease with the IoU (isotonic regression,
+    weighted by count). Where they cross one half, the IoU is interpolated between the values that
+    it can take.
 
     Args:
         run: the records.
-        rounds: looked at, together; None for all.
+        rounds: rounds that are counted together; None for all.
 
     Returns:
-        No value if the fractions do not cross one half; the interval draws whole images, and there
-        is none if more than 2.5 % of the draws do not cross. The count is that of images.
+        The IoU with an interval by resampling of images. It has no value if the fractions do not
+        cross one half, and no interval if more than 2.5 % of the resamples do not. Its count is the
+        number of images.
     """
     flipped, count = _counts(run, rounds)
     if len(count) == 0:
@@ -129,16 +131,16 @@ def half_misclassified(run: AttentionRecords, rounds: Sequence[int] | None = Non
 
 
 def crossing(ious: np.ndarray, part: np.ndarray, count: np.ndarray, level: float = HALF) -> float:
-    """Where a falling fraction crosses a level.
+    """The IoU at which a decreasing fraction crosses a level.
 
     Args:
         ious: `[values]`, ascending.
-        part: `[values]`, how many of `count` are meant.
-        count: `[values]`, all there are; values with none are left out.
-        level: in (0, 1).
+        part: `[values]`, numerators of the fractions.
+        count: `[values]`, denominators; values with 0 are left out.
+        level: the level, in (0, 1).
 
     Returns:
-        An IoU between the first and the last, NaN if the fraction stays on one side.
+        An IoU between the first and the last; NaN if the fraction does not cross the level.
 
     Example:
         >>> crossing(np.array([0.2, 0.6]), np.array([10, 0]), np.array([10, 10])).__round__(3)
@@ -181,7 +183,7 @@ def _resampled_sums(counts: np.ndarray) -> np.ndarray:
 
 
 def flips_table(run: AttentionRecords) -> Table:
-    """IoU at the first flip against images not flipped yet."""
+    """Makes the table of IoU in the round of the first misclassification, beside correct images."""
     rows = [
         (str(row.round_number), f"{row.at_risk:,}", f"{row.flipped:,}", *row.groups.texts())
         for row in by_round(run)
@@ -191,7 +193,7 @@ def flips_table(run: AttentionRecords) -> Table:
 
 
 def misclassified_table(run: AttentionRecords) -> Table:
-    """Fraction misclassified by the IoU with the clean attention: all rounds, and round 1."""
+    """Makes the table of fractions misclassified by IoU with the clean area."""
     first = misclassified_fractions(run, (1,))
     rows = []
     for common, found in misclassified_fractions(run).items():

@@ -1,4 +1,4 @@
-"""The page of galleries, from the JSON files that lie beside the figures."""
+"""The page of attention figures, made from the JSON files that describe the figures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WHAT_TO_SEE = {
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """The page of galleries, if there are any, by path in the results directory.
+    """Contents of the page of figures by path in the results directory; empty without figures.
 
     Raises:
         FileNotFoundError: a JSON file whose image is missing.
@@ -47,12 +47,18 @@ def files(results: Results) -> dict[str, str | bytes]:
 
 
 def readme(results: Results) -> str:
-    """Nothing: the README links the page by hand."""
+    """An empty text: the README links to this page in hand-written text."""
     return ""
 
 
 def find_galleries(results_dir: PathLike) -> list[tuple[Path, dict[str, Any]]]:
-    """JSON files of galleries with their content, in the order of the paper's figures.
+    """Finds the JSON files that describe figures.
+
+    Args:
+        results_dir: the directory of results.
+
+    Returns:
+        Path and content of each file, in the order of the paper's figures.
 
     Raises:
         FileNotFoundError: a figure is missing.
@@ -77,11 +83,11 @@ def find_galleries(results_dir: PathLike) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def page(galleries: list[tuple[Path, dict[str, Any]]], results_dir: PathLike) -> str:
-    """The page in Markdown; links are relative to the directory of results.
+    """The Markdown page of figures.
 
     Args:
-        galleries: of `find_galleries`.
-        results_dir: where the page is to lie.
+        galleries: what `find_galleries` returned.
+        results_dir: the directory of results, which links are relative to.
     """
     parts = [_INTRODUCTION]
     for path, content in galleries:

@@ -1,7 +1,7 @@
 """Are images with low IoU easier to attack, or only those of low confidence and small boxes?
 
-Both confound [AAD Tables 1 and 2]: an image of low confidence is easier to attack whatever its
-attention. Two views here hold them fixed, matched pairs and strata; `regression` is a third.
+Confidence and box size confound [AAD Tables 1 and 2]: an image of low confidence is easier to
+attack whatever its attention. Matched pairs and strata, here, and `regression` hold them fixed.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ _SMALLEST_PROBABILITY = 1e-6
 
 @dataclass(frozen=True)
 class MatchedComparison:
-    """Two groups, e.g. successful and failed attacks, all of their images and matched.
+    """A comparison of two groups, e.g. succeeded and failed attacks, over all and matched images.
 
     Attributes:
-        raw: first and second group, all images.
-        matched: the same over pairs.
-        unmatched: images of the smaller group without a partner.
-        balance: by covariate, standardised mean difference before and after matching.
+        raw: means of both groups over all of their images.
+        matched: means over pairs of images that are alike in confidence and box area.
+        unmatched: number of images of the smaller group without a partner.
+        balance: by covariate, the standardised mean difference of the groups before and after
+            matching.
     """
 
     raw: Groups
@@ -55,19 +56,34 @@ class MatchedComparison:
 
 
 def logit(probability: np.ndarray) -> np.ndarray:
-    """Log odds; probabilities are kept 1e-6 away from 0 and 1."""
+    """Log odds of probabilities, which are first clipped to [1e-6, 1 - 1e-6]; same shape."""
     clipped = np.clip(probability, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
     return np.log(clipped) - np.log1p(-clipped)
 
 
 def covariates(run: AttentionRecords) -> np.ndarray:
-    """Logit of the clean confidence and box area, `[n, 2]`, standardised over `comparable`."""
+    """Logit of the clean confidence and box area of each image, standardised.
+
+    Args:
+        run: the records.
+
+    Returns:
+        float `[n, 2]`, with mean 0 and deviation 1 over correct images with a box.
+    """
     values = np.stack([logit(run.confidence[:, 0]), run.box_area], axis=1)
     return standardized(values, values[comparable(run)])
 
 
 def standardized(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Columns less their mean in `reference`, over their standard deviation there."""
+    """Standardises columns by the mean and standard deviation of a reference sample.
+
+    Args:
+        values: `[n, columns]`.
+        reference: `[m, columns]`; an empty one leaves values as they are.
+
+    Returns:
+        `[n, columns]`.
+    """
     if len(reference) == 0:
         return values
     spread = reference.std(axis=0)
@@ -75,22 +91,22 @@ def standardized(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def comparable(run: AttentionRecords) -> np.ndarray:
-    """bool `[n]`: classified correctly and with a box."""
+    """Tells which images are classified correctly when clean and have a box, bool `[n]`."""
     return run.correct & run.has_box
 
 
 def match_pairs(
     first: np.ndarray, second: np.ndarray, caliper: float = CALIPER
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs rows one to one without replacement, the closest pair first.
+    """Pairs the images of two groups one to one, the closest pair first.
 
     Args:
         first: `[n, covariates]`, standardised.
-        second: `[m, covariates]`.
+        second: `[m, covariates]`, standardised alike.
         caliper: largest Euclidean distance of a pair.
 
     Returns:
-        Indices into `first` and into `second`, `[pairs]` each, ascending in the first.
+        Positions in `first` and in `second`, int `[pairs]` each, ascending in `first`.
 
     Example:
         >>> match_pairs(np.array([[0.0], [1.0]]), np.array([[0.9], [0.1], [5.0]]))
@@ -114,19 +130,31 @@ def match_pairs(
 
 
 def compare_outcomes(run: AttentionRecords, values: np.ndarray) -> MatchedComparison:
-    """Values of successful minus failed attacks of round 1, raw and matched by `RULE`.
+    """Compares a measure between succeeded (first) and failed attacks, over all and matched images.
+
+    The outcome is that after the first attack iteration; images are matched by `RULE`.
 
     Args:
         run: the records.
-        values: float `[n]`, e.g. `run.iou_box()[:, 0]`; NaN leaves an image out.
+        values: the measure, float `[n]`, e.g. `run.iou_box()[:, 0]`; images with NaN are left out.
+
+    Returns:
+        The comparison.
     """
     return _compare_groups(run, run.succeeded(1), run.failed(1), values)
 
 
 def compare_low(run: AttentionRecords) -> MatchedComparison:
-    """Fraction of attacks that succeed in round 1: at an IoU below `LOW_IOU` (first), and others.
+    """Compares how often attacks succeed on images of low IoU (first) and on others.
 
-    The IoU is that of the clean image's attention with the box.
+    The IoU is that of the clean image's attention area with the box; it is low below `LOW_IOU`.
+    Success is that of the first attack iteration.
+
+    Args:
+        run: the records.
+
+    Returns:
+        The comparison, over all and matched images.
     """
     low = run.iou_box()[:, 0] < LOW_IOU
     return _compare_groups(run, low, ~low, run.succeeded(1).astype(np.float64))
@@ -157,10 +185,10 @@ def _compare_groups(
 
 
 def balance_table(columns: dict[str, MatchedComparison]) -> Table:
-    """What is compared, raw and matched, and how alike the groups are in what confounds.
+    """Makes the table of comparisons over all and matched images, with the balance of covariates.
 
     Args:
-        columns: from `compare_outcomes`, by name of the measure.
+        columns: what `compare_outcomes` returned, by name of the measure.
     """
     rows = [
         (name, label, groups.counts, left, *groups.texts(), *gaps)
@@ -172,7 +200,7 @@ def balance_table(columns: dict[str, MatchedComparison]) -> Table:
 
 
 def low_table(found: MatchedComparison) -> Table:
-    """Success of the attack on images of low IoU with the box and on others, all and matched."""
+    """Makes the table of the attack's success on images of low IoU and others, all and matched."""
     rows = []
     for label, groups, left, gaps in _all_and_pairs(found):
         rates = groups.first.percent(), groups.second.percent()
@@ -201,11 +229,13 @@ def _all_and_pairs(
 
 
 def strata_table(run: AttentionRecords, by: str = "confidence") -> Table:
-    """IoU with the box by success of round 1, within quintiles of a covariate.
+    """Makes the table of IoU with the box by the attack's success, within quintiles of a covariate.
+
+    Success is that of the first attack iteration.
 
     Args:
         run: the records.
-        by: `confidence` (clean) or `box area`. Strata are as equal in size as they can be.
+        by: the covariate: `confidence`, of the clean image, or `box area`.
     """
     covariate = run.confidence[:, 0] if by == "confidence" else run.box_area
     values, succeeded = run.iou_box()[:, 0], run.succeeded(1)
@@ -223,10 +253,10 @@ def strata_table(run: AttentionRecords, by: str = "confidence") -> Table:
 
 
 def networks_table(runs: Sequence[tuple[str, AttentionRecords]]) -> Table:
-    """Whether raw and matched differences hold for other networks under the same attack.
+    """Makes the table of raw and matched differences for several networks under the same attack.
 
     Args:
-        runs: names and records.
+        runs: names and records of the networks.
     """
     rows = []
     for name, run in runs:

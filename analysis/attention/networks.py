@@ -1,5 +1,5 @@
 """The networks whose attention was studied: how they were trained, how accurate they are, and
-whether those whose attention stays put under attack are the robust ones."""
+whether those whose attention moves least under attack are the robust ones."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ FEWEST = 3
 
 
 def read(results: Results) -> list[ResultRun]:
-    """The studied networks whose training and robustness are on record too.
+    """Reads the robustness records of the networks whose attention was studied.
 
     Args:
-        results: with `attention`, `robustness` and `runs`.
+        results: the directory of results.
+
+    Returns:
+        Runs of the networks that have records of training and robustness.
 
     Raises:
         ValueError: a file that is no record, or that of a shard.
@@ -32,7 +35,7 @@ def read(results: Results) -> list[ResultRun]:
 
 
 def accuracies(networks: Sequence[ResultRun]) -> Table:
-    """Accuracy as they are and under each attack, in percent with Wilson's 95 % interval."""
+    """Makes the table of accuracies in percent, clean and under each attack, with intervals."""
     attacks = list(dict.fromkeys(entry["attack"] for n in networks for entry in n.attacks))
     rows = []
     for network in networks:
@@ -53,7 +56,7 @@ def _percent(hits: int, count: int) -> str:
 
 
 def threat_models(networks: Sequence[ResultRun]) -> Table:
-    """What each column speaks of."""
+    """Makes the table of threat models, one row for each attack."""
     models = {entry["attack"]: entry["threat_model"] for n in networks for entry in n.attacks}
     rows = [
         (
@@ -79,7 +82,7 @@ def _steps(model: Mapping[str, Any]) -> str:
 
 
 def training(networks: Sequence[ResultRun]) -> Table:
-    """How the networks were trained."""
+    """Makes the table of training settings, one row for each network."""
     rows = [
         (
             network.name,
@@ -98,12 +101,12 @@ def training(networks: Sequence[ResultRun]) -> Table:
 
 
 def attention_kept(results: Results) -> tuple[dict[str, Estimate], str]:
-    """How much of the clean attention is left after round 1 of StepLL, by network.
+    """How much of the clean attention area is kept after one iteration of StepLL, by network.
 
     Returns:
-        The mean IoU of clean and attacked area at `TOP_CELLS` cells over the images right when
-        clean, of the networks that `read` gives, and what it speaks of; nothing unless all were
-        attacked alike.
+        By name of the network, the mean IoU of clean and attacked area of `TOP_CELLS` cells over
+        correctly classified images; and a label that says so. Both are empty unless all networks
+        were attacked with the same step size.
     """
     names = {network.name for network in results.once(read)}
     found, attacks = {}, set()
@@ -118,11 +121,12 @@ def attention_kept(results: Results) -> tuple[dict[str, Estimate], str]:
 
 
 def figure(results: Results) -> plots.Figure | None:
-    """Accuracy under each attack that all networks were evaluated under, by what attention keeps.
+    """Plots robust accuracy of networks against how much of the clean attention they keep.
 
     Returns:
-        One panel for each attack, a point for each network with its 95 % intervals over images;
-        None for fewer than `FEWEST` networks, or without such an attack.
+        A figure with a panel for each attack that all networks were evaluated under, and a point
+        for each network with 95 % intervals over images; None for fewer than `FEWEST` networks, or
+        without such an attack.
     """
     kept, label = attention_kept(results)
     networks = [network for network in results.once(read) if network.name in kept]
@@ -142,11 +146,11 @@ def figure(results: Results) -> plots.Figure | None:
 
 
 def page(networks: Sequence[ResultRun], drawn: bool = False) -> str:
-    """All of it as Markdown.
+    """The Markdown page on the networks.
 
     Args:
-        networks: from `read`.
-        drawn: whether there is a plot beside it, see `figure`.
+        networks: what `read` returned.
+        drawn: whether `figure` made a plot, which the page then shows.
     """
     plot = (
         f"Each point is one network, one training; so few tell no rule.\n\n"
@@ -171,7 +175,7 @@ def page(networks: Sequence[ResultRun], drawn: bool = False) -> str:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """The page, CSV and LaTeX, by path in the results directory."""
+    """Contents of page, CSV, LaTeX and plot by path in the results directory."""
     studied = results.once(read)
     if not studied:
         return {}

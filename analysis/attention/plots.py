@@ -31,7 +31,10 @@ _MOST_VALUES = 25
 
 
 def iou_distributions(run: AttentionRecords) -> Figure:
-    """IoU with the box, and of clean and adversarial maps, by success in round 1, with means."""
+    """Plots distributions of IoU with the box and of IoU of clean and attacked areas.
+
+    They are drawn apart for attacks whose first iteration succeeded and failed, with means.
+    """
     figure, panels = _figure(2)
     columns = (run.iou_box()[:, 0], run.iou_clean(size=TOP_CELLS)[:, 0])
     titles = ("clean attention and box", f"attention before and after, {TOP_CELLS} cells")
@@ -47,7 +50,7 @@ def iou_distributions(run: AttentionRecords) -> Figure:
 
 
 def iou_rounds(run: AttentionRecords) -> Figure:
-    """IoU of clean and adversarial maps over rounds by success, above its chance level."""
+    """Plots the IoU of clean and attacked areas over attack iterations by success, and chance."""
     figure, panels = _figure(1)
     iou = run.iou_clean(size=TOP_CELLS)
     rounds = np.arange(1, run.rounds + 1)
@@ -70,7 +73,10 @@ def iou_rounds(run: AttentionRecords) -> Figure:
 
 
 def success_by_iou(run: AttentionRecords) -> Figure:
-    """Success in round 1 by decile of IoU with the box: all images, and thirds of confidence."""
+    """Plots the success of the first attack iteration by decile of IoU with the box.
+
+    There is a line for all images, and one for each third of the clean confidence.
+    """
     figure, panels = _figure(2)
     usable = np.flatnonzero(comparable(run))
     iou, success = run.iou_box()[:, 0], run.succeeded(1)
@@ -89,7 +95,7 @@ def success_by_iou(run: AttentionRecords) -> Figure:
 
 
 def scatter_over_rounds(run: AttentionRecords) -> Figure:
-    """How entropy and centroid of attention change over rounds, by success."""
+    """Plots how entropy and centroid of attention maps change over iterations, by success."""
     figure, panels = _figure(2)
     rounds = np.arange(1, run.rounds + 1)
     labels = ("change of entropy since clean", "shift of the centroid, fractions")
@@ -107,10 +113,10 @@ def scatter_over_rounds(run: AttentionRecords) -> Figure:
 
 
 def augmented(found: Aligned) -> Figure:
-    """Accuracy against IoU of clean and adversarial maps, round by round, with and without A3.
+    """Plots accuracy against IoU of clean and attacked areas, by iteration, with and without A3.
 
     Args:
-        found: the attacks on the same images; one panel each.
+        found: the attacks on the same images; each has a panel.
     """
     figure, panels = _figure(len(found.variants))
     for panel, (name, group) in zip(panels, found.variants.items(), strict=True):
@@ -128,10 +134,11 @@ def augmented(found: Aligned) -> Figure:
 
 
 def faithfulness_curves(run: AttentionRecords) -> Figure:
-    """Probability of the class as pixels are removed and inserted, before and after the attack.
+    """Plots the probability of the class as pixels are removed and inserted, clean and attacked.
 
     Args:
-        run: records with faithfulness; a row of panels for each method, beside random maps.
+        run: records with measures of faithfulness; each method has a row of panels, which also
+            show random maps.
     """
     figure, grid = _figure(2, len(run.methods))
     titles = {"deletion": "pixels removed", "insertion": "pixels inserted"}

@@ -1,7 +1,7 @@
-"""Success of an attack and IoU, with confidence and box area held fixed.
+"""Relations of an attack's success and IoU, with confidence and box area held fixed.
 
-`regress` asks what IoU tells of success, `success_effects` how much further attention has moved
-where an attack succeeded, at the same confidence before it, and after it too.
+`regress` estimates how success depends on the IoU; `success_effects` how much further attention
+moves in successful attacks, at equal confidence before the attack, and also after it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ _NEWTON_STEPS, _LARGEST_STEP, _CONVERGED = 12, 3.0, 1e-4
 
 @dataclass(frozen=True)
 class Regression:
-    """Log odds of a successful attack for one standard deviation more of each covariate.
+    """A logistic regression of an attack's success.
+
+    A coefficient is the change of the log odds of success per standard deviation of the covariate.
 
     Attributes:
-        coefficients: by name: `IoU`, then `COVARIATES`; their counts are the images of the smaller
-            group.
-        alone: the coefficient of IoU without the others.
-        counts: images, succeeded / failed.
+        coefficients: by name: `IoU`, then `COVARIATES`; their counts are the numbers of images of
+            the smaller group.
+        alone: the coefficient of IoU in a regression without the other covariates.
+        counts: numbers of images, succeeded / failed, as text.
     """
 
     coefficients: dict[str, Estimate]
@@ -43,12 +45,12 @@ class Regression:
 
 
 def regress(run: AttentionRecords, values: np.ndarray) -> Regression | None:
-    """Logistic regression of success in round 1 on IoU, confidence and box area.
+    """Logistic regression of success of the first attack iteration on IoU, confidence and box area.
 
     Args:
         run: the records.
         values: the IoU, float `[n]`; or bool `[n]`, whether it is low, whose coefficient is then
-            that of being low rather than of one standard deviation.
+            the change of log odds from not low to low.
 
     Returns:
         Coefficients with bootstrap intervals (drawn within each group); None if a group has fewer
@@ -94,7 +96,7 @@ def _bootstrapped(features: np.ndarray, success: np.ndarray, smallest: int) -> l
 def refit(
     features: np.ndarray, success: np.ndarray, counts: np.ndarray, start: np.ndarray
 ) -> np.ndarray:
-    """Fits the same regression to many resamples at once, by Newton's method.
+    """Fits the same logistic regression to many resamples at once, by Newton's method.
 
     Args:
         features: `[n, covariates]`.
@@ -125,7 +127,7 @@ def refit(
 
 
 def coefficients_table(rows: dict[str, Regression]) -> Table:
-    """Log odds of success for one standard deviation more, by name of the measure."""
+    """Makes the table of coefficients; `rows` has regressions by name of the measure."""
     cells = []
     for name, found in rows.items():
         texts = [value.text(sign=True) for value in found.coefficients.values()]
@@ -137,20 +139,20 @@ def coefficients_table(rows: dict[str, Regression]) -> Table:
 
 
 def success_effects(run: AttentionRecords, round_number: int) -> dict[str, Estimate]:
-    """How much the IoU with the clean attention differs where an attack has succeeded.
+    """How much the IoU of clean and attacked areas differs between successful and failed attacks.
 
-    Least squares over the images classified right when clean: of the IoU at `TOP_CELLS` cells on
-    success; on success and the log odds of the true class before the attack; on these and the log
-    odds after it and their square. The last compares images whose confidence the attack has moved
-    from the same place to the same place, and leaves success little but the label's flip.
+    These are three least-squares regressions over correctly classified images of the IoU at
+    `TOP_CELLS` cells: on success; on success and the log odds of the true class before the attack;
+    and on these and the log odds after it and their square. The last one compares images of equal
+    confidence before and after the attack.
 
     Args:
         run: the records.
-        round_number: after which round.
+        round_number: number of attack iterations.
 
     Returns:
-        The coefficient of success with its bootstrap interval over images, by name of `ADJUSTED`,
-        its count that of the smaller outcome; none where an outcome has fewer than two images.
+        By the names in `ADJUSTED`, the coefficient of success with its bootstrap interval over
+        images; its count is that of the smaller group. Empty if a group has fewer than two images.
     """
     right = run.correct
     success = run.succeeded(round_number)[right]
@@ -192,11 +194,11 @@ def effects_table(
     runs: Sequence[tuple[str, AttentionRecords]],
     effects: Mapping[tuple[str, int], Mapping[str, Estimate]],
 ) -> Table:
-    """`success_effects` of every network and round.
+    """Makes the table of `success_effects` for every network and attack iteration.
 
     Args:
-        runs: names and records.
-        effects: by name and round; empty where it was not settled.
+        runs: names and records of the networks.
+        effects: what `success_effects` returned, by name and iteration.
     """
     rows = []
     for name, run in runs:

@@ -19,16 +19,16 @@ MEASURES = {
 
 
 def change(run: AttentionRecords, measure: str, round_number: int) -> np.ndarray:
-    """How a measure of Grad-CAM's maps changes from the clean image to a round.
+    """How a measure of Grad-CAM's maps changes from the clean to the attacked image.
 
     Args:
         run: the records.
         measure: one of `MEASURES`.
-        round_number: the round.
+        round_number: number of attack iterations.
 
     Returns:
-        float `[n]`: the change; of the centroid its distance, in fractions of the image's height
-        and width. NaN where a map is all zero and the measure has no value.
+        float `[n]`: attacked minus clean; for the centroid the distance that it moves, in fractions
+        of the image's height and width. NaN where a map is zero and the measure has no value.
 
     Raises:
         ValueError: unknown measure.
@@ -43,7 +43,16 @@ def change(run: AttentionRecords, measure: str, round_number: int) -> np.ndarray
 
 
 def by_success(run: AttentionRecords, measure: str, round_number: int) -> tuple[Groups, str]:
-    """Mean change in successful (first) and failed attacks, and how many have no value in each."""
+    """Compares the change of a measure between successful (first) and failed attacks.
+
+    Args:
+        run: the records.
+        measure: one of `MEASURES`.
+        round_number: number of attack iterations.
+
+    Returns:
+        Mean changes, and as text how many images of each group have no value.
+    """
     values = change(run, measure, round_number)
     first, second = values[run.succeeded(round_number)], values[run.failed(round_number)]
     lost = f"{int(np.isnan(first).sum())} / {int(np.isnan(second).sum())}"
@@ -51,7 +60,7 @@ def by_success(run: AttentionRecords, measure: str, round_number: int) -> tuple[
 
 
 def scatter_table(run: AttentionRecords) -> Table:
-    """Change of every measure from the clean image to each round."""
+    """Makes the table of changes of every measure after each attack iteration, by success."""
     rows = []
     for measure in MEASURES:
         for number in range(1, run.rounds + 1):

@@ -1,4 +1,4 @@
-"""A table of the attention study with all a reader needs, as Markdown, CSV and LaTeX."""
+"""A table of the attention study with caption, findings and remarks, as Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _CSV = (
 
 @dataclass
 class StudyTable:
-    """One table of the paper on one network.
+    """A table of the AAD paper, made for one network.
 
     Attributes:
-        number: the paper's, e.g. `1`.
-        name: `<data set>_<network>`, as its files begin.
-        title: what it shows.
-        facts: sentences on network, data, attack and counts.
-        remarks: what to know before comparing.
-        tables: headings and tables; the first heading is empty.
-        numbers: every number with its paper's value, a line of the CSV each.
-        findings: what the paper concludes from it.
+        number: number of the table in the paper, e.g. `1`.
+        name: `<data set>_<network>`, for headings and file names.
+        title: what the table shows.
+        facts: sentences for the caption, on network, data, attack and counts.
+        remarks: sentences below the table.
+        tables: its parts, heading and table; the heading of the first part is empty.
+        numbers: the lines of its CSV, one for each number, with the paper's value.
+        findings: the paper's conclusions from the table, judged by the records.
     """
 
     number: str
@@ -45,7 +45,7 @@ class StudyTable:
 
     @property
     def stem(self) -> str:
-        """Name of its files without suffix."""
+        """Name of its files without ending."""
         return f"table_{self.number}_{self.name}"
 
     def note(
@@ -60,12 +60,13 @@ class StudyTable:
         """Adds a number to the CSV.
 
         Args:
-            split: of the data.
-            row: what tells rows of one table apart, e.g. `round 2, 10 cells`.
-            quantity: `percent`, whose numbers are written in percent, `IoU`, `confidence`, ...
-            group: `succeeded`, `failed`, `difference`, ...
-            estimate: ours.
-            paper: the printed value in the same unit, or None.
+            split: split of the data.
+            row: what distinguishes the row of the table, e.g. `round 2, 10 cells`.
+            quantity: what is measured: `percent`, for fractions that are written in percent, `IoU`,
+                `confidence` or the like.
+            group: images it is over: `succeeded`, `failed`, `difference` or the like.
+            estimate: the measured number; fractions in [0, 1].
+            paper: the printed value, percentages in percent, or None.
         """
         scale = 100.0 if quantity == "percent" else 1.0
         numbers = (estimate.value, *(estimate.interval or (None, None)))
@@ -74,13 +75,19 @@ class StudyTable:
         self.numbers.append((*names, *texts, estimate.count, paper))
 
     def add(self, columns: Sequence[str], rows: Iterable[Sequence[str]], heading: str = "") -> None:
-        """Adds a table whose first two columns hold names; without rows it is left out."""
+        """Adds a part to the table; the first two columns hold names.
+
+        Args:
+            columns: headings of the columns.
+            rows: cells of the rows. A part with a heading but without rows is left out.
+            heading: heading of the part; empty for the first one.
+        """
         rows = list(rows)
         if rows or not heading:
             self.tables.append((heading, Table(columns, rows, left=2)))
 
     def page(self) -> str:
-        """Markdown with caption, tables, verdicts and remarks."""
+        """The Markdown page: caption, tables, verdicts on findings, remarks."""
         parts = [
             f"# AAD Table {self.number}, {self.name}: {self.title}",
             "Made by `python -m analysis.report` from `results/attention`.",
@@ -97,7 +104,7 @@ class StudyTable:
         return "\n\n".join(parts) + "\n"
 
     def latex(self) -> str:
-        """A LaTeX table for each table, with the whole caption on each."""
+        """LaTeX: a table environment for each part, each with the whole caption."""
         label = f"tab:{self.stem}".replace("_", "-")
         environments = []
         for number, (heading, table) in enumerate(self.tables, start=1):
@@ -107,10 +114,10 @@ class StudyTable:
         return "\n".join(environments)
 
     def csv(self) -> str:
-        """One line per number; percentages, and differences of them, in percent."""
+        """The CSV, one line per number; percentages and their differences are in percent."""
         return Table(_CSV, self.numbers).csv()
 
     def files(self) -> dict[str, str]:
-        """Its files by path in the results directory."""
+        """Contents of its files, page, CSV and LaTeX, by path in the results directory."""
         stem = f"tables/{self.stem}"
         return {f"{stem}.md": self.page(), f"{stem}.csv": self.csv(), f"{stem}.tex": self.latex()}

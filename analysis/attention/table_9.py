@@ -1,8 +1,8 @@
-"""[AAD Table 9]: attacks with and without A3, which scatters attention or keeps it.
+"""[AAD Table 9]: attacks with and without A3, whose attention term scatters attention or keeps it.
 
-Whether the drift of attention, 1 - IoU of the areas of clean and adversarial image, tells which
-attacks changed the label stands below it. A detector has no clean image to compare with, so what
-drift tells here is more than it could tell one.
+A second table shows how well the drift of attention, 1 - IoU of the areas of clean and attacked
+image, predicts which attacks change the label. A detector does not have the clean image, so this is
+an upper bound of what drift can tell it.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ DRIFT_REMARK = (
 
 @dataclass(frozen=True)
 class Variant:
-    """One attack on the images that all attacks were run on.
+    """The records of one attack, on the images that all attacks were run on.
 
     Attributes:
         name: e.g. `StepLL + A3 (σ 10)`.
-        run: the images, all correct without attack.
-        kept: bool `[images]`, still correct after `ROUNDS` rounds.
-        iou: IoU with the clean image's area then, `[images]`.
+        run: the records; all images are classified correctly when clean.
+        kept: bool `[images]`, whether they are correct after `ROUNDS` iterations of the attack.
+        iou: float `[images]`, IoU of the clean area and the area after these iterations.
     """
 
     name: str
@@ -81,11 +81,11 @@ class Variant:
 
     @property
     def sigma(self) -> float | None:
-        """Weight of A3's attention term; None without A3."""
+        """Weight sigma of A3's attention term; None for an attack without A3."""
         return objective_of(self.run.study["attack"])[1]
 
     def against(self, plain: Variant) -> tuple[Estimate, Estimate]:
-        """Differences of accuracy and IoU on the same images, this one less the plain attack."""
+        """Mean differences of accuracy and of IoU on the same images, this minus `plain`."""
         return mean(self.kept.astype(float) - plain.kept), mean(self.iou - plain.iou)
 
 
@@ -95,11 +95,13 @@ Variants = tuple[Variant, Variant | None, Variant | None]
 
 @dataclass(frozen=True)
 class Aligned:
-    """All attacks that were run with and without A3.
+    """The records of all attacks that were run with and without A3, on the same images.
 
     Attributes:
-        variants: by attack, in the order of `ATTACKS`.
-        shared: every image that all runs hold, from the first run.
+        variants: by attack, in the order of `ATTACKS`: without A3, with sigma above 0, with sigma
+            below 0; None where it was not run.
+        shared: records of all images that every run has, also misclassified ones, from the first
+            run.
     """
 
     variants: Mapping[str, Variants]
@@ -107,22 +109,22 @@ class Aligned:
 
     @property
     def first(self) -> AttentionRecords:
-        """The images compared, under the first attack."""
+        """The records of the compared images under the first attack without A3."""
         return next(iter(self.variants.values()))[0].run
 
 
 def align(runs: Mapping[str, AttentionRecords]) -> Aligned | None:
-    """The images that are correct in every run without attack, under every attack.
+    """Reduces the records of attacks with and without A3 to the same correct images.
 
     Args:
-        runs: by role, see `ATTACKS`; roles that were not run are missing.
+        runs: records by role, such as `step_ll` and `step_ll_a3_plus`.
 
     Returns:
-        None if no attack was run both with and without A3 for `ROUNDS` rounds.
+        The records; None if no attack was run both with and without A3 for `ROUNDS` iterations.
 
     Raises:
-        ValueError: runs of different networks, data, attacks or measures, a sigma of the other
-            sign than its role, or no image that is correct in all of them.
+        ValueError: runs of different networks, data, attacks or measures, a sigma of another sign
+            than its role says, or no image that is correct when clean in all of them.
     """
     usable = {role: run for role, run in runs.items() if run.rounds >= ROUNDS}
     chosen = {
@@ -148,10 +150,13 @@ def align(runs: Mapping[str, AttentionRecords]) -> Aligned | None:
 
 
 def common_images(runs: Sequence[AttentionRecords]) -> list[AttentionRecords]:
-    """The same images of every run, in the same order: correct in all of them.
+    """Reduces runs to the images that all of them have and that are correct when clean.
 
     Args:
-        runs: of one network and one copy of the data.
+        runs: records of one network and one copy of the data.
+
+    Returns:
+        The records, with the same images in the same order.
 
     Raises:
         ValueError: another network, other data, other measures, or no image in common.
@@ -232,10 +237,10 @@ def _check_same(
 
 
 def table_9(runs: Mapping[str, AttentionRecords], dataset: str, network: str) -> StudyTable | None:
-    """Accuracy on I_att after three rounds, and how far attention moved.
+    """[AAD Table 9]: accuracy after three attack iterations, and IoU of clean and attacked areas.
 
     Args:
-        runs: by role, see `ATTACKS`; roles that were not run are missing.
+        runs: records by role, such as `step_ll` and `step_ll_a3_plus`.
         dataset: name of the data, for files and headings.
         network: name of the network.
 
@@ -243,7 +248,8 @@ def table_9(runs: Mapping[str, AttentionRecords], dataset: str, network: str) ->
         The table, or None if no attack was run both with and without A3 for three rounds.
 
     Raises:
-        ValueError: runs that cannot be compared, see `align`.
+        ValueError: runs of different networks, data, attacks or measures, a sigma of another sign
+            than its role says, or no image that is correct when clean in all of them.
     """
     found = align(runs)
     if found is None:

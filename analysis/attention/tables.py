@@ -1,4 +1,4 @@
-"""The paper's tables on attention of every network studied, and what the README says of them."""
+"""The paper's tables on attention for every network studied, and their part of the README."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ NOT_RUN = "### Attention under attack\n\nAAD Tables 1 to 4 and 7 to 9: not run."
 
 
 def tables(results: Results) -> list[list[StudyTable]]:
-    """The tables of every network that was studied, the network with most records first.
+    """Makes the tables of every network that was studied.
 
     Returns:
-        For each network the tables that its records give, in the paper's order.
+        For each network the tables that its records allow, in the paper's order; the network with
+        most files of records comes first.
 
     Raises:
         FileNotFoundError: records without their summary.
@@ -28,7 +29,7 @@ def tables(results: Results) -> list[list[StudyTable]]:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """Pages, CSV and LaTeX of all tables, by path in the results directory."""
+    """Contents of pages, CSV and LaTeX of all tables, by path in the results directory."""
     return {
         path: text
         for group in results.once(tables)
@@ -38,7 +39,10 @@ def files(results: Results) -> dict[str, str | bytes]:
 
 
 def readme(results: Results) -> str:
-    """Main findings on the first network and links to the others; says so if nothing was run."""
+    """The main findings on the first network and links to the others, for the README.
+
+    Without records it is a sentence that says so.
+    """
     groups = results.once(tables)
     if not groups:
         return NOT_RUN

@@ -25,12 +25,17 @@ _DERIVED = (
 
 
 def table_1(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
-    """IoU of the clean image's attention area and its box at equal area, after round 1.
+    """[AAD Table 1]: IoU of the clean image's attention area and its box, by the attack's outcome.
+
+    The area has as many cells as the box; the outcome is that after the first attack iteration.
 
     Args:
-        run: images under StepLL.
+        run: records under StepLL.
         dataset: name of the data, for files and headings.
         network: name of the network.
+
+    Returns:
+        The table.
     """
     method, printed = gradient_method(run), TABLE_1.rows["all"]
     title = (
@@ -56,12 +61,15 @@ def table_1(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
 
 
 def table_2(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
-    """Images whose IoU with the box is below 0.5: outcome of the attack, clean confidence.
+    """[AAD Table 2]: images whose IoU with the box is below 0.5, outcome of the attack, confidence.
 
     Args:
-        run: images under StepLL.
+        run: records under StepLL.
         dataset: name of the data, for files and headings.
         network: name of the network.
+
+    Returns:
+        The table.
     """
     method = gradient_method(run)
     title = (
@@ -159,7 +167,7 @@ def _confounded(run: AttentionRecords, is_low: np.ndarray) -> list[str]:
 
 
 def paper_rates() -> tuple[float, float, float]:
-    """Percent of low-IoU images and of others that the paper's attack changes; difference."""
+    """The paper's success rates in percent: on images of low IoU, on others, and the difference."""
     low, overall = TABLE_2.rows["IoU < 0.5"][0], TABLE_1.rows["all"][0]
     others = round((overall * RIGHT_IMAGES - low * LOW_IOU_IMAGES) / _OTHER_IMAGES, 2)
     return low, others, round(low - others, 2)

@@ -37,15 +37,18 @@ TABLE_4_CELLS = 8
 
 
 def table_3(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
-    """[AAD Table 3]: IoU of clean and adversarial attention areas after round 1, by cells kept.
+    """[AAD Table 3]: IoU of clean and attacked attention areas, by number of cells of the areas.
 
-    Columns: where the attack succeeded, where it failed, their difference, and the IoU by chance;
-    the paper's values stand below.
+    It is after the first attack iteration. Columns are succeeded attacks, failed attacks, their
+    difference, and the IoU by chance; the paper's values are below the measured ones.
 
     Args:
-        run: images under StepLL.
+        run: records under StepLL.
         dataset: name of the data, for files and headings.
         network: name of the network.
+
+    Returns:
+        The table.
     """
     method, sizes = gradient_method(run), [int(size) for size in run.study["cells"]]
     title = (
@@ -77,15 +80,18 @@ def table_4(
     variant: str = "",
     kept: AttentionRecords | None = None,
 ) -> StudyTable:
-    """Success of the attack and IoU of clean and adversarial areas after each round.
+    """[AAD Table 4]: success of the attack and IoU of clean and attacked areas by attack iteration.
 
     Args:
-        run: images under StepLL.
+        run: records under StepLL.
         dataset: name of the data, for files and headings.
         network: name of the network.
-        variant: of the attack, where it is not the paper's: part of the file's name and of the
-            statements.
-        kept: the same attack with its target kept over rounds, to compare with where success falls.
+        variant: name of the attack's variant if it is not the paper's, for file name and text.
+        kept: records of the same attack with the target of its first iteration kept, for
+            comparison; or None.
+
+    Returns:
+        The table.
     """
     method, recorded = gradient_method(run), [int(size) for size in run.study["cells"]]
     # Many studies keep no maps, and those of images of several sizes are not of one grid.
@@ -129,11 +135,18 @@ def table_4(
 
 
 def with_cells(run: AttentionRecords, method: str, size: int) -> AttentionRecords:
-    """The records with the IoU of clean and adversarial areas of so many cells.
+    """Adds the IoU of clean and attacked areas of a number of cells to records that lack it.
 
-    Where the study did not measure that number of cells the areas are made again from the records'
-    8-bit copies of the maps. These are after the ReLU: of cells alike there the first in reading
-    order belong to the area.
+    The areas are computed from the 8-bit copies of maps in the records, which are after the ReLU;
+    of equal cells the first in reading order belong to the area.
+
+    Args:
+        run: the records.
+        method: attention method, e.g. `grad_cam`.
+        size: number of cells.
+
+    Returns:
+        Records with the column; the given ones if they have it.
     """
     name = f"{method}/iou_clean/{size}"
     if name in run.columns:
@@ -142,7 +155,16 @@ def with_cells(run: AttentionRecords, method: str, size: int) -> AttentionRecord
 
 
 def iou_of_copies(run: AttentionRecords, method: str, size: int) -> np.ndarray:
-    """IoU of clean and adversarial areas from the 8-bit copies of the maps, `[n, rounds]`."""
+    """IoU of clean and attacked areas, computed from the 8-bit copies of maps in the records.
+
+    Args:
+        run: the records.
+        method: attention method, e.g. `grad_cam`.
+        size: number of cells of an area.
+
+    Returns:
+        float `[n, rounds]`.
+    """
     maps = run.maps(method)
     kept = first_ranks(maps.reshape(len(maps), run.rounds + 1, -1)) < size
     both = (kept[:, :1] & kept[:, 1:]).sum(axis=-1)

@@ -15,12 +15,15 @@ from analysis.paper_values import TABLE_7, TABLE_8, PaperTable
 
 
 def table_7(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
-    """IoU of LIME's best superpixels of the clean image and the box.
+    """[AAD Table 7]: IoU of LIME's best superpixels of the clean image and the box, by outcome.
 
     Args:
-        run: images whose LIME explanations were recorded.
+        run: records with LIME explanations.
         dataset: name of the data, for files and headings.
         network: name of the network.
+
+    Returns:
+        The table.
     """
     title = "IoU of LIME's best superpixels and the box, clean images right and with a box"
     table = _empty("7", title, run, (dataset, network), TABLE_7)
@@ -29,12 +32,17 @@ def table_7(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
 
 
 def table_8(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
-    """IoU of LIME's best superpixels of the clean and the adversarial image, after round 1.
+    """[AAD Table 8]: IoU of LIME's best superpixels of clean and attacked image, by outcome.
+
+    It is after the first attack iteration.
 
     Args:
-        run: images whose LIME explanations were recorded.
+        run: records with LIME explanations.
         dataset: name of the data, for files and headings.
         network: name of the network.
+
+    Returns:
+        The table.
     """
     title = "IoU of LIME's best superpixels of clean and adversarial image after round 1"
     table = _empty("8", title, run, (dataset, network), TABLE_8)
@@ -109,7 +117,7 @@ def _repeat(table: StudyTable, run: AttentionRecords, features: int) -> list[tup
 
 
 def lime_fact(run: AttentionRecords) -> str:
-    """How LIME was set up, and how well its local models fit."""
+    """A sentence on the settings of LIME, its superpixels, and how well its local models fit."""
     options = run.study.get("lime") or {}
     listed = "".join(f", {name} {value}" for name, value in options.items())
     segments, score = (run.measure("lime", name)[run.correct, 0] for name in ("segments", "score"))

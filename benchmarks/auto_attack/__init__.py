@@ -1,1 +1,1 @@
-"""AutoAttack here beside the original code on the same weights, images and cores."""
+"""Compares this package's AutoAttack with the original code, on the same weights and images."""

@@ -31,13 +31,13 @@ LARGEST_DIFFERENCE = 0.2
 
 @dataclass(frozen=True)
 class Case:
-    """A trained network under a budget.
+    """A trained network that is attacked within a budget.
 
     Attributes:
-        preset: its training, a directory of that name under `--runs_dir`.
-        epsilon: l-inf budget in [0, 1].
-        faster: how many times as fast as the original code the cascade should be.
-        logit_scale: what the logits are multiplied by; large values take the gradients away.
+        preset: name of its preset and of its model directory under `--runs_dir`.
+        epsilon: l-inf budget, for images in [0, 1].
+        faster: target: how many times as fast as the original code AutoAttack here should be.
+        logit_scale: factor of the logits; large factors make gradients of the loss vanish.
     """
 
     preset: str
@@ -106,7 +106,7 @@ def compare(
 
 
 def weights_of(case: Case, runs_dir: str) -> str:
-    """Fingerprint of the network of a case, as records of evaluations have it."""
+    """Hash of the weights of a case's network, as in the records of evaluations."""
     classifier, _ = load_classifier(Path(runs_dir, case.preset))
     return weights_fingerprint(classifier)
 
@@ -114,7 +114,16 @@ def weights_of(case: Case, runs_dir: str) -> str:
 def subject(
     case: Case, runs_dir: str, num_images: int
 ) -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """The network of a case, and the test images `[n, H, W, C]` and labels `[n]` it is run on."""
+    """Loads the network and the test images of a case.
+
+    Args:
+        case: the network.
+        runs_dir: directory of the model directories.
+        num_images: number of images, from the start of the test split.
+
+    Returns:
+        The network, images `[n, H, W, C]` in [0, 1] and labels `[n]`.
+    """
     classifier, config = load_classifier(Path(runs_dir, case.preset))
     network = classifier.model
     if case.logit_scale != 1.0:
@@ -132,7 +141,20 @@ def ours(
     epsilon: float,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """The cascade of this package, compilation included in its time."""
+    """Runs this package's AutoAttack; its time includes compilation.
+
+    Args:
+        network: the network.
+        images: `[n, H, W, C]` in [0, 1].
+        labels: int `[n]`.
+        epsilon: l-inf budget.
+        say: a function that is called with lines of text on progress.
+
+    Returns:
+        `broken_by`, the stage that got each image misclassified ("clean" if it is misclassified
+        when clean, None if it stays correct); `times`; and `held_by_seed`, how many images stay
+        correct under the first stage by seed.
+    """
     start, cpu = time.perf_counter(), time.process_time()
     report = evaluate_robustness(
         network,
@@ -165,7 +187,15 @@ def ours(
 def write_problem(
     path: Path, network: keras.Model, images: np.ndarray, labels: np.ndarray, epsilon: float
 ) -> None:
-    """Writes what `benchmarks.auto_attack.original` reads."""
+    """Writes network, images and budget to the file that `benchmarks.auto_attack.original` reads.
+
+    Args:
+        path: `.npz` file to write.
+        network: the network, a chain of layers.
+        images: `[n, H, W, C]` in [0, 1].
+        labels: int `[n]`.
+        epsilon: l-inf budget.
+    """
     operations, arrays = [], {}
     for number, operation in enumerate(translation.operations(network)):
         for name in [name for name in operation if name.startswith("weight_")]:
@@ -183,7 +213,19 @@ def write_problem(
 
 
 def run_original(python: str, problem: Path, package: str) -> dict[str, Any]:
-    """Runs the original code, or adv-lib, in a process of its own and returns what it found."""
+    """Runs the original code, or adv-lib, in a process of its own.
+
+    Args:
+        python: path of a Python interpreter that has PyTorch and adv-lib.
+        problem: the file that `write_problem` wrote.
+        package: directory of the original code, or "adv-lib".
+
+    Returns:
+        A dict with `broken_by`, `times`, `held_by_seed` and `versions`.
+
+    Raises:
+        OriginalFailedError: the process failed.
+    """
     target = problem.with_suffix(".json")
     # As a file, since the packages around it import TensorFlow.
     script = str(Path(__file__).with_name("original.py"))
@@ -198,7 +240,12 @@ def run_original(python: str, problem: Path, package: str) -> dict[str, Any]:
 
 
 def accuracies(broken_by: list[str | None], stages: tuple[str, ...] = STAGES) -> dict[str, float]:
-    """Accuracy in percent on clean images and after each stage."""
+    """Accuracy in percent on clean images and after each stage.
+
+    Args:
+        broken_by: for each image the stage that got it misclassified, "clean", or None.
+        stages: names of the stages, in their order.
+    """
     left, found = len(broken_by), {}
     for stage in (CLEAN, *stages):
         left -= sum(breaker == stage for breaker in broken_by)
@@ -207,11 +254,14 @@ def accuracies(broken_by: list[str | None], stages: tuple[str, ...] = STAGES) ->
 
 
 def section(case: Case, found: Mapping[str, Any]) -> Section:
-    """What a comparison says, for a report.
+    """Makes the section of a report on one comparison.
 
     Args:
-        case: what was compared.
-        found: as `compare` returned it, and under "measured" when and where.
+        case: the network and the budget.
+        found: what `compare` returned, with time and machine under `measured`.
+
+    Returns:
+        The section.
     """
     # Beside the contenders stand facts on the network and on the machine.
     measured = found["measured"]

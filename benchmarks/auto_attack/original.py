@@ -28,7 +28,12 @@ SEEDS = (1, 2)
 
 
 def network_of(problem: dict[str, Any], operations: list[dict[str, Any]]) -> Any:
-    """The network as a PyTorch module from images `[batch, C, H, W]` to logits."""
+    """Builds the network as a PyTorch module from images `[batch, C, H, W]` to logits.
+
+    Args:
+        problem: arrays of the problem file, with the weights.
+        operations: the layers, as `benchmarks.auto_attack.translation` describes them.
+    """
     import torch
     from torch.nn import functional
 
@@ -71,7 +76,16 @@ def network_of(problem: dict[str, Any], operations: list[dict[str, Any]]) -> Any
 
 
 def original_stages(network: Any, epsilon: float, directory: str) -> dict[str, Callable[..., Any]]:
-    """Stages of the standard version of the original code, by name."""
+    """The stages of the standard version of the original code, in their order.
+
+    Args:
+        network: a PyTorch module.
+        epsilon: l-inf budget.
+        directory: directory that holds the package `autoattack`.
+
+    Returns:
+        By name, functions of images, labels and a seed that return adversarial images.
+    """
     sys.path.insert(0, directory)
     from autoattack.autoattack import AutoAttack
 
@@ -90,7 +104,15 @@ def original_stages(network: Any, epsilon: float, directory: str) -> dict[str, C
 
 
 def adv_lib_stages(network: Any, epsilon: float) -> dict[str, Callable[..., Any]]:
-    """The two stages of the standard version that adv-lib has, by name."""
+    """The two stages of the standard version that adv-lib has.
+
+    Args:
+        network: a PyTorch module.
+        epsilon: l-inf budget.
+
+    Returns:
+        By name, functions of images, labels and a seed that return adversarial images.
+    """
     import torch
     from adv_lib.attacks import apgd, apgd_targeted
 
@@ -106,7 +128,18 @@ def adv_lib_stages(network: Any, epsilon: float) -> dict[str, Callable[..., Any]
 
 
 def broken(network: Any, run: Callable[..., Any], images: Any, labels: Any, seed: int) -> Any:
-    """Which images a stage gets misclassified, as NumPy bool, in batches of `MOST_IMAGES`."""
+    """Tells which images a stage gets misclassified.
+
+    Args:
+        network: a PyTorch module.
+        run: the stage, a function of images, labels and a seed.
+        images: a tensor `[n, C, H, W]`; at most `MOST_IMAGES` are attacked at a time.
+        labels: a tensor `[n]`.
+        seed: seed of the stage.
+
+    Returns:
+        NumPy bool `[n]`.
+    """
     import torch
 
     found = [np.zeros(0, bool)]
@@ -121,11 +154,21 @@ def broken(network: Any, run: Callable[..., Any], images: Any, labels: Any, seed
 def cascade(
     network: Any, stages: dict[str, Callable[..., Any]], images: Any, labels: Any, say: Any
 ) -> dict[str, Any]:
-    """Runs stages on what those before left, and the first one under further seeds.
+    """Runs each stage on the images that those before it left correct.
+
+    The first stage is run again with further seeds.
+
+    Args:
+        network: a PyTorch module.
+        stages: the stages by name.
+        images: a tensor `[n, C, H, W]`.
+        labels: a tensor `[n]`.
+        say: a function that is called with lines of text on progress.
 
     Returns:
-        For each image the stage that broke it ("clean" for a mistake, None where it holds), seconds
-        and CPU seconds of each stage, and how many images hold after the first one by seed.
+        `broken_by`, for each image the stage that got it misclassified ("clean" if it is
+        misclassified when clean, None if it stays correct); `times`, seconds and CPU seconds of
+        each stage; and `held_by_seed`, how many images stay correct under the first stage by seed.
     """
     correct = (network(images).argmax(1) == labels).numpy()
     broken_by: list[str | None] = [None if hit else "clean" for hit in correct]
@@ -152,6 +195,11 @@ def cascade(
 
 def main(source: str, target: str, directory: str) -> None:
     """Runs the attacks of one package and writes what they found.
+
+    Args:
+        source: the `.npz` file with network, images and budget.
+        target: JSON file to write.
+        directory: directory of the original code, or "adv-lib".
 
     Raises:
         ValueError: the translated network does not have the logits of the one it stands for.

@@ -1,6 +1,6 @@
-"""What a second worker costs, measured, and what up to fifty would, modelled.
+"""How much slower training steps are with a second worker, and by a model with up to fifty.
 
-`python -m benchmarks.scaling`: one worker, two that train together and two that train apart take
-turns, each process pinned to a core. A network is fitted to all-reduces of several sizes, and
-the time of a step extended to more workers.
+`python -m benchmarks.scaling`: a single worker, two that train together and two that train
+separately take turns, each process pinned to a core. A model of the connection between workers is
+fitted to the times of all-reduces of several sizes, and predicts steps of more workers.
 """

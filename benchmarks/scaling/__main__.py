@@ -1,4 +1,4 @@
-"""Measures what a second worker costs, and writes a report as JSON and Markdown.
+"""Measures how much a second worker slows steps down, and writes a report as JSON and Markdown.
 
 python -m benchmarks.scaling --output=results/benchmarks/two_workers.json
 """
@@ -63,11 +63,11 @@ class Size(NamedTuple):
     """How much is measured.
 
     Attributes:
-        cases: what one worker and two train, by name.
-        repetitions: how often modes and message sizes take turns.
-        turn_seconds: about the time of a turn.
-        message_bytes: sizes of all-reduces that the network is fitted to.
-        answer_seconds: how long a worker may take to answer.
+        cases: networks that one and two workers train, by name.
+        repetitions: number of turns of each mode and of each message size.
+        turn_seconds: about how long a turn takes, in seconds.
+        message_bytes: sizes of the all-reduces that are timed.
+        answer_seconds: how long a worker may take to answer, in seconds.
     """
 
     cases: Mapping[str, Case]
@@ -104,15 +104,16 @@ _OUTPUT = flags.DEFINE_string(
 
 
 def measure_case(case: Case, size: Size, cores: list[int]) -> dict[str, Any]:
-    """Lets one worker, two together and two apart take turns at training.
+    """Times training steps of a single worker, two that train together and two that train apart.
 
     Args:
         case: what to train.
-        size: how much.
-        cores: one for each of two workers.
+        size: how much is measured.
+        cores: numbers of two CPU cores, one for each worker.
 
     Returns:
-        `gradient_bytes` and `statistics_bytes`, and `timings`: by mode the median step per turn.
+        `gradient_bytes` and `statistics_bytes`, what workers exchange per step; and `timings`, by
+        mode the median time of a step in each turn.
 
     Raises:
         WorkerFailedError: a worker failed.
@@ -148,7 +149,14 @@ def measure_case(case: Case, size: Size, cores: list[int]) -> dict[str, Any]:
 
 
 def measure_messages(size: Size, cores: list[int]) -> dict[int, list[float]]:
-    """Seconds of all-reduces between two workers, by bytes; sizes take turns.
+    """Times all-reduces of several sizes between two workers; sizes take turns.
+
+    Args:
+        size: how much is measured.
+        cores: numbers of two CPU cores, one for each worker.
+
+    Returns:
+        Seconds of each all-reduce, by its size in bytes.
 
     Raises:
         WorkerFailedError: a worker failed.
@@ -164,12 +172,15 @@ def measure_messages(size: Size, cores: list[int]) -> dict[int, list[float]]:
 
 
 def weak_scaling(cases: Mapping[str, Mapping[str, Any]], size: Size, network: Network) -> Section:
-    """Steps of one worker beside steps of two, and beside the model.
+    """Makes the section on steps of two workers beside those of one, and beside the model.
 
     Args:
-        cases: as `measure_case` returns them, by name.
+        cases: what `measure_case` returned, by name.
         size: how much was measured.
-        network: fitted to all-reduces.
+        network: bandwidth and latency between workers, fitted to all-reduces.
+
+    Returns:
+        The section.
     """
     findings, measurements = [], {}
     for name, case in cases.items():
@@ -207,7 +218,12 @@ def weak_scaling(cases: Mapping[str, Mapping[str, Any]], size: Size, network: Ne
 
 
 def messages(rows: Mapping[int, list[float]], network: Network) -> Section:
-    """All-reduces of several sizes, and the network fitted to them."""
+    """Makes the section on all-reduces of several sizes, and the bandwidth and latency fitted.
+
+    Args:
+        rows: seconds of all-reduces by their size in bytes.
+        network: the fitted bandwidth and latency.
+    """
     measurements = {}
     for size, seconds in rows.items():
         measurements[f"{size:,} bytes"] = {
@@ -232,7 +248,12 @@ def messages(rows: Mapping[int, list[float]], network: Network) -> Section:
 
 
 def many_workers(cases: Mapping[str, Mapping[str, Any]], measured: Network) -> Section:
-    """The model extended to many workers: a step of one worker / a step of one of many."""
+    """Makes the section on many workers by the model: time of a step of one / of many workers.
+
+    Args:
+        cases: what `measure_case` returned, by name.
+        measured: bandwidth and latency between workers, fitted to all-reduces.
+    """
     networks = {"loopback": measured} | {
         f"{rate} Gbit/s": Network(rate * GIGABIT, measured.latency + WIRE_SECONDS)
         for rate in GIGABITS
@@ -269,7 +290,7 @@ def _messages_of(case: Mapping[str, Any], bucket_megabytes: int) -> list[float]:
 
 
 def main(argv: list[str]) -> None:
-    """Measures and writes; ends with 2 after an error of the user, 1 of a worker."""
+    """Measures and writes the report; exits with 2 after a mistake, 1 if a worker failed."""
     del argv
     running.run(_measure)
 

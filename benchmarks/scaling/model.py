@@ -2,8 +2,9 @@
 
     t(N) = compute + sum over messages of [2 (N - 1) / N * bytes / bandwidth + 2 (N - 1) * latency]
 
-as a ring all-reduce has it: in 2 (N - 1) transfers each worker sends a part of `bytes / N`. Nothing
-overlaps, and all workers are equally fast. [AAD Sec. 4.1] trains on 50 synchronous workers.
+for N workers with ring all-reduces: in 2 (N - 1) transfers each worker sends a part of `bytes / N`.
+Computation and messages do not overlap, and all workers are equally fast. [AAD Sec. 4.1] trains on
+50 synchronous workers.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ _SHORT_MESSAGES = [8.0] * 3
 
 @dataclass(frozen=True)
 class Network:
-    """What a message between two workers costs.
+    """The connection between two workers.
 
     Attributes:
-        bandwidth: bytes per second.
-        latency: seconds per hop, whatever the size.
+        bandwidth: in bytes per second.
+        latency: seconds of each transfer, whatever its size.
     """
 
     bandwidth: float
@@ -36,9 +37,12 @@ def all_reduce_seconds(message_bytes: float, workers: int, network: Network) -> 
     """Time of a ring all-reduce.
 
     Args:
-        message_bytes: what each worker contributes.
-        workers: how many.
-        network: between them.
+        message_bytes: size of the array that each worker contributes, in bytes.
+        workers: number of workers.
+        network: the connection between them.
+
+    Returns:
+        Seconds.
 
     Example:
         >>> all_reduce_seconds(1e9, 2, Network(bandwidth=1e9, latency=0.5))
@@ -54,28 +58,46 @@ def step_seconds(
     """Time of a training step.
 
     Args:
-        compute: seconds of a step of one worker.
+        compute: seconds of a step of a single worker.
         messages: bytes of each all-reduce of a step.
-        workers: how many.
-        network: between them.
+        workers: number of workers.
+        network: the connection between them.
+
+    Returns:
+        Seconds.
     """
     return compute + sum(all_reduce_seconds(size, workers, network) for size in messages)
 
 
 def efficiency(compute: float, messages: Sequence[float], workers: int, network: Network) -> float:
-    """Weak scaling: time of a step of one worker / time of one of many, the batch of each equal."""
+    """Weak-scaling efficiency: time of a step of one worker divided by that of several workers.
+
+    The batch of each worker is the same for any number of workers.
+
+    Args:
+        compute: seconds of a step of a single worker.
+        messages: bytes of each all-reduce of a step.
+        workers: number of workers.
+        network: the connection between them.
+
+    Returns:
+        A number in (0, 1].
+    """
     return compute / step_seconds(compute, messages, workers, network)
 
 
 def fit_network(
     message_bytes: Sequence[float], seconds: Sequence[float], workers: int = 2
 ) -> Network:
-    """Bandwidth and latency that explain measured all-reduces with the least relative errors.
+    """Fits bandwidth and latency to measured all-reduces, by least squares of relative errors.
 
     Args:
         message_bytes: sizes, at least two different ones.
         seconds: time of each.
-        workers: that took part.
+        workers: number of workers that took part.
+
+    Returns:
+        The connection between workers.
 
     Raises:
         ValueError: times that do not grow with size.
@@ -100,10 +122,13 @@ def messages(gradient_bytes: float, statistics_bytes: float, bucket_bytes: float
     """Bytes of each all-reduce of a training step.
 
     Args:
-        gradient_bytes: of all gradients. They are sent in buckets, each closed as soon as it holds
-            `bucket_bytes` (`train.main --pack_megabytes`).
-        statistics_bytes: of the moving statistics of BatchNormalization; 0 without any.
+        gradient_bytes: size of all gradients. They are sent in buckets; a bucket is closed as soon
+            as it holds `bucket_bytes` (`train.main --pack_megabytes`).
+        statistics_bytes: size of the moving statistics of BatchNormalization; 0 without any.
         bucket_bytes: size of a bucket.
+
+    Returns:
+        Bytes of the messages.
 
     Example:
         >>> messages(20.0, 1.0, 10.0)

@@ -1,4 +1,4 @@
-"""Processes that train on order, each pinned to a core: alone, or as workers of a cluster."""
+"""Worker processes that carry out orders, each pinned to a core: alone, or as a cluster."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class WorkerFailedError(RuntimeError):
 
 
 class Workers:
-    """Worker processes; a context that ends them all when it is left.
+    """Worker processes, which end when the context is left.
 
     Args:
-        cores: the processor core of each worker.
-        together: whether they make a cluster; else each is alone.
-        answer_seconds: how long an answer may take.
+        cores: number of the CPU core of each worker.
+        together: whether they form a cluster; else each is alone.
+        answer_seconds: how long an answer may take, in seconds.
     """
 
     def __init__(self, cores: Sequence[int], together: bool, answer_seconds: float) -> None:
@@ -65,16 +65,19 @@ class Workers:
 
     @property
     def process_ids(self) -> list[int]:
-        """Numbers of the processes."""
+        """Process ids of the workers."""
         return [process.pid for process in self._processes]
 
     def ask(self, order: str, only: int | None = None, **arguments: Any) -> list[Any]:
-        """Gives all workers the same order at once and returns their answers.
+        """Gives all workers the same order at once and waits for their answers.
 
         Args:
             order: name of a method of `Trainer`.
-            only: index of the one worker to ask; None for all.
-            arguments: of the method.
+            only: index of a single worker to ask; None for all.
+            **arguments: arguments of the method.
+
+        Returns:
+            What the method returned in each worker that was asked.
 
         Raises:
             WorkerFailedError: one of them failed, ended, or gave no answer in time.
@@ -131,7 +134,12 @@ def _serve(connection: Connection, together: bool) -> None:
 
 
 class StepClock(keras.callbacks.Callback):
-    """Notes when each step ended, on a clock that all processes of a machine share."""
+    """Keras callback that notes when each step ended.
+
+    Attributes:
+        ends: time of each step's end, in seconds, on a clock that all processes share.
+        cpu: CPU time of this process at each step's end, in seconds.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +147,11 @@ class StepClock(keras.callbacks.Callback):
         self.cpu: list[float] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Reads the loss, so that the step is done, and the clocks."""
+        """Reads the loss, so that the step is done, and the clocks; Keras calls it.
+
+        Raises:
+            FloatingPointError: the loss is NaN or infinite.
+        """
         if not math.isfinite(float(logs["loss"])):
             raise FloatingPointError(f"The loss became {logs['loss']}.")
         self.ends.append(time.monotonic())
@@ -147,7 +159,7 @@ class StepClock(keras.callbacks.Callback):
 
 
 class Trainer:
-    """What a worker process holds between two orders; each method is an order of that name."""
+    """The state of a worker process; each method is an order that it can be given."""
 
     def __init__(self, together: bool) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -159,7 +171,16 @@ class Trainer:
     def prepare(
         self, config: dict[str, Any], image_shape: tuple[int, int, int], num_classes: int
     ) -> dict[str, int]:
-        """Builds the network and its defence; gives bytes of gradients and moving statistics."""
+        """Builds the network within its defence.
+
+        Args:
+            config: the experiment's config as a dict.
+            image_shape: (height, width, channels).
+            num_classes: number of classes.
+
+        Returns:
+            `gradient_bytes` and `statistics_bytes`, sizes of gradients and of moving statistics.
+        """
         self._shape, self._classes = image_shape, num_classes
         # How many examples there are only matters to the learning rate.
         data = DatasetInfo("noise", image_shape, num_classes, (), {"train": 1000}, "noise", "0")
@@ -171,7 +192,15 @@ class Trainer:
         }
 
     def fit(self, steps: int, batch_size: int) -> tuple[list[float], list[float]]:
-        """Trains on random images; gives when each step ended, and the CPU time by then."""
+        """Trains on random images.
+
+        Args:
+            steps: number of steps.
+            batch_size: examples per step on this worker.
+
+        Returns:
+            For each step when it ended, and the CPU time of the process at its end, in seconds.
+        """
         clock = StepClock()
 
         def images(fed: ReplicaSlice) -> tf.data.Dataset:
@@ -191,7 +220,16 @@ class Trainer:
         return clock.ends, clock.cpu
 
     def all_reduce(self, size: int, chain: int, times: int) -> list[float]:
-        """Seconds of an all-reduce of so many bytes; `chain` of them follow in one call."""
+        """Times all-reduces.
+
+        Args:
+            size: bytes of each all-reduce.
+            chain: number of all-reduces in one call of a compiled function.
+            times: number of calls.
+
+        Returns:
+            Mean seconds of an all-reduce in each call.
+        """
         run = self._all_reduces.get((size, chain))
         if run is None:
             run = _chain_of_all_reduces(self._strategy, size, chain)
@@ -226,13 +264,13 @@ def _chain_of_all_reduces(
 def step_times(
     marks: Sequence[tuple[Sequence[float], Sequence[float]]],
 ) -> tuple[list[float], list[float]]:
-    """Seconds and CPU seconds of steps during which all workers were at work.
+    """Times of the steps during which all workers were training.
 
     Args:
-        marks: for each worker, when each step ended, and its CPU time by then.
+        marks: for each worker, when each step ended, and the CPU time at its end, in seconds.
 
     Returns:
-        The times of the first worker, followed by those of the next.
+        Seconds of steps and CPU seconds of steps, those of the first worker first.
 
     Example:
         >>> step_times([([0.0, 1.0, 3.0], [0.0, 0.5, 1.0])])
