@@ -175,6 +175,9 @@ def is_finished(model_dir: str | os.PathLike[str]) -> bool:
     Args:
         model_dir: any directory; one that does not exist is not finished.
 
+    Returns:
+        True if `run.json` says so and the network's file exists.
+
     Raises:
         ModelDirectoryError: its `run.json` cannot be read.
     """

@@ -52,6 +52,9 @@ class PaperTable:
             row: name of the row.
             column: name of the column.
 
+        Returns:
+            The number, in the unit of the table.
+
         Raises:
             KeyError: no such row or column; the message lists the known ones.
         """

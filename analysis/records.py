@@ -147,6 +147,9 @@ def same_attack(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     Args:
         first: the threat model of an attack, from a record or the attack's method.
         second: another one.
+
+    Returns:
+        Whether they are.
     """
     objectives = [model.get("parameters", {}).get("objective") for model in (first, second)]
     if None not in objectives and objectives[0] != objectives[1]:
@@ -319,6 +322,9 @@ def read_whole(path: PathLike) -> dict[str, Any]:
 
     Args:
         path: the file of records, or its summary.
+
+    Returns:
+        The summary.
 
     Raises:
         FileNotFoundError: there is no such file.

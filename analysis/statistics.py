@@ -44,6 +44,9 @@ class Estimate:
             digits: number of decimals.
             scale: factor of all numbers.
             sign: whether positive numbers have a plus.
+
+        Returns:
+            The text.
         """
         if self.value is None:
             return DASH

@@ -62,6 +62,9 @@ def accuracies(table: Table5) -> Table:
     """Makes the table of accuracies in percent, clean accuracy first.
 
     Each defence has a line of measured values, with intervals, and below it the paper's values.
+
+    Returns:
+        The table.
     """
     rows = []
     for row in table.rows:
@@ -83,6 +86,9 @@ def threat_models(table: Table5) -> Table:
     """Makes the table of threat models: one line for each attack and rule of success.
 
     An attack has several lines if networks were judged by different rules of success.
+
+    Returns:
+        The table.
     """
     rows = []
     for number, column in enumerate(table.columns):
@@ -177,6 +183,9 @@ def difference_lines(table: Table5) -> list[str]:
     """Compares defences over seeds, as lines of a Markdown list.
 
     There is an item for each pair of rows that are compared, with an item below it for each column.
+
+    Returns:
+        The lines.
     """
     pairs: dict[str, list[str]] = {}
     for rows, difference in differences(table):
@@ -190,6 +199,9 @@ def losses_remark(table: Table5) -> list[str]:
     """A remark on the losses `balanced`, if any network was trained with them; else an empty list.
 
     It also names the losses of the paper and of the authors' code if no network has them.
+
+    Returns:
+        One sentence or none.
     """
     trained = {run.losses for row in table.rows for run in row.runs.values()} - {""}
     if not any(losses.startswith("balanced") for losses in trained):
@@ -203,6 +215,9 @@ def warning_lines(table: Table5) -> list[str]:
     """The warnings of the evaluations, as lines of a Markdown list.
 
     The last line names networks whose attacks could not be compared with each other.
+
+    Returns:
+        The lines.
     """
     lines, alone = [], []
     for row in table.rows:
@@ -361,6 +376,9 @@ def own_page(table: Table5) -> str:
 
     Args:
         table: a table of a single row, as `table_5_rows.of_run` makes it.
+
+    Returns:
+        The page.
     """
     (row,) = table.rows
     parts = [

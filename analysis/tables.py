@@ -81,6 +81,9 @@ class Table:
         Args:
             caption: text of the caption; special characters are escaped.
             label: name for `\\ref`.
+
+        Returns:
+            The environment.
         """
         alignment = "l" * self.left + "r" * (len(self.columns) - self.left)
         head, *rows = (

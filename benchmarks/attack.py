@@ -98,6 +98,9 @@ def accuracy_spread(accuracies: dict[str, float]) -> Finding:
 
     Args:
         accuracies: robust accuracies in [0, 1] by contender.
+
+    Returns:
+        The finding, with a target that allows for rounding.
     """
     spread = max(accuracies.values()) - min(accuracies.values())
     return Finding("largest difference in robust accuracy", spread, at_most=ACCURACY_TOLERANCE)

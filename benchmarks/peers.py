@@ -146,7 +146,14 @@ def cleverhans_unrolled(network: keras.Model, pgd: PGD) -> AttackFunction:
 def art_auto_attack(network: keras.Model, epsilon: float) -> AttackFunction:
     """ART's AutoAttack with its default attacks: APGD on two losses, DeepFool, Square.
 
-    ART imports `multiprocess` for it without naming it among what it needs.
+    It needs the package `multiprocess`, which ART does not declare as a requirement.
+
+    Args:
+        network: a Keras model of logits.
+        epsilon: l-inf budget, for images in [0, 1].
+
+    Returns:
+        A function of images and labels that returns adversarial images.
     """
     from art.attacks.evasion import AutoAttack
 

@@ -128,6 +128,9 @@ def info_or_digits(info: Callable[[str], data.DatasetInfo], name: str) -> data.D
     Args:
         info: a function from the name of a data set to its description.
         name: name of the preferred data set.
+
+    Returns:
+        The description.
     """
     try:
         return info(name)
@@ -141,6 +144,9 @@ def fractions_unlike(reference: np.ndarray, others: Mapping[str, np.ndarray]) ->
     Args:
         reference: any array.
         others: arrays of the same shape, by name.
+
+    Returns:
+        Fractions in [0, 1] by name.
     """
     return {
         name: float((np.abs(values - reference) > 1e-5).mean()) for name, values in others.items()

@@ -46,6 +46,9 @@ class Images(Protocol):
         Args:
             input_shape: (height, width, channels) that the network takes; None where it takes any.
 
+        Returns:
+            The description of the data set.
+
         Raises:
             ValueError: missing data, or a size that neither the network nor the user gives.
         """
@@ -80,6 +83,9 @@ class Images(Protocol):
             info: what the method `info` returned.
             limit: number of images used, from the first; None for all.
             with_boxes: whether boxes are used.
+
+        Returns:
+            Facts by name.
         """
 
 
@@ -120,9 +126,18 @@ class NamedImages:
         bounds: Bounds,
         with_boxes: bool,
     ) -> tf.data.Dataset:
-        """Batches of the images from index `start` up to `stop`, pixels within `bounds`.
+        """Makes batches of a range of the images; those before `start` are not decoded.
 
-        They are (images, labels), or dicts if `with_boxes`. Images before `start` are not decoded.
+        Args:
+            info: what the method `info` returned.
+            batch_size: images per batch.
+            start: index of the first image.
+            stop: index after the last image.
+            bounds: range that pixels are scaled to.
+            with_boxes: whether elements hold boxes.
+
+        Returns:
+            Batches (images, labels), or dicts of `image`, `label` and boxes.
         """
         size, split = self.image_size, self.split
         if with_boxes:
@@ -182,6 +197,9 @@ class FolderImages:
     def info(self, input_shape: InputShape) -> DatasetInfo:
         """Describes the images in the size and with the channels that the network takes.
 
+        Returns:
+            The description of the images, with the names of classes.
+
         Raises:
             ValueError: neither the network nor `image_size` gives a size, or no images are found.
         """
@@ -207,10 +225,18 @@ class FolderImages:
         bounds: Bounds,
         with_boxes: bool,
     ) -> tf.data.Dataset:
-        """Batches of the images from index `start` up to `stop`, pixels within `bounds`.
+        """Makes batches of a range of the images.
 
-        They are (images, labels), or dicts of `image` and `label` if `with_boxes`; folders have no
-        boxes.
+        Args:
+            info: what the method `info` returned.
+            batch_size: images per batch.
+            start: index of the first image.
+            stop: index after the last image.
+            bounds: range that pixels are scaled to.
+            with_boxes: True gives dicts instead of tuples; folders have no boxes.
+
+        Returns:
+            Batches (images, labels), or dicts of `image` and `label`.
         """
         found = self.chosen(info, range(start, stop), batch_size, bounds)
         if not with_boxes:

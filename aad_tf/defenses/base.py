@@ -343,7 +343,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         return self.network.outputs
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Logits `[batch, classes]` of the network."""
+        """Logits `[batch, classes]` of the network for images `[batch, H, W, C]`."""
         return self.classifier(images, training=training).logits
 
     def training_losses(
@@ -442,8 +442,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; Keras calls it.
 
-        Adversarial images are made, their perturbations scaled down while `warmup_steps` last, the
-        gradient of `training_losses` is taken and applied, and metrics are updated.
+        Adversarial images are made, and their perturbations are scaled down during `warmup_steps`.
+        Then the gradient of the mean of `training_losses` is applied, and metrics are updated.
 
         Args:
             data: `(images, labels)` or `(images, labels, sample_weights)`: `[batch, H, W, C]`,
@@ -461,7 +461,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         """Losses and accuracies of one batch, attack included; Keras calls it.
 
         Args:
-            data: as for `train_step`.
+            data: `(images, labels)` or `(images, labels, sample_weights)`: `[batch, H, W, C]`,
+                integers `[batch]` and `[batch]`.
 
         Returns:
             Metrics so far in this evaluation, by name.

@@ -91,7 +91,7 @@ class Cluster:
         return self.index == 0
 
     def name(self, index: int) -> str:
-        """A worker as messages name it, e.g. `worker 1 (10.0.0.2:2222)`."""
+        """The name of the worker of an index for messages, e.g. `worker 1 (10.0.0.2:2222)`."""
         return f"worker {index} ({self.addresses[index]})"
 
     def names(self, indices: list[int], limit: int = 8) -> str:

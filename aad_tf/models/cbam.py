@@ -354,7 +354,7 @@ class CBAM(_Gate):
         return channel, self.spatial.gate(inputs * channel, training)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """`inputs` times both gates; shape and dtype are kept."""
+        """Multiplies feature maps `[batch, height, width, channels]` by both gates; same shape."""
         channel, spatial = self.gates(inputs, training)
         return inputs * channel * spatial
 

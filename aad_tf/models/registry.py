@@ -54,6 +54,9 @@ def register(name: str) -> Callable[[Builder], Builder]:
 def available() -> tuple[str, ...]:
     """Returns the names of networks that `build` takes, in alphabetical order.
 
+    Returns:
+        The names.
+
     Example:
         >>> aad_tf.models.available()
         ('cbam_resnet50', 'cifarnet', 'inception_small', 'inception_v3', 'lenet', 'resnet50',

@@ -188,5 +188,8 @@ def batch_normalization(name: str, policy: Any) -> keras.layers.Layer:
     Args:
         name: name of the layer.
         policy: its Keras dtype policy.
+
+    Returns:
+        The layer.
     """
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name, dtype=policy)

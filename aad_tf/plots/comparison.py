@@ -27,8 +27,8 @@ def compare_networks(
     """Draws each network's attention before and after an attack on itself, [AAD Fig. 6].
 
     There is one row per image: the clean image, then for each network the Grad-CAM map of the true
-    class over the clean image, the adversarial image, and the map over the adversarial image.
-    Beneath each map stand the predicted class and its probability.
+    class over the clean image, the adversarial image, and the map over the adversarial image. The
+    predicted class and its probability are written beneath each map.
 
     Args:
         classifiers: networks by the name that heads their columns, all of one pixel range.
@@ -92,7 +92,7 @@ def map_panels(
 ) -> list[Panel]:
     """Makes panels, cells of `attention_grid`, that show Grad-CAM maps over images.
 
-    Beneath each image stand the predicted class and its probability.
+    The predicted class and its probability are written beneath each image.
 
     Args:
         classifier: the network whose maps are drawn.
@@ -120,5 +120,8 @@ def class_name(label: Any, class_names: Sequence[str] | None) -> str:
     Args:
         label: number of the class.
         class_names: names by class number; None or empty for none.
+
+    Returns:
+        The text.
     """
     return class_names[int(label)] if class_names else str(label)

@@ -138,6 +138,9 @@ class AttentionRecords:
         Args:
             method: `"grad_cam"` or another method of the study.
             size: `"equal_area"`, as many cells as the box has; of LIME a number of superpixels.
+
+        Returns:
+            float64 `[n, rounds + 1]` in [0, 1], the clean image first.
         """
         return self._column(method, "iou_box", size)
 
@@ -147,6 +150,9 @@ class AttentionRecords:
         Args:
             method: `"grad_cam"` or another method of the study.
             size: number of cells of the areas; of LIME of superpixels.
+
+        Returns:
+            float64 `[n, rounds]` in [0, 1].
         """
         return self._column(method, "iou_clean", size)
 
@@ -174,6 +180,9 @@ class AttentionRecords:
     def maps(self, method: str = "grad_cam") -> np.ndarray:
         """Attention maps, uint8 `[n, rounds + 1, h, w]`, each scaled to a largest value of 255.
 
+        Returns:
+            uint8 `[n, rounds + 1, h, w]`.
+
         Raises:
             ValueError: the records hold no maps of this method, or images have different sizes.
         """
@@ -197,6 +206,9 @@ class AttentionRecords:
             measure: `deletion`, `insertion`, or `max_sensitivity` (not of LIME); or
                 `deletion_curve` or `insertion_curve`, uint8 `[n, rounds + 1, steps + 1]`, where 255
                 is probability 1.
+
+        Returns:
+            float64 `[n, rounds + 1]`, or a curve for each image and round.
 
         Raises:
             ValueError: the study did not measure it.

@@ -170,6 +170,9 @@ def make_record(
 def record_line(record: Mapping[str, Any]) -> bytes:
     """A record as one line of a file of records: JSON in UTF-8, ending with a line feed.
 
+    Returns:
+        The line, bytes.
+
     Raises:
         ValueError: the record holds NaN or infinity.
     """

@@ -98,6 +98,9 @@ def shard_output(output: PathLike, shard: tuple[int, int]) -> Path:
         output: file of the whole evaluation.
         shard: (number, count): which part, from 1, and how many parts there are.
 
+    Returns:
+        Path in the same directory.
+
     Example:
         >>> shard_output("x.jsonl.gz", (3, 50))
         PosixPath('x.3-of-50.jsonl.gz')

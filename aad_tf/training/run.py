@@ -191,6 +191,9 @@ class TrainingRun:
 
         Args:
             seconds: training time of earlier starts of the run, in seconds; mentioned if not 0.
+
+        Returns:
+            The text.
         """
         config, dataset, defense = self.config, self.dataset, self.config.defense
         if not config.epochs:
@@ -216,6 +219,9 @@ class TrainingRun:
 
         Initial weights that the config names are loaded, unless an earlier start of the run left
         weights.
+
+        Returns:
+            The compiled defence.
         """
         with self.strategy.scope():
             return build_model(
@@ -238,6 +244,9 @@ class TrainingRun:
 
         Args:
             model: the defence in training.
+
+        Returns:
+            The callback, or None.
         """
         text = self.config.early_stopping.replace(" ", "")
         if not text:
@@ -250,6 +259,9 @@ class TrainingRun:
         Args:
             model: the defence in training.
             best: the callback of early stopping, whose best weights are saved too; None without.
+
+        Returns:
+            The callback.
         """
         return ResumableCheckpoint(
             model,
@@ -270,6 +282,9 @@ class TrainingRun:
 
     def is_finished(self) -> bool:
         """Whether the run has finished; all workers must call it, and wait for each other.
+
+        Returns:
+            The same answer on every worker.
 
         Raises:
             ValueError: workers see different data or model directories.

@@ -234,7 +234,15 @@ def claims(results: Results) -> list[tuple[str, ...]]:
 
 
 def figure(dataset: str, seeds: Sequence[Evaluated]) -> Figure:
-    """Plots accuracy against the budget: a thin line for each seed, a thick one for their mean."""
+    """Plots accuracy against the budget: a thin line for each seed, a thick one for their mean.
+
+    Args:
+        dataset: name of the data set, for the title.
+        seeds: its evaluations.
+
+    Returns:
+        The figure.
+    """
     drawn = plots.empty_figure(6.4, 4.2)
     axes = drawn.subplots()
     sizes = budgets(seeds)

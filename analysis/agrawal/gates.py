@@ -77,6 +77,9 @@ def worth(seed: Seed) -> Table:
 
     A row for each copy, clean and under each attack: by its own gradients, on the adversarial
     images of the network as trained, and the difference from the network as trained.
+
+    Returns:
+        The table, in percent and percentage points.
     """
     rows = []
     for attack in (None, *seed.summary["threat_models"]):
@@ -103,6 +106,9 @@ def openness(summary: Mapping[str, Any], kind: str) -> Table:
     Args:
         summary: the summary of an evaluation of gates.
         kind: `channel` or `spatial`.
+
+    Returns:
+        The table: mean, fractions closed and open, variation between images, change under attack.
     """
     rows = [
         (
@@ -124,6 +130,9 @@ def agreement(summary: Mapping[str, Any]) -> Table:
     """Makes the table of rank correlation and IoU of spatial gates with Grad-CAM maps.
 
     It has a row for each CBAM layer, clean and under each attack.
+
+    Returns:
+        The table, means with 95 % intervals.
     """
     rows = [
         (layer, condition, *(_interval(found[name]) for name in ("rank_correlation", "iou")))

@@ -77,6 +77,9 @@ class OverSeeds:
 
         Args:
             sign: whether positive numbers have a plus.
+
+        Returns:
+            The text.
         """
         if self.mean is None:
             return DASH

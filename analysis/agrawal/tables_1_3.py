@@ -208,7 +208,15 @@ def _numbers(
 
 
 def page(number: int, studies: dict[str, list[Seed]]) -> str:
-    """The Markdown page of Table I, II or III (`number` 1, 2 or 3) on all data sets."""
+    """The Markdown page of Table I, II or III on all data sets.
+
+    Args:
+        number: 1, 2 or 3.
+        studies: what `studied` returned.
+
+    Returns:
+        The page.
+    """
     title = {
         1: "the attacks",
         2: "white box, ResNet-50 with and without CBAM",

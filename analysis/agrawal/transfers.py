@@ -325,6 +325,9 @@ def printed_table(tables: Sequence[PaperTable], dataset: str, kind: str) -> Pape
         tables: tables of the paper.
         dataset: name of the data set here.
         kind: `FGSM` or `PGD`.
+
+    Returns:
+        The table; for a data set that replaces one of the paper, that data set's table.
     """
     ending = f"{PRINTED[dataset]}, {kind.upper()}"
     return next(table for table in tables if table.source.endswith(ending))

@@ -33,6 +33,9 @@ def agreement_table(run: AttentionRecords) -> Table:
 
     It is over the images that are classified correctly when clean. Constant maps have no rank
     correlation and are left out of its mean.
+
+    Returns:
+        The table.
     """
     height, width = run.study["grid"]
     count = min(TOP_CELLS, height * width)

@@ -125,6 +125,9 @@ def printed_texts(printed: Printed, digits: int = 3) -> tuple[str, ...]:
     Args:
         printed: percentage and mean for succeeded, then for failed.
         digits: number of decimals of means.
+
+    Returns:
+        Percentage and mean of each group, then the difference of the means.
     """
     first, second, gap = printed_means(printed[1::2], digits)
     return f"{printed[0]:.1f}", first, f"{printed[2]:.1f}", second, gap

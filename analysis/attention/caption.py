@@ -40,6 +40,9 @@ def facts(run: AttentionRecords, name: str, round_number: int | None = None) -> 
         run: the records behind the table.
         name: name of the network.
         round_number: number of attack iterations after which images are compared; None for all.
+
+    Returns:
+        One sentence each on network, data, accuracy, attack and explained class.
     """
     return (
         network_fact(run, name),
@@ -98,6 +101,9 @@ def attack_fact(study: Mapping[str, Any], round_number: int | None = None) -> st
     Args:
         study: settings of the study, the entry `study` of a summary.
         round_number: number of attack iterations that are compared; None for all.
+
+    Returns:
+        The sentence.
     """
     attack = study["attack"]
     rounds = study["rounds"] if round_number is None else round_number
@@ -126,6 +132,9 @@ def total_epsilon(attack: Mapping[str, Any], rounds: int) -> float:
     Args:
         attack: a recorded threat model.
         rounds: number of iterations.
+
+    Returns:
+        A number in [0, 1].
     """
     bounds = Bounds(*attack.get("bounds", (0.0, 1.0)))
     recorded: Any = attack_from_record(attack)
@@ -139,6 +148,9 @@ def method_name(method: str) -> str:
 
 def gradient_method(run: AttentionRecords) -> str:
     """The gradient-based attention method of the records: Grad-CAM, or else the first other one.
+
+    Returns:
+        Its name in the records.
 
     Raises:
         ValueError: only LIME was recorded.

@@ -121,6 +121,9 @@ def drift_chance(run: AttentionRecords) -> DriftChance:
 
     The clean map of each correctly classified image is compared with the attacked maps of
     `PARTNERS` other images.
+
+    Returns:
+        Chance levels for every attack iteration.
     """
     maps, total = run.maps()[run.correct], math.prod(run.study["grid"])
     flat = maps.reshape(len(maps), run.rounds + 1, total)

@@ -100,6 +100,9 @@ def randomized(run: AttentionRecords) -> Table | None:
     """Makes the table of agreement with the trained network's maps as layers are randomized.
 
     None if the study did not randomize weights.
+
+    Returns:
+        The table: rank correlation and IoU for each layer and method.
     """
     summary = next((each for each in run.summaries if each.get("randomization")), None)
     if summary is None:

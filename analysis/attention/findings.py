@@ -197,6 +197,9 @@ def readme(results: Results) -> str:
 def files(results: Results) -> dict[str, str | bytes]:
     """The page and its plots, by path in the results directory.
 
+    Returns:
+        Contents by path.
+
     Raises:
         StaleSentenceError: the records no longer support a sentence.
     """

@@ -72,6 +72,9 @@ def by_round(run: AttentionRecords) -> list[FlipRow]:
 def attained(size: int = TOP_CELLS) -> np.ndarray:
     """The values that the IoU of two areas of `size` cells can take, for 0 to `size` in common.
 
+    Returns:
+        float `[size + 1]`, ascending.
+
     Example:
         >>> attained(2).round(3).tolist()
         [0.0, 0.333, 1.0]

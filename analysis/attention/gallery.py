@@ -38,6 +38,9 @@ _WHAT_TO_SEE = {
 def files(results: Results) -> dict[str, str | bytes]:
     """Contents of the page of figures by path in the results directory; empty without figures.
 
+    Returns:
+        Contents by path.
+
     Raises:
         FileNotFoundError: a JSON file whose image is missing.
         ValueError: a file that is no gallery's.
@@ -88,6 +91,9 @@ def page(galleries: list[tuple[Path, dict[str, Any]]], results_dir: PathLike) ->
     Args:
         galleries: what `find_galleries` returned.
         results_dir: the directory of results, which links are relative to.
+
+    Returns:
+        The page.
     """
     parts = [_INTRODUCTION]
     for path, content in galleries:

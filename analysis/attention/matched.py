@@ -189,6 +189,9 @@ def balance_table(columns: dict[str, MatchedComparison]) -> Table:
 
     Args:
         columns: what `compare_outcomes` returned, by name of the measure.
+
+    Returns:
+        The table.
     """
     rows = [
         (name, label, groups.counts, left, *groups.texts(), *gaps)
@@ -236,6 +239,9 @@ def strata_table(run: AttentionRecords, by: str = "confidence") -> Table:
     Args:
         run: the records.
         by: the covariate: `confidence`, of the clean image, or `box area`.
+
+    Returns:
+        The table.
     """
     covariate = run.confidence[:, 0] if by == "confidence" else run.box_area
     values, succeeded = run.iou_box()[:, 0], run.succeeded(1)
@@ -257,6 +263,9 @@ def networks_table(runs: Sequence[tuple[str, AttentionRecords]]) -> Table:
 
     Args:
         runs: names and records of the networks.
+
+    Returns:
+        The table.
     """
     rows = []
     for name, run in runs:

@@ -151,6 +151,9 @@ def page(networks: Sequence[ResultRun], drawn: bool = False) -> str:
     Args:
         networks: what `read` returned.
         drawn: whether `figure` made a plot, which the page then shows.
+
+    Returns:
+        The page.
     """
     plot = (
         f"Each point is one network, one training; so few tell no rule.\n\n"

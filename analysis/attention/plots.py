@@ -34,6 +34,9 @@ def iou_distributions(run: AttentionRecords) -> Figure:
     """Plots distributions of IoU with the box and of IoU of clean and attacked areas.
 
     They are drawn apart for attacks whose first iteration succeeded and failed, with means.
+
+    Returns:
+        The figure.
     """
     figure, panels = _figure(2)
     columns = (run.iou_box()[:, 0], run.iou_clean(size=TOP_CELLS)[:, 0])
@@ -76,6 +79,9 @@ def success_by_iou(run: AttentionRecords) -> Figure:
     """Plots the success of the first attack iteration by decile of IoU with the box.
 
     There is a line for all images, and one for each third of the clean confidence.
+
+    Returns:
+        The figure.
     """
     figure, panels = _figure(2)
     usable = np.flatnonzero(comparable(run))
@@ -117,6 +123,9 @@ def augmented(found: Aligned) -> Figure:
 
     Args:
         found: the attacks on the same images; each has a panel.
+
+    Returns:
+        The figure.
     """
     figure, panels = _figure(len(found.variants))
     for panel, (name, group) in zip(panels, found.variants.items(), strict=True):
@@ -139,6 +148,9 @@ def faithfulness_curves(run: AttentionRecords) -> Figure:
     Args:
         run: records with measures of faithfulness; each method has a row of panels, which also
             show random maps.
+
+    Returns:
+        The figure.
     """
     figure, grid = _figure(2, len(run.methods))
     titles = {"deletion": "pixels removed", "insertion": "pixels inserted"}

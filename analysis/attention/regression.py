@@ -199,6 +199,9 @@ def effects_table(
     Args:
         runs: names and records of the networks.
         effects: what `success_effects` returned, by name and iteration.
+
+    Returns:
+        The table.
     """
     rows = []
     for name, run in runs:

@@ -245,6 +245,9 @@ def accuracies(broken_by: list[str | None], stages: tuple[str, ...] = STAGES) ->
     Args:
         broken_by: for each image the stage that got it misclassified, "clean", or None.
         stages: names of the stages, in their order.
+
+    Returns:
+        Accuracies by "clean" and by stage.
     """
     left, found = len(broken_by), {}
     for stage in (CLEAN, *stages):

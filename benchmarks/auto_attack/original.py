@@ -33,6 +33,9 @@ def network_of(problem: dict[str, Any], operations: list[dict[str, Any]]) -> Any
     Args:
         problem: arrays of the problem file, with the weights.
         operations: the layers, as `benchmarks.auto_attack.translation` describes them.
+
+    Returns:
+        The module, in evaluation mode.
     """
     import torch
     from torch.nn import functional
@@ -202,7 +205,7 @@ def main(source: str, target: str, directory: str) -> None:
         directory: directory of the original code, or "adv-lib".
 
     Raises:
-        ValueError: the translated network does not have the logits of the one it stands for.
+        ValueError: the translated network has other logits than the original one.
     """
     import torch
 

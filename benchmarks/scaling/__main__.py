@@ -223,6 +223,9 @@ def messages(rows: Mapping[int, list[float]], network: Network) -> Section:
     Args:
         rows: seconds of all-reduces by their size in bytes.
         network: the fitted bandwidth and latency.
+
+    Returns:
+        The section.
     """
     measurements = {}
     for size, seconds in rows.items():
@@ -253,6 +256,9 @@ def many_workers(cases: Mapping[str, Mapping[str, Any]], measured: Network) -> S
     Args:
         cases: what `measure_case` returned, by name.
         measured: bandwidth and latency between workers, fitted to all-reduces.
+
+    Returns:
+        The section.
     """
     networks = {"loopback": measured} | {
         f"{rate} Gbit/s": Network(rate * GIGABIT, measured.latency + WIRE_SECONDS)

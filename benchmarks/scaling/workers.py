@@ -147,7 +147,7 @@ class StepClock(keras.callbacks.Callback):
         self.cpu: list[float] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Reads the loss, so that the step is done, and the clocks; Keras calls it.
+        """Waits for the step by reading its loss, then notes the time; Keras calls it.
 
         Raises:
             FloatingPointError: the loss is NaN or infinite.

@@ -92,6 +92,9 @@ def overlap(study: Study, row: int, round_number: int, box: bool = True) -> list
 def attack_name(attack: GradientSignAttack) -> str:
     """The name of an attack for readers, such as `StepLL`, with the weight sigma of A3's term.
 
+    Returns:
+        The name.
+
     Example:
         >>> attack_name(a3(step_ll(4 / 255, num_steps=3), sigma=-10))
         'StepLL + A3, σ −10'
@@ -116,6 +119,9 @@ def threat_model(study: Study, rounds: int) -> str:
     Args:
         study: the records.
         rounds: number of iterations that are shown.
+
+    Returns:
+        The sentence.
     """
     attack, bounds = study.attack, Bounds(*study.threat_model.get("bounds", (0.0, 1.0)))
     step = 255 * attack.step_size / (bounds.upper - bounds.lower)

@@ -209,6 +209,9 @@ def choose(
 def listing() -> str:
     """All preset files with the names of their presets, as one line of text for help.
 
+    Returns:
+        The text.
+
     Example:
         >>> listing()
         'train/configs/cifar10.py: aad_pgd, aad_pgd_short, ...; train/configs/digits.py: ...'

@@ -57,6 +57,9 @@ class Training:
 
         Args:
             runs_dir: directory in which the model directory lies.
+
+        Returns:
+            The arguments.
         """
         flags = {"config": self.config, "model_dir": f"{runs_dir}/{self.name}", **self.options}
         return ["-m", "train.main", *_flags(flags)]
@@ -94,6 +97,9 @@ class Evaluation:
         Args:
             runs_dir: directory in which model directories lie.
             results_dir: directory of results.
+
+        Returns:
+            The arguments.
         """
         found = {key: value.replace("{runs_dir}", runs_dir) for key, value in self.options.items()}
         if self.binary != "eval.transfer":
