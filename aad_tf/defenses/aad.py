@@ -145,6 +145,9 @@ class AADModel(DefenseModel):
         Args:
             config: what `get_config` returned.
             custom_objects: the user's classes and functions by name, as Keras takes them.
+
+        Returns:
+            A defence, not compiled.
         """
         # Before `fill` was a choice, hidden pixels were black.
         losses = _losses_from_config({"fill": 0.0, **config["losses"]}, custom_objects)

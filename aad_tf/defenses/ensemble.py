@@ -113,6 +113,9 @@ class EnsembleAdversarialModel(AdversarialModel):
         Args:
             config: what `get_config` returned.
             custom_objects: the user's classes and functions by name, as Keras takes them.
+
+        Returns:
+            A defence, not compiled.
         """
         sources = [classifier_from_config(each, custom_objects) for each in config["sources"]]
         model = super().from_config({**config, "sources": sources}, custom_objects)
@@ -132,7 +135,11 @@ class EnsembleAdversarialModel(AdversarialModel):
             source.model.save_weights(os.path.join(directory, f"source_{index}.weights.h5"))
 
     def load_assets(self, directory: str) -> None:
-        """Reads what `save_assets` wrote; Keras calls it when the whole model is loaded."""
+        """Reads the weights of the sources; Keras calls it when the whole model is loaded.
+
+        Args:
+            directory: the directory that `save_assets` wrote to.
+        """
         for index, source in enumerate(self.sources):
             source.model.load_weights(os.path.join(directory, f"source_{index}.weights.h5"))
         self._sources_have_weights = True

@@ -1,13 +1,12 @@
 """The workers of one training run: their addresses, which of them this process is, their start.
 
-`find_cluster` (`aad_tf.distribute.launchers`) reads what a launcher says about the workers
-(TF_CONFIG, a Kubernetes indexed Job, a Slurm job step) and `wait_for_workers` waits until all of
-them have started, before TensorFlow is asked to connect them: TensorFlow's own wait has no end for
-worker 0, and no Python runs meanwhile, neither a thread nor a signal handler. So workers first look
-at each other's ports, with nothing but TCP connections that carry no data; TensorFlow's server then
-takes over the same port. What workers exchange from then on, heartbeats included, goes through
-TensorFlow's servers, whose connections are not authenticated: keep their ports on a private
-network.
+`find_cluster` (`aad_tf.distribute.launchers`) reads the addresses of the workers from the
+environment (TF_CONFIG, a Kubernetes indexed Job, a Slurm job step). `wait_for_workers` then waits
+until all workers have started, before TensorFlow connects them: in TensorFlow, worker 0 would wait
+without end, and meanwhile no Python code runs, neither a thread nor a signal handler. Workers find
+each other by TCP connections that carry no data; TensorFlow's server then uses the same port. All
+later messages, heartbeats included, go through TensorFlow's servers, whose connections are not
+authenticated: keep their ports on a private network.
 
 Example:
     >>> cluster = find_cluster()

@@ -1,45 +1,45 @@
-"""Whether a robust accuracy can be trusted: signs that an attack failed where the network did not.
+"""Checks whether a robust accuracy can be trusted: signs of a failed attack on a weak network.
 
-A robust accuracy is an upper bound, no better than the attacks behind it. Each check here measures
-one way in which attacks are known to fail, compares it with a threshold, and says what to run next.
+A robust accuracy is an upper bound, no better than the attacks behind it. Each check measures one
+way in which attacks are known to fail, compares it with a threshold, and says what to run next.
 A check that flags nothing proves nothing: no finding ever says more than "not flagged".
 
-On the first images of an evaluation, by passes of the network (`of_first_batch`):
+Measured by passes of the network over the first images of an evaluation (`of_first_batch`):
 
-- `randomised_outputs`: in 5 forward passes a prediction changes, or logits scaled to norm 1 differ
-  by more than 1e-4 (the code of AutoAttack, Croce and Hein 2020).
+- `randomised_outputs`: over 5 forward passes a prediction changes, or logits scaled to norm 1
+  differ by more than 1e-4 (as in the code of AutoAttack, Croce and Hein 2020).
 - `vanished_gradients`: any gradient of an attack's loss at a clean image has no entry above 1e-20,
   with pixels in [0, 1]. AutoAttack's code looks for exact zeros, as Pintor et al. (2022) do;
   1e-20 is the cross-entropy of a margin of 46 between logits.
-- `saturated_loss`: of more than a tenth of the images the softmax is exactly one, or the
-  cross-entropy has no gradient though the margin of logits has one (Carlini and Wagner 2017, who
-  divide the logits instead; the tenth is chosen here: networks are often very sure of a
-  few images. One that was trained long without a defence may well be flagged, and its PGD be wrong
-  by a few images).
+- `saturated_loss`: for more than a tenth of the images the softmax is exactly one, or the
+  cross-entropy has no gradient although the margin of logits has one (Carlini and Wagner 2017, who
+  divide the logits instead). The tenth is chosen here, because networks are often very sure of a
+  few images. A network that was trained long without a defence may be flagged; PGD then misjudges
+  a few images.
 - `unstable_gradients`: gradients at points a tenth of the budget apart have a mean cosine below
   0.25, so that a step does not lead where its gradient points: the shattered gradients of Athalye
   et al. (2018). Measure and threshold are chosen here; smooth and ReLU networks have 0.7 and more.
-- `unbounded_epsilon`: PGD that may change pixels at will leaves more accuracy than chance, one over
-  the number of classes; it should leave none (Athalye et al. 2018).
-- `silent_success`: under `last_iterate`, an image counts as robust though one on the way to it
-  was misclassified (Pintor et al. 2022).
+- `unbounded_epsilon`: PGD with the whole pixel range as its budget leaves more accuracy than one
+  over the number of classes; it should leave none (Athalye et al. 2018).
+- `silent_success`: with `success="last_iterate"`, an image counts as robust although an earlier
+  iterate was misclassified (Pintor et al. 2022).
 
-On what became of all images (`of_outcomes`); 0.2 points are what AutoAttack's code lets Square be
-better by before it warns:
+Measured by the outcomes of all images (`of_outcomes`), with a threshold of 0.2 percentage points,
+by which Square may be better in AutoAttack's code before it warns:
 
-- `more_iterations`, `more_restarts`: of attacks that differ in nothing else, the one with most
-  gains more than 0.2 points on the next (Carlini et al. 2019).
-- `larger_epsilon`: a budget half as large again, or more, gains no more than 0.2 points although
-  there is accuracy left (Carlini et al. 2019).
+- `more_iterations`, `more_restarts`: of attacks that differ in this number alone, the one with the
+  most lowers the accuracy by more than 0.2 points against the next (Carlini et al. 2019).
+- `larger_epsilon`: a budget 1.5 times as large, or more, lowers the accuracy by no more than 0.2
+  points although there is accuracy left (Carlini et al. 2019).
 - `black_box_is_stronger`: an attack that does not use the network's gradients (Square, or transfer)
-  breaks more than 0.2 points of the images that all attacks with gradients left; within a cascade,
-  Square of those that the attacks before it left (AutoAttack's code).
-- `adaptive_is_stronger`: an attack that knows what the defence was trained on, or that, beside such
-  ones, follows its twin, leaves more than 0.2 points less than the plain attack of equal steps and
-  budget, by a one-sided sign test at 5% over the images on which the two disagree (Tramer et al.
-  2020). Transfer beside plain attacks alone is a matter of `black_box_is_stronger`.
-- `success_at_the_end`: of the strongest attack within its budget, more than 0.2 points of the
-  images are first misclassified in the last tenth of the iterations, so that more would
+  breaks more than 0.2 points of the images that all attacks with gradients leave correct; within a
+  cascade, Square of those that the attacks before it leave correct (AutoAttack's code).
+- `adaptive_is_stronger`: an attack on the loss that the defence was trained on (or, beside such
+  attacks, one with the gradients of a network trained without the defence) leaves more than 0.2
+  points less accuracy than the plain attack of equal steps and budget, significantly by a one-sided
+  sign test at 5% over the images on which the two disagree (Tramer et al. 2020).
+- `success_at_the_end`: under the strongest attack within its budget, more than 0.2 points of the
+  images are first misclassified in the last tenth of the iterations, so that more iterations would
   break more. Pintor et al. (2022) look for a loss that still falls at the end.
 
 Carlini and Wagner 2017: Towards evaluating the robustness of neural networks. Athalye et al. 2018:

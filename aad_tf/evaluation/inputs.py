@@ -214,9 +214,8 @@ def open_batches(
             set gives stay as they are.
         num_examples: how many examples are taken, from the first one on; None for all. An endless
             data set needs it.
-        images_in: a function that returns the images of what a batch holds as inputs of a network,
-            as `Classifier.images_of` does. The default takes an array, or a dict or list that holds
-            a single array.
+        images_in: a function that takes the images out of what a batch holds for the inputs of a
+            network, as `Classifier.images_of` does. The default takes arrays alone.
 
     Returns:
         An iterator over batches, dicts of `image` and `label`, and of `boxes` and `box_labels` if

@@ -1,8 +1,8 @@
 """The parts of the total loss, [AAD Eq. 9], and named choices of them.
 
-Here stand the choices: the rule of the attention area (`threshold`; the rules themselves are in
+An `AADLosses` holds the choices: the rule of the attention area (the rules are in
 `attention/areas.py`), how maps are made and scaled, and the distances. `AADModel.training_losses`
-(`defenses/aad.py`) puts them together with the weights alpha, beta and gamma.
+(`defenses/aad.py`) adds up the losses with the weights alpha, beta and gamma.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class AADLosses:
 
     @classmethod
     def preset(cls, name: str) -> AADLosses:
-        """A named choice of parts.
+        """The choices of a preset.
 
         Args:
             name: `"balanced"` (the default: trains on MNIST and CIFAR-10 alike), `"paper"` (the

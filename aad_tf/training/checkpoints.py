@@ -218,7 +218,7 @@ def finish_epoch(
     """Runs validation and callbacks of an epoch whose steps are all done, as `fit` would.
 
     Args:
-        model: compiled, and restored from a checkpoint. A `ResumableCheckpoint` among the callbacks
+        model: a model that is compiled and restored. A `ResumableCheckpoint` among the callbacks
             restores the running metrics of the epoch.
         epoch: which epoch, counted from 0.
         validation: data that `model.evaluate` takes; None for no validation.
