@@ -82,13 +82,16 @@ QUESTIONS = (
 
 
 def read(results_dir: PathLike) -> dict[str, TrainedPreset]:
-    """The controls that were evaluated, by preset, in the order of `NAMES`.
+    """Reads the evaluations of the control presets.
 
     Args:
-        results_dir: the directory that holds `controls`.
+        results_dir: directory of results, which holds the directory `controls`.
+
+    Returns:
+        The controls that were evaluated, by preset, in the order of `NAMES`.
 
     Raises:
-        ValueError: what `trained_presets.read` refuses.
+        ValueError: see `trained_presets.read`.
     """
     ordered = {name: mnist_controls.PRESETS[name] for name in NAMES}
     return trained_presets.read(results_dir, "controls", ordered, mnist_controls.ATTACKS)

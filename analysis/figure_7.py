@@ -1,7 +1,7 @@
 """[AAD Fig. 7]: accuracy under attack by the weights of AAD's losses, a panel for each weight.
 
-Read from results/weights/<network>.summary.json, evaluations of the presets of
-`train/configs/cifar10_weights.py`; `train.study --study=aad_figure_7` makes them.
+The numbers come from `results/weights/<network>.summary.json`, evaluations of the presets in
+`train/configs/cifar10_weights.py`. `train.study --study=aad_figure_7` trains and evaluates them.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ _SAYS = (
 
 
 def read(results_dir: PathLike) -> dict[str, TrainedPreset]:
-    """The presets that were evaluated, by name: those of all epochs if any was, or the small ones.
+    """Reads the evaluations of the presets by weight.
 
     Args:
-        results_dir: the directory that holds `weights`.
+        results_dir: directory of results, which holds the directory `weights`.
+
+    Returns:
+        The presets that were evaluated, by name. Presets that begin with `small_` are included
+        only if no other was evaluated.
 
     Raises:
-        ValueError: what `trained_presets.read` refuses.
+        ValueError: see `trained_presets.read`.
     """
     found = trained_presets.read(results_dir, "weights", cifar10_weights.PRESETS, ATTACKS)
     return {name: one for name, one in found.items() if not name.startswith(_SMALL)} or found
@@ -47,7 +51,15 @@ def _of(found: Mapping[str, TrainedPreset], panel: str, value: int) -> TrainedPr
 
 
 def table(found: Mapping[str, TrainedPreset]) -> Table:
-    """A row for each weight of each panel that was trained, a column for each attack."""
+    """Makes the table of accuracies by panel and weight.
+
+    Args:
+        found: what `read` returned.
+
+    Returns:
+        A row for each evaluated preset of each panel, with a column for clean images and one for
+        each attack.
+    """
     rows = []
     for panel, values in PANELS.items():
         for value in values:
@@ -59,7 +71,15 @@ def table(found: Mapping[str, TrainedPreset]) -> Table:
 
 
 def differences(found: Mapping[str, TrainedPreset]) -> list[SeedDifference]:
-    """What each weight of the paper adds to the same network trained with that weight 0."""
+    """Subtracts the accuracy with one weight 0 from that with the paper's weights 8 : 4 : 1.
+
+    Args:
+        found: what `read` returned.
+
+    Returns:
+        Differences for each of the three weights on clean images and under each attack; those of
+        a weight are left out unless both presets were evaluated.
+    """
     compared = []
     for panel, weight in zip(PANELS, PAPER, strict=True):
         one, without = _of(found, panel, weight), _of(found, panel, 0)
@@ -72,7 +92,15 @@ def differences(found: Mapping[str, TrainedPreset]) -> list[SeedDifference]:
 
 
 def picture(found: Mapping[str, TrainedPreset]) -> Figure:
-    """Three panels, a curve for each attack: means over seeds, and each seed as a point."""
+    """Draws accuracy by weight: a panel for each weight, a curve for each attack.
+
+    Args:
+        found: what `read` returned.
+
+    Returns:
+        The figure. Curves are means over seeds, points are single seeds; a dotted vertical line
+        marks the weight of the paper.
+    """
     figure = plots.empty_figure(12.0, 4.2)
     panels = figure.subplots(1, len(PANELS), sharey=True)
     for axes, (panel, values), weight in zip(panels, PANELS.items(), PAPER, strict=True):
@@ -99,7 +127,14 @@ def picture(found: Mapping[str, TrainedPreset]) -> Figure:
 
 
 def page(found: Mapping[str, TrainedPreset]) -> str:
-    """The figure with its numbers as a Markdown page."""
+    """Makes the Markdown page with the figure, its table and the differences.
+
+    Args:
+        found: what `read` returned, with at least one preset.
+
+    Returns:
+        The text of the page.
+    """
     count = next(iter(found.values())).count
     preset = cifar10_weights.PRESETS[next(iter(found))]
     images = f"{preset.train_examples:,} images" if preset.train_examples else "all images"
@@ -120,7 +155,7 @@ def page(found: Mapping[str, TrainedPreset]) -> str:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """The page and the figure, if any preset is on record, by path in the results directory."""
+    """Contents of page, CSV and picture by path in the results directory; empty without records."""
     found = read(results.root)
     if not found:
         return {}
@@ -132,5 +167,5 @@ def files(results: Results) -> dict[str, str | bytes]:
 
 
 def readme(results: Results) -> str:
-    """Nothing: the README speaks of the page in its own words."""
+    """An empty text: the README describes this page in hand-written text."""
     return ""

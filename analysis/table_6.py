@@ -1,8 +1,8 @@
-"""[AAD Table 6]: CIFAR-10 by rounds of StepLL that AAD trains on, beside the same rounds without
-attention losses.
+"""[AAD Table 6]: CIFAR-10 by the number of rounds of StepLL in AAD's training.
 
-Read from results/rounds/<network>.summary.json, evaluations of the presets of
-`train/configs/cifar10_rounds.py`; `train.study --study=aad_table_6` makes them.
+Beside each network stands one that was trained on the same rounds without attention losses. The
+numbers come from `results/rounds/<network>.summary.json`, evaluations of the presets in
+`train/configs/cifar10_rounds.py`. `train.study --study=aad_table_6` trains and evaluates them.
 """
 
 from __future__ import annotations
@@ -32,13 +32,17 @@ _COLUMNS = {
 
 
 def read(results_dir: PathLike) -> dict[str, TrainedPreset]:
-    """The presets that were evaluated, by name: those of all epochs if any was, or the small ones.
+    """Reads the evaluations of the presets by rounds.
 
     Args:
-        results_dir: the directory that holds `rounds`.
+        results_dir: directory of results, which holds the directory `rounds`.
+
+    Returns:
+        The presets that were evaluated, by name. Presets that begin with `small_` are included
+        only if no other was evaluated.
 
     Raises:
-        ValueError: what `trained_presets.read` refuses.
+        ValueError: see `trained_presets.read`.
     """
     presets, attacks = cifar10_rounds.PRESETS, cifar10_rounds.ATTACKS
     found = trained_presets.read(results_dir, "rounds", presets, attacks)
@@ -46,7 +50,15 @@ def read(results_dir: PathLike) -> dict[str, TrainedPreset]:
 
 
 def table(found: Mapping[str, TrainedPreset]) -> Table:
-    """For each number of rounds AAD, the same without attention losses, and the paper's values."""
+    """Makes the table of accuracies by number of rounds.
+
+    Args:
+        found: what `read` returned.
+
+    Returns:
+        For each number of rounds a row of AAD, a row without attention losses (each only if it
+        was evaluated) and a row with the paper's values.
+    """
     rows = []
     for rounds in ROUNDS:
         for suffix, weights in (("", "8 : 4 : 1"), (_WITHOUT, "8 : 0 : 0")):
@@ -69,7 +81,15 @@ def _of(found: Mapping[str, TrainedPreset], rounds: int, suffix: str = "") -> Tr
 
 
 def differences(found: Mapping[str, TrainedPreset]) -> list[SeedDifference]:
-    """What attention losses add to each number of rounds, and what each further round adds."""
+    """Computes what the attention losses add to accuracy, and what each further round adds.
+
+    Args:
+        found: what `read` returned.
+
+    Returns:
+        Differences of accuracy on clean images and under each attack. A difference is left out
+        unless both of its presets were evaluated.
+    """
     compared = []
     for rounds in ROUNDS:
         one, former = _of(found, rounds), _of(found, rounds - 1)
@@ -93,7 +113,14 @@ def _printed(rounds: int, column: str | None) -> float | None:
 
 
 def page(found: Mapping[str, TrainedPreset]) -> str:
-    """The table as a Markdown page."""
+    """Makes the Markdown page with the table, the differences and notes on the paper's values.
+
+    Args:
+        found: what `read` returned, with at least one preset.
+
+    Returns:
+        The text of the page.
+    """
     count = next(iter(found.values())).count
     preset = cifar10_rounds.PRESETS[next(iter(found))]
     images = f"{preset.train_examples:,} images" if preset.train_examples else "all images"
@@ -114,7 +141,7 @@ def page(found: Mapping[str, TrainedPreset]) -> str:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """The page, if any preset is on record, by path in the results directory."""
+    """Contents of page and CSV by path in the results directory; empty without records."""
     found = read(results.root)
     if not found:
         return {}
@@ -122,5 +149,5 @@ def files(results: Results) -> dict[str, str | bytes]:
 
 
 def readme(results: Results) -> str:
-    """Nothing: the README speaks of the page in its own words."""
+    """An empty text: the README describes this page in hand-written text."""
     return ""

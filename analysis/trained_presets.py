@@ -1,4 +1,4 @@
-"""Evaluations of presets that were trained with one or several seeds, as studies write them."""
+"""Reads the evaluations that a study writes of its presets, each trained with one or more seeds."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ _AS_PRESET = ("defense", "epochs", "train_examples", "batch_size", "learning_rat
 
 @dataclass(frozen=True)
 class TrainedPreset:
-    """The evaluations of one preset.
+    """The accuracies of the networks that were trained by one preset.
 
     Attributes:
-        preset: its name.
-        accuracies: in [0, 1], by attack as text, or `CLEAN`, and then by seed.
-        count: test images of each.
+        preset: name of the preset.
+        accuracies: accuracies in [0, 1], first by the attack as text (or `CLEAN` for clean
+            images), then by the seed of the training.
+        count: number of test images in each evaluation.
     """
 
     preset: str
@@ -37,14 +38,18 @@ class TrainedPreset:
 
     @property
     def seeds(self) -> int:
-        """How many trainings there are."""
+        """Number of networks that were trained, each with a seed of its own."""
         return len(self.accuracies[CLEAN])
 
     def cell(self, column: str) -> str:
-        """Accuracy in percent: its mean over seeds, and the lowest and highest where several.
+        """The text of a table cell: the accuracy in percent, as the mean over seeds.
 
         Args:
             column: an attack as text, or `CLEAN`.
+
+        Returns:
+            Such as "71.2" for one seed or "71.2 (70.8 to 71.9)" for several, where the lowest
+            and highest accuracy follow the mean; a dash if the attack was not run.
         """
         by_seed = self.accuracies.get(column, {})
         found = mean_over_seeds(list(by_seed.values()))
@@ -57,15 +62,20 @@ class TrainedPreset:
     def less(
         self, other: TrainedPreset, attack: str, statement: str, paper: float | None = None
     ) -> SeedDifference:
-        """Its accuracy under an attack less that of another preset.
+        """Subtracts another preset's accuracy under an attack from that of this one.
 
-        A single training is held against that of its own seed.
+        If one of the two was trained with a single seed, the other is reduced to that seed as
+        well, provided that it has it.
 
         Args:
-            other: the preset that is taken away.
-            attack: as text, or `CLEAN`.
-            statement: what the difference is called.
-            paper: the paper's difference, in [-1, 1], or None if it prints none.
+            other: the preset whose accuracy is subtracted.
+            attack: an attack as text, or `CLEAN`.
+            statement: a name for the difference, which pages print.
+            paper: the same difference by the paper's numbers, in [-1, 1]; None if the paper does
+                not print them.
+
+        Returns:
+            The difference, with the accuracies of both by seed.
         """
         one, two = (each.accuracies.get(attack, {}) for each in (self, other))
         if 1 in (len(one), len(two)) and (shared := one.keys() & two.keys()):
@@ -79,18 +89,23 @@ def read(
     presets: Mapping[str, ExperimentConfig],
     attacks: Sequence[str],
 ) -> dict[str, TrainedPreset]:
-    """The presets that were evaluated, by name, in their order in `presets`.
+    """Reads the evaluations of presets from summaries in a directory.
 
     Args:
-        results_dir: the directory of results.
-        directory: the one in it that holds the summaries, and no others.
-        presets: what may have been trained, by name.
-        attacks: as text; those that were not run are left out.
+        results_dir: directory of results.
+        directory: name of the directory within it that holds the summaries of these presets
+            (`*.summary.json`) and no other summaries.
+        presets: the presets that may occur, by name.
+        attacks: the attacks to read, as text. Attacks that were not run are left out.
+
+    Returns:
+        The presets that were evaluated, by name, in the order of `presets`.
 
     Raises:
-        ValueError: a file that is no summary, a shard's, of another preset, trained otherwise than
-            its preset says, judged by another rule, seeds that come twice, or evaluations of
-            different images.
+        ValueError: a file is not a summary, or covers one shard only; its preset is not in
+            `presets`, or the network was trained with other settings than the preset has; the
+            evaluation did not count an image as misclassified at any iterate; a preset was
+            evaluated twice with one seed; or evaluations differ in their number of images.
     """
     found: dict[str, dict[str, dict[int, float]]] = {}
     counts: dict[int, str] = {}

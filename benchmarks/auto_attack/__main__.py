@@ -4,8 +4,8 @@ python -m benchmarks.auto_attack --runs_dir=runs --python=PYTHON --original=DIR
 
 PYTHON is an interpreter that has torch and adv-lib installed; DIR holds the package `autoattack` of
 https://github.com/fra31/auto-attack. The networks are the presets that `train.main` trained into
-directories such as runs/mnist_clean. What a contender found is kept at once, so the command goes on
-with the next one where it was interrupted.
+directories such as runs/mnist_clean. Results are saved after each of the three implementations; the
+same command after an interruption continues with the next one.
 """
 
 from __future__ import annotations

@@ -69,24 +69,26 @@ def compare(
     done: Mapping[str, Any],
     keep: Callable[[Mapping[str, Any]], None],
 ) -> dict[str, Any]:
-    """Runs the cascade here, then the original code and adv-lib, on the same images.
+    """Runs AutoAttack here, then that of the original code and of adv-lib, on the same images.
 
     Args:
-        case: network and budget.
+        case: the network and the budget.
         runs_dir: directory of the model directories.
-        num_images: images from the start of the test split.
-        python: an interpreter that has PyTorch and adv-lib.
+        num_images: number of images, from the start of the test split.
+        python: path of a Python interpreter that has PyTorch and adv-lib.
         original: directory of the original code's package `autoattack`.
-        say: called with a line of text as work goes on.
-        done: what contenders found in an earlier run, by name; they are not run again.
-        keep: called after each contender with what all have found so far.
+        say: a function that is called with lines of text on progress.
+        done: results of an earlier, interrupted run by contender (`CONTENDERS`), in the form of
+            the returned dict. These contenders are not run again.
+        keep: a function that is called after each contender with all results so far, so that the
+            caller can save them.
 
     Returns:
-        What each contender found, by its name: `broken_by`, a stage for each image, `times` and
-        `versions`.
+        Results by contender: `broken_by`, which holds the stage that got each image misclassified
+        (see `ours`), `times`, `held_by_seed` and, of the two others, `versions`.
 
     Raises:
-        OriginalFailedError: the other process failed.
+        OriginalFailedError: the process of the original code or of adv-lib failed.
         ModelDirectoryError: the network is missing or its training has not finished.
     """
     network, images, labels = subject(case, runs_dir, num_images)

@@ -1,9 +1,9 @@
-"""CIFAR-10 presets by rounds of StepLL that AAD trains on: [AAD Table 6] and its controls.
+"""CIFAR-10 presets by the number of StepLL rounds in AAD's training: [AAD Table 6] and controls.
 
-`rounds_1` to `rounds_4` are `train/configs/cifar10.py:aad_step_ll` with so many rounds, each of the
-size of its two; those that end in `_8_0_0` are trained on the same rounds without attention losses,
-so that what rounds do is told from what attention does. Presets that begin with `small_` see
-10,000 images four times, for CPUs.
+`rounds_1` to `rounds_4` are `train/configs/cifar10.py:aad_step_ll` with 1 to 4 rounds instead of 2.
+Steps keep their size, so n rounds reach n times as far. Presets that end in `_8_0_0` are trained on
+the same rounds without attention losses, which separates the effect of rounds from that of
+attention. Presets that begin with `small_` train 4 epochs on 10,000 images, for CPUs.
 
     python -m train.main --config=train/configs/cifar10_rounds.py:rounds_3 --model_dir=runs/rounds_3
 """
@@ -58,5 +58,5 @@ PRESETS = FULL | {
 
 
 def get_config(preset: str | None = None) -> config_dict.ConfigDict:
-    """The ConfigDict of a preset; `rounds_2` by default."""
+    """A preset as the ConfigDict that `--config` takes; None is `rounds_2`."""
     return presets.choose(PRESETS, preset, "rounds_2")

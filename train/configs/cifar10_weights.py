@@ -1,8 +1,8 @@
 """CIFAR-10 presets by the weights of AAD's three losses: [AAD Fig. 7].
 
 `weights_8_4_1` is `train/configs/cifar10.py:aad_step_ll`; the others differ in one of the weights
-alpha (classification), beta (rectification) and gamma (preservation). Presets that begin with
-`small_` see 10,000 images four times, for CPUs.
+alpha (classification), beta (rectification) and gamma (preservation), which names state in this
+order. Presets that begin with `small_` train 4 epochs on 10,000 images, for CPUs.
 
     python -m train.main --config=train/configs/cifar10_weights.py:weights_8_0_1 --model_dir=runs/w
 """
@@ -28,11 +28,14 @@ ATTACKS = (
 
 
 def weights_of(panel: str, value: int) -> tuple[int, int, int]:
-    """The three weights, one of them changed.
+    """Sets one of the weights 8 : 4 : 1 to another value.
 
     Args:
-        panel: "alpha", "beta" or "gamma".
-        value: of that weight.
+        panel: the weight that is set: "alpha", "beta" or "gamma".
+        value: its value.
+
+    Returns:
+        The weights alpha, beta and gamma.
 
     Example:
         >>> weights_of("beta", 0)
@@ -45,7 +48,14 @@ def weights_of(panel: str, value: int) -> tuple[int, int, int]:
 
 
 def name_of(panel: str, value: int) -> str:
-    """The preset with one weight changed.
+    """Makes the name of the preset that has one of the weights 8 : 4 : 1 set to another value.
+
+    Args:
+        panel: the weight that is set: "alpha", "beta" or "gamma".
+        value: its value.
+
+    Returns:
+        The name, without the prefix `small_`.
 
     Example:
         >>> name_of("beta", 0)
@@ -77,5 +87,5 @@ PRESETS = FULL | {
 
 
 def get_config(preset: str | None = None) -> config_dict.ConfigDict:
-    """The ConfigDict of a preset; `weights_8_4_1` by default."""
+    """A preset as the ConfigDict that `--config` takes; None is `weights_8_4_1`."""
     return presets.choose(PRESETS, preset, "weights_8_4_1")
