@@ -91,7 +91,8 @@ def read(results_dir: PathLike) -> dict[str, TrainedPreset]:
         The controls that were evaluated, by preset, in the order of `NAMES`.
 
     Raises:
-        ValueError: see `trained_presets.read`.
+        ValueError: a file is not a summary of one of these presets as they are defined, or its
+            evaluation differs from the others in the rule of success or the number of images.
     """
     ordered = {name: mnist_controls.PRESETS[name] for name in NAMES}
     return trained_presets.read(results_dir, "controls", ordered, mnist_controls.ATTACKS)

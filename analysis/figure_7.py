@@ -39,7 +39,8 @@ def read(results_dir: PathLike) -> dict[str, TrainedPreset]:
         only if no other was evaluated.
 
     Raises:
-        ValueError: see `trained_presets.read`.
+        ValueError: a file is not a summary of one of these presets as they are defined, or its
+            evaluation differs from the others in the rule of success or the number of images.
     """
     found = trained_presets.read(results_dir, "weights", cifar10_weights.PRESETS, ATTACKS)
     return {name: one for name, one in found.items() if not name.startswith(_SMALL)} or found

@@ -67,8 +67,9 @@ class SeedDifference:
     def verdict(self) -> str:
         """`higher`, `lower`, `equivalent`, `undecided` or `no verdict`, by the 95 % interval.
 
-        `equivalent`: it contains 0 and lies within `MARGIN` of it; `undecided`: it contains 0 and
-        reaches further.
+        `higher` and `lower`: the interval lies above or below 0. `equivalent`: the interval
+        contains 0 and lies within `MARGIN` of it. `undecided`: it contains 0 and reaches further.
+        `no verdict`: there are `doubts`, such as too few seeds.
         """
         interval = self.estimate.interval
         if self.doubts or interval is None:

@@ -42,7 +42,8 @@ def read(results_dir: PathLike) -> dict[str, TrainedPreset]:
         only if no other was evaluated.
 
     Raises:
-        ValueError: see `trained_presets.read`.
+        ValueError: a file is not a summary of one of these presets as they are defined, or its
+            evaluation differs from the others in the rule of success or the number of images.
     """
     presets, attacks = cifar10_rounds.PRESETS, cifar10_rounds.ATTACKS
     found = trained_presets.read(results_dir, "rounds", presets, attacks)

@@ -228,7 +228,7 @@ class _Probe:
         self._width = network.bounds[1] - network.bounds[0]
 
     def vanished(self, attacks: Sequence[Attack]) -> dict[str, Any]:
-        """The gradients, by the clean images, of what the attacks descend."""
+        """Measures how often gradients of the attacks' objectives vanish at the clean images."""
         name, run_next = "vanished_gradients", f"{_OTHER_LOSS}; square; random starts"
         fractions: dict[str, tuple[float, float]] = {}
         for objective in _objectives(attacks) if len(self._labels) else ():
@@ -268,7 +268,7 @@ class _Probe:
         return _finding(name, flagged, measured, _OTHER_LOSS, found, _SATURATED_FRACTION)
 
     def unstable(self, epsilon: float | None, indices: np.ndarray) -> dict[str, Any]:
-        """How much gradients of the margin turn within a tenth of the budget."""
+        """Measures the mean cosine of the margin's gradients a tenth of the budget apart."""
         name = "unstable_gradients"
         run_next = "square; transfer from another network; attacks with many restarts"
         if epsilon is None or not len(self._labels):
@@ -291,7 +291,7 @@ class _Probe:
         return _finding(name, flagged, measured, run_next, cosine, _STABLE_COSINE)
 
     def unbounded(self, examples: int) -> dict[str, Any]:
-        """PGD that may go anywhere; it starts at the images, as random pixels prove nothing."""
+        """Measures accuracy under PGD from the clean images within the whole pixel range."""
         name, chance = "unbounded_epsilon", 1 / self._network.num_classes
         run_next = f"square; transfer from another network; {_OTHER_LOSS}"
         correct = np.full(len(self._labels), True)

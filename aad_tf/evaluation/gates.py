@@ -203,7 +203,13 @@ class _Measures:
         self._agreement: dict[str, list[np.ndarray]] = {"rank_correlation": [], "iou": []}
 
     def add(self, gates: Gates, clean: Gates, maps: np.ndarray) -> None:
-        """Counts the gates of a batch, those of its clean images, and its attention maps."""
+        """Adds a batch to the sums.
+
+        Args:
+            gates: the gates on the images of the batch.
+            clean: the gates on the clean images that these were made from.
+            maps: attention maps of the images of the batch, `[batch, h, w]`.
+        """
         for kind, sums in self._gates.items():
             sums.add(*(np.asarray(getattr(each, kind), np.float64) for each in (gates, clean)))
         area = _area_of(int(np.prod(maps.shape[1:])))
@@ -230,7 +236,7 @@ class _GateSums:
         self._squares: Any = 0.0
 
     def add(self, values: np.ndarray, clean: np.ndarray) -> None:
-        """Counts `[batch, ...]` values, and how far they are from those of clean images."""
+        """Adds gates of a batch, `[batch, ...]` in [0, 1], and those of its clean images."""
         self._count += len(values)
         self._closed += int((values < CLOSED).sum())
         self._open += int((values > OPEN).sum())

@@ -55,7 +55,7 @@ class Claim:
     Attributes:
         place: where the paper makes it, e.g. a section.
         says: the claim, in short.
-        printed: the paper's data set.
+        printed: name of the data set for which the paper prints the accuracies.
         kind: the attack, `FGSM` or `PGD`.
         terms: weights by (source, target), the network that images are made on and the one that
             judges them. The weighted sum of their accuracies, averaged over the strengths, is

@@ -75,7 +75,14 @@ GAPS: dict[str, Gap] = {
 
 
 def found(results: Results) -> dict[int, list[Seed]]:
-    """The transfer evaluations of each seed, by number of classes."""
+    """Reads the transfer evaluations of the data sets that are compared.
+
+    Args:
+        results: the directory of results.
+
+    Returns:
+        By number of classes, the evaluation of each seed; data sets without one are left out.
+    """
     known = results.once(transfers)
     return {count: known[name] for count, name in DATASETS.items() if name in known}
 

@@ -227,8 +227,9 @@ def accuracy(
         target: network that judges them.
         kind: `FGSM` or `PGD`.
         strength: epsilon of FGSM or number of iterations of PGD; 0 for the clean images.
-        both_right: True counts only images that two networks classify correctly when clean: source
-            and target, or, where ResNet-50 with or without CBAM is both of these, this pair.
+        both_right: True counts only images that two networks classify correctly when clean. These
+            are source and target. If both are the same ResNet-50, with or without CBAM, they are
+            ResNet-50 with and without CBAM.
 
     Returns:
         Fractions in [0, 1] with intervals over images.

@@ -251,7 +251,15 @@ def boxes_table(run: AttentionRecords, chance: BoxChance) -> Table:
 
 
 def drift_table(run: AttentionRecords) -> Table:
-    """Makes the table of IoU of clean and attacked areas, measured and by chance, by iteration."""
+    """Makes the table of IoU of clean and attacked areas, measured and by chance, by iteration.
+
+    Args:
+        run: the records.
+
+    Returns:
+        A row for each attack iteration: mean IoU of images on which the attack succeeded and failed,
+        with the IoU by chance, that of other images' areas and of random cells.
+    """
     chance, iou = drift_chance(run), run.iou_clean(size=TOP_CELLS)
     rows = []
     for k in range(1, run.rounds + 1):

@@ -74,7 +74,10 @@ class Studied:
 
     @functools.cached_property
     def a3(self) -> Aligned | None:
-        """The network's records under attacks with and without A3's attention term, or None."""
+        """The network's records under attacks with and without A3's attention term.
+
+        None if they were not made.
+        """
         return align(self.found.load_all(ROLES))
 
     @functools.cached_property
@@ -84,7 +87,11 @@ class Studied:
 
     @functools.cached_property
     def matched(self) -> dict[str, MatchedComparison]:
-        """Comparisons of succeeded and failed attacks, all and matched images, by measure."""
+        """Comparisons of IoU between images on which the attack succeeded and failed, by measure.
+
+        Measures are the IoU with the box and the IoU with the clean area; each comparison is over
+        all images, and over pairs that are matched in confidence and box size.
+        """
         box, clean = self.run.iou_box()[:, 0], self.run.iou_clean()[:, 0]
         columns = {BOX: box, CLEAN: clean}
         return {name: matched.compare_outcomes(self.run, each) for name, each in columns.items()}

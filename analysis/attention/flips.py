@@ -58,7 +58,15 @@ def flip_rounds(run: AttentionRecords) -> np.ndarray:
 
 
 def by_round(run: AttentionRecords) -> list[FlipRow]:
-    """Compares in each round images misclassified for the first time with those still correct."""
+    """Compares in each round images misclassified for the first time with those still correct.
+
+    Args:
+        run: the records.
+
+    Returns:
+        A row for each attack iteration, in order, with the IoU of clean and attacked areas of
+        `TOP_CELLS` cells in both groups.
+    """
     iou, flips = run.iou_clean(size=TOP_CELLS), flip_rounds(run)
     rows = []
     for k in range(1, run.rounds + 1):
@@ -186,7 +194,15 @@ def _resampled_sums(counts: np.ndarray) -> np.ndarray:
 
 
 def flips_table(run: AttentionRecords) -> Table:
-    """Makes the table of IoU in the round of the first misclassification, beside correct images."""
+    """Makes the table of IoU in the round of the first misclassification, beside correct images.
+
+    Args:
+        run: the records.
+
+    Returns:
+        A row for each attack iteration: number of images, and mean IoU of clean and attacked areas
+        of images that are misclassified for the first time and of images that are still correct.
+    """
     rows = [
         (str(row.round_number), f"{row.at_risk:,}", f"{row.flipped:,}", *row.groups.texts())
         for row in by_round(run)
@@ -196,7 +212,15 @@ def flips_table(run: AttentionRecords) -> Table:
 
 
 def misclassified_table(run: AttentionRecords) -> Table:
-    """Makes the table of fractions misclassified by IoU with the clean area."""
+    """Makes the table of fractions misclassified by IoU with the clean area.
+
+    Args:
+        run: the records.
+
+    Returns:
+        A row for each number of cells that the clean and the attacked area share: percentages of
+        misclassified images over all attack iterations, and in the first one.
+    """
     first = misclassified_fractions(run, (1,))
     rows = []
     for common, found in misclassified_fractions(run).items():

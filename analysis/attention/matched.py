@@ -203,7 +203,15 @@ def balance_table(columns: dict[str, MatchedComparison]) -> Table:
 
 
 def low_table(found: MatchedComparison) -> Table:
-    """Makes the table of the attack's success on images of low IoU and others, all and matched."""
+    """Makes the table of the attack's success on images of low IoU with the box and on others.
+
+    Args:
+        found: what `compare_low` returned.
+
+    Returns:
+        A row for all images and a row for matched pairs: numbers of images, percentages of
+        success, their difference in points, and the groups' gaps in the covariates.
+    """
     rows = []
     for label, groups, left, gaps in _all_and_pairs(found):
         rates = groups.first.percent(), groups.second.percent()

@@ -127,7 +127,15 @@ def refit(
 
 
 def coefficients_table(rows: dict[str, Regression]) -> Table:
-    """Makes the table of coefficients; `rows` has regressions by name of the measure."""
+    """Makes the table of coefficients of logistic regressions of the attack's success.
+
+    Args:
+        rows: regressions by name of the measure, such as the IoU with the box.
+
+    Returns:
+        A row for each measure: its coefficient alone, all coefficients of the joint regression with
+        intervals, and the measure's odds ratio.
+    """
     cells = []
     for name, found in rows.items():
         texts = [value.text(sign=True) for value in found.coefficients.values()]
@@ -194,14 +202,16 @@ def effects_table(
     runs: Sequence[tuple[str, AttentionRecords]],
     effects: Mapping[tuple[str, int], Mapping[str, Estimate]],
 ) -> Table:
-    """Makes the table of `success_effects` for every network and attack iteration.
+    """Makes the table of how much the IoU differs between successful and failed attacks.
 
     Args:
         runs: names and records of the networks.
-        effects: what `success_effects` returned, by name and iteration.
+        effects: what `success_effects` returned, by name of the network and attack iteration,
+            counted from 1.
 
     Returns:
-        The table.
+        A row for each network and attack iteration: numbers of images and a coefficient for each
+        of the regressions in `ADJUSTED`.
     """
     rows = []
     for name, run in runs:

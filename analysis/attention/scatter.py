@@ -60,7 +60,15 @@ def by_success(run: AttentionRecords, measure: str, round_number: int) -> tuple[
 
 
 def scatter_table(run: AttentionRecords) -> Table:
-    """Makes the table of changes of every measure after each attack iteration, by success."""
+    """Makes the table of changes of every measure after each attack iteration, by success.
+
+    Args:
+        run: the records.
+
+    Returns:
+        A row for each measure in `MEASURES` and attack iteration, with means over images on which
+        the attack succeeded and failed, and their difference.
+    """
     rows = []
     for measure in MEASURES:
         for number in range(1, run.rounds + 1):

@@ -85,7 +85,14 @@ class Variant:
         return objective_of(self.run.study["attack"])[1]
 
     def against(self, plain: Variant) -> tuple[Estimate, Estimate]:
-        """Mean differences of accuracy and of IoU on the same images, this minus `plain`."""
+        """Compares with another attack on the same images.
+
+        Args:
+            plain: the records of the attack without A3's attention term.
+
+        Returns:
+            The mean differences of accuracy and of IoU, this attack minus `plain`.
+        """
         return mean(self.kept.astype(float) - plain.kept), mean(self.iou - plain.iou)
 
 
