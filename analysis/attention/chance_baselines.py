@@ -257,8 +257,9 @@ def drift_table(run: AttentionRecords) -> Table:
         run: the records.
 
     Returns:
-        A row for each attack iteration: mean IoU of images on which the attack succeeded and failed,
-        with the IoU by chance, that of other images' areas and of random cells.
+        A row for each attack iteration: mean IoU of images on which the attack succeeded and of
+        those on which it failed, and the IoU by chance, that of other images' areas and of random
+        cells.
     """
     chance, iou = drift_chance(run), run.iou_clean(size=TOP_CELLS)
     rows = []
