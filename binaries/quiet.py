@@ -33,7 +33,7 @@ def worth_showing(text: str) -> str:
         The remaining lines.
 
     Example:
-        >>> worth_showing("I0000 00:00:1.2  7 port.cc:153] oneDNN custom operations are on.\n")
+        >>> worth_showing("I0000 00:00:1.2  7 port.cc:153] oneDNN custom operations are on.")
         ''
     """
     no_driver = _NO_DRIVER in text

@@ -9,9 +9,10 @@ import keras
 
 from aad_tf.models.layers import network_dtypes, scaled, slim_l2
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
-from aad_tf.models.resnet import STEMS, batch_normalization, he_fan_out
+from aad_tf.models.resnet import batch_normalization, he_fan_out
 from aad_tf.utils.checks import check_choice
 
+STEMS = ("small", "imagenet")
 _FILTERS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _SMALLEST_IMAGE = 17
 _REASON = "halves the image four times and must keep a feature map of at least 2x2"

@@ -125,6 +125,7 @@ def test_a_defence_trains_it(name, dtype):
         ("resnet50", (31, 32, 3), {"stem": "small_stride_2"}, "at least 32, got 31x32"),
         ("cbam_resnet50", (32, 32, 3), IMAGENET, "at least 64, got 32x32"),
         ("vgg16", (16, 16, 3), {}, "at least 17, got 16x16"),
+        ("vgg16", (32, 32, 3), {"stem": "small_stride_2"}, "stem"),
         ("vgg16", (32, 32, 3), {"weight_decay": -1.0}, "weight_decay"),
     ],
 )
