@@ -106,7 +106,8 @@ def read_config(model_dir: str | os.PathLike[str]) -> ExperimentConfig:
 def claim(model_dir: str | os.PathLike[str], config: ExperimentConfig) -> None:
     """Checks that a directory may be used to train a config: it is empty, or holds that run.
 
-    A config that differs in `budget` or `evaluation_attacks` alone counts as the same.
+    A config counts as the same if it differs in nothing but `budget`, a remark on how long training
+    takes, and `evaluation_attacks`.
 
     Args:
         model_dir: directory to train in; made if it does not exist.

@@ -104,11 +104,13 @@ class GradientSignAttack(IterativeAttack):
         Args:
             classifier: the network under attack.
             state: the current images `[batch, H, W, C]`.
-            examples: original images, labels and context of the same batch.
-            *scalars: step size and epsilon, as the method `scalars` returns them.
+            examples: original images, labels, and what the objective computed once from the
+                original images, of the same batch.
+            *scalars: step size and epsilon, scalar tensors in the unit of the images.
 
         Returns:
-            The next state, and the logits `[batch, classes]` of the images before the step.
+            The state after a step against the sign of the objective's gradient, and the logits
+            `[batch, classes]` of the images before the step.
         """
         return iteration(classifier, self.objective, state, examples, *scalars)
 

@@ -136,13 +136,14 @@ class HeldCBAM(CBAM):
         self.held_spatial = None if held_spatial is None else np.asarray(held_spatial, np.float64)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the weights of both gates and checks the constants.
+        """Creates the weights of both gates and checks `held_channel` and `held_spatial`.
 
         Args:
             input_shape: shape of the inputs, batch axis included.
 
         Raises:
-            ValueError: constants whose shape does not fit the inputs.
+            ValueError: `held_channel` is not `[channels]` of the inputs, or `held_spatial` not
+                their `[h, w]`.
         """
         super().build(input_shape)
         channels = self._channels(input_shape)

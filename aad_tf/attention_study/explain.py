@@ -206,10 +206,13 @@ class Explainer:
         """Runs the network on a batch: attack, attention maps, LIME and faithfulness.
 
         Args:
-            batch: images, labels and boxes.
+            batch: images `[batch, H, W, C]` in the network's pixel range, labels `[batch]` and, if
+                the data set has them, boxes of each image.
 
         Returns:
-            The maps and predictions of each round, the original images first.
+            For the original images and those after each iteration of the attack: logits
+            `[batch, classes]`, Grad-CAM maps `[batch, h, w]` and, where the study measures them,
+            LIME's coefficients and the faithfulness of the maps.
         """
         rounds = list(
             follow(

@@ -79,14 +79,15 @@ class GradientShares(EpochCallback):
         checked_inputs(self.model.classifier, self._images, self._labels)
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """Computes the fraction of the gradient that comes from each loss.
+        """Computes the share of each of AAD's three losses in the gradient of the parameters.
 
         Args:
             epoch: number of the epoch that has just ended, counted from 0; not used.
 
         Returns:
-            Fractions in [0, 1] by their names in the logs. Their sum is 1, or 0 if all gradients
-            are zero.
+            For the classification, rectification and preservation loss, by their names in the logs:
+            the l2-norm of the gradient of the weighted loss divided by the sum of the three norms,
+            in [0, 1]. Their sum is 1, or 0 if all gradients are zero.
         """
         model, training = self.model, self._training
         images, labels = checked_inputs(model.classifier, self._images, self._labels)

@@ -222,14 +222,15 @@ class AttentionIoU(AttackCallback):
         self._threshold = threshold
 
     def evaluate(self, classifier: Classifier) -> float:
-        """Computes the mean IoU of a network on the data set.
+        """Computes how far the attention areas of clean and attacked images overlap.
 
         Args:
             classifier: any network, also outside of `fit`.
 
         Returns:
-            The mean IoU, in [0, 1], over images at least one of whose areas is not empty; 0 if
-            there is none.
+            The intersection of the area of the clean image and that of the attacked one divided by
+            their union, in [0, 1], as a mean over images at least one of whose two areas is not
+            empty; 0 if there is none.
         """
         return self._found(classifier)[""]
 

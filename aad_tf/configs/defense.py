@@ -112,7 +112,11 @@ class DefenseConfig:
 
     @property
     def attention_losses(self) -> AADLosses:
-        """The losses of AAD: the preset `losses`, with `loss_parts` and `fill` replaced."""
+        """The losses that `AADModel` is given.
+
+        They are the preset that the field `losses` names, such as "balanced", with the parts that
+        `loss_parts` names exchanged, and with `fill` as the value of hidden pixels if it is set.
+        """
         losses = AADLosses.preset(self.losses).replace(**self.loss_parts)
         return losses.replace(fill=parse_number(self.fill)) if self.fill else losses
 

@@ -13,11 +13,14 @@ from aad_tf.evaluation.pool import AttackPool
 
 
 class CascadePool:
-    """Runs a cascade of attacks over a stream of examples, with the methods of an `AttackPool`.
+    """Runs a cascade of attacks over a stream of examples.
 
-    An example that one attack leaves correct goes on to the next. Its record is made by the attack
-    that got it misclassified, whose name the record has under `broken_by`. An example that all
-    attacks leave correct has the record of the last one, with `broken_by` None.
+    Examples are put in batch by batch, and come out in any order as records: dictionaries that say
+    of an example whether it was misclassified and after which iteration. An example that one attack
+    leaves correct goes on to the next. Its record is made by the attack that got it misclassified,
+    whose name the record has under `broken_by`. An example that all attacks leave correct has the
+    record of the last one, with `broken_by` None. The methods are those of `AttackPool`, which runs
+    a single attack.
 
     Args:
         classifier: the network that judges the images.

@@ -167,26 +167,29 @@ class AADLosses:
         return CLASSIFICATIONS[self.classification](labels, logits, label_smoothing)
 
     def rectification_loss(self, logits: tf.Tensor, masked_logits: tf.Tensor) -> tf.Tensor:
-        """The term of L_r for one version of the images, [AAD Eq. 7].
+        """The rectification loss L_r of the clean images or of one round, [AAD Eq. 7].
 
         Args:
             logits: `[batch, classes]` of the whole images.
             masked_logits: `[batch, classes]` of the images without their attention areas.
 
         Returns:
-            `[batch]`, at most 0: minus the chosen distance between the two softmax outputs.
+            `[batch]`, at most 0: minus the distance between the two softmax outputs that the
+            attribute `rectification` names.
         """
         return rectification(logits, masked_logits, self.rectification)
 
     def preservation_loss(self, clean_maps: tf.Tensor, adversarial_maps: tf.Tensor) -> tf.Tensor:
-        """The term of L_p for one round of the attack, [AAD Eq. 8].
+        """The preservation loss L_p of one round of the attack, [AAD Eq. 8].
 
         Args:
-            clean_maps: `[batch, h, w]` of the clean images, as `comparable_maps` returns them.
+            clean_maps: `[batch, h, w]`, attention maps of the clean images, non-negative; scaled to
+                sum 1 each if the attribute `normalized_maps` says so.
             adversarial_maps: the same of the attacked images.
 
         Returns:
-            `[batch]`, non-negative: the chosen distance between the maps.
+            `[batch]`, non-negative: the distance between the maps that the attribute `preservation`
+            names.
         """
         return preservation(clean_maps, adversarial_maps, self.preservation)
 

@@ -15,13 +15,11 @@ from aad_tf.utils.checks import check_choice
 STEMS = ("small", "small_stride_2", "imagenet")
 ATTENTION = ("cbam",)
 _BLOCKS = (3, 4, 6, 3)
+_KEPT = "and must keep a feature map of at least 2x2"
 _SMALLEST = {
-    stem: (2 ** (times + 1), f"halves the image {word} times and must keep a feature map of 2x2")
-    for stem, times, word in (
-        ("small", 3, "three"),
-        ("small_stride_2", 4, "four"),
-        ("imagenet", 5, "five"),
-    )
+    "small": (16, f"halves the image three times {_KEPT}"),
+    "small_stride_2": (17, f"halves the image four times {_KEPT}"),
+    "imagenet": (64, f"halves the image five times {_KEPT}"),
 }
 Build = Callable[[Any], Any]
 
@@ -47,7 +45,7 @@ def resnet50(
 
     Args:
         input_shape: (height, width, channels), height and width at least 16 with the small stem,
-            32 with that of stride 2, 64 with ImageNet's.
+            17 with that of stride 2, 64 with ImageNet's.
         num_classes: number of classes, at least 2.
         attention: None, or "cbam" for CBAM in each block.
         stem: the first layers: "small", a 3x3 convolution of stride 1, for images such as 32x32 or

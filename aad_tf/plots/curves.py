@@ -21,7 +21,8 @@ def security_curves(
 
     Args:
         curves: curves by their names, as `aad_tf.evaluation.security_curve` makes them, with
-            budgets in the same unit. The legend shows the name and the median distance.
+            budgets in the same unit. The legend shows the name and the median, over
+            images, of the smallest budget at which an image is misclassified.
         confidence: confidence of the intervals, in (0, 1).
         unit: unit of the budgets, for the label of the axis, e.g. `"gray levels"`.
 

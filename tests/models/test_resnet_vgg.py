@@ -38,7 +38,7 @@ def test_sizes_are_the_published_ones(name, shape, classes, options, parameters)
     ("name", "size", "stem", "layer", "grid"),
     [
         ("cbam_resnet50", 20, "small", "block4_3_out", 3),
-        ("resnet50", 33, "small_stride_2", "block4_3_out", 3),
+        ("resnet50", 28, "small_stride_2", "block4_3_out", 2),
         ("vgg16", 32, "small", "conv5_3_relu", 2),
         ("vgg16", 28, "small", "conv5_3_relu", 2),
         ("vgg16", 64, "small", "pool5", 2),
@@ -122,7 +122,7 @@ def test_a_defence_trains_it(name, dtype):
         ("resnet50", (32, 32, 3), {"stem": "large"}, "stem"),
         ("resnet50", (32, 32, 3), {"width": 0.0}, "width must be a positive number"),
         ("resnet50", (15, 32, 3), {}, "at least 16, got 15x32"),
-        ("resnet50", (31, 32, 3), {"stem": "small_stride_2"}, "at least 32, got 31x32"),
+        ("resnet50", (16, 32, 3), {"stem": "small_stride_2"}, "at least 17, got 16x32"),
         ("cbam_resnet50", (32, 32, 3), IMAGENET, "at least 64, got 32x32"),
         ("vgg16", (16, 16, 3), {}, "at least 17, got 16x16"),
         ("vgg16", (32, 32, 3), {"stem": "small_stride_2"}, "stem"),
