@@ -52,8 +52,8 @@ def test_the_first_python_block_defends_and_exports_a_model(tmp_path, monkeypatc
     source = block_of("Defend your own model")
     shortened = source
     for long, short in (
-        ("epochs=8", "epochs=1, steps_per_epoch=6"),
-        ("batch_size=100", "batch_size=100, limit=100"),
+        ("epochs=8", "epochs=1, steps_per_epoch=2"),
+        ("batch_size=100", "batch_size=100, limit=20"),
     ):
         assert long in shortened
         shortened = shortened.replace(long, short)

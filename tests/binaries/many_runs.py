@@ -12,13 +12,19 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from absl import app
+from absl.testing import flagsaver
+
 from tests.forked import Forked
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("analysis", "benchmarks", "eval", "train")
+"""Those that hold binaries."""
 
 
 class Run(NamedTuple):
@@ -29,66 +35,106 @@ class Run(NamedTuple):
     errors: str
 
 
-def _main(binary: str, arguments: Sequence[str], directory: str, output: str, errors: str) -> None:
+def _main(
+    commands: Sequence[Sequence[str]], directory: str, files: Sequence[tuple[str, str]], codes: str
+) -> None:
+    """Runs commands in this process; each finds flags and modules of binaries as a new one would.
+
+    The file `codes` gets the exit code of each.
+    """
     os.chdir(directory)
     # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv = [binary, *arguments]
-    # Open until the process has ended and told why.
-    sys.stdout, sys.stderr = (open(path, "w", encoding="utf-8") for path in (output, errors))  # noqa: SIM115
-    runpy.run_module(binary, run_name="__main__", alter_sys=True)
+    # Once per process, so that they are there before the first run, whose flags are removed.
+    app.define_help_flags()
+    loaded = set(sys.modules)
+    for (binary, *arguments), (output, errors) in zip(commands, files, strict=True):
+        sys.argv = [binary, *arguments]
+        # Open until the process has ended and told why.
+        sys.stdout, sys.stderr = (open(path, "w", encoding="utf-8") for path in (output, errors))  # noqa: SIM115
+        code: object = 0
+        with flagsaver.flagsaver():
+            try:
+                runpy.run_module(binary, run_name="__main__", alter_sys=True)
+            except SystemExit as ended:
+                code = ended.code or 0
+            except Exception:
+                traceback.print_exc()
+                code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with open(codes, "a", encoding="utf-8") as file:
+            print(code, file=file)
+        for name in set(sys.modules) - loaded:
+            if name.partition(".")[0] in FOLDERS:
+                del sys.modules[name]
 
 
 class _Fork:
-    """`python -m binary`, e.g. of "eval.robustness", in a fork."""
+    """Runs commands, each a binary and its arguments, one after the other in one fork."""
 
     def __init__(
         self,
-        binary: str,
-        arguments: Sequence[object],
+        commands: Sequence[Sequence[object]],
         environment: Mapping[str, str] | None = None,
         directory: Path = ROOT,
     ) -> None:
-        self._files = tempfile.TemporaryDirectory()
-        self._output, self._errors, log = (Path(self._files.name, name) for name in "oel")
-        files = (str(self._output), str(self._errors))
-        command = (binary, [*map(str, arguments)], str(directory), *files)
-        self.process = Forked(_main, command, {**os.environ, **(environment or {})}, log)
+        words = [[*map(str, command)] for command in commands]
+        self._directory = tempfile.TemporaryDirectory()
+        place = Path(self._directory.name)
+        self._codes = place / "codes"
+        self._files = [(str(place / f"{n}o"), str(place / f"{n}e")) for n in range(len(words))]
+        arguments = (words, str(directory), self._files, str(self._codes))
+        log = place / "log"
+        self.process = Forked(_main, arguments, {**os.environ, **(environment or {})}, log)
 
-    def end(self) -> Run:
-        """Waits for its end."""
+    def end(self) -> list[Run]:
+        """Waits for their end."""
         code, log = self.process.end()
         if code is None:
             self.process.kill()
             raise TimeoutError(log)
-        with self._files:
-            texts = [path.read_text("utf-8") for path in (self._output, self._errors)]
-        return Run(code, *texts)
+        with self._directory:
+            codes = self._codes.read_text("utf-8").split() if self._codes.exists() else []
+            # The process itself ended in the run that follows.
+            codes += [code] if code else []
+            if len(codes) != len(self._files):
+                raise ChildProcessError(f"Code {code} after {len(codes)} runs: {log}")
+            texts = [[Path(path).read_text("utf-8") for path in pair] for pair in self._files]
+        return [Run(int(code), *pair) for code, pair in zip(codes, texts, strict=True)]
+
+
+def run_each(
+    commands: Sequence[Sequence[object]],
+    directory: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+) -> list[Run]:
+    """Runs commands, each a binary and its arguments, in a directory, one after the other.
+
+    In one process: what TensorFlow and Keras do but once takes longer than most runs.
+    """
+    return _Fork(commands, environment, directory).end()
 
 
 def run_many(
     binary: str, commands: Sequence[Sequence[object]], environment: Mapping[str, str] | None = None
 ) -> list[Run]:
-    """Runs a binary with each list of arguments, one after the other."""
-    return [_Fork(binary, arguments, environment).end() for arguments in commands]
-
-
-def run_each(commands: Sequence[Sequence[str]], directory: Path = ROOT) -> list[Run]:
-    """Runs commands, each a binary and its arguments, in a directory, one after the other."""
-    return [_Fork(binary, arguments, directory=directory).end() for binary, *arguments in commands]
+    """Runs a binary with each list of arguments, one after the other; see `run_each`."""
+    return run_each([(binary, *arguments) for arguments in commands], environment=environment)
 
 
 def stopped_once(
     condition: Callable[[], bool], stop: signal.Signals, binary: str, *arguments: object
 ) -> Run:
     """Starts a binary and sends it a signal as soon as a condition, asked often, holds."""
-    fork = _Fork(binary, arguments)
+    fork = _Fork([(binary, *arguments)])
     deadline = time.monotonic() + 200
     while fork.process.runs and time.monotonic() < deadline and not condition():
         time.sleep(0.005)
     if fork.process.runs:
         fork.process.signal(stop)
-    return fork.end()
+    (run_,) = fork.end()
+    return run_
 
 
 def stopped_after(

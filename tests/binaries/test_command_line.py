@@ -8,10 +8,8 @@ import re
 import pytest
 
 from binaries.quiet import worth_showing
-from tests.binaries.many_runs import ROOT, Run, run_each
+from tests.binaries.many_runs import FOLDERS, ROOT, Run, run_each
 from train.configs import digits
-
-FOLDERS = ("analysis", "benchmarks", "eval", "train")
 
 
 def binaries() -> list[str]:

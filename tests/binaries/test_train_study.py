@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -227,15 +224,9 @@ def test_a_study_is_run_killed_and_finished(tmp_path):
     # A directory in the place of the records is a mistake that the evaluation ends with.
     blocked = tmp_path / "results" / "robustness" / "digits_quick.jsonl.gz"
     blocked.mkdir(parents=True)
-    failed = subprocess.run(
-        [sys.executable, "-m", "train.study", *flags],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert failed.returncode == 2 and "evaluate digits_quick ended with code 2" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    (failed,) = run_many("train.study", [flags], environment)
+    assert failed.code == 2 and "evaluate digits_quick ended with code 2" in failed.errors
+    assert "Traceback" not in failed.errors
     record = tmp_path / "results" / "runs" / "digits_quick"
     assert {path.name for path in record.iterdir()} == {"config.json", "history.csv", "run.json"}
     blocked.rmdir()

@@ -30,6 +30,12 @@ def stream(seed=7, **options):
     return data.training_batches("digits", 500, seed, **options)
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """Four epochs from the beginning."""
+    return take(stream(), 4 * STEPS)
+
+
 def test_available():
     small = ("cifar10", "cifar100", "digits", "fashion_mnist", "mnist")
     larger = ("imagenet2012", "tiny_imagenet_100", "tiny_imagenet_boxes")
@@ -83,22 +89,20 @@ def test_element_specs_leave_the_batch_open():
         assert labels == tf.TensorSpec((None,), tf.int32)
 
 
-def test_training_keeps_the_last_short_batch():
-    sizes = [len(labels) for _, labels in take(stream(), 2 * STEPS)]
-    assert sizes == [500, 500, 297] * 2
+def test_training_keeps_the_last_short_batch(whole):
+    assert [len(labels) for _, labels in whole] == [500, 500, 297] * 4
 
 
-def test_every_epoch_is_a_permutation_of_the_split():
+def test_every_epoch_is_a_permutation_of_the_split(whole):
     expected = np.stack([x for x, _ in take(data.load("digits", "train"), 2000)])
     expected = np.sort(expected.reshape(1297, -1).sum(axis=1, dtype="float64"))
-    batches = take(stream(), 2 * STEPS)
-    for epoch in (batches[:STEPS], batches[STEPS:]):
+    for epoch in (whole[:STEPS], whole[STEPS : 2 * STEPS]):
         images = np.concatenate([x for x, _ in epoch]).reshape(1297, -1)
         np.testing.assert_allclose(np.sort(images.sum(axis=1, dtype="float64")), expected)
 
 
-def test_epochs_and_seeds_give_different_orders():
-    first, second = np.split(np.concatenate([y for _, y in take(stream(), 2 * STEPS)]), 2)
+def test_epochs_and_seeds_give_different_orders(whole):
+    first, second = np.split(np.concatenate([y for _, y in whole[: 2 * STEPS]]), 2)
     other = np.concatenate([y for _, y in take(stream(seed=8), STEPS)])
     stored = np.array([y for _, y in take(data.load("digits", "train"), 1297)])
     for one, another in itertools.combinations((first, second, other, stored), 2):
@@ -106,8 +110,8 @@ def test_epochs_and_seeds_give_different_orders():
         assert np.mean(one == another) < 0.2
 
 
-def test_same_seed_gives_the_same_stream():
-    assert_same(take(stream(), 2 * STEPS), take(stream(), 2 * STEPS))
+def test_same_seed_gives_the_same_stream(whole):
+    assert_same(take(stream(), 2 * STEPS), whole[: 2 * STEPS])
 
 
 def test_order_is_part_of_a_runs_record():
@@ -119,8 +123,7 @@ def test_order_is_part_of_a_runs_record():
 @pytest.mark.parametrize(
     ("epoch", "step"), [(0, 0), (0, 1), (0, 2), (1, 0), (2, 1), (2, 2), (0, 3), (0, 7), (1, 4)]
 )
-def test_stream_resumes_anywhere(epoch, step):
-    whole = take(stream(), 4 * STEPS)
+def test_stream_resumes_anywhere(whole, epoch, step):
     resumed = stream(start_epoch=epoch, start_step=step)
     expected = whole[epoch * STEPS + step :]
     assert_same(take(resumed, len(expected)), expected)
@@ -138,8 +141,8 @@ def test_each_limited_epoch_is_the_first_examples(limit):
     assert_same(take(later, 2 * steps - 1), batches[steps + 1 :])
 
 
-def test_a_limit_beyond_the_split_is_none():
-    assert_same(take(stream(limit=5000), 2), take(stream(), 2))
+def test_a_limit_beyond_the_split_is_none(whole):
+    assert_same(take(stream(limit=5000), 2), whole[:2])
 
 
 def test_global_random_seed_does_not_matter():

@@ -67,10 +67,15 @@ def _network(model: str, options: tuple[tuple[str, Any], ...]) -> keras.Model:
     return models.build(model, SHAPE, 10, **dict(options))
 
 
-def build(config: ExperimentConfig, steps: int = 10) -> DefenseModel:
-    """The compiled defence; configs of one network share it, which costs the time."""
-    network = _network(config.model, tuple(config.model_options.items()))
-    return build_defense(config, network, steps)
+_BUILT: dict[str, DefenseModel] = {}
+
+
+def build(config: ExperimentConfig) -> DefenseModel:
+    """The compiled defence, built once for equal configs; those of one network share it."""
+    if (key := repr(config)) not in _BUILT:
+        network = _network(config.model, tuple(config.model_options.items()))
+        _BUILT[key] = build_defense(config, network, steps_per_epoch=10)
+    return _BUILT[key]
 
 
 @pytest.fixture(scope="module")

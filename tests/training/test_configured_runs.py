@@ -24,17 +24,6 @@ def test_steps_per_execution_must_divide_the_epoch(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_mixed_precision_trains_and_is_evaluated_in_float32(tmp_path: Path) -> None:
-    model = train(dataclasses.replace(CONFIG, precision="mixed_bfloat16", epochs=1), tmp_path)
-    assert model.network.get_layer("conv1").compute_dtype == "bfloat16"
-    classifier, _ = load_classifier(tmp_path)
-    assert classifier.model.get_layer("conv1").compute_dtype == "float32"
-    for loaded, trained in zip(
-        classifier.model.get_weights(), model.network.get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(loaded, trained)
-
-
 class PoisonWeights(keras.callbacks.Callback):
     """Puts NaN into the biases of the logits, as a bad update would; a ReLU could hide them."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +26,20 @@ def ensemble_config(*sources: Path, **changes: Any) -> ExperimentConfig:
     return dataclasses.replace(PLAIN, defense=defense, seed=2, **changes)
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("source")
-    train(PLAIN, directory)
-    return directory
-
-
 def test_sources_are_loaded_again_by_a_resumed_run_and_left_alone(
-    source: Path, tmp_path: Path
+    uninterrupted: Path, tmp_path: Path
 ) -> None:
-    network = (source / model_directory.NETWORK).read_bytes()
-    config = ensemble_config(source)
+    network = (uninterrupted / model_directory.NETWORK).read_bytes()
+    config = ensemble_config(uninterrupted)
     with pytest.raises(KilledError):
         train(config, tmp_path, callbacks=(KillAt(3),))
     model = train(config, tmp_path)
     assert isinstance(model, EnsembleAdversarialModel)
     assert int(model.optimizer.iterations) == 5
-    trained = load_classifier(source)[0].model.get_weights()
+    trained = load_classifier(uninterrupted)[0].model.get_weights()
     for one, other in zip(model.sources[0].model.get_weights(), trained, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert (source / model_directory.NETWORK).read_bytes() == network
+    assert (uninterrupted / model_directory.NETWORK).read_bytes() == network
     assert model_directory.read_config(tmp_path) == config
 
 
@@ -55,18 +49,16 @@ def test_a_missing_source_is_refused_before_anything_is_written(tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_source_of_another_data_set_is_refused(source: Path, tmp_path: Path) -> None:
+def test_a_source_of_another_data_set_is_refused(uninterrupted: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    config = (source / model_directory.CONFIG).read_text()
+    config = (uninterrupted / model_directory.CONFIG).read_text()
     (other / model_directory.CONFIG).write_text(config.replace('"digits"', '"mnist"'))
     with pytest.raises(ModelDirectoryError, match="other, which was trained on 'mnist'; this run"):
-        train(ensemble_config(source, other), tmp_path / "run")
+        train(ensemble_config(uninterrupted, other), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unfinished_source_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(KilledError):
-        train(PLAIN, tmp_path / "source", callbacks=(KillAt(1),))
+def test_an_unfinished_source_is_refused(killed_at: Callable[[int], Path], tmp_path: Path) -> None:
     with pytest.raises(ModelDirectoryError, match="its training has not finished"):
-        train(ensemble_config(tmp_path / "source"), tmp_path / "run")
+        train(ensemble_config(killed_at(1)), tmp_path / "run")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,16 +13,23 @@ import pytest
 from aad_tf import data, models
 from aad_tf.configs import DefenseConfig, ExperimentConfig
 from aad_tf.data.description import SplitSizes
+from aad_tf.defenses import DefenseModel
 from aad_tf.model_directory import is_finished, load_classifier
 from aad_tf.training import train
 from aad_tf.training.run import load_finished
 from tests.networks import bytes_of
-from tests.training.short_runs import CONFIG, STEPS, KillAt, KilledError
+from tests.training.short_runs import (
+    CONFIG,
+    STEPS,
+    CopyAt,
+    KillAt,
+    KilledError,
+    assert_same_weights,
+)
 
 
-@pytest.fixture
-def started_from_file(tmp_path: Path) -> ExperimentConfig:
-    file = tmp_path / "start.weights.h5"
+def started_from(file: Path) -> ExperimentConfig:
+    """A config of one epoch, and the file of weights that it starts from."""
     models.build(CONFIG.model, (28, 28, 1), 10).save_weights(file)
     return dataclasses.replace(
         CONFIG,
@@ -32,42 +41,60 @@ def started_from_file(tmp_path: Path) -> ExperimentConfig:
     )
 
 
+class Finished(NamedTuple):
+    """A run that is over."""
+
+    config: ExperimentConfig
+    directory: Path
+    model: DefenseModel
+
+
+@pytest.fixture(scope="module")
+def without_start(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A run whose first weights are gone, and copies of it after one step and after three."""
+    file = tmp_path_factory.mktemp("moved") / "start.weights.h5"
+    config, directory = started_from(file), file.parent / "run"
+    model = train(config, directory, callbacks=(CopyAt(directory, (1, 3)),))
+    file.unlink()
+    return Finished(config, directory, model)
+
+
 def test_a_finished_run_in_mixed_precision_is_loaded_without_its_first_weights(
-    started_from_file: ExperimentConfig, tmp_path: Path
+    without_start: Finished,
 ) -> None:
-    model = train(started_from_file, tmp_path / "run")
-    Path(started_from_file.model_options["weights"]).unlink()
-    classifier, _ = load_classifier(tmp_path / "run")
+    network = without_start.model.network
+    assert network.get_layer("conv1").compute_dtype == "bfloat16"
+    classifier, _ = load_classifier(without_start.directory)
     assert classifier.model.get_layer("conv1").compute_dtype == "float32"
-    for loaded, trained in zip(
-        classifier.model.get_weights(), model.network.get_weights(), strict=True
-    ):
+    for loaded, trained in zip(classifier.model.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(loaded, trained)
 
 
 def test_a_run_with_a_checkpoint_resumes_without_its_first_weights(
-    started_from_file: ExperimentConfig, tmp_path: Path
+    without_start: Finished, tmp_path: Path
 ) -> None:
-    run, file = tmp_path / "run", Path(started_from_file.model_options["weights"])
-    with pytest.raises(KilledError):
-        train(started_from_file, run, callbacks=(KillAt(1),))
-    file.rename(tmp_path / "moved.weights.h5")
+    config, whole, _ = without_start
+    early, late = (
+        shutil.copytree(CopyAt.path(whole, steps), tmp_path / str(steps)) for steps in (1, 3)
+    )
     # Before the first checkpoint they are needed.
     with pytest.raises(FileNotFoundError, match="start.weights.h5"):
-        train(started_from_file, run)
-    (tmp_path / "moved.weights.h5").rename(file)
-    with pytest.raises(KilledError):
-        train(started_from_file, run, callbacks=(KillAt(3),))
-    file.unlink()
-    assert int(train(started_from_file, run).optimizer.iterations) == STEPS
+        train(config, early)
+    assert int(train(config, late).optimizer.iterations) == STEPS
+    assert_same_weights(late, whole)
 
 
 def test_a_run_with_a_checkpoint_resumes_without_the_run_it_started_from(
-    started_from_file: ExperimentConfig, tmp_path: Path
+    uninterrupted: Path, tmp_path: Path
 ) -> None:
-    first = tmp_path / "first"
-    train(dataclasses.replace(started_from_file, model_options={}), first)
-    config = dataclasses.replace(started_from_file, model_options={}, initial_weights=str(first))
+    first = shutil.copytree(uninterrupted, tmp_path / "first")
+    config = dataclasses.replace(
+        CONFIG,
+        defense=DefenseConfig(),
+        epochs=1,
+        validation_examples=0,
+        initial_weights=str(first),
+    )
     with pytest.raises(KilledError):
         train(config, tmp_path / "run", callbacks=(KillAt(3),))
     first.rename(tmp_path / "moved")
@@ -77,10 +104,10 @@ def test_a_run_with_a_checkpoint_resumes_without_the_run_it_started_from(
 
 
 def test_a_published_network_is_put_into_a_directory_without_training(
-    started_from_file: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = dataclasses.replace(started_from_file, epochs=0, precision="float32")
-    file = Path(config.model_options["weights"])
+    file = tmp_path / "published.weights.h5"
+    config = dataclasses.replace(started_from(file), epochs=0, precision="float32")
     source = models.build(CONFIG.model, (28, 28, 1), 10, weights=file)
     # A copy of ImageNet with its published validation part alone has no training images.
     lacking = dataclasses.replace(data.info("digits"), num_examples=SplitSizes({}, "none"))

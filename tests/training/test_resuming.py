@@ -108,34 +108,30 @@ class Terminate(keras.callbacks.Callback):
         self._at("end of training")
 
 
-@pytest.mark.parametrize(
-    ("epoch", "moment", "rows", "training", "validation"),
-    [
-        (0, "end of step 3", 0, 7, 2),
-        (0, "begin of validation", 0, 5, 2),
-        (0, "end of validation", 1, 5, 1),
-        (1, "end of validation", 2, 0, 0),
-    ],
-)
-def test_a_signal_loses_neither_step_nor_row(
-    uninterrupted: Path,
-    tmp_path: Path,
-    epoch: int,
-    moment: str,
-    rows: int,
-    training: int,
-    validation: int,
-) -> None:
-    with pytest.raises(PreemptedError, match="stopped by a signal"):
-        train(CONFIG, tmp_path, callbacks=(Terminate(epoch, moment),))
+# Starts of one run: when the signal comes, rows of the history then, and batches of training and of
+# validation since the start. A validation that is stopped is repeated.
+STOPS = [
+    (0, "end of step 3", 0, 3, 0),
+    (0, "begin of validation", 0, 2, 1),
+    (0, "end of validation", 1, 0, 1),
+    (1, "end of validation", 2, 5, 1),
+]
+
+
+def test_signals_lose_neither_step_nor_row(uninterrupted: Path, tmp_path: Path) -> None:
     path = tmp_path / model_directory.HISTORY
-    assert (len(history_of(tmp_path)) if path.exists() else 0) == rows
-    first = json.loads((tmp_path / model_directory.RUN).read_text())["seconds"]
-    assert first > 0
+    seconds = [0.0]
+    for epoch, moment, rows, training, validation in STOPS:
+        steps = CountSteps()
+        with pytest.raises(PreemptedError, match="stopped by a signal"):
+            train(CONFIG, tmp_path, callbacks=(steps, Terminate(epoch, moment)))
+        assert (len(history_of(tmp_path)) if path.exists() else 0) == rows, moment
+        assert (steps.training, steps.validation) == (training, validation), moment
+        seconds.append(json.loads((tmp_path / model_directory.RUN).read_text())["seconds"])
+    assert seconds == sorted(set(seconds))
     steps = CountSteps()
     train(CONFIG, tmp_path, callbacks=(steps,))
-    # What is left of 2 epochs of 5 steps and a batch of validation.
-    assert (steps.training, steps.validation) == (training, validation)
+    assert (steps.training, steps.validation) == (0, 0)
     assert_same_weights(tmp_path, uninterrupted)
     assert path.read_text() == (uninterrupted / model_directory.HISTORY).read_text()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -46,7 +47,9 @@ def test_at_most_so_many_are_held_back(numbered_imagenet, monkeypatch):
 # Evaluation ---------------------------------------------------------------------------------
 
 
+@functools.cache
 def evaluated(numbered_imagenet, split, **options):
+    """Elements of a split, made once for all tests that ask for them."""
     options = {"image_size": 24, **options}
     batches = data.evaluation_batches("imagenet2012", split, 4, numbered_imagenet, **options)
     elements = [(x.numpy(), y.numpy()) for x, y in batches]

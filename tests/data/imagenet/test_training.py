@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import shutil
 
@@ -47,13 +48,24 @@ def assert_same(found, expected):
 # Order --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("batch_size", "replicas"), [(8, 1), (8, 2), (12, 3), (8, 3), (32, 2)])
-def test_every_example_once_an_epoch(stream, batch_size, replicas):
+@pytest.fixture(scope="module")
+def parts_of(stream):
+    """The function that gives what each replica is fed, one epoch more than there are replicas."""
+
+    @functools.cache
+    def give(batch_size, replicas):
+        count = (replicas + 1) * steps_per_epoch(TRAIN, batch_size, replicas)
+        fed = [ReplicaSlice(replica, 1, replicas) for replica in range(replicas)]
+        return [stream(count, batch_size, replica_slice=part) for part in fed]
+
+    return give
+
+
+# Of 33 examples 9 are left for a last batch of 12; of 8 or 32 one is, which joins the batch before.
+@pytest.mark.parametrize(("batch_size", "replicas"), [(8, 1), (12, 2), (12, 3), (8, 3), (32, 2)])
+def test_every_example_once_an_epoch(parts_of, batch_size, replicas):
     steps = steps_per_epoch(TRAIN, batch_size, replicas)
-    parts = [
-        stream((replicas + 1) * steps, batch_size, replica_slice=ReplicaSlice(replica, 1, replicas))
-        for replica in range(replicas)
-    ]
+    parts = parts_of(batch_size, replicas)
     for epoch in range(replicas + 1):
         now = slice(epoch * steps, (epoch + 1) * steps)
         assert sorted(sum((labels_of(part[now]) for part in parts), [])) == list(range(TRAIN))
@@ -77,12 +89,10 @@ def test_a_limited_epoch_is_the_first_examples(stream, replicas):
 
 
 @pytest.mark.parametrize("replicas", [2, 3])
-def test_parts_move_on_until_each_replica_has_seen_everything(stream, replicas):
+def test_parts_move_on_until_each_replica_has_seen_everything(parts_of, replicas):
     steps = steps_per_epoch(TRAIN, 12, replicas)
-    for replica in range(replicas):
-        seen = labels_of(
-            stream(replicas * steps, 12, replica_slice=ReplicaSlice(replica, 1, replicas))
-        )
+    for part in parts_of(12, replicas):
+        seen = labels_of(part[: replicas * steps])
         # A part smaller by one leaves an example out.
         assert len(set(seen)) >= TRAIN - (TRAIN % replicas > 0)
 
@@ -119,11 +129,11 @@ def test_a_buffer_mixes_what_files_hold(numbered_imagenet):
 
 def test_a_worker_feeds_several_replicas_in_turn(stream):
     singles = [
-        stream(6, replica_slice=ReplicaSlice(r, 1, 3), augmentation="inception") for r in range(3)
+        stream(6, replica_slice=ReplicaSlice(r, 1, 3), augmentation="inception") for r in (1, 2)
     ]
     both = stream(12, replica_slice=ReplicaSlice(1, 2, 3), augmentation="inception")
-    assert_same(both[::2], singles[1])
-    assert_same(both[1::2], singles[2])
+    assert_same(both[::2], singles[0])
+    assert_same(both[1::2], singles[1])
 
 
 # Resuming -----------------------------------------------------------------------------------
@@ -141,7 +151,7 @@ def whole(stream):
     return stream(4 * STEPS + 2, **RESUMED)
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(0, 1), (0, 4), (1, 0), (2, 3), (0, 11)])
+@pytest.mark.parametrize(("epoch", "step"), [(0, 1), (0, 4), (2, 3), (0, 11)])
 def test_stream_resumes_anywhere(stream, whole, epoch, step):
     first = epoch * STEPS + step
     later = stream(3, start_epoch=epoch, start_step=step, **RESUMED)
@@ -149,7 +159,7 @@ def test_stream_resumes_anywhere(stream, whole, epoch, step):
 
 
 def test_what_is_skipped_is_not_decoded(stream, numbered_imagenet, tmp_path):
-    order = stream(5)
+    order = stream(4)
     broken = int(order[1][1][0])
     images = [(jpeg(gradient(index)), index, f"{index}.JPEG") for index in range(36)]
     images[broken] = (images[broken][0][:40], broken, "broken.JPEG")

@@ -164,10 +164,10 @@ def test_slices_together_are_the_whole_stream(augmentation, totals):
 
 
 def test_a_worker_feeds_several_replicas_in_turn():
-    singles = [stream(4, replica_slice=ReplicaSlice(replica, 1, 3)) for replica in range(3)]
+    singles = [stream(4, replica_slice=ReplicaSlice(replica, 1, 3)) for replica in (1, 2)]
     both = stream(8, replica_slice=ReplicaSlice(1, 2, 3))
-    assert_same(both[::2], singles[1])
-    assert_same(both[1::2], singles[2])
+    assert_same(both[::2], singles[0])
+    assert_same(both[1::2], singles[1])
 
 
 def test_a_last_batch_too_small_joins_the_one_before():
@@ -187,13 +187,20 @@ def test_a_last_batch_too_small_joins_the_one_before():
         np.testing.assert_array_equal(joined[2 * epoch + 1][1], labels[0])
 
 
+RESUMED = {"augmentation": "crop_flip", "replica_slice": ReplicaSlice(1, 2, 3)}
+
+
+@pytest.fixture(scope="module")
+def three_epochs():
+    """What the second and the third of three replicas are given."""
+    return stream(2 * 3 * STEPS, **RESUMED)
+
+
 @pytest.mark.parametrize(("epoch", "step"), [(0, 1), (1, 0), (1, 2), (0, 4)])
-def test_slices_resume_anywhere(epoch, step):
-    options = {"augmentation": "crop_flip", "replica_slice": ReplicaSlice(1, 2, 3)}
-    whole = stream(2 * 3 * STEPS, **options)
+def test_slices_resume_anywhere(three_epochs, epoch, step):
     first = 2 * (epoch * STEPS + step)
-    later = stream(4, start_epoch=epoch, start_step=step, **options)
-    assert_same(later, whole[first : first + 4])
+    later = stream(4, start_epoch=epoch, start_step=step, **RESUMED)
+    assert_same(later, three_epochs[first : first + 4])
 
 
 def test_batches_that_cannot_be_cut():
