@@ -519,6 +519,15 @@ class IterativeAttack(ABC):
         return iterations(iterate, state, unknown, most)
 
     def _signature(self, classifier: Classifier) -> list[Any]:
+        state, examples, scalar, _ = iteration_spec(classifier, self.objective)
+        if type(self).begin is not IterativeAttack.begin:
+            state = self._state_spec(classifier)
+        most, stops = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.bool)
+        return [state, examples, most, stops, *[scalar] * len(self.scalars(classifier.dtype))]
+
+    def _state_spec(self, classifier: Classifier) -> State:
+        """The shapes and dtypes of what an attack with a memory begins with."""
+
         def begin(images: tf.Tensor, labels: tf.Tensor, indices: tf.Tensor) -> State:
             return self.begin(classifier, Examples(images, labels), 0, indices, 0)
 
@@ -526,12 +535,9 @@ class IterativeAttack(ABC):
         traced = tf.function(
             begin, input_signature=[classifier.image_spec, numbers, numbers], autograph=False
         ).get_concrete_function()
-        state = tf.nest.map_structure(
+        return tf.nest.map_structure(
             lambda output: tf.TensorSpec(output.shape, output.dtype), traced.structured_outputs
         )
-        _, examples, scalar, _ = iteration_spec(classifier, self.objective)
-        most, stops = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.bool)
-        return [state, examples, most, stops, *[scalar] * len(self.scalars(classifier.dtype))]
 
     def compiled_context(
         self, classifier: Classifier

@@ -386,8 +386,7 @@ def noise_keys(seed: Any, indices: Any, restart: Any) -> tf.Tensor:
     Returns:
         int32 `[batch, 2]`.
     """
-    keys = _keys(*_words(seed, indices, restart))
-    return tf.stack([tf.bitcast(each, tf.int32) for each in keys], axis=1)
+    return _compiled(_stacked_keys, _PAIR, _NUMBERS, _NUMBERS)(*_words(seed, indices, restart))
 
 
 def unit_draws(keys: tf.Tensor, step: tf.Tensor, count: Any) -> tf.Tensor:
@@ -402,8 +401,10 @@ def unit_draws(keys: tf.Tensor, step: tf.Tensor, count: Any) -> tf.Tensor:
     Returns:
         float32 `[batch, count]` in [-1, 1), multiples of 2**-23.
     """
-    words = (tf.bitcast(keys[:, 0], tf.uint32), tf.bitcast(keys[:, 1], tf.uint32))
-    return _unit(words, tf.bitcast(step, tf.uint32), count)
+    draws = _compiled(_draws, _PAIRS, _NUMBERS, _NUMBER)(keys, step, count)
+    if not tf.is_tensor(count):
+        draws.set_shape((None, count))
+    return draws
 
 
 def _words(seed: Any, indices: Any, restart: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -416,21 +417,34 @@ def _words(seed: Any, indices: Any, restart: Any) -> tuple[tf.Tensor, tf.Tensor,
     return tf.cast(seed, tf.int32), indices, restart
 
 
-@functools.lru_cache(maxsize=1)
-def _compiled_noise() -> Callable[..., tf.Tensor]:
+_NUMBERS, _PAIRS = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, 2), tf.int32)
+_PAIR, _NUMBER = tf.TensorSpec((2,), tf.int32), tf.TensorSpec((), tf.int32)
+
+
+@functools.cache
+def _compiled(function: Callable[..., tf.Tensor], *signature: tf.TensorSpec) -> Any:
     """One trace for images of all sizes, inside of other graphs too: it takes a while."""
-    numbers = tf.TensorSpec((None,), tf.int32)
-    return tf.function(
-        _noise,
-        input_signature=[numbers, tf.TensorSpec((2,), tf.int32), numbers, numbers],
-        autograph=False,
-    )
+    return tf.function(function, input_signature=signature, autograph=False)
+
+
+def _compiled_noise() -> Any:
+    return _compiled(_noise, _NUMBERS, _PAIR, _NUMBERS, _NUMBERS)
 
 
 def _noise(shape: Any, seed: tf.Tensor, indices: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
     keys = _keys(seed, indices, restart)
     unit = _unit(keys, tf.zeros_like(keys[0]), tf.reduce_prod(shape))
     return tf.reshape(unit, tf.concat([[-1], shape], axis=0))
+
+
+def _draws(keys: tf.Tensor, step: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    words = (tf.bitcast(keys[:, 0], tf.uint32), tf.bitcast(keys[:, 1], tf.uint32))
+    return _unit(words, tf.bitcast(step, tf.uint32), count)
+
+
+def _stacked_keys(seed: tf.Tensor, indices: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
+    keys = _keys(seed, indices, restart)
+    return tf.stack([tf.bitcast(each, tf.int32) for each in keys], axis=1)
 
 
 def _keys(seed: tf.Tensor, indices: tf.Tensor, restart: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -185,8 +185,11 @@ def test_minus_turns_the_attention_terms_around(curved):
     np.testing.assert_allclose(minus[1], classification - attention, rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize("alpha", [1, 8])
-@pytest.mark.parametrize("plain", [pgd(0.1, 0.03, 5, restarts=2), apgd(0.1, 8)], ids=str)
+@pytest.mark.parametrize(
+    ("plain", "alpha"),
+    [(pgd(0.1, 0.03, 5, restarts=2), alpha) for alpha in (1, 8)] + [(apgd(0.1, 8), 8)],
+    ids=str,
+)
 def test_without_attention_it_is_the_plain_attack_to_the_last_bit(plain, alpha, single):
     classifier, images = single, images_of().astype(np.float32)
     attack = aad_total(plain, (alpha, 0, 0))

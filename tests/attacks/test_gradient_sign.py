@@ -6,6 +6,8 @@ the sign of sum_c p_c weights_c - weights_y, so attacked images can be written d
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -39,7 +41,7 @@ from tests.networks import (
 )
 
 # Logits m, 0, -m for an image of mean m.
-THREE = [1.0, 0.0, -1.0]
+THREE = (1.0, 0.0, -1.0)
 # One of each kind: projected, accumulating, with a target kept, with random starts, with far ones.
 PRESETS = {
     "ifgsm": ifgsm(0.1, num_steps=3),
@@ -50,8 +52,20 @@ PRESETS = {
 }
 
 
+@functools.cache
 def linear(weights=THREE, biases=None, **options):
+    """Tests attack the same network, whose compiled iterations they share."""
     return Classifier.from_keras(linear_network(weights, biases), **options)
+
+
+@functools.cache
+def small_classifier():
+    return Classifier.from_keras(small_network())
+
+
+@functools.cache
+def normalized_classifier():
+    return Classifier.from_keras(batch_norm_network())
 
 
 def flat(values):
@@ -78,14 +92,14 @@ def test_step_ll_goes_to_the_least_likely_class_whatever_the_label():
     attacked = step_ll(0.1)(linear(), images, [0, 1, 2])
     np.testing.assert_allclose(values_of(attacked), [0.4, 0.4, 0.4], rtol=1e-6)
     # A bias makes class 0 the least likely one: brighter.
-    attacked = step_ll(0.1)(linear(biases=[-2.0, 0.0, 0.0]), images, [0, 1, 2])
+    attacked = step_ll(0.1)(linear(biases=(-2.0, 0.0, 0.0)), images, [0, 1, 2])
     np.testing.assert_allclose(values_of(attacked), [0.6, 0.6, 0.6], rtol=1e-6)
 
 
 def test_the_least_likely_class_is_chosen_again_in_each_round():
     # Logits +-(m - 0.5). At 0.55 class 1 is least likely, so darker: 0.45. There class 0 is, so
     # brighter: 0.55 again.
-    classifier = linear([1.0, -1.0], [-0.5, 0.5])
+    classifier = linear((1.0, -1.0), (-0.5, 0.5))
     rounds = step_ll(0.1, num_steps=3).rounds(classifier, flat([0.55]), [0])
     np.testing.assert_allclose(values_of(rounds)[:, 0], [0.45, 0.55, 0.45], rtol=1e-5)
 
@@ -113,7 +127,7 @@ def test_pixels_stop_at_the_bounds(attack):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_call_is_the_last_round_and_graphs_agree(name):
-    attack, classifier = PRESETS[name], Classifier.from_keras(small_network())
+    attack, classifier = PRESETS[name], small_classifier()
     images, labels = random_images(), np.array([0, 1, 2, 0], np.int32)
     rounds = attack.rounds(classifier, images, labels, seed=3)
     assert rounds.shape == (attack.num_steps, *images.shape)
@@ -160,7 +174,7 @@ def test_label_smoothing_by_hand():
 
 
 def test_random_starts_come_from_the_seed():
-    attack, classifier = pgd(0.1, 0.01, num_steps=1), Classifier.from_keras(small_network())
+    attack, classifier = pgd(0.1, 0.01, num_steps=1), small_classifier()
     images, labels = random_images(), [0, 1, 2, 0]
     same = attack(classifier, images, labels, seed=1)
     np.testing.assert_array_equal(same, attack(classifier, images, labels, seed=1))
@@ -170,7 +184,7 @@ def test_random_starts_come_from_the_seed():
 
 
 def test_the_first_restart_that_ends_misclassified_is_kept():
-    classifier = Classifier.from_keras(small_network())
+    classifier = small_classifier()
     images = tf.constant(random_images(64, seed=1))
     labels = tf.argmax(classifier.predict_logits(images), -1, tf.int32)
     # Steps too small to matter by themselves: the start decides.
@@ -204,12 +218,12 @@ def test_restarts_run_compiled_code_only():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_weights_and_batch_statistics_stay_untouched(name):
-    model = batch_norm_network()
-    classifier, before = Classifier.from_keras(model), bytes_of(model.variables)
+    classifier = normalized_classifier()
+    before = bytes_of(classifier.variables)
     PRESETS[name](classifier, random_images(), [0, 1, 2, 0])
     graph = tf.function(PRESETS[name].rounds_in_graph, autograph=False)
     graph(classifier, tf.constant(random_images()), tf.constant([0, 1, 2, 0]), tf.constant([0, 0]))
-    assert bytes_of(model.variables) == before
+    assert bytes_of(classifier.variables) == before
 
 
 def test_one_trace_whatever_the_batch_size_step_and_budget():

@@ -54,7 +54,7 @@ def test_gradient_shares_in_a_fit(update_per_round):
         update_per_round=update_per_round,
     )
     model.compile("adam", run_eagerly=True)
-    history = fit(model, [GradientShares(*quadrants(6))], epochs=3)
+    history = fit(model, [GradientShares(*quadrants(6))], epochs=2, batch_size=24)
     terms = ("classification", "rectification", "preservation")
     fractions = np.array([history[f"gradient_share_{term}"] for term in terms])
     np.testing.assert_allclose(fractions.sum(axis=0), 1.0, atol=1e-6)

@@ -19,7 +19,14 @@ from aad_tf.defenses import (
     StandardModel,
     TradesModel,
 )
-from tests.networks import SHAPE, batch_norm_network, bytes_of, random_images, small_network
+from tests.networks import (
+    SHAPE,
+    batch_norm_network,
+    bytes_of,
+    linear_network,
+    random_images,
+    small_network,
+)
 
 IMAGES = random_images(10)
 LABELS = (np.arange(10) % 3).astype("int32")
@@ -156,8 +163,7 @@ def ensemble_of_itself(network, attack, **options):
     ],
     ids=["aad", "adversarial", "madry", "ensemble", "trades", "logits", "pairing"],
 )
-@pytest.mark.parametrize("step", ["train_on_batch", "test_on_batch"])
-def test_penalties_are_those_of_the_images_trained_on(make, attack, with_clean, step):
+def test_penalties_are_those_of_the_images_trained_on(make, attack, with_clean):
     # Neither those of masked images nor of clean ones that serve the logs alone.
     losses = {}
     for penalised in (False, True):
@@ -166,11 +172,15 @@ def test_penalties_are_those_of_the_images_trained_on(make, attack, with_clean, 
             network = keras.Sequential([keras.Input(SHAPE), Brightness(), network])
         model = make(network, attack=attack, attention_layer="conv")
         model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
-        losses[penalised] = getattr(model, step)(IMAGES, LABELS, return_dict=True)["loss"]
+        for step in ("train_on_batch", "test_on_batch"):
+            model.reset_metrics()
+            logs = getattr(model, step)(IMAGES, LABELS, return_dict=True)
+            losses[penalised, step] = logs["loss"]
     rounds = list(attack.rounds(model.classifier, IMAGES, LABELS))
     trained_on = [IMAGES, *rounds] if with_clean else rounds
     expected = 1000 * float(tf.reduce_mean(tf.stack(trained_on)))
-    assert losses[True] - losses[False] == pytest.approx(expected, rel=1e-4)
+    for step in ("train_on_batch", "test_on_batch"):
+        assert losses[True, step] - losses[False, step] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -230,16 +240,23 @@ BAD_VALUES = [name for name in BAD_INPUT if name not in ("rank", "size", "one-ho
 
 @functools.cache
 def never_trained():
-    """A network whose trainers refuse every batch that they get."""
-    return Classifier.from_keras(small_network())
+    """A network whose trainers refuse every batch that they get, quick to compile by XLA."""
+    return Classifier.from_keras(linear_network([1.0, -2.0, 3.0], size=8))
+
+
+@functools.cache
+def never_updated(eager, shapes):
+    """One model for all batches of the same shapes."""
+    model = StandardModel(never_trained())
+    model.compile("sgd", run_eagerly=eager)
+    return model
 
 
 @pytest.mark.parametrize("problem", BAD_INPUT)
 @pytest.mark.parametrize("eager", [False, True], ids=["graph", "eager"])
 def test_bad_input_of_fit(problem, eager):
     images, labels, message = BAD_INPUT[problem]
-    model = StandardModel(never_trained())
-    model.compile("sgd", run_eagerly=eager)
+    model = never_updated(eager, (images.shape, labels.shape))
     before = bytes_of(model.trainable_variables)
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
         model.fit(images, labels, batch_size=10, verbose=0)
@@ -275,9 +292,16 @@ def with_xla():
     return models
 
 
-@pytest.mark.parametrize("problem", BAD_VALUES)
 @pytest.mark.parametrize(
-    ("step", "steps_per_execution"), [*((step, 1) for step in STEPS), ("a later batch", 2)]
+    ("step", "steps_per_execution", "problem"),
+    [
+        # Every check in one kind of step; one of images and one of labels in the others.
+        *(("train_on_batch", 1, problem) for problem in BAD_VALUES),
+        *((step, 1, "range") for step in STEPS if step != "train_on_batch"),
+        *((step, 1, "fraction") for step in STEPS if step != "train_on_batch"),
+        ("a later batch", 2, "range"),
+        ("a later batch", 2, "fraction"),
+    ],
 )
 def test_xla_leaves_no_check_out(problem, step, steps_per_execution, with_xla):
     images, labels, message = BAD_INPUT[problem]
@@ -290,7 +314,7 @@ def test_xla_leaves_no_check_out(problem, step, steps_per_execution, with_xla):
 def test_xla_trains_as_without_it():
     weights = {}
     for jit_compile in (False, True):
-        model = StandardModel(small_network())
+        model = StandardModel(linear_network([1.0, -2.0, 3.0], size=8))
         model.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
         model.fit(IMAGES, LABELS, batch_size=5, shuffle=False, verbose=0)
         weights[jit_compile] = np.concatenate([w.ravel() for w in model.get_weights()])

@@ -49,6 +49,12 @@ def linear() -> Classifier:
 
 
 @pytest.fixture(scope="module")
+def saturated() -> Classifier:
+    """In float32 the softmax of logits this large is exactly one, and its gradient zero."""
+    return linear_classifier(scale=1e5)
+
+
+@pytest.fixture(scope="module")
 def data(linear) -> tuple[np.ndarray, np.ndarray]:
     """Images away from black and white, so that the ball lies within the pixel range."""
     images = np.random.default_rng(1).uniform(0.3, 0.7, (40, SIDE, SIDE, 1)).astype("float32")
@@ -75,7 +81,7 @@ CASCADE = attacks.AttackCascade(
     (
         attacks.apgd(EPSILON, num_steps=10),
         attacks.apgd(EPSILON, num_steps=10, loss="targeted_dlr"),
-        attacks.fab(EPSILON, num_steps=5),
+        attacks.fab(EPSILON, num_steps=10),
         attacks.square(EPSILON, num_queries=20),
     ),
     ("apgd-ce", "apgd-t", "fab-t", "square"),
@@ -86,11 +92,11 @@ CASCADE = attacks.AttackCascade(
 @pytest.mark.parametrize(
     ("attack", "missed"),
     [
-        (attacks.apgd(EPSILON, num_steps=20), 1),
-        (attacks.apgd(EPSILON, num_steps=20, loss="dlr"), 0),
-        (attacks.apgd(EPSILON, num_steps=20, loss="targeted_dlr"), 1),
+        (attacks.apgd(EPSILON, num_steps=10), 1),
+        (attacks.apgd(EPSILON, num_steps=10, loss="dlr"), 0),
+        (attacks.apgd(EPSILON, num_steps=10, loss="targeted_dlr"), 1),
         (attacks.fab(EPSILON, num_steps=10), 0),
-        (attacks.quick_cascade(EPSILON, num_steps=20), 0),
+        (attacks.quick_cascade(EPSILON, num_steps=10), 0),
         (CASCADE, 0),
     ],
     ids=["apgd-ce", "apgd-dlr", "apgd-t", "fab", "quick", "cascade"],
@@ -163,10 +169,8 @@ def test_a_transferred_attack_that_keeps_its_best_ends_with_one_image(linear, da
     assert sum(r["success"] for r in any_iterate) > sum(r["success"] for r in last)
 
 
-def test_what_withstands_gradients_but_not_square_is_flagged(data):
-    # In float32 the softmax of logits this large is exactly one, and the gradient zero.
-    saturated = linear_classifier(scale=1e5)
-    stages = (attacks.apgd(EPSILON, num_steps=5), attacks.square(EPSILON, num_queries=30))
+def test_what_withstands_gradients_but_not_square_is_flagged(saturated, data):
+    stages = (attacks.apgd(EPSILON, num_steps=10), attacks.square(EPSILON, num_queries=30))
     report = evaluate_robustness(saturated, data, attacks.AttackCascade(stages))
     broken = [record["broken_by"] for record in report.records()].count("square")
     outcomes = {each["name"]: each for each in report.summary["diagnostics"]["outcomes"]}
@@ -175,9 +179,8 @@ def test_what_withstands_gradients_but_not_square_is_flagged(data):
     assert finding["value"] == pytest.approx(broken / 40)
 
 
-def test_what_two_attacks_leave_goes_on_to_the_third_and_fourth(data, distances):
+def test_what_two_attacks_leave_goes_on_to_the_third_and_fourth(saturated, data, distances):
     # Cross-entropy has no gradient here, so the first two attacks break nothing.
-    saturated = linear_classifier(scale=1e5)
     stages = (
         attacks.fgsm(EPSILON),
         attacks.ifgsm(EPSILON, num_steps=2),
@@ -373,9 +376,7 @@ def test_progress_tells_which_attack_has_how_many_images_left(linear, data):
     assert any("iteration 20 of 20" in each for each in seen)
 
 
-def test_a_ratio_of_logits_sees_through_saturation(data, distances):
-    # In float32 the softmax of logits this large is exactly one, and the gradient zero.
-    saturated = linear_classifier(scale=1e5)
+def test_a_ratio_of_logits_sees_through_saturation(saturated, data, distances):
     cross_entropy = attacks.apgd(EPSILON, num_steps=10)
     ratio = attacks.apgd(EPSILON, num_steps=10, loss="dlr")
     report = evaluate_robustness(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from tests.networks import small_network
 BY_SURROGATE = ("surrogate_clean_prediction", "surrogate_adversarial_prediction")
 
 
+@functools.cache
 def darkness_classifier(threshold: float = 0.5) -> Classifier:
     """Class 1 where the gray level is below the threshold: the other way round than brightness."""
     return mean_network([0.0], [[0.0, -4.0]], [0.0, 4.0 * threshold])

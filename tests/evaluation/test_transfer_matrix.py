@@ -44,11 +44,13 @@ ATTACKS = [
 ]
 
 
+@functools.cache
 def above(threshold: float) -> Classifier:
     """Class 1 where the gray level is above the threshold."""
     return mean_network([0.0], [[0.0, 4.0]], [0.0, -4.0 * threshold])
 
 
+@functools.cache
 def below(threshold: float) -> Classifier:
     """Class 1 where the gray level is below it: gradients lead the other way."""
     return mean_network([0.0], [[0.0, -4.0]], [0.0, 4.0 * threshold])

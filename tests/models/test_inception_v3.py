@@ -24,15 +24,6 @@ CLASSES = 3
 
 
 @pytest.fixture(scope="module")
-def network():
-    """Fresh weights, batch statistics of random images."""
-    keras.utils.set_random_seed(0)
-    model = models.build("inception_v3", SHAPE, CLASSES)
-    settle(model, random_images(4, SHAPE, seed=3))
-    return model
-
-
-@pytest.fixture(scope="module")
 def application():
     keras.utils.set_random_seed(1)
     model = keras.applications.InceptionV3(
@@ -46,6 +37,12 @@ def application():
 def application_file(application, tmp_path_factory):
     """Its weights."""
     return saved(application, tmp_path_factory.mktemp("application") / "some.weights.h5")
+
+
+@pytest.fixture(scope="module")
+def network(application_file):
+    """With the weights of the application."""
+    return models.build("inception_v3", SHAPE, CLASSES, weights=application_file)
 
 
 @pytest.fixture(scope="module")
@@ -93,23 +90,20 @@ def test_the_published_network_and_weights_for_other_classes(application, applic
     assert full.get_layer("dropout").rate == 0.2
 
 
-def test_logits_are_those_of_keras_on_its_own_preprocessing(
-    application, application_file, tmp_path
-):
-    model = models.build("inception_v3", SHAPE, CLASSES, weights=application_file)
+def test_logits_are_those_of_keras_on_its_own_preprocessing(application, network, tmp_path):
     images = random_images(2, SHAPE)
     # Keras preprocesses pixels of 0..255, in place.
     pixels = keras.applications.inception_v3.preprocess_input(images * 255.0)
-    logits = model(images, training=False)
+    logits = network(images, training=False)
     expected = application(pixels, training=False).numpy()
     assert logits.shape == (2, CLASSES)
     assert np.ptp(expected, axis=0).max() > 0.1
     np.testing.assert_allclose(logits, expected, atol=5e-3)
-    np.testing.assert_allclose(model.get_layer("rescale")(images), pixels, atol=1e-6)
+    np.testing.assert_allclose(network.get_layer("rescale")(images), pixels, atol=1e-6)
     # The older format, in which Keras publishes the ImageNet weights.
-    model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
-    assert load_weights_file(model, saved(application, tmp_path / "application.h5"))
-    assert bytes_of(model.weights) == bytes_of(application.weights)
+    network.set_weights([np.zeros_like(weight) for weight in network.get_weights()])
+    assert load_weights_file(network, saved(application, tmp_path / "application.h5"))
+    assert bytes_of(network.weights) == bytes_of(application.weights)
 
 
 def test_attention_layer_and_maps(network):
