@@ -20,7 +20,6 @@ from train.configs import cifar10_weights
 from train.configs.cifar10_weights import ATTACKS, PANELS, PAPER, name_of, weights_of
 
 STEM = "aad_figure_7"
-_SMALL = "small_"
 _COLUMNS = (CLEAN, *ATTACKS)
 _SAYS = (
     "The paper prints curves without values; its text says that the curves decline consistently "
@@ -43,12 +42,11 @@ def read(results_dir: PathLike) -> dict[str, TrainedPreset]:
             evaluation differs from the others in the rule of success or the number of images.
     """
     found = trained_presets.read(results_dir, "weights", cifar10_weights.PRESETS, ATTACKS)
-    return {name: one for name, one in found.items() if not name.startswith(_SMALL)} or found
+    return trained_presets.without_small(found)
 
 
 def _of(found: Mapping[str, TrainedPreset], panel: str, value: int) -> TrainedPreset | None:
-    name = name_of(panel, value)
-    return found.get(name) or found.get(f"{_SMALL}{name}")
+    return trained_presets.preset_or_small(found, name_of(panel, value))
 
 
 def table(found: Mapping[str, TrainedPreset]) -> Table:
@@ -136,17 +134,11 @@ def page(found: Mapping[str, TrainedPreset]) -> str:
     Returns:
         The text of the page.
     """
-    count = next(iter(found.values())).count
-    preset = cifar10_weights.PRESETS[next(iter(found))]
-    images = f"{preset.train_examples:,} images" if preset.train_examples else "all images"
     parts = [
         "# AAD Fig. 7: CIFAR-10 by the weights of the losses",
         "Made by `python -m analysis.report` from `results/weights`.",
         f"![Accuracy by weight](../figures/{STEM}.png)",
-        f"Accuracy in percent on the first {count:,} test images, white box, l∞, misclassified at "
-        "any iterate, one restart; sizes are in [0, 1]. Means over seeds, and from the lowest to "
-        f"the highest in parentheses. Trained on {images} for {preset.epochs} epochs; the paper "
-        f"has 200 of all images. {_SAYS}",
+        f"{trained_presets.reading(found, cifar10_weights.PRESETS)} {_SAYS}",
         table(found).markdown(),
         "## Differences",
         READING,

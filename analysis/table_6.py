@@ -20,7 +20,6 @@ from train.configs import cifar10_rounds
 from train.configs.cifar10_rounds import ITER_LL, ITER_LL_RELABELLED, PGD, ROUNDS, STEP_LL
 
 STEM = "tables/aad_table_6"
-_SMALL = "small_"
 _WITHOUT = "_8_0_0"
 _COLUMNS = {
     CLEAN: ("clean", "original"),
@@ -47,7 +46,7 @@ def read(results_dir: PathLike) -> dict[str, TrainedPreset]:
     """
     presets, attacks = cifar10_rounds.PRESETS, cifar10_rounds.ATTACKS
     found = trained_presets.read(results_dir, "rounds", presets, attacks)
-    return {name: one for name, one in found.items() if not name.startswith(_SMALL)} or found
+    return trained_presets.without_small(found)
 
 
 def table(found: Mapping[str, TrainedPreset]) -> Table:
@@ -77,8 +76,7 @@ def table(found: Mapping[str, TrainedPreset]) -> Table:
 
 
 def _of(found: Mapping[str, TrainedPreset], rounds: int, suffix: str = "") -> TrainedPreset | None:
-    name = f"rounds_{rounds}{suffix}"
-    return found.get(name) or found.get(f"{_SMALL}{name}")
+    return trained_presets.preset_or_small(found, f"rounds_{rounds}{suffix}")
 
 
 def differences(found: Mapping[str, TrainedPreset]) -> list[SeedDifference]:
@@ -122,16 +120,11 @@ def page(found: Mapping[str, TrainedPreset]) -> str:
     Returns:
         The text of the page.
     """
-    count = next(iter(found.values())).count
-    preset = cifar10_rounds.PRESETS[next(iter(found))]
-    images = f"{preset.train_examples:,} images" if preset.train_examples else "all images"
     parts = [
         "# AAD Table 6: CIFAR-10 by rounds of StepLL in training",
         "Made by `python -m analysis.report` from `results/rounds`.",
-        f"Accuracy in percent on the first {count:,} test images, white box, l∞, misclassified at "
-        "any iterate, one restart; sizes are in [0, 1]. Means over seeds, and from the lowest to "
-        "the highest in parentheses. 8 : 0 : 0 is trained on the same rounds without attention "
-        f"losses. Trained on {images} for {preset.epochs} epochs; the paper has 200 of all images.",
+        f"{trained_presets.reading(found, cifar10_rounds.PRESETS)} 8 : 0 : 0 is trained on the "
+        "same rounds without attention losses.",
         table(found).markdown(),
         "## Differences",
         READING,

@@ -17,6 +17,7 @@ from analysis.seeds import SeedDifference
 from analysis.statistics import DASH, mean_over_seeds
 
 CLEAN = "clean"
+_SMALL = "small_"
 _RULE = "any_iterate"
 _AS_PRESET = ("defense", "epochs", "train_examples", "batch_size", "learning_rate", "precision")
 
@@ -136,6 +137,52 @@ def read(
         for name in presets
         if name in found
     }
+
+
+def without_small(found: Mapping[str, TrainedPreset]) -> dict[str, TrainedPreset]:
+    """Leaves out presets that begin with `small_`, unless no other was evaluated.
+
+    Args:
+        found: what `read` returned.
+
+    Returns:
+        The presets that stay, by name.
+    """
+    return {name: one for name, one in found.items() if not name.startswith(_SMALL)} or dict(found)
+
+
+def preset_or_small(found: Mapping[str, TrainedPreset], name: str) -> TrainedPreset | None:
+    """Looks up a preset, or the one of that name that begins with `small_`.
+
+    Args:
+        found: what `without_small` returned.
+        name: name of the preset, without `small_`.
+
+    Returns:
+        Its evaluations, or None if there are none.
+    """
+    return found.get(name) or found.get(f"{_SMALL}{name}")
+
+
+def reading(found: Mapping[str, TrainedPreset], presets: Mapping[str, ExperimentConfig]) -> str:
+    """Says what the accuracies of CIFAR-10 are of: images, threat model, seeds and training.
+
+    Args:
+        found: what `without_small` returned, with at least one preset.
+        presets: the presets by name, all of which are trained on as many images and epochs.
+
+    Returns:
+        Sentences for a page.
+    """
+    name, one = next(iter(found.items()))
+    preset = presets[name]
+    images = f"{preset.train_examples:,} images" if preset.train_examples else "all images"
+    return (
+        f"Accuracy in percent on the first {one.count:,} test images, white box, l∞, misclassified "
+        "at any iterate, one restart; sizes are in [0, 1]. Means over seeds, and from the lowest "
+        f"to the highest in parentheses. Trained on {images} for {preset.epochs} epochs; the "
+        "paper has 200 of all images."
+    )
 
 
 def _check_as_preset(
