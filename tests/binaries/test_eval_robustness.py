@@ -147,16 +147,26 @@ def test_a_run_stopped_twice_ends_like_an_uninterrupted_one(model_dir, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_cascade_killed_again_and_again_ends_like_an_uninterrupted_one(model_dir, tmp_path):
+@pytest.mark.parametrize(
+    ("cascade", "kills"),
+    [
+        ("quick_cascade(epsilon=0.05, num_steps=100)", 2),
+        # A minute, most of it in Square.
+        pytest.param("auto_attack(epsilon=0.05)", 3, marks=pytest.mark.long),
+    ],
+)
+def test_a_cascade_killed_again_and_again_ends_like_an_uninterrupted_one(
+    model_dir, tmp_path, cascade, kills
+):
     whole, cut = tmp_path / "whole.jsonl.gz", tmp_path / "cut.jsonl.gz"
     flags = [f"--model_dir={model_dir}", "--limit=24", "--batch_size=6", "--seed=3"]
-    flags += ["--attacks=quick_cascade(epsilon=0.05, num_steps=100)", "--nodiagnostics"]
+    flags += [f"--attacks={cascade}", "--nodiagnostics"]
     kept = []
-    for _ in range(2):
+    for _ in range(kills):
         killed = stopped(kept[-1] + 1 if kept else 0, signal.SIGKILL, cut, *flags)
         assert killed.code == -signal.SIGKILL and not cut.exists(), killed.errors
         kept.append(journal_path(cut).read_bytes().count(b"\n") - 1)
-    assert 0 <= kept[0] < kept[1] < 24
+    assert kept[0] >= 0 and kept == sorted(set(kept)) and kept[-1] < 24
     commands = [[*flags, f"--output={output}"] for output in (cut, whole)]
     for finished in run_many("eval.robustness", commands):
         assert finished.code == 0, finished.errors

@@ -14,8 +14,8 @@ from aad_tf.model_directory import load_network
 from tests.binaries.many_runs import run_many, stopped_once
 
 SMALL = [
-    "--config=train/configs/digits.py:step_ll",
-    "--config.epochs=4",
+    "--config=train/configs/digits.py:aad_step_ll",
+    "--config.epochs=2",
     "--config.image_size=8",
     "--config.batch_size=20",
     "--config.train_examples=132",

@@ -146,7 +146,7 @@ def test_datasets_arrays_and_eager_mode_agree(defense):
     assert_same_weights(by_dataset, by_array)
 
 
-@pytest.mark.parametrize("defense", ["standard", "adversarial"])
+@pytest.mark.parametrize("defense", ["standard", "adversarial", "aad"])
 def test_several_steps_per_execution(defense):
     """Random starts differ between the steps of one execution."""
     at_once, (single, history) = compiled(defense, steps_per_execution=2), plain_run(defense)
@@ -174,7 +174,8 @@ class CountingAdversarial(Counting, AdversarialModel):
 
 
 @pytest.mark.parametrize(
-    ("make", "steps_per_execution"), [(CountingAAD, 1), (CountingAdversarial, 2)]
+    ("make", "steps_per_execution"),
+    [(CountingAAD, 1), (CountingAAD, 2), (CountingAdversarial, 2)],
 )
 def test_one_trace_per_step_whatever_the_batch_size(make, steps_per_execution):
     model = make(small_network(), attack=step_ll(0.1))
