@@ -26,11 +26,20 @@ ITER_LL = "iter_ll(epsilon=0.075, num_steps=3)"
 ITER_LL_RELABELLED = "iter_ll(epsilon=0.075, num_steps=3, relabel=True)"
 PGD = "pgd(epsilon=0.05, step_size=0.005, num_steps=20)"
 ATTACKS = (STEP_LL, ITER_LL, ITER_LL_RELABELLED, PGD)
+# Attention on validation images after each epoch, and pictures of it: six of them, as in the
+# paper's Figure 5, of 200 epochs.
+MONITORED: dict[str, Any] = {
+    "validation_attacks": ("fgsm(epsilon=0.075)", PGD),
+    "monitor_examples": 500,
+    "monitor_attack": PGD,
+    "snapshot_epochs": 40,
+}
 SMALL: dict[str, Any] = {
     "budget": "400 updates: 15 minutes to an hour and a half on 1 CPU core",
     "train_examples": 10_000,
     "epochs": 4,
     "learning_rate": 1e-3,
+    "snapshot_epochs": 1,
 }
 
 
@@ -43,7 +52,7 @@ def _preset(rounds: int, attention: bool) -> ExperimentConfig:
     )
     reference = f"AAD Table 6, row {rounds}" + ("" if attention else ", without attention losses")
     return dataclasses.replace(
-        base, reference=reference, defense=defense, evaluation_attacks=ATTACKS
+        base, reference=reference, defense=defense, evaluation_attacks=ATTACKS, **MONITORED
     )
 
 

@@ -72,6 +72,7 @@ def _preset(panel: str, value: int) -> ExperimentConfig:
         reference=f"AAD Fig. 7, {panel} {value}",
         defense=dataclasses.replace(base.defense, weights=weights),
         evaluation_attacks=ATTACKS,
+        **cifar10_rounds.MONITORED,
     )
 
 

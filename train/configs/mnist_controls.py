@@ -17,6 +17,7 @@ from ml_collections import config_dict
 from aad_tf.configs import ExperimentConfig
 from train.configs import mnist, presets
 
+_TEN_STEPS = "pgd(epsilon=0.15, step_size=0.03, num_steps=10)"
 # The first is the one that decides, fixed beforehand: the budget that the defences train within.
 ATTACKS = (
     "pgd(epsilon=0.15, step_size=0.01, num_steps=40)",
@@ -26,6 +27,13 @@ ATTACKS = (
     "step_ll(epsilon=0.15)",
     "pgd(epsilon=0.3, step_size=0.01, num_steps=100)",
 )
+# After each epoch, on validation images: whether attention moves under attack and how much of the
+# gradient each loss has, so that a loss without effect can be told from one that is switched off.
+_MONITORED: dict[str, Any] = {
+    "validation_attacks": ("fgsm(epsilon=0.15)", _TEN_STEPS),
+    "monitor_examples": 500,
+    "monitor_attack": _TEN_STEPS,
+}
 _OFF = (8.0, 0.0, 0.0)
 _HALF = "step_ll(epsilon=0.075, num_steps=2)"
 _KEPT = "step_ll(epsilon=0.15, num_steps=2, relabel=False)"
@@ -41,7 +49,7 @@ def _control(base: str, fields: dict[str, Any] | None = None, **defense: Any) ->
         reference="controls of AAD Table 5, MNIST",
         budget="2 of the paper's 5 epochs unless the name tells; up to an hour on 1 CPU core",
         defense=dataclasses.replace(preset.defense, **defense),
-        **{"epochs": 2, "evaluation_attacks": ATTACKS, **(fields or {})},
+        **{"epochs": 2, "evaluation_attacks": ATTACKS, **_MONITORED, **(fields or {})},
     )
 
 
