@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
@@ -24,7 +25,10 @@ class AttentionSnapshots(ClassifierCallback):
     """Draws attention maps of a few images after an epoch, without and under attack.
 
     A figure has one row per image: the image, its Grad-CAM map, the attacked image, its map. The
-    maps explain the true label; the predicted class and its probability are below each map.
+    maps explain the true label; the predicted class and its probability are below each map. Beside
+    it, the file `attention_epoch_0001.npz` holds the same as arrays, a `plots.Snapshot`. At the end
+    of training `attention_evolution.png` shows how the maps changed from epoch to epoch, if there
+    are two snapshots or more; `plots.attention_evolution` draws it from the arrays.
 
     Args:
         images: float `[batch, H, W, C]` within `bounds`; the first `max_images` are drawn.
@@ -82,6 +86,7 @@ class AttentionSnapshots(ClassifierCallback):
         self._directory.mkdir(parents=True, exist_ok=True)
         self._log_dir = None if log_dir is None else os.fspath(log_dir)
         self._writer: Any = None
+        self._last: Path | None = None
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -111,6 +116,10 @@ class AttentionSnapshots(ClassifierCallback):
         Returns:
             A matplotlib figure with one row per image.
         """
+        return _figure(self._columns(classifier), classifier.bounds)
+
+    def _columns(self, classifier: Classifier) -> list[list[plots.Panel]]:
+        """Images and their maps and, of an attack, attacked images and their maps."""
         images, labels = checked_inputs(classifier, self._images, self._labels)
         names = self._class_names
         truth = [f"true: {plots.class_name(label, names)}" for label in labels.numpy()]
@@ -118,19 +127,16 @@ class AttentionSnapshots(ClassifierCallback):
             plots.image_panels(images, truth),
             plots.map_panels(classifier, images, labels, names),
         ]
-        titles = ["image", "attention"]
         if self._attack is not None:
             adversarial = self._attack(classifier, images, labels, seed=0)
             columns += [
                 plots.image_panels(adversarial),
                 plots.map_panels(classifier, adversarial, labels, names),
             ]
-            titles += ["attacked", "attention"]
-        rows = list(zip(*columns, strict=True))
-        return plots.attention_grid(rows, column_titles=titles, bounds=classifier.bounds)
+        return columns
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """Writes the figure of an epoch to its files, on the chief worker alone.
+        """Writes the figure of an epoch and its arrays, on the chief worker alone.
 
         Args:
             epoch: number of the epoch that has just ended, counted from 0.
@@ -146,11 +152,15 @@ class AttentionSnapshots(ClassifierCallback):
         return {}
 
     def _write(self, epochs: int) -> Path | None:
-        """Writes the figure after so many epochs and returns its path; None if not the chief."""
+        """Writes what there is after so many epochs; its figure, or None if not the chief."""
         if not is_chief(self.model.distribute_strategy):
             return None
         path = self._directory / f"attention_epoch_{epochs:04d}.png"
-        plots.save_png(self.draw(self.classifier), path)
+        columns, bounds = self._columns(self.classifier), self.classifier.bounds
+        plots.save_png(_figure(columns, bounds), path)
+        update = int(self.model.optimizer.iterations)
+        plots.save_snapshot(plots.snapshot_of(update, columns, bounds), path.with_suffix(".npz"))
+        self._last = path
         return path
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -162,10 +172,25 @@ class AttentionSnapshots(ClassifierCallback):
             self._writer = tf.summary.create_file_writer(self._log_dir)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Closes the event file; Keras calls it."""
+        """Draws how the maps changed, on the chief worker, and closes the event file."""
+        if self._last is not None:
+            # Also what this training left before it was interrupted, but nothing of another one.
+            paths = sorted(self._directory.glob("attention_epoch_*.npz"))
+            found = [plots.load_snapshot(path) for path in paths if path.stem <= self._last.stem]
+            images = found[-1].images[0]
+            found = [one for one in found if np.array_equal(one.images[0], images)]
+            if len(found) > 1:
+                figure = plots.attention_evolution(found)
+                plots.save_png(figure, self._directory / "attention_evolution.png")
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _figure(columns: list[list[plots.Panel]], bounds: Bounds) -> Figure:
+    titles = ["image", "attention", "attacked", "attention"][: len(columns)]
+    rows = list(zip(*columns, strict=True))
+    return plots.attention_grid(rows, column_titles=titles, bounds=bounds)
 
 
 def _write_summary(tag: str, png: bytes) -> None:

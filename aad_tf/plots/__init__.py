@@ -4,25 +4,46 @@
 data set, and `eval.galleries` draws the figures of the paper with this package.
 """
 
-from aad_tf.plots.comparison import class_name, compare_networks, image_panels, map_panels
+from aad_tf.plots.comparison import (
+    class_name,
+    compare_attacked,
+    compare_networks,
+    image_panels,
+    map_panels,
+    shared_bounds,
+)
 from aad_tf.plots.curves import security_curves, training_curves
+from aad_tf.plots.evolution import (
+    Snapshot,
+    attention_evolution,
+    load_snapshot,
+    save_snapshot,
+    snapshot_of,
+)
 from aad_tf.plots.grid import Panel, attention_grid, png_bytes, save_png
 from aad_tf.plots.images import displayable, enlarged, overlay, with_area, with_boxes
 from aad_tf.plots.transfer import transfer_curves, transfer_matrix
 
 __all__ = [
     "Panel",
+    "Snapshot",
+    "attention_evolution",
     "attention_grid",
     "class_name",
+    "compare_attacked",
     "compare_networks",
     "displayable",
     "enlarged",
     "image_panels",
+    "load_snapshot",
     "map_panels",
     "overlay",
     "png_bytes",
     "save_png",
+    "save_snapshot",
     "security_curves",
+    "shared_bounds",
+    "snapshot_of",
     "training_curves",
     "transfer_curves",
     "transfer_matrix",

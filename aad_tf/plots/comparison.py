@@ -12,6 +12,7 @@ from aad_tf.attacks import Attack, as_attack
 from aad_tf.attention import grad_cam
 from aad_tf.classifier import Classifier
 from aad_tf.plots.grid import Panel, attention_grid
+from aad_tf.types import Bounds
 from aad_tf.utils.ops import at_least_float32
 
 
@@ -24,11 +25,9 @@ def compare_networks(
     class_names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Figure:
-    """Draws each network's attention before and after an attack on itself, [AAD Fig. 6].
+    """Attacks each network and draws its attention before and after, side by side, [AAD Fig. 6].
 
-    There is one row per image: the clean image, then for each network the Grad-CAM map of the true
-    class over the clean image, the adversarial image, and the map over the adversarial image. The
-    predicted class and its probability are written beneath each map.
+    There is one row per image, laid out as `compare_attacked` does.
 
     Args:
         classifiers: networks by the name that heads their columns, all of one pixel range.
@@ -50,25 +49,84 @@ def compare_networks(
     Example:
         >>> figure = compare_networks({"plain": plain, "AAD": defended}, images, labels, fgsm(0.15))
     """
+    attack = as_attack(attack, shared_bounds(classifiers))
+    adversarial = {
+        name: attack(classifier, images, labels, seed=seed)
+        for name, classifier in classifiers.items()
+    }
+    return compare_attacked(classifiers, images, adversarial, labels, class_names=class_names)
+
+
+def compare_attacked(
+    classifiers: Mapping[str, Classifier],
+    images: Any,
+    adversarial: Mapping[str, Any],
+    labels: Any,
+    *,
+    class_names: Sequence[str] | None = None,
+    row_titles: Sequence[str] = (),
+    heading: Sequence[str] = (),
+) -> Figure:
+    """Draws each network's attention on clean images and on adversarial ones, [AAD Figs. 6, 8].
+
+    There is one row per image: the clean image, then for each network the Grad-CAM map of the true
+    class over the clean image, the adversarial image, and the map over the adversarial image. The
+    predicted class and its probability are written beneath each map.
+
+    Args:
+        classifiers: networks by the name that heads their columns, all of one pixel range.
+        images: clean images, float `[batch, H, W, C]` in the classifiers' bounds.
+        adversarial: for each name of a network its adversarial images, of the shape of `images`.
+        labels: int `[batch]`, true classes.
+        class_names: names by class number; None or empty shows the numbers.
+        row_titles: one text per image, to the left of its row, or none.
+        heading: paragraphs above everything, the first in bold.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: no networks, networks of different pixel ranges, or another number of row
+            titles than images.
+
+    Example:
+        >>> attacked = {"plain": fgsm(0.15)(plain, images, labels)}
+        >>> figure = compare_attacked({"plain": plain}, images, attacked, labels)
+    """
+    bounds = shared_bounds(classifiers)
+    columns, titles = [image_panels(images)], ["image"]
+    for name, classifier in classifiers.items():
+        columns += [
+            map_panels(classifier, images, labels, class_names),
+            image_panels(adversarial[name]),
+            map_panels(classifier, adversarial[name], labels, class_names),
+        ]
+        titles += [f"{name}: clean", f"{name}: attacked", f"{name}: under attack"]
+    rows = list(zip(*columns, strict=True))
+    return attention_grid(
+        rows, column_titles=titles, row_titles=row_titles, heading=heading, bounds=bounds
+    )
+
+
+def shared_bounds(classifiers: Mapping[str, Classifier]) -> Bounds:
+    """Finds the pixel range of networks that are drawn beside each other.
+
+    Args:
+        classifiers: networks by name.
+
+    Returns:
+        The range that all of them take, (lower, upper).
+
+    Raises:
+        ValueError: no networks, or networks of different pixel ranges.
+    """
     ranges = {classifier.bounds for classifier in classifiers.values()}
     if len(ranges) != 1:
         raise ValueError(
             f"classifiers must be one network or more, all of one pixel range, got "
             f"{len(classifiers)} with the ranges {sorted(map(tuple, ranges))}."
         )
-    attack = as_attack(attack, *ranges)
-    columns, titles = [image_panels(images)], ["image"]
-    for name, classifier in classifiers.items():
-        adversarial = attack(classifier, images, labels, seed=seed)
-        columns += [
-            map_panels(classifier, images, labels, class_names),
-            image_panels(adversarial),
-            map_panels(classifier, adversarial, labels, class_names),
-        ]
-        titles += [f"{name}: clean", f"{name}: attacked", f"{name}: under attack"]
-    return attention_grid(
-        list(zip(*columns, strict=True)), column_titles=titles, bounds=ranges.pop()
-    )
+    return ranges.pop()
 
 
 def image_panels(images: Any, captions: Sequence[str] | None = None) -> list[Panel]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,27 +12,39 @@ from aad_tf.utils.files import PathLike
 from analysis.records import Results
 
 PAGE = "attention_gallery.md"
-KEYS = ("number", "title", "picture", "rule", "attacks", "groups", "records", "provenance")
+KEYS = ("title", "picture", "rule", "provenance")
+_NAME = re.compile(r"aad_fig_((\d+)[a-z]?)")
 _INTRODUCTION = """# Attention under attack in pictures
 
-The picture figures of Wu et al. 2018 on our own network and data, drawn by
-`python -m eval.attention_gallery` from attention records. Rules choose the images, not people: the
-rule stands in every picture, and it prefers typical images to striking ones. A handful of images
-proves nothing: medians of whole groups stand below each picture, and the tables over all images
-are in [tables](tables)."""
+The picture figures of Wu et al. 2018 on our own networks and data, drawn by
+`python -m eval.attention_gallery` from attention records and by `python -m eval.attention_pictures`
+from trained networks. Rules choose the images, not people: the rule stands in every picture. A
+handful of images proves nothing: numbers of whole groups stand below each picture, and the tables
+over all images are in [tables](tables)."""
 _WHAT_TO_SEE = {
-    1: "The paper's reading: where the attack succeeds, the clean map (second column) covers the "
-    "object in part, and the attack moves and scatters it (third column); where it fails, the map "
-    "covers more of the object and stays.",
-    2: "The paper's reading: over the rounds the attention area shrinks and scatters.",
-    3: "The paper's reading: after three rounds adversarial images look very different. Compare "
-    "upper and middle row; the lower row shows what was added.",
-    9: "The paper's reading: as Figure 1, with the superpixels LIME finds most important.",
-    11: "The paper's reading: with the attention term (σ > 0) attention leaves the object round by "
-    "round. With σ < 0, which the paper does not try, it is meant to hold attention in place.",
-    12: "The paper's reading: where the defence succeeds, the map of the attacked image is nearer "
-    "the object under the trained network than under the plain one; where it fails, it is not.",
-    13: "As Figure 12, for adversarial training with StepLL alone.",
+    "1": "The paper's reading: where the attack succeeds, the clean map (second column) covers "
+    "the object in part, and the attack moves and scatters it (third column); where it fails, "
+    "the map covers more of the object and stays.",
+    "2": "The paper's reading: over the rounds the attention area shrinks and scatters.",
+    "3": "The paper's reading: after three rounds adversarial images look very different. "
+    "Compare upper and middle row; the lower row shows what was added.",
+    "5": "The paper's reading: the clean map (upper rows) comes to cover the object, the "
+    "confidence falls and recovers, and the map under attack (lower rows) becomes like the clean "
+    "one.",
+    "6a": "The paper's reading: the network of adversarial training looks beyond the object "
+    "under attack, the one of AAD keeps to it. Here both kinds of images are shown, those where "
+    "AAD holds and those where it alone falls.",
+    "6b": "The paper's reading: on MNIST, whose digits fill the image, there is less for AAD to "
+    "gain.",
+    "8": "The paper's reading: with both losses the maps cover the object, clean and attacked.",
+    "9": "The paper's reading: as Figure 1, with the superpixels LIME finds most important.",
+    "11": "The paper's reading: with the attention term (σ > 0) attention leaves the object "
+    "round by round. With σ < 0, which the paper does not try, it is meant to hold attention in "
+    "place.",
+    "12": "The paper's reading: where the defence succeeds, the map of the attacked image is "
+    "nearer the object under the trained network than under the plain one; where it fails, it is "
+    "not.",
+    "13": "As Figure 12, for adversarial training with StepLL alone.",
 }
 
 
@@ -61,7 +74,8 @@ def find_galleries(results_dir: PathLike) -> list[tuple[Path, dict[str, Any]]]:
         results_dir: the directory of results.
 
     Returns:
-        Path and content of each file, in the order of the paper's figures.
+        Path and content of each file, in the order of the paper's figures, by the numbers in the
+        files' names.
 
     Raises:
         FileNotFoundError: a figure is missing.
@@ -75,14 +89,25 @@ def find_galleries(results_dir: PathLike) -> list[tuple[Path, dict[str, Any]]]:
             raise ValueError(f"{path} is not JSON: {error}.") from error
         missing = [key for key in KEYS if not isinstance(content, dict) or key not in content]
         if missing:
-            raise ValueError(f"{path} is no gallery of eval.attention_gallery: no {missing[0]!r}.")
+            raise ValueError(
+                f"{path} is no description of a figure that eval.attention_gallery or "
+                f"eval.attention_pictures drew: no {missing[0]!r}."
+            )
         if not (path.parent / content["picture"]).is_file():
             raise FileNotFoundError(
                 f"{path} belongs to {content['picture']}, which is not beside it. Draw it again "
-                f"with python -m eval.attention_gallery."
+                f"with {content['provenance']['command']}."
             )
         found.append((path, content))
-    return sorted(found, key=lambda entry: (entry[1]["number"], entry[0].name))
+    return sorted(found, key=lambda entry: (_number(entry[0])[1], entry[0].name))
+
+
+def _number(path: Path) -> tuple[str, int]:
+    """Number of the figure with the letter of its part, and without."""
+    found = _NAME.fullmatch(path.stem)
+    if found is None:
+        raise ValueError(f"{path} must be named aad_fig_NUMBER.json, with a letter for a part.")
+    return found[1], int(found[2])
 
 
 def page(galleries: list[tuple[Path, dict[str, Any]]], results_dir: PathLike) -> str:
@@ -97,28 +122,34 @@ def page(galleries: list[tuple[Path, dict[str, Any]]], results_dir: PathLike) ->
     """
     parts = [_INTRODUCTION]
     for path, content in galleries:
-        parts += _section(path.relative_to(results_dir).parent, content)
+        parts += _section(path.relative_to(results_dir), content)
     return "\n\n".join(parts) + "\n"
 
 
-def _section(directory: Path, content: Mapping[str, Any]) -> list[str]:
-    title = f"AAD Fig. {content['number']}: {content['title']}"
-    image = f"![{title}]({(directory / content['picture']).as_posix()})"
-    groups = "\n".join(_group_line(group) for group in content["groups"])
-    source = "; ".join(_record_line(record) for record in content["records"])
-    return [
+def _section(path: Path, content: Mapping[str, Any]) -> list[str]:
+    number, _ = _number(path)
+    title = f"AAD Fig. {number}: {content['title']}"
+    image = f"![{title}]({(path.parent / content['picture']).as_posix()})"
+    groups = "\n".join(_group_line(group) for group in content.get("groups", ()))
+    sources = [_record_line(record) for record in content.get("records", ())]
+    sources += [_network_line(name, one) for name, one in content.get("networks", {}).items()]
+    made = f"Made by `{content['provenance']['command']}`."
+    parts = [
         f"## {title}",
         image,
-        _WHAT_TO_SEE.get(content["number"], ""),
+        _WHAT_TO_SEE.get(number, ""),
         content["rule"],
         groups,
-        " ".join(content["attacks"]),
-        f"From {source}. Made by `{content['provenance']['command']}`.",
+        " ".join(content.get("attacks", ())),
+        f"From {'; '.join(sources)}. {made}" if sources else made,
     ]
+    return [part for part in parts if part]
 
 
 def _group_line(group: Mapping[str, Any]) -> str:
     indices = ", ".join(f"{example['index']} ({example['class']})" for example in group["examples"])
+    if "measure" not in group:
+        return f"- {group['name']}: {group['images']:,} images; shown: {indices or 'none'}."
     return (
         f"- {group['name']}: {group['images']:,} images, {group['candidates']:,} within the rule, "
         f"median {group['measure']} {group['median']:.3f}; shown: {indices}."
@@ -132,3 +163,9 @@ def _record_line(record: Mapping[str, Any]) -> str:
         f"{data.get('name')}, {data.get('split')}: {counts['examples']:,} images, "
         f"{counts['right']:,} right as they are)"
     )
+
+
+def _network_line(name: str, network: Mapping[str, Any]) -> str:
+    preset = network.get("config", {}).get("name", "")
+    of = f"preset {preset}, " if preset else ""
+    return f"{name} ({of}weights `{network['weights'][:12]}`)"

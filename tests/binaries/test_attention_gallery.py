@@ -1,4 +1,4 @@
-"""eval.attention_gallery as a user runs it: from records to a figure, one-line errors."""
+"""eval.attention_gallery and eval.attention_pictures as a user runs them, with one-line errors."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
-from aad_tf import data, export
+from aad_tf import configs, data, export, model_directory, plots
 from tests.binaries.many_runs import run_many
 
 
@@ -74,3 +75,65 @@ def test_a_figure_from_records_and_mistakes_in_one_line(network, records, tmp_pa
         assert done.errors.strip().splitlines()[-1].startswith("error: ")
         assert message in done.errors
     assert not (tmp_path / "x.png").exists()
+
+
+def test_pictures_of_two_networks_and_of_a_training(network, tmp_path):
+    for name, shift in (("plain", 0.0), ("shifted", 4.0)):
+        model = keras.saving.load_model(network, compile=False)
+        model.layers[-1].bias.assign_add([shift] + 9 * [0.0])
+        (tmp_path / name).mkdir()
+        config = configs.to_dict(configs.ExperimentConfig(dataset="digits"))
+        (tmp_path / name / model_directory.CONFIG).write_text(json.dumps(config))
+        export.save_network(model, tmp_path / name / model_directory.NETWORK)
+    images = np.zeros((2, 1, 4, 4, 3), np.uint8)
+    captions, truth = np.array([["7 0.50"], ["1 0.50"]]), np.array(["true: 7"])
+    for epoch, update in enumerate((0, 40, 80)):
+        snapshot = plots.Snapshot(update, images, np.ones((2, 1, 2, 2)), captions, truth)
+        plots.save_snapshot(snapshot, tmp_path / f"attention_epoch_{epoch:04d}.npz")
+    both = f"--model_dirs=plain={tmp_path / 'plain'},{tmp_path / 'shifted'}"
+    output, evolution = tmp_path / "compared.png", tmp_path / "evolution.png"
+    flags = [both, "--attack=fgsm(epsilon=0.05)", f"--output={output}"]
+    compared, drawn, *refused = run_many(
+        "eval.attention_pictures",
+        [
+            [*flags, "--among=200", "--count=3", "--title=Two"],
+            [f"--snapshots={tmp_path}", "--count=1", f"--output={evolution}"],
+            [*flags, "--among=200", f"--snapshots={tmp_path}"],
+            [f"--snapshots={tmp_path / 'plain'}", f"--output={evolution}"],
+            [both, f"--output={tmp_path / 'picture.jpg'}"],
+            [f"--model_dirs={tmp_path / 'plain'}", "--among=9", f"--output={output}"],
+            [*flags[:1], "--attack=fgsm(epsilon=1e-9)", "--among=9", f"--output={output}"],
+        ],
+    )
+    assert compared.code == 0, compared.errors
+    found = json.loads(output.with_suffix(".json").read_text())
+    assert found["title"] == "Two" and found["picture"] == "compared.png"
+    first, second = found["groups"]
+    counts = found["counts"]
+    assert counts["examples"] == 200
+    # All that both get right is told apart by the attack, or not.
+    held = counts["right_under_attack"]
+    assert held["plain"] - held["shifted"] <= second["images"] + 200 - counts["right_by_all"]
+    shown = [example for group in (first, second) for example in group["examples"]]
+    assert len(first["examples"]) <= 2 and len(second["examples"]) <= 1 and shown
+    classifiers = [model_directory.load_classifier(tmp_path / name)[0] for name in held]
+    pixels, labels = next(iter(data.evaluation_batches("digits", "test", 200)))
+    right = [np.argmax(one(pixels).logits, axis=1) == labels.numpy() for one in classifiers]
+    assert [int(one.sum()) for one in right] == list(counts["right"].values())
+    for example in shown:
+        assert labels[example["index"]] == example["label"]
+        assert right[0][example["index"]] and right[1][example["index"]]
+    assert drawn.code == 0, drawn.errors
+    assert json.loads(evolution.with_suffix(".json").read_text())["rule"] == (
+        "The first 1 of the images that training drew; 3 moments from update 0 to 80 were kept."
+    )
+    messages = [
+        "--snapshots draws what a training left",
+        "holds no snapshots",
+        "--output must be a .png file",
+        "two networks or more can be compared, got 1",
+        "On none of 9 images does the attack end differently",
+    ]
+    for run, message in zip(refused, messages, strict=True):
+        assert run.code == 2 and message in run.errors
+        assert "Traceback" not in run.errors

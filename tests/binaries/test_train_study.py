@@ -84,6 +84,23 @@ def test_each_evaluation_stands_behind_its_networks(places):
     assert text.endswith("0 done, 5 to do, 2 of them, about 2.5 hours of one CPU core")
 
 
+def test_a_picture_is_described_beside_it_and_names_its_networks(places):
+    options = {"model_dirs": "a={runs_dir}/one,b={runs_dir}/two"}
+    picture = Evaluation("figures/p.png", ("one", "two"), options, "eval.attention_pictures")
+    study = Study("nothing", STUDY.trainings, (picture,))
+    *trainings, drawn = plan(study, *places)
+    assert [cell.name for cell in trainings] == ["one", "two"]
+    assert drawn.arguments == (
+        *("-m", "eval.attention_pictures"),
+        f"--model_dirs=a={places[0]}/one,b={places[0]}/two",
+        f"--output={places[1]}/figures/p.png",
+    )
+    path = Path(places[1], "figures", "p.json")
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    assert [cell.state for cell in plan(study, *places)] == [NOT_NEEDED, NOT_NEEDED, DONE]
+
+
 def test_what_is_there_is_not_done_again(places):
     trained(places, "one")
     evaluated(places, "robustness/of_two.jsonl.gz")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 
 import matplotlib.image
 import numpy as np
@@ -12,7 +13,7 @@ import tensorflow as tf
 from aad_tf.attention import grad_cam
 from aad_tf.callbacks import AttentionSnapshots
 from aad_tf.classifier import Classifier
-from aad_tf.plots import displayable, overlay
+from aad_tf.plots import displayable, load_snapshot, overlay, save_snapshot
 from tests.callbacks.small_fits import (
     FGSM,
     brightness_network,
@@ -41,7 +42,7 @@ def test_snapshot_sizes(tmp_path):
     assert size_of(tmp_path / "deep" / "both" / name) == expected
     expected = round(100 * (0.28 + 5 * 1.65)), round(100 * (0.08 + 2 * 1.48))
     assert size_of(tmp_path / "clean" / name) == expected
-    assert os.listdir(tmp_path / "clean") == [name]
+    assert sorted(os.listdir(tmp_path / "clean")) == ["attention_epoch_0001.npz", name]
 
 
 def test_a_snapshot_before_training_is_of_the_first_weights(tmp_path):
@@ -50,12 +51,35 @@ def test_a_snapshot_before_training_is_of_the_first_weights(tmp_path):
     callback = AttentionSnapshots(images, labels, tmp_path, max_images=1, before_training=True)
     fit(model, [callback])
     names = ["attention_epoch_0000.png", "attention_epoch_0001.png"]
-    assert sorted(os.listdir(tmp_path)) == names
+    assert sorted(path.name for path in tmp_path.glob("attention_epoch_*.png")) == names
     first, second = ((tmp_path / name).read_bytes() for name in names)
     assert first != second
     # A fit that goes on has no first update, and leaves the picture alone.
     callback.on_train_begin()
     assert (tmp_path / names[0]).read_bytes() == first
+
+
+def test_the_evolution_is_of_this_training_alone(tmp_path):
+    """Arrays of later epochs, or of other images, are those of another training."""
+    images, labels = quadrants(2)
+
+    def path(epoch):
+        return tmp_path / f"attention_epoch_{epoch:04d}.npz"
+
+    callback = AttentionSnapshots(images, labels, tmp_path, FGSM, before_training=True)
+    model = plain()
+    fit(model, [callback], epochs=2)
+    updates = [load_snapshot(path(epoch)).update for epoch in range(3)]
+    assert updates == [0, int(model.optimizer.iterations) // 2, int(model.optimizer.iterations)]
+    drawn = tmp_path / "attention_evolution.png"
+    # Two rows for each image; the image and three moments beside the titles of rows.
+    size = round(100 * (0.28 + 4 * 1.65)), round(100 * (0.9 + 4 * 1.48))
+    assert size_of(drawn) == size
+    shutil.copy(path(2), path(3))
+    other = load_snapshot(path(0))
+    save_snapshot(other._replace(images=255 - other.images), path(0))
+    callback.on_train_end()
+    assert size_of(drawn) == (size[0], size[1] - 148)
 
 
 def captions_of(figure):

@@ -19,6 +19,7 @@ MONITORED = dataclasses.replace(
     monitor_examples=12,
     snapshot_epochs=2,
 )
+KINDS = ("npz", "png")
 TERMS = ("classification", "rectification", "preservation")
 COLUMNS = {
     "val_attention_iou",
@@ -46,4 +47,7 @@ def test_a_killed_run_has_the_history_of_one_that_was_not(tmp_path: Path) -> Non
         assert math.isclose(total, 1.0, rel_tol=1e-6)
     for directory in (whole, resumed):
         pictures = sorted(os.listdir(directory / model_directory.ATTENTION))
-        assert pictures == ["attention_epoch_0000.png", "attention_epoch_0002.png"]
+        assert pictures == [
+            *(f"attention_epoch_{epoch}.{kind}" for epoch in ("0000", "0002") for kind in KINDS),
+            "attention_evolution.png",
+        ]

@@ -24,6 +24,9 @@ DONE, TO_DO, NOT_NEEDED, WAITING, ELSEWHERE = (
 )
 
 
+_NAME_THEIR_NETWORKS = ("eval.transfer", "eval.attention_pictures")
+
+
 @dataclass(frozen=True)
 class Training:
     """A network of a study, and how it is trained.
@@ -67,16 +70,17 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation of one or several networks of a study, which writes a file of records.
+    """An evaluation of one or several networks of a study, which writes records or a picture.
 
     Attributes:
         output: file of records, relative to the directory of results, such as
-            `robustness/mnist_clean.jsonl.gz`.
-        networks: names of the networks it needs. All binaries but `eval.transfer` evaluate the
-            first one.
+            `robustness/mnist_clean.jsonl.gz`, or a picture, such as `figures/aad_fig_8.png`.
+        networks: names of the networks it needs. All binaries but `eval.transfer` and
+            `eval.attention_pictures`, whose options name theirs, evaluate the first one.
         options: values of the binary's flags by name, without dashes; `{runs_dir}` in them is
             replaced by the directory of model directories.
-        binary: `eval.robustness`, `eval.attention`, `eval.gates` or `eval.transfer`.
+        binary: `eval.robustness`, `eval.attention`, `eval.gates`, `eval.transfer` or
+            `eval.attention_pictures`.
         minutes: about how long it takes on one CPU core, in minutes; 0 if not known.
     """
 
@@ -91,6 +95,18 @@ class Evaluation:
         """Its name for `--only` of `train.study`: the output file's name without endings."""
         return Path(self.output).name.split(".")[0]
 
+    def summary(self, results_dir: str) -> Path:
+        """The JSON file that the evaluation writes last, which tells what was evaluated and how.
+
+        Args:
+            results_dir: directory of results.
+
+        Returns:
+            The summary of records, or the description beside a picture.
+        """
+        output = Path(results_dir, self.output)
+        return output.with_suffix(".json") if output.suffix == ".png" else summary_path(output)
+
     def arguments(self, runs_dir: str, results_dir: str) -> list[str]:
         """Arguments of `python` that run the evaluation.
 
@@ -102,7 +118,7 @@ class Evaluation:
             The arguments.
         """
         found = {key: value.replace("{runs_dir}", runs_dir) for key, value in self.options.items()}
-        if self.binary != "eval.transfer":
+        if self.binary not in _NAME_THEIR_NETWORKS:
             found = {"model_dir": f"{runs_dir}/{self.networks[0]}", **found}
         return ["-m", self.binary, *_flags({**found, "output": f"{results_dir}/{self.output}"})]
 
@@ -199,12 +215,10 @@ def plan(
     ]
     number, count = shard
     mine = {one.name for one in study.trainings[number - 1 :: count]}
-    missing = [
-        one for one in evaluations if not summary_path(Path(results_dir, one.output)).is_file()
-    ]
+    missing = [one for one in evaluations if not one.summary(results_dir).is_file()]
     for there in evaluations:
         if there not in missing:
-            _check_evaluated_alike(there, summary_path(Path(results_dir, there.output)))
+            _check_evaluated_alike(there, there.summary(results_dir))
     needed = {name for one in missing for name in one.networks}
     shown = {name for one in evaluations for name in one.networks} | set(only)
     begun = [

@@ -10,7 +10,6 @@ from analysis.attention import gallery
 from analysis.records import Results
 
 CONTENT = {
-    "number": 2,
     "title": "Attention over rounds",
     "picture": "aad_fig_2.png",
     "rule": "Rule: the nearest.",
@@ -48,7 +47,7 @@ def write(results, name="aad_fig_2", drawn=True, **changes):
 
 
 def test_page_links_figures_in_the_papers_order(tmp_path):
-    write(tmp_path, "aad_fig_11", number=11, title="A3")
+    write(tmp_path, "aad_fig_11", title="A3")
     write(tmp_path)
     ((path, text),) = gallery.files(Results(tmp_path)).items()
     assert path == "attention_gallery.md"
@@ -63,6 +62,36 @@ def test_page_links_figures_in_the_papers_order(tmp_path):
     assert "`python -m eval.attention_gallery --figure=2`" in text
 
 
+def test_pictures_of_trained_networks_stand_among_them(tmp_path):
+    """They have no records: networks are told by preset and weights, images by the outcome."""
+    networks = {
+        "StepLL": {"config": {"name": "step_ll"}, "weights": "0123456789abcdef"},
+        "AAD": {"keras_model": "aad.keras", "weights": "fedcba9876543210"},
+    }
+    groups = [
+        {"name": "only StepLL fooled", "images": 40, "examples": [{"index": 3, "class": "deer"}]},
+        {"name": "only AAD fooled", "images": 0, "examples": []},
+    ]
+    kept = {key: CONTENT[key] for key in ("rule", "provenance")}
+    for name, changes in (
+        ("aad_fig_6b", {"groups": groups, "networks": networks}),
+        ("aad_fig_6a", {}),
+        ("aad_fig_11", {}),
+    ):
+        write(tmp_path, name)
+        content = {**kept, "title": name, "picture": f"{name}.png", **changes}
+        (tmp_path / "figures" / f"{name}.json").write_text(json.dumps(content))
+    text = gallery.files(Results(tmp_path))["attention_gallery.md"]
+    order = [text.index(f"## AAD Fig. {number}: aad_fig_{number}") for number in ("6a", "6b", "11")]
+    assert order == sorted(order)
+    assert "- only StepLL fooled: 40 images; shown: 3 (deer)." in text
+    assert "- only AAD fooled: 0 images; shown: none." in text
+    assert (
+        "From StepLL (preset step_ll, weights `0123456789ab`); AAD (weights `fedcba987654`)."
+        in text
+    )
+
+
 def test_nothing_is_written_without_galleries(tmp_path):
     assert gallery.files(Results(tmp_path)) == {}
 
@@ -72,8 +101,12 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="aad_fig_2.png, which is not beside it"):
         gallery.files(Results(tmp_path))
     (tmp_path / "figures" / "aad_fig_2.json").write_text("{}")
-    with pytest.raises(ValueError, match="no gallery .* no 'number'"):
+    with pytest.raises(ValueError, match="no description of a figure .* no 'title'"):
         gallery.files(Results(tmp_path))
     (tmp_path / "figures" / "aad_fig_2.json").write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):
+        gallery.files(Results(tmp_path))
+    (tmp_path / "figures" / "aad_fig_2.json").unlink()
+    write(tmp_path, "aad_fig_two")
+    with pytest.raises(ValueError, match="must be named aad_fig_NUMBER.json"):
         gallery.files(Results(tmp_path))
