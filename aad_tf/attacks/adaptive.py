@@ -108,7 +108,9 @@ class AADTotal:
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """Returns the attention maps of the original images, scaled as L_p compares them.
+        """Returns the attention maps of the original images for the preservation loss L_p.
+
+        They are divided by their sums and resized if the losses say so.
 
         Args:
             classifier: the network under attack.
@@ -136,7 +138,7 @@ class AADTotal:
             classifier: the network under attack.
             images: `[batch, H, W, C]`, the current images of the attack.
             labels: int32 `[batch]`, true labels.
-            *context: the maps of the original images, as `context` returned them.
+            *context: the maps of the original images, which the method `context` computed.
 
         Returns:
             Minus the total loss, `[batch]`, and the logits `[batch, classes]` of `images`.
