@@ -18,7 +18,7 @@ class MeanThreshold:
     """Rule of the attention area: cells above the mean, kappa = mean(g(x)) of [AAD Eq. 2].
 
     Called with maps `[batch, h, w]`, it returns areas of the same shape and dtype, 1 where a cell
-    is above the mean and 0 elsewhere; no gradient flows through them.
+    is strictly above the mean and 0 elsewhere; no gradient flows through them.
 
     Attributes:
         over_batch: False compares with the mean of the cell's own map, as in the paper; True with
@@ -156,8 +156,11 @@ def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns the function from maps to attention areas for a rule.
 
     Args:
-        threshold: `"mean"`, `"batch_mean"`, a number, `TopCells(count)`, `MatchingArea(masks)` or
-            another function from maps to areas, which is returned as it is.
+        threshold: which cells are in the area: `"mean"`, those above the mean of their map;
+            `"batch_mean"`, above the mean of all maps of the batch; a number, above it;
+            `TopCells(count)`, the `count` highest of each map; `MatchingArea(masks)`, as many
+            highest cells as a mask has; or another function from maps to areas. The last three are
+            returned as they are.
 
     Returns:
         A function from maps `[batch, h, w]` to areas in {0, 1} of the same shape and dtype.
@@ -181,8 +184,10 @@ def rule_for_any_batch(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns the function from maps to attention areas for a rule that suits every batch.
 
     Args:
-        threshold: `"mean"`, `"batch_mean"`, a number, `TopCells(count)` or another function from
-            maps to areas, which is returned as it is.
+        threshold: which cells are in the area: `"mean"`, those above the mean of their map;
+            `"batch_mean"`, above the mean of all maps of the batch; a number, above it;
+            `TopCells(count)`, the `count` highest of each map; or another function from maps to
+            areas. The last two are returned as they are.
 
     Returns:
         A function from maps `[batch, h, w]` to areas in {0, 1} of the same shape and dtype.

@@ -170,10 +170,10 @@ def attention_maps(
         class_ids: the explained classes, int `[batch]`; None for the predicted classes; or a
             function from logits `[batch, classes]` to int `[batch]`.
         map_function: function from features and gradients, both `[batch, h, w, channels]`, to maps
-            `[batch, h, w]`.
+            `[batch, h, w]`; by default Grad-CAM.
 
     Returns:
-        `[batch, h, w]`, as `map_function` returns them.
+        `[batch, h, w]`, as `map_function` returns them; those of Grad-CAM are non-negative.
     """
     _, features, gradients = class_gradients(classifier, images, class_ids)
     return map_function(features, gradients)

@@ -190,7 +190,7 @@ def fit_local_model(
 
 
 def image_seeds(seed: Any, images: np.ndarray) -> list[Any]:
-    """Makes one seed per image.
+    """Makes one seed per image for random numbers that do not depend on the rest of the batch.
 
     Args:
         seed: a non-negative integer, which is combined with a hash of each image's pixels; or one

@@ -41,6 +41,8 @@ class EpochCallback(keras.callbacks.Callback):
     def measure(self, epoch: int) -> dict[str, float]:
         """Measures the values that are added to the logs; subclasses implement it.
 
+        `on_epoch_end` calls it after every epoch in which something is measured.
+
         Args:
             epoch: number of the epoch that has just ended, counted from 0.
 
@@ -50,7 +52,7 @@ class EpochCallback(keras.callbacks.Callback):
         raise NotImplementedError
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures every `every` epochs and adds the values to the logs; Keras calls it.
+        """Measures after every `every`-th epoch and adds the values to the logs; Keras calls it.
 
         Args:
             epoch: number of the epoch that has just ended, counted from 0.
@@ -105,7 +107,12 @@ class ClassifierCallback(EpochCallback):
 
     @property
     def classifier(self) -> Classifier:
-        """The network that is trained, as a Classifier; the same object in all epochs."""
+        """The network that is trained, as a Classifier; the same object in all epochs.
+
+        Raises:
+            ValueError: the callback's pixel range is not that of the defence that is trained, or
+                `Classifier.from_keras` refuses the network.
+        """
         if self._wrapped is None or self._wrapped[0] is not self.model:
             self._wrapped = self.model, self._wrap(self.model)
         return self._wrapped[1]
@@ -142,6 +149,8 @@ class ClassifierCallback(EpochCallback):
     def check(self, classifier: Classifier) -> None:
         """Checks that the callback's examples fit the network; subclasses implement it.
 
+        `on_train_begin` calls it, before the first epoch.
+
         Args:
             classifier: the network that is trained.
 
@@ -152,7 +161,15 @@ class ClassifierCallback(EpochCallback):
         raise NotImplementedError
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks that the examples fit the network, before the first epoch; Keras calls it."""
+        """Checks that the examples fit the network, before the first epoch; Keras calls it.
+
+        Args:
+            logs: not used.
+
+        Raises:
+            TypeError: images that are not floating point, or labels that are not numbers.
+            ValueError: examples or a pixel range that do not fit the network.
+        """
         self.check(self.classifier)
 
 

@@ -67,6 +67,9 @@ class GradientShares(EpochCallback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks that the model is an AADModel and the batch fits it; Keras calls it.
 
+        Args:
+            logs: not used.
+
         Raises:
             TypeError: another model.
             ValueError: images or labels that do not fit the network.

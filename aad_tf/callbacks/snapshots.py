@@ -89,7 +89,10 @@ class AttentionSnapshots(ClassifierCallback):
         return tuple(self._images.shape[1:])
 
     def check(self, classifier: Classifier) -> None:
-        """Checks that images, labels and class names fit the network.
+        """Checks that images, labels and class names fit the network; called before training.
+
+        Args:
+            classifier: the network that is trained.
 
         Raises:
             ValueError: images or labels that do not fit, or another number of class names than
@@ -106,10 +109,11 @@ class AttentionSnapshots(ClassifierCallback):
         """Draws the figure for any network, also outside of `fit`.
 
         Args:
-            classifier: the network.
+            classifier: a network that takes the callback's images and classes.
 
         Returns:
-            A matplotlib figure with one row per image.
+            A matplotlib figure with one row per image: the image, its attention map and, if there
+            is an attack, the attacked image and its map.
         """
         images, labels = checked_inputs(classifier, self._images, self._labels)
         names = self._class_names
@@ -130,7 +134,9 @@ class AttentionSnapshots(ClassifierCallback):
         return plots.attention_grid(rows, column_titles=titles, bounds=classifier.bounds)
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """Writes the figure of an epoch to its files, on the chief worker alone.
+        """Writes the figure of an epoch, on the chief worker alone; called after the epoch.
+
+        It goes to `attention_epoch_<number>.png`, counted from 1, and to TensorBoard if asked for.
 
         Args:
             epoch: number of the epoch that has just ended, counted from 0.
@@ -154,7 +160,17 @@ class AttentionSnapshots(ClassifierCallback):
         return path
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks the images, opens the event file and draws, if asked to; Keras calls it."""
+        """Checks that the images fit the network before training begins; Keras calls it.
+
+        It opens the TensorBoard event file if there is a `log_dir`. With `before_training` it draws
+        the first figure, unless training is resumed.
+
+        Args:
+            logs: not used.
+
+        Raises:
+            ValueError: images, labels or class names that do not fit the network.
+        """
         super().on_train_begin(logs)
         if self._before_training and int(self.model.optimizer.iterations) == 0:
             self._write(0)
@@ -162,7 +178,7 @@ class AttentionSnapshots(ClassifierCallback):
             self._writer = tf.summary.create_file_writer(self._log_dir)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Closes the event file; Keras calls it."""
+        """Closes the TensorBoard event file when training ends; Keras calls it."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
