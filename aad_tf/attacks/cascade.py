@@ -201,9 +201,9 @@ def auto_attack(epsilon: float, version: str = "standard") -> AttackCascade:
     Version `"standard"` runs APGD on the cross-entropy, APGD on the targeted DLR loss (difference
     of logits ratio), targeted FAB and Square, each with its published number of iterations, on the
     images that are still classified correctly. APGD and FAB try nine target classes, or all other
-    classes if the network has fewer than ten. For two and three classes, for which the targeted DLR
-    loss is not defined, the difference of the two logits is divided by the largest minus the third
-    largest logit (three classes) or by 1 (two classes).
+    classes if the network has fewer than ten. The targeted DLR loss is not defined for two and
+    three classes. There the label's logit minus the target's logit is divided by the largest minus
+    the third largest logit (three classes) or by 1 (two classes).
 
     Version `"rand"` is for networks with random layers. It runs APGD on the cross-entropy and on
     the DLR loss, whose values and gradients are means over 20 passes of the network in each step

@@ -239,6 +239,8 @@ class FastAdaptiveBoundary(IterativeAttack):
     ) -> tf.Tensor:
         """Says for which images an evaluation should stop between two iterations.
 
+        The loop of `compiled_iterations` calls it for the images before each iteration.
+
         Args:
             state: of which the current images `[batch, H, W, C]` are used.
             logits: `[batch, classes]` of these images.

@@ -197,8 +197,8 @@ class IterativeAttack(ABC):
 
         Returns:
             A dictionary that `json` can write:
-            `attack`: the attack's name; `parameters`: its parameters as `attack_to_dict` gives
-                them; `objective`: the objective's name.
+            `attack`: the attack's name; `parameters`: a dictionary from which `attack_from_dict`
+                rebuilds the attack; `objective`: the objective's name.
             `norm`: `"linf"`; `epsilon`: largest possible perturbation in the unit of the images;
                 `epsilon_255`: the same in 255ths of the width of the pixel range; `projected`:
                 whether a budget bounds all iterations together.
@@ -512,6 +512,8 @@ class IterativeAttack(ABC):
         self, state: State, logits: tf.Tensor, examples: Examples, *scalars: tf.Tensor
     ) -> tf.Tensor:
         """Says for which images an evaluation should stop between two iterations.
+
+        The loop of `compiled_iterations` calls it for the images before each iteration.
 
         Args:
             state: current images `[batch, H, W, C]` and the attack's memory; not used here.

@@ -115,7 +115,7 @@ class Margin(OfLogits):
     name: ClassVar[str] = "margin"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Computes the margin of logits.
+        """Computes the label's logit minus the largest other logit; negative where misclassified.
 
         Args:
             logits: `[batch, classes]` of the current images.
@@ -140,7 +140,10 @@ class LogitsRatio(OfLogits):
     name: ClassVar[str] = "dlr"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Computes minus the DLR loss.
+        """Computes minus the DLR loss: the margin over the spread of the logits.
+
+        It is the label's logit minus the largest other logit, divided by the largest minus the
+        third largest logit; with two classes it is not divided.
 
         Args:
             logits: `[batch, classes]` of the current images.
@@ -254,6 +257,10 @@ class TargetedLogitsRatio(_TowardsNearest):
 
     def targeted(self, logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Computes minus the targeted DLR loss.
+
+        It is the label's logit minus the target's logit, divided by the largest logit minus the
+        mean of the third and fourth largest (with three classes minus the third largest, with two
+        classes divided by 1).
 
         Args:
             logits: `[batch, classes]` of the current images.

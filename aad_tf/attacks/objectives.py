@@ -220,7 +220,7 @@ class AwayFromPrediction(OfLogits):
             `[batch]`, float32 or float64.
 
         Raises:
-            ValueError: no context.
+            ValueError: the tensor of the original images is not given.
         """
         del labels
         _check_context(self, context)
@@ -299,7 +299,7 @@ class TowardsFirstLeastLikely(OfLogits):
             `[batch]`, float32 or float64.
 
         Raises:
-            ValueError: no context.
+            ValueError: the tensor of the original images is not given.
         """
         del labels
         _check_context(self, context)

@@ -41,9 +41,10 @@ def parse_attack(text: str) -> Attack:
     """Builds an attack from text.
 
     Args:
-        text: the call of a function in `aad_tf.attacks.PRESETS` (`fgsm`, `pgd`, `auto_attack`, ...)
-            with its arguments; numbers may be written as `8/255`. The first argument of `a3` and
-            `aad_total` is such a call.
+        text: the call of `fgsm`, `ifgsm`, `step_ll`, `iter_ll`, `pgd`, `rs_fgsm`, `nfgsm`,
+            `trades_pgd`, `apgd`, `fab`, `square`, `auto_attack` or `quick_cascade` with its
+            arguments; or of `a3` or `aad_total`, whose first argument is such a call. Numbers may
+            be written as `8/255`.
 
     Returns:
         The attack. Its name is the text without spaces.
@@ -216,8 +217,9 @@ def attack_call(attack: Attack) -> str | None:
         attack: any attack or cascade.
 
     Returns:
-        The call as text without spaces, such as `"fgsm(epsilon=8/255)"`; None if none of the
-        functions in `PRESETS` and `WRAPPERS` builds the attack.
+        The call as text without spaces, such as `"fgsm(epsilon=8/255)"`; None if no such call
+        builds the attack, neither of a function in `aad_tf.attacks.PRESETS`, such as `fgsm` or
+        `pgd`, nor of `a3` or `aad_total`.
 
     Example:
         >>> attack_call(step_ll(4 / 255, num_steps=3))

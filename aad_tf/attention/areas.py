@@ -124,10 +124,10 @@ def highest_cells(maps: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
 
 
 def attention_area(maps: Any, threshold: Any = "mean") -> tf.Tensor:
-    """Binary attention area Att(x), [AAD Eq. 2].
+    """Binary attention area Att(x): the cells where an attention map is high, [AAD Eq. 2].
 
     Args:
-        maps: float `[batch, h, w]`.
+        maps: float `[batch, h, w]`, attention maps.
         threshold: which cells are in the area: `"mean"`, those above the mean of their map;
             `"batch_mean"`, above the mean of all maps of the batch; a number, above it;
             `TopCells(count)`, the `count` highest of each map; `MatchingArea(masks)`, as many
@@ -153,7 +153,7 @@ def attention_area(maps: Any, threshold: Any = "mean") -> tf.Tensor:
 
 
 def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns the function from maps to attention areas for a rule.
+    """Returns the function that marks the cells where attention maps are high, by a rule.
 
     Args:
         threshold: which cells are in the area: `"mean"`, those above the mean of their map;
@@ -182,6 +182,8 @@ def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def rule_for_any_batch(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns the function from maps to attention areas for a rule that suits every batch.
+
+    An attention area is a binary mask of the cells where an attention map is high.
 
     Args:
         threshold: which cells are in the area: `"mean"`, those above the mean of their map;

@@ -80,12 +80,13 @@ class ClassifierCallback(EpochCallback):
     """Base class of callbacks that use the logits or attention maps of the trained network.
 
     Args:
-        attention_layer: name of the layer that attention maps explain; None for that of the defence
-            or, if the model is not a defence, the one that `Classifier.from_keras` chooses.
+        attention_layer: name of the layer that maps explain; None for that of the trained model if
+            it is a defence such as `AADModel`, else for the last layer whose output is a grid of
+            the image and through which every path from images to logits leads.
         bounds: pixel range that the network takes.
         every: number of epochs from one measurement to the next.
         output: name or number of the output with the class scores, for a network with several
-            outputs; a defence has its own.
+            outputs; not used for a defence such as `AADModel`.
 
     Raises:
         TypeError: bounds that are not a pair of numbers, or an `every` that is not an integer.
@@ -110,8 +111,8 @@ class ClassifierCallback(EpochCallback):
         """The network that is trained, as a Classifier; the same object in all epochs.
 
         Raises:
-            ValueError: the callback's pixel range is not that of the defence that is trained, or
-                `Classifier.from_keras` refuses the network.
+            ValueError: a defence such as `AADModel` is trained and has another pixel range than the
+                callback, or `Classifier.from_keras` refuses the network.
         """
         if self._wrapped is None or self._wrapped[0] is not self.model:
             self._wrapped = self.model, self._wrap(self.model)
@@ -180,10 +181,10 @@ def example_batches(dataset: Any, bounds: Bounds, batch_size: int) -> tf.data.Da
         dataset: finite `tf.data.Dataset` of batches `(images, labels)`; or a pair of arrays, images
             float `[examples, H, W, C]` within `bounds` and labels int `[examples]`.
         bounds: pixel range of the arrays.
-        batch_size: examples per batch made of arrays; the last batch may be shorter.
+        batch_size: examples per batch if arrays are given; the last batch may be shorter.
 
     Returns:
-        The data set as it is given; of arrays, a data set of batches of images `[batch, H, W, C]`
+        The data set as it is given; for arrays, a data set of batches of images `[batch, H, W, C]`
         and labels `[batch]`.
 
     Raises:

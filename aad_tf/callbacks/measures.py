@@ -27,7 +27,7 @@ class AttackCallback(ClassifierCallback):
         attack: an attack such as `aad_tf.attacks.fgsm(0.1)`, or its text `"fgsm(epsilon=0.1)"`.
         name: the number is logged as `val_<name>`.
         seed: seed of random starts, the same in every epoch.
-        batch_size: examples per batch made of arrays.
+        batch_size: examples per batch if `dataset` is a pair of arrays.
         **kwargs: `attention_layer` (name of the layer that maps explain), `bounds` (pixel range),
             `every` (epochs from one measurement to the next) and `output` (of a network with
             several outputs, the one with the class scores).
@@ -128,9 +128,9 @@ class RobustAccuracy(AttackCallback):
         every: number of epochs from one measurement to the next.
         bounds: pixel range that the network takes.
         seed: seed of random starts, the same in every epoch.
-        batch_size: examples per batch made of arrays.
+        batch_size: examples per batch if `dataset` is a pair of arrays.
         output: name or number of the output with the class scores, for a network with several
-            outputs; a defence has its own.
+            outputs; not used for a defence such as `AADModel`.
 
     Raises:
         TypeError: a data set or attack of another type, or images not floating point.
@@ -184,7 +184,9 @@ class RobustAccuracy(AttackCallback):
 class AttentionIoU(AttackCallback):
     """Logs the mean IoU of attention areas without and under attack, IoU_ori_adv of [AAD Eq. 5].
 
-    Both Grad-CAM maps explain the true label. The logs get four numbers in [0, 1] after an epoch:
+    An attention area holds the cells where the Grad-CAM map is high. The areas of the clean and of
+    the attacked image are compared; both maps explain the true label. The logs get four numbers in
+    [0, 1] after an epoch:
     `val_<name>`: the mean IoU over images. Images both of whose areas are empty are left out of
         it; if one of the two is empty, the IoU is 0. The mean is 0 if all images are left out.
     `val_<name>_empty`: the fraction of images that are left out.
@@ -201,13 +203,14 @@ class AttentionIoU(AttackCallback):
             `TopCells(n)`, the n highest cells, as in [AAD Table 3].
         name: name of the numbers in the logs.
         every: number of epochs from one measurement to the next.
-        attention_layer: name of the layer that maps explain; None for that of the defence or, if
-            the model is not a defence, the one that `Classifier.from_keras` chooses.
+        attention_layer: name of the layer that maps explain; None for that of the trained model if
+            it is a defence such as `AADModel`, else for the last layer whose output is a grid of
+            the image and through which every path from images to logits leads.
         bounds: pixel range that the network takes.
         seed: seed of random starts, the same in every epoch.
-        batch_size: examples per batch made of arrays.
+        batch_size: examples per batch if `dataset` is a pair of arrays.
         output: name or number of the output with the class scores, for a network with several
-            outputs; a defence has its own.
+            outputs; not used for a defence such as `AADModel`.
 
     Raises:
         TypeError: a data set or attack of another type, images not floating point, or a

@@ -32,8 +32,9 @@ class AttentionSnapshots(ClassifierCallback):
         directory: directory of the figures, which is created if needed. That of the first epoch is
             `attention_epoch_0001.png`.
         attack: such as `aad_tf.attacks.fgsm(0.1)`, or its text; None draws original images only.
-        attention_layer: name of the layer that maps explain; None for that of the defence or, if
-            the model is not a defence, the one that `Classifier.from_keras` chooses.
+        attention_layer: name of the layer that maps explain; None for that of the trained model if
+            it is a defence such as `AADModel`, else for the last layer whose output is a grid of
+            the image and through which every path from images to logits leads.
         every: number of epochs from one figure to the next.
         before_training: whether to draw a figure before the first update as well,
             `attention_epoch_0000.png`.
@@ -43,7 +44,7 @@ class AttentionSnapshots(ClassifierCallback):
         bounds: pixel range that the network takes.
         class_names: names of the classes for captions; None for class numbers.
         output: name or number of the output with the class scores, for a network with several
-            outputs; a defence has its own.
+            outputs; not used for a defence such as `AADModel`.
 
     Raises:
         TypeError: images not floating point, labels not numbers, or an attack of another type.

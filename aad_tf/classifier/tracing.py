@@ -231,7 +231,8 @@ def trace_forward(
             in inference mode.
 
     Returns:
-        The trace.
+        The trace: calls of layers, symbolic images and output, their graph, and the compiled
+        function from images to scores.
 
     Raises:
         ValueError: the model cannot be compiled.

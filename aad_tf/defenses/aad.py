@@ -34,10 +34,11 @@ class AADModel(DefenseModel):
     """Trains a network to attend to the object and to keep its attention under attack.
 
     The loss is alpha L_c + beta L_r + gamma L_p, [AAD Eq. 9]. L_c classifies clean and attacked
-    images, L_r makes predictions depend on the attention area, L_p keeps attention maps of clean
-    and attacked images alike. A round is the image after one iteration of the attack. L_c and L_r
-    are summed over the clean image and the rounds trained on, L_p over those rounds [AAD Sec. 3.3];
-    the sums are averaged over the batch.
+    images, L_r makes predictions depend on the attention area (the places where the attention map
+    is high): it is low if they change much once this area is hidden. L_p keeps attention maps of
+    clean and attacked images alike. A round is the image after one iteration of the attack. L_c and
+    L_r are summed over the clean image and the rounds trained on, L_p over those rounds [AAD Sec.
+    3.3]; the sums are averaged over the batch.
 
     A term of weight zero is not computed, except L_c, and the history reports it as 0. With weights
     (8, 0, 0) a step costs as much as adversarial training on the same images.
@@ -69,12 +70,13 @@ class AADModel(DefenseModel):
             their full size), `label_smoothing`.
 
     Raises:
-        TypeError: no attack, or losses that are none.
+        TypeError: `attack` is no attack, or `losses` neither an `AADLosses` nor text.
         ValueError: unknown name of losses, rounds or noise; layers whose random numbers cannot be
-            shared; hidden pixels outside the network's range; weights that are not three finite
-            numbers >= 0; update_per_round together with rounds, restarts or an attack that needs
-            its earlier images; an epsilon or step size larger than the pixel range; or a network
-            that moves or changes images at random in training, as RandomFlip does.
+            shared; a value of hidden pixels outside the network's pixel range; weights that are not
+            three finite numbers >= 0; update_per_round together with rounds, restarts or an attack
+            that needs its earlier images, such as `apgd`; an epsilon or step size larger than the
+            pixel range; or a network that moves or changes images at random in training, as
+            RandomFlip does.
 
     Example:
         >>> model = AADModel(network, attack=aad_tf.attacks.step_ll(0.15, num_steps=2))
@@ -147,7 +149,7 @@ class AADModel(DefenseModel):
         """Builds the defence that `get_config` described, with newly initialized weights.
 
         Args:
-            config: what `get_config` returned.
+            config: arguments of the constructor by name, as `get_config` returned them.
             custom_objects: the user's classes and functions by name, as Keras takes them.
 
         Returns:
@@ -210,10 +212,11 @@ class AADModel(DefenseModel):
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """The three losses of [AAD Eq. 9] and their weighted sum, for each example.
 
-        Clean images and rounds go through the network as one batch, and so do their masked
-        versions. So there are two passes for any number of rounds, one if the rectification loss
-        has weight zero, and one more with `attention_noise="none"`. Where maps or areas depend on a
-        whole batch, the clean images and each round count as batches of their own.
+        Clean images and rounds go through the network as one batch, and so do the same images with
+        their attention areas hidden. So there are two passes for any number of rounds, one if the
+        rectification loss has weight zero, and one more with `attention_noise="none"`. Where maps
+        or areas depend on a whole batch, the clean images and each round count as batches of their
+        own.
 
         Args:
             images: `[batch, H, W, C]`, clean images within the network's pixel range.
@@ -223,10 +226,12 @@ class AADModel(DefenseModel):
 
         Returns:
             Losses `[batch]`: the weighted sum `"loss"`, and before weighting
-            `"classification_loss"` and `"rectification_loss"`, summed over the clean image and the
-            rounds, and `"preservation_loss"`, summed over the rounds; the last two are 0 if their
-            weight is. Also the scalar `"penalty"` that layers add to the loss. And logits
-            `[batch, classes]`: `"clean"`, and `"adversarial"` of the last round.
+            `"classification_loss"` and `"rectification_loss"` (minus the change of the prediction
+            when the attention area is hidden), summed over the clean image and the rounds, and
+            `"preservation_loss"` (distance of the attention map from that of the clean image),
+            summed over the rounds; the last two are 0 if their weight is. Also the scalar
+            `"penalty"` that layers add to the loss. And logits `[batch, classes]`: `"clean"`, and
+            `"adversarial"` of the last round.
         """
         versions = 1 + adversarial.shape[0]
         batch = tf.concat([images, *tf.unstack(adversarial)], axis=0)

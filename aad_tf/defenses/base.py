@@ -241,7 +241,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         """Builds the defence that `get_config` described, with newly initialized weights.
 
         Args:
-            config: what `get_config` returned.
+            config: arguments of the constructor by name, as `get_config` returned them.
             custom_objects: the user's classes and functions by name, as Keras takes them.
 
         Returns:
@@ -382,10 +382,10 @@ class DefenseModel(MultiWorkerFit, keras.Model):
 
         Returns:
             Two dicts. The first holds losses of each example, `[batch]`: `"loss"`, whose mean is
-            minimized, and one entry for each of `loss_names`. If the network runs more than once,
-            it also holds `"penalty"`, the scalar that `penalty()` gave after the pass that is
-            trained on. The second holds the logits `[batch, classes]` that accuracies are counted
-            on: `"clean"` and, for defences with an attack, `"adversarial"`.
+            minimized, and one entry for each name in the attribute `loss_names`. If the network
+            runs more than once, it also holds `"penalty"`, the scalar that `penalty()` gave after
+            the pass that is trained on. The second holds the logits `[batch, classes]` that
+            accuracies are counted on: `"clean"` and, for defences with an attack, `"adversarial"`.
 
         Raises:
             NotImplementedError: the subclass does not implement it.
@@ -626,6 +626,8 @@ def training_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
 def check_sizes(attack: GradientSignAttack, bounds: Bounds, stacklevel: int = 3) -> None:
     """Raises an error for an attack too large for the pixel range, and warns of one too small.
 
+    It is too small if it changes pixels by less than half of a 255th of the range.
+
     Args:
         attack: the attack to check.
         bounds: lowest and highest pixel value of the network.
@@ -667,7 +669,7 @@ def moving_statistics(network: keras.Model) -> list[keras.Variable]:
 
 @contextlib.contextmanager
 def kept(variables: Sequence[keras.Variable]) -> Iterator[None]:
-    """Restores the values of variables when the context ends, also when it ends with an error.
+    """Context manager that restores the values of variables at its end, also after an error.
 
     Args:
         variables: variables that code inside the context may change.

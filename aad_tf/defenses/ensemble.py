@@ -79,7 +79,8 @@ class EnsembleAdversarialModel(AdversarialModel):
         """Replaces the static networks that images are crafted on.
 
         Args:
-            sources: trained networks for the same images and classes, at least one.
+            sources: trained networks for the same images and classes, at least one; Classifiers, or
+                Keras models that take the pixel range of the network in training.
 
         Raises:
             TypeError: no sequence, or something other than networks in it.
@@ -118,7 +119,7 @@ class EnsembleAdversarialModel(AdversarialModel):
         sources, get weights: by `set_sources`, or because `keras.saving.load_model` loads a file.
 
         Args:
-            config: what `get_config` returned.
+            config: arguments of the constructor by name, as `get_config` returned them.
             custom_objects: the user's classes and functions by name, as Keras takes them.
 
         Returns:

@@ -27,17 +27,20 @@ ATTENTION_NOISE = ("independent", "shared", "none")
 
 @dataclass(frozen=True)
 class AADLosses:
-    """The choices within the loss alpha L_c + beta L_r + gamma L_p of [AAD Eq. 9].
+    """How the losses in alpha L_c + beta L_r + gamma L_p of [AAD Eq. 9] are computed.
 
-    L_c classifies, L_r makes predictions depend on the attention area, L_p keeps attention maps of
-    clean and attacked images alike. The weights alpha, beta and gamma are not among the choices.
+    L_c classifies. L_r makes predictions depend on the attention area, the places where the
+    attention map is high: it is minus the distance between the predictions for whole images and
+    for masked images, whose area is hidden. L_p keeps attention maps of clean and attacked images
+    alike. The weights alpha, beta and gamma are given elsewhere, to `AADModel`.
 
     Attributes:
         classification: the loss L_c: `"cross_entropy"`, `"soft_margin"` (mean over classes) or
             `"soft_margin_sum"` (sum over classes).
         rectification: distance between the softmax outputs of whole and masked images in L_r:
-            `"l1"`, `"l2"`, `"squared_sum"`, `"squared_mean"`, `"absolute_mean"`, or a function from
-            differences `[batch, classes]` to `[batch]`.
+            `"l1"` (sum of absolute values), `"l2"` (Euclidean norm), `"squared_sum"`,
+            `"squared_mean"`, `"absolute_mean"`, or a function from differences `[batch, classes]`
+            to `[batch]`.
         preservation: distance between clean and attacked maps in L_p: one of the same names, or a
             function from differences `[batch, h, w]` to `[batch]`.
         maps: how attention maps are made in training: `"grad_cam"`; `"softmax_grad_cam"`, as in the
@@ -266,7 +269,7 @@ class AADLosses:
         The attribute `maps` says how: Grad-CAM, or a softmax over the cells of each map.
 
         Args:
-            features: `[batch, h, w, channels]`, output of the attention layer.
+            features: `[batch, h, w, channels]`, output of the layer that is explained.
             gradients: gradient of the logit of the explained class with respect to `features`, of
                 the same shape.
 

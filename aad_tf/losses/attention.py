@@ -62,11 +62,12 @@ def distance_by_name(distance: str | Callable) -> Callable[[tf.Tensor], tf.Tenso
     """Looks up a distance by its name.
 
     Args:
-        distance: `"l1"`, `"l2"`, `"squared_sum"`, `"squared_mean"` or `"absolute_mean"`; a function
-            is returned as it is.
+        distance: `"l1"` (sum of absolute values), `"l2"` (Euclidean norm), `"squared_sum"`,
+            `"squared_mean"` or `"absolute_mean"`; a function is returned as it is.
 
     Returns:
-        A function from differences `[batch, ...]` to one value per example, `[batch]`.
+        A function from differences `[batch, ...]` to one value per example, `[batch]`, taken over
+        all axes but the first.
 
     Raises:
         ValueError: unknown name.
@@ -86,8 +87,9 @@ def rectification(
     Args:
         logits: `[batch, classes]` of the image.
         masked_logits: `[batch, classes]` of the image without its attention area.
-        distance: `"l1"`, `"l2"`, `"squared_sum"`, `"squared_mean"`, `"absolute_mean"`, or a
-            function from the difference of softmax outputs, `[batch, classes]`, to `[batch]`.
+        distance: `"l1"` (sum of absolute values over classes), `"l2"` (Euclidean norm),
+            `"squared_sum"`, `"squared_mean"`, `"absolute_mean"`, or a function from the difference
+            of softmax outputs, `[batch, classes]`, to `[batch]`.
 
     Returns:
         `[batch]`, at most 0: minus the distance between the two softmax outputs.
@@ -114,9 +116,9 @@ def preservation(
     Args:
         clean_maps: `[batch, h, w]`, attention maps g(x) of the clean images.
         adversarial_maps: `[batch, h, w]`, maps g(x_adv) of the attacked images.
-        distance: `"l1"` (the sum of absolute values over cells), `"l2"`, `"squared_sum"`,
-            `"squared_mean"`, `"absolute_mean"`, or a function from the difference, `[batch, h, w]`,
-            to `[batch]`.
+        distance: `"l1"` (sum of absolute values over cells), `"l2"` (Euclidean norm),
+            `"squared_sum"`, `"squared_mean"`, `"absolute_mean"`, or a function from the difference,
+            `[batch, h, w]`, to `[batch]`.
 
     Returns:
         `[batch]`, non-negative.
