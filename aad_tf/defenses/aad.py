@@ -70,13 +70,14 @@ class AADModel(DefenseModel):
             their full size), `label_smoothing`.
 
     Raises:
-        TypeError: `attack` is no attack, or `losses` neither an `AADLosses` nor text.
+        TypeError: `attack` is no attack, `losses` neither an `AADLosses` nor text, or `network` no
+            Keras model or Classifier.
         ValueError: unknown name of losses, rounds or noise; layers whose random numbers cannot be
             shared; a value of hidden pixels outside the network's pixel range; weights that are not
             three finite numbers >= 0; update_per_round together with rounds, restarts or an attack
             that needs its earlier images, such as `apgd`; an epsilon or step size larger than the
-            pixel range; or a network that moves or changes images at random in training, as
-            RandomFlip does.
+            pixel range; a network that `Classifier.from_keras` refuses, or one that moves or
+            changes images at random in training, as RandomFlip does.
 
     Example:
         >>> model = AADModel(network, attack=aad_tf.attacks.step_ll(0.15, num_steps=2))

@@ -25,7 +25,7 @@ class StandardModel(DefenseModel):
             (without effect here), `label_smoothing`.
 
     Raises:
-        TypeError: `network` is no Keras model or Classifier.
+        TypeError: `network` is no Keras model or Classifier, or a number is not an integer.
         ValueError: a network that `Classifier.from_keras` refuses, or a number out of range.
 
     Example:
@@ -66,8 +66,9 @@ class AttackedModel(DefenseModel):
             `label_smoothing`.
 
     Raises:
-        TypeError: no attack.
-        ValueError: text that is no attack, or an epsilon or step size larger than the pixel range.
+        TypeError: `attack` is no attack, or `network` no Keras model or Classifier.
+        ValueError: text that is no attack, an epsilon or step size larger than the pixel range, or
+            a network that `Classifier.from_keras` refuses.
     """
 
     attacks_in_training = True
@@ -147,8 +148,9 @@ class AdversarialModel(AttackedModel):
             `label_smoothing`.
 
     Raises:
-        TypeError: no attack.
-        ValueError: text that is no attack, or an epsilon or step size larger than the pixel range.
+        TypeError: `attack` is no attack, or `network` no Keras model or Classifier.
+        ValueError: text that is no attack, an epsilon or step size larger than the pixel range, or
+            a network that `Classifier.from_keras` refuses.
 
     Example:
         >>> model = AdversarialModel(network, attack=aad_tf.attacks.fgsm(0.15))

@@ -49,10 +49,11 @@ class EnsembleAdversarialModel(AdversarialModel):
             `label_smoothing`.
 
     Raises:
-        TypeError: no attack, or `sources` is no sequence or holds something other than networks.
-        ValueError: text that is no attack; an epsilon or step size larger than the pixel range; no
-            source; or a source that takes other images, has other classes or bounds, or shares
-            weights with `network`.
+        TypeError: `attack` is no attack, `network` no Keras model or Classifier, or `sources` no
+            sequence of such networks.
+        ValueError: text that is no attack; a network that `Classifier.from_keras` refuses; an
+            epsilon or step size larger than the pixel range; no source; or a source that takes
+            other images, has other classes or bounds, or shares weights with `network`.
 
     Example:
         >>> sources = [aad_tf.model_directory.load_classifier(path)[0] for path in directories]

@@ -45,10 +45,12 @@ class PairingModel(AttackedModel):
             `label_smoothing`.
 
     Raises:
-        TypeError: no attack, or weights that are no numbers.
+        TypeError: `attack` is no attack, `network` no Keras model or Classifier, or a weight no
+            number.
         ValueError: text that is no attack; an epsilon or step size larger than the pixel range;
-            weights negative or not finite; or, where maps are paired, a network that moves or
-            changes images at random in training, as RandomFlip does.
+            weights negative or not finite; a network that `Classifier.from_keras` refuses; or,
+            where maps are paired, one that moves or changes images at random in training, as
+            RandomFlip does.
 
     Example:
         >>> attack = aad_tf.attacks.pgd(0.3, step_size=0.1, num_steps=7)

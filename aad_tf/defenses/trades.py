@@ -40,9 +40,9 @@ class TradesModel(AttackedModel):
             `label_smoothing`.
 
     Raises:
-        TypeError: no attack, or beta no number.
-        ValueError: text that is no attack, an epsilon or step size larger than the pixel range, or
-            beta negative or not finite.
+        TypeError: `attack` is no attack, beta no number, or `network` no Keras model or Classifier.
+        ValueError: text that is no attack, an epsilon or step size larger than the pixel range,
+            beta negative or not finite, or a network that `Classifier.from_keras` refuses.
 
     Example:
         >>> attack = aad_tf.attacks.trades_pgd(8 / 255, step_size=2 / 255, num_steps=10)
