@@ -15,7 +15,7 @@ from scipy.stats import binom, binomtest, rankdata, t
 
 
 class Interval(NamedTuple):
-    """A confidence interval.
+    """A confidence interval, in the unit of the quantity that it is of.
 
     Attributes:
         low: lower bound.
@@ -67,7 +67,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Spearman's rank correlation of pairs of maps over their cells; ties take mean ranks.
 
     Args:
-        first: `[maps, h, w]`.
+        first: numbers `[maps, h, w]`; each map has `h * w` cells.
         second: the same shape; map i is compared with map i of `first`.
 
     Returns:
@@ -174,11 +174,13 @@ def mean_interval(values: Any, confidence: float = 0.95) -> Interval | None:
 class SecurityCurve:
     """Robust accuracy as a function of the budget, from distances to misclassified images.
 
+    An image counts as robust at a budget if its distance is larger than the budget.
+
     Attributes:
         distances: `[examples]`, distance from each image to the nearest misclassified image that
             an attack found: 0 where the image itself is misclassified, infinite where none was
             found.
-        epsilons: budgets, in the unit of the distances.
+        epsilons: budgets (largest allowed distances), in the unit of the distances.
 
     Raises:
         ValueError: no distances or no epsilons, NaN, negative numbers, or an infinite epsilon.
@@ -214,14 +216,18 @@ class SecurityCurve:
 
     @property
     def robust_accuracies(self) -> tuple[float, ...]:
-        """One number in [0, 1] per budget: the fraction of examples with a larger distance."""
+        """The robust accuracy at each budget, in [0, 1], in the order of `epsilons`.
+
+        It is the fraction of examples whose distance to the nearest misclassified image that an
+        attack found is larger than the budget.
+        """
         return tuple(robust / len(self.distances) for robust in self._robust)
 
     def intervals(self, confidence: float = 0.95) -> tuple[Interval, ...]:
         """Computes Wilson's confidence interval of the robust accuracy at each budget.
 
         Args:
-            confidence: of each interval by itself, in (0, 1).
+            confidence: confidence level of each single interval, in (0, 1).
 
         Returns:
             One interval per budget, in the order of `epsilons`.
@@ -234,12 +240,19 @@ class SecurityCurve:
 
     @property
     def median_distance(self) -> float:
-        """Median distance over the images that are correct without attack; NaN without such."""
+        """Median of the distances from images to the nearest misclassified image that was found.
+
+        Only images that are classified correctly without attack count; NaN if there is none. It is
+        infinite if the attack failed on at least half of them.
+        """
         correct = self.distances[self.distances > 0]
         return float(np.median(correct)) if len(correct) else float("nan")
 
     def median_interval(self, confidence: float = 0.95) -> Interval | None:
-        """Computes a confidence interval of `median_distance` from order statistics.
+        """Computes a confidence interval of the median distance to a misclassified image.
+
+        Only images that are classified correctly without attack count. The bounds are two of their
+        distances, so no distribution is assumed.
 
         Args:
             confidence: least probability that the interval covers the median, in (0, 1).
@@ -292,8 +305,8 @@ def difference_interval(
     """Newcombe's score interval (1998) of the difference of two proportions, first minus second.
 
     Args:
-        first: numbers of successes and of trials of the first proportion.
-        second: numbers of successes and of trials of the second proportion.
+        first: number of successes and number of trials, at least 1, of the first proportion.
+        second: number of successes and number of trials, at least 1, of the second proportion.
         pairs: if both proportions are of the same examples: the numbers of examples that succeed in
             both, in the first alone, in the second alone, and in neither. They make the interval
             narrower (Newcombe's method 10 for paired proportions). None for independent samples.
@@ -303,7 +316,9 @@ def difference_interval(
         The interval, within [-1, 1].
 
     Raises:
-        ValueError: a number out of range.
+        ValueError: more successes than trials, a negative number of either, or a confidence out of
+            range.
+        ZeroDivisionError: a proportion without trials.
 
     Example:
         >>> difference_interval((48, 50), (38, 50), (36, 12, 2, 0))
@@ -338,7 +353,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """McNemar's exact test (1947) that two proportions over the same examples are equal.
 
     It is two-sided and uses only the examples that succeed in one of the two and not in the other.
-    If the proportions are equal, either is equally likely.
+    If the proportions are equal, such an example succeeds in the first with probability 1/2.
 
     Args:
         only_first: number of examples that succeed in the first alone, at least 0.

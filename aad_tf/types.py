@@ -27,8 +27,8 @@ class ClassifierOutput(NamedTuple):
     """The output of one forward pass of a classifier.
 
     Attributes:
-        logits: `[batch, classes]`, scores before the softmax.
-        features: `[batch, height, width, channels]`, output of the attention layer: the
+        logits: float `[batch, classes]`, scores before the softmax.
+        features: float `[batch, height, width, channels]`, output of the attention layer: the
             convolutional layer that attention maps such as Grad-CAM explain.
     """
 

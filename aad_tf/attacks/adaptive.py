@@ -42,10 +42,10 @@ class AADTotal:
 
     For the current image the loss is alpha L_c + beta L_r + gamma L_p. L_c is the classification
     loss, L_r is minus the distance between the prediction for the image and for the image without
-    its attention area, and L_p is the distance of its attention map from that of the original
-    image. Maps are those of the true class. No gradient flows through attention areas, as in
-    training. Parts of the loss that depend on the whole batch in training are computed for each
-    example by itself (`AADLosses.for_each_example`).
+    its attention area (the places where its attention map is high), and L_p is the distance of its
+    attention map from that of the original image. Maps explain the true class. No gradient flows
+    through attention areas, as in training. Parts of the loss that depend on the whole batch in
+    training are computed for each example by itself (`AADLosses.for_each_example`).
 
     Attributes:
         weights: (alpha, beta, gamma). With a negative weight the attack lowers that term.
@@ -108,7 +108,9 @@ class AADTotal:
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """Returns the attention maps of the original images, scaled as L_p compares them.
+        """Returns the attention maps of the original images for the preservation loss L_p.
+
+        They are divided by their sums and resized if the losses say so.
 
         Args:
             classifier: the network under attack.
@@ -136,7 +138,7 @@ class AADTotal:
             classifier: the network under attack.
             images: `[batch, H, W, C]`, the current images of the attack.
             labels: int32 `[batch]`, true labels.
-            *context: the maps of the original images, as `context` returned them.
+            *context: the maps of the original images, which the method `context` computed.
 
         Returns:
             Minus the total loss, `[batch]`, and the logits `[batch, classes]` of `images`.
@@ -198,9 +200,10 @@ def aad_total(
             num_steps=20)"`.
         weights: (alpha, beta, gamma); the paper trains with (8, 4, 1). Use those that the defence
             was trained with, `model.loss_weights_aad` of an `AADModel`.
-        losses: how the terms are computed: `"balanced"`, `"paper"` or `"reference_code"`, the
-            presets of `AADLosses`; a dictionary of the parts that differ from `"balanced"`; or an
-            `AADLosses`, such as `model.parts` of an `AADModel`.
+        losses: how the terms are computed: `"balanced"` (the default of `AADModel`), `"paper"` (the
+            equations as printed) or `"reference_code"` (as in the authors' code); a dictionary of
+            the attributes of `AADLosses` that differ from `"balanced"`, by name; or an `AADLosses`,
+            such as `model.parts` of an `AADModel`.
 
     Returns:
         A copy of the attack with the objective `AADTotal`.
@@ -246,19 +249,21 @@ def adaptive_attacks(
     """Returns PGD and APGD with and without the attention losses of a defence.
 
     PGD and APGD (`apgd`) are each run on five losses: the cross-entropy alone, the total loss of
-    AAD (`aad_total`), the total loss with beta and gamma negated, and A3 (`a3`) with sigma and with
-    minus sigma. All have the same budget and number of steps, so a difference from the attack on
-    the cross-entropy is due to the attention losses. PGD has a random start and steps of
-    `2.5 * epsilon / num_steps`, at most `epsilon`. The fraction of images that none of the attacks
-    gets misclassified is an upper bound of the robust accuracy.
+    AAD (`aad_total`), the total loss with beta and gamma negated, and A3 (`a3`), the cross-entropy
+    with a term that moves or keeps the attention map, with sigma and with minus sigma. All have the
+    same budget and number of steps, so a difference from the attack on the cross-entropy is due to
+    the attention losses. PGD has a random start and steps of `2.5 * epsilon / num_steps`, at most
+    `epsilon`. The fraction of images that none of the attacks gets misclassified is an upper bound
+    of the robust accuracy.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
         num_steps: number of iterations of each attack.
         weights: (alpha, beta, gamma) of the classification, rectification and preservation loss in
             the total loss of AAD.
-        losses: how these losses are computed: `"balanced"`, `"paper"` or `"reference_code"`, a
-            dictionary of the parts that differ from `"balanced"`, or an `AADLosses`.
+        losses: how these losses are computed: `"balanced"` (the default of `AADModel`), `"paper"`
+            (the equations as printed) or `"reference_code"` (as in the authors' code); a dictionary
+            of the attributes of `AADLosses` that differ from `"balanced"`; or an `AADLosses`.
         sigma: weight of the attention term of A3, positive; the paper takes 10.
 
     Returns:

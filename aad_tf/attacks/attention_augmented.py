@@ -39,8 +39,8 @@ class AttentionAugmented:
         sigma: weight of the attention term, any finite number; 0 leaves L alone.
         reduction: how the l1-norm is taken over the cells of a map: `"mean"` or `"sum"`.
         scale: `"max"` divides g by its maximum per image, `"none"` leaves it as it is.
-        threshold: rule of Att(x): `"mean"` (cells above the mean of the map), `TopCells(count)`, or
-            a number: cells above it.
+        threshold: rule of Att(x): `"mean"`, cells above the mean of the map; `TopCells(count)`, the
+            `count` highest cells; or a number, cells above it in the map scaled by `scale`.
         explained: class that the maps explain: the true `"label"`, or the `"prediction"` for the
             original image.
 
@@ -86,7 +86,12 @@ class AttentionAugmented:
         return ", ".join(f"{name}={value}" for name, value in options.items())
 
     def options(self) -> dict[str, Any]:
-        """Returns `sigma` and the options that differ from their defaults, by name."""
+        """Returns `sigma` and the options that differ from their defaults.
+
+        Returns:
+            Values by name: `sigma`, and those of `reduction`, `scale`, `threshold` and `explained`
+            that are not the default.
+        """
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)[1:]
@@ -104,9 +109,9 @@ class AttentionAugmented:
             labels: int32 `[batch]`, true labels.
 
         Returns:
-            The attention areas `[batch, h, w]` in {0, 1}; with `explained="prediction"` also the
-            predicted classes, int32 `[batch]`; then the context of L, if it has any. With sigma 0,
-            the context of L alone.
+            A tuple: the attention areas `[batch, h, w]` in {0, 1}; with `explained="prediction"`
+            also the predicted classes, int32 `[batch]`; then what the inner objective L needs of
+            the original images, if anything. With sigma 0 the last part alone.
         """
         inner = objective_context(classifier, self.objective, images, labels)
         if self.sigma == 0:

@@ -81,10 +81,10 @@ class Memory(NamedTuple):
 
 
 def checkpoints(num_steps: int) -> dict[int, int]:
-    """The checkpoints of APGD: the steps after which it decides whether to halve its step size.
+    """Returns the steps of APGD after which it decides whether to halve its step size.
 
     Args:
-        num_steps: number of steps of the attack.
+        num_steps: number of steps of the attack, at least 1.
 
     Returns:
         A dictionary from the number of each such step to the number of steps since the checkpoint
@@ -168,13 +168,14 @@ class AutoPGD(GradientSignAttack):
         return dataclasses.replace(self, objective=fewer, restarts=rounds * (num_classes - 1))
 
     def result(self, state: State) -> tf.Tensor:
-        """Returns the last images on which the attack succeeded, else those of lowest objective.
+        """Returns the adversarial images of a batch after the last iteration.
 
         Args:
-            state: the state after the last iteration.
+            state: the state after the last iteration, with APGD's `Memory`.
 
         Returns:
-            `[batch, H, W, C]`.
+            `[batch, H, W, C]`: for each example the last image on which the attack succeeded, or
+            the image of the lowest objective if it never did.
         """
         return state.memory.found
 
@@ -191,7 +192,7 @@ class AutoPGD(GradientSignAttack):
         Args:
             classifier: its bounds are the pixel range, to which points are clipped.
             images: `[batch, H, W, C]`, original images.
-            seed: an integer, or int32 `[2]`.
+            seed: an integer, or int32 `[2]`: its low and high 32 bits.
             indices: int `[batch]`, index of each example in its data set; None for 0, 1, ...
             restart: number of the restart, from 0; int or int `[batch]`.
 
@@ -213,14 +214,19 @@ class AutoPGD(GradientSignAttack):
     def begin(
         self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
     ) -> State:
-        """Returns the state before the first iteration: starting points and an empty `Memory`.
+        """Makes the state of a batch before the first iteration.
 
         Args:
             classifier: the network under attack.
-            examples: original images, labels and context of a batch.
-            seed: an integer, or int32 `[2]`.
+            examples: original images `[batch, H, W, C]`, labels int32 `[batch]`, and what the
+                objective computed once from the original images.
+            seed: an integer, or int32 `[2]`: its low and high 32 bits.
             indices: int `[batch]`, index of each example in its data set.
             restart: number of the restart, from 0; int or int `[batch]`.
+
+        Returns:
+            A `State`: the starting points `[batch, H, W, C]`, and a `Memory` with step sizes of
+            twice the budget and nothing found yet.
         """
         images = self.start(classifier, examples.images, seed, indices, restart)
         count = tf.shape(images)[0]
@@ -246,7 +252,14 @@ class AutoPGD(GradientSignAttack):
         return State(images, memory)
 
     def scalars(self, dtype: tf.DType) -> tuple[tf.Tensor, ...]:
-        """Returns one scalar tensor of `dtype`: epsilon, in the unit of the images."""
+        """Returns the size that one iteration takes, since step sizes are in the attack's memory.
+
+        Args:
+            dtype: dtype of the tensor.
+
+        Returns:
+            One scalar tensor: epsilon, in the unit of the images.
+        """
         return IterativeAttack.scalars(self, dtype)
 
     def iteration(
@@ -256,12 +269,14 @@ class AutoPGD(GradientSignAttack):
 
         Args:
             classifier: the network under attack.
-            state: the current images `[batch, H, W, C]` and a `Memory`.
-            examples: original images, labels and context of the same batch.
-            *scalars: epsilon, as the method `scalars` returns it.
+            state: the current images `[batch, H, W, C]` and APGD's `Memory`: step sizes, previous
+                and best images.
+            examples: original images `[batch, H, W, C]`, labels int32 `[batch]`, and what the
+                objective computed once from the original images.
+            *scalars: epsilon, a scalar tensor in the unit of the images.
 
         Returns:
-            The next state, and the logits `[batch, classes]` of the images before the step.
+            The state after the step, and the logits `[batch, classes]` of the images before it.
         """
         (epsilon,) = scalars
         images, memory = state.images, state.memory
@@ -289,17 +304,18 @@ def noted(
     sign: tf.Tensor,
     succeeded: tf.Tensor,
 ) -> Memory:
-    """Updates the memory of APGD after the objective was evaluated.
+    """Updates what APGD remembers of each example after the objective was evaluated.
 
     Args:
-        memory: the memory before.
+        memory: APGD's `Memory` before the evaluation.
         images: `[batch, H, W, C]`, the images at which the objective was evaluated.
-        values: `[batch]`, the objective.
-        sign: `[batch, H, W, C]`, sign of its gradient.
+        values: `[batch]`, values of the objective.
+        sign: `[batch, H, W, C]`, sign of its gradient with respect to the images.
         succeeded: bool `[batch]`, whether the attack succeeded on these images.
 
     Returns:
-        The memory with new best images, images of success, and counts of falling steps.
+        The `Memory` in which the best images (lowest objective), the last images on which the
+        attack succeeded, and the counts of steps with a falling objective are updated.
     """
     first = memory.step == 0
     better = values < memory.best_value
@@ -319,19 +335,21 @@ def noted(
 def checked(
     memory: Memory, images: tf.Tensor, sign: tf.Tensor, num_steps: int
 ) -> tuple[tf.Tensor, tf.Tensor, Memory]:
-    """Applies a checkpoint of APGD to the examples that are at one.
+    """Halves the step size of the examples that make no progress, at the checkpoints of APGD.
 
-    Where the step size is halved, images and signs are replaced by the best ones so far. Examples
-    whose step is not a checkpoint stay as they are.
+    At the steps that `checkpoints(num_steps)` names, the step size of an example is halved if the
+    objective fell in at most three quarters of the steps since the last checkpoint, or if neither
+    its step size nor its lowest objective changed since then. Its image and sign are then replaced
+    by those of the lowest objective so far. All other examples stay as they are.
 
     Args:
-        memory: the memory, as `noted` returned it.
+        memory: APGD's `Memory`, already updated with the present evaluation of the objective.
         images: `[batch, H, W, C]`, the images at which the objective was evaluated.
         sign: `[batch, H, W, C]`, sign of the gradient there.
         num_steps: number of steps of the attack.
 
     Returns:
-        Images and signs `[batch, H, W, C]` from which the next step is taken, and the memory.
+        Images and signs `[batch, H, W, C]` from which the next step is taken, and the new `Memory`.
     """
     gaps = checkpoints(num_steps)
     gap = tf.gather([gaps.get(step, 0) for step in range(num_steps + 1)], memory.step)
@@ -361,7 +379,8 @@ def momentum_step(
     """Takes a projected step against the gradient's sign, combined with the previous move.
 
     Args:
-        memory: the memory of APGD, of which `step`, `step_size` and `previous` are used.
+        memory: APGD's `Memory`, of which the number of steps taken, `[batch]`, the step sizes,
+            `[batch]`, and the images before the last step, `[batch, H, W, C]`, are used.
         images: `[batch, H, W, C]`, the images before the step.
         sign: `[batch, H, W, C]`, sign of the objective's gradient at them.
         origin: `[batch, H, W, C]`, the original images: centres of the l-inf balls.

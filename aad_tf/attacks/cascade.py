@@ -106,8 +106,8 @@ class AttackCascade:
     def for_classes(self, num_classes: int) -> AttackCascade:
         """Returns the cascade that is run on a network with `num_classes` classes.
 
-        It differs only where an attack tries several target classes per example and the network
-        has too few.
+        It differs only if an attack tries several target classes per example and the network has
+        fewer classes besides the true one. Then that attack tries all of those.
         """
         return dataclasses.replace(
             self, stages=tuple(stage.for_classes(num_classes) for stage in self.stages)
@@ -125,11 +125,15 @@ class AttackCascade:
             bounds: pixel range of the images.
 
         Returns:
-            A dictionary that `json` can write, with the entries of `IterativeAttack.threat_model`:
-            those of the last attack, except for `attack`, the cascade's name; `parameters`, those
-            of all attacks; `objective`, `"cascade"`; `steps`, the sum of steps times restarts over
-            the attacks; `restarts`, 1; `step_size`, None; `random_start`, whether any attack has
-            one. A further entry, `stages`, lists the names of the attacks.
+            A dictionary that `json` can write:
+            `attack`: the cascade's name; `stages`: the names of its attacks in their order;
+                `parameters`: the parameters of all attacks; `objective`: `"cascade"`.
+            `steps`: the sum over the attacks of steps times restarts; `restarts`: 1; `step_size`:
+                None; `random_start`: whether any attack has one; `labels`: `"true"`.
+            Those of the last attack: `norm`, `"linf"`; `epsilon`, the largest possible perturbation
+                in the unit of the images; `epsilon_255`, the same in 255ths of the width of the
+                pixel range; `projected`, whether a budget bounds all iterations together; and, only
+                where they apply, `bounds`, `minimum_norm` and `draws`.
         """
         # An image that withstands all of them is recorded as the last one leaves it.
         last = self.stages[-1].threat_model(bounds)
@@ -197,8 +201,9 @@ def auto_attack(epsilon: float, version: str = "standard") -> AttackCascade:
     Version `"standard"` runs APGD on the cross-entropy, APGD on the targeted DLR loss (difference
     of logits ratio), targeted FAB and Square, each with its published number of iterations, on the
     images that are still classified correctly. APGD and FAB try nine target classes, or all other
-    classes if the network has fewer than ten. For two and three classes, for which the targeted DLR
-    loss is not defined, that of `aad_tf.attacks.margins.targeted_logits_ratio` is used.
+    classes if the network has fewer than ten. The targeted DLR loss is not defined for two and
+    three classes. There the label's logit minus the target's logit is divided by the largest minus
+    the third largest logit (three classes) or by 1 (two classes).
 
     Version `"rand"` is for networks with random layers. It runs APGD on the cross-entropy and on
     the DLR loss, whose values and gradients are means over 20 passes of the network in each step

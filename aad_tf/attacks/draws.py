@@ -59,7 +59,7 @@ class MeanOverDraws:
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """Returns the tensors that the objective needs of the original images, from one pass.
+        """Returns what the averaged objective needs of the original images; it is not averaged.
 
         Args:
             classifier: the network under attack.
@@ -80,7 +80,7 @@ class MeanOverDraws:
             classifier: the network under attack.
             images: `[batch, H, W, C]`, the current images of the attack.
             labels: int32 `[batch]`, true labels.
-            *context: the tensors that `context` returned for the original images.
+            *context: the tensors that the method `context` computed from the original images.
 
         Returns:
             The mean values `[batch]`, whose gradient with respect to `images` is the mean gradient,

@@ -154,8 +154,9 @@ class FastAdaptiveBoundary(IterativeAttack):
     def for_classes(self, num_classes: int) -> FastAdaptiveBoundary:
         """Returns the attack that is run on a network with `num_classes` classes.
 
-        An attack with more than `num_classes - 1` targets gets that many, and fewer iterations
-        accordingly. Every other attack is returned as it is.
+        An attack with more than `num_classes - 1` target classes is returned with `num_classes - 1`
+        of them, and with as many iterations for each as before. Every other attack is returned as
+        it is.
         """
         if self.objective.num_targets < num_classes:
             return self
@@ -164,20 +165,31 @@ class FastAdaptiveBoundary(IterativeAttack):
         return dataclasses.replace(self, objective=fewer, num_steps=steps)
 
     def result(self, state: State) -> tf.Tensor:
-        """Returns the nearest misclassified images `[batch, H, W, C]`, else the original ones."""
+        """Returns the adversarial images of a batch after the last iteration.
+
+        Args:
+            state: the state after the last iteration, with the attack's `Memory`.
+
+        Returns:
+            `[batch, H, W, C]`: for each example the nearest misclassified image that was found (if
+            the attack has a budget, within it), or the original image if there is none.
+        """
         return state.memory.best
 
     def begin(
         self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
     ) -> State:
-        """Returns the state before the first iteration: the original images, an empty `Memory`.
+        """Makes the state of a batch before the first iteration.
 
         Args:
             classifier: the network under attack.
-            examples: original images, labels and context of a batch.
+            examples: of which the original images `[batch, H, W, C]` are used.
             seed: not used, as the attack starts at the original images.
             indices: not used.
             restart: not used.
+
+        Returns:
+            A `State`: the original images, and a `Memory` with no misclassified image found yet.
         """
         images = tf.convert_to_tensor(examples.images)
         count = tf.shape(images)[0]
@@ -191,12 +203,14 @@ class FastAdaptiveBoundary(IterativeAttack):
 
         Args:
             classifier: the network under attack.
-            state: the current images `[batch, H, W, C]` and a `Memory`.
-            examples: original images, labels and context of the same batch.
-            *scalars: epsilon in the unit of the images; infinity for no budget.
+            state: the current images `[batch, H, W, C]` and FAB's `Memory`: number of iterations
+                done, nearest misclassified images and their distances.
+            examples: original images `[batch, H, W, C]`, labels int32 `[batch]`, and the target
+                classes, int32 `[batch, targets]`, chosen from the original images.
+            *scalars: epsilon, a scalar tensor in the unit of the images; infinity for no budget.
 
         Returns:
-            The next state, and the logits `[batch, classes]` of the images before the step.
+            The state after the step, and the logits `[batch, classes]` of the images before it.
         """
         (epsilon,) = scalars
         images, memory = state.images, state.memory
@@ -225,11 +239,14 @@ class FastAdaptiveBoundary(IterativeAttack):
     ) -> tf.Tensor:
         """Says for which images an evaluation should stop between two iterations.
 
+        The loop of `compiled_iterations` calls it for the images before each iteration.
+
         Args:
-            state: the state whose images are judged.
+            state: of which the current images `[batch, H, W, C]` are used.
             logits: `[batch, classes]` of these images.
-            examples: original images and labels of the same batch.
-            *scalars: epsilon in the unit of the images; infinity for no budget.
+            examples: of which original images `[batch, H, W, C]` and labels int32 `[batch]` are
+                used.
+            *scalars: epsilon, a scalar tensor in the unit of the images; infinity for no budget.
 
         Returns:
             bool `[batch]`: True where the image is misclassified within the budget, or a logit is

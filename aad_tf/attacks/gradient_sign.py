@@ -90,9 +90,13 @@ class GradientSignAttack(IterativeAttack):
             self.noise.check_sizes(bounds)
 
     def scalars(self, dtype: tf.DType) -> tuple[tf.Tensor, ...]:
-        """Returns step size and epsilon in the unit of the images, as scalar tensors of `dtype`.
+        """Returns the sizes that one iteration takes: step size and epsilon.
 
-        Without a budget, epsilon is infinity.
+        Args:
+            dtype: dtype of the tensors.
+
+        Returns:
+            Two scalar tensors in the unit of the images. Without a budget, epsilon is infinity.
         """
         return tf.constant(self.step_size, dtype), *super().scalars(dtype)
 

@@ -88,13 +88,15 @@ class IterativeAttack(ABC):
 
         Args:
             classifier: the network under attack.
-            state: the current images `[batch, H, W, C]` and the attack's memory, of the structure
-                that `begin` returns.
-            examples: original images, labels and context of the same batch.
-            *scalars: sizes as scalar tensors, as the method `scalars` returns them.
+            state: the current images `[batch, H, W, C]` and the attack's memory, such as momentum.
+            examples: original images `[batch, H, W, C]`, labels int32 `[batch]`, and what the
+                objective computed once from the original images.
+            *scalars: sizes as scalar tensors, such as epsilon in the unit of the images; the
+                method `scalars` returns them.
 
         Returns:
-            The next state, and the logits `[batch, classes]` of the images before the iteration.
+            The state after the iteration, and the logits `[batch, classes]` of the images before
+            it.
         """
 
     def __post_init__(self) -> None:
@@ -128,16 +130,22 @@ class IterativeAttack(ABC):
     def for_classes(self, num_classes: int) -> IterativeAttack:
         """Returns the attack that is run on a network with `num_classes` classes.
 
-        It differs from this attack only where the attack tries several target classes per example
-        (`apgd` with targeted DLR, `fab`) and the network has too few.
+        It differs from this attack only if the attack tries several target classes per example
+        (`apgd` with targeted DLR, `fab`) and the network has fewer classes besides the true one.
+        Then it tries all of those.
         """
         del num_classes
         return self
 
     def result(self, state: State) -> tf.Tensor:
-        """Returns the adversarial images `[batch, H, W, C]` of a batch whose last state is given.
+        """Returns the adversarial images of a batch after the last iteration.
 
-        They are the current images, or the best ones so far for an attack that keeps these.
+        Args:
+            state: the state after the last iteration: current images and the attack's memory.
+
+        Returns:
+            `[batch, H, W, C]`: the current images, or the best ones so far for an attack that keeps
+            these in its memory (`apgd`, `fab`, `square`).
         """
         return state.images
 
@@ -189,13 +197,14 @@ class IterativeAttack(ABC):
 
         Returns:
             A dictionary that `json` can write:
-            `attack`: the attack's name; `parameters`: its parameters as `attack_to_dict` gives
-                them; `objective`: the objective's name.
+            `attack`: the attack's name; `parameters`: a dictionary from which `attack_from_dict`
+                rebuilds the attack; `objective`: the objective's name.
             `norm`: `"linf"`; `epsilon`: largest possible perturbation in the unit of the images;
                 `epsilon_255`: the same in 255ths of the width of the pixel range; `projected`:
                 whether a budget bounds all iterations together.
             `steps`, `restarts`: numbers of iterations and restarts; `step_size`: in the unit of the
-                images, None where the attack chooses it; `random_start`: bool; `labels`: `"true"`.
+                images, None where the attack chooses it; `random_start`: bool; `labels`: always
+                `"true"`, since attacks get the true labels.
             Only where they apply: `bounds`, if the pixel range is not (0, 1); `minimum_norm`: True,
                 if the attack looks for the nearest misclassified image; `target`: target class or
                 classes; `draws`: passes of the network that each iteration averages.
@@ -296,7 +305,9 @@ class IterativeAttack(ABC):
     def rounds_in_graph(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
     ) -> tf.Tensor:
-        """Returns the images after every iteration without checks, inside a compiled training step.
+        """Returns the images after every iteration, inside a compiled training step.
+
+        Images and labels are not checked.
 
         Args:
             classifier: the network under attack.
@@ -306,13 +317,16 @@ class IterativeAttack(ABC):
 
         Returns:
             `[num_steps, batch, H, W, C]`, the first iteration first.
+
+        Raises:
+            ValueError: epsilon or a step size is larger than the width of the pixel range.
         """
         return self.run(classifier, images, labels, seed, every=True)
 
     def last_in_graph(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
     ) -> tf.Tensor:
-        """Attacks a batch without checks, inside a compiled training step.
+        """Attacks a batch inside a compiled training step; images and labels are not checked.
 
         Args:
             classifier: the network under attack.
@@ -322,16 +336,20 @@ class IterativeAttack(ABC):
 
         Returns:
             Adversarial images `[batch, H, W, C]`: those after the last iteration, or the best ones
-            for attacks that keep these.
+            for attacks that keep these (`apgd`, `fab`, `square`).
+
+        Raises:
+            ValueError: epsilon or a step size is larger than the width of the pixel range.
         """
         return self.run(classifier, images, labels, seed)
 
     def step_in_graph(
         self, classifier: Classifier, current: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
     ) -> tf.Tensor:
-        """Makes one more iteration, without checks, inside a compiled training step.
+        """Makes one more iteration inside a compiled training step; inputs are not checked.
 
-        What the objective needs of the original images is computed with the present weights.
+        What the objective needs of the original images is computed with the present weights of the
+        network.
 
         Args:
             classifier: the network under attack.
@@ -343,7 +361,8 @@ class IterativeAttack(ABC):
             The moved images `[batch, H, W, C]`.
 
         Raises:
-            ValueError: an attack whose iterations depend on earlier ones, such as `apgd`.
+            ValueError: an attack whose iterations depend on earlier ones, such as `apgd`; or
+                epsilon or a step size larger than the width of the pixel range.
         """
         if self.keeps_best:
             raise ValueError(
@@ -369,7 +388,7 @@ class IterativeAttack(ABC):
         Args:
             classifier: its bounds are the pixel range, to which points are clipped.
             images: `[batch, H, W, C]`, original images.
-            seed: an integer, or int32 `[2]`.
+            seed: an integer, or int32 `[2]`: its low and high 32 bits.
             indices: int `[batch]`, index of each example in its data set; None for 0, 1, ...
             restart: number of the restart, from 0; int or int `[batch]`.
 
@@ -399,14 +418,19 @@ class IterativeAttack(ABC):
     def begin(
         self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
     ) -> State:
-        """Returns the state before the first iteration.
+        """Makes the state of a batch before the first iteration.
 
         Args:
             classifier: the network under attack.
-            examples: original images, labels and context of a batch.
-            seed: an integer, or int32 `[2]`.
+            examples: original images `[batch, H, W, C]`, labels int32 `[batch]`, and what the
+                objective computed once from the original images.
+            seed: an integer, or int32 `[2]`: its low and high 32 bits.
             indices: int `[batch]`, index of each example in its data set.
             restart: number of the restart, from 0; int or int `[batch]`.
+
+        Returns:
+            A `State`: the starting points `[batch, H, W, C]`, and the attack's memory, which is
+            empty unless a subclass fills it.
         """
         return State(self.start(classifier, examples.images, seed, indices, restart))
 
@@ -431,14 +455,15 @@ class IterativeAttack(ABC):
     def compiled_iteration(
         self, classifier: Classifier
     ) -> Callable[[State, Examples], tuple[State, tf.Tensor]]:
-        """Compiles one iteration.
+        """Compiles one iteration of the attack for a network.
 
         Args:
             classifier: the network under attack.
 
         Returns:
-            A function from a `State` and `Examples` of any batch size to the next `State` and the
-            logits `[batch, classes]` before the iteration.
+            A function for any batch size, from a `State` (current images and memory) and `Examples`
+            (original images, labels, and what the objective computed from them) to the `State`
+            after the iteration and the logits `[batch, classes]` of the images before it.
 
         Raises:
             ValueError: a size is larger than the width of the classifier's pixel range.
@@ -460,10 +485,12 @@ class IterativeAttack(ABC):
             classifier: the network under attack.
 
         Returns:
-            A function of a `State`, `Examples`, the largest number of iterations (int, at least 1)
-            and a bool: whether to stop after the first iteration before which `noteworthy` was True
-            for some image. It returns a `Reached`: the states after and before the last iteration,
-            the logits before it, and the number of iterations made.
+            A function of a `State` (current images and memory), `Examples` (original images,
+            labels, and what the objective computed from them), the largest number of iterations
+            (int, at least 1) and a bool: whether to stop early. It then stops after the first
+            iteration that starts from an image for which the method `noteworthy` is True, such as
+            one that is misclassified. It returns a `Reached`: the states after and before the last
+            iteration, the logits before it, and the number of iterations made.
 
         Raises:
             ValueError: a size is larger than the width of the classifier's pixel range.
@@ -486,11 +513,13 @@ class IterativeAttack(ABC):
     ) -> tf.Tensor:
         """Says for which images an evaluation should stop between two iterations.
 
+        The loop of `compiled_iterations` calls it for the images before each iteration.
+
         Args:
-            state: the state whose images are judged.
+            state: current images `[batch, H, W, C]` and the attack's memory; not used here.
             logits: `[batch, classes]` of these images.
-            examples: labels of the same batch.
-            *scalars: sizes, as the method `scalars` returns them.
+            examples: of which the true labels, int32 `[batch]`, are used.
+            *scalars: epsilon and other sizes of the attack; not used here.
 
         Returns:
             bool `[batch]`: True where the image is misclassified or a logit is NaN or infinite.
@@ -548,8 +577,8 @@ class IterativeAttack(ABC):
             classifier: the network under attack.
 
         Returns:
-            A function from original images `[batch, H, W, C]` and labels int32 `[batch]` to the
-            tensors of `Examples.context`; the tuple is empty for most objectives.
+            A function from original images `[batch, H, W, C]` and labels int32 `[batch]` to a tuple
+            of tensors with the batch as first axis; the tuple is empty for most objectives.
         """
         return compiled_context(classifier, self.objective)
 
@@ -562,7 +591,7 @@ class IterativeAttack(ABC):
         indices: Any = None,
         every: bool = False,
     ) -> tf.Tensor:
-        """Runs all iterations and restarts without checks of the inputs.
+        """Runs all iterations and restarts; images and labels are not checked.
 
         It works eagerly, where it calls compiled iterations, and inside a compiled graph.
 
@@ -570,12 +599,15 @@ class IterativeAttack(ABC):
             classifier: the network under attack.
             images: `[batch, H, W, C]` in the classifier's dtype.
             labels: int32 `[batch]`, true labels.
-            seed: an integer, or int32 `[2]`.
+            seed: an integer, or int32 `[2]`: its low and high 32 bits.
             indices: int `[batch]`, index of each example in its data set; None for 0, 1, ...
             every: whether to return the images after every iteration.
 
         Returns:
             Adversarial images `[batch, H, W, C]`; with `every`, `[num_steps, batch, H, W, C]`.
+
+        Raises:
+            ValueError: epsilon or a step size is larger than the width of the pixel range.
         """
         attack = self.for_classes(classifier.num_classes)
         examples = attack._examples(classifier, images, labels)

@@ -41,8 +41,8 @@ class Examples(NamedTuple):
     Attributes:
         images: `[batch, H, W, C]`, the original images, which are the centres of the l-inf balls.
         labels: int32 `[batch]`, true labels.
-        context: tensors with the batch as first axis that the objective computed from the original
-            images, as `objective_context` returns them; empty for most objectives.
+        context: tensors with the batch as first axis that the objective computed once from the
+            original images, such as their attention maps; empty for most objectives.
     """
 
     images: Any
@@ -90,19 +90,21 @@ def iteration(
     step_size: Any,
     epsilon: Any,
 ) -> tuple[State, tf.Tensor]:
-    """One iteration: the objective's gradient, a signed step, the projection.
+    """Makes one iteration: the objective's gradient, a step against its sign, the projection.
 
     Args:
         classifier: the network under attack.
         objective: function whose value the step lowers.
         state: the current images `[batch, H, W, C]`, at which the gradient is taken.
-        examples: original images, labels and context of the same batch.
+        examples: original images `[batch, H, W, C]`, labels int32 `[batch]`, and what the objective
+            computed once from the original images.
         step_size: scalar, in the unit of the images.
         epsilon: scalar, radius of the l-inf ball around the original images, in the unit of the
             images; with infinity, images are only clipped to the pixel range.
 
     Returns:
-        The next state, and the logits `[batch, classes]` of the images before the step.
+        The state with the moved images `[batch, H, W, C]`, and the logits `[batch, classes]` of the
+        images before the step.
 
     [AAD Eq. 3], [Agrawal Eqs. 1, 2]
     """
@@ -122,7 +124,8 @@ def objective_gradient(
         classifier: the network under attack.
         objective: function that is differentiated.
         images: `[batch, H, W, C]`, the images at which it is evaluated.
-        examples: labels and context of the same batch.
+        examples: labels int32 `[batch]`, and what the objective computed once from the original
+            images.
 
     Returns:
         Values of the objective `[batch]`, the gradient `[batch, H, W, C]`, and the logits
@@ -164,15 +167,15 @@ def signed_step(
 
 
 def last_state(iterate: Iteration, state: State, num_steps: int) -> State:
-    """The state after `num_steps` iterations; works eagerly and inside a compiled graph.
+    """Makes `num_steps` iterations of an attack; works eagerly and inside a compiled graph.
 
     Args:
         iterate: function that makes one iteration, from a state to the next state.
-        state: the state before the first iteration.
+        state: the state (current images and the attack's memory) before the first iteration.
         num_steps: number of iterations.
 
     Returns:
-        A state of the same shapes and dtypes as `state`.
+        The state after the last iteration, of the same shapes and dtypes as `state`.
     """
     if tf.executing_eagerly() or num_steps <= _UNROLLED:
         for _ in range(num_steps):
@@ -193,7 +196,7 @@ def iterations(
     logits: tf.Tensor,
     most: tf.Tensor,
 ) -> Reached:
-    """A loop of iterations for a compiled graph, with a condition to stop early.
+    """Makes several iterations of an attack inside a compiled graph; it may stop early.
 
     The loop ends after `most` iterations, or after the first for which `iterate` returns True as
     its third result.
@@ -201,7 +204,7 @@ def iterations(
     Args:
         iterate: function that makes one iteration, from a state to the next state, the logits
             `[batch, classes]` of the state before, and a bool scalar: whether to stop.
-        state: the state before the first iteration.
+        state: the state (current images and the attack's memory) before the first iteration.
         logits: any tensor of the shape and dtype of these logits; its values are not used.
         most: int32 scalar, the largest number of iterations, at least 1.
 
@@ -225,11 +228,11 @@ def iterations(
 
 
 def all_images(iterate: Iteration, state: State, num_steps: int) -> tf.Tensor:
-    """The images after every iteration; works eagerly and inside a compiled graph.
+    """Returns the images after every iteration; works eagerly and inside a compiled graph.
 
     Args:
         iterate: function that makes one iteration, from a state to the next state.
-        state: the state before the first iteration.
+        state: the state (current images and the attack's memory) before the first iteration.
         num_steps: number of iterations.
 
     Returns:
@@ -332,7 +335,7 @@ def random_starts(
         images: `[batch, H, W, C]`, centres of the balls.
         epsilon: radius, in the unit of the images.
         bounds: pixel range, into which the points are clipped.
-        seed: any integer, or int32 `[2]`.
+        seed: any integer, or int32 `[2]`: its low and high 32 bits.
         indices: int `[batch]`, index of each example in its data set, or in its batch in training.
         restart: int or int `[batch]`, number of the restart, from 0.
 
@@ -376,7 +379,7 @@ def unit_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
 
 
 def noise_keys(seed: Any, indices: Any, restart: Any) -> tf.Tensor:
-    """Keys of a pseudorandom generator for each example, for `unit_draws`.
+    """Makes the key of a pseudorandom generator for each example, which `unit_draws` takes.
 
     Args:
         seed: any integer, or an int32 tensor `[2]`: the low and the high 32 bits of the integer.
@@ -393,7 +396,8 @@ def unit_draws(keys: tf.Tensor, step: tf.Tensor, count: Any) -> tf.Tensor:
     """Uniform pseudorandom numbers that depend on the key and the step of an example alone.
 
     Args:
-        keys: int32 `[batch, 2]`, as `noise_keys` returns them.
+        keys: int32 `[batch, 2]`, one key per example, made by `noise_keys` of seed, index and
+            restart.
         step: int32 `[batch]`, number of the step; other steps give other numbers. At step 0 the
             numbers are those of `unit_noise`.
         count: numbers per example.
@@ -514,15 +518,16 @@ def objective_context(
 def compiled_context(
     classifier: Classifier, objective: AnyObjective
 ) -> Callable[[Any, Any], tuple[tf.Tensor, ...]]:
-    """Compiles `objective_context` for a classifier and an objective.
+    """Compiles the computation of what an objective needs of the original images.
 
     Args:
         classifier: the network under attack.
         objective: objective of the attack.
 
     Returns:
-        A function from images `[batch, H, W, C]` and int32 labels `[batch]` to a tuple of tensors.
-        It is traced once for all batch sizes.
+        A function from original images `[batch, H, W, C]` and int32 labels `[batch]` to a tuple of
+        tensors with the batch as first axis; the tuple is empty if the objective needs nothing. It
+        is traced once for all batch sizes.
     """
     if not isinstance(objective, ContextObjective):
         return lambda images, labels: ()
@@ -534,16 +539,17 @@ def compiled_context(
 
 
 def compiled_iteration(classifier: Classifier, objective: AnyObjective) -> Any:
-    """Compiles `iteration` for a classifier and an objective.
+    """Compiles one iteration of a gradient-sign attack: gradient, signed step, projection.
 
     Args:
         classifier: the network under attack.
         objective: objective of the attack.
 
     Returns:
-        A function from a `State`, `Examples`, step size and epsilon (scalars in the classifier's
-        dtype) to the next `State` and the logits `[batch, classes]` before the step. It is traced
-        once for all batch sizes, step sizes and budgets.
+        A function from a `State` (the current images), `Examples` (original images, labels and what
+        the objective computed from them), step size and epsilon (scalars in the classifier's dtype)
+        to the next `State` and the logits `[batch, classes]` before the step. It is traced once for
+        all batch sizes, step sizes and budgets.
     """
     return classifier.cached_function(
         ("attack_iteration", objective),
@@ -553,15 +559,16 @@ def compiled_iteration(classifier: Classifier, objective: AnyObjective) -> Any:
 
 
 def iteration_spec(classifier: Classifier, objective: AnyObjective) -> list[Any]:
-    """The input signature of a compiled iteration, for `tf.function`.
+    """Returns the input signature of a compiled iteration, for `tf.function`.
 
     Args:
         classifier: the network under attack.
         objective: objective of the attack, which determines the tensors in `Examples.context`.
 
     Returns:
-        Specs of a `State` without memory, of `Examples`, of the step size and of epsilon, with None
-        for the batch axis.
+        A list of four: a `State` with the spec of the current images and without memory; `Examples`
+        with those of original images, labels and context; and scalar specs of the step size and of
+        epsilon. The batch axis is None.
     """
     context: tuple[tf.TensorSpec, ...] = ()
     if isinstance(objective, ContextObjective):

@@ -115,7 +115,7 @@ class Margin(OfLogits):
     name: ClassVar[str] = "margin"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Computes the margin of logits.
+        """Computes the label's logit minus the largest other logit; negative where misclassified.
 
         Args:
             logits: `[batch, classes]` of the current images.
@@ -133,13 +133,17 @@ class Margin(OfLogits):
 class LogitsRatio(OfLogits):
     """Objective: minus the difference of logits ratio (DLR) loss of Croce and Hein (2020).
 
-    The function `logits_ratio` gives the formula.
+    It is the label's logit minus the largest other logit, divided by the largest minus the third
+    largest logit. With two classes it is not divided.
     """
 
     name: ClassVar[str] = "dlr"
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Computes minus the DLR loss.
+        """Computes minus the DLR loss: the margin over the spread of the logits.
+
+        It is the label's logit minus the largest other logit, divided by the largest minus the
+        third largest logit; with two classes it is not divided.
 
         Args:
             logits: `[batch, classes]` of the current images.
@@ -230,14 +234,19 @@ class _TowardsNearest(OfLogits):
 class TargetedLogitsRatio(_TowardsNearest):
     """Objective: minus the targeted DLR loss of Croce and Hein (2020).
 
+    It is the label's logit minus the target's logit, divided by the largest logit minus the mean of
+    the third and fourth largest. With three classes the divisor is the largest minus the third
+    largest logit, with two classes it is 1.
+
     The attack chooses the target classes of each original image. Each restart uses another target,
-    the nearest first. The function `targeted_logits_ratio` gives the formula.
+    the nearest first.
 
     Attributes:
         num_targets: number of target classes; all other classes if the network has fewer.
         nearest_by: which classes are nearest: `"logit"`, those of the largest logits; or
             `"distance"`, among the 20 largest logits those with the smallest l-inf distance to the
-            linearised decision boundary, as `linearized_distances` computes it.
+            linearised decision boundary: the difference of the two logits divided by the l1-norm of
+            its gradient.
 
     Raises:
         TypeError: a number of targets that is not an integer.
@@ -248,6 +257,10 @@ class TargetedLogitsRatio(_TowardsNearest):
 
     def targeted(self, logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Computes minus the targeted DLR loss.
+
+        It is the label's logit minus the target's logit, divided by the largest logit minus the
+        mean of the third and fourth largest (with three classes minus the third largest, with two
+        classes divided by 1).
 
         Args:
             logits: `[batch, classes]` of the current images.
@@ -272,7 +285,8 @@ class TargetedMargin(_TowardsNearest):
         num_targets: number of target classes; all other classes if the network has fewer.
         nearest_by: which classes are nearest: `"logit"`, those of the largest logits; or
             `"distance"`, among the 20 largest logits those with the smallest l-inf distance to the
-            linearised decision boundary, as `linearized_distances` computes it.
+            linearised decision boundary: the difference of the two logits divided by the l1-norm of
+            its gradient.
 
     Raises:
         TypeError: a number of targets that is not an integer.
@@ -360,12 +374,13 @@ def with_target(objective: AnyObjective, examples: Examples, number: tf.Tensor) 
 
     Args:
         objective: objective of the attack.
-        examples: a batch, whose context holds the target classes int32 `[batch, targets]`.
+        examples: original images, labels, and what the objective computed once from the images, of
+            which the last tensor holds the target classes, int32 `[batch, targets]`.
         number: int32 `[batch]`, which target of each example is selected, modulo their number.
 
     Returns:
-        The examples with the selected targets `[batch, 1]` in their context; unchanged if the
-        objective has no such targets.
+        The examples with the selected targets, `[batch, 1]`, in place of all targets; unchanged if
+        the objective has no such targets.
     """
     if targets_per_example(objective) is None:
         return examples
@@ -396,7 +411,10 @@ def with_num_targets(objective: Any, count: int) -> Any:
     Args:
         objective: an objective with the attribute `num_targets`, or one that contains such an
             objective in its attribute `objective`.
-        count: number of target classes.
+        count: number of target classes, at least 1.
+
+    Returns:
+        An objective of the same class.
     """
     if hasattr(objective, "objective"):
         inner = with_num_targets(objective.objective, count)

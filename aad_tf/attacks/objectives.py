@@ -63,11 +63,13 @@ class LogitsObjective(Objective, Protocol):
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
         """Computes the values of the objective from logits.
 
+        Attacks call it in each iteration once they have run the network themselves.
+
         Args:
             logits: `[batch, classes]` of the current images.
             labels: int32 `[batch]`, true labels.
-            *context: the tensors that the method `context` returned for the original images, if the
-                objective is a `ContextObjective` too; nothing otherwise.
+            *context: the tensors that the objective's method `context` computed once from the
+                original images; nothing if it has no such method.
 
         Returns:
             The values that the attack lowers, `[batch]`, float32 or float64.
@@ -91,7 +93,10 @@ class ContextObjective(Protocol):
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """Computes the tensors of the original images, which stay constant during an attack.
+        """Computes what the objective needs of the original images.
+
+        An attack calls it once, before its first iteration, and passes the tensors to every call of
+        the objective.
 
         Args:
             classifier: the network under attack.
@@ -204,18 +209,18 @@ class AwayFromPrediction(OfLogits):
         return (classifier(images, training=False).logits,)
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Minus the divergence, `[batch]`.
+        """Computes minus KL(p(x) || p(x')), the divergence of predictions for each example.
 
         Args:
-            logits: `[batch, classes]` of the current images.
+            logits: `[batch, classes]` of the current images x'.
             labels: not used.
-            *context: the logits of the original images, as `context` returned them.
+            *context: one tensor, the logits `[batch, classes]` of the original images x.
 
         Returns:
             `[batch]`, float32 or float64.
 
         Raises:
-            ValueError: no context.
+            ValueError: the tensor of the original images is not given.
         """
         del labels
         _check_context(self, context)
@@ -283,18 +288,18 @@ class TowardsFirstLeastLikely(OfLogits):
         return (least_likely(classifier(images, training=False).logits),)
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Cross-entropy of the least likely class of the original image, `[batch]`.
+        """Computes the cross-entropy of the class that was least likely for the original image.
 
         Args:
             logits: `[batch, classes]` of the current images.
             labels: not used.
-            *context: the classes, int32 `[batch]`, as `context` returned them.
+            *context: one tensor, the least likely class of each original image, int32 `[batch]`.
 
         Returns:
             `[batch]`, float32 or float64.
 
         Raises:
-            ValueError: no context.
+            ValueError: the tensor of the original images is not given.
         """
         del labels
         _check_context(self, context)
@@ -361,7 +366,7 @@ class TowardsClass(OfLogits):
         return tf.gather(chosen, labels) if self._per_class else tf.fill(tf.shape(labels), chosen)
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
-        """Cross-entropy of the target class, `[batch]`; 0 where the target is the true label.
+        """Computes the cross-entropy of the target class; 0 where the target is the true label.
 
         Args:
             logits: `[batch, classes]` of the current images.

@@ -41,9 +41,10 @@ def parse_attack(text: str) -> Attack:
     """Builds an attack from text.
 
     Args:
-        text: the call of a function in `aad_tf.attacks.PRESETS` (`fgsm`, `pgd`, `auto_attack`, ...)
-            with its arguments; numbers may be written as `8/255`. The first argument of `a3` and
-            `aad_total` is such a call.
+        text: the call of `fgsm`, `ifgsm`, `step_ll`, `iter_ll`, `pgd`, `rs_fgsm`, `nfgsm`,
+            `trades_pgd`, `apgd`, `fab`, `square`, `auto_attack` or `quick_cascade` with its
+            arguments; or of `a3` or `aad_total`, whose first argument is such a call. Numbers may
+            be written as `8/255`.
 
     Returns:
         The attack. Its name is the text without spaces.
@@ -151,10 +152,11 @@ def attack_from_record(record: Mapping[str, Any]) -> Attack:
     """Rebuilds an attack from the threat model that an evaluation recorded.
 
     Args:
-        record: a dictionary as `IterativeAttack.threat_model` returns it, which summaries of
-            evaluations hold. The attack is built from its entry `parameters`. A record of an older
-            version lacks that entry; then its name in `attack` must be a call that `parse_attack`
-            reads, and the other entries must agree with the attack that the call builds.
+        record: the dictionary that the method `threat_model` of an attack returns, and that the
+            summary of an evaluation holds. The attack is built from its entry `parameters`. A
+            record of an older version lacks that entry; then its entry `attack` must be the call of
+            a preset as text, such as `"fgsm(epsilon=0.1)"`, and the other entries must agree with
+            the attack that the call builds.
 
     Returns:
         The attack, under its recorded name.
@@ -193,11 +195,13 @@ def recorded_parameters(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the parameters of the attack in a recorded threat model.
 
     Args:
-        record: a dictionary as `IterativeAttack.threat_model` returns it. If it lacks `parameters`,
-            as those of older versions do, the attack is rebuilt by `attack_from_record`.
+        record: the dictionary that the method `threat_model` of an attack returns. If it lacks
+            `parameters`, as those of older versions do, the attack is rebuilt from its name in the
+            entry `attack`, which must be the call of a preset as text.
 
     Returns:
-        The parameters, as `attack_to_dict` returns them.
+        The fields of the attack by name, and the registered name of its class as `kind`; the same
+        dictionary that `attack_to_dict` makes of the attack. The attack's name is not in it.
 
     Raises:
         ValueError: a record from which the attack cannot be rebuilt.
@@ -213,8 +217,9 @@ def attack_call(attack: Attack) -> str | None:
         attack: any attack or cascade.
 
     Returns:
-        The call as text without spaces, such as `"fgsm(epsilon=8/255)"`; None if none of the
-        functions in `PRESETS` and `WRAPPERS` builds the attack.
+        The call as text without spaces, such as `"fgsm(epsilon=8/255)"`; None if no such call
+        builds the attack, neither of a function in `aad_tf.attacks.PRESETS`, such as `fgsm` or
+        `pgd`, nor of `a3` or `aad_total`.
 
     Example:
         >>> attack_call(step_ll(4 / 255, num_steps=3))

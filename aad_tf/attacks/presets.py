@@ -125,8 +125,9 @@ def iter_ll(
         epsilon: l-inf budget, in the unit of the images.
         num_steps: number of iterations (rounds).
         step_size: size of a step, in the unit of the images; None for `epsilon / num_steps`.
-        relabel: whether the least likely class is chosen anew at the start of each round, as in
-            `step_ll`; a round may then undo the one before.
+        relabel: True chooses the least likely class anew at the start of each round, for the
+            current image; a round may then undo the one before. False keeps that of the original
+            image.
 
     Returns:
         The attack, to be called with a classifier, images and labels.
@@ -176,13 +177,14 @@ def pgd(
         num_steps: number of iterations per restart.
         random_start: whether to start from a uniform point of the budget, instead of the image.
         restarts: number of runs with different random starts. For each example the result of the
-            first run that succeeds is kept, else that of the last run.
+            first run that succeeds is kept (the image is misclassified, or predicted as the
+            target), else that of the last run.
         target: None for an untargeted attack, which raises the cross-entropy of the true label.
             Else the class whose cross-entropy is lowered: one number for all images, or a tuple
             with one target per true class.
         num_draws: number of passes of the network over which loss and gradient of each step are
             averaged, for networks with random layers (expectation over transformation). An image
-            is then misclassified if the mean logits say so.
+            is then misclassified if another class than the label has the largest mean logit.
 
     Returns:
         The attack, to be called with a classifier, images and labels.

@@ -33,7 +33,8 @@ def attacked_by_each(
 
     Args:
         classifier: the network under attack.
-        attacks: attacks for the classifier's number of classes, as `for_classes` returns them.
+        attacks: attacks that try no more target classes than the network has besides the true one;
+            the method `for_classes(num_classes)` of an attack returns such a one.
         images: `[batch, H, W, C]` in the classifier's dtype.
         labels: int32 `[batch]`, true labels.
         seed: seed of random starts, an integer or int32 `[2]`.

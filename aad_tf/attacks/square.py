@@ -79,9 +79,9 @@ class SquareAttack(IterativeAttack):
 
     It starts from the image plus vertical stripes of plus or minus the budget. Each step adds plus
     or minus twice the budget, one random sign per channel, on a random square of the best image so
-    far, projects the result onto the budget, and keeps it if the objective is lower. Squares become
-    smaller by the schedule of `side_of_squares`. As it uses no gradients, it can succeed where
-    gradients are masked.
+    far, projects the result onto the budget, and keeps it if the objective is lower. The area of
+    the squares is halved after 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 steps. As the
+    attack uses no gradients, it can succeed where gradients are masked.
 
     Attributes:
         objective: objective that is computed from the logits, such as `Margin()`.
@@ -126,20 +126,31 @@ class SquareAttack(IterativeAttack):
             )
 
     def result(self, state: State) -> tf.Tensor:
-        """Returns the images of the lowest objective so far, `[batch, H, W, C]`."""
+        """Returns the adversarial images of a batch after the last iteration.
+
+        Args:
+            state: the state after the last iteration, with the attack's `Memory`.
+
+        Returns:
+            `[batch, H, W, C]`: for each example the image of the lowest objective so far.
+        """
         return state.memory.best
 
     def begin(
         self, classifier: Classifier, examples: Examples, seed: Any, indices: Any, restart: Any
     ) -> State:
-        """Returns the state before the first query: the images with random stripes, projected.
+        """Makes the state of a batch before the first square is tried.
 
         Args:
             classifier: its bounds are the pixel range.
-            examples: original images, labels and context of a batch.
-            seed: an integer, or int32 `[2]`.
+            examples: of which the original images `[batch, H, W, C]` are used.
+            seed: an integer, or int32 `[2]`: its low and high 32 bits.
             indices: int `[batch]`, index of each example in its data set.
             restart: number of the restart, from 0; int or int `[batch]`.
+
+        Returns:
+            A `State`: the images with vertical stripes of plus or minus the budget at random,
+            clipped to the pixel range, and a `Memory` with the keys of the random numbers.
         """
         images = tf.convert_to_tensor(examples.images)
         count = tf.shape(images)[0]
@@ -161,12 +172,15 @@ class SquareAttack(IterativeAttack):
 
         Args:
             classifier: the network under attack.
-            state: the current images `[batch, H, W, C]` and a `Memory`.
-            examples: original images, labels and context of the same batch.
-            *scalars: epsilon, in the unit of the images.
+            state: the images to be judged, `[batch, H, W, C]`, and the attack's `Memory`: number of
+                squares tried, keys of the random numbers, best images and their objective.
+            examples: original images `[batch, H, W, C]`, labels int32 `[batch]`, and what the
+                objective computed once from the original images.
+            *scalars: epsilon, a scalar tensor in the unit of the images.
 
         Returns:
-            The next state, and the logits `[batch, classes]` of the images before the square.
+            The state with the best images so far, changed by one random square each, and the logits
+            `[batch, classes]` of the images that were judged.
         """
         (epsilon,) = scalars
         images, memory = state.images, state.memory

@@ -55,14 +55,14 @@ class UniformNoise:
     def around(
         self, images: tf.Tensor, bounds: Bounds, seed: Any, indices: Any, restart: Any
     ) -> tf.Tensor:
-        """Adds noise to images and clips them to the pixel range.
+        """Adds the noise of this object to images and clips them to the pixel range.
 
         Args:
             images: `[batch, H, W, C]`.
-            bounds: pixel range.
-            seed: any integer, or int32 `[2]`.
+            bounds: pixel range, to which the result is clipped.
+            seed: any integer, or int32 `[2]`: its low and high 32 bits.
             indices: int `[batch]`, index of each example in its data set.
-            restart: int or int `[batch]`, number of the restart, from 0.
+            restart: int or int `[batch]`, number of the restart of the attack, from 0.
 
         Returns:
             `[batch, H, W, C]` in the dtype of `images`. The noise of an example depends on the
@@ -111,14 +111,14 @@ class GaussianNoise:
     def around(
         self, images: tf.Tensor, bounds: Bounds, seed: Any, indices: Any, restart: Any
     ) -> tf.Tensor:
-        """Adds noise to images and clips them to the pixel range.
+        """Adds the noise of this object to images and clips them to the pixel range.
 
         Args:
             images: `[batch, H, W, C]`.
-            bounds: pixel range.
-            seed: any integer, or int32 `[2]`.
+            bounds: pixel range, to which the result is clipped.
+            seed: any integer, or int32 `[2]`: its low and high 32 bits.
             indices: int `[batch]`, index of each example in its data set.
-            restart: int or int `[batch]`, number of the restart, from 0.
+            restart: int or int `[batch]`, number of the restart of the attack, from 0.
 
         Returns:
             `[batch, H, W, C]` in the dtype of `images`. The noise of an example depends on the
@@ -133,8 +133,7 @@ def standard_normal(uniform: tf.Tensor) -> tf.Tensor:
     """Transforms uniform into standard normal numbers, by the inverse of the distribution function.
 
     Args:
-        uniform: float32 in [-1, 1), multiples of 2**-23, as `aad_tf.attacks.loop.unit_noise`
-            returns them.
+        uniform: float32 of any shape, uniform in [-1, 1), multiples of 2**-23.
 
     Returns:
         float32 of the same shape; all numbers are finite.

@@ -15,16 +15,19 @@ from aad_tf.types import Bounds
 def comparisons(attacks: Sequence[Attack], bounds: Bounds = Bounds()) -> list[list[str]]:
     """Finds pairs of attacks of which the first should leave no more accuracy than the second.
 
-    Only plain `GradientSignAttack`s are compared. One is expected to be stronger than another of at
-    most the same budget if it takes several steps and the other a single one, and it raises the
-    cross-entropy of the true label or has the same objective. Of two attacks with several steps and
-    the same objective and start, the one with the larger budget and no fewer steps is expected to
-    be stronger. Attacks with attention terms in their objective are not expected to be stronger
-    than any other. If the accuracy under the stronger attack of a pair is higher, gradients may be
-    masked.
+    If the accuracy under the first attack of a pair is higher, gradients may be masked. Only
+    attacks of the class `GradientSignAttack` itself are compared, such as `fgsm` and `pgd`. There
+    are two cases in which one is expected to be stronger than another.
+
+    - It takes several steps and the other a single one; its budget is at least as large; and it
+      raises the cross-entropy of the true label or has the same objective.
+    - Both take several steps, with the same objective and start; its budget is larger, and it takes
+      no fewer steps.
+
+    An attack with attention terms in its objective (`a3`, `aad_total`) is never the stronger one.
 
     Args:
-        attacks: attacks whose names differ.
+        attacks: attacks whose names differ; those of other classes are left out.
         bounds: pixel range of the images.
 
     Returns:

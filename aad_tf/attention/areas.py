@@ -18,7 +18,7 @@ class MeanThreshold:
     """Rule of the attention area: cells above the mean, kappa = mean(g(x)) of [AAD Eq. 2].
 
     Called with maps `[batch, h, w]`, it returns areas of the same shape and dtype, 1 where a cell
-    is above the mean and 0 elsewhere; no gradient flows through them.
+    is strictly above the mean and 0 elsewhere; no gradient flows through them.
 
     Attributes:
         over_batch: False compares with the mean of the cell's own map, as in the paper; True with
@@ -124,10 +124,10 @@ def highest_cells(maps: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
 
 
 def attention_area(maps: Any, threshold: Any = "mean") -> tf.Tensor:
-    """Binary attention area Att(x), [AAD Eq. 2].
+    """Binary attention area Att(x): the cells where an attention map is high, [AAD Eq. 2].
 
     Args:
-        maps: float `[batch, h, w]`.
+        maps: float `[batch, h, w]`, attention maps.
         threshold: which cells are in the area: `"mean"`, those above the mean of their map;
             `"batch_mean"`, above the mean of all maps of the batch; a number, above it;
             `TopCells(count)`, the `count` highest of each map; `MatchingArea(masks)`, as many
@@ -153,11 +153,14 @@ def attention_area(maps: Any, threshold: Any = "mean") -> tf.Tensor:
 
 
 def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns the function from maps to attention areas for a rule.
+    """Returns the function that marks the cells where attention maps are high, by a rule.
 
     Args:
-        threshold: `"mean"`, `"batch_mean"`, a number, `TopCells(count)`, `MatchingArea(masks)` or
-            another function from maps to areas, which is returned as it is.
+        threshold: which cells are in the area: `"mean"`, those above the mean of their map;
+            `"batch_mean"`, above the mean of all maps of the batch; a number, above it;
+            `TopCells(count)`, the `count` highest of each map; `MatchingArea(masks)`, as many
+            highest cells as a mask has; or another function from maps to areas. The last three are
+            returned as they are.
 
     Returns:
         A function from maps `[batch, h, w]` to areas in {0, 1} of the same shape and dtype.
@@ -180,9 +183,13 @@ def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
 def rule_for_any_batch(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns the function from maps to attention areas for a rule that suits every batch.
 
+    An attention area is a binary mask of the cells where an attention map is high.
+
     Args:
-        threshold: `"mean"`, `"batch_mean"`, a number, `TopCells(count)` or another function from
-            maps to areas, which is returned as it is.
+        threshold: which cells are in the area: `"mean"`, those above the mean of their map;
+            `"batch_mean"`, above the mean of all maps of the batch; a number, above it;
+            `TopCells(count)`, the `count` highest of each map; or another function from maps to
+            areas. The last two are returned as they are.
 
     Returns:
         A function from maps `[batch, h, w]` to areas in {0, 1} of the same shape and dtype.

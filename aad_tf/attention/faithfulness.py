@@ -179,12 +179,12 @@ def insertion(
 def random_maps(seeds: Sequence[int], size: tuple[int, int]) -> np.ndarray:
     """Random maps as a baseline of `deletion` and `insertion`: independent uniform numbers.
 
-    Make them on the grid of the maps they are compared with. Random maps on a finer grid would hide
-    single pixels all over the image, which a smooth map never does, and the comparison would be one
-    of smoothness.
+    Make them on the grid of the maps that they are compared with. On a finer grid they would hide
+    single pixels all over the image, which coarse maps never do, so that curves would differ
+    because of the grid and not because of the places.
 
     Args:
-        seeds: one integer per map.
+        seeds: one non-negative integer per map.
         size: rows and columns of a map.
 
     Returns:
@@ -400,7 +400,8 @@ def check_fill(fill: Fill, classifier: Classifier, name: str) -> None:
     """Checks the colour of removed pixels for `deletion` and `insertion`.
 
     Args:
-        fill: `"mean"`, `"blur"`, one number, or one number per channel, in the unit of the images.
+        fill: `"mean"`, the mean colour of the image; `"blur"`, the blurred image; or a colour in
+            the unit of the images, one number or one per channel.
         classifier: the network whose images it is for.
         name: name of the argument in the error message.
 

@@ -116,7 +116,8 @@ class HeldCBAM(CBAM):
     Args:
         held_channel: `[channels]`, numbers that replace the channel gate; None computes it.
         held_spatial: `[h, w]`, numbers that replace the spatial gate; None computes it.
-        **kwargs: arguments of `CBAM`, such as `reduction` and `kernel_size`.
+        **kwargs: arguments of `CBAM`, such as `reduction` (channels divided by units of the hidden
+            layer of the channel gate) and `kernel_size` (of the spatial gate's convolution).
 
     Raises:
         ValueError: arguments that `CBAM` refuses; when the layer is built, constants whose shape
@@ -159,7 +160,7 @@ class HeldCBAM(CBAM):
                 )
 
     def gates(self, inputs: Any, training: bool | None = None) -> tuple[Any, Any]:
-        """Returns the channel and the spatial gate of inputs.
+        """Computes both gates of a batch, or takes the constant where a gate is held.
 
         Args:
             inputs: features `[batch, h, w, channels]`, or channels first if the layer is so.

@@ -22,7 +22,7 @@ def signed_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     A positive cell increases the score of the class, a negative one decreases it.
 
     Args:
-        features: `[batch, h, w, channels]`, output of the attention layer.
+        features: `[batch, h, w, channels]`, output of the layer that is explained.
         gradients: gradient of the logit of the explained class with respect to `features`, of the
             same shape.
 
@@ -44,7 +44,7 @@ def grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
     sum of channels.
 
     Args:
-        features: `[batch, h, w, channels]`, output of the attention layer.
+        features: `[batch, h, w, channels]`, output of the layer that is explained.
         gradients: gradient of the logit of the explained class with respect to `features`, of the
             same shape.
 
@@ -65,7 +65,7 @@ def softmax_grad_cam_map(
     Gradients are first divided by their root mean square.
 
     Args:
-        features: `[batch, h, w, channels]`, output of the attention layer.
+        features: `[batch, h, w, channels]`, output of the layer that is explained.
         gradients: gradient of the logit of the explained class with respect to `features`, of the
             same shape.
         over_batch: True takes the root mean square over the whole batch, as the authors do, so that
@@ -101,7 +101,7 @@ class ClassGradients(NamedTuple):
 
     Attributes:
         logits: `[batch, classes]`.
-        features: `[batch, h, w, channels]`, output of the attention layer.
+        features: `[batch, h, w, channels]`, output of the layer that is explained.
         gradients: gradient of the logit of the explained class with respect to `features`, of the
             same shape.
     """
@@ -114,13 +114,13 @@ class ClassGradients(NamedTuple):
 def class_gradients(
     classifier: Classifier, images: tf.Tensor, class_ids: ClassIds, training: bool = False
 ) -> ClassGradients:
-    """Runs the network once and differentiates one logit per example by the attention features.
+    """Runs the network once and differentiates one logit per example by the features of a layer.
 
     Inputs are not checked, so that it can run inside compiled graphs. For derivatives of the
     result, call it inside another `tf.GradientTape`.
 
     Args:
-        classifier: the network and its attention layer.
+        classifier: the network, with the layer that is explained.
         images: `[batch, H, W, C]` in the classifier's dtype.
         class_ids: the explained classes, int `[batch]`; None for the predicted classes; or a
             function from logits `[batch, classes]` to int `[batch]`.
@@ -128,7 +128,9 @@ def class_gradients(
             that update the moving ones.
 
     Returns:
-        Logits, features, and the gradient of the logits of the explained classes by the features.
+        Logits `[batch, classes]`, features `[batch, h, w, channels]` of that layer, and the
+        gradient of each example's logit of the explained class with respect to them, of the same
+        shape.
 
     Example:
         >>> logits, features, gradients = class_gradients(classifier, images, labels)
@@ -165,15 +167,15 @@ def attention_maps(
     """Computes attention maps without checks of the inputs, for use inside compiled graphs.
 
     Args:
-        classifier: the network and its attention layer; runs in inference mode.
+        classifier: the network, with the layer that is explained; runs in inference mode.
         images: `[batch, H, W, C]` in the classifier's dtype.
         class_ids: the explained classes, int `[batch]`; None for the predicted classes; or a
             function from logits `[batch, classes]` to int `[batch]`.
         map_function: function from features and gradients, both `[batch, h, w, channels]`, to maps
-            `[batch, h, w]`.
+            `[batch, h, w]`; by default Grad-CAM.
 
     Returns:
-        `[batch, h, w]`, as `map_function` returns them.
+        `[batch, h, w]`, as `map_function` returns them; those of Grad-CAM are non-negative.
     """
     _, features, gradients = class_gradients(classifier, images, class_ids)
     return map_function(features, gradients)
@@ -183,12 +185,12 @@ def grad_cam(classifier: Classifier, images: Any, class_ids: Any) -> tf.Tensor:
     """Grad-CAM attention maps, g(x) of [AAD Eq. 1]: which places increase the score of a class.
 
     Args:
-        classifier: the network and its attention layer; runs in inference mode.
+        classifier: the network, with the layer that is explained; runs in inference mode.
         images: float `[batch, H, W, C]` within the classifier's bounds.
         class_ids: int `[batch]`, the class that is explained for each image.
 
     Returns:
-        Maps `[batch, h, w]` on the grid of the attention layer, non-negative, not normalised, with
+        Maps `[batch, h, w]` on the grid of that layer's output, non-negative, not normalised, with
         large values where the image increases the score.
 
     Raises:
@@ -207,7 +209,7 @@ def checked_attention_maps(
     """Checks the arguments and computes attention maps by a compiled function.
 
     Args:
-        classifier: the network and its attention layer; runs in inference mode.
+        classifier: the network, with the layer that is explained; runs in inference mode.
         images: float `[batch, H, W, C]` within the classifier's bounds.
         class_ids: int `[batch]`, the class that is explained for each image.
         map_function: function from features and gradients, both `[batch, h, w, channels]`, to maps
@@ -230,7 +232,7 @@ def compiled_attention_maps(
     """Compiles the computation of attention maps for a classifier.
 
     Args:
-        classifier: the network and its attention layer; runs in inference mode.
+        classifier: the network, with the layer that is explained; runs in inference mode.
         map_function: function from features and gradients, both `[batch, h, w, channels]`, to maps
             `[batch, h, w]`; defined at module level, since it is compiled once per classifier.
 

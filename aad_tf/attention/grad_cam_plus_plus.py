@@ -33,7 +33,7 @@ def grad_cam_plus_plus_map(
     elsewhere has no effect. Features of both signs can bring the denominator near 0.
 
     Args:
-        features: `[batch, h, w, channels]`, output of the attention layer.
+        features: `[batch, h, w, channels]`, output of the layer that is explained.
         gradients: gradient of the logit of the explained class with respect to `features`, of the
             same shape.
         normalize: whether alpha is divided by its sum over the cells of the channel: False as in
@@ -71,14 +71,14 @@ def grad_cam_plus_plus(
     """Grad-CAM++ attention maps (Chattopadhyay et al. 2018): which places increase a class score.
 
     Args:
-        classifier: the network and its attention layer; runs in inference mode.
+        classifier: the network, with the layer that is explained; runs in inference mode.
         images: float `[batch, H, W, C]` within the classifier's bounds.
         class_ids: int `[batch]`, the class that is explained for each image.
         normalize: whether the weights of the cells of a channel are divided by their sum: False as
             in the paper's equations, True as in its authors' code.
 
     Returns:
-        Maps `[batch, h, w]` on the grid of the attention layer, non-negative, not normalised. A
+        Maps `[batch, h, w]` on the grid of that layer's output, non-negative, not normalised. A
         factor exp(logit) of each map is left out, so values of different images are not
         comparable.
 

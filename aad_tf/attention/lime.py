@@ -102,9 +102,10 @@ def lime(
         seed: an integer, which together with the pixels of an image determines its samples; or one
             integer per image, which alone determines them, so that an image and its adversarial
             image can have the same samples.
-        segmentation: how images are divided into superpixels: `"slic"` (also None); `"quickshift"`;
-            a function from an image `[H, W, 3]` in [0, 1] to int labels `[H, W]`; or the labels,
-            int `[batch, H, W]` or `[H, W]`.
+        segmentation: how images are divided into superpixels: `"slic"` (also None), into about
+            `num_segments`; `"quickshift"`, which finds their number itself; a function from an
+            image `[H, W, 3]` in [0, 1] to int labels `[H, W]`; or the labels, int `[batch, H, W]`
+            or `[H, W]`.
         hide_color: colour of hidden pixels within the classifier's bounds: one number, or one per
             channel; None for the mean colour of each superpixel.
 
@@ -190,7 +191,7 @@ def fit_local_model(
 
 
 def image_seeds(seed: Any, images: np.ndarray) -> list[Any]:
-    """Makes one seed per image.
+    """Makes one seed per image for random numbers that do not depend on the rest of the batch.
 
     Args:
         seed: a non-negative integer, which is combined with a hash of each image's pixels; or one

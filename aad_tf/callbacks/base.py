@@ -41,6 +41,8 @@ class EpochCallback(keras.callbacks.Callback):
     def measure(self, epoch: int) -> dict[str, float]:
         """Measures the values that are added to the logs; subclasses implement it.
 
+        `on_epoch_end` calls it after every epoch in which something is measured.
+
         Args:
             epoch: number of the epoch that has just ended, counted from 0.
 
@@ -50,7 +52,7 @@ class EpochCallback(keras.callbacks.Callback):
         raise NotImplementedError
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures every `every` epochs and adds the values to the logs; Keras calls it.
+        """Measures after every `every`-th epoch and adds the values to the logs; Keras calls it.
 
         Args:
             epoch: number of the epoch that has just ended, counted from 0.
@@ -78,12 +80,13 @@ class ClassifierCallback(EpochCallback):
     """Base class of callbacks that use the logits or attention maps of the trained network.
 
     Args:
-        attention_layer: name of the layer that attention maps explain; None for that of the defence
-            or, if the model is not a defence, the one that `Classifier.from_keras` chooses.
+        attention_layer: name of the layer that maps explain; None for that of the trained model if
+            it is a defence such as `AADModel`, else for the last layer whose output is a grid of
+            the image and through which every path from images to logits leads.
         bounds: pixel range that the network takes.
         every: number of epochs from one measurement to the next.
         output: name or number of the output with the class scores, for a network with several
-            outputs; a defence has its own.
+            outputs; not used for a defence such as `AADModel`.
 
     Raises:
         TypeError: bounds that are not a pair of numbers, or an `every` that is not an integer.
@@ -105,7 +108,12 @@ class ClassifierCallback(EpochCallback):
 
     @property
     def classifier(self) -> Classifier:
-        """The network that is trained, as a Classifier; the same object in all epochs."""
+        """The network that is trained, as a Classifier; the same object in all epochs.
+
+        Raises:
+            ValueError: a defence such as `AADModel` is trained and has another pixel range than the
+                callback, or `Classifier.from_keras` refuses the network.
+        """
         if self._wrapped is None or self._wrapped[0] is not self.model:
             self._wrapped = self.model, self._wrap(self.model)
         return self._wrapped[1]
@@ -142,6 +150,8 @@ class ClassifierCallback(EpochCallback):
     def check(self, classifier: Classifier) -> None:
         """Checks that the callback's examples fit the network; subclasses implement it.
 
+        `on_train_begin` calls it, before the first epoch.
+
         Args:
             classifier: the network that is trained.
 
@@ -152,7 +162,15 @@ class ClassifierCallback(EpochCallback):
         raise NotImplementedError
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks that the examples fit the network, before the first epoch; Keras calls it."""
+        """Checks that the examples fit the network, before the first epoch; Keras calls it.
+
+        Args:
+            logs: not used.
+
+        Raises:
+            TypeError: images that are not floating point, or labels that are not numbers.
+            ValueError: examples or a pixel range that do not fit the network.
+        """
         self.check(self.classifier)
 
 
@@ -163,10 +181,10 @@ def example_batches(dataset: Any, bounds: Bounds, batch_size: int) -> tf.data.Da
         dataset: finite `tf.data.Dataset` of batches `(images, labels)`; or a pair of arrays, images
             float `[examples, H, W, C]` within `bounds` and labels int `[examples]`.
         bounds: pixel range of the arrays.
-        batch_size: examples per batch made of arrays; the last batch may be shorter.
+        batch_size: examples per batch if arrays are given; the last batch may be shorter.
 
     Returns:
-        The data set as it is given; of arrays, a data set of batches of images `[batch, H, W, C]`
+        The data set as it is given; for arrays, a data set of batches of images `[batch, H, W, C]`
         and labels `[batch]`.
 
     Raises:

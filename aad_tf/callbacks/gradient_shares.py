@@ -30,8 +30,8 @@ class GradientShares(EpochCallback):
     moving statistics and random states are restored.
 
     Args:
-        images: float `[batch, H, W, C]` within `bounds`. If a loss depends on the batch size, as
-            with `preservation_over="batch_sum"`, use the batch size of training.
+        images: float `[batch, H, W, C]` within `bounds`. If the model's preservation loss is a sum
+            over the batch, as with its losses `"reference_code"`, use the batch size of training.
         labels: int `[batch]`, true labels.
         every: number of epochs from one measurement to the next.
         training: whether the network runs in training mode.
@@ -67,6 +67,9 @@ class GradientShares(EpochCallback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks that the model is an AADModel and the batch fits it; Keras calls it.
 
+        Args:
+            logs: not used.
+
         Raises:
             TypeError: another model.
             ValueError: images or labels that do not fit the network.
@@ -85,9 +88,10 @@ class GradientShares(EpochCallback):
             epoch: number of the epoch that has just ended, counted from 0; not used.
 
         Returns:
-            For the classification, rectification and preservation loss, by their names in the logs:
-            the l2-norm of the gradient of the weighted loss divided by the sum of the three norms,
-            in [0, 1]. Their sum is 1, or 0 if all gradients are zero.
+            For the classification, rectification and preservation loss, by the names
+            `<name>_classification`, `<name>_rectification` and `<name>_preservation`: the l2-norm
+            of the gradient of the weighted loss divided by the sum of the three norms, in [0, 1].
+            Their sum is 1, or 0 if all gradients are zero.
         """
         model, training = self.model, self._training
         images, labels = checked_inputs(model.classifier, self._images, self._labels)

@@ -22,12 +22,20 @@ class AttackCallback(ClassifierCallback):
     """Base class of callbacks that attack a data set after an epoch and log one number.
 
     Args:
-        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, or a pair of arrays.
-        attack: an attack or its text.
+        dataset: finite `tf.data.Dataset` of batches `(images, labels)`, or a pair of arrays; images
+            float `[batch, H, W, C]` in the network's pixel range, labels int `[batch]`.
+        attack: an attack such as `aad_tf.attacks.fgsm(0.1)`, or its text `"fgsm(epsilon=0.1)"`.
         name: the number is logged as `val_<name>`.
         seed: seed of random starts, the same in every epoch.
-        batch_size: examples per batch made of arrays.
-        **kwargs: arguments of `ClassifierCallback`.
+        batch_size: examples per batch if `dataset` is a pair of arrays.
+        **kwargs: `attention_layer` (name of the layer that maps explain), `bounds` (pixel range),
+            `every` (epochs from one measurement to the next) and `output` (of a network with
+            several outputs, the one with the class scores).
+
+    Raises:
+        TypeError: a data set or attack of another type, or images not floating point.
+        ValueError: text that is not an attack, an attack larger than the pixel range, or examples
+            that are not valid.
     """
 
     def __init__(
@@ -58,6 +66,11 @@ class AttackCallback(ClassifierCallback):
     def check(self, classifier: Classifier) -> None:
         """Checks that the data set has examples and its first batch fits the network.
 
+        It is called before the first epoch.
+
+        Args:
+            classifier: the network that is trained.
+
         Raises:
             TypeError: images that are not floating point, or labels that are not numbers.
             ValueError: no examples, or examples that do not fit the network.
@@ -70,13 +83,26 @@ class AttackCallback(ClassifierCallback):
     def evaluate(self, classifier: Classifier) -> float:
         """Computes the number that is logged; subclasses implement it.
 
+        `measure` calls it after an epoch for the network that is trained. It can also be called
+        outside of `fit`.
+
         Args:
-            classifier: any network, also outside of `fit`.
+            classifier: any network that takes the callback's images and classes.
+
+        Returns:
+            One number, such as an accuracy in [0, 1].
         """
         raise NotImplementedError
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """Returns the result of `evaluate` for the trained network as `val_<name>`."""
+        """Attacks the data set on the trained network; called after epochs that are measured.
+
+        Args:
+            epoch: number of the epoch that has just ended, counted from 0; not used.
+
+        Returns:
+            A dictionary of one entry: `val_<name>`, and the number that `evaluate` computes.
+        """
         return {f"val_{self._name}": self.evaluate(self.classifier)}
 
     def _attacked(self, classifier: Classifier) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
@@ -102,9 +128,9 @@ class RobustAccuracy(AttackCallback):
         every: number of epochs from one measurement to the next.
         bounds: pixel range that the network takes.
         seed: seed of random starts, the same in every epoch.
-        batch_size: examples per batch made of arrays.
+        batch_size: examples per batch if `dataset` is a pair of arrays.
         output: name or number of the output with the class scores, for a network with several
-            outputs; a defence has its own.
+            outputs; not used for a defence such as `AADModel`.
 
     Raises:
         TypeError: a data set or attack of another type, or images not floating point.
@@ -140,10 +166,10 @@ class RobustAccuracy(AttackCallback):
         )
 
     def evaluate(self, classifier: Classifier) -> float:
-        """Computes the robust accuracy of a network on the data set.
+        """Computes the accuracy of a network on the data set under the callback's attack.
 
         Args:
-            classifier: any network, also outside of `fit`.
+            classifier: any network that takes these images and classes, also outside of `fit`.
 
         Returns:
             The fraction of examples classified correctly both without and under attack, in [0, 1].
@@ -158,7 +184,9 @@ class RobustAccuracy(AttackCallback):
 class AttentionIoU(AttackCallback):
     """Logs the mean IoU of attention areas without and under attack, IoU_ori_adv of [AAD Eq. 5].
 
-    Both Grad-CAM maps explain the true label. The logs get four numbers in [0, 1] after an epoch:
+    An attention area holds the cells where the Grad-CAM map is high. The areas of the clean and of
+    the attacked image are compared; both maps explain the true label. The logs get four numbers in
+    [0, 1] after an epoch:
     `val_<name>`: the mean IoU over images. Images both of whose areas are empty are left out of
         it; if one of the two is empty, the IoU is 0. The mean is 0 if all images are left out.
     `val_<name>_empty`: the fraction of images that are left out.
@@ -175,13 +203,14 @@ class AttentionIoU(AttackCallback):
             `TopCells(n)`, the n highest cells, as in [AAD Table 3].
         name: name of the numbers in the logs.
         every: number of epochs from one measurement to the next.
-        attention_layer: name of the layer that maps explain; None for that of the defence or, if
-            the model is not a defence, the one that `Classifier.from_keras` chooses.
+        attention_layer: name of the layer that maps explain; None for that of the trained model if
+            it is a defence such as `AADModel`, else for the last layer whose output is a grid of
+            the image and through which every path from images to logits leads.
         bounds: pixel range that the network takes.
         seed: seed of random starts, the same in every epoch.
-        batch_size: examples per batch made of arrays.
+        batch_size: examples per batch if `dataset` is a pair of arrays.
         output: name or number of the output with the class scores, for a network with several
-            outputs; a defence has its own.
+            outputs; not used for a defence such as `AADModel`.
 
     Raises:
         TypeError: a data set or attack of another type, images not floating point, or a
@@ -225,7 +254,7 @@ class AttentionIoU(AttackCallback):
         """Computes how far the attention areas of clean and attacked images overlap.
 
         Args:
-            classifier: any network, also outside of `fit`.
+            classifier: any network that takes these images and classes, also outside of `fit`.
 
         Returns:
             The intersection of the area of the clean image and that of the attacked one divided by
@@ -235,7 +264,18 @@ class AttentionIoU(AttackCallback):
         return self._found(classifier)[""]
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """Returns the mean IoU and the three fractions by their names in the logs."""
+        """Computes the four numbers for the logs; called after epochs that are measured.
+
+        Args:
+            epoch: number of the epoch that has just ended, counted from 0; not used.
+
+        Returns:
+            Numbers in [0, 1]: `val_<name>`, the mean IoU of the attention areas of clean and
+            attacked images; `val_<name>_empty`, the fraction of images both of whose areas are
+            empty, which the mean leaves out; `val_<name>_zero_clean` and
+            `val_<name>_zero_attacked`, the fractions of clean and of attacked images whose
+            attention map is zero everywhere.
+        """
         found = self._found(self.classifier)
         return {f"val_{self._name}{ending}": value for ending, value in found.items()}
 

@@ -32,11 +32,24 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         self._first_step = first_step
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Notes the number of the epoch for the error message; Keras calls it."""
+        """Notes the number of the epoch for the error message; Keras calls it.
+
+        Args:
+            epoch: number of the epoch that begins, counted from 0.
+            logs: not used.
+        """
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Raises FloatingPointError if a loss in the logs is not finite; Keras calls it."""
+        """Raises an error if a loss is NaN or infinite after a batch; Keras calls it.
+
+        Args:
+            batch: number of the batch that has just ended within its epoch, counted from 0.
+            logs: metrics by name; those whose name contains "loss" are checked.
+
+        Raises:
+            FloatingPointError: a loss is NaN or infinite.
+        """
         when = f"batch {self._first_step + batch + 1}"
         steps = getattr(self.model, "steps_per_execution", 1)
         if steps > 1:
@@ -44,7 +57,16 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         self._check(logs or {}, when)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Raises FloatingPointError if a loss of the epoch, or of validation, is not finite."""
+        """Raises an error if a loss is NaN or infinite after an epoch; Keras calls it.
+
+        Args:
+            epoch: number of the epoch that has just ended, counted from 0.
+            logs: metrics of training and validation by name; those whose name contains "loss" are
+                checked.
+
+        Raises:
+            FloatingPointError: a loss is NaN or infinite.
+        """
         self._first_step = 0
         self._check(logs or {}, "at its end")
 

@@ -36,8 +36,9 @@ class AttentionSnapshots(ClassifierCallback):
         directory: directory of the figures, which is created if needed. That of the first epoch is
             `attention_epoch_0001.png`.
         attack: such as `aad_tf.attacks.fgsm(0.1)`, or its text; None draws original images only.
-        attention_layer: name of the layer that maps explain; None for that of the defence or, if
-            the model is not a defence, the one that `Classifier.from_keras` chooses.
+        attention_layer: name of the layer that maps explain; None for that of the trained model if
+            it is a defence such as `AADModel`, else for the last layer whose output is a grid of
+            the image and through which every path from images to logits leads.
         every: number of epochs from one figure to the next.
         before_training: whether to draw a figure before the first update as well,
             `attention_epoch_0000.png`.
@@ -47,7 +48,7 @@ class AttentionSnapshots(ClassifierCallback):
         bounds: pixel range that the network takes.
         class_names: names of the classes for captions; None for class numbers.
         output: name or number of the output with the class scores, for a network with several
-            outputs; a defence has its own.
+            outputs; not used for a defence such as `AADModel`.
 
     Raises:
         TypeError: images not floating point, labels not numbers, or an attack of another type.
@@ -94,7 +95,10 @@ class AttentionSnapshots(ClassifierCallback):
         return tuple(self._images.shape[1:])
 
     def check(self, classifier: Classifier) -> None:
-        """Checks that images, labels and class names fit the network.
+        """Checks that images, labels and class names fit the network; called before training.
+
+        Args:
+            classifier: the network that is trained.
 
         Raises:
             ValueError: images or labels that do not fit, or another number of class names than
@@ -111,10 +115,11 @@ class AttentionSnapshots(ClassifierCallback):
         """Draws the figure for any network, also outside of `fit`.
 
         Args:
-            classifier: the network.
+            classifier: a network that takes the callback's images and classes.
 
         Returns:
-            A matplotlib figure with one row per image.
+            A matplotlib figure with one row per image: the image, its attention map and, if there
+            is an attack, the attacked image and its map.
         """
         return _figure(self._columns(classifier), classifier.bounds)
 
@@ -136,7 +141,10 @@ class AttentionSnapshots(ClassifierCallback):
         return columns
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """Writes the figure of an epoch and its arrays, on the chief worker alone.
+        """Writes figure and arrays of an epoch, on the chief worker alone; called after the epoch.
+
+        They go to `attention_epoch_<number>.png` and `.npz`, counted from 1, and the figure to
+        TensorBoard if asked for.
 
         Args:
             epoch: number of the epoch that has just ended, counted from 0.
@@ -164,7 +172,17 @@ class AttentionSnapshots(ClassifierCallback):
         return path
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Checks the images, opens the event file and draws, if asked to; Keras calls it."""
+        """Checks that the images fit the network before training begins; Keras calls it.
+
+        It opens the TensorBoard event file if there is a `log_dir`. With `before_training` it draws
+        the first figure, unless training is resumed.
+
+        Args:
+            logs: not used.
+
+        Raises:
+            ValueError: images, labels or class names that do not fit the network.
+        """
         super().on_train_begin(logs)
         if self._before_training and int(self.model.optimizer.iterations) == 0:
             self._write(0)
@@ -172,7 +190,10 @@ class AttentionSnapshots(ClassifierCallback):
             self._writer = tf.summary.create_file_writer(self._log_dir)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Draws how the maps changed, on the chief worker, and closes the event file."""
+        """Draws how the maps changed, on the chief worker, and closes the TensorBoard event file.
+
+        Keras calls it when training ends.
+        """
         if self._last is not None:
             # Also what this training left before it was interrupted, but nothing of another one.
             paths = sorted(self._directory.glob("attention_epoch_*.npz"))

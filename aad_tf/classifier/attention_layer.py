@@ -49,23 +49,25 @@ _PADDING = frozenset({"MirrorPad", "Pad", "PadV2"})
 
 
 class Paths:
-    """The paths from images to logits in a traced model, and the layers that maps can explain.
+    """Finds which layers attention maps can explain, by the paths from images to logits.
 
-    A *reference* is what `ref()` of a symbolic tensor returns, by which sets hold tensors.
+    A *reference* is what `ref()` of a symbolic tensor returns, by which sets hold tensors. A *grid*
+    is a tensor `[batch, h, w, channels]` whose cells lie on the image row by row.
 
     Args:
         trace: a traced forward pass of the model.
 
     Attributes:
         trace: the argument.
-        layouts: how the axes of each tensor that depends on the images lie on the image.
+        layouts: where on the image the cells of each tensor that depends on the images lie: a
+            `Layout` by the tensor's reference, or None where it is not known.
         operations: TensorFlow operations that depend on the images, in their order.
         needed: references of the tensors from which the logits are computed.
         weighted: references of the tensors in whose computation a variable takes part.
         grids: calls of layers whose output is a grid of the image.
-        eligible: those of `grids` that maps can explain: the output is computed with weights, is
-            not made by padding or by a nested model, the logits depend on it, and it is that of the
-            layer's last call.
+        eligible: those of `grids` that attention maps can explain: the output is computed with
+            weights, is not made by padding or by a nested model, the logits depend on it, and it is
+            that of the layer's last call.
         cuts: those of `eligible` through which every path from images to logits leads.
         outputs: outputs of all layer calls.
     """
@@ -101,11 +103,12 @@ class Paths:
         """Finds the tensors from which a tensor is computed.
 
         Args:
-            tensor: a symbolic tensor of the trace.
-            without: a tensor past which the search does not go back; None for no such tensor.
+            tensor: a symbolic tensor of the traced forward pass.
+            without: a tensor whose own inputs are left out, unless another path leads to them; None
+                for no such tensor.
 
         Returns:
-            References of the tensors that depend on the images, `tensor` included.
+            References (`ref()`) of the tensors that depend on the images, `tensor` included.
         """
         needed = {tensor.ref()}
         for operation in reversed(self.operations):
@@ -136,11 +139,14 @@ class Paths:
         return cuts
 
     def beside(self, call: LayerCall) -> list[str]:
-        """Returns names of eligible layers that affect the logits on paths that avoid a layer.
+        """Finds layers that affect the logits on paths that avoid a given layer.
 
         Args:
-            call: the call of the layer that the paths avoid. Layers on which its output depends are
-                left out.
+            call: the call of the given layer. Layers on which its output depends are left out.
+
+        Returns:
+            Names of such layers in alphabetical order, of those whose output is a grid
+            `[batch, h, w, channels]` of the image that attention maps can explain.
         """
         past = self.before(self.trace.output, without=call.output)
         before = self.before(call.output)
@@ -151,20 +157,27 @@ class Paths:
         )
 
     def candidates(self) -> list[str]:
-        """Returns names of the layers that maps can explain, in the order of the network.
+        """Returns names of the layers that attention maps can explain, in the network's order.
 
-        They are those of `cuts`, or of `eligible` if there are no cuts, without layers whose grid
-        misses part of the image or reaches far beyond it.
+        They are layers whose output is a grid `[batch, h, w, channels]` of the image and through
+        which every path from images to logits leads; if there is none, layers with a grid through
+        which some path leads. Layers are left out whose grid misses over 1 % of a side of the image
+        or exceeds it by over half a cell.
         """
         calls = self.cuts or self.eligible
         placed = (call.layer.name for call in calls if not self.misplaced(call.output))
         return list(dict.fromkeys(placed))
 
     def misplaced(self, tensor: Any) -> bool:
-        """Whether a grid misses over 1 % of a side of the image, or exceeds it by over half a cell.
+        """Says whether the cells of a tensor cover less or more than the image.
 
         Args:
-            tensor: anything; False for what is not a tensor with a known layout.
+            tensor: anything.
+
+        Returns:
+            True if the tensor's grid misses over 1 % of the image's height or width on some side,
+            or extends beyond a side by over half of one of its cells. False for what is not a
+            tensor of which it is known where its cells lie.
         """
         layout = self.layouts.get(tensor.ref()) if tf.is_tensor(tensor) else None
         return layout is not None and (
@@ -172,7 +185,7 @@ class Paths:
         )
 
     def is_linear(self, tensor: tf.Tensor) -> bool:
-        """Whether a tensor is a linear function of the pixels, plus a constant."""
+        """Says whether a symbolic tensor is a linear function of the pixels, plus a constant."""
         needed = self.before(tensor) - {self.trace.images.ref()}
         return all(
             operation.type in _LINEAR
@@ -185,14 +198,14 @@ class Paths:
         )
 
     def first(self, holds: Callable[[tf.Tensor], bool]) -> str:
-        """Describes, for an error message, the first operation with a certain output.
+        """Describes, for an error message, the first operation whose output has a property.
 
         Args:
-            holds: function from a tensor to bool.
+            holds: function that says of a tensor whether it has the property.
 
         Returns:
-            Layer and type of the first operation of the network with an output for which `holds` is
-            True.
+            Layer and type of the operation, such as `"layer 'crop' (StridedSlice)"`; if there is
+            none, `"what comes before the attention layer"`.
         """
         operation = next((each for each in self.operations if any(map(holds, each.outputs))), None)
         if operation is None:
@@ -207,17 +220,26 @@ class Paths:
         return f"{name} ({operation.type})"
 
     def tokens(self, tensor: Any) -> bool:
-        """Whether a tensor holds tokens: positions of the image along one axis.
+        """Says whether a tensor holds tokens: rows and columns of the image along one axis.
 
-        It is also True for a tensor `[batch, positions, channels]` computed with weights, whose
-        positions are not known, for instance because a class token was added.
+        Args:
+            tensor: any output of a layer.
+
+        Returns:
+            True if one of at least three axes runs over rows and columns of the image. True also
+            for a tensor of three axes that is computed with weights and of which it is not known
+            where on the image its entries lie, for instance because a class token was added.
         """
         return is_tokens(tensor, self.layouts) or (
             self.unknown(tensor) and tensor.shape.rank == 3 and tensor.ref() in self.weighted
         )
 
     def unknown(self, tensor: Any) -> bool:
-        """Whether a tensor depends on the images and the places of its cells are not known."""
+        """Says whether it is not known where on the image the cells of a tensor lie.
+
+        Args:
+            tensor: any output of a layer; False if it does not depend on the images.
+        """
         return tf.is_tensor(tensor) and self.layouts.get(tensor.ref(), ()) is None
 
 
@@ -226,10 +248,10 @@ def attention_call(trace: Trace, name: str | None = None) -> LayerCall:
 
     Args:
         trace: a traced forward pass of the model.
-        name: name of the layer; None for the last layer whose output is a grid of the image and
-            through which every path from images to logits leads. Layers that do nothing at
-            inference, such as Dropout, are not taken. There is a warning if no layer is such or if
-            later layers with a grid are left out.
+        name: name of the layer; None for the last layer whose output is a grid of the image,
+            `[batch, h, w, channels]`, and through which every path from images to logits leads.
+            Layers that do nothing at inference, such as Dropout, are not taken. There is a warning
+            if no layer is such or if later layers with a grid are left out.
 
     Returns:
         The layer and its symbolic output.

@@ -259,7 +259,8 @@ class Classifier:
 
         Args:
             images: `[batch, H, W, C]` within `bounds`, in the classifier's dtype.
-            training: True runs the model in training mode.
+            training: True runs the model in training mode: with dropout, and with batch statistics
+                that update the moving ones.
 
         Returns:
             `[batch, classes]`, or `[batch, 1]` for a binary classifier with one score.
@@ -304,10 +305,10 @@ class Classifier:
         """Compiles a function that runs this network, once per key.
 
         Args:
-            key: names the function and everything it depends on besides this classifier and its
-                arguments.
-            function: function from tensors to tensors. It is compiled if the key is new, else it is
-                ignored and the function compiled before is returned.
+            key: hashable value that tells functions of this classifier apart. It must differ for
+                functions that differ in anything but the tensors they are called with.
+            function: function from tensors to tensors. It is compiled if the key is new. Else it is
+                ignored, and the function that was compiled under this key is returned.
             signature: specs of its arguments, with None for the batch axis; or a function that
                 returns them, which is called if the key is new.
 
@@ -341,7 +342,14 @@ class Classifier:
 
 
 def held_classifier(model: Any) -> Classifier | None:
-    """Returns the Classifier that a defence trains; None if `model` is not a defence."""
+    """Returns the Classifier that a defence (a Keras model such as `aad_tf.AADModel`) trains.
+
+    Args:
+        model: any object.
+
+    Returns:
+        Its attribute `classifier`; None if `model` is not a defence.
+    """
     held = getattr(model, "classifier", None)
     return held if isinstance(held, Classifier) else None
 

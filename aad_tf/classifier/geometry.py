@@ -17,9 +17,10 @@ ROWS, COLUMNS, BATCH, OTHER = "rows", "columns", "batch", "other"
 
 
 class Part(NamedTuple):
-    """What an axis of a tensor runs over, or one of several such parts that are merged into it.
+    """What the entries of an axis of a tensor stand for, such as rows of the image.
 
-    Of merged parts the last one changes fastest, as in a row-major reshape.
+    An axis is a tuple of parts: one part, or several if a reshape has merged them into one axis. Of
+    merged parts the last one changes fastest, as in a row-major reshape.
 
     Attributes:
         kind: `"rows"` or `"columns"` of the image, `"batch"`, or `"other"`.
@@ -48,11 +49,11 @@ class Margins(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Which axes of a tensor run over rows and columns of the image, and which part they cover.
+    """Where on the image the cells of a tensor lie.
 
     Attributes:
-        axes: for each axis the parts that it runs over: rows or columns of the image, the batch, or
-            others.
+        axes: for each axis of the tensor a tuple of `Part`s that says what its entries stand for:
+            rows or columns of the image, examples of the batch, or something else.
         margins: how many cells the tensor's grid extends beyond the image on each side.
     """
 
@@ -61,7 +62,7 @@ class Layout(NamedTuple):
 
     @property
     def has_positions(self) -> bool:
-        """Whether an axis with more than one entry runs over rows or columns of the image."""
+        """Whether some axis of the tensor runs over more than one row or column of the image."""
         return any(has_positions(axis) for axis in self.axes)
 
 
@@ -71,11 +72,16 @@ Layouts = dict[Any, Layout | None]
 
 
 def is_grid(tensor: Any, found: Layouts) -> bool:
-    """Whether a tensor is a grid `[batch, h, w, channels]` of the image with more than one cell.
+    """Says whether a tensor is a grid `[batch, h, w, channels]` of the image with several cells.
 
     Args:
         tensor: any object; only symbolic floating-point tensors can be grids.
-        found: the `Layout` of each tensor, by its reference `tensor.ref()`.
+        found: where on the image the cells of tensors lie: a `Layout` by the reference
+            `tensor.ref()`, or None where it is not known.
+
+    Returns:
+        True if its second axis runs over rows of the image, its third over columns, and no other
+        axis over either; False for tensors without a known layout.
     """
     if not tf.is_tensor(tensor) or tensor.shape.rank != 4 or not tensor.dtype.is_floating:
         return False
@@ -92,11 +98,16 @@ def is_grid(tensor: Any, found: Layouts) -> bool:
 
 
 def is_tokens(tensor: Any, found: Layouts) -> bool:
-    """Whether rows and columns of the image are merged into one axis, as in `[batch, h * w, c]`.
+    """Says whether a tensor has rows and columns of the image merged: `[batch, h * w, channels]`.
 
     Args:
         tensor: any object; only symbolic tensors can be tokens.
-        found: the `Layout` of each tensor, by its reference `tensor.ref()`.
+        found: where on the image the cells of tensors lie: a `Layout` by the reference
+            `tensor.ref()`, or None where it is not known.
+
+    Returns:
+        True if the tensor has at least three axes, one of which runs over rows and columns; False
+        for tensors without a known layout.
     """
     layout = found.get(tensor.ref()) if tf.is_tensor(tensor) else None
     return (
@@ -141,22 +152,43 @@ def _cells_of_image(layout: Layout, kind: str) -> float:
 
 
 def without_positions(output: tf.Tensor) -> Layout:
-    """Returns the `Layout` of a tensor that has no axis over rows or columns of the image."""
+    """Returns the `Layout` of a tensor that has no axis over rows or columns of the image.
+
+    Args:
+        output: the tensor. Its axes of unknown size are taken for the batch.
+    """
     return Layout(tuple(other_axis(size) for size in output.shape))
 
 
 def other_axis(size: int | None) -> Axis:
-    """Returns an axis without positions: `"batch"` if its size is None, else `"other"`."""
+    """Describes an axis that does not run over rows or columns of the image.
+
+    Args:
+        size: number of entries of the axis; None if not known.
+
+    Returns:
+        A tuple of one `Part`, of kind `"batch"` if the size is None, else `"other"`.
+    """
     return (Part(BATCH if size is None else OTHER, size),)
 
 
 def has_positions(axis: Axis) -> bool:
-    """Whether an axis runs over more than one row or column of the image."""
+    """Says whether an axis runs over more than one row or column of the image.
+
+    Args:
+        axis: the `Part`s that the axis of a tensor runs over. An unknown size counts as several.
+    """
     return any(part.kind in (ROWS, COLUMNS) and part.size != 1 for part in axis)
 
 
 def is_fixed(axis: Axis) -> bool:
-    """Whether an axis runs over rows, columns or the batch, of which no entry may be left out."""
+    """Says whether an axis runs over rows or columns of the image or over the batch.
+
+    An operation that leaves out entries of such an axis loses part of the image or examples.
+
+    Args:
+        axis: the `Part`s that the axis of a tensor runs over.
+    """
     return has_positions(axis) or axis[0].kind == BATCH
 
 
@@ -164,7 +196,7 @@ def sized(axis: Axis, size: int | None) -> Axis:
     """Changes the size of an axis.
 
     Args:
-        axis: what an axis of a tensor runs over.
+        axis: the `Part`s that an axis of a tensor runs over.
         size: the new number of entries; None if not known.
 
     Returns:
@@ -174,7 +206,12 @@ def sized(axis: Axis, size: int | None) -> Axis:
 
 
 def best_margins(candidates: Iterable[Margins]) -> Margins:
-    """Chooses the margins whose absolute values have the smallest sum over the four sides."""
+    """Chooses the margins whose absolute values have the smallest sum over the four sides.
+
+    Args:
+        candidates: how many cells each of several grids extends beyond each side of the image; at
+            least one.
+    """
     return min(candidates, key=lambda each: sum(map(abs, each.rows + each.columns)))
 
 
@@ -182,7 +219,7 @@ def changed(margins: Margins, kind: str, change: Callable[[float, int], float]) 
     """Changes both margins along one axis of the image.
 
     Args:
-        margins: before.
+        margins: how many cells a grid extends beyond each side of the image.
         kind: `"rows"` or `"columns"`.
         change: function from a margin and its side, 0 (top, left) or 1 (bottom, right), to the new
             margin.

@@ -37,7 +37,7 @@ _Rule = Callable[[Any, "_Inputs", tf.Tensor], Layout | None]
 
 
 def image_layout(images: tf.Tensor) -> Layout:
-    """Returns the `Layout` of images `[batch, height, width, channels]`, whose axes are these."""
+    """Returns the `Layout` of images `[batch, H, W, C]`: axis 1 runs over rows, 2 over columns."""
     kinds = (BATCH, ROWS, COLUMNS, OTHER)
     return Layout(tuple((Part(*pair),) for pair in zip(kinds, images.shape, strict=True)))
 
@@ -50,8 +50,8 @@ def layouts(graph: Any, images: tf.Tensor) -> Layouts:
         images: a tensor of the graph, `[batch, height, width, channels]`.
 
     Returns:
-        A dictionary from the reference of each tensor that depends on the values of `images` to its
-        `Layout`; None where the layout is not known.
+        A dictionary with an entry for each tensor that depends on the values of `images`, by its
+        reference `tensor.ref()`: its `Layout` (what each axis runs over), or None if not known.
     """
     found: Layouts = {images.ref(): image_layout(images)}
     _follow(graph, found)

@@ -70,8 +70,8 @@ def nest(images: tf.Tensor, path: Path) -> Any:
 
     Args:
         images: tensor of images.
-        path: keys of dicts and numbers of list entries from the outside in, as `image_input`
-            returns them; empty for a model that takes a tensor.
+        path: where the model takes them: keys of dicts and numbers of list entries, from the
+            outside in; empty for a model that takes a tensor.
 
     Returns:
         The images in the model's structure.
@@ -91,8 +91,8 @@ def images_of(features: Any, path: Path = ()) -> Any:
 
     Args:
         features: images `[batch, H, W, C]`, or a dict or tuple that holds them.
-        path: keys of dicts and numbers of entries from the outside in, as `image_input` returns
-            them; empty for a network that takes a tensor.
+        path: where the network takes the images: keys of dicts and numbers of entries, from the
+            outside in; empty for a network that takes a tensor.
 
     Returns:
         The images.

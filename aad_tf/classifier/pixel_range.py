@@ -31,10 +31,11 @@ def shrinking_layers(trace: Trace, images: np.ndarray) -> str:
             expect.
 
     Returns:
-        Names of the layers before the first weights, such as `"'rescaling' (Rescaling)"`, or a
-        description if there is no layer. Empty if the values that reach the weights differ by 0.05
-        or more or by half as much as the pixels of `images`, or if pixels in 0..255 would not reach
-        a difference of 0.05 either.
+        An empty text if the network seems to expect the range of `images`. That is so if the values
+        of a channel that reach the first weights lie apart by at least 0.05 or by at least half as
+        much as the pixels of `images`, or if they would lie less than 0.05 apart for pixels in
+        0..255 too. Otherwise the names of the layers before the first weights, such as
+        `"'rescaling' (Rescaling)"`, or a description if there is no layer.
     """
     seen = _before_weights(trace)
     values = _computed(trace, seen, images) if seen else [images]

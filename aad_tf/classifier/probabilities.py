@@ -53,7 +53,8 @@ def without_final_activation(layer: keras.Layer | None) -> Iterator[None]:
     While that layer runs, its `tf.nn.softmax` or `tf.nn.sigmoid` returns its argument.
 
     Args:
-        layer: the layer, as `activation_to_strip` returns it; None for no effect.
+        layer: a layer whose activation is softmax or sigmoid, or a Softmax layer; None for no
+            effect.
 
     Raises:
         ValueError: from a call of the model, if the layer calls that function not exactly once.

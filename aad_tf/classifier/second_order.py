@@ -107,9 +107,11 @@ tf.nn.moments = _moments
 def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
     """Checks that operations from the attention layer to the logits can be differentiated twice.
 
+    The gradient of a loss on attention maps takes second derivatives of these operations.
+
     Args:
         trace: a traced forward pass of the model.
-        call: the call of the attention layer.
+        call: the layer that attention maps explain, and its symbolic output.
 
     Raises:
         ValueError: the second derivative of some operations is missing or wrong in TensorFlow; the
@@ -137,7 +139,7 @@ def refuse_missing_gradients(trace: Trace, call: LayerCall) -> None:
 
     Args:
         trace: a traced forward pass of the model.
-        call: the call of the attention layer.
+        call: the layer that attention maps explain, and its symbolic output.
 
     Raises:
         ValueError: no gradient arrives; the message names the operations where it ends.

@@ -35,11 +35,11 @@ _watchers: contextvars.ContextVar[tuple[_Watcher, ...]] = contextvars.ContextVar
 
 
 class LayerCall(NamedTuple):
-    """One call of a layer, or of an operation of a Functional model.
+    """One call of a layer, or of an operation of a Functional model, in a traced forward pass.
 
     Attributes:
         layer: the layer or operation.
-        output: what the call returned.
+        output: what the call returned: a symbolic tensor, or a structure of several.
     """
 
     layer: keras.Layer
@@ -77,8 +77,9 @@ def around_calls(
         layers: layers or models.
         around: function that gets the layer and a function without arguments that makes the call;
             it returns the output that the caller of the layer gets.
-        closest: False if this function wraps those of contexts that are open already; True if those
-            wrap this one.
+        closest: order of the functions if such a context is open already for the same layer. False
+            puts this function outside: its `call` runs the function of the open context. True puts
+            it inside, next to the layer: the function of the open context runs this one.
 
     Example:
         >>> def doubled(layer, call):
@@ -230,7 +231,8 @@ def trace_forward(
             in inference mode.
 
     Returns:
-        The trace.
+        The trace: calls of layers, symbolic images and output, their graph, and the compiled
+        function from images to scores.
 
     Raises:
         ValueError: the model cannot be compiled.

@@ -34,10 +34,11 @@ class AADModel(DefenseModel):
     """Trains a network to attend to the object and to keep its attention under attack.
 
     The loss is alpha L_c + beta L_r + gamma L_p, [AAD Eq. 9]. L_c classifies clean and attacked
-    images, L_r makes predictions depend on the attention area, L_p keeps attention maps of clean
-    and attacked images alike. A round is the image after one iteration of the attack. L_c and L_r
-    are summed over the clean image and the rounds trained on, L_p over those rounds [AAD Sec. 3.3];
-    the sums are averaged over the batch.
+    images, L_r makes predictions depend on the attention area (the places where the attention map
+    is high): it is low if they change much once this area is hidden. L_p keeps attention maps of
+    clean and attacked images alike. A round is the image after one iteration of the attack. L_c and
+    L_r are summed over the clean image and the rounds trained on, L_p over those rounds [AAD Sec.
+    3.3]; the sums are averaged over the batch.
 
     A term of weight zero is not computed, except L_c, and the history reports it as 0. With weights
     (8, 0, 0) a step costs as much as adversarial training on the same images.
@@ -64,16 +65,19 @@ class AADModel(DefenseModel):
             attacked and masked versions of an example have the same dropout masks. `"none"`: L_r
             and L_p come from passes in inference mode, which costs one more forward pass; L_c still
             comes from one in training mode.
-        **kwargs: further arguments of `DefenseModel`: `bounds`, `input_shape`, `seed`,
-            `warmup_steps`, `label_smoothing`.
+        **kwargs: further arguments of `DefenseModel`: `bounds` (the pixel range), `input_shape`,
+            `seed` (of random starts), `warmup_steps` (updates over which perturbations grow to
+            their full size), `label_smoothing`.
 
     Raises:
-        TypeError: no attack, or losses that are none.
+        TypeError: `attack` is no attack, `losses` neither an `AADLosses` nor text, or `network` no
+            Keras model or Classifier.
         ValueError: unknown name of losses, rounds or noise; layers whose random numbers cannot be
-            shared; hidden pixels outside the network's range; weights that are not three finite
-            numbers >= 0; update_per_round together with rounds, restarts or an attack that needs
-            its earlier images; an epsilon or step size larger than the pixel range; or a network
-            that moves or changes images at random in training, as RandomFlip does.
+            shared; a value of hidden pixels outside the network's pixel range; weights that are not
+            three finite numbers >= 0; update_per_round together with rounds, restarts or an attack
+            that needs its earlier images, such as `apgd`; an epsilon or step size larger than the
+            pixel range; a network that `Classifier.from_keras` refuses, or one that moves or
+            changes images at random in training, as RandomFlip does.
 
     Example:
         >>> model = AADModel(network, attack=aad_tf.attacks.step_ll(0.15, num_steps=2))
@@ -127,7 +131,10 @@ class AADModel(DefenseModel):
             random_layers(self.network)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as data, from which `from_config` builds an equal defence."""
+        """Returns the constructor's arguments by name, as values that JSON can hold.
+
+        The class method `from_config` builds an equal defence from them, without trained weights.
+        """
         return {
             **super().get_config(),
             "attack": attack_to_config(self.attack),
@@ -143,7 +150,7 @@ class AADModel(DefenseModel):
         """Builds the defence that `get_config` described, with newly initialized weights.
 
         Args:
-            config: what `get_config` returned.
+            config: arguments of the constructor by name, as `get_config` returned them.
             custom_objects: the user's classes and functions by name, as Keras takes them.
 
         Returns:
@@ -159,14 +166,14 @@ class AADModel(DefenseModel):
         """Attacks the network as it is now.
 
         Args:
-            images: `[batch, H, W, C]`.
-            labels: int32 `[batch]`.
+            images: `[batch, H, W, C]`, clean images within the network's pixel range.
+            labels: int32 `[batch]`, true labels.
             training: True for the images that are trained on, False for those of `evaluate`; the
                 two have different random starts.
 
         Returns:
-            `[rounds, batch, H, W, C]`: the images after each iteration of the attack, or after the
-            last one alone, as the argument `rounds` of the constructor says.
+            `[rounds, batch, H, W, C]`: the images after each iteration of the attack, if the
+            defence trains on every round; or after the last one alone, with `rounds` 1.
         """
         arguments = (self.classifier, images, labels, self.attack_seed(training))
         if self.trains_all_rounds:
@@ -180,11 +187,16 @@ class AADModel(DefenseModel):
         round, and the next round attacks the updated network.
 
         Args:
-            data: `(images, labels)` or `(images, labels, sample_weights)`: `[batch, H, W, C]`,
-                integers `[batch]` and `[batch]`.
+            data: `(images, labels)` or `(images, labels, sample_weights)`: images
+                `[batch, H, W, C]`, labels int `[batch]`, weights float `[batch]`.
 
         Returns:
             Means of the metrics in this epoch so far, by name.
+
+        Raises:
+            TypeError: labels that are not numbers.
+            ValueError: no labels, or images or labels of another shape.
+            tf.errors.InvalidArgumentError: pixels out of range or not finite, or unknown labels.
         """
         if not self.update_per_round:
             return super().train_step(data)
@@ -201,22 +213,26 @@ class AADModel(DefenseModel):
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """The three losses of [AAD Eq. 9] and their weighted sum, for each example.
 
-        Clean images and rounds go through the network as one batch, and so do their masked
-        versions. So there are two passes for any number of rounds, one if L_r has weight zero, and
-        one more with `attention_noise="none"`. Where maps or areas depend on a whole batch, the
-        clean images and each round count as batches of their own.
+        Clean images and rounds go through the network as one batch, and so do the same images with
+        their attention areas hidden. So there are two passes for any number of rounds, one if the
+        rectification loss has weight zero, and one more with `attention_noise="none"`. Where maps
+        or areas depend on a whole batch, the clean images and each round count as batches of their
+        own.
 
         Args:
-            images: `[batch, H, W, C]`.
-            labels: int32 `[batch]`.
-            adversarial: `[rounds, batch, H, W, C]`.
+            images: `[batch, H, W, C]`, clean images within the network's pixel range.
+            labels: int32 `[batch]`, true labels.
+            adversarial: `[rounds, batch, H, W, C]`, attacked images after one or more iterations.
             training: True in training, False in evaluation.
 
         Returns:
             Losses `[batch]`: the weighted sum `"loss"`, and before weighting
-            `"classification_loss"`, `"rectification_loss"` and `"preservation_loss"`, the last two
-            0 if their weight is; also the scalar `"penalty"` that layers add to the loss. And
-            logits `[batch, classes]`: `"clean"`, and `"adversarial"` of the last round.
+            `"classification_loss"` and `"rectification_loss"` (minus the change of the prediction
+            when the attention area is hidden), summed over the clean image and the rounds, and
+            `"preservation_loss"` (distance of the attention map from that of the clean image),
+            summed over the rounds; the last two are 0 if their weight is. Also the scalar
+            `"penalty"` that layers add to the loss. And logits `[batch, classes]`: `"clean"`, and
+            `"adversarial"` of the last round.
         """
         versions = 1 + adversarial.shape[0]
         batch = tf.concat([images, *tf.unstack(adversarial)], axis=0)

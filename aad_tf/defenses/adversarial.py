@@ -18,7 +18,15 @@ from aad_tf.losses import cross_entropy
 class StandardModel(DefenseModel):
     """Training by cross-entropy on clean images, the "clean model" of [AAD Table 5].
 
-    It takes the arguments of `DefenseModel`, the Keras classifier `network` first.
+    Args:
+        network: any Keras classifier.
+        **kwargs: further arguments of `DefenseModel`: `attention_layer` (the layer that attention
+            maps explain), `bounds` (the pixel range), `input_shape`, `seed` and `warmup_steps`
+            (without effect here), `label_smoothing`.
+
+    Raises:
+        TypeError: `network` is no Keras model or Classifier, or a number is not an integer.
+        ValueError: a network that `Classifier.from_keras` refuses, or a number out of range.
 
     Example:
         >>> model = StandardModel(network)
@@ -32,8 +40,8 @@ class StandardModel(DefenseModel):
         """The cross-entropy of each clean image.
 
         Args:
-            images: `[batch, H, W, C]`.
-            labels: int32 `[batch]`.
+            images: `[batch, H, W, C]`, clean images within the network's pixel range.
+            labels: int32 `[batch]`, true labels.
             adversarial: None; not used.
             training: True in training, False in evaluation.
 
@@ -52,12 +60,15 @@ class AttackedModel(DefenseModel):
         network: any Keras classifier.
         attack: makes the adversarial images of each batch from the current weights; an attack
             object, or text such as `"fgsm(epsilon=0.1)"`.
-        **kwargs: further arguments of `DefenseModel`: `attention_layer`, `bounds`, `input_shape`,
-            `seed`, `warmup_steps`, `label_smoothing`.
+        **kwargs: further arguments of `DefenseModel`: `attention_layer` (the layer that attention
+            maps explain), `bounds` (the pixel range), `input_shape`, `seed` (of random starts),
+            `warmup_steps` (updates over which perturbations grow to their full size),
+            `label_smoothing`.
 
     Raises:
-        TypeError: no attack.
-        ValueError: text that is no attack, or an epsilon or step size larger than the pixel range.
+        TypeError: `attack` is no attack, or `network` no Keras model or Classifier.
+        ValueError: text that is no attack, an epsilon or step size larger than the pixel range, or
+            a network that `Classifier.from_keras` refuses.
     """
 
     attacks_in_training = True
@@ -75,7 +86,10 @@ class AttackedModel(DefenseModel):
         check_sizes(self.attack, self.classifier.bounds, stacklevel=4)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as data, from which `from_config` builds an equal defence."""
+        """Returns the constructor's arguments by name, as values that JSON can hold.
+
+        The class method `from_config` builds an equal defence from them, without trained weights.
+        """
         return {**super().get_config(), "attack": attack_to_config(self.attack)}
 
     def adversarial_images(
@@ -84,8 +98,8 @@ class AttackedModel(DefenseModel):
         """Attacks the network as it is now and returns the final images.
 
         Args:
-            images: `[batch, H, W, C]`.
-            labels: int32 `[batch]`.
+            images: `[batch, H, W, C]`, clean images within the network's pixel range.
+            labels: int32 `[batch]`, true labels.
             training: True for the images that are trained on, False for those of `evaluate`; the
                 two have different random starts.
 
@@ -103,8 +117,8 @@ class AttackedModel(DefenseModel):
         BatchNormalization normalizes both together.
 
         Args:
-            images: `[batch, H, W, C]`.
-            adversarial: `[batch, H, W, C]`.
+            images: `[batch, H, W, C]`, clean images.
+            adversarial: `[batch, H, W, C]`, attacked images.
             training: True in training, False in evaluation.
 
         Returns:
@@ -119,18 +133,24 @@ class AttackedModel(DefenseModel):
 class AdversarialModel(AttackedModel):
     """FGSM and StepLL training (Kurakin et al. 2017) and PGD training (Madry et al. 2018).
 
+    The loss is the cross-entropy of attacked images, or the mean of those of clean and attacked
+    images.
+
     Args:
         network: any Keras classifier.
         attack: makes the adversarial images of each batch from the current weights; an attack
             object, or text such as `"fgsm(epsilon=0.1)"`.
         replace_clean: True trains on adversarial images alone, as Madry et al. do; False on the
             mean of the cross-entropies of clean and adversarial images.
-        **kwargs: further arguments of `DefenseModel`: `attention_layer`, `bounds`, `input_shape`,
-            `seed`, `warmup_steps`, `label_smoothing`.
+        **kwargs: further arguments of `DefenseModel`: `attention_layer` (the layer that attention
+            maps explain), `bounds` (the pixel range), `input_shape`, `seed` (of random starts),
+            `warmup_steps` (updates over which perturbations grow to their full size),
+            `label_smoothing`.
 
     Raises:
-        TypeError: no attack.
-        ValueError: text that is no attack, or an epsilon or step size larger than the pixel range.
+        TypeError: `attack` is no attack, or `network` no Keras model or Classifier.
+        ValueError: text that is no attack, an epsilon or step size larger than the pixel range, or
+            a network that `Classifier.from_keras` refuses.
 
     Example:
         >>> model = AdversarialModel(network, attack=aad_tf.attacks.fgsm(0.15))
@@ -152,7 +172,10 @@ class AdversarialModel(AttackedModel):
         self.replace_clean = replace_clean
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as data, from which `from_config` builds an equal defence."""
+        """Returns the constructor's arguments by name, as values that JSON can hold.
+
+        The class method `from_config` builds an equal defence from them, without trained weights.
+        """
         return {**super().get_config(), "replace_clean": self.replace_clean}
 
     def training_losses(
@@ -161,16 +184,17 @@ class AdversarialModel(AttackedModel):
         """The losses of one batch, for each example.
 
         Args:
-            images: `[batch, H, W, C]`.
-            labels: int32 `[batch]`.
-            adversarial: `[batch, H, W, C]`.
+            images: `[batch, H, W, C]`, clean images within the network's pixel range.
+            labels: int32 `[batch]`, true labels.
+            adversarial: `[batch, H, W, C]`, attacked images.
             training: True in training, False in evaluation.
 
         Returns:
-            Losses `[batch]`: `"loss"`, the mean of both cross-entropies or, with `replace_clean`,
-            that of adversarial images, and `"adversarial_loss"`, that of adversarial images. With
-            `replace_clean` also the scalar `"penalty"`. And logits `[batch, classes]` as `"clean"`
-            and `"adversarial"`.
+            Losses `[batch]`: `"adversarial_loss"`, the cross-entropy of attacked images; and
+            `"loss"`, the mean of those of clean and attacked images or, with `replace_clean`, that
+            of attacked images alone. With `replace_clean` also the scalar `"penalty"` that layers
+            add to the loss, such as L2 penalties. And logits `[batch, classes]` as `"clean"` and
+            `"adversarial"`.
         """
         smoothing = self.label_smoothing if training else 0.0
         if self.replace_clean:

@@ -131,8 +131,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         scales its loss.
 
         Args:
-            *args: as `keras.Model.compile`, the optimizer first; no loss.
-            **kwargs: as `keras.Model.compile`; no loss.
+            *args: arguments of `keras.Model.compile`, the optimizer first; no loss.
+            **kwargs: arguments of `keras.Model.compile` by name, such as `metrics`; no loss.
 
         Raises:
             ValueError: a loss was given; on several replicas also `steps_per_execution` above 1,
@@ -152,7 +152,13 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             check_for_replicas(self)
 
     def make_train_function(self, force: bool = False) -> Any:
-        """The function that `fit` runs for each step; Keras calls it."""
+        """Returns the function that `fit` runs for each step; Keras calls it when `fit` begins.
+
+        The variables of the optimizer are created first.
+
+        Args:
+            force: whether the function is made anew if there is one already.
+        """
         # Slot variables made inside the first trace would cost a second one.
         self._build_optimizer()
         return super().make_train_function(force)
@@ -201,7 +207,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         Args:
             filepath: path of the file, ending in `.keras`.
             overwrite: whether a file that exists is replaced without a question.
-            **kwargs: as `keras.Model.save`.
+            **kwargs: further arguments of `keras.Model.save`.
 
         Raises:
             ValueError: an `.h5` file, which can hold a network alone.
@@ -214,12 +220,13 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         super().save(filepath, overwrite=overwrite, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as data, from which `from_config` builds an equal defence.
+        """Returns the constructor's arguments, from which `from_config` builds an equal defence.
 
-        Subclasses add their own arguments.
+        Subclasses add their own arguments. Weights are not among them.
 
         Returns:
-            Arguments by name; the network and an attack as their own configs.
+            Values that JSON can hold, by name of the argument; the network and an attack are
+            dictionaries from which they are rebuilt.
         """
         return {
             **super().get_config(),
@@ -234,7 +241,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         """Builds the defence that `get_config` described, with newly initialized weights.
 
         Args:
-            config: what `get_config` returned.
+            config: arguments of the constructor by name, as `get_config` returned them.
             custom_objects: the user's classes and functions by name, as Keras takes them.
 
         Returns:
@@ -246,7 +253,11 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         return cls(**config)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a loaded defence with the arguments it was compiled with; Keras calls it."""
+        """Compiles a defence as it was compiled before it was saved; Keras calls it on loading.
+
+        Args:
+            config: arguments of `compile` by name, as Keras wrote them into the file.
+        """
         if type(self).compile is not DefenseModel.compile:
             # Keras's own says that a subclass with another compile must bring its own.
             super().compile_from_config(config)
@@ -258,14 +269,15 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         """Loads weights that this defence saved, or its network alone.
 
         Args:
-            filepath: a `.keras` or `.weights.h5` file of a defence, which also holds the state of
-                the optimizer, or of the network; `.h5` of the network.
-            skip_mismatch: leaves out what does not fit, with a warning, as in Keras.
-            **kwargs: as `keras.Model.load_weights`.
+            filepath: a `.keras` or `.weights.h5` file of this defence, which also holds the state
+                of the optimizer; or a `.keras`, `.weights.h5` or `.h5` file of its network alone.
+            skip_mismatch: True leaves out what does not fit, with a warning; False raises an error.
+            **kwargs: further arguments of `keras.Model.load_weights`.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file fits neither; all weights are as before.
+            ValueError: the file fits neither the defence nor its network; all weights are as
+                before.
         """
         # Of an optimizer that is not built, Keras loads nothing.
         state = [*self.variables, *self._build_optimizer()]
@@ -295,11 +307,11 @@ class DefenseModel(MultiWorkerFit, keras.Model):
 
         Args:
             filepath: directory or file to write.
-            format: a format of `keras.Model.export`.
-            verbose: whether a summary is printed.
-            input_signature: of the images; None takes `(None, H, W, C)`, float64 for a float64
-                network and else float32.
-            **kwargs: as `keras.Model.export`.
+            format: a format of `keras.Model.export`, such as `"tf_saved_model"`.
+            verbose: whether a summary is printed; None for Keras's default.
+            input_signature: a list with the `keras.InputSpec` of the images; None takes
+                `(None, H, W, C)`, float64 for a float64 network and else float32.
+            **kwargs: further arguments of `keras.Model.export`.
         """
         if input_signature is None:
             dtype = "float64" if self.classifier.dtype == tf.float64 else "float32"
@@ -311,7 +323,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
 
         Args:
             name: name of a layer of the network, or of the network itself.
-            index: position among the layers of the defence, where the network is the only one.
+            index: instead of a name, 0 for the network, the only layer of the defence itself.
 
         Returns:
             The layer, or the network.
@@ -324,7 +336,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
-        """`(None, H, W, C)` of the images."""
+        """`(None, H, W, C)` of the images; H and W are None for a network that takes any size."""
         return (None, *self.classifier.input_shape)
 
     @property
@@ -334,16 +346,24 @@ class DefenseModel(MultiWorkerFit, keras.Model):
 
     @property
     def inputs(self) -> list[Any]:
-        """Symbolic inputs of the network, which a subclassed network does not have."""
+        """Symbolic input tensors of the network; a subclassed Keras model has none."""
         return self.network.inputs
 
     @property
     def outputs(self) -> list[Any]:
-        """Symbolic outputs of the network as they are, a final softmax included."""
+        """Symbolic output tensors of the network itself; a final softmax is not bypassed."""
         return self.network.outputs
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Logits `[batch, classes]` of the network for images `[batch, H, W, C]`."""
+        """Computes the logits of the network.
+
+        Args:
+            images: `[batch, H, W, C]` within the network's pixel range.
+            training: whether the network runs in training mode, with dropout and batch statistics.
+
+        Returns:
+            `[batch, classes]`, before the softmax.
+        """
         return self.classifier(images, training=training).logits
 
     def training_losses(
@@ -351,18 +371,21 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """The losses of one batch, for each example; subclasses implement it.
 
+        `train_step` calls it inside a gradient tape, `test_step` without one.
+
         Args:
-            images: `[batch, H, W, C]`.
-            labels: int32 `[batch]`.
-            adversarial: what `adversarial_images` returned.
+            images: `[batch, H, W, C]`, clean images within the network's pixel range.
+            labels: int32 `[batch]`, true labels.
+            adversarial: attacked images `[batch, H, W, C]` or `[rounds, batch, H, W, C]`, as the
+                subclass's `adversarial_images` makes them; None without attack.
             training: True in training, False in evaluation.
 
         Returns:
             Two dicts. The first holds losses of each example, `[batch]`: `"loss"`, whose mean is
-            minimized, and one entry for each of `loss_names`. If the network runs more than once,
-            it also holds `"penalty"`, the scalar that `penalty()` gave after the pass that is
-            trained on. The second holds the logits `[batch, classes]` that accuracies are counted
-            on: `"clean"` and, for defences with an attack, `"adversarial"`.
+            minimized, and one entry for each name in the attribute `loss_names`. If the network
+            runs more than once, it also holds `"penalty"`, the scalar that `penalty()` gave after
+            the pass that is trained on. The second holds the logits `[batch, classes]` that
+            accuracies are counted on: `"clean"` and, for defences with an attack, `"adversarial"`.
 
         Raises:
             NotImplementedError: the subclass does not implement it.
@@ -370,9 +393,10 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         raise NotImplementedError
 
     def penalty(self) -> tf.Tensor:
-        """What layers add to the loss: weight penalties, and activity penalties of the last call.
+        """Sums what layers of the network add to the loss, such as L2 penalties of their weights.
 
-        Keras forgets the activity penalties of a call as soon as the network runs again.
+        Activity penalties are those of the last call of the network, since Keras forgets those of a
+        call as soon as the network runs again.
 
         Returns:
             A scalar, 0 without any penalty.
@@ -386,9 +410,11 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     ) -> Any:
         """Adversarial images of one batch; subclasses that train on an attack implement it.
 
+        `train_step` and `test_step` call it and pass the result to `training_losses`.
+
         Args:
-            images: `[batch, H, W, C]`.
-            labels: int32 `[batch]`.
+            images: `[batch, H, W, C]`, clean images within the network's pixel range.
+            labels: int32 `[batch]`, true labels.
             training: True for the images that are trained on, False for those of `evaluate`.
 
         Returns:
@@ -427,8 +453,9 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         At update n, counted from 1, a perturbation is multiplied by min(n / warmup_steps, 1).
 
         Args:
-            images: `[batch, H, W, C]`.
-            adversarial: `[batch, H, W, C]`, `[rounds, batch, H, W, C]`, or None.
+            images: `[batch, H, W, C]`, clean images.
+            adversarial: attacked images `[batch, H, W, C]`, or `[rounds, batch, H, W, C]` after
+                several iterations of the attack; None without attack.
 
         Returns:
             Scaled adversarial images in the shape of `adversarial`; None for None.
@@ -440,17 +467,23 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         return images + fraction * (adversarial - images)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One update; Keras calls it.
+        """Makes one update of the weights on a batch; Keras calls it.
 
-        Adversarial images are made, and their perturbations are scaled down during `warmup_steps`.
-        Then the gradient of the mean of `training_losses` is applied, and metrics are updated.
+        Adversarial images are made, and during the first `warmup_steps` updates their perturbations
+        are scaled down. Then the gradient of the mean loss over the batch is applied, and metrics
+        are updated.
 
         Args:
-            data: `(images, labels)` or `(images, labels, sample_weights)`: `[batch, H, W, C]`,
-                integers `[batch]` and `[batch]`.
+            data: `(images, labels)` or `(images, labels, sample_weights)`: images
+                `[batch, H, W, C]`, labels int `[batch]`, weights float `[batch]`.
 
         Returns:
             Metrics so far in this epoch, by name.
+
+        Raises:
+            TypeError: labels that are not numbers.
+            ValueError: no labels, or images or labels of another shape.
+            tf.errors.InvalidArgumentError: pixels out of range or not finite, or unknown labels.
         """
         images, labels, weights = self._unpack(data)
         adversarial = self.warmed_up(images, self.adversarial_images(images, labels))
@@ -458,14 +491,19 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         return self._track(total, losses, logits, images, labels, weights)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """Losses and accuracies of one batch, attack included; Keras calls it.
+        """Computes losses and accuracies of a batch, clean and attacked; Keras calls it.
 
         Args:
-            data: `(images, labels)` or `(images, labels, sample_weights)`: `[batch, H, W, C]`,
-                integers `[batch]` and `[batch]`.
+            data: `(images, labels)` or `(images, labels, sample_weights)`: images
+                `[batch, H, W, C]`, labels int `[batch]`, weights float `[batch]`.
 
         Returns:
             Metrics so far in this evaluation, by name.
+
+        Raises:
+            TypeError: labels that are not numbers.
+            ValueError: no labels, or images or labels of another shape.
+            tf.errors.InvalidArgumentError: pixels out of range or not finite, or unknown labels.
         """
         images, labels, weights = self._unpack(data)
         adversarial = self.adversarial_images(images, labels, training=False)
@@ -537,7 +575,7 @@ def weighted_mean(values: tf.Tensor, weights: Any) -> tf.Tensor:
 
     Args:
         values: `[batch]`.
-        weights: one per example, or None for none.
+        weights: `[batch]` or `[batch, 1]`, one per example; None weighs all by 1.
 
     Returns:
         A scalar: the sum of values times weights, divided by the number of examples.
@@ -588,6 +626,8 @@ def training_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
 def check_sizes(attack: GradientSignAttack, bounds: Bounds, stacklevel: int = 3) -> None:
     """Raises an error for an attack too large for the pixel range, and warns of one too small.
 
+    It is too small if it changes pixels by less than half of a 255th of the range.
+
     Args:
         attack: the attack to check.
         bounds: lowest and highest pixel value of the network.
@@ -610,7 +650,8 @@ def moving_statistics(network: keras.Model) -> list[keras.Variable]:
         network: a Keras model.
 
     Returns:
-        Floating-point variables of layers that are not frozen, each once.
+        Floating-point non-trainable variables of the innermost layers whose `trainable` is True,
+        each once.
 
     Example:
         >>> [variable.name for variable in moving_statistics(network)]
@@ -628,10 +669,10 @@ def moving_statistics(network: keras.Model) -> list[keras.Variable]:
 
 @contextlib.contextmanager
 def kept(variables: Sequence[keras.Variable]) -> Iterator[None]:
-    """Restores the values of variables when the context ends, also when it ends with an error.
+    """Context manager that restores the values of variables at its end, also after an error.
 
     Args:
-        variables: may be changed inside the context.
+        variables: variables that code inside the context may change.
     """
     before = [tf.identity(variable) for variable in variables]
     try:
@@ -644,12 +685,13 @@ def kept(variables: Sequence[keras.Variable]) -> Iterator[None]:
 def kept_statistics(network: keras.Model, training: bool) -> AbstractContextManager[None]:
     """Restores the moving statistics of a network when the context ends.
 
-    Masked images are no images of the data set, so BatchNormalization must not learn their
-    statistics for use at inference.
+    It is used while masked images go through the network: these are no images of the data set, so
+    BatchNormalization must not learn their statistics for use at inference.
 
     Args:
-        network: whose floating-point non-trainable variables are restored.
-        training: False does nothing, because no statistics change at inference.
+        network: a Keras model. Floating-point non-trainable variables of its layers are restored.
+        training: whether the network runs in training mode; False restores nothing, because no
+            statistics change at inference.
 
     Returns:
         The context manager.
@@ -664,7 +706,8 @@ def check_for_replicas(model: Any) -> None:
         model: a compiled Keras model.
 
     Raises:
-        ValueError: `steps_per_execution` above 1, XLA on CPUs, or clipped gradients in float16.
+        ValueError: `steps_per_execution` above 1, XLA on CPUs, or clipped gradients together with
+            the loss scaling of float16.
     """
     if model.steps_per_execution > 1:
         raise ValueError(

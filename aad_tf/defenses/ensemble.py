@@ -42,14 +42,18 @@ class EnsembleAdversarialModel(AdversarialModel):
             or text such as `"fgsm(epsilon=0.1)"`. Tramer et al. use single-step attacks (FGSM,
             StepLL).
         include_self: False draws from `sources` alone.
-        **kwargs: further arguments of `AdversarialModel`: `replace_clean`, `attention_layer`,
-            `bounds`, `input_shape`, `seed`, `warmup_steps`, `label_smoothing`.
+        **kwargs: further arguments of `AdversarialModel`: `replace_clean` (whether it trains on
+            adversarial images alone), `attention_layer` (the layer that attention maps explain),
+            `bounds` (the pixel range), `input_shape`, `seed` (of draws and random starts),
+            `warmup_steps` (updates over which perturbations grow to their full size),
+            `label_smoothing`.
 
     Raises:
-        TypeError: no attack, or `sources` is no sequence or holds something other than networks.
-        ValueError: text that is no attack; an epsilon or step size larger than the pixel range; no
-            source; or a source that takes other images, has other classes or bounds, or shares
-            weights with `network`.
+        TypeError: `attack` is no attack, `network` no Keras model or Classifier, or `sources` no
+            sequence of such networks.
+        ValueError: text that is no attack; a network that `Classifier.from_keras` refuses; an
+            epsilon or step size larger than the pixel range; no source; or a source that takes
+            other images, has other classes or bounds, or shares weights with `network`.
 
     Example:
         >>> sources = [aad_tf.model_directory.load_classifier(path)[0] for path in directories]
@@ -76,7 +80,8 @@ class EnsembleAdversarialModel(AdversarialModel):
         """Replaces the static networks that images are crafted on.
 
         Args:
-            sources: trained networks for the same images and classes, at least one.
+            sources: trained networks for the same images and classes, at least one; Classifiers, or
+                Keras models that take the pixel range of the network in training.
 
         Raises:
             TypeError: no sequence, or something other than networks in it.
@@ -96,7 +101,11 @@ class EnsembleAdversarialModel(AdversarialModel):
         return self.sources
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as data, without the weights of the sources."""
+        """Returns the constructor's arguments by name, as values that JSON can hold.
+
+        The class method `from_config` builds an equal defence from them. Weights of the network and
+        of the static networks (`sources`) are not among them.
+        """
         return {
             **super().get_config(),
             "sources": [source.get_config() for source in self.sources],
@@ -107,11 +116,11 @@ class EnsembleAdversarialModel(AdversarialModel):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         """Builds the defence that `get_config` described, with newly initialized weights.
 
-        Training raises a ValueError until the sources get weights, by `set_sources` or because
-        `keras.saving.load_model` loads a saved file.
+        Training raises a ValueError until the static networks that images are crafted on, the
+        sources, get weights: by `set_sources`, or because `keras.saving.load_model` loads a file.
 
         Args:
-            config: what `get_config` returned.
+            config: arguments of the constructor by name, as `get_config` returned them.
             custom_objects: the user's classes and functions by name, as Keras takes them.
 
         Returns:
@@ -123,7 +132,9 @@ class EnsembleAdversarialModel(AdversarialModel):
         return model
 
     def save_assets(self, directory: str) -> None:
-        """Writes the weights of the sources; Keras calls it when the whole model is saved.
+        """Writes the weights of the sources, the static networks that images are crafted on.
+
+        Keras calls it when the whole model is saved.
 
         Args:
             directory: gets a file `source_<index>.weights.h5` for each source.
@@ -135,7 +146,9 @@ class EnsembleAdversarialModel(AdversarialModel):
             source.model.save_weights(os.path.join(directory, f"source_{index}.weights.h5"))
 
     def load_assets(self, directory: str) -> None:
-        """Reads the weights of the sources; Keras calls it when the whole model is loaded.
+        """Reads the weights of the sources, the static networks that images are crafted on.
+
+        Keras calls it when the whole model is loaded.
 
         Args:
             directory: the directory that `save_assets` wrote to.
@@ -146,7 +159,9 @@ class EnsembleAdversarialModel(AdversarialModel):
 
     @property
     def attacked_networks(self) -> tuple[Classifier, ...]:
-        """The networks that are drawn from: the sources, then the one in training if included.
+        """The networks of which one is drawn to attack each batch in training.
+
+        They are the sources in their order, and last, with `include_self`, the network in training.
 
         Raises:
             ValueError: the sources have no weights yet.
@@ -155,7 +170,9 @@ class EnsembleAdversarialModel(AdversarialModel):
         return (*sources, self.classifier) if self.include_self else sources
 
     def draw(self) -> tf.Tensor:
-        """Draws the network that the batch of this update is attacked on.
+        """Draws the network that the batch of this update is attacked on, each equally likely.
+
+        The draw depends on the seed and the number of updates alone.
 
         Returns:
             int32 scalar, an index into `attacked_networks`.
@@ -166,15 +183,19 @@ class EnsembleAdversarialModel(AdversarialModel):
     def adversarial_images(
         self, images: tf.Tensor, labels: tf.Tensor, training: bool = True
     ) -> tf.Tensor:
-        """Final images of the attack.
+        """Attacks one network on a batch and returns the images after the last iteration.
 
         Args:
-            images: `[batch, H, W, C]`.
-            labels: int32 `[batch]`.
-            training: True attacks the network drawn, False the network in training itself.
+            images: `[batch, H, W, C]`, clean images within the network's pixel range.
+            labels: int32 `[batch]`, true labels.
+            training: True attacks a network drawn from the sources and, with `include_self`, the
+                network in training; False attacks the network in training.
 
         Returns:
             `[batch, H, W, C]`.
+
+        Raises:
+            ValueError: in training, if the sources have no weights yet.
         """
         if not training:
             return super().adversarial_images(images, labels, training=False)

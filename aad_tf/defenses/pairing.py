@@ -39,14 +39,18 @@ class PairingModel(AttackedModel):
         logit_weight: weight >= 0 of the difference of logits; Kannan et al. take 0.5 on ImageNet.
         attention_weight: weight >= 0 of the distance of maps; with 0 no maps are made, and a step
             costs no more than one of `AdversarialModel`.
-        **kwargs: further arguments of `DefenseModel`: `attention_layer`, `bounds`, `input_shape`,
-            `seed`, `warmup_steps`, `label_smoothing`.
+        **kwargs: further arguments of `DefenseModel`: `attention_layer` (the layer that attention
+            maps explain), `bounds` (the pixel range), `input_shape`, `seed` (of random starts),
+            `warmup_steps` (updates over which perturbations grow to their full size),
+            `label_smoothing`.
 
     Raises:
-        TypeError: no attack, or weights that are no numbers.
+        TypeError: `attack` is no attack, `network` no Keras model or Classifier, or a weight no
+            number.
         ValueError: text that is no attack; an epsilon or step size larger than the pixel range;
-            weights negative or not finite; or, where maps are paired, a network that moves or
-            changes images at random in training, as RandomFlip does.
+            weights negative or not finite; a network that `Classifier.from_keras` refuses; or,
+            where maps are paired, one that moves or changes images at random in training, as
+            RandomFlip does.
 
     Example:
         >>> attack = aad_tf.attacks.pgd(0.3, step_size=0.1, num_steps=7)
@@ -73,7 +77,10 @@ class PairingModel(AttackedModel):
             refuse_random_augmentation(self.classifier)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as data, from which `from_config` builds an equal defence."""
+        """Returns the constructor's arguments by name, as values that JSON can hold.
+
+        The class method `from_config` builds an equal defence from them, without trained weights.
+        """
         return {
             **super().get_config(),
             "logit_weight": self.logit_weight,
@@ -86,16 +93,18 @@ class PairingModel(AttackedModel):
         """The losses of one batch, for each example.
 
         Args:
-            images: `[batch, H, W, C]`.
-            labels: int32 `[batch]`.
-            adversarial: `[batch, H, W, C]`.
+            images: `[batch, H, W, C]`, clean images within the network's pixel range.
+            labels: int32 `[batch]`, true labels.
+            adversarial: `[batch, H, W, C]`, attacked images.
             training: True in training, False in evaluation.
 
         Returns:
             Losses `[batch]`, and logits `[batch, classes]` as `"clean"` and `"adversarial"`. The
-            losses are the weighted sum `"loss"`, the cross-entropy of attacked images
-            `"adversarial_loss"`, and the distances `"logit_pairing_loss"` and
-            `"attention_pairing_loss"` before weighting. The last is 0 if `attention_weight` is 0.
+            losses are `"loss"`, the mean of the cross-entropies of clean and attacked images plus
+            both weighted distances; `"adversarial_loss"`, the cross-entropy of attacked images;
+            and, before weighting, `"logit_pairing_loss"`, the mean over classes of the squared
+            difference of logits, and `"attention_pairing_loss"`, the Euclidean distance of
+            attention maps, which is 0 if `attention_weight` is 0.
         """
         smoothing = self.label_smoothing if training else 0.0
         if self.attention_weight:

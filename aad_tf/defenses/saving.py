@@ -18,13 +18,13 @@ _UNREADABLE = (OSError, LookupError, RuntimeError, TypeError, ValueError, zipfil
 
 
 def attack_to_config(attack: Any) -> dict[str, Any]:
-    """An attack as data for the config of a Keras model.
+    """Describes an attack for the config of a Keras model.
 
     Args:
         attack: any attack of `aad_tf.attacks`.
 
     Returns:
-        Its parameters by name, and its name.
+        A dictionary that JSON can hold: the attack's fields, its class as `kind`, and its `name`.
     """
     return {**attack_to_dict(attack), "name": getattr(attack, "name", None)}
 
@@ -52,7 +52,8 @@ def classifier_from_config(config: dict[str, Any], custom_objects: Any = None) -
     handed on here.
 
     Args:
-        config: what `Classifier.get_config` returned.
+        config: what the method `get_config` of a Classifier returned: the Keras model and how it
+            was wrapped.
         custom_objects: the user's classes and functions by name, as Keras takes them.
 
     Returns:

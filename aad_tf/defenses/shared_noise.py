@@ -49,6 +49,9 @@ def random_layers(network: keras.Model) -> list[keras.Layer]:
 def shared_noise(network: keras.Model, versions: int) -> Iterator[Callable[[], None]]:
     """Gives all versions of an example the same random numbers while the context is open.
 
+    Versions are images of one example that are compared with each other, such as the clean and the
+    attacked image. They then have the same dropout masks.
+
     Args:
         network: a Keras model with layers such as Dropout. Inside the context it is called on
             batches of `versions` equal parts, one after the other, with the examples of each part
@@ -56,8 +59,8 @@ def shared_noise(network: keras.Model, versions: int) -> Iterator[Callable[[], N
         versions: number of parts, at least 1.
 
     Yields:
-        A function without arguments, to be called between two passes: the next pass then draws
-        what the first one drew.
+        A function without arguments. After it is called, the next pass of the network draws the
+        same numbers as the first one.
 
     Raises:
         ValueError: a layer that holds other layers draws random numbers itself.

@@ -34,13 +34,15 @@ class TradesModel(AttackedModel):
             object, or text such as `"fgsm(epsilon=0.1)"`.
         beta: weight >= 0 of the divergence, 1 / lambda of the paper: 6 on CIFAR-10, 1 on MNIST in
             the authors' code.
-        **kwargs: further arguments of `DefenseModel`: `attention_layer`, `bounds`, `input_shape`,
-            `seed`, `warmup_steps`, `label_smoothing`.
+        **kwargs: further arguments of `DefenseModel`: `attention_layer` (the layer that attention
+            maps explain), `bounds` (the pixel range), `input_shape`, `seed` (of random starts),
+            `warmup_steps` (updates over which perturbations grow to their full size),
+            `label_smoothing`.
 
     Raises:
-        TypeError: no attack, or beta no number.
-        ValueError: text that is no attack, an epsilon or step size larger than the pixel range, or
-            beta negative or not finite.
+        TypeError: `attack` is no attack, beta no number, or `network` no Keras model or Classifier.
+        ValueError: text that is no attack, an epsilon or step size larger than the pixel range,
+            beta negative or not finite, or a network that `Classifier.from_keras` refuses.
 
     Example:
         >>> attack = aad_tf.attacks.trades_pgd(8 / 255, step_size=2 / 255, num_steps=10)
@@ -63,7 +65,10 @@ class TradesModel(AttackedModel):
         self.beta = check_weight(beta, "beta")
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as data, from which `from_config` builds an equal defence."""
+        """Returns the constructor's arguments by name, as values that JSON can hold.
+
+        The class method `from_config` builds an equal defence from them, without trained weights.
+        """
         return {**super().get_config(), "beta": self.beta}
 
     def training_losses(
@@ -72,15 +77,16 @@ class TradesModel(AttackedModel):
         """The losses of one batch, for each example.
 
         Args:
-            images: `[batch, H, W, C]`.
-            labels: int32 `[batch]`.
-            adversarial: `[batch, H, W, C]`.
+            images: `[batch, H, W, C]`, clean images within the network's pixel range.
+            labels: int32 `[batch]`, true labels.
+            adversarial: `[batch, H, W, C]`, attacked images.
             training: True in training, False in evaluation.
 
         Returns:
             Losses `[batch]`: the weighted sum `"loss"`, the cross-entropy of clean images
-            `"classification_loss"`, and the divergence before weighting `"divergence_loss"`. And
-            logits `[batch, classes]` as `"clean"` and `"adversarial"`.
+            `"classification_loss"`, and before weighting `"divergence_loss"`, KL(p(x) || p(x')) of
+            the predictions for clean images x and attacked images x'. And logits
+            `[batch, classes]` as `"clean"` and `"adversarial"`.
         """
         clean, attacked = self.logits_of_both(images, adversarial, training)
         smoothing = self.label_smoothing if training else 0.0

@@ -27,22 +27,26 @@ ATTENTION_NOISE = ("independent", "shared", "none")
 
 @dataclass(frozen=True)
 class AADLosses:
-    """The choices within the loss alpha L_c + beta L_r + gamma L_p of [AAD Eq. 9].
+    """How the losses in alpha L_c + beta L_r + gamma L_p of [AAD Eq. 9] are computed.
 
-    L_c classifies, L_r makes predictions depend on the attention area, L_p keeps attention maps of
-    clean and attacked images alike. The weights alpha, beta and gamma are not among the choices.
+    L_c classifies. L_r makes predictions depend on the attention area, the places where the
+    attention map is high: it is minus the distance between the predictions for whole images and
+    for masked images, whose area is hidden. L_p keeps attention maps of clean and attacked images
+    alike. The weights alpha, beta and gamma are given elsewhere, to `AADModel`.
 
     Attributes:
         classification: the loss L_c: `"cross_entropy"`, `"soft_margin"` (mean over classes) or
             `"soft_margin_sum"` (sum over classes).
         rectification: distance between the softmax outputs of whole and masked images in L_r:
-            `"l1"`, `"l2"`, `"squared_sum"`, `"squared_mean"`, `"absolute_mean"`, or a function from
-            differences `[batch, classes]` to `[batch]`.
+            `"l1"` (sum of absolute values), `"l2"` (Euclidean norm), `"squared_sum"`,
+            `"squared_mean"`, `"absolute_mean"`, or a function from differences `[batch, classes]`
+            to `[batch]`.
         preservation: distance between clean and attacked maps in L_p: one of the same names, or a
             function from differences `[batch, h, w]` to `[batch]`.
-        maps: how attention maps are made in training: `"grad_cam"`; `"softmax_grad_cam"`, the
-            authors' softmax over the grid, which scales gradients over the whole batch; or
-            `"softmax_grad_cam_of_each"`, which scales them for each example by itself.
+        maps: how attention maps are made in training: `"grad_cam"`; `"softmax_grad_cam"`, as in the
+            authors' code: gradients are divided by their root mean square over the whole batch, and
+            each map is a softmax over its cells instead of a ReLU; or `"softmax_grad_cam_of_each"`,
+            the same with the root mean square of each example by itself.
         normalized_maps: True scales each map to sum 1 before L_p compares them.
         full_size_maps: True resizes maps to the size of the images before L_p compares them.
         preservation_over: how L_p is reduced over the batch: `"batch_mean"`, as the other terms, or
@@ -50,8 +54,8 @@ class AADLosses:
             batch of all replicas together.
         threshold: rule of the attention area that L_r hides: `"mean"`, cells above the mean of
             their map; `"batch_mean"`, cells above the mean of all maps of the batch, taken apart
-            for the clean images and for each round of the attack; or an object such as
-            `TopCells(10)`.
+            for the clean images and for each round of the attack; a number, cells above it;
+            `TopCells(n)`, the n highest cells of each map; or a function from maps to areas.
         fill: value of hidden pixels in L_r, [AAD Eq. 6], in the unit of the images: a number, or a
             tuple of one per channel. None takes the pixel value that the network sees as zero:
             0.5 for images in [0, 1] that a Rescaling layer of the network maps to [-1, 1], as in
@@ -98,7 +102,7 @@ class AADLosses:
 
     @classmethod
     def preset(cls, name: str) -> AADLosses:
-        """The choices of a preset.
+        """Returns the `AADLosses` of a name: how each of the three losses of AAD is computed.
 
         Args:
             name: `"balanced"` (the default: trains on MNIST and CIFAR-10 alike), `"paper"` (the
@@ -106,7 +110,7 @@ class AADLosses:
                 (what the authors' code does).
 
         Returns:
-            The choices of that name.
+            The `AADLosses` of that name, which is shared and cannot be changed.
 
         Raises:
             ValueError: unknown name.
@@ -114,22 +118,23 @@ class AADLosses:
         return PRESETS[check_choice(name, PRESETS, "loss preset")]
 
     def replace(self, **parts: Any) -> AADLosses:
-        """A copy with some attributes exchanged.
+        """Returns a copy with some attributes exchanged.
 
         Args:
-            **parts: new values by the name of the attribute.
+            **parts: new values by the name of the attribute, such as `rectification="l2"`.
 
         Returns:
-            New choices; these stay as they are.
+            A new `AADLosses`; this one stays as it is.
 
         Raises:
-            TypeError: a name that is no attribute.
-            ValueError: a value that the constructor refuses.
+            TypeError: a name that is no attribute, or a value of a type that the constructor
+                refuses.
+            ValueError: another value that the constructor refuses.
         """
         return dataclasses.replace(self, **parts)
 
     def for_each_example(self) -> AADLosses:
-        """A copy whose losses of one example do not depend on the other examples of its batch.
+        """Returns a copy whose losses of one example do not depend on the others of its batch.
 
         An attack that follows these losses needs this, so that an adversarial image does not depend
         on which others are attacked with it. The threshold `"batch_mean"` becomes `"mean"`, the
@@ -137,7 +142,7 @@ class AADLosses:
         becomes `"batch_mean"`. All other choices stay as they are.
 
         Returns:
-            The changed choices.
+            A new `AADLosses`; this one stays as it is.
 
         Example:
             >>> AADLosses.preset("reference_code").for_each_example().threshold
@@ -154,10 +159,13 @@ class AADLosses:
     def classification_loss(
         self, labels: tf.Tensor, logits: tf.Tensor, label_smoothing: float = 0.0
     ) -> tf.Tensor:
-        """The classification loss L_c of each example.
+        """The classification loss L_c of each example, [AAD Eq. 9].
+
+        The attribute `classification` says which it is: the cross-entropy, or the soft margin loss
+        as a mean or as a sum over classes.
 
         Args:
-            labels: int `[batch]`.
+            labels: int `[batch]`, true labels.
             logits: `[batch, classes]`.
             label_smoothing: part of the target that is spread evenly over all classes, in [0, 1).
 
@@ -194,27 +202,32 @@ class AADLosses:
         return preservation(clean_maps, adversarial_maps, self.preservation)
 
     def comparable_maps(self, maps: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
-        """Scales and resizes maps as `preservation_loss` compares them.
+        """Scales and resizes attention maps before the preservation loss compares them.
 
         Args:
-            maps: `[batch, h, w]` attention maps.
+            maps: `[batch, h, w]`, attention maps, non-negative.
             size: height and width of the images, in pixels.
 
         Returns:
-            The maps, each scaled to sum 1 with `normalized_maps`: `[batch, h, w]`, or
-            `[batch, height, width]` with `full_size_maps`.
+            If the attribute `normalized_maps` is True, each map is divided by its sum. If
+            `full_size_maps` is True, the maps are then resized bilinearly to
+            `[batch, height, width]`; else they stay `[batch, h, w]`.
         """
         if self.normalized_maps:
             maps = unit_sum(maps)
         return resize_maps(maps, size) if self.full_size_maps else maps
 
     def hidden(self, classifier: Classifier, images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
-        """Replaces the pixels of the attention area, which `threshold` finds, by `fill`.
+        """Hides the attention area of images, [AAD Eq. 6].
+
+        The area is found in the maps by the rule in the attribute `threshold`, such as `"mean"`,
+        cells above the mean of their map. Its pixels get the value in the attribute `fill`.
 
         Args:
-            classifier: the network; gives the value of hidden pixels where `fill` is None.
+            classifier: the network. If `fill` is None, hidden pixels get the value that this
+                network sees as zero.
             images: `[batch, H, W, C]`, in the network's pixel range.
-            maps: `[batch, h, w]` attention maps of the images.
+            maps: `[batch, h, w]`, attention maps of the images.
 
         Returns:
             Masked images, [AAD Eq. 6], in the shape and dtype of `images`; no gradient flows to
@@ -224,13 +237,16 @@ class AADLosses:
         return mask_out(images, maps, self.threshold, fill)
 
     def check_fill(self, classifier: Classifier) -> None:
-        """Raises an error if `fill` does not suit the images of a network.
+        """Checks that `fill`, the value of hidden pixels, suits the images of a network.
+
+        None, and 0 whatever the pixel range, always pass.
 
         Args:
             classifier: gives the pixel range and the number of channels.
 
         Raises:
-            ValueError: `fill` outside the network's bounds, or not one value per channel.
+            ValueError: a value outside the network's pixel range, or several values that are not
+                one per channel.
         """
         values = self.fill if isinstance(self.fill, tuple) else (self.fill,)
         lower, upper = classifier.bounds
@@ -248,14 +264,17 @@ class AADLosses:
             )
 
     def attention_maps(self, features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
-        """Attention maps g(x), [AAD Eq. 1], made in the way that `maps` names.
+        """Computes attention maps g(x), [AAD Eq. 1].
+
+        The attribute `maps` says how: Grad-CAM, or a softmax over the cells of each map.
 
         Args:
-            features: `[batch, h, w, channels]`, output of the attention layer.
-            gradients: gradients of a class's logit by `features`, same shape.
+            features: `[batch, h, w, channels]`, output of the layer that is explained.
+            gradients: gradient of the logit of the explained class with respect to `features`, of
+                the same shape.
 
         Returns:
-            `[batch, h, w]`, non-negative.
+            `[batch, h, w]`, non-negative, not resized; a map of a softmax sums to 1.
         """
         return MAPS[self.maps](features, gradients)
 
@@ -282,10 +301,10 @@ PRESETS = {
 
 
 def check_weights(weights: Sequence[float], signed: bool = False) -> tuple[float, float, float]:
-    """Checks the weights alpha, beta and gamma of [AAD Eq. 9].
+    """Checks the weights alpha, beta and gamma of the three losses in [AAD Eq. 9].
 
     Args:
-        weights: (alpha, beta, gamma).
+        weights: (alpha, beta, gamma), of the classification, rectification and preservation loss.
         signed: whether weights may be negative.
 
     Returns:

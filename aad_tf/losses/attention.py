@@ -62,11 +62,12 @@ def distance_by_name(distance: str | Callable) -> Callable[[tf.Tensor], tf.Tenso
     """Looks up a distance by its name.
 
     Args:
-        distance: `"l1"`, `"l2"`, `"squared_sum"`, `"squared_mean"` or `"absolute_mean"`; a function
-            is returned as it is.
+        distance: `"l1"` (sum of absolute values), `"l2"` (Euclidean norm), `"squared_sum"`,
+            `"squared_mean"` or `"absolute_mean"`; a function is returned as it is.
 
     Returns:
-        A function from differences `[batch, ...]` to one value per example, `[batch]`.
+        A function from differences `[batch, ...]` to one value per example, `[batch]`, taken over
+        all axes but the first.
 
     Raises:
         ValueError: unknown name.
@@ -79,13 +80,16 @@ def distance_by_name(distance: str | Callable) -> Callable[[tf.Tensor], tf.Tenso
 def rectification(
     logits: tf.Tensor, masked_logits: tf.Tensor, distance: str | Callable = "l2"
 ) -> tf.Tensor:
-    """Rewards predictions that change once the attention area is hidden: [AAD Eq. 7], one term.
+    """The rectification loss of [AAD Eq. 7], for the clean images or for those of one round.
+
+    It is low where the prediction changes much once the attention area is hidden.
 
     Args:
         logits: `[batch, classes]` of the image.
         masked_logits: `[batch, classes]` of the image without its attention area.
-        distance: `"l1"`, `"l2"`, `"squared_sum"`, `"squared_mean"`, `"absolute_mean"`, or a
-            function from the difference of softmax outputs, `[batch, classes]`, to `[batch]`.
+        distance: `"l1"` (sum of absolute values over classes), `"l2"` (Euclidean norm),
+            `"squared_sum"`, `"squared_mean"`, `"absolute_mean"`, or a function from the difference
+            of softmax outputs, `[batch, classes]`, to `[batch]`.
 
     Returns:
         `[batch]`, at most 0: minus the distance between the two softmax outputs.
@@ -105,15 +109,16 @@ def rectification(
 def preservation(
     clean_maps: tf.Tensor, adversarial_maps: tf.Tensor, distance: str | Callable = "l1"
 ) -> tf.Tensor:
-    """How far attention moves from the clean image to one attacked image, [AAD Eq. 8].
+    """The preservation loss of [AAD Eq. 8]: how far an attack moves the attention map of an image.
+
+    Maps are compared as they are. AAD by default divides each map by its sum beforehand.
 
     Args:
-        clean_maps: `[batch, h, w]`, g(x); scaled to sum 1 beforehand with `unit_sum` where
-            `AADLosses.normalized_maps` says so.
-        adversarial_maps: `[batch, h, w]`, g(x_adv), scaled alike.
-        distance: `"l1"` (the sum of absolute values over cells), `"l2"`, `"squared_sum"`,
-            `"squared_mean"`, `"absolute_mean"`, or a function from the difference, `[batch, h, w]`,
-            to `[batch]`.
+        clean_maps: `[batch, h, w]`, attention maps g(x) of the clean images.
+        adversarial_maps: `[batch, h, w]`, maps g(x_adv) of the attacked images.
+        distance: `"l1"` (sum of absolute values over cells), `"l2"` (Euclidean norm),
+            `"squared_sum"`, `"squared_mean"`, `"absolute_mean"`, or a function from the difference,
+            `[batch, h, w]`, to `[batch]`.
 
     Returns:
         `[batch]`, non-negative.
