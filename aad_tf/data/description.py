@@ -36,7 +36,7 @@ class DatasetInfo:
     """The description of a data set.
 
     Attributes:
-        name: name of the data set, as `aad_tf.data.load` takes it.
+        name: name of the data set, such as "mnist"; for images in folders that of the directory.
         image_shape: (height, width, channels) of the images.
         num_classes: number of classes.
         class_names: one name per class, in the order of the labels.

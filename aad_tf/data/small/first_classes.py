@@ -84,12 +84,16 @@ def _kept(name: str, split: str, data_dir: str) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def stored(name: str, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-    """Returns the requested single examples as dictionaries of "image" and "label", without boxes.
+    """Returns the requested examples one by one, without boxes.
 
     Args:
         name: one of "tiny_imagenet_10", "tiny_imagenet_20" and "tiny_imagenet_50".
         request: split, and range of examples.
         data_dir: directory of TensorFlow Datasets; None for the default one.
+
+    Returns:
+        A finite dataset of dictionaries of "image", uint8 `[height, width, channels]`, and "label",
+        a scalar int32.
 
     Raises:
         DatasetNotFoundError: the larger data set is missing, incomplete or damaged.
