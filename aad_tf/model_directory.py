@@ -79,7 +79,7 @@ def read_config(model_dir: str | os.PathLike[str]) -> ExperimentConfig:
         model_dir: a directory `train.main` wrote.
 
     Returns:
-        The config.
+        The settings that the network was trained with, an `ExperimentConfig`.
 
     Raises:
         ModelDirectoryError: no such directory, no config in it, or one that cannot be read.

@@ -86,7 +86,9 @@ class BoxedSource:
                 next example; it is yielded as a whole.
 
         Yields:
-            Each Batch.
+            Each `Batch`: images `[batch, H, W, C]` in the classifier's dtype, int32 labels
+                `[batch]`,
+            the boxes of each label's class, and their masks, bool `[batch, H, W]`.
 
         Raises:
             TypeError: images that are not floating point, or labels that are not numbers.

@@ -294,7 +294,8 @@ def training_batches(
     epoch alone. So the batches from an epoch and step on equal those of an uninterrupted data set,
     and a resumed run needs only these two numbers from its checkpoint. Small data sets are kept in
     memory, where starting anywhere takes no time; "imagenet2012" is read from files and shuffled in
-    a buffer, as `aad_tf.data.imagenet.training` describes.
+    a buffer, so that its order also depends on the number of replicas, and a run that resumes
+    within an epoch reads the earlier examples of that epoch again without decoding them.
 
     With a `replica_slice` of several replicas, the data set has one element per replica for every
     batch, in order, as `tf.distribute.Strategy.distribute_datasets_from_function` expects. For a
@@ -304,7 +305,7 @@ def training_batches(
     Args:
         name: one of the names that `available()` returns.
         batch_size: examples per batch of all replicas together, at least 1. The last batch of an
-            epoch may be shorter; see `steps_per_epoch`.
+            epoch may be shorter. `steps_per_epoch` tells the number of batches.
         seed: integer from 0 to 2**63 - 1, of the order and of the augmentation.
         data_dir: directory of TensorFlow Datasets; None for the environment variable
             TFDS_DATA_DIR, or else "~/tensorflow_datasets". "digits" needs none.

@@ -88,7 +88,11 @@ class CascadePool:
                 `size` examples are left to it.
 
         Yields:
-            Records of the examples that are done, possibly none, after each call of the network.
+            After each call of the network a list, possibly empty, with a record for each example
+            that
+            is done: a dict of `index`, `label`, `attack` (name of the cascade), `clean_prediction`,
+            `adversarial_prediction`, `success`, `clean_mistake`, `steps`, `restart`, `linf`, and
+            `broken_by`, the name of the attack that succeeded or None.
         """
         for number, pool in enumerate(self._pools):
             last = number == len(self._pools) - 1
@@ -107,7 +111,10 @@ class CascadePool:
             slots: `[batch]`, their state as the method `slots` made it.
 
         Returns:
-            One record per example, with `broken_by` None.
+            One dict per example: `index`, `label`, `attack` (name of the cascade),
+                `clean_prediction`
+            and the equal `adversarial_prediction`, `success`, `clean_mistake`, `steps`, `restart`
+            and `linf`, which are 0, and `broken_by`, which is None.
         """
         return self._records(slots, np.full(len(slots), False), self.attack.stages[0])
 
@@ -150,7 +157,9 @@ def pool_of(
         classifier: the network that judges the images.
         attack: one attack, or a cascade.
         size: how many examples each attack works on at a time, at least 1.
-        **options: further arguments of `AttackPool`: `seed`, `any_iterate`, `surrogate`.
+        **options: `seed`, the seed of the random starts; `any_iterate`, True to judge the images
+            after every iteration, False after the last one; and `surrogate`, the network whose
+            gradients are followed, or None for the classifier.
 
     Returns:
         An `AttackPool`, or a `CascadePool` for a cascade.

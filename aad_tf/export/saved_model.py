@@ -245,8 +245,11 @@ def replace_directory(target: Path, new: Path, aside: Path) -> None:
 
     Args:
         target: the directory to replace; it need not exist.
-        new: the directory to put in its place.
+        new: the directory to put in its place, on the same file system.
         aside: where the old directory is moved to; it is moved back if the replacement fails.
+
+    Raises:
+        OSError: a directory cannot be moved.
     """
     if target.exists():
         os.replace(target, aside)
