@@ -108,7 +108,9 @@ class Faithfulness:
 
 
 class FaithfulnessMeasures:
-    """Applies the tests of faithfulness to the maps of batches.
+    """Tests, batch by batch, whether attention maps show what the network uses.
+
+    The tests are deletion and insertion of pixels, max-sensitivity, and randomisation of layers.
 
     Args:
         classifier: the network.
@@ -257,9 +259,10 @@ def _stacked(rounds: Sequence[Any]) -> Any:
 
 
 class FaithfulnessMeans:
-    """Means of the faithfulness measures over the records of a study.
+    """Means over the records of a study of the measures of whether maps show what the network uses.
 
-    Records are added one after the other; memory does not grow with their number.
+    These are deletion, insertion, max-sensitivity and the randomisation of layers. Records are
+    added one after the other; memory does not grow with their number.
 
     Args:
         settings: settings of faithfulness, as the summary of the study holds them; None if it is
@@ -327,14 +330,14 @@ def _mean(count: float, total: float, squares: float) -> dict[str, Any]:
 
 
 def format_faithfulness(summary: Mapping[str, Any]) -> str:
-    """Formats the means of faithfulness for the terminal.
+    """Formats the measures of whether maps show what the network uses, for the terminal.
 
     Args:
         summary: summary of an attention study.
 
     Returns:
-        One line per map with the means on the original images and after the last iteration; an
-        empty text if faithfulness was not measured.
+        One line per method with the means of deletion, insertion and max-sensitivity on the
+        original images and after the last iteration; an empty text if they were not measured.
     """
     lines = []
     for method, columns in summary.get("faithfulness", {}).items():

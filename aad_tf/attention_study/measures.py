@@ -225,7 +225,8 @@ def lime_maps(explanations: Sequence[Any], grid: tuple[int, int]) -> np.ndarray:
     """Averages LIME's weights over the cells of a grid.
 
     Args:
-        explanations: one `LimeExplanation` of the batch per round.
+        explanations: one `LimeExplanation` of the batch per round: of the original images, then of
+            the images after each iteration of the attack.
         grid: rows and columns of cells.
 
     Returns:
@@ -272,7 +273,8 @@ def lime_overlaps(explanations: Sequence[Any], features: Sequence[int]) -> dict[
     """IoU of LIME's superpixels of highest weight with those of the first explanation.
 
     Args:
-        explanations: one `LimeExplanation` of the batch per round.
+        explanations: one `LimeExplanation` of the batch per round: of the original images, then of
+            the images after each iteration of the attack.
         features: numbers of superpixels that make an area.
 
     Returns:
@@ -324,7 +326,8 @@ def agreement_columns(first: np.ndarray, second: np.ndarray) -> dict[str, np.nda
     """Measures the agreement of the maps of two methods.
 
     Args:
-        first: `[rounds, batch, h, w]`, maps of one method, of either sign.
+        first: `[rounds, batch, h, w]`, maps of one method, of either sign, of the original images
+            and of those after each iteration of the attack.
         second: maps of the other method, of the same shape.
 
     Returns:
@@ -347,7 +350,7 @@ def encoded(maps: np.ndarray) -> np.ndarray:
 
     Example:
         >>> base64.b64decode(encoded(np.array([[[0.0, 2.0]]]))[0])
-        b'\x00\xff'
+        b'\\x00\\xff'
     """
     peaks = maps.max((1, 2), keepdims=True)
     return as_text(maps / np.where(peaks > 0, peaks, 1.0) * 255)

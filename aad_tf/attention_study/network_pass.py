@@ -81,8 +81,8 @@ def follow(
         first_index: index of the first example in its data set, on which random starts depend.
 
     Yields:
-        `attack.num_steps + 1` rounds: the original images, then the images after each iteration. A
-        random start itself is not yielded.
+        `attack.num_steps + 1` times a `Round`, which holds images and their predictions and maps:
+        of the original images, then after each iteration. A random start itself is not yielded.
     """
     explain = compiled_explanation(classifier, explained)
     examples = Examples(images, labels, attack.compiled_context(classifier)(images, labels))

@@ -102,7 +102,8 @@ def batch_records(
         boxes: for each example `[n, 4]`, the boxes of its label's class as (ymin, xmin, ymax, xmax)
             in fractions of the image.
         box_area: `[batch]`, fraction of the image inside the boxes; NaN where there is no box.
-        columns: arrays `[rounds, batch, ...]` by name, in nested mappings.
+        columns: arrays `[rounds, batch, ...]` in nested mappings by name, such as `prediction`; a
+            round is the original images or those after an iteration of the attack.
 
     Returns:
         Records that JSON can hold: numbers are rounded to 4 decimals, NaN becomes None, and
@@ -245,7 +246,8 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
         output: file of records to write; its summary is written beside it.
 
     Returns:
-        The summary of the whole study.
+        The summary of the whole study, a dict with `study` (settings), `counts`, `accuracy` and
+        further entries.
 
     Raises:
         ValueError: parts of different studies, parts that are missing or overlap, damaged files.

@@ -13,14 +13,14 @@ class DatasetNotFoundError(ValueError):
 
 
 class SplitSizes(dict[str, int]):
-    """A dictionary from splits to numbers of examples, for a copy that may lack some splits.
+    """A dictionary from splits to numbers of examples, if a data set may lack some splits.
 
     Args:
-        sizes: number of examples of each split that the copy has.
+        sizes: number of examples of each split that is there.
         how: advice on how to get the other splits, for the error message.
 
     Raises:
-        DatasetNotFoundError: when a split is looked up that the copy lacks.
+        DatasetNotFoundError: when a split is looked up that is not there.
     """
 
     def __init__(self, sizes: Mapping[str, int], how: str) -> None:

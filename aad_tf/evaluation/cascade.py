@@ -52,7 +52,7 @@ class CascadePool:
     def slots(
         self, labels: np.ndarray, indices: np.ndarray, predictions: np.ndarray, seen: np.ndarray
     ) -> np.ndarray:
-        """Makes the state of new examples.
+        """Makes the state of new examples: what is known of each before it is attacked.
 
         Args:
             labels: int `[batch]`, true labels.
@@ -62,7 +62,8 @@ class CascadePool:
                 the same as `predictions`.
 
         Returns:
-            A structured array `[batch]`, for `add` and `records`.
+            A structured array `[batch]`, one entry per example, which the methods `add` and
+            `records` take.
         """
         return self._pools[0].slots(labels, indices, predictions, seen)
 
@@ -77,7 +78,7 @@ class CascadePool:
 
     @property
     def doing(self) -> str:
-        """The attack at work, how many images it has left, and its iteration, to show progress."""
+        """Text that names the attack at work, how many images it has left, and its iteration."""
         return self._at_work.doing
 
     def run(self, *, drain: bool = False) -> Iterator[list[dict[str, Any]]]:

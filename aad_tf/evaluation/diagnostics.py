@@ -123,7 +123,7 @@ def of_first_batch(
         counts: outcomes of the evaluation by attack and example, these images first.
         first_index: index of the first image in the data set, which seeds random starts.
         seed: seed of the random starts.
-        success: `"any_iterate"` or `"last_iterate"`, as in the evaluation.
+        success: `"any_iterate"` or `"last_iterate"`, the images that the evaluation judges.
         surrogate: the network whose gradients the attacks follow. Its gradients are measured, and
             it is attacked by PGD with the whole pixel range. None for the classifier.
 

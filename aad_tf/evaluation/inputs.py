@@ -257,8 +257,9 @@ class Batches:
 
     Args:
         classifier: the network whose image shape, pixel range and classes batches must fit.
-        dataset: batches of images and labels, or whole arrays, in any form that `open_batches`
-            takes.
+        dataset: a `tf.data.Dataset`, `keras.utils.PyDataset` or another iterable of batches, a
+            function without arguments that returns one, or a whole data set as arrays. Batches and
+            arrays are `(images, labels)` or `{"image": images, "label": labels}`.
         batch_size: number of examples in each batch that arrays are cut into.
         num_examples: how many examples are taken, from the first one on; None for all.
         first_index: index of the first example in its data set.

@@ -158,7 +158,7 @@ class AttackPool:
     def slots(
         self, labels: np.ndarray, indices: np.ndarray, predictions: np.ndarray, seen: np.ndarray
     ) -> np.ndarray:
-        """Makes the state of new examples.
+        """Makes the state of new examples: what is known of each before it is attacked.
 
         Args:
             labels: int `[batch]`, true labels.
@@ -168,7 +168,8 @@ class AttackPool:
                 the same as `predictions`.
 
         Returns:
-            A structured array `[batch]`, for `add` and `records`.
+            A structured array `[batch]`, one entry per example, which the methods `add` and
+            `records` take.
         """
         slots = np.zeros(len(labels), _SLOT)
         slots["index"], slots["label"] = indices, labels
@@ -191,7 +192,7 @@ class AttackPool:
 
     @property
     def doing(self) -> str:
-        """The attack, how many images it has left, and its iteration, to show progress."""
+        """Text that names the attack, how many images it has left, and its iteration."""
         count = len(self._slots) + sum(len(block.slots) for block in self._waiting)
         if not len(self._slots):
             return f"{self.attack.name}: {count} images left"

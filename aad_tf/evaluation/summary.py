@@ -53,14 +53,14 @@ def summarize(
         threat_models: one dict for each attack, with the attack's name under `attack`.
         timings: one for each attack: `seconds`, `images_attacked`, `images_per_second`.
         counts: outcomes of all examples under each attack.
-        success_rule: the sentence of `SUCCESS_RULES` that outcomes follow.
+        success_rule: a sentence on when an example counts as not robust, for the result.
         compared: entries `[stronger, weaker, why]`: names of two attacks of which the first should
             leave no more examples correct, and a reason.
 
     Returns:
         A dict that `json` can write: `attacks`, a list of entries; `success_rule`; `warnings`, a
-        list of sentences; and `adaptive`, what `adaptive_section` returns, where adaptive attacks
-        were run beside plain ones. Every entry has `attack` (its name), `robust_accuracy` and its
+        list of sentences; and `adaptive`, a comparison of attacks that know the defence with plain
+        attacks, if both were run. Every entry has `attack` (its name), `robust_accuracy` and its
         Wilson `interval`, `clean_accuracy`, the numbers of examples `count`, `robust`, `fooled`
         (correct when clean and misclassified under attack) and `clean_mistakes`, the
         `threat_model`, and the timing. Targeted attacks: `target_reached`, the fraction of attacked
@@ -133,6 +133,9 @@ def wilson_entry(successes: int, count: int) -> dict[str, Any]:
 
     Returns:
         `method`, `confidence`, and the bounds `low` and `high`, fractions in [0, 1].
+
+    Raises:
+        ValueError: a number out of range.
     """
     interval = wilson_interval(successes, count)
     return {"method": "wilson", "confidence": 0.95, **interval._asdict()}

@@ -213,7 +213,7 @@ class SpatialGate(_Gate):
     Raises:
         TypeError: a kernel size that is no integer.
         ValueError: a kernel size that is even or below 1; when built, inputs that are not of four
-            axes.
+            axes, or an unknown number of channels.
 
     Example:
         >>> gate = SpatialGate()

@@ -64,7 +64,12 @@ class AttentionRecords:
 
     @property
     def study(self) -> Mapping[str, Any]:
-        """Settings of the study: attack, rounds, layer, sizes of areas, grid of maps, methods."""
+        """Settings of the study, from the first summary.
+
+        Among them are `attack`, a dict; `rounds`, its number of iterations; `attention_layer`;
+        `cells` and `features`, sizes of areas in cells and in superpixels of LIME; `grid`, rows and
+        columns of maps, or None; and `methods` of attention maps.
+        """
         return self.summaries[0]["study"]
 
     @property
@@ -136,7 +141,7 @@ class AttentionRecords:
 
     @property
     def top_confidence(self) -> np.ndarray:
-        """float `[n, rounds + 1]`, the highest probability, clean and after each iteration."""
+        """float `[n, rounds + 1]`, highest probability of any class, clean and after iterations."""
         return self._column("top_confidence")
 
     def iou_box(self, method: str = "grad_cam", size: int | str = "equal_area") -> np.ndarray:

@@ -112,7 +112,7 @@ def shard_output(output: PathLike, shard: tuple[int, int]) -> Path:
 
 
 def shard_facts(first_index: int, shard: tuple[int, int] | None) -> dict[str, Any]:
-    """Describes a part of a data set for the fingerprint of its evaluation.
+    """Describes a part of a data set, for the facts that identify its evaluation.
 
     Args:
         first_index: index of the first example.

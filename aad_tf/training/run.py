@@ -48,7 +48,8 @@ class TrainingRun:
         config: what is trained, with the batch size and learning rate for the number of replicas.
         directory: the model directory, to which everything about the run is written.
         dataset: description of the data in `data_dir`.
-        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
         strategy: the strategy of `tf.distribute`.
         progress_seconds: least time between two lines of progress, in seconds.
         follows_replicas: whether the batch size is the config's `replica_batch_size` times the
@@ -77,7 +78,8 @@ class TrainingRun:
         Args:
             config: what to train.
             model_dir: directory to which everything about the run is written.
-            data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+            data_dir: directory of TensorFlow Datasets; None for the environment variable
+                TFDS_DATA_DIR, or else "~/tensorflow_datasets".
             strategy: the strategy of `tf.distribute`; None for one device.
             progress_seconds: least time between two lines of progress, in seconds.
 
@@ -371,7 +373,8 @@ def train(
         config: what to train.
         model_dir: directory to which everything about the run is written: config, history,
             checkpoints and the trained network.
-        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
         callbacks: further Keras callbacks, or a function without arguments that makes them, which
             is called once the strategy exists; on several workers, callbacks that hold tensors need
             such a function. Every worker runs them, and they must decide the same on each.
@@ -414,7 +417,8 @@ def load_finished(
     Args:
         config: what was trained.
         model_dir: directory of the run.
-        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
 
     Returns:
         The trained defence, compiled; None if the run is not finished.

@@ -29,7 +29,7 @@ _CORNERS = ("ymin", "xmin", "ymax", "xmax")
 
 
 class Annotation(NamedTuple):
-    """The content of one XML file.
+    """The content of one XML file of box annotations, which belongs to one image.
 
     Attributes:
         size: (height, width) in pixels of the image as it was annotated.

@@ -76,12 +76,12 @@ def open_builder(data_dir: PathLike | None = None) -> Any:
             TFDS_DATA_DIR, or else "~/tensorflow_datasets".
 
     Returns:
-        The builder object of TFDS.
+        The builder object of TensorFlow Datasets.
 
     Raises:
         DatasetNotFoundError: the data set is missing or lacks files; the message says how to
             prepare it.
-        ValueError: it lacks features of TFDS's `imagenet2012`.
+        ValueError: it lacks one of the features "file_name", "image" and "label".
     """
     try:
         builder = open_copy(NAME, data_dir, _STORED, all_needed=False)

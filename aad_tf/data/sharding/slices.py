@@ -135,7 +135,7 @@ class Slice(NamedTuple):
 
     @property
     def indices(self) -> slice:
-        """The indices in the epoch of the slice's examples, as a Python slice of tensors."""
+        """The indices in the epoch of the replica's examples of this batch, a slice of tensors."""
         start = self.batch_start + self.start
         return slice(start, start + self.size)
 

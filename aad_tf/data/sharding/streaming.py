@@ -24,7 +24,7 @@ _ORDER = 2
 
 
 class FileParts(NamedTuple):
-    """Consecutive parts of files of records.
+    """Consecutive parts of files of records, which are serialized examples.
 
     Attributes:
         paths: string tensor `[files]`.
@@ -69,7 +69,8 @@ def stored_records(parts: FileParts) -> tf.data.Dataset:
     """Returns the records in parts of files, in the stored order.
 
     Args:
-        parts: the parts of files that are read.
+        parts: the parts of files that are read: paths, and how many records of each file are left
+            out at its beginning and how many are read then.
 
     Returns:
         A finite dataset of scalar strings, the serialized examples.

@@ -34,7 +34,7 @@ def _indices(split: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=3)
 def examples(split: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the images and labels of a split.
+    """Returns the images and labels of a split of scikit-learn's handwritten digits.
 
     The 17 gray levels are divided by 16, and images of 8x8 pixels are resized bilinearly to 28x28,
     so that networks for MNIST take them.
