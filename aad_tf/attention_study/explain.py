@@ -217,8 +217,7 @@ class Explainer:
 
         Returns:
             For the original images and those after each iteration of the attack: predicted classes
-                and
-            probabilities `[batch]`, Grad-CAM and Grad-CAM++ maps `[batch, h, w]` and, where the
+            and probabilities `[batch]`, Grad-CAM and Grad-CAM++ maps `[batch, h, w]` and, where the
             study measures them, LIME's explanations and the faithfulness of the maps.
         """
         rounds = list(

@@ -155,11 +155,10 @@ class FaithfulnessMeasures:
 
         Returns:
             `faithfulness`: by method, and for the maps without information `"random"` and
-                `"center"`, arrays `[rounds, batch]`: `deletion` and `insertion`, areas under the
-                    curves of the
-                class's probability while pixels of highest attention are removed or added, in [0,
-                1]; `deletion_curve` and `insertion_curve`, the curves with 8 bits per step as
-                base64 text; and, of Grad-CAM and Grad-CAM++, `max_sensitivity`, the largest
+                `"center"`, arrays `[rounds, batch]`: `deletion` and `insertion`, areas in [0, 1]
+                under the curves of the class's probability while pixels of highest attention are
+                removed or added; `deletion_curve` and `insertion_curve`, the curves with 8 bits per
+                step as base64 text; and, of Grad-CAM and Grad-CAM++, `max_sensitivity`, the largest
                 relative change of the map under small changes of the image.
             `randomization`, if the batch has images for which it is wanted: by method, arrays
                 `[layers, batch]` of `rank_correlation`, in [-1, 1], and `iou`, in [0, 1], of the

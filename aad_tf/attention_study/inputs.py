@@ -89,8 +89,7 @@ class BoxedSource:
 
         Yields:
             Each `Batch`: images `[batch, H, W, C]` in the classifier's dtype, int32 labels
-                `[batch]`,
-            the boxes of each label's class, and their masks, bool `[batch, H, W]`.
+            `[batch]`, the boxes of each label's class, and their masks, bool `[batch, H, W]`.
 
         Raises:
             TypeError: images that are not floating point, or labels that are not numbers.

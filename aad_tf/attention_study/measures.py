@@ -205,8 +205,9 @@ def gradient_columns(signed: np.ndarray, masks: np.ndarray, cells: Sequence[int]
 
     Returns:
         A dictionary of
-        `map`, `peak`, `entropy`, `centroid`, `components` and `positive`: arrays `[rounds, batch]`,
-            of `centroid` `[rounds, batch, 2]`, as `map_columns` returns them;
+        `map` (as text), `peak` (highest value), `entropy` (in [0, 1]), `centroid` (centre of mass),
+            `components` (number of connected parts above the mean) and `positive` (fraction of
+            cells above 0): arrays `[rounds, batch]`, of `centroid` `[rounds, batch, 2]`;
         `iou_box`: `{"equal_area": values}`, the IoU in [0, 1] of the mask with the area of the
             highest pixels of the same size, `[rounds, batch]`; NaN for an image without a box;
         `iou_clean`: a dictionary from each number in `cells`, as text, to the IoU in [0, 1] of the
@@ -249,8 +250,9 @@ def lime_columns(
 
     Returns:
         A dictionary of
-        `map`, `peak`, `entropy`, `centroid`, `components` and `positive`: arrays `[rounds, batch]`,
-            of `centroid` `[rounds, batch, 2]`, as `map_columns` returns them for `signed`;
+        `map` (as text), `peak` (highest value), `entropy` (in [0, 1]), `centroid` (centre of mass),
+            `components` (number of connected parts above the mean) and `positive` (fraction of
+            cells above 0) of the maps: `[rounds, batch]`, of `centroid` `[rounds, batch, 2]`;
         `iou_box`: a dictionary from each number in `features`, as text, to the IoU in [0, 1] of the
             area with the mask, `[rounds, batch]`; NaN for an image without a box;
         `iou_clean`: likewise the IoU with the area of the original image, `[rounds - 1, batch]`;

@@ -199,8 +199,8 @@ class Counts:
 
         Returns:
             Numbers of images: `examples`; `right`, classified correctly without attack;
-                `without_box`,
-            without a box of their label's class; and `right_without_box`, both of these.
+            `without_box`, without a box of their label's class; and `right_without_box`, both of
+            these.
         """
         names = ("examples", "right", "without_box", "right_without_box")
         return {name: getattr(self, name) for name in names}

@@ -66,8 +66,8 @@ def study_attention(
     The data set is read once, and memory does not grow with the number of images. One record per
     image is written to `output`, with predictions, maps, and their overlaps with boxes and with the
     map of the original image (`aad_tf.attention_study.records` explains all keys), and a summary
-    beside it. While the study runs, records are kept in `<output>.partial`; called again
-    after an interruption, it continues there, and its records equal those of a study that was not
+    beside it. While the study runs, records are kept in `<output>.partial`; called again after an
+    interruption, it continues there, and its records equal those of a study that was not
     interrupted. If `output` is complete already, its report is returned.
 
     Args:

@@ -105,8 +105,8 @@ class TrainingRequest:
         start_epoch: number of the first epoch, from 0.
         start_step: number of batches to leave out from that epoch on.
         augmentation: `"none"`; `"flip"`, mirrored with probability 1/2; `"shift_flip"`, also moved;
-            `"crop_flip"`, mirrored and cropped; or `"inception"`, mirrored, cropped more strongly,
-            with brightness and saturation changed.
+            `"crop_flip"`, mirrored and cropped to at least half of the area; or `"inception"`,
+            mirrored and cropped to at least 8% of it, with brightness and saturation changed.
         size: (height, width) that images are resized to; None for the size of the data.
         replica_slice: the replicas that the batches are for.
         limit: number of examples of the split to use, the first ones; None for all.

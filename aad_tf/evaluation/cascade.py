@@ -90,10 +90,9 @@ class CascadePool:
 
         Yields:
             After each call of the network a list, possibly empty, with a record for each example
-            that
-            is done: a dict of `index`, `label`, `attack` (name of the cascade), `clean_prediction`,
-            `adversarial_prediction`, `success`, `clean_mistake`, `steps`, `restart`, `linf`, and
-            `broken_by`, the name of the attack that succeeded or None.
+            that is done: a dict of `index`, `label`, `attack` (name of the cascade),
+            `clean_prediction`, `adversarial_prediction`, `success`, `clean_mistake`, `steps`,
+            `restart`, `linf`, and `broken_by`, the name of the attack that succeeded or None.
         """
         for number, pool in enumerate(self._pools):
             last = number == len(self._pools) - 1
@@ -113,9 +112,8 @@ class CascadePool:
 
         Returns:
             One dict per example: `index`, `label`, `attack` (name of the cascade),
-                `clean_prediction`
-            and the equal `adversarial_prediction`, `success`, `clean_mistake`, `steps`, `restart`
-            and `linf`, which are 0, and `broken_by`, which is None.
+            `clean_prediction` and the equal `adversarial_prediction`, `success`, `clean_mistake`,
+            `steps`, `restart` and `linf`, which are 0, and `broken_by`, which is None.
         """
         return self._records(slots, np.full(len(slots), False), self.attack.stages[0])
 

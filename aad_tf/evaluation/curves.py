@@ -100,8 +100,9 @@ def bisected_curve(
         those still correct within the largest budget an infinite distance.
 
     Raises:
-        TypeError: `rounds` is not an integer, or what `evaluate_robustness` refuses.
-        ValueError: `largest` or `rounds` is not positive, or what `evaluate_robustness` refuses.
+        TypeError: `rounds` is not an integer, or images that are not floating point.
+        ValueError: `largest` or `rounds` is not positive, `largest` exceeds the pixel range, images
+            or labels are out of range, or `attack` returns text that is no attack.
 
     Example:
         >>> curve = bisected_curve(model, (images, labels), aad_tf.attacks.apgd, 8 / 255)

@@ -210,9 +210,9 @@ class AttackPool:
 
         Yields:
             After each call of the network a list, possibly empty, with a record for each example
-            whose
-            attack is over: a dict of `index`, `label`, `attack` (its name), `clean_prediction`,
-            `adversarial_prediction`, `success`, `clean_mistake`, `steps`, `restart` and `linf`.
+            whose attack is over: a dict of `index`, `label`, `attack` (its name),
+            `clean_prediction`, `adversarial_prediction`, `success`, `clean_mistake`, `steps`,
+            `restart` and `linf`.
 
         Raises:
             ValueError: the network's logits are NaN or infinite.

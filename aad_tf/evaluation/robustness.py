@@ -47,8 +47,8 @@ class RobustnessReport:
     def records(self) -> Iterator[dict[str, Any]]:
         """Yields one record per attack and example.
 
-        They are sorted by attack, in the order of the evaluation, then by index of the example.
-        Their file is read again at each call.
+        They are sorted by attack, in the order of the evaluation, then by index of the example. If
+        they are in a file, it is read anew at each call.
 
         Yields:
             Dicts with at least `index` of the example, `label`, name of the `attack`,

@@ -151,8 +151,7 @@ class TrainingRun:
 
         Returns:
             What `fit` takes: a data set of float32 images `[batch, H, W, C]` in [0, 1] and int32
-                labels
-            `[batch]`; with several replicas a distributed one.
+            labels `[batch]`; with several replicas a distributed one.
         """
         config = self.config
         return distributed(

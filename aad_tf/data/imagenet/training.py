@@ -58,8 +58,7 @@ class StreamedImageNet:
 
         Returns:
             A `DatasetInfo`: image shape (299, 299, 3), class names, number of examples by split, a
-                line
-            on the source, and a hash of the data.
+            line on the source, and a hash of the data.
 
         Raises:
             DatasetNotFoundError: the data set is missing or lacks files, or there are no

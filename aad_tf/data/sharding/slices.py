@@ -195,8 +195,8 @@ class SlicedEpoch:
 
         Returns:
             A `Slice` of int64 scalar tensors: the number of the batch, the index of its first
-                example
-            in the epoch, its size, and the start within the batch and the size of the element.
+            example in the epoch, its size, and the start within the batch and the size of the
+            element.
         """
         step = element // self.replicas.count
         replica = self.replicas.first + element % self.replicas.count
