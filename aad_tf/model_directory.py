@@ -58,7 +58,8 @@ def build_network(
             `config.model_options["weights"]`, a file or name of weights to start from, is not read.
 
     Returns:
-        A Keras model from images in [0, 1] to logits, in the precision `config.precision`.
+        A Keras model from images `[batch, height, width, channels]` in [0, 1] to logits
+        `[batch, num_classes]`, in the precision `config.precision`.
 
     Raises:
         TypeError: an option that the model does not have.
@@ -79,7 +80,7 @@ def read_config(model_dir: str | os.PathLike[str]) -> ExperimentConfig:
         model_dir: a directory `train.main` wrote.
 
     Returns:
-        The config.
+        The settings that the network was trained with, an `ExperimentConfig`.
 
     Raises:
         ModelDirectoryError: no such directory, no config in it, or one that cannot be read.

@@ -53,11 +53,13 @@ class Options:
             `"prediction"` of each round.
         seed: seed of the random start of the attack and of LIME's samples.
         keep_maps: methods whose maps are stored in the records, with 8 bits per cell.
-        lime: arguments of `aad_tf.attention.lime`, such as `{"num_samples": 300}`.
-        faithfulness: how to measure whether maps show what the network uses; None does not measure
-            it. With the default settings it takes about 200 passes of the network for each image
-            and round, and for the first 100 images as many maps again as the network has layers.
-            LIME is measured by deletion and insertion only, as max-sensitivity and the
+        lime: arguments of `aad_tf.attention.lime` by name, such as `{"num_samples": 300}`:
+            `num_samples`, `num_segments`, `batch_size`, `kernel_width`, `seed`, `segmentation` or
+            `hide_color`.
+        faithfulness: settings of the measures of whether maps show what the network uses; None
+            does not measure it. With the default settings it takes about 200 passes of the network
+            for each image and round, and for the first 100 images as many maps again as the network
+            has layers. LIME is measured by deletion and insertion only, as max-sensitivity and the
             randomisation of layers would take thousands of passes per image. Use it with
             `explained="prediction"`: on images on which the attack succeeds, the probability of the
             label is near 0 from the start.
@@ -106,13 +108,17 @@ class Options:
 class Passes(NamedTuple):
     """The output of the network for a batch.
 
+    A round is a batch under attack: round 0 is the original batch, round k the batch after k
+    iterations of the attack.
+
     Attributes:
-        rounds: the original batch, and the batch after each iteration of the attack.
+        rounds: one `Round` for each of them: images `[batch, H, W, C]`, and their predictions and
+            attention maps as NumPy arrays.
         lime: one `LimeExplanation` per round; empty without LIME.
         lime_repeat: a `LimeExplanation` of the original images with other random samples, to
             measure how much LIME's areas vary; None without LIME.
-        faithfulness: arrays `[rounds, batch, ...]` by name, as `FaithfulnessMeasures.columns`
-            returns them; empty if faithfulness is not measured.
+        faithfulness: measures of whether maps show what the network uses, arrays
+            `[rounds, batch, ...]` in nested mappings by method and name; empty if not measured.
     """
 
     rounds: list[Round]
@@ -210,9 +216,9 @@ class Explainer:
                 the data set has them, boxes of each image.
 
         Returns:
-            For the original images and those after each iteration of the attack: logits
-            `[batch, classes]`, Grad-CAM maps `[batch, h, w]` and, where the study measures them,
-            LIME's coefficients and the faithfulness of the maps.
+            For the original images and those after each iteration of the attack: predicted classes
+            and probabilities `[batch]`, Grad-CAM and Grad-CAM++ maps `[batch, h, w]` and, where the
+            study measures them, LIME's explanations and the faithfulness of the maps.
         """
         rounds = list(
             follow(
@@ -243,7 +249,11 @@ class Explainer:
             passes: what the method `passes` returned for this batch.
 
         Returns:
-            One dictionary per image, with the keys that `aad_tf.attention_study.records` lists.
+            One dictionary per image: `index`, `label`, `boxes`, `box_area`; lists over the original
+            image and each iteration of the attack of `prediction`, `confidence` and
+            `top_confidence`; by method `maps` and the measures of them, and their `agreement`; and,
+            if it is measured, `faithfulness`. The module `aad_tf.attention_study.records` explains
+            all keys.
 
         Raises:
             ValueError: the network returned NaN or infinity, or `cells` of the options are not

@@ -50,21 +50,26 @@ _MAP_FUNCTIONS: Mapping[str, ClassifierMaps] = {
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """Settings of the tests of `aad_tf.attention.faithfulness` in an attention study.
+    """Settings of the tests of whether attention maps show what the network uses.
+
+    In deletion and insertion, the class's probability is recorded while the pixels of highest
+    attention are removed from the image, or added to an empty one. Max-sensitivity is the largest
+    relative change of a map under small changes of the image. The randomisation check compares maps
+    with those of the network whose layers are randomised one after the other.
 
     Max-sensitivity and the randomisation of layers are not measured for LIME: 11 maps of 1,000
     samples would take 11,000 passes for each image and round. On a few images, use
     `aad_tf.attention.max_sensitivity` and `randomization_check`.
 
     Attributes:
-        num_steps: number of steps in which `deletion` and `insertion` exchange pixels.
-        fill: what `deletion` turns pixels into: `"mean"`, the mean colour of the image; `"blur"`,
+        num_steps: number of steps in which deletion and insertion exchange pixels.
+        fill: what deletion turns pixels into: `"mean"`, the mean colour of the image; `"blur"`,
             the blurred image; or a colour in the unit of the images, one number or one per channel.
-        start: the image to which `insertion` adds pixels, given like `fill`.
-        radius: radius of the l-inf ball of `max_sensitivity`, in the unit of the images; None for
+        start: the image to which insertion adds pixels, given like `fill`.
+        radius: radius of the l-inf ball of max-sensitivity, in the unit of the images; None for
             0.02 times the width of the pixel range.
-        num_draws: number of random images around each image in `max_sensitivity`.
-        randomized_images: `randomization_check` is applied to images whose index is below this
+        num_draws: number of random images around each image in max-sensitivity.
+        randomized_images: the randomisation check is made for images whose index is below this
             number; 0 for none.
 
     Raises:
@@ -103,7 +108,9 @@ class Faithfulness:
 
 
 class FaithfulnessMeasures:
-    """Applies the tests of faithfulness to the maps of batches.
+    """Tests, batch by batch, whether attention maps show what the network uses.
+
+    The tests are deletion and insertion of pixels, max-sensitivity, and randomisation of layers.
 
     Args:
         classifier: the network.
@@ -138,7 +145,7 @@ class FaithfulnessMeasures:
     def columns(
         self, batch: Batch, rounds: Sequence[Round], lime_found: Sequence[Any], by_label: bool
     ) -> dict[str, Any]:
-        """Applies the tests to the maps of a batch.
+        """Tests for the maps of a batch whether they show what the network uses.
 
         Args:
             batch: the original images.
@@ -147,11 +154,15 @@ class FaithfulnessMeasures:
             by_label: True if maps explain the true label, False for the prediction of each round.
 
         Returns:
-            `faithfulness`: by method, and for the baselines `"random"` and `"center"`, arrays
-                `[rounds, batch]` of `deletion`, `insertion`, `deletion_curve`, `insertion_curve`
-                and, without LIME and baselines, `max_sensitivity`.
-            `randomization`, if the batch has images that are randomised: by method, arrays
-                `[layers, batch]` of `rank_correlation` and `iou`.
+            `faithfulness`: by method, and for the maps without information `"random"` and
+                `"center"`, arrays `[rounds, batch]`: `deletion` and `insertion`, areas in [0, 1]
+                under the curves of the class's probability while pixels of highest attention are
+                removed or added; `deletion_curve` and `insertion_curve`, the curves with 8 bits per
+                step as base64 text; and, of Grad-CAM and Grad-CAM++, `max_sensitivity`, the largest
+                relative change of the map under small changes of the image.
+            `randomization`, if the batch has images for which it is wanted: by method, arrays
+                `[layers, batch]` of `rank_correlation`, in [-1, 1], and `iou`, in [0, 1], of the
+                map with that of the network whose layers up to this one are randomised.
         """
         labels = batch.labels.numpy()
         start = self._seed + batch.first_index
@@ -171,7 +182,9 @@ class FaithfulnessMeasures:
         return columns
 
     def leave_out_later_images(self, records: Iterable[dict[str, Any]]) -> None:
-        """Removes `randomization` from the records of images beyond `randomized_images`.
+        """Removes `randomization` from the records of images for which it is not wanted.
+
+        These are the images whose index is not below the setting `randomized_images`.
 
         Args:
             records: records of a batch, which are changed in place.
@@ -245,9 +258,10 @@ def _stacked(rounds: Sequence[Any]) -> Any:
 
 
 class FaithfulnessMeans:
-    """Means of the faithfulness measures over the records of a study.
+    """Means over the records of a study of the measures of whether maps show what the network uses.
 
-    Records are added one after the other; memory does not grow with their number.
+    These are deletion, insertion, max-sensitivity and the randomisation of layers. Records are
+    added one after the other; memory does not grow with their number.
 
     Args:
         settings: settings of faithfulness, as the summary of the study holds them; None if it is
@@ -259,10 +273,11 @@ class FaithfulnessMeans:
         self._sums: dict[tuple[str, ...], np.ndarray] = {}
 
     def add(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Adds records to the means.
+        """Adds records to the means; without settings of faithfulness nothing is done.
 
         Args:
-            records: records of the study, with `faithfulness` and perhaps `randomization`.
+            records: records of the study, dictionaries with `faithfulness` and perhaps
+                `randomization`.
         """
         if self._settings is None:
             return
@@ -314,14 +329,14 @@ def _mean(count: float, total: float, squares: float) -> dict[str, Any]:
 
 
 def format_faithfulness(summary: Mapping[str, Any]) -> str:
-    """Formats the means of faithfulness for the terminal.
+    """Formats the measures of whether maps show what the network uses, for the terminal.
 
     Args:
         summary: summary of an attention study.
 
     Returns:
-        One line per map with the means on the original images and after the last iteration; an
-        empty text if faithfulness was not measured.
+        One line per method with the means of deletion, insertion and max-sensitivity on the
+        original images and after the last iteration; an empty text if they were not measured.
     """
     lines = []
     for method, columns in summary.get("faithfulness", {}).items():

@@ -43,11 +43,13 @@ class BoxedSource:
 
     Args:
         dataset: a `tf.data.Dataset` or another iterable of batches, each a tuple `(images, labels)`
-            or a dictionary with `image` and `label`, and `boxes` and `box_labels` if there are
-            boxes; or a pair of arrays. Or a function that takes the index of an example and returns
-            such a data set that starts at it; the index is `first_index` plus a multiple of
-            `batch_size`, and all batches but the last must have `batch_size` examples. With a
-            function, a resumed study does not read the examples it has measured already.
+            or a dictionary with `image` and `label` and, if there are boxes, `boxes`
+            `[batch, n, 4]` as (ymin, xmin, ymax, xmax) in fractions of the image and `box_labels`
+            `[batch, n]`, both padded with -1; or a pair of arrays. Or a function that takes the
+            index of an example and returns such a data set that starts at it; the index is
+            `first_index` plus a multiple of `batch_size`, and all batches but the last must have
+            `batch_size` examples. With a function, a resumed study does not read the examples it
+            has measured already.
         batch_size: largest number of examples in a batch; arrays are divided by it.
         first_index: index of the first example in the split.
         num_examples: number of examples to use; None for all.
@@ -86,7 +88,8 @@ class BoxedSource:
                 next example; it is yielded as a whole.
 
         Yields:
-            Each Batch.
+            Each `Batch`: images `[batch, H, W, C]` in the classifier's dtype, int32 labels
+            `[batch]`, the boxes of each label's class, and their masks, bool `[batch, H, W]`.
 
         Raises:
             TypeError: images that are not floating point, or labels that are not numbers.

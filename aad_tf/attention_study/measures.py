@@ -46,7 +46,7 @@ def ranked_pixels(signed: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes maps bilinearly, as `aad_tf.utils.ops.resize_maps` does, in NumPy.
+    """Resizes maps bilinearly in NumPy, with the values of `tf.image.resize`.
 
     Args:
         maps: `[maps, h, w]`.
@@ -195,17 +195,21 @@ def object_area(masks: np.ndarray) -> np.ndarray:
 
 
 def gradient_columns(signed: np.ndarray, masks: np.ndarray, cells: Sequence[int]) -> dict[str, Any]:
-    """Columns of Grad-CAM or Grad-CAM++: concentration of the maps, and overlaps of their areas.
+    """Measures maps of Grad-CAM or Grad-CAM++: their concentration, and overlaps of their areas.
 
     Args:
-        signed: `[rounds, batch, h, w]`, maps before the ReLU; round 0 has the original images.
+        signed: `[rounds, batch, h, w]`, maps before the ReLU; round 0 has the original images,
+            round n the images after n iterations of the attack.
         masks: bool `[batch, H, W]`, True inside the boxes of the label's class.
         cells: numbers of highest cells that make an area, [AAD Table 3].
 
     Returns:
-        The columns of `map_columns`, and besides
+        A dictionary of
+        `map` (as text), `peak` (highest value), `entropy` (in [0, 1]), `centroid` (centre of mass),
+            `components` (number of connected parts above the mean) and `positive` (fraction of
+            cells above 0): arrays `[rounds, batch]`, of `centroid` `[rounds, batch, 2]`;
         `iou_box`: `{"equal_area": values}`, the IoU in [0, 1] of the mask with the area of the
-            highest pixels of the same size, `[rounds, batch]`; NaN for an image without a box.
+            highest pixels of the same size, `[rounds, batch]`; NaN for an image without a box;
         `iou_clean`: a dictionary from each number in `cells`, as text, to the IoU in [0, 1] of the
             area with that of the original image, `[rounds - 1, batch]`, from round 1 on.
     """
@@ -222,7 +226,8 @@ def lime_maps(explanations: Sequence[Any], grid: tuple[int, int]) -> np.ndarray:
     """Averages LIME's weights over the cells of a grid.
 
     Args:
-        explanations: one `LimeExplanation` of the batch per round.
+        explanations: one `LimeExplanation` of the batch per round: of the original images, then of
+            the images after each iteration of the attack.
         grid: rows and columns of cells.
 
     Returns:
@@ -234,20 +239,24 @@ def lime_maps(explanations: Sequence[Any], grid: tuple[int, int]) -> np.ndarray:
 def lime_columns(
     explanations: Sequence[Any], signed: np.ndarray, masks: np.ndarray, features: Sequence[int]
 ) -> dict[str, Any]:
-    """Columns of LIME, whose areas are its superpixels of highest weight, [AAD Tables 7 and 8].
+    """Measures maps of LIME; areas are its superpixels of highest weight, [AAD Tables 7 and 8].
 
     Args:
-        explanations: one `LimeExplanation` of the batch per round; round 0 has the original images.
+        explanations: one `LimeExplanation` of the batch per round; round 0 has the original images,
+            round n the images after n iterations of the attack.
         signed: `[rounds, batch, h, w]`, their weights averaged over a grid by `lime_maps`.
         masks: bool `[batch, H, W]`, True inside the boxes of the label's class.
         features: numbers of superpixels that make an area.
 
     Returns:
-        The columns of `map_columns` for `signed`, and besides
+        A dictionary of
+        `map` (as text), `peak` (highest value), `entropy` (in [0, 1]), `centroid` (centre of mass),
+            `components` (number of connected parts above the mean) and `positive` (fraction of
+            cells above 0) of the maps: `[rounds, batch]`, of `centroid` `[rounds, batch, 2]`;
         `iou_box`: a dictionary from each number in `features`, as text, to the IoU in [0, 1] of the
-            area with the mask, `[rounds, batch]`; NaN for an image without a box.
-        `iou_clean`: likewise the IoU with the area of the original image, `[rounds - 1, batch]`.
-        `segments`: number of superpixels, `[rounds, batch]`.
+            area with the mask, `[rounds, batch]`; NaN for an image without a box;
+        `iou_clean`: likewise the IoU with the area of the original image, `[rounds - 1, batch]`;
+        `segments`: number of superpixels, `[rounds, batch]`;
         `score`: R^2 of the local models, `[rounds, batch]`.
     """
     columns = map_columns(signed)
@@ -266,7 +275,8 @@ def lime_overlaps(explanations: Sequence[Any], features: Sequence[int]) -> dict[
     """IoU of LIME's superpixels of highest weight with those of the first explanation.
 
     Args:
-        explanations: one `LimeExplanation` of the batch per round.
+        explanations: one `LimeExplanation` of the batch per round: of the original images, then of
+            the images after each iteration of the attack.
         features: numbers of superpixels that make an area.
 
     Returns:
@@ -281,17 +291,19 @@ def lime_overlaps(explanations: Sequence[Any], features: Sequence[int]) -> dict[
 
 
 def map_columns(signed: np.ndarray) -> dict[str, Any]:
-    """Columns that every method has: the map itself, and how concentrated it is.
+    """Measures what maps of every method have: the map itself, and how concentrated it is.
 
     Args:
         signed: `[rounds, batch, h, w]`, of either sign; negative values are set to 0 first.
 
     Returns:
         Arrays `[rounds, batch]` by name:
-        `map`: text, the map with 8 bits per cell, as `encoded` writes it.
+        `map`: text, the map with 8 bits per cell, row by row, in base64; its highest cell is 255.
         `peak`: highest value.
-        `entropy`: in [0, 1], as the function `entropy` computes it.
-        `centroid`: centre of mass, `[rounds, batch, 2]`, (y, x) in fractions of the image.
+        `entropy`: Shannon entropy over the cells divided by the largest possible one, in [0, 1];
+            NaN for a map of zeros.
+        `centroid`: centre of mass, `[rounds, batch, 2]`, (y, x) in fractions of the image; NaN for
+            a map of zeros.
         `components`: number of connected components of the cells above the mean of their map.
         `positive`: fraction of cells above 0.
     """
@@ -316,7 +328,8 @@ def agreement_columns(first: np.ndarray, second: np.ndarray) -> dict[str, np.nda
     """Measures the agreement of the maps of two methods.
 
     Args:
-        first: `[rounds, batch, h, w]`, maps of one method, of either sign.
+        first: `[rounds, batch, h, w]`, maps of one method, of either sign, of the original images
+            and of those after each iteration of the attack.
         second: maps of the other method, of the same shape.
 
     Returns:
@@ -339,7 +352,7 @@ def encoded(maps: np.ndarray) -> np.ndarray:
 
     Example:
         >>> base64.b64decode(encoded(np.array([[[0.0, 2.0]]]))[0])
-        b'\x00\xff'
+        b'\\x00\\xff'
     """
     peaks = maps.max((1, 2), keepdims=True)
     return as_text(maps / np.where(peaks > 0, peaks, 1.0) * 255)

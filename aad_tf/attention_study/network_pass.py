@@ -81,8 +81,8 @@ def follow(
         first_index: index of the first example in its data set, on which random starts depend.
 
     Yields:
-        `attack.num_steps + 1` rounds: the original images, then the images after each iteration. A
-        random start itself is not yielded.
+        `attack.num_steps + 1` times a `Round`, which holds images and their predictions and maps:
+        of the original images, then after each iteration. A random start itself is not yielded.
     """
     explain = compiled_explanation(classifier, explained)
     examples = Examples(images, labels, attack.compiled_context(classifier)(images, labels))
@@ -113,7 +113,9 @@ def compiled_explanation(classifier: Classifier, explained: str = "label") -> An
 
     Returns:
         A function from images `[batch, H, W, C]` and int32 labels `[batch]` to an `Explanation` of
-        tensors. It is traced once for all batch sizes, and cached in the classifier.
+        tensors: predicted classes `[batch]`, probabilities of the label and of the prediction
+        `[batch]`, Grad-CAM maps before the ReLU and Grad-CAM++ maps, both `[batch, h, w]`. It is
+        traced once for all batch sizes, and cached in the classifier.
     """
     return classifier.cached_function(
         ("explanation", explained),
@@ -130,12 +132,14 @@ def compiled_explained_iteration(classifier: Classifier, objective: Any, explain
 
     Args:
         classifier: the network; runs in inference mode.
-        objective: objective of the attack.
+        objective: objective of the attack, whose value an iteration lowers.
         explained: class that maps explain: the true `"label"` or the `"prediction"`.
 
     Returns:
-        A function from a `State`, `Examples`, step size and epsilon (scalars in the unit of the
-        images) to the next `State` and the `Explanation` of the images before the step.
+        A function from a `State` (the current images), `Examples` (original images, labels, and
+        what the objective computed once from them), step size and epsilon (scalars in the unit of
+        the images) to the next `State` and the `Explanation` of the images before the step: their
+        predictions, probabilities, and Grad-CAM and Grad-CAM++ maps.
     """
     if not isinstance(objective, LogitsObjective):
         explain = compiled_explanation(classifier, explained)

@@ -75,7 +75,15 @@ _DECIMALS = 4
 
 
 def is_record(record: Mapping[str, Any]) -> bool:
-    """Whether a mapping has all keys of a record of an attention study, such as `index`, `maps`."""
+    """Whether a mapping is a record of an attention study.
+
+    Args:
+        record: any mapping.
+
+    Returns:
+        True if it has `index`, `label`, `boxes`, `box_area`, `prediction`, `confidence`,
+        `top_confidence`, `maps` and `agreement`.
+    """
     return record.keys() >= set(KEYS)
 
 
@@ -94,7 +102,8 @@ def batch_records(
         boxes: for each example `[n, 4]`, the boxes of its label's class as (ymin, xmin, ymax, xmax)
             in fractions of the image.
         box_area: `[batch]`, fraction of the image inside the boxes; NaN where there is no box.
-        columns: arrays `[rounds, batch, ...]` by name, in nested mappings.
+        columns: arrays `[rounds, batch, ...]` in nested mappings by name, such as `prediction`; a
+            round is the original images or those after an iteration of the attack.
 
     Returns:
         Records that JSON can hold: numbers are rounded to 4 decimals, NaN becomes None, and
@@ -171,7 +180,9 @@ class Counts:
         """Adds records to the counts.
 
         Args:
-            records: dictionaries with the keys that this module lists.
+            records: dictionaries, one per image, of which `label`, `prediction` (a list, the
+                original image first, then after each iteration of the attack), `box_area` (None
+                without a box) and, if it was measured, `faithfulness` are read.
         """
         for record in records:
             self.faithfulness.add([record])
@@ -184,12 +195,22 @@ class Counts:
             self._right_by_round += hits
 
     def as_dict(self) -> dict[str, int]:
-        """Returns `examples`, `right`, `without_box` and `right_without_box` by name."""
+        """Returns the counts for the summary of a study.
+
+        Returns:
+            Numbers of images: `examples`; `right`, classified correctly without attack;
+            `without_box`, without a box of their label's class; and `right_without_box`, both of
+            these.
+        """
         names = ("examples", "right", "without_box", "right_without_box")
         return {name: getattr(self, name) for name in names}
 
     def accuracy(self) -> list[float]:
-        """Returns the accuracy on the original images and after each iteration, in [0, 1]."""
+        """Returns the accuracy on the original images and after each iteration of the attack.
+
+        Returns:
+            Fractions in [0, 1], rounded to 6 decimals; 0 if no records were added.
+        """
         return [
             round(float(fraction), 6) for fraction in self._right_by_round / max(self.examples, 1)
         ]
@@ -199,7 +220,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     """Formats the summary of an attention study for the terminal.
 
     Args:
-        summary: as `study_attention` or `merge_shards` return it.
+        summary: the `summary` of a `StudyReport`, or what `merge_shards` returned.
 
     Returns:
         Lines of text with accuracies, counts, and means of faithfulness if it was measured.
@@ -225,7 +246,8 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
         output: file of records to write; its summary is written beside it.
 
     Returns:
-        The summary of the whole study.
+        The summary of the whole study, a dict with `study` (settings), `counts`, `accuracy` and
+        further entries.
 
     Raises:
         ValueError: parts of different studies, parts that are missing or overlap, damaged files.

@@ -34,7 +34,10 @@ class StudyReport:
     """A finished attention study.
 
     Attributes:
-        summary: settings, counts, accuracies and provenance of the study, as JSON holds them.
+        summary: a dict that JSON can hold: `study`, its settings; `counts` of images; `accuracy` on
+            the original images and after each iteration of the attack; means of faithfulness, if
+            it was measured; `fingerprint` and `identity`, what was studied; and `provenance`,
+            versions and hardware.
         output: path of the file of records.
     """
 
@@ -61,9 +64,10 @@ def study_attention(
     """Measures attention maps of all images of a data set before and after each attack iteration.
 
     The data set is read once, and memory does not grow with the number of images. One record per
-    image is written to `output`, with the keys that `aad_tf.attention_study.records` lists, and a
-    summary beside it. While the study runs, records are kept in `<output>.partial`; called again
-    after an interruption, it continues there, and its records equal those of a study that was not
+    image is written to `output`, with predictions, maps, and their overlaps with boxes and with the
+    map of the original image (`aad_tf.attention_study.records` explains all keys), and a summary
+    beside it. While the study runs, records are kept in `<output>.partial`; called again after an
+    interruption, it continues there, and its records equal those of a study that was not
     interrupted. If `output` is complete already, its report is returned.
 
     Args:

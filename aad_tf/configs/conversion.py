@@ -13,14 +13,14 @@ from aad_tf.utils.checks import near_names
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
-    """Converts a config to nested dictionaries.
+    """Converts the config of a training run to nested dictionaries.
 
     Args:
         config: the config.
 
     Returns:
         The attributes by name; values are numbers, texts, tuples and dictionaries, as JSON and
-        `ml_collections.ConfigDict` can hold them. `from_dict` reads it.
+        `ml_collections.ConfigDict` can hold them. `from_dict` makes the same config of it.
     """
     return dataclasses.asdict(config)
 
@@ -50,8 +50,9 @@ def from_dict(values: Mapping[str, Any]) -> ExperimentConfig:
 def from_stored(values: Mapping[str, Any]) -> ExperimentConfig:
     """Builds the config of a finished run, which an earlier version may have written.
 
-    Attributes that did not exist when the run was made get the value that the earlier version used,
-    which for AAD may differ from the present default.
+    Attributes that did not exist when the run was made get the value that the earlier version used.
+    For Attention-based Adversarial Defense (`"aad"`) that differs from the present default: hidden
+    pixels were black, and the preservation loss of `"reference_code"` was a mean over the batch.
 
     Args:
         values: the content of the run's `config.json`.

@@ -38,8 +38,12 @@ class DefenseConfig:
             without the original ones.
         weights: (alpha, beta, gamma), the weights of the classification, rectification and
             preservation loss of `"aad"`, [AAD Eq. 9].
-        losses: preset of these losses: `"balanced"`, `"paper"` or `"reference_code"`.
-        loss_parts: attributes of `AADLosses` that replace those of the preset, such as
+        losses: preset of these losses: `"balanced"`, which trains on MNIST and CIFAR-10 alike;
+            `"paper"`, the equations as printed, with means over examples in place of sums; or
+            `"reference_code"`, what the authors' code does.
+        loss_parts: attributes of `AADLosses` that replace those of the preset, by name:
+            `classification`, `rectification`, `preservation`, `maps`, `normalized_maps`,
+            `full_size_maps`, `preservation_over`, `threshold` or `fill`, such as
             `{"rectification": "l2"}`.
         fill: value of hidden pixels in the rectification loss L_r, a number in [0, 1] as text;
             empty for the pixel value that reaches the first weights of the network as zero.
@@ -48,8 +52,8 @@ class DefenseConfig:
         attention_noise: how dropout acts on the rectification and preservation losses of `"aad"`:
             `"independent"`, other masks for each version of an image; `"shared"`, the same masks
             for all versions; `"none"`, none, since these losses are computed in inference mode.
-        warmup_steps: number of updates over which adversarial perturbations grow to their full
-            size.
+        warmup_steps: number of updates over which adversarial perturbations grow linearly to their
+            full size; 0 for full size from the start.
         beta: weight of the divergence in the loss of `"trades"`, at least 0.
         pairing: two weights in the loss of `"pairing"`: of the pairs of logits, and of the pairs of
             attention maps.
@@ -112,10 +116,11 @@ class DefenseConfig:
 
     @property
     def attention_losses(self) -> AADLosses:
-        """The losses that `AADModel` is given.
+        """The `AADLosses`, choices within the loss of `"aad"`, which `AADModel` is given.
 
-        They are the preset that the field `losses` names, such as "balanced", with the parts that
-        `loss_parts` names exchanged, and with `fill` as the value of hidden pixels if it is set.
+        They are the preset that the attribute `losses` names, such as "balanced". Attributes that
+        `loss_parts` names have the values given there. The value of hidden pixels is `fill`, if
+        that is not empty.
         """
         losses = AADLosses.preset(self.losses).replace(**self.loss_parts)
         return losses.replace(fill=parse_number(self.fill)) if self.fill else losses

@@ -57,14 +57,16 @@ class ExperimentConfig:
         decay_rate: factor by which each decay multiplies the learning rate.
         label_smoothing: part of the label's probability that is spread evenly over all classes in
             the classification losses of training, in [0, 1].
-        augmentation: random changes of training images: `"none"`, `"flip"`, `"shift_flip"`,
-            `"crop_flip"` or `"inception"`.
+        augmentation: random changes of training images: `"none"`; `"flip"`, mirrored with
+            probability 1/2; `"shift_flip"`, also moved by up to an eighth of the sides;
+            `"crop_flip"`, mirrored and cropped to at least half of the area; or `"inception"`, a
+            random box of 8% or more of the area, mirrored, with brightness and saturation changed.
         initial_weights: model directory of a trained network, from whose weights training starts;
             empty for random weights.
         batch_size: examples per step, of all replicas together.
         replica_batch_size: examples per step of each replica; 0 to divide `batch_size` among them.
             If it is given, `learning_rate` is the one for batches of `batch_size`, and is scaled by
-            the ratio of the batch sizes; see `for_replicas`.
+            the ratio of the batch sizes.
         epochs: number of passes over the training examples; 0 for no training, where the network is
             evaluated with the weights of `model_options["weights"]` or `initial_weights`.
         train_examples: number of training examples to use, the first ones; 0 for all.

@@ -51,13 +51,14 @@ def augmented(
     Args:
         images: float32 `[batch, height, width, channels]` in [0, 1]: consecutive images of a batch.
         kind: `"none"`;
-            `"flip"`: each image is mirrored with probability 1/2;
+            `"flip"`: each image is mirrored left to right with probability 1/2;
             `"shift_flip"`: each image is also moved by up to an eighth of its height and width, and
                 pixels outside become 0, as in a random crop of 32x32 images padded by 4;
             `"crop_flip"`: mirrored with probability 1/2, and a random box of at least half of the
                 area is cut out and resized;
-            `"inception"`: a random box of 8% or more of the area is cut out, mirrored with
-                probability 1/2, and its brightness and saturation are changed.
+            `"inception"`: a random box of 8% or more of the area is cut out and resized, mirrored
+                with probability 1/2, its brightness is changed by up to 32/255, and the saturation
+                of colour images by a factor of 0.5 to 1.5.
         seed: int64 `[2]`; the same seed gives the same images.
         size: (height, width) that images are resized to, bilinearly; None keeps their size.
         start: index of the first of `images` in the batch.
@@ -180,7 +181,11 @@ def inception_image(
     seed: tf.Tensor,
     size: tuple[int, int],
 ) -> tf.Tensor:
-    """Augments one image by "inception": random box, mirroring, brightness and saturation.
+    """Augments one image by "inception", the augmentation of InceptionV3's training.
+
+    A random box of 8% to 100% of the area is cut out and resized bilinearly. It is mirrored left to
+    right with probability 1/2. Brightness is changed by up to 32/255, and then the saturation of
+    colour images by a factor of 0.5 to 1.5.
 
     Args:
         shape: int32 `[3]`: height, width and channels of the image.
@@ -190,7 +195,7 @@ def inception_image(
         size: (height, width) of the result in pixels.
 
     Returns:
-        float32 `[*size, channels]` in [0, 1].
+        float32 `[*size, channels]`, clipped to [0, 1].
     """
     seeds = tf.random.experimental.stateless_split(seed, 4)
     image = tf.image.resize(crop(random_window(shape, seeds[0])), size)
@@ -209,8 +214,9 @@ def saturated(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """Changes the saturation of an image, faster than `tf.image.adjust_saturation`.
 
     Args:
-        image: float32 `[height, width, 3]`, not negative.
-        factor: scalar by which the saturation of each pixel is multiplied; the result is at most 1.
+        image: float32 `[height, width, 3]`, RGB, not negative.
+        factor: scalar by which the saturation of each pixel is multiplied. A saturation that would
+            exceed 1 becomes 1.
 
     Returns:
         float32 `[height, width, 3]`; hue and largest channel of every pixel stay as they are.

@@ -25,53 +25,91 @@ from aad_tf.utils.ops import without_autograph
 class Source(Protocol):
     """The interface of an object that reads a data set; there is one for each known data set.
 
-    Its arguments are checked before. In all methods `data_dir` is a directory of TensorFlow
-    Datasets (None for the default one), images are float32 `[H, W, C]` in [0, 1], labels int32, and
-    a split has the same examples in the same order with and without boxes.
+    The functions of `aad_tf.data` call its methods after they have checked the arguments. Splits
+    have the same examples in the same order with and without boxes.
     """
 
     def info(self, data_dir: PathLike | None, annotations: PathLike | None) -> DatasetInfo:
-        """Describes the data set in a directory.
+        """Describes the data set in a directory; `aad_tf.data.info` calls it.
 
         Args:
             data_dir: directory of TensorFlow Datasets; None for the default one.
-            annotations: archive of boxes that the description includes, or None.
+            annotations: archive of boxes whose name and hash the description includes, or None.
+
+        Returns:
+            A `DatasetInfo`: name, image shape, classes, number of examples by split, a line on the
+            source, and a hash of the data.
+
+        Raises:
+            DatasetNotFoundError: the directory does not hold the data set.
         """
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns single examples `(image, label)` of a split in the stored order.
+        """Returns single examples of a split in the stored order; `aad_tf.data.load` calls it.
 
         Args:
             split: "train", "validation" or "test".
             data_dir: directory of TensorFlow Datasets; None for the default one.
+
+        Returns:
+            A finite dataset of (image, label): float32 `[H, W, C]` in [0, 1], and a scalar int32.
+
+        Raises:
+            DatasetNotFoundError: the directory does not hold the data set.
         """
 
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns batches `(images, labels)`, each example once, in the stored order.
+        """Returns each example of a part of a split once, in batches, in the stored order.
+
+        `aad_tf.data.evaluation_batches` calls it.
 
         Args:
-            request: split, range of examples, batch size, size of images, and replicas.
-            data_dir: directory of TensorFlow Datasets; None for the default one.
-        """
-
-    def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns batches `(images, labels)` of the training split in random order, without end.
-
-        Args:
-            request: seed, start, batch size, augmentation, size of images, and replicas.
-            data_dir: directory of TensorFlow Datasets; None for the default one.
-        """
-
-    def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns single examples with boxes in the stored order.
-
-        Args:
-            request: split, range of examples, and archive of boxes.
+            request: split, range of examples, batch size, size of images, and the replicas to feed.
             data_dir: directory of TensorFlow Datasets; None for the default one.
 
         Returns:
-            Dictionaries of "image", "label", "boxes" float32 `[n, 4]` as (ymin, xmin, ymax, xmax)
-            in fractions of the image, and "box_labels" int32 `[n]`.
+            A finite dataset of (images, labels): float32 `[batch, H, W, C]` in [0, 1], and int32
+            `[batch]`; with several replicas each batch is divided into one element per replica.
+
+        Raises:
+            DatasetNotFoundError: the directory does not hold the data set.
+            ValueError: the range holds no example, or fewer examples than replicas.
+        """
+
+    def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
+        """Returns batches of the training split in random order, without end.
+
+        `aad_tf.data.training_batches` calls it.
+
+        Args:
+            request: seed, first epoch and step, batch size, augmentation, size of images, number of
+                examples, and the replicas to feed.
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+
+        Returns:
+            An infinite dataset of (images, labels): float32 `[batch, H, W, C]` in [0, 1], and int32
+            `[batch]`; for each step it has one element per replica that is fed.
+
+        Raises:
+            DatasetNotFoundError: the directory does not hold the data set.
+            ValueError: fewer examples than replicas.
+        """
+
+    def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
+        """Returns single examples with boxes in the stored order; `boxed_batches` calls it.
+
+        Args:
+            request: split, range of examples, size of images, and archive of boxes.
+            data_dir: directory of TensorFlow Datasets; None for the default one.
+
+        Returns:
+            A finite dataset of dictionaries: "image" float32 `[H, W, C]` in [0, 1], "label" int32,
+            "boxes" float32 `[n, 4]` as (ymin, xmin, ymax, xmax) in fractions of the image, and
+            "box_labels" int32 `[n]`; n is 0 for a data set without boxes.
+
+        Raises:
+            DatasetNotFoundError: the directory does not hold the data set.
+            ValueError: a range of examples that is not valid.
         """
 
 
@@ -127,12 +165,15 @@ def info(
             TFDS_DATA_DIR, or else "~/tensorflow_datasets". "digits" needs none.
         image_size: side in pixels, or (height, width), that images will be resized to; 0 or None
             for the size of the data.
-        annotations: for "imagenet2012" the archive of its boxes, or the directory unpacked from it,
-            which source and fingerprint of the description then include; else None.
+        annotations: for "imagenet2012" the archive of its boxes, or the directory unpacked from it.
+            Its name is then added to the result's `source`, and its boxes to the `fingerprint`.
+            None for no boxes, and for other data sets.
 
     Returns:
-        A `DatasetInfo`. If a copy of "imagenet2012" lacks a split, looking that split up in
-        `num_examples` raises DatasetNotFoundError with advice.
+        A `DatasetInfo`: `name`, `image_shape` (height, width, channels), `num_classes`,
+        `class_names`, `num_examples` by split, `source` (one line that identifies the copy) and
+        `fingerprint` (a hash of the data). If a copy of "imagenet2012" lacks a split, looking that
+        split up in `num_examples` raises DatasetNotFoundError with advice.
 
     Raises:
         ValueError: an unknown name, an invalid image size, or annotations for another data set than
@@ -253,7 +294,8 @@ def training_batches(
     epoch alone. So the batches from an epoch and step on equal those of an uninterrupted data set,
     and a resumed run needs only these two numbers from its checkpoint. Small data sets are kept in
     memory, where starting anywhere takes no time; "imagenet2012" is read from files and shuffled in
-    a buffer, as `aad_tf.data.imagenet.training` describes.
+    a buffer, so that its order also depends on the number of replicas, and a run that resumes
+    within an epoch reads the earlier examples of that epoch again without decoding them.
 
     With a `replica_slice` of several replicas, the data set has one element per replica for every
     batch, in order, as `tf.distribute.Strategy.distribute_datasets_from_function` expects. For a
@@ -263,7 +305,7 @@ def training_batches(
     Args:
         name: one of the names that `available()` returns.
         batch_size: examples per batch of all replicas together, at least 1. The last batch of an
-            epoch may be shorter; see `steps_per_epoch`.
+            epoch may be shorter. `steps_per_epoch` tells the number of batches.
         seed: integer from 0 to 2**63 - 1, of the order and of the augmentation.
         data_dir: directory of TensorFlow Datasets; None for the environment variable
             TFDS_DATA_DIR, or else "~/tensorflow_datasets". "digits" needs none.
@@ -322,10 +364,11 @@ def source_of(name: str, annotations: PathLike | None = None) -> Source:
 
     Args:
         name: one of the names that `available()` returns.
-        annotations: archive of boxes, for "imagenet2012" only; else None.
+        annotations: archive of boxes, for "imagenet2012" only; else None. It is only checked that
+            the data set takes one.
 
     Returns:
-        The data set's `Source`.
+        The data set's `Source`, whose methods describe the data set and read its examples.
 
     Raises:
         ValueError: an unknown name, or annotations for another data set than "imagenet2012".

@@ -13,14 +13,14 @@ class DatasetNotFoundError(ValueError):
 
 
 class SplitSizes(dict[str, int]):
-    """A dictionary from splits to numbers of examples, for a copy that may lack some splits.
+    """A dictionary from splits to numbers of examples, if a data set may lack some splits.
 
     Args:
-        sizes: number of examples of each split that the copy has.
+        sizes: number of examples of each split that is there.
         how: advice on how to get the other splits, for the error message.
 
     Raises:
-        DatasetNotFoundError: when a split is looked up that the copy lacks.
+        DatasetNotFoundError: when a split is looked up that is not there.
     """
 
     def __init__(self, sizes: Mapping[str, int], how: str) -> None:
@@ -36,7 +36,7 @@ class DatasetInfo:
     """The description of a data set.
 
     Attributes:
-        name: name of the data set, as `aad_tf.data.load` takes it.
+        name: name of the data set, such as "mnist"; for images in folders that of the directory.
         image_shape: (height, width, channels) of the images.
         num_classes: number of classes.
         class_names: one name per class, in the order of the labels.

@@ -60,7 +60,7 @@ def image_folder(
         channels: 1 for gray images, 3 for colour images.
         class_names: names of all classes in the order of the network's outputs; every folder must
             have one of these names. None for the names of the folders in alphabetical order.
-        indices: indices of the images to read, in the order above; None for all.
+        indices: indices of the images to read, in the order above, from 0; None for all.
 
     Returns:
         A finite dataset of (images, labels): float32 `[batch, height, width, channels]` within
@@ -70,6 +70,7 @@ def image_folder(
         TypeError: a batch size or bounds of another type.
         ValueError: no such directory, no folders or images, a folder that is not a class, equal
             class names, an invalid size or number of channels.
+        IndexError: an index beyond the last image.
         tf.errors.InvalidArgumentError: while iterating, for a file that is not an image of these
             formats; the message names it.
 
@@ -108,12 +109,12 @@ def image_folder_info(
         directory: directory with one folder of images for each class.
         image_size: side in pixels, or (height, width), that images will be resized to.
         channels: 1 for gray images, 3 for colour images.
-        class_names: names of all classes in the order of the network's outputs; None for the names
-            of the folders in alphabetical order.
+        class_names: names of all classes in the order of the network's outputs; every folder must
+            have one of these names. None for the names of the folders in alphabetical order.
 
     Returns:
-        A `DatasetInfo` whose only split is "all"; its fingerprint is a hash of the names and sizes
-        of the files.
+        A `DatasetInfo`: name of the directory, image shape, class names, number of images under the
+        only split "all", and a hash of the names and sizes of the files.
 
     Raises:
         ValueError: no such directory, no folders or images, a folder that is not a class, equal
@@ -146,8 +147,8 @@ def folder_classes(
 
     Args:
         directory: directory with one folder of images for each class.
-        class_names: names of all classes in the order of the network's outputs; None for the names
-            of the folders in alphabetical order.
+        class_names: names of all classes in the order of the network's outputs; every folder must
+            have one of these names. None for the names of the folders in alphabetical order.
 
     Returns:
         The names in the order of the labels.

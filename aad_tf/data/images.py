@@ -59,5 +59,13 @@ def resized(images: tf.Tensor, size: tuple[int, int] | None) -> tf.Tensor:
 
 
 def unit_range(images: tf.Tensor) -> tf.Tensor:
-    """Converts images to float32: uint8 pixels are divided by 255, others must be in [0, 1]."""
+    """Converts images of any shape to float32 in [0, 1].
+
+    Args:
+        images: uint8, which is divided by 255; or floating point that is in [0, 1] already, which
+            is not checked.
+
+    Returns:
+        float32 of the same shape.
+    """
     return tf.cast(images, tf.float32) / (255.0 if images.dtype == tf.uint8 else 1.0)

@@ -31,17 +31,23 @@ class StoredRange:
 
     @property
     def num_examples(self) -> int:
-        """Number of examples."""
+        """Number of examples of this range of a split, at least 0."""
         return self.stop - self.start
 
     def part(self, request: BoxedRequest | EvaluationRequest) -> StoredRange:
         """Returns the part of this range that a request asks for.
 
         Args:
-            request: which examples are wanted, counted from the beginning of this range.
+            request: which examples are wanted, by the indices of the first and after the last,
+                counted from the beginning of this range.
+
+        Returns:
+            A `StoredRange` of the same split; it ends where this range ends if more was asked for.
 
         Raises:
-            TypeError, ValueError: indices that are not valid, as the request's method `span` says.
+            TypeError: indices that are not integers.
+            ValueError: a negative start, a stop before the start, or a start beyond the range; for
+                a request of an evaluation also a part without examples.
         """
         start, stop = request.span(self.num_examples)
         return StoredRange(self.split, self.start + start, self.start + stop)
@@ -71,10 +77,10 @@ def open_copy(
     """Opens the newest version of a data set in a directory, without a network connection.
 
     Args:
-        name: TFDS's name of the data set.
+        name: name of the data set in TensorFlow Datasets (TFDS), such as "mnist".
         data_dir: directory of TensorFlow Datasets; None for the environment variable
             TFDS_DATA_DIR, or else "~/tensorflow_datasets".
-        splits: stored splits whose files are needed.
+        splits: names of the splits in TFDS whose files are needed.
         all_needed: False if the copy may lack some of these splits as a whole.
 
     Returns:
@@ -110,12 +116,12 @@ def open_copy(
 
 
 def add_files(digest: Any, builder: Any, splits: Sequence[str]) -> None:
-    """Adds the names and sizes of the files of stored splits to a hash.
+    """Adds the names and sizes of the files of some splits to a hash.
 
     Args:
         digest: a `hashlib` object, which is updated.
-        builder: builder object of TFDS.
-        splits: names of stored splits; those that the copy lacks are left out.
+        builder: builder object of TensorFlow Datasets.
+        splits: names of splits in TensorFlow Datasets; those that the copy lacks are left out.
     """
     for split in splits:
         for path in builder.info.splits[split].filepaths if split in builder.info.splits else ():
@@ -123,15 +129,17 @@ def add_files(digest: Any, builder: Any, splits: Sequence[str]) -> None:
 
 
 def stored_examples(builder: Any, stored: StoredRange, decoders: Any = None) -> tf.data.Dataset:
-    """Returns stored examples in their order; earlier examples are not decoded.
+    """Returns consecutive examples of a split in the stored order; earlier ones are not decoded.
 
     Args:
-        builder: builder object of TFDS.
-        stored: which examples.
-        decoders: how features are decoded, as TFDS takes it; None for the default.
+        builder: builder object of TensorFlow Datasets (TFDS).
+        stored: the range of examples; it may be empty.
+        decoders: argument `decoders` of TFDS's `as_dataset`, by which features are left undecoded
+            or out; None decodes all.
 
     Returns:
-        A finite dataset of dictionaries of features.
+        A finite dataset of dictionaries from the names of TFDS's features, such as "image" and
+        "label", to their values.
     """
     import tensorflow_datasets as tfds
 

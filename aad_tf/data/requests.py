@@ -20,8 +20,8 @@ class BoxedRequest:
         split: "train", "validation" or "test".
         start: index of the first example in the split.
         stop: index after the last example; None for the end of the split.
-        size: (height, width) that images will be resized to, for data sets that crop them first;
-            None for the size of the data.
+        size: (height, width) that images of "imagenet2012" are cropped and resized to; None for
+            299 x 299. Images of other data sets are resized later and ignore it.
         annotations: archive of the boxes of "imagenet2012"; else None.
     """
 
@@ -32,16 +32,17 @@ class BoxedRequest:
     annotations: PathLike | None = None
 
     def span(self, num_examples: int) -> tuple[int, int]:
-        """Returns the range of examples within a split of known size.
+        """Returns the range of examples that the request asks for within a split of known size.
 
         Args:
             num_examples: number of examples of the split.
 
         Returns:
-            Index of the first example and index after the last, at most `num_examples`.
+            Index of the first example and index after the last, at most `num_examples`; they are
+            equal if the range is empty.
 
         Raises:
-            TypeError: indices that are not integers.
+            TypeError: `start` or `stop` is not an integer.
             ValueError: a negative start, a stop before the start, or a start beyond the split.
         """
         check_count(self.start, "start", 0)
@@ -73,13 +74,14 @@ class EvaluationRequest:
     start: int = 0
 
     def span(self, num_examples: int) -> tuple[int, int]:
-        """Returns the range of examples within a split of known size.
+        """Returns the range of examples that the request asks for within a split of known size.
 
         Args:
             num_examples: number of examples of the split.
 
         Returns:
-            Index of the first example and index after the last, at most `num_examples`.
+            Index of the first example, and index after the last: the smaller one of `limit` and
+            `num_examples`.
 
         Raises:
             ValueError: the range is empty.
@@ -102,7 +104,9 @@ class TrainingRequest:
         seed: seed of the order and of the augmentation.
         start_epoch: number of the first epoch, from 0.
         start_step: number of batches to leave out from that epoch on.
-        augmentation: `"none"`, `"flip"`, `"shift_flip"`, `"crop_flip"` or `"inception"`.
+        augmentation: `"none"`; `"flip"`, mirrored with probability 1/2; `"shift_flip"`, also moved;
+            `"crop_flip"`, mirrored and cropped to at least half of the area; or `"inception"`,
+            mirrored and cropped to at least 8% of it, with brightness and saturation changed.
         size: (height, width) that images are resized to; None for the size of the data.
         replica_slice: the replicas that the batches are for.
         limit: number of examples of the split to use, the first ones; None for all.
@@ -118,11 +122,11 @@ class TrainingRequest:
     limit: int | None = None
 
     def first_step(self, steps: int) -> tuple[int, int]:
-        """Returns epoch and step of the first batch.
+        """Returns the epoch and the step within it at which training starts.
 
         Args:
-            steps: number of batches of an epoch. A `start_step` of more batches than that leads to
-                a later epoch.
+            steps: number of batches of an epoch. A `start_step` of that many batches or more leads
+                to a later epoch.
 
         Returns:
             The number of the epoch, and the number of the batch in that epoch, both from 0.

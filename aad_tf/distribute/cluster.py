@@ -86,11 +86,15 @@ class Cluster:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process is worker 0."""
+        """Whether this process is worker 0, the chief, which alone writes checkpoints."""
         return self.index == 0
 
     def name(self, index: int) -> str:
-        """The name of the worker of an index for messages, e.g. `worker 1 (10.0.0.2:2222)`."""
+        """The name of a worker in messages, e.g. `worker 1 (10.0.0.2:2222)`.
+
+        Args:
+            index: which worker, in `[0, size)`.
+        """
         return f"worker {index} ({self.addresses[index]})"
 
     def names(self, indices: list[int], limit: int = 8) -> str:

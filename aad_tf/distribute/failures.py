@@ -65,7 +65,8 @@ def lost_workers_named(
 ) -> Iterator[None]:
     """Turns TensorFlow's errors about lost workers into one sentence, the same on every worker.
 
-    Any other error of this worker is raised unchanged, and the other workers end with its message.
+    It does so for errors that are raised while the context is open. Any other error of this worker
+    is raised unchanged, and the other workers end with its message.
 
     Args:
         cluster: the workers, and which of them this process is.

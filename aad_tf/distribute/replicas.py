@@ -104,7 +104,7 @@ def mean_over_replicas(variables: Sequence[keras.Variable]) -> None:
 
 
 def uses_gradient_clipping(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Whether an optimizer has `clipnorm`, `global_clipnorm` or `clipvalue`."""
+    """Whether one of `clipnorm`, `global_clipnorm` and `clipvalue` of an optimizer is set."""
     limits = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
     return any(limit for limit in limits)
 
@@ -176,7 +176,14 @@ def per_replica_seed(seed: tf.Tensor) -> tf.Tensor:
 
 
 def seed_states(network: keras.Model) -> list[keras.Variable]:
-    """The states of the seed generators of a network's layers, which decide what is drawn next."""
+    """The states of the seed generators of a network's layers, which decide what is drawn next.
+
+    Args:
+        network: a Keras model, built.
+
+    Returns:
+        Keras variables; none if no layer draws random numbers.
+    """
     return [v for v in network.non_trainable_variables if v.name == _SEED_STATE]
 
 

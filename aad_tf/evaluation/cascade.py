@@ -52,7 +52,7 @@ class CascadePool:
     def slots(
         self, labels: np.ndarray, indices: np.ndarray, predictions: np.ndarray, seen: np.ndarray
     ) -> np.ndarray:
-        """Makes the state of new examples.
+        """Makes the state of new examples: what is known of each before it is attacked.
 
         Args:
             labels: int `[batch]`, true labels.
@@ -62,7 +62,8 @@ class CascadePool:
                 the same as `predictions`.
 
         Returns:
-            A structured array `[batch]`, for `add` and `records`.
+            A structured array `[batch]`, one entry per example, which the methods `add` and
+            `records` take.
         """
         return self._pools[0].slots(labels, indices, predictions, seen)
 
@@ -77,7 +78,7 @@ class CascadePool:
 
     @property
     def doing(self) -> str:
-        """The attack at work, how many images it has left, and its iteration, to show progress."""
+        """Text that names the attack at work, how many images it has left, and its iteration."""
         return self._at_work.doing
 
     def run(self, *, drain: bool = False) -> Iterator[list[dict[str, Any]]]:
@@ -88,7 +89,10 @@ class CascadePool:
                 `size` examples are left to it.
 
         Yields:
-            Records of the examples that are done, possibly none, after each call of the network.
+            After each call of the network a list, possibly empty, with a record for each example
+            that is done: a dict of `index`, `label`, `attack` (name of the cascade),
+            `clean_prediction`, `adversarial_prediction`, `success`, `clean_mistake`, `steps`,
+            `restart`, `linf`, and `broken_by`, the name of the attack that succeeded or None.
         """
         for number, pool in enumerate(self._pools):
             last = number == len(self._pools) - 1
@@ -107,7 +111,9 @@ class CascadePool:
             slots: `[batch]`, their state as the method `slots` made it.
 
         Returns:
-            One record per example, with `broken_by` None.
+            One dict per example: `index`, `label`, `attack` (name of the cascade),
+            `clean_prediction` and the equal `adversarial_prediction`, `success`, `clean_mistake`,
+            `steps`, `restart` and `linf`, which are 0, and `broken_by`, which is None.
         """
         return self._records(slots, np.full(len(slots), False), self.attack.stages[0])
 
@@ -150,7 +156,9 @@ def pool_of(
         classifier: the network that judges the images.
         attack: one attack, or a cascade.
         size: how many examples each attack works on at a time, at least 1.
-        **options: further arguments of `AttackPool`: `seed`, `any_iterate`, `surrogate`.
+        **options: `seed`, the seed of the random starts; `any_iterate`, True to judge the images
+            after every iteration, False after the last one; and `surrogate`, the network whose
+            gradients are followed, or None for the classifier.
 
     Returns:
         An `AttackPool`, or a `CascadePool` for a cascade.

@@ -34,8 +34,8 @@ def security_curve(
         attack: name of the attack whose records count; None if there is only one.
 
     Returns:
-        The curve, which gives robust accuracies with Wilson's intervals, and the median distance to
-        a misclassified image.
+        A `SecurityCurve`: robust accuracies with Wilson's intervals, and the median distance to a
+        misclassified image.
 
     Raises:
         ValueError: no records; `attack` is None although there are several, or names none of them;
@@ -91,15 +91,18 @@ def bisected_curve(
         rounds: how often intervals are halved, at least 1. Distances are rounded up to multiples of
             `largest / 2**rounds`.
         epsilons: budgets of the curve; None takes 0 and these multiples up to `largest`.
-        **options: further arguments of `evaluate_robustness`, such as `batch_size`.
+        **options: further arguments of `evaluate_robustness`, such as `batch_size`, the number of
+            images attacked at a time, and `seed`, that of random starts.
 
     Returns:
-        The curve. Images misclassified when clean have distance 0, those still correct within the
-        largest budget an infinite distance.
+        A `SecurityCurve`: robust accuracies by budget, with Wilson's intervals, and the median of
+        the images' smallest budgets of success. Images misclassified when clean have distance 0,
+        those still correct within the largest budget an infinite distance.
 
     Raises:
-        TypeError: `rounds` is not an integer, or what `evaluate_robustness` refuses.
-        ValueError: `largest` or `rounds` is not positive, or what `evaluate_robustness` refuses.
+        TypeError: `rounds` is not an integer, or images that are not floating point.
+        ValueError: `largest` or `rounds` is not positive, `largest` exceeds the pixel range, images
+            or labels are out of range, or `attack` returns text that is no attack.
 
     Example:
         >>> curve = bisected_curve(model, (images, labels), aad_tf.attacks.apgd, 8 / 255)

@@ -123,7 +123,7 @@ def of_first_batch(
         counts: outcomes of the evaluation by attack and example, these images first.
         first_index: index of the first image in the data set, which seeds random starts.
         seed: seed of the random starts.
-        success: `"any_iterate"` or `"last_iterate"`, as in the evaluation.
+        success: `"any_iterate"` or `"last_iterate"`, the images that the evaluation judges.
         surrogate: the network whose gradients the attacks follow. Its gradients are measured, and
             it is attacked by PGD with the whole pixel range. None for the classifier.
 
@@ -157,11 +157,14 @@ def of_outcomes(
     """Checks by comparing attacks over all images whether their results can be trusted.
 
     Args:
-        threat_models: one dict for each attack that was run, as the summary has them.
+        threat_models: for each attack that was run a dict of its name `attack`, its `parameters`,
+            `epsilon`, `access` and, for a cascade, `stages`.
         counts: outcomes of all examples under each attack.
 
     Returns:
-        Dicts, one per check, with `name`, `status`, `value`, `threshold`, `measured`, `run_next`.
+        Dicts, one per check, with `name`, `status` ("flagged", "not flagged" or "nothing comparable
+        was run"), `value` and `threshold` (numbers or None), and the texts `measured` and
+        `run_next`.
     """
     plain = [model for model in threat_models if "num_steps" in model.get("parameters", {})]
     return [

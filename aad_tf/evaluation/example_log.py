@@ -39,13 +39,16 @@ class OutcomeCounts:
         self._steps: dict[tuple[str, str | None], Counter[int]] = {}
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Counts the record of one example and attack.
+        """Counts the record of one example and attack; an earlier outcome of both is replaced.
 
         Args:
-            record: a record with the keys of `aad_tf.records.RECORD_KEYS`, for a cascade of attacks
-                also with `broken_by`.
+            record: a dict of `index`, `label`, `attack`, `clean_prediction`,
+                `adversarial_prediction`, `success`, `clean_mistake`, `steps`, `restart` and `linf`,
+                for a cascade of attacks also `broken_by`, the name of the attack in it that
+                succeeded or None.
 
         Raises:
+            KeyError: an attack that is not among those to count.
             ValueError: its `index` is smaller than `first_index`.
         """
         outcomes = self._outcomes[record["attack"]]
@@ -95,19 +98,23 @@ class OutcomeCounts:
         return self._tallies[attack]
 
     def steps(self, attack: str, broken_by: str | None = None) -> Mapping[int, int]:
-        """Counts examples that an attack got misclassified by the iteration at which it did.
+        """Counts the examples that an attack got misclassified, for each iteration separately.
 
         Args:
             attack: name of the attack or cascade.
             broken_by: name of the attack within a cascade; None for an attack on its own.
 
         Returns:
-            Numbers of examples by the number of iterations.
+            From a number of iterations to the number of examples first misclassified after as many.
         """
         return self._steps.get((attack, broken_by), Counter())
 
     def labels(self) -> Counter[int]:
-        """Counts the examples of each class, by class number."""
+        """Counts the examples of each class.
+
+        Returns:
+            From the class number to the number of examples counted so far.
+        """
         return self._labels
 
     def missing(self, attack: str, start: int, count: int) -> np.ndarray:
@@ -174,11 +181,17 @@ class ExampleLog:
     def append(self, records: Iterable[dict[str, Any]]) -> None:
         """Adds and counts records, in any order.
 
-        A journal hands them to the operating system at once, so that they survive if the process
-        is killed.
+        If there is a file, they are handed to the operating system at once, so that they survive if
+        the process is killed.
 
         Args:
-            records: one for each example and attack.
+            records: dicts, one for each example and attack, with `index`, `label`, `attack`,
+                `clean_prediction`, `adversarial_prediction`, `success`, `clean_mistake`, `steps`,
+                `restart` and `linf`.
+
+        Raises:
+            ValueError: an `index` smaller than `first_index`.
+            OSError: the file cannot be written.
         """
         records = list(records)
         if self._journal is None:
@@ -189,17 +202,22 @@ class ExampleLog:
             self.counts.add(record)
 
     def sorted_records(self) -> list[dict[str, Any]]:
-        """The records in memory, sorted by attack in their given order, then by index."""
+        """The records in memory, sorted by attack in the given order of attacks, then by index.
+
+        Returns:
+            Dicts, one for each example and attack; none if records are written to a file.
+        """
         order = {attack: number for number, attack in enumerate(self.counts.attacks)}
         return sorted(self._records, key=lambda r: (order[r["attack"]], r["index"]))
 
     def write_sorted(self) -> None:
-        """Writes the journal's records to `output`, sorted by attack, then by index.
+        """Writes the records to `output`, sorted by attack, then by index.
 
-        The journal stays.
+        The file of unfinished records, `<output>.partial`, stays.
 
         Raises:
             ValueError: there is no `output`.
+            OSError: the file cannot be written.
         """
         if self._journal is None or self.output is None:
             raise ValueError("These records are in memory: there is no output to write them to.")
@@ -214,12 +232,12 @@ class ExampleLog:
         write_record_lines(self.output, lines)
 
     def remove(self) -> None:
-        """Deletes the journal, if there is one."""
+        """Deletes the file of unfinished records, `<output>.partial`, if there is one."""
         if self._journal is not None:
             self._journal.remove()
 
     def close(self) -> None:
-        """Closes the journal, if there is one; the file stays for a later run."""
+        """Closes the file of unfinished records, if there is one; it stays for a later run."""
         if self._journal is not None:
             self._journal.close()
 

@@ -60,9 +60,10 @@ def evaluate_gates(
         attacks: one or several attacks, also as text such as `"fgsm(epsilon=2/255)"`; no cascades.
         batch_size: how many images are attacked at a time where the data set is arrays.
         seed: seed of the random starts.
-        output: file of records, as `evaluate_transfer` writes them; the summary goes beside it. The
-            network is named `own_gates` there, the copies `channel_held`, `spatial_held` and
-            `both_held`. Both files are written at the end: an interrupted run begins anew.
+        output: file of records, one JSON line per image with the classes that the four networks
+            predict, as `evaluate_transfer` writes them; the summary goes beside it. The network is
+            named `own_gates` there, the copies `channel_held`, `spatial_held` and `both_held`. Both
+            files are written at the end: an interrupted run begins anew.
         description: further facts for the summary, as JSON can hold them.
         num_examples: how many examples of the data set are used, from the first; None for all.
         num_reference: how many reference images are used, from the first; None for all.
@@ -84,9 +85,9 @@ def evaluate_gates(
         Student's t) and `count`.
 
     Raises:
-        TypeError: an argument of a type that `evaluate_transfer` refuses.
+        TypeError: arguments of other types, images that are not floating point.
         ValueError: a network without CBAM, no reference images, a data set that can be read only
-            once, or what `evaluate_transfer` refuses.
+            once, no attacks or one of them twice, a cascade, or images or labels out of range.
         OSError: the output cannot be written.
 
     Example:

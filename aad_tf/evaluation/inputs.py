@@ -33,7 +33,9 @@ def as_classifier(classifier: Classifier | keras.Model) -> Classifier:
 
     Raises:
         TypeError: none of these.
-        ValueError: a Keras model that `Classifier.from_keras` refuses.
+        ValueError: a Keras model that cannot be wrapped: it has several inputs or outputs, no layer
+            with spatial features, probabilities that cannot be turned into logits, or operations
+            through which gradients stop or second derivatives are wrong.
     """
     if isinstance(classifier, Classifier):
         return classifier
@@ -41,17 +43,17 @@ def as_classifier(classifier: Classifier | keras.Model) -> Classifier:
 
 
 def as_surrogate(surrogate: Classifier | keras.Model, classifier: Classifier) -> Classifier:
-    """Checks the network whose gradients attacks follow against the network that is judged.
+    """Checks a surrogate, the network whose gradients attacks follow, against the network judged.
 
     Args:
-        surrogate: the former, a Classifier or a Keras model.
-        classifier: the latter.
+        surrogate: the network whose gradients attacks follow, a Classifier or a Keras model.
+        classifier: the network that judges the attacked images.
 
     Returns:
         The surrogate as a Classifier.
 
     Raises:
-        TypeError: neither a Classifier nor a Keras model.
+        TypeError: the surrogate is neither a Classifier nor a Keras model.
         ValueError: images of another shape, dtype or pixel range, or another number of classes.
     """
     surrogate = as_classifier(surrogate)
@@ -218,13 +220,15 @@ def open_batches(
             network, as `Classifier.images_of` does. The default takes arrays alone.
 
     Returns:
-        An iterator over batches, dicts of `image` and `label`, and of `boxes` and `box_labels` if
-        the data set has them; and the number of examples, or None if it is known at the end only.
+        An iterator over batches, dicts of `image` `[batch, H, W, C]` and `label` `[batch]`, and of
+        `boxes` `[batch, n, 4]` and `box_labels` `[batch, n]` if the data set has them, whose values
+        are not checked; and the number of examples, or None if it is known at the end only.
 
     Raises:
-        TypeError: no such data set, or batches of another structure.
-        ValueError: an endless data set, single images instead of batches, or fewer examples than
-            `num_examples`. What is not known beforehand is raised during the pass.
+        TypeError: no such data set, batches of another structure, or `num_examples` that is not an
+            integer.
+        ValueError: an endless data set, single images instead of batches, `num_examples` below 1,
+            or fewer examples than that. What is not known beforehand is raised during the pass.
     """
     if num_examples is not None:
         check_count(num_examples, "num_examples")
@@ -253,8 +257,9 @@ class Batches:
 
     Args:
         classifier: the network whose image shape, pixel range and classes batches must fit.
-        dataset: batches of images and labels, or whole arrays, in any form that `open_batches`
-            takes.
+        dataset: a `tf.data.Dataset`, `keras.utils.PyDataset` or another iterable of batches, a
+            function without arguments that returns one, or a whole data set as arrays. Batches and
+            arrays are `(images, labels)` or `{"image": images, "label": labels}`.
         batch_size: number of examples in each batch that arrays are cut into.
         num_examples: how many examples are taken, from the first one on; None for all.
         first_index: index of the first example in its data set.

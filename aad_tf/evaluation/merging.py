@@ -37,9 +37,10 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
         output: file to write, compressed if it ends with ".gz"; its summary goes beside it.
 
     Returns:
-        The summary of all examples, with the seconds of all parts added up. Diagnostics that
-        compare attacks are computed again over all examples; those of the first images of each part
-        are kept for each part.
+        The summary of all examples, a dict with `attacks` (an entry of accuracies for each),
+        `success_rule`, `warnings`, `diagnostics`, `evaluated` and `provenance`. Seconds of all
+        parts are added up. Diagnostics that compare attacks are computed again over all examples;
+        those of the first images of each part are kept for each part.
 
     Raises:
         ValueError: parts of different evaluations, parts that are missing or overlap, or damaged
@@ -77,7 +78,10 @@ def merge_transfer(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any
         output: file to write, compressed if it ends with ".gz"; its summary goes beside it.
 
     Returns:
-        The summary of all examples, with the seconds of all parts added up.
+        The summary of all examples, a dict with `networks` (clean accuracies), `transfer` (accuracy
+        of each target on the images of each source under each attack), `comparisons` of targets,
+        `threat_models`, `count`, `rule`, `warnings`, `evaluated` and `provenance`. Seconds of all
+        parts are added up.
 
     Raises:
         ValueError: parts of different evaluations, parts that are missing or overlap, or damaged

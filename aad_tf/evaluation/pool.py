@@ -68,7 +68,7 @@ class Block(NamedTuple):
             count: size of the first part.
 
         Returns:
-            The first `count` examples, and the others.
+            A `Block` of the first `count` examples, and one of the others.
         """
         return self._part(slice(count)), self._part(slice(count, None))
 
@@ -158,7 +158,7 @@ class AttackPool:
     def slots(
         self, labels: np.ndarray, indices: np.ndarray, predictions: np.ndarray, seen: np.ndarray
     ) -> np.ndarray:
-        """Makes the state of new examples.
+        """Makes the state of new examples: what is known of each before it is attacked.
 
         Args:
             labels: int `[batch]`, true labels.
@@ -168,7 +168,8 @@ class AttackPool:
                 the same as `predictions`.
 
         Returns:
-            A structured array `[batch]`, for `add` and `records`.
+            A structured array `[batch]`, one entry per example, which the methods `add` and
+            `records` take.
         """
         slots = np.zeros(len(labels), _SLOT)
         slots["index"], slots["label"] = indices, labels
@@ -191,7 +192,7 @@ class AttackPool:
 
     @property
     def doing(self) -> str:
-        """The attack, how many images it has left, and its iteration, to show progress."""
+        """Text that names the attack, how many images it has left, and its iteration."""
         count = len(self._slots) + sum(len(block.slots) for block in self._waiting)
         if not len(self._slots):
             return f"{self.attack.name}: {count} images left"
@@ -208,8 +209,13 @@ class AttackPool:
                 left.
 
         Yields:
-            Records of the examples whose attack is over, possibly none, after each call of the
-            network.
+            After each call of the network a list, possibly empty, with a record for each example
+            whose attack is over: a dict of `index`, `label`, `attack` (its name),
+            `clean_prediction`, `adversarial_prediction`, `success`, `clean_mistake`, `steps`,
+            `restart` and `linf`.
+
+        Raises:
+            ValueError: the network's logits are NaN or infinite.
         """
         for left in self.work(drain=drain):
             yield self.records(left.slots)
@@ -222,7 +228,11 @@ class AttackPool:
                 left.
 
         Yields:
-            The examples whose attack is over, possibly none, after each call of the network.
+            After each call of the network a `Left` with the examples whose attack is over, possibly
+            none: their clean images, their state, and whether the attack succeeded.
+
+        Raises:
+            ValueError: the network's logits are NaN or infinite.
         """
         while True:
             self._refill()
@@ -389,10 +399,15 @@ class AttackPool:
         """Makes the records of examples from their present state.
 
         Args:
-            slots: structured array `[batch]`, the state of the examples.
+            slots: structured array `[batch]`, the state of the examples, made by the method
+                `slots`.
 
         Returns:
-            One dict per example, with the keys that `aad_tf.records.make_record` gives it.
+            One dict per example: `index`, `label`, `attack` (its name), `clean_prediction`,
+            `adversarial_prediction`, `success` (misclassified under attack or when clean),
+            `clean_mistake`, `steps` (iterations), `restart`, `linf` (distance from the clean
+            image); for a targeted attack `target`; with a surrogate the classes that it predicts,
+            `surrogate_clean_prediction` and `surrogate_adversarial_prediction`.
         """
         return [self._record(slot) for slot in slots]
 

@@ -45,9 +45,20 @@ class RobustnessReport:
     _records: tuple[dict[str, Any], ...] = ()
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yields one record per attack and example, a dict with `aad_tf.records.RECORD_KEYS`.
+        """Yields one record per attack and example.
 
-        They are sorted by attack, in the order of the evaluation, then by index of the example.
+        They are sorted by attack, in the order of the evaluation, then by index of the example. If
+        they are in a file, it is read anew at each call.
+
+        Yields:
+            Dicts with at least `index` of the example, `label`, name of the `attack`,
+            `clean_prediction`, `adversarial_prediction`, `success` (misclassified under attack or
+            when clean), `clean_mistake` (misclassified when clean), `steps` (iterations), `restart`
+            and `linf` (largest difference of a pixel, in the unit of the images).
+
+        Raises:
+            FileNotFoundError: the file of the records is not there any more.
+            ValueError: the file is damaged.
         """
         return iter(self._records) if self.output is None else read_records(self.output)
 

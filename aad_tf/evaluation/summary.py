@@ -53,14 +53,14 @@ def summarize(
         threat_models: one dict for each attack, with the attack's name under `attack`.
         timings: one for each attack: `seconds`, `images_attacked`, `images_per_second`.
         counts: outcomes of all examples under each attack.
-        success_rule: the sentence of `SUCCESS_RULES` that outcomes follow.
+        success_rule: a sentence on when an example counts as not robust, for the result.
         compared: entries `[stronger, weaker, why]`: names of two attacks of which the first should
             leave no more examples correct, and a reason.
 
     Returns:
         A dict that `json` can write: `attacks`, a list of entries; `success_rule`; `warnings`, a
-        list of sentences; and `adaptive`, what `adaptive_section` returns, where adaptive attacks
-        were run beside plain ones. Every entry has `attack` (its name), `robust_accuracy` and its
+        list of sentences; and `adaptive`, a comparison of attacks that know the defence with plain
+        attacks, if both were run. Every entry has `attack` (its name), `robust_accuracy` and its
         Wilson `interval`, `clean_accuracy`, the numbers of examples `count`, `robust`, `fooled`
         (correct when clean and misclassified under attack) and `clean_mistakes`, the
         `threat_model`, and the timing. Targeted attacks: `target_reached`, the fraction of attacked
@@ -133,6 +133,9 @@ def wilson_entry(successes: int, count: int) -> dict[str, Any]:
 
     Returns:
         `method`, `confidence`, and the bounds `low` and `high`, fractions in [0, 1].
+
+    Raises:
+        ValueError: a number out of range.
     """
     interval = wilson_interval(successes, count)
     return {"method": "wilson", "confidence": 0.95, **interval._asdict()}
@@ -144,7 +147,8 @@ def sanity_warnings(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeC
     Both are usual if images lie in another pixel range than the network or the attack expects.
 
     Args:
-        threat_models: one dict for each attack that was run.
+        threat_models: for each attack that was run a dict with its name under `attack`, its
+            `epsilon` and the `bounds` of the images.
         counts: outcomes of all examples under each attack.
 
     Returns:
@@ -167,10 +171,11 @@ def chance_warning(begin: str, correct: int, labels: Mapping[int, int]) -> list[
     Args:
         begin: how the sentence begins, such as `"The clean accuracy"`.
         correct: how many examples are classified correctly.
-        labels: how many examples each class has.
+        labels: how many examples each class has, by class number; at least one example.
 
     Returns:
-        One sentence or none; none if all examples have the same class or all are correct.
+        A list of one sentence, or an empty one; empty if all examples have the same class or all
+        are correct.
     """
     count = sum(labels.values())
     chance, interval = max(labels.values()) / count, wilson_interval(correct, count)
@@ -185,10 +190,11 @@ def chance_warning(begin: str, correct: int, labels: Mapping[int, int]) -> list[
 
 
 def small_epsilon_warnings(threat_models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Warns of attacks whose epsilon is too small for the pixel range to change anything.
+    """Warns of attacks that change pixels by less than half of one of 255 gray levels.
 
     Args:
-        threat_models: one dict for each attack that was run.
+        threat_models: for each attack that was run a dict with its name under `attack`, its
+            `epsilon` and the `bounds` of the images.
 
     Returns:
         One sentence for each such attack.
@@ -241,10 +247,11 @@ def adaptive_pairs(
     own gradients. All other parameters, steps and budget included, are equal within a pair.
 
     Args:
-        threat_models: one dict for each attack that was run.
+        threat_models: for each attack that was run a dict with its `parameters` and its `access`,
+            "white_box" or "transfer".
 
     Yields:
-        The threat models of the adaptive and the plain attack.
+        Two of these dicts, that of the adaptive and that of the plain attack.
     """
     by_identity = {_identity(model): model for model in reversed(threat_models)}
     adaptive = any(_plain_objective(model) is not None for model in threat_models)
@@ -279,15 +286,16 @@ def adaptive_section(
     """Compares attacks that know the defence with plain attacks that are otherwise equal.
 
     Args:
-        threat_models: one dict for each attack that was run.
+        threat_models: for each attack that was run a dict of its name `attack`, its `parameters`,
+            `access`, `steps` and `epsilon`.
         counts: outcomes of all examples under each attack.
 
     Returns:
-        An empty dict if `adaptive_pairs` finds no pair, else a dict under `adaptive` with two
-        lists. `attacks` has an entry per pair: both names and robust accuracies, and how many
-        images only one of the two got misclassified. `worst` has an entry for each budget of an
-        adaptive attack: the fraction of all images that stay correct under every attack within that
-        budget, with its Wilson interval.
+        An empty dict if no attack that knows the defence was run beside an otherwise equal plain
+        one, else a dict under `adaptive` with two lists. `attacks` has an entry per pair: both
+        names and robust accuracies, and how many images only one of the two got misclassified.
+        `worst` has an entry for each budget of an adaptive attack: the fraction of all images that
+        stay correct under every attack within that budget, with its Wilson interval.
     """
     pairs = list(adaptive_pairs(threat_models))
     if not pairs:
@@ -342,7 +350,8 @@ def masking_warnings(
     one-sided sign test over the images on which the two disagree.
 
     Args:
-        threat_models: one dict for each attack that was run.
+        threat_models: for each attack that was run a dict with its name under `attack`, its
+            `epsilon`, and `minimum_norm`, True for an attack that looks for the nearest image.
         compared: entries `[stronger, weaker, why]`: names of two attacks of which the first should
             leave no more examples correct, and a reason.
         counts: outcomes of all examples under each attack.

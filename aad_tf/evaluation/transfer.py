@@ -37,9 +37,11 @@ class TransferReport:
     """What `evaluate_transfer` found.
 
     Attributes:
-        summary: what `aad_tf.evaluation.transfer_summary.summarize_transfer` returns, accuracies of
-            all targets on the images of all sources among it, with the time taken, `evaluated`,
-            what was evaluated, and `provenance`, versions and hardware.
+        summary: a dict that JSON can hold: `networks`, their clean accuracies; `transfer`, the
+            accuracy of each target on the images of each source under each attack; `comparisons` of
+            each two targets; `threat_models` by the attack's name; `count` of examples; `rule`,
+            what was attacked; `warnings`; the time taken; `evaluated`, what was evaluated; and
+            `provenance`, versions and hardware.
         output: file of the records, or None if they are in memory.
     """
 
@@ -159,8 +161,10 @@ def evaluate_transfer(
     Raises:
         TypeError: arguments of other types, images that are not floating point.
         ValueError: no networks; unknown or repeated names; networks that do not take the same
-            images or have different numbers of classes; a cascade; or attacks, data, shards or
-            outputs that `evaluate_robustness` refuses, too.
+            images or have different numbers of classes; no attacks, one of them twice, a cascade,
+            or sizes beyond the pixel range; an empty data set, fewer than `num_examples` examples,
+            or images or labels out of range; a shard that does not exist; or an output that belongs
+            to another evaluation.
         OSError: the output cannot be written.
 
     Example:

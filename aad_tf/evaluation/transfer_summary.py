@@ -55,7 +55,9 @@ class TransferCounts:
         """Counts further records.
 
         Args:
-            records: dicts, one per image, as `TransferReport.records` yields them.
+            records: dicts, one per image, of `label`; `clean`, the class that each network predicts
+                on the clean image; and `adversarial`, by source and then attack a dict whose
+                `predictions` has the class that each target predicts on the attacked image.
         """
         for record in records:
             label, clean = record["label"], record["clean"]
@@ -80,7 +82,17 @@ class TransferCounts:
             self._of_clean_both += right & both[:, np.newaxis]
 
     def clean(self, network: str) -> int:
-        """How many clean images a network, source or target, classifies correctly."""
+        """How many clean images a network classifies correctly.
+
+        Args:
+            network: name of the network, a source or a target.
+
+        Returns:
+            The number of images.
+
+        Raises:
+            ValueError: neither a source nor a target.
+        """
         if network in self.targets:
             place = self.targets.index(network)
             return int(self._clean_pairs[place, place])

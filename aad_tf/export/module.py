@@ -25,10 +25,10 @@ class NetworkModule(tf.Module):
         classifier: the network and the layer that attention maps explain.
 
     Attributes:
-        forward: images `[batch, H, W, C]` to a dict of `logits` and `features`, the output of the
-            attention layer.
-        features: images to features alone.
-        logits_from_features: images and features to logits.
+        forward: function from images `[batch, H, W, C]` to a dict of `logits` `[batch, classes]`
+            and `features` `[batch, h, w, channels]`, the output of the attention layer.
+        features: function from images to features alone.
+        logits_from_features: function from images and features to logits.
         network_variables: all variables of the network that these functions read.
         network_trainable_variables: those of them that training changes.
     """
@@ -65,7 +65,8 @@ class NetworkModule(tf.Module):
         `serving_default` takes `images`, float32 `[batch, H, W, C]`, and gives `logits` and
         `probabilities`, float32 `[batch, classes]`; `attention` takes images and `class_ids`, int32
         `[batch]`, and gives the `attention_map` of these classes, float32 `[batch, h, w]`, by
-        Grad-CAM; `attention_predicted` takes images and gives the map of the predicted class.
+        Grad-CAM, where -1 stands for the predicted class; `attention_predicted` takes images and
+        gives the map of the predicted class.
 
         Returns:
             Compiled functions by the name of the signature.

@@ -39,7 +39,8 @@ def export_saved_model(classifier: Classifier, path: str | os.PathLike[str]) -> 
       `attention_predicted`: `images` to the `attention_map` of the predicted class.
 
     Differentiable functions of the loaded object, for attacks on it:
-      `forward(images)`: `logits` and `features` of the attention layer.
+      `forward(images)`: a dict of `logits` `[batch, classes]` and `features`, the output of the
+        attention layer, `[batch, h, w, channels]`.
       `features(images)` and `logits_from_features(images, features)`: the same in two parts, so
         that a gradient tape can also give the gradient of logits by features.
 
@@ -245,8 +246,11 @@ def replace_directory(target: Path, new: Path, aside: Path) -> None:
 
     Args:
         target: the directory to replace; it need not exist.
-        new: the directory to put in its place.
+        new: the directory to put in its place, on the same file system.
         aside: where the old directory is moved to; it is moved back if the replacement fails.
+
+    Raises:
+        OSError: a directory cannot be moved.
     """
     if target.exists():
         os.replace(target, aside)

@@ -115,7 +115,15 @@ class ChannelGate(_Gate):
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the MLP for the number of channels in `input_shape`; Keras calls it."""
+        """Creates the MLP that computes the gate; Keras calls it before the first use.
+
+        Args:
+            input_shape: shape of the feature maps, four axes, of which the channels must be known.
+
+        Raises:
+            ValueError: another number of axes, an unknown number of channels, or fewer channels
+                than `reduction`.
+        """
         channels = self._channels(input_shape)
         if channels < self.reduction:
             raise ValueError(
@@ -147,7 +155,8 @@ class ChannelGate(_Gate):
         """The numbers in (0, 1) that channels are multiplied by.
 
         Args:
-            inputs: feature maps, four axes.
+            inputs: feature maps `[batch, height, width, channels]`, or `[batch, channels, height,
+                width]` with `data_format` "channels_first".
 
         Returns:
             `[batch, 1, 1, channels]`, or `[batch, channels, 1, 1]` with "channels_first".
@@ -160,7 +169,15 @@ class ChannelGate(_Gate):
         return ops.expand_dims(ops.sigmoid(score), self._spatial_axes)
 
     def call(self, inputs: Any) -> Any:
-        """`inputs` times the gate; shape and dtype are kept."""
+        """Multiplies each channel of feature maps by a number in (0, 1) that is computed from them.
+
+        Args:
+            inputs: feature maps `[batch, height, width, channels]`, or `[batch, channels, height,
+                width]` with `data_format` "channels_first".
+
+        Returns:
+            The product, of the same shape and dtype.
+        """
         return inputs * self.gate(inputs)
 
     def get_config(self) -> dict[str, Any]:
@@ -196,7 +213,7 @@ class SpatialGate(_Gate):
     Raises:
         TypeError: a kernel size that is no integer.
         ValueError: a kernel size that is even or below 1; when built, inputs that are not of four
-            axes.
+            axes, or an unknown number of channels.
 
     Example:
         >>> gate = SpatialGate()
@@ -242,7 +259,14 @@ class SpatialGate(_Gate):
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the variables of the convolution and its normalization; Keras calls it."""
+        """Creates the variables of the convolution and its normalization; Keras calls it.
+
+        Args:
+            input_shape: shape of the feature maps, four axes, of which the channels must be known.
+
+        Raises:
+            ValueError: another number of axes, or an unknown number of channels.
+        """
         self._channels(input_shape)
         height, width = (input_shape[axis] for axis in self._spatial_axes)
         self.convolution.build((input_shape[0], height, width, 2))
@@ -253,8 +277,10 @@ class SpatialGate(_Gate):
         """The numbers in (0, 1) that positions are multiplied by.
 
         Args:
-            inputs: feature maps, four axes.
-            training: whether the normalization takes the statistics of the batch.
+            inputs: feature maps `[batch, height, width, channels]`, or `[batch, channels, height,
+                width]` with `data_format` "channels_first".
+            training: True normalizes by the statistics of the batch; False or None by the moving
+                averages.
 
         Returns:
             `[batch, height, width, 1]`, or `[batch, 1, height, width]` with "channels_first".
@@ -266,7 +292,17 @@ class SpatialGate(_Gate):
         return ops.moveaxis(ops.sigmoid(score), 3, axis)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """`inputs` times the gate; shape and dtype are kept."""
+        """Multiplies each position of feature maps by a number in (0, 1) computed from them.
+
+        Args:
+            inputs: feature maps `[batch, height, width, channels]`, or `[batch, channels, height,
+                width]` with `data_format` "channels_first".
+            training: True normalizes by the statistics of the batch; False or None by the moving
+                averages.
+
+        Returns:
+            The product, of the same shape and dtype.
+        """
         return inputs * self.gate(inputs, training)
 
     def get_config(self) -> dict[str, Any]:
@@ -334,27 +370,48 @@ class CBAM(_Gate):
         self.spatial = SpatialGate(kernel_size, name="spatial", **options)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the variables of both gates; Keras calls it."""
+        """Creates the variables of both gates; Keras calls it before the first call of the layer.
+
+        Args:
+            input_shape: shape of the feature maps, four axes, of which the channels must be known.
+
+        Raises:
+            ValueError: another number of axes, an unknown number of channels, or fewer channels
+                than `reduction`.
+        """
         self.channel.build(input_shape)
         self.spatial.build(input_shape)
         self.built = True
 
     def gates(self, inputs: Any, training: bool | None = None) -> tuple[Any, Any]:
-        """The numbers in (0, 1) that both gates multiply by.
+        """The numbers in (0, 1) by which channels and then positions are multiplied.
 
         Args:
-            inputs: feature maps, four axes.
-            training: whether normalization takes the statistics of the batch.
+            inputs: feature maps `[batch, height, width, channels]`, or `[batch, channels, height,
+                width]` with `data_format` "channels_first".
+            training: True normalizes by the statistics of the batch; False or None by the moving
+                averages.
 
         Returns:
-            The channel gate, `[batch, 1, 1, channels]`, and the spatial gate of the gated channels,
-            `[batch, height, width, 1]`; with "channels_first" the channel axis is the second.
+            The channel gate, `[batch, 1, 1, channels]`, and the spatial gate, which is computed
+            from the inputs times the channel gate, `[batch, height, width, 1]`; with
+            "channels_first" the channel axis is the second.
         """
         channel = self.channel.gate(inputs)
         return channel, self.spatial.gate(inputs * channel, training)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Multiplies feature maps `[batch, height, width, channels]` by both gates; same shape."""
+        """Multiplies channels, then positions of feature maps by numbers in (0, 1) made of them.
+
+        Args:
+            inputs: feature maps `[batch, height, width, channels]`, or `[batch, channels, height,
+                width]` with `data_format` "channels_first".
+            training: True normalizes by the statistics of the batch; False or None by the moving
+                averages.
+
+        Returns:
+            The product, of the same shape and dtype.
+        """
         channel, spatial = self.gates(inputs, training)
         return inputs * channel * spatial
 

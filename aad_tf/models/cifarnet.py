@@ -28,13 +28,13 @@ def cifarnet(
     weight_decay: float = 0.0,
     dtype: Any = None,
 ) -> keras.Model:
-    """Builds CifarNet: two 5x5 convolutions with pooling and LRN, two hidden dense layers.
+    """Builds CifarNet: two 5x5 convolutions with pooling and local response normalization.
 
     Layers: rescale ([0, 1] to [-1, 1]), conv1 (64), pool1, norm1, conv2 (64), norm2,
-    pool2, flatten, fc3 (384), dropout3, fc4 (192), logits. Attention maps explain
-    pool2 by default, 8x8 for 32x32 images. Weights start from TF-slim's truncated normals
-    (standard deviation 0.05 in convolutions, 0.04 in fc3 and fc4, 1/192 in logits), biases
-    from 0, those of fc3 and fc4 from 0.1.
+    pool2, flatten, and the dense layers fc3 (384), dropout3, fc4 (192), logits. Attention maps
+    explain pool2 by default, 8x8 for 32x32 images. Weights start from the truncated normals of
+    TF-slim, TensorFlow 1's library of networks (standard deviation 0.05 in convolutions, 0.04 in
+    fc3 and fc4, 1/192 in logits), biases from 0, those of fc3 and fc4 from 0.1.
 
     Args:
         input_shape: (height, width, channels), height and width at least 8.
@@ -46,7 +46,8 @@ def cifarnet(
             None for Keras's global policy. Logits are never below float32.
 
     Returns:
-        A `keras.Model` named "cifarnet" from images in [0, 1] to logits.
+        A `keras.Model` named "cifarnet" from images `[batch, height, width, channels]` in [0, 1] to
+        logits `[batch, num_classes]`.
 
     Raises:
         TypeError: for a number of classes that is no integer.

@@ -41,7 +41,8 @@ def inception_small(
             global policy. Logits are never below float32.
 
     Returns:
-        A `keras.Model` named "inception_small" from images in [0, 1] to logits.
+        A `keras.Model` named "inception_small" from images `[batch, height, width,
+        channels]` in [0, 1] to logits `[batch, num_classes]`.
 
     Raises:
         TypeError: for a number of classes that is no integer.

@@ -52,7 +52,8 @@ def inception_v3(
             None for Keras's global policy. Logits are never below float32.
 
     Returns:
-        A `keras.Model` named "inception_v3" from images in [0, 1] to logits.
+        A `keras.Model` named "inception_v3" from images `[batch, height, width,
+        channels]` in [0, 1] to logits `[batch, num_classes]`.
 
     Raises:
         TypeError: for a number of classes that is no integer.

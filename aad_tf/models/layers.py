@@ -82,7 +82,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         return inputs * tf.pow(self.bias + self.alpha * energy, -self.beta)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The output has the shape of the input."""
+        """Returns `input_shape`, since the output has the shape of the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
@@ -142,13 +142,14 @@ def scaled(count: int, width: float) -> int:
 
 
 def slim_l2(weight_decay: float) -> keras.regularizers.Regularizer | None:
-    """The weight penalty as TF-slim counts it, `weight_decay * sum(w ** 2) / 2`.
+    """Makes the weight penalty as TF-slim, TensorFlow 1's library of networks, counts it.
 
     Args:
         weight_decay: factor of the penalty, at least 0.
 
     Returns:
-        The regularizer, or None if `weight_decay` is 0.
+        A Keras regularizer that adds `weight_decay * sum(w ** 2) / 2` to the loss, or None if
+        `weight_decay` is 0.
 
     Raises:
         ValueError: if `weight_decay` is negative.

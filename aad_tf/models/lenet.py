@@ -26,9 +26,9 @@ def lenet(
 
     Layers: conv1 (32), pool1, conv2 (64), pool2, flatten, fc3 (1024), dropout3,
     logits. Attention maps explain pool2 by default, 7x7 for 28x28 images. Weights start from
-    Glorot's uniform distribution and biases from 0, the defaults of TF-slim's layers
-    (TF-slim's optional `lenet_arg_scope` has a truncated normal of standard deviation 0.1
-    instead).
+    Glorot's uniform distribution and biases from 0, the defaults of the layers of TF-slim,
+    TensorFlow 1's library of networks. (Its optional `lenet_arg_scope` has a truncated normal of
+    standard deviation 0.1 instead.)
 
     Args:
         input_shape: (height, width, channels), height and width at least 8.
@@ -40,7 +40,8 @@ def lenet(
             None for Keras's global policy. Logits are never below float32.
 
     Returns:
-        A `keras.Model` named "lenet" from images in [0, 1] to logits.
+        A `keras.Model` named "lenet" from images `[batch, height, width, channels]` in [0, 1] to
+        logits `[batch, num_classes]`.
 
     Raises:
         TypeError: for a number of classes that is no integer.

@@ -58,7 +58,8 @@ def resnet50(
             None for Keras's global policy. Logits are never below float32.
 
     Returns:
-        A `keras.Model` named "resnet50" or "cbam_resnet50" from images in [0, 1] to logits.
+        A `keras.Model` named "resnet50" or "cbam_resnet50" from images `[batch, height, width,
+        channels]` in [0, 1] to logits `[batch, num_classes]`.
 
     Raises:
         TypeError: for a number of classes that is no integer.
@@ -107,14 +108,20 @@ def cbam_resnet50(
     Args:
         input_shape: (height, width, channels), height and width at least 16 with the small stem.
         num_classes: number of classes, at least 2.
-        **options: further arguments of `resnet50`: `stem`, `width`, `weight_decay`, `dtype`.
+        **options: further arguments of `resnet50`. `stem`: the first layers, "small" (the default;
+            a 3x3 convolution of stride 1), "small_stride_2" (the same with stride 2) or "imagenet"
+            (a 7x7 convolution of stride 2 and max pooling); `width`: factor of all numbers of
+            channels; `weight_decay`: factor of half the sum of squares of all kernels, which is
+            added to the loss; `dtype`: dtype or Keras dtype policy of the network.
 
     Returns:
-        A `keras.Model` named "cbam_resnet50" from images in [0, 1] to logits.
+        A `keras.Model` named "cbam_resnet50" from images `[batch, height, width, channels]` in
+        [0, 1] to logits `[batch, num_classes]`.
 
     Raises:
-        TypeError: for a number of classes that is no integer.
-        ValueError: for an argument that `resnet50` refuses.
+        TypeError: for a number of classes that is no integer, or an option that is none of these.
+        ValueError: for a shape, number of classes, stem, width or weight decay that the network
+            cannot take.
 
     Example:
         >>> cbam_resnet50((32, 32, 3), 10, width=0.25).name
@@ -174,7 +181,12 @@ class _Blocks:
 
 
 def he_fan_out() -> keras.initializers.Initializer:
-    """An initializer with variance `2 / (kernel area * filters)`, as usual for ResNet and VGG."""
+    """Makes He's initializer by the number of outputs, as usual for ResNet and VGG.
+
+    Returns:
+        A Keras initializer of convolution kernels: normal, not truncated, of mean 0 and variance
+        `2 / (kernel height * kernel width * filters)`.
+    """
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 

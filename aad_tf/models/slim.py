@@ -88,7 +88,7 @@ _NAMES = 3
 
 
 def load_slim_weights(network: keras.Model, checkpoint: str | os.PathLike[str]) -> bool:
-    """Sets the weights of a network to those of a checkpoint of TF-slim.
+    """Sets the weights of a network to those of a checkpoint of TF-slim, a library of TensorFlow 1.
 
     InceptionV3's auxiliary head, which is used in training alone, is not loaded, nor are the
     variables of optimizers and moving averages of weights. TF-slim's ImageNet networks have 1,001

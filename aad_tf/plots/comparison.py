@@ -133,11 +133,15 @@ def image_panels(images: Any, captions: Sequence[str] | None = None) -> list[Pan
     """Makes panels, cells of `attention_grid`, that show images alone.
 
     Args:
-        images: `[batch, H, W, C]` of any floating-point dtype.
+        images: `[batch, H, W, C]` of any floating-point dtype, in the pixel range that is given to
+            `attention_grid` later.
         captions: one text per image; None for no captions.
 
     Returns:
         One panel per image.
+
+    Raises:
+        ValueError: another number of captions than of images.
     """
     # Not every precision of a network exists in NumPy.
     pixels = tf.cast(images, tf.float32).numpy()
@@ -159,7 +163,7 @@ def map_panels(
         class_names: names by class number; None or empty shows the numbers.
 
     Returns:
-        One panel per image.
+        One panel per image, with its map `[h, w]` on the grid of the attention layer.
     """
     images = tf.cast(images, classifier.dtype)
     maps = grad_cam(classifier, images, labels).numpy()

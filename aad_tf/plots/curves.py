@@ -20,9 +20,10 @@ def security_curves(
     """Draws robust accuracy against the budget, with Wilson's intervals as bands.
 
     Args:
-        curves: curves by their names, as `aad_tf.evaluation.security_curve` makes them, with
-            budgets in the same unit. The legend shows the name and the median, over
-            images, of the smallest budget at which an image is misclassified.
+        curves: `SecurityCurve` objects by their names, made by `aad_tf.evaluation.security_curve`
+            or `bisected_curve`: robust accuracies for l-inf budgets, all in the same unit. The
+            legend shows the name and the median, over images, of the smallest budget at which an
+            image is misclassified.
         confidence: confidence of the intervals, in (0, 1).
         unit: unit of the budgets, for the label of the axis, e.g. `"gray levels"`.
 

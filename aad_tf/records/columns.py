@@ -64,12 +64,21 @@ class AttentionRecords:
 
     @property
     def study(self) -> Mapping[str, Any]:
-        """Settings of the study: attack, rounds, layer, sizes of areas, grid of maps, methods."""
+        """Settings of the study, from the first summary.
+
+        Among them are `attack`, a dict; `rounds`, its number of iterations; `attention_layer`;
+        `cells` and `features`, sizes of areas in cells and in superpixels of LIME; `grid`, rows and
+        columns of maps, or None; and `methods` of attention maps.
+        """
         return self.summaries[0]["study"]
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
-        """Hashes and settings that identify network, data and study, from the first summary."""
+        """What identifies the study, from the first summary.
+
+        Among its entries are `weights`, a hash of the network's weights; `bounds`, the pixel range;
+        and `dataset`, a description of the data and the split, or None.
+        """
         return self.summaries[0]["fingerprint"]
 
     @property
@@ -99,12 +108,15 @@ class AttentionRecords:
 
     @property
     def boxes(self) -> np.ndarray:
-        """object `[n]`: boxes of the label's class, (ymin, xmin, ymax, xmax) as fractions."""
+        """object `[n]`: for each image a tuple of the boxes of its label's class.
+
+        A box is (ymin, xmin, ymax, xmax) in fractions of the image.
+        """
         return self._column("boxes")
 
     @property
     def box_area(self) -> np.ndarray:
-        """float `[n]`, fraction of pixels inside any of the image's boxes; NaN without a box."""
+        """float `[n]`, fraction of the image in boxes of its label's class; NaN without a box."""
         return self._column("box_area")
 
     @property
@@ -119,69 +131,105 @@ class AttentionRecords:
 
     @property
     def prediction(self) -> np.ndarray:
-        """int `[n, rounds + 1]`, the predicted class, clean and after each round."""
+        """int `[n, rounds + 1]`, predicted class, clean and after each iteration of the attack."""
         return self.columns["prediction"]
 
     @property
     def confidence(self) -> np.ndarray:
-        """float `[n, rounds + 1]`, probability of the true class, clean and after each round."""
+        """float `[n, rounds + 1]`, probability of the true class, clean and after iterations."""
         return self._column("confidence")
 
     @property
     def top_confidence(self) -> np.ndarray:
-        """float `[n, rounds + 1]`, probability of the class predicted, clean and after rounds."""
+        """float `[n, rounds + 1]`, highest probability of any class, clean and after iterations."""
         return self._column("top_confidence")
 
     def iou_box(self, method: str = "grad_cam", size: int | str = "equal_area") -> np.ndarray:
-        """IoU of attention area and box, [AAD Eq. 4]: `[n, rounds + 1]`, NaN without a box.
+        """IoU of the attention area and the boxes of the label's class, [AAD Eq. 4].
 
         Args:
-            method: `"grad_cam"` or another method of the study.
-            size: `"equal_area"`, as many cells as the box has; of LIME a number of superpixels.
+            method: `"grad_cam"`, `"grad_cam_plus_plus"` or `"lime"`.
+            size: size of the attention area: `"equal_area"`, the highest pixels, as many as the
+                boxes have; for `"lime"` a number of superpixels.
 
         Returns:
-            float64 `[n, rounds + 1]` in [0, 1], the clean image first.
+            float64 `[n, rounds + 1]` in [0, 1], on the clean image and after each iteration of the
+            attack; NaN for an image without a box.
+
+        Raises:
+            ValueError: the records do not have it.
         """
         return self._column(method, "iou_box", size)
 
     def iou_clean(self, method: str = "grad_cam", size: int | str = 10) -> np.ndarray:
-        """IoU of clean and adversarial attention area, [AAD Eq. 5]: `[n, rounds]`.
+        """IoU of the attention areas of the clean and the attacked image, [AAD Eq. 5].
 
         Args:
-            method: `"grad_cam"` or another method of the study.
-            size: number of cells of the areas; of LIME of superpixels.
+            method: `"grad_cam"`, `"grad_cam_plus_plus"` or `"lime"`.
+            size: number of highest cells that make an area; for `"lime"` of superpixels.
 
         Returns:
-            float64 `[n, rounds]` in [0, 1].
+            float64 `[n, rounds]` in [0, 1], one value for each iteration of the attack.
+
+        Raises:
+            ValueError: the records do not have it.
         """
         return self._column(method, "iou_clean", size)
 
     def iou_repeat(self, size: int | str) -> np.ndarray | None:
-        """IoU of LIME's areas of one clean image explained twice, with different samples: `[n]`.
+        """IoU of LIME's areas of one clean image that is explained twice, with different samples.
 
-        `size` is the number of superpixels of the areas. None if the records lack it.
+        Args:
+            size: number of superpixels of the areas.
+
+        Returns:
+            float64 `[n]` in [0, 1]; None if the records lack it.
         """
         column = self.columns.get(f"lime/iou_repeat/{size}")
         return None if column is None else column[:, 0]
 
     def measure(self, method: str, name: str) -> np.ndarray:
-        """A measure of a method's maps: `[n, rounds + 1]`.
+        """A measure of the attention maps of a method.
 
-        `name` is `entropy` (as a fraction of the highest possible), `components` (number of
-        connected parts of the area above the map's mean), `positive` (fraction of cells above 0) or
-        `peak` (highest value); of LIME also `segments` (superpixels) and `score` (R² of its fit).
+        Args:
+            method: `"grad_cam"`, `"grad_cam_plus_plus"` or `"lime"`.
+            name: `"entropy"`, as a fraction of the highest possible; `"components"`, number of
+                connected parts of the area above the map's mean; `"positive"`, fraction of cells
+                above 0; `"peak"`, highest value; of LIME also `"segments"`, number of superpixels,
+                and `"score"`, R^2 of its fit.
+
+        Returns:
+            float64 `[n, rounds + 1]`, on the clean image and after each iteration of the attack.
+
+        Raises:
+            ValueError: the records do not have it.
         """
         return self._column(method, name)
 
     def centroid(self, method: str = "grad_cam") -> np.ndarray:
-        """Centre of mass of maps, (y, x) as fractions: `[n, rounds + 1, 2]`, NaN for zero maps."""
+        """Centre of mass of the attention maps of a method.
+
+        Args:
+            method: `"grad_cam"`, `"grad_cam_plus_plus"` or `"lime"`.
+
+        Returns:
+            float64 `[n, rounds + 1, 2]`, (y, x) in fractions of the image, clean and after each
+            iteration of the attack; NaN for a map of zeros.
+
+        Raises:
+            ValueError: the records do not have it.
+        """
         return self._column(method, "centroid")
 
     def maps(self, method: str = "grad_cam") -> np.ndarray:
-        """Attention maps, uint8 `[n, rounds + 1, h, w]`, each scaled to a largest value of 255.
+        """Attention maps, each scaled to a largest value of 255.
+
+        Args:
+            method: `"grad_cam"`, `"grad_cam_plus_plus"` or `"lime"`.
 
         Returns:
-            uint8 `[n, rounds + 1, h, w]`.
+            uint8 `[n, rounds + 1, h, w]`, of the clean image and after each iteration of the
+            attack.
 
         Raises:
             ValueError: the records hold no maps of this method, or images have different sizes.
@@ -189,9 +237,19 @@ class AttentionRecords:
         return self._column(method, "map")
 
     def agreement(self, first: str, second: str, measure: str) -> np.ndarray:
-        """Agreement of the maps of two methods: `[n, rounds + 1]`, in either order of the methods.
+        """Agreement of the attention maps of two methods on the same image.
 
-        `measure` is `rank_correlation` or `iou`.
+        Args:
+            first: `"grad_cam"`, `"grad_cam_plus_plus"` or `"lime"`.
+            second: another of these; the order does not matter.
+            measure: `"rank_correlation"`, Spearman's over the cells, in [-1, 1]; or `"iou"`, IoU of
+                the 10 highest cells of each map, in [0, 1].
+
+        Returns:
+            float64 `[n, rounds + 1]`, on the clean image and after each iteration of the attack.
+
+        Raises:
+            ValueError: the records do not have it.
         """
         name = f"{first}|{second}"
         if f"agreement/{name}/{measure}" not in self.columns:
@@ -199,16 +257,19 @@ class AttentionRecords:
         return self._column("agreement", name, measure)
 
     def faithfulness(self, name: str, measure: str) -> np.ndarray:
-        """Whether a method's maps show what the network uses: `[n, rounds + 1]`.
+        """Whether a method's maps show what the network uses.
 
         Args:
-            name: a method, or `random` or `center`, maps without information.
-            measure: `deletion`, `insertion`, or `max_sensitivity` (not of LIME); or
-                `deletion_curve` or `insertion_curve`, uint8 `[n, rounds + 1, steps + 1]`, where 255
-                is probability 1.
+            name: `"grad_cam"`, `"grad_cam_plus_plus"` or `"lime"`; or `"random"` or `"center"`,
+                maps without information, for comparison.
+            measure: `"deletion"` or `"insertion"`, the area under the curve of the class's
+                probability while the pixels of highest attention are removed or added, in [0, 1];
+                `"max_sensitivity"` (of Grad-CAM and Grad-CAM++), the largest relative change of the
+                map under small changes of the image; or `"deletion_curve"` or `"insertion_curve"`.
 
         Returns:
-            float64 `[n, rounds + 1]`, or a curve for each image and round.
+            float64 `[n, rounds + 1]`, on the clean image and after each iteration of the attack; a
+            curve is uint8 `[n, rounds + 1, steps + 1]`, where 255 is probability 1.
 
         Raises:
             ValueError: the study did not measure it.
@@ -216,10 +277,16 @@ class AttentionRecords:
         return self._column("faithfulness", name, measure)
 
     def succeeded(self, round_number: int) -> np.ndarray:
-        """bool `[n]`: correct when clean, misclassified after a round in [1, rounds]: I_succeed.
+        """Images on which the attack succeeds, I_succeed in the paper [AAD].
+
+        Args:
+            round_number: after how many iterations of the attack, from 1 to `rounds`.
+
+        Returns:
+            bool `[n]`: classified correctly when clean, and misclassified after that iteration.
 
         Raises:
-            ValueError: the attack has no such round.
+            ValueError: the attack has no such iteration.
         """
         if not 1 <= round_number <= self.rounds:
             files = f" Read were {', '.join(map(str, self.paths))}." if self.paths else ""
@@ -227,15 +294,21 @@ class AttentionRecords:
         return self.correct & (self.prediction[:, round_number] != self.label)
 
     def failed(self, round_number: int) -> np.ndarray:
-        """bool `[n]`: correct when clean and after a round in [1, rounds]: I_fail.
+        """Images on which the attack fails, I_fail in the paper [AAD].
+
+        Args:
+            round_number: after how many iterations of the attack, from 1 to `rounds`.
+
+        Returns:
+            bool `[n]`: classified correctly both when clean and after that iteration.
 
         Raises:
-            ValueError: the attack has no such round.
+            ValueError: the attack has no such iteration.
         """
         return self.correct & ~self.succeeded(round_number)
 
     def select(self, chosen: np.ndarray) -> AttentionRecords:
-        """The records of some images; `chosen` is a mask, bool `[n]`, or an array of positions."""
+        """The records of some images; `chosen` is bool `[n]`, or int positions from 0."""
         columns = {name: column[chosen] for name, column in self.columns.items()}
         return AttentionRecords(self.summaries, self.split[chosen], columns, self.paths)
 
@@ -249,10 +322,10 @@ class AttentionRecords:
 def read_attention_records(
     *paths: PathLike, columns: Collection[str] | None = None
 ) -> AttentionRecords:
-    """Reads files of attention records together, e.g. two splits, or all shards of one.
+    """Reads files of an attention study together, e.g. two splits, or all shards of one.
 
     Args:
-        *paths: files of records, each with its summary beside it.
+        *paths: files of records, one JSON line per image, each with its summary beside it.
         columns: names of the columns to read, keys joined by "/" such as
             `grad_cam/iou_box/equal_area`; None reads all. `index`, `label` and `prediction` are
             always read.
@@ -294,13 +367,14 @@ def read_attention_records(
 
 
 def read_attention_summary(path: PathLike) -> dict[str, Any]:
-    """Reads the summary that lies beside a file of attention records.
+    """Reads the summary that lies beside a file of records of an attention study.
 
     Args:
         path: the file of records; `x.jsonl.gz` has `x.summary.json`.
 
     Returns:
-        The summary.
+        A dict with at least `study` (settings), `fingerprint` (what identifies network and data),
+        `class_names`, `counts` (of examples) and `accuracy` (by iteration of the attack).
 
     Raises:
         FileNotFoundError: there is no summary.
@@ -320,7 +394,14 @@ def read_attention_summary(path: PathLike) -> dict[str, Any]:
 
 
 def split_of(summary: Mapping[str, Any]) -> str:
-    """The name of the split that a summary's images are from; "all" if the data has no splits."""
+    """The name of the split that the images of an attention study are from.
+
+    Args:
+        summary: the summary of the study.
+
+    Returns:
+        Such as "test"; "all" if the data has no splits.
+    """
     return (summary["fingerprint"]["dataset"] or {}).get("split") or WHOLE
 
 

@@ -48,7 +48,10 @@ def read_records(path: PathLike) -> Iterator[dict[str, Any]]:
         path: file of records, compressed if its name ends with ".gz".
 
     Yields:
-        Dicts with at least the keys of `RECORD_KEYS`.
+        Dicts with at least `index` of the example, `label`, name of the `attack`,
+        `clean_prediction`, `adversarial_prediction`, `success` (misclassified under attack or when
+        clean), `clean_mistake` (misclassified when clean), `steps` (iterations), `restart` and
+        `linf` (largest difference of a pixel).
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -147,9 +150,9 @@ def make_record(
             that the surrogate predicts on the clean and the adversarial image.
 
     Returns:
-        A dict with the keys of `RECORD_KEYS` and those of `more`. `clean_mistake` says whether the
-        clean image is misclassified; `success`, whether the example is not robust: misclassified
-        under attack or when clean.
+        A dict of all arguments by name, and of two bools: `clean_mistake`, whether the clean image
+        is misclassified; `success`, whether the example is not robust: misclassified under attack
+        or when clean. `linf` is rounded to 6 decimals.
     """
     return {
         "index": index,
@@ -168,12 +171,16 @@ def make_record(
 
 
 def record_line(record: Mapping[str, Any]) -> bytes:
-    """A record as one line of a file of records: JSON in UTF-8, ending with a line feed.
+    """Writes a record as one line of a file of records.
+
+    Args:
+        record: a dict that JSON can hold.
 
     Returns:
-        The line, bytes.
+        The line, bytes: JSON in UTF-8, ending with a line feed.
 
     Raises:
+        TypeError: the record holds what JSON cannot hold.
         ValueError: the record holds NaN or infinity.
     """
     return json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
@@ -184,7 +191,10 @@ def write_record_lines(path: PathLike, lines: Iterable[bytes]) -> None:
 
     Args:
         path: the file, compressed if its name ends with ".gz"; the same lines give the same bytes.
-        lines: one per record, as `record_line` makes them.
+        lines: one per record: JSON in UTF-8, ending with a line feed, as `record_line` makes them.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     with write_atomically(path) as file:
         if not os.fspath(path).endswith(".gz"):

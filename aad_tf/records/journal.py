@@ -15,7 +15,14 @@ _HEADER_START = b'{"fingerprint":'
 
 
 def journal_path(output: PathLike) -> Path:
-    """The path of an unfinished evaluation's journal: `x.jsonl.gz.partial` for `x.jsonl.gz`."""
+    """The path of the journal of an unfinished evaluation, to which its records are appended.
+
+    Args:
+        output: the file of records that the finished evaluation has.
+
+    Returns:
+        `x.jsonl.gz.partial` for `x.jsonl.gz`.
+    """
     output = Path(output)
     return output.with_name(output.name + ".partial")
 
@@ -24,7 +31,7 @@ def finished_summary(output: PathLike, key: str) -> dict[str, Any] | None:
     """Reads the summary of an evaluation if it is finished.
 
     Args:
-        output: file of records.
+        output: file of records. The journal of an unfinished evaluation is `<output>.partial`.
         key: an entry that the summary must have: "attacks" of a robustness evaluation, "transfer"
             of a transfer evaluation, "study" of an attention study.
 
@@ -87,6 +94,10 @@ class Journal:
 
         Args:
             records: dicts that JSON can hold.
+
+        Raises:
+            ValueError: a record holds NaN or infinity.
+            OSError: the file cannot be written.
         """
         self._file.write(b"".join(map(record_line, records)))
         self._file.flush()
@@ -116,7 +127,7 @@ class Journal:
             first_index: index of the first example.
 
         Yields:
-            The records.
+            The records; their `index` counts up from `first_index`.
 
         Raises:
             ValueError: a line is damaged, or an example is missing.
@@ -130,13 +141,24 @@ class Journal:
             yield record
 
     def lines_at(self, offsets: Iterable[int]) -> Iterator[bytes]:
-        """Reads lines by the offsets, in bytes, at which they start."""
+        """Reads lines of the file.
+
+        Args:
+            offsets: where the lines start, in bytes from the beginning of the file.
+
+        Yields:
+            Each line, bytes with a line feed at the end, in the order of the offsets.
+        """
         for offset in offsets:
             self._file.seek(offset)
             yield self._file.readline()
 
     def lines(self) -> Iterator[bytes]:
-        """Reads the lines of all records, in the order in which they were added."""
+        """Reads the lines of all records, without the first line of the file.
+
+        Yields:
+            Each line, bytes with a line feed at the end, in the order in which records were added.
+        """
         self._file.seek(0)
         self._file.readline()
         yield from self._file
@@ -146,7 +168,7 @@ class Journal:
         self._file.truncate(offset)
 
     def remove(self) -> None:
-        """Deletes the file."""
+        """Deletes the file from the disk."""
         self.path.unlink()
 
     def close(self) -> None:

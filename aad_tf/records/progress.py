@@ -36,12 +36,12 @@ class Progress(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Items finished per second in this run; 0 at its start."""
+        """Items, images or images under an attack, finished per second in this run; 0 at first."""
         return (self.done - self.reused) / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds to the end; None if the total or the rate is not known."""
+        """Estimated seconds to the end; None if the total is unknown or nothing is finished yet."""
         if self.total is None or self.rate == 0:
             return None
         return (self.total - self.done) / self.rate

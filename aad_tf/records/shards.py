@@ -112,7 +112,7 @@ def shard_output(output: PathLike, shard: tuple[int, int]) -> Path:
 
 
 def shard_facts(first_index: int, shard: tuple[int, int] | None) -> dict[str, Any]:
-    """Describes a part of a data set for the fingerprint of its evaluation.
+    """Describes a part of a data set, for the facts that identify its evaluation.
 
     Args:
         first_index: index of the first example.
@@ -139,12 +139,13 @@ def shard_facts(first_index: int, shard: tuple[int, int] | None) -> dict[str, An
 def read_parts(
     paths: Sequence[PathLike], output: PathLike, read: Callable[[PathLike], Part], what: str
 ) -> list[Part]:
-    """Reads the parts that are to be joined, and checks that they are complete.
+    """Reads the parts of an evaluation that are to be joined, and checks that they are complete.
 
     Args:
         paths: files of records, in any order.
-        output: file to be written.
-        read: a function from the path of a file of records to its part.
+        output: file to be written later; its directory is made.
+        read: a function from the path of a file of records to a `Part`: its summary, which part it
+            is, its range of examples, and facts that must be equal in all parts.
         what: what the parts are of, for errors: "study" or "evaluation".
 
     Returns:

@@ -61,10 +61,12 @@ def check_same_on_all_workers(
 ) -> None:
     """Checks that all workers have equal specs; every worker calls this, and waits for the others.
 
+    A spec is what must be equal on every worker: versions, settings, and entries of the config.
+
     Args:
         strategy: the strategy of training.
         cluster: the workers, and which of them this process is.
-        spec: what `worker_spec` returned on this worker.
+        spec: values as text, by name, made by `worker_spec` on this worker.
 
     Raises:
         DisagreementError: specs differ; the message names the entries and the workers.
@@ -80,9 +82,11 @@ def check_same_on_all_workers(
 def differences(cluster: Cluster, specs: list[WorkerSpec]) -> str:
     """Describes how the workers' specs differ from that of worker 0.
 
+    A spec is what must be equal on every worker: versions, settings, and entries of the config.
+
     Args:
         cluster: the workers.
-        specs: the spec of each worker, in the order of the workers.
+        specs: for each worker, in their order, its spec: values as text, by name.
 
     Returns:
         Sentences, at most 6 differences; empty if there are none.

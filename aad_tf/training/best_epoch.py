@@ -56,7 +56,14 @@ class BestEpoch(keras.callbacks.Callback):
         return f"{self._monitor} {float(self._value):.4f}"
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Keeps the weights if the value is the highest so far; Keras calls it after each epoch.
+        """Keeps the weights if the monitored log is the highest so far, else may stop training.
+
+        Training stops after `patience` epochs without a higher value. Keras calls it after each
+        epoch.
+
+        Args:
+            epoch: number of the epoch, from 0.
+            logs: values of the epoch by name, which must hold the one to monitor.
 
         Raises:
             KeyError: the logs do not hold the value.
@@ -77,7 +84,10 @@ class BestEpoch(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def restore(self) -> None:
-        """Sets the network's weights to those of the best epoch, if there is one."""
+        """Sets the network's weights to those of the best epoch, if an epoch has ended.
+
+        The caller calls it after the last `fit`.
+        """
         if not self.epoch:
             return
         for kept, weight in zip(self._kept, self._network.weights, strict=True):

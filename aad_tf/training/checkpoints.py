@@ -139,7 +139,12 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         return epoch, step
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Restores the running metrics of an epoch that was interrupted; Keras calls it."""
+        """Restores the running metrics of an epoch that was interrupted; Keras calls it.
+
+        Args:
+            epoch: number of the epoch, from 0.
+            logs: not used.
+        """
         self._epoch.assign(epoch)
         if self._restored:
             self._strategy.run(tf.function(self._restore_metrics))
@@ -152,7 +157,15 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             metric.assign(tf.where(first, total, tf.zeros_like(total)))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves a checkpoint if the last one is `every` steps ago or more; Keras calls it."""
+        """Saves a checkpoint if the last one is `every` steps ago or more; Keras calls it.
+
+        Args:
+            batch: number of the step since `fit` began the epoch, from 0.
+            logs: not used.
+
+        Raises:
+            FloatingPointError: weights are NaN or infinite; nothing is saved.
+        """
         self._done = self._first_step + batch + 1
         if self._done - self._last_saved >= self.every:
             self._keep_metrics()
@@ -182,7 +195,18 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         self._save(int(self._epoch), self._done)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Saves a checkpoint at the start of the next epoch; Keras calls it."""
+        """Saves a checkpoint at the start of the next epoch; Keras calls it.
+
+        If a callback has ended training and the number of `epochs` was given, the checkpoint is
+        that of a run that has reached its last epoch.
+
+        Args:
+            epoch: number of the epoch that ends, from 0.
+            logs: not used.
+
+        Raises:
+            FloatingPointError: weights are NaN or infinite; nothing is saved.
+        """
         self._first_step = self._done = 0
         following = epoch + 1
         if self._epochs is not None and self.model.stop_training:

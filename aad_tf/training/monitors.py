@@ -34,12 +34,19 @@ _DRAWN = 8
 def monitors(run: TrainingRun) -> list[keras.callbacks.Callback]:
     """Makes the callbacks on attention that a run's config asks for.
 
+    With `monitor_examples` they are `AttentionIoU`, the overlap of attention on clean and attacked
+    validation examples, and for `"aad"` `GradientShares`, the fraction of the gradient that comes
+    from each loss; with `snapshot_epochs` `AttentionSnapshots`, figures of attention.
+
     Args:
         run: the training run, whose strategy exists already. Every worker reads all validation
             examples that are measured.
 
     Returns:
         Callbacks, to be listed before those that read or write their logs; none by default.
+
+    Raises:
+        DatasetNotFoundError: the data are missing.
     """
     config = run.config
     count = 0

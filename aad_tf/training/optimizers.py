@@ -34,7 +34,14 @@ class Triangular(keras.optimizers.schedules.LearningRateSchedule):
         self._peak, self._rise, self._steps = peak, rise, steps
 
     def __call__(self, step: Any) -> Any:
-        """The rate after so many updates, float32."""
+        """The learning rate of the next update.
+
+        Args:
+            step: number of updates done, from 0, an integer or scalar tensor.
+
+        Returns:
+            float32 scalar, at least 0.
+        """
         update = keras.ops.cast(step, "float32") + 1.0
         growing = update / max(self._rise, 1)
         falling = (self._steps - update) / (self._steps - self._rise)

@@ -48,7 +48,8 @@ class TrainingRun:
         config: what is trained, with the batch size and learning rate for the number of replicas.
         directory: the model directory, to which everything about the run is written.
         dataset: description of the data in `data_dir`.
-        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
         strategy: the strategy of `tf.distribute`.
         progress_seconds: least time between two lines of progress, in seconds.
         follows_replicas: whether the batch size is the config's `replica_batch_size` times the
@@ -77,7 +78,8 @@ class TrainingRun:
         Args:
             config: what to train.
             model_dir: directory to which everything about the run is written.
-            data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+            data_dir: directory of TensorFlow Datasets; None for the environment variable
+                TFDS_DATA_DIR, or else "~/tensorflow_datasets".
             strategy: the strategy of `tf.distribute`; None for one device.
             progress_seconds: least time between two lines of progress, in seconds.
 
@@ -100,7 +102,7 @@ class TrainingRun:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes the files of the run."""
+        """Whether this process writes the run's files: worker 0, or the only process there is."""
         return is_chief(self.strategy)
 
     @property
@@ -148,7 +150,8 @@ class TrainingRun:
             step: the step within it, counted from 0.
 
         Returns:
-            What `fit` takes: batches of images in [0, 1] and labels.
+            What `fit` takes: a data set of float32 images `[batch, H, W, C]` in [0, 1] and int32
+            labels `[batch]`; with several replicas a distributed one.
         """
         config = self.config
         return distributed(
@@ -169,7 +172,12 @@ class TrainingRun:
         )
 
     def validation_data(self) -> Any:
-        """The validation examples in batches, for `fit`; None without validation."""
+        """Makes the batches of validation examples for `fit`.
+
+        Returns:
+            A data set of float32 images `[batch, H, W, C]` in [0, 1] and int32 labels `[batch]`,
+            with several replicas a distributed one; None without validation.
+        """
         if not self.config.validation_examples:
             return None
         return distributed(self.strategy, self._validation_batches)
@@ -221,7 +229,13 @@ class TrainingRun:
         weights.
 
         Returns:
-            The compiled defence.
+            The compiled defence, a Keras model.
+
+        Raises:
+            ModelDirectoryError: a network whose weights are the initial ones, or that is attacked,
+                is missing or unfinished, or initial weights are of another architecture.
+            ValueError: an optimizer that cannot be built, or a network or attack that the defence
+                refuses.
         """
         with self.strategy.scope():
             return build_model(
@@ -229,9 +243,14 @@ class TrainingRun:
             )
 
     def robust_accuracies(self) -> list[RobustAccuracy]:
-        """Callbacks that measure accuracy under attack on the validation examples, if asked for.
+        """Makes callbacks that measure accuracy under attack on the validation examples.
 
         Every worker measures it on all of them.
+
+        Returns:
+            For each attack of `validation_attacks` and `early_stopping` of the config a callback
+            that adds the log `val_robust_accuracy_<attack>` after each epoch; none without such
+            attacks.
         """
         attacks = self.config.attacks_in_validation
         if not attacks:
@@ -273,7 +292,11 @@ class TrainingRun:
         )
 
     def has_weights(self) -> bool:
-        """Whether an earlier start left weights: a checkpoint, or the trained network."""
+        """Whether an earlier start of the run left a checkpoint or the trained network.
+
+        Raises:
+            ModelDirectoryError: the directory's `run.json` cannot be read.
+        """
         checkpoints = self.directory / model_directory.CHECKPOINTS
         return (
             model_directory.is_finished(self.directory)
@@ -308,6 +331,7 @@ class TrainingRun:
 
         Raises:
             ModelDirectoryError: it holds a run of another config, or another process trains there.
+            OSError: it cannot be made or written.
         """
         if not self.is_chief:
             yield
@@ -348,7 +372,8 @@ def train(
         config: what to train.
         model_dir: directory to which everything about the run is written: config, history,
             checkpoints and the trained network.
-        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
         callbacks: further Keras callbacks, or a function without arguments that makes them, which
             is called once the strategy exists; on several workers, callbacks that hold tensors need
             such a function. Every worker runs them, and they must decide the same on each.
@@ -391,7 +416,8 @@ def load_finished(
     Args:
         config: what was trained.
         model_dir: directory of the run.
-        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
 
     Returns:
         The trained defence, compiled; None if the run is not finished.

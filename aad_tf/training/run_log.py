@@ -48,7 +48,15 @@ class EpochHistory(keras.callbacks.Callback):
             self._rows = [row for row in rows if int(row["epoch"]) <= first_epoch]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds the row of an epoch and writes the file; Keras calls it."""
+        """Adds the row of an epoch and writes the file; Keras calls it.
+
+        Args:
+            epoch: number of the epoch, from 0.
+            logs: losses and metrics by name, the columns of the row.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         self._rows.append({"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}})
         text = io.StringIO()
         names = list(dict.fromkeys(name for row in self._rows for name in row))
@@ -133,7 +141,14 @@ def _values(logs: dict[str, Any] | None) -> str:
 
 
 def hours(seconds: float) -> str:
-    """A duration as hours:minutes:seconds."""
+    """Writes a duration as hours:minutes:seconds.
+
+    Args:
+        seconds: the duration in seconds, which is rounded down.
+
+    Returns:
+        Text such as `"1:02:03"`.
+    """
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
@@ -190,7 +205,7 @@ class RunRecord(keras.callbacks.Callback):
         self.add_time()
 
     def add_time(self) -> None:
-        """Adds the time since it was last added, and writes the file."""
+        """Adds the time since it was last added to the seconds of training, and writes the file."""
         now = time.monotonic()
         self._record["seconds"] += now - self._began
         self._began = now

@@ -65,7 +65,8 @@ def train_with(
             `"multi_worker"` for the workers that `aad_tf.distribute.find_cluster` finds.
         config: what to train.
         model_dir: directory to which everything about the run is written, the same for all workers.
-        data_dir: data directory of TensorFlow Datasets; None for `TFDS_DATA_DIR`.
+        data_dir: directory of TensorFlow Datasets; None for the environment variable
+            TFDS_DATA_DIR, or else "~/tensorflow_datasets".
         callbacks: further Keras callbacks, or a function without arguments that makes them, which
             is called once the strategy exists.
         progress_seconds: least time between two lines of progress, in seconds.

@@ -58,14 +58,14 @@ def project_linf(
 
 
 def linf_distance(images: tf.Tensor, origin: tf.Tensor) -> tf.Tensor:
-    """Computes the l-inf distance of each example from another image.
+    """Computes the l-inf distance of each image of a batch from its counterpart in another batch.
 
     Args:
-        images: `[batch, H, W, C]`.
+        images: `[batch, H, W, C]`, of any number type.
         origin: the same shape and dtype.
 
     Returns:
-        The largest absolute difference of a pixel value, `[batch]`.
+        The largest absolute difference of a pixel value, `[batch]` in the dtype of `images`.
     """
     return tf.reduce_max(tf.abs(images - origin), axis=tuple(range(1, images.shape.rank)))
 
@@ -136,15 +136,15 @@ def spatial_size(images: tf.Tensor) -> tuple[Any, Any]:
 
 
 def bilinear_weights(source: Any, target: Any, dtype: tf.DType = tf.float32) -> tf.Tensor:
-    """Computes the matrix of a bilinear resize along one axis.
+    """Computes the matrix of a bilinear resize along one axis, as `tf.image.resize` does it.
 
     Args:
-        source: number of cells before, an integer or scalar tensor.
-        target: number of pixels after, an integer or scalar tensor.
-        dtype: dtype of the matrix.
+        source: number of cells before, an integer or scalar tensor, at least 1.
+        target: number of pixels after, an integer or scalar tensor, at least 1.
+        dtype: floating-point dtype of the matrix.
 
     Returns:
-        `[target, source]`, the weight of each cell in each pixel; rows sum to 1.
+        `[target, source]`, the weight in [0, 1] of each cell in each pixel; rows sum to 1.
     """
     source_cells = tf.cast(tf.range(source), dtype)
     scale = tf.cast(source, dtype) / tf.cast(target, dtype)

@@ -79,14 +79,14 @@ def command_line() -> str:
 
 
 def provenance_path(path: str | os.PathLike[str]) -> str:
-    """Shortens a path for records.
+    """Shortens a path for records, so that they do not show directories of a machine.
 
     Args:
-        path: a relative path, which is kept, or an absolute one.
+        path: a relative or an absolute path.
 
     Returns:
-        An absolute path inside the current directory relative to it, of another one the last
-        component.
+        A relative path as it is. An absolute path inside the current directory is made relative to
+        it; of another absolute path only the last component is kept.
     """
     return without_absolute_paths(os.fspath(path))
 
@@ -112,7 +112,7 @@ def without_absolute_paths(argument: str) -> str:
     """Shortens absolute paths in a text.
 
     Args:
-        argument: such as a command-line argument.
+        argument: any text, such as a command-line argument.
 
     Returns:
         The text, in which an absolute path inside the current directory is relative to it, and of

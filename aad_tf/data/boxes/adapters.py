@@ -112,8 +112,10 @@ def from_tuples(
         TypeError: elements of another structure or type.
         ValueError: elements of wrong rank, images of different sizes without `image_size`, an
             unknown format, or a number out of range.
-        tf.errors.InvalidArgumentError: while iterating, for pixels out of range, and for boxes that
-            `check_boxes` refuses; the message names example and box.
+        tf.errors.InvalidArgumentError: while iterating, for pixels out of range, negative
+            box_labels, not one box_label per box, and boxes that hold NaN, are in pixels instead of
+            fractions, have swapped corners or no area, or exceed the image (unless `clip` is True);
+            the message names the example.
 
     Example:
         >>> mine = tfds.load("voc/2007", split="test").map(
@@ -204,7 +206,10 @@ def with_keras_cv(dataset: tf.data.Dataset, layer: Any) -> tf.data.Dataset:
     own random state: each iteration over the data set gives other images, also in a resumed run.
 
     Args:
-        dataset: batches as `boxed_batches` and `from_tuples` return them.
+        dataset: batches as dictionaries: "image" float32 `[batch, height, width, channels]` in
+            [0, 1], "boxes" float32 `[batch, n, 4]` as (ymin, xmin, ymax, xmax) in fractions of the
+            image, "box_labels" int32 `[batch, n]`, both padded with -1, and other entries such as
+            "label", which are kept. `boxed_batches` and `from_tuples` make such batches.
         layer: a layer made with bounding_box_format="rel_yxyx" and, if it has this argument,
             value_range=(0, 1). It must keep the number of images and must not mix their labels.
 
@@ -213,6 +218,7 @@ def with_keras_cv(dataset: tf.data.Dataset, layer: Any) -> tf.data.Dataset:
         and box_labels are padded with -1.
 
     Raises:
+        ImportError: KerasCV is not installed.
         ValueError: a layer with another box format.
 
     Example:

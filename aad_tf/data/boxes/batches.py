@@ -40,13 +40,15 @@ def boxed_info(
         name: one of the names that `boxed_available()` returns.
         data_dir: directory of TensorFlow Datasets; None for the environment variable
             TFDS_DATA_DIR, or else "~/tensorflow_datasets".
-        annotations: for "imagenet2012" the archive of its boxes, or the directory unpacked from it;
-            else None.
+        annotations: for "imagenet2012" the archive of its boxes, or the directory unpacked from it,
+            which then is part of the result's `source` and `fingerprint`; else None.
         image_size: side in pixels, or (height, width), that images will be resized to; None or 0
             for the size of the data.
 
     Returns:
-        A `DatasetInfo`.
+        A `DatasetInfo`: `name`, `image_shape` (height, width, channels), `num_classes`,
+        `class_names`, `num_examples` by split, `source` (one line that identifies the copy) and
+        `fingerprint` (a hash of the data).
 
     Raises:
         ValueError: an unknown name, an invalid image size, or annotations for another data set than
@@ -124,14 +126,15 @@ def in_batches(examples: tf.data.Dataset, batch_size: int, size: Sides = None) -
     """Resizes single examples with boxes and puts them into batches.
 
     Args:
-        examples: dictionaries with "image" `[height, width, channels]`, "label", "boxes" `[n, 4]`
-            in fractions of the image, and "box_labels" `[n]`.
+        examples: dictionaries with "image" float32 `[height, width, channels]`, "label" int32,
+            "boxes" float32 `[n, 4]` in fractions of the image, and "box_labels" int32 `[n]`.
         batch_size: examples per batch; the last batch may be shorter.
-        size: (height, width) that images are resized to; None for their own size.
+        size: (height, width) in pixels that images are resized to, bilinearly; None for their own
+            size.
 
     Returns:
-        A dataset of dictionaries with the same keys; boxes and box_labels are padded with -1 to the
-        largest n of the batch.
+        A dataset of dictionaries with the same keys, whose values have a batch axis in front; boxes
+        and box_labels are padded with -1 to the largest n of the batch.
     """
 
     @without_autograph

@@ -29,7 +29,7 @@ _CORNERS = ("ymin", "xmin", "ymax", "xmax")
 
 
 class Annotation(NamedTuple):
-    """The content of one XML file.
+    """The content of one XML file of box annotations, which belongs to one image.
 
     Attributes:
         size: (height, width) in pixels of the image as it was annotated.
@@ -70,14 +70,16 @@ class BoxIndex:
 
 
 def parse_annotation(content: bytes, where: str) -> Annotation:
-    """Reads one XML file of box annotations.
+    """Reads one XML file of box annotations in the format of PASCAL VOC.
 
     Args:
         content: the file's bytes.
         where: its name, for error messages.
 
     Returns:
-        Size, boxes and class names.
+        An `Annotation`: (height, width) in pixels of the image as annotated; boxes float32 `[n, 4]`
+        as (ymin, xmin, ymax, xmax) in fractions of that size, neither clipped nor checked; and the
+        name of the class of each box.
 
     Raises:
         ValueError: not XML, not an annotation, no size, or a box that lacks a number.
@@ -121,12 +123,16 @@ def _number(parent: ElementTree.Element, path: str, where: str) -> float:
 def read_boxes(path: str | os.PathLike[str], class_names: Sequence[str]) -> BoxIndex:
     """Reads all boxes of an archive or of an unpacked directory.
 
+    Boxes are clipped to the image. Those with swapped corners or without area are left out.
+
     Args:
         path: the archive (tar, compressed or not), or a directory in which *.xml are searched.
         class_names: WordNet ids of the data set's classes in the order of its labels.
 
     Returns:
-        A `BoxIndex`; for an archive and for its unpacked directory they differ only in `source`.
+        A `BoxIndex`: the sorted file names, and for each file its boxes in fractions of the image,
+        their class numbers, and the size of the image as annotated. For an archive and for its
+        unpacked directory the results differ only in `source`.
 
     Raises:
         DatasetNotFoundError: there is nothing at `path`.

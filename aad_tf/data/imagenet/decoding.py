@@ -132,10 +132,14 @@ def central_crop(example: Example, image_size: tuple[int, int]) -> Example:
 
 
 def parser(builder: Any) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Returns a function from a serialized example to its undecoded JPEG file and int32 label.
+    """Returns a function that reads serialized examples without decoding their images.
 
     Args:
         builder: builder object of TensorFlow Datasets.
+
+    Returns:
+        A function for `tf.data` from a scalar string tensor, the serialized example, to its JPEG
+        file, a scalar string tensor, and its label, a scalar int32.
     """
     import tensorflow_datasets as tfds
 
@@ -171,13 +175,19 @@ def changed_image(jpeg: tf.Tensor, kind: str, key: tf.Tensor, size: tuple[int, i
 
     Args:
         jpeg: scalar string tensor, the content of a JPEG file.
-        kind: augmentation: "inception", of the whole image; or "none", "flip", "shift_flip" or
-            "crop_flip", of the central 87.5% of each side.
+        kind: augmentation: "inception", a random box of 8% or more of the whole image, mirrored
+            with probability 1/2, with brightness and saturation changed. The others are applied to
+            the central 87.5% of each side: "none"; "flip", mirrored with probability 1/2;
+            "shift_flip", also moved by up to an eighth of the sides; "crop_flip", mirrored with
+            probability 1/2 and cropped to a random half or more of the area.
         key: int64 `[2]`, random seed; the same key gives the same image.
         size: (height, width) of the result in pixels.
 
     Returns:
         float32 `[*size, 3]` in [0, 1].
+
+    Raises:
+        ValueError: an unknown augmentation.
     """
     if kind == "inception":
         shape = tf.image.extract_jpeg_shape(jpeg)

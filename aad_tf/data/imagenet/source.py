@@ -76,12 +76,12 @@ def open_builder(data_dir: PathLike | None = None) -> Any:
             TFDS_DATA_DIR, or else "~/tensorflow_datasets".
 
     Returns:
-        The builder object of TFDS.
+        The builder object of TensorFlow Datasets.
 
     Raises:
         DatasetNotFoundError: the data set is missing or lacks files; the message says how to
             prepare it.
-        ValueError: it lacks features of TFDS's `imagenet2012`.
+        ValueError: it lacks one of the features "file_name", "image" and "label".
     """
     try:
         builder = open_copy(NAME, data_dir, _STORED, all_needed=False)
@@ -100,13 +100,15 @@ def open_builder(data_dir: PathLike | None = None) -> Any:
 
 
 def stored_ranges(builder: Any) -> dict[str, StoredRange]:
-    """Returns which stored examples make up "train", "validation" and "test".
+    """Returns which examples, as TensorFlow Datasets (TFDS) stores them, make up each split.
 
     Args:
         builder: builder object of TFDS.
 
     Returns:
-        A dictionary from the names of splits to ranges, without splits that the copy lacks.
+        A dictionary from "train", "validation" and "test" to a `StoredRange`: the name of a split
+        in TFDS, the index of its first example and the index after its last. Splits that the copy
+        lacks are left out.
 
     Raises:
         ValueError: fewer than 10 training images, from which none can be held out for validation.
@@ -129,11 +131,15 @@ def stored_ranges(builder: Any) -> dict[str, StoredRange]:
 
 
 def stored_range(builder: Any, split: str) -> StoredRange:
-    """Returns which stored examples make up a split.
+    """Returns which examples, as TensorFlow Datasets (TFDS) stores them, make up a split.
 
     Args:
         builder: builder object of TFDS.
         split: "train", "validation" or "test".
+
+    Returns:
+        A `StoredRange`: the name of a split in TFDS, the index of the first example in it and the
+        index after the last.
 
     Raises:
         DatasetNotFoundError: the copy has no images of the split; the message names the archive
@@ -166,11 +172,13 @@ def info(
     Args:
         data_dir: directory of TensorFlow Datasets; None for the environment variable
             TFDS_DATA_DIR, or else "~/tensorflow_datasets".
-        annotations: the archive of the boxes, or the directory unpacked from it, which source and
-            fingerprint of the description then include; None for no boxes.
+        annotations: the archive of the boxes, or the directory unpacked from it. Its name is then
+            added to the result's `source`, and its boxes to the `fingerprint`. None for no boxes.
 
     Returns:
-        A `DatasetInfo` with the splits that the copy has.
+        A `DatasetInfo`: image shape (299, 299, 3), class names, number of examples of the splits
+        that the copy has, one line on the source, and a hash of the data. Looking up a split that
+        the copy lacks raises DatasetNotFoundError.
 
     Raises:
         DatasetNotFoundError: the data set is missing or lacks files, or there are no annotations at
@@ -243,8 +251,10 @@ def open_split(
         annotations: the archive of the boxes, or the directory unpacked from it.
 
     Returns:
-        The builder object of TFDS; the range of stored examples; and the function, made by
-        `joined`, that adds boxes to a stored example.
+        The builder object of TensorFlow Datasets; the range of stored examples; and a function for
+        `tf.data` that finds the boxes of a stored example by its file name. It takes a dictionary
+        of "image" uint8, "label" and "file_name", and returns one of "image" float32 in [0, 1],
+        "label", "boxes" `[n, 4]` in fractions of the image, and "box_labels" `[n]`.
 
     Raises:
         DatasetNotFoundError: the data set or the split is missing, or there are no annotations at
@@ -271,7 +281,8 @@ def coverage(split: str, annotations: PathLike, data_dir: PathLike | None = None
             TFDS_DATA_DIR, or else "~/tensorflow_datasets".
 
     Returns:
-        The counts.
+        A `BoxCoverage`: number of images, of those without an XML file, of those whose file has no
+        valid box of the image's class, and of boxes left out in the whole archive.
 
     Raises:
         DatasetNotFoundError: the data set or the split is missing, or there are no annotations at

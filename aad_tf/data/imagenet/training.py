@@ -40,7 +40,7 @@ from aad_tf.utils.files import PathLike
 
 @dataclass(frozen=True)
 class StreamedImageNet:
-    """Reads ImageNet 2012 for `aad_tf.data`; `data_dir` is a directory of TensorFlow Datasets.
+    """Reads ImageNet 2012 from files while iterating, for the functions of `aad_tf.data`.
 
     Attributes:
         buffer_records: number of undecoded examples, some 110 kB each, in the shuffle buffer of
@@ -50,11 +50,21 @@ class StreamedImageNet:
     buffer_records: int = 4096
 
     def info(self, data_dir: PathLike | None, annotations: PathLike | None = None) -> DatasetInfo:
-        """Describes the data set in a directory.
+        """Describes the copy of ImageNet in a directory.
 
         Args:
             data_dir: directory of TensorFlow Datasets; None for the default one.
-            annotations: archive of boxes that the description includes, or None.
+            annotations: archive of boxes whose name and hash the description includes, or None.
+
+        Returns:
+            A `DatasetInfo`: image shape (299, 299, 3), class names, number of examples by split, a
+            line on the source, and a hash of the data.
+
+        Raises:
+            DatasetNotFoundError: the data set is missing or lacks files, or there are no
+                annotations at their path.
+            ValueError: a data set with other features, fewer than 10 training images, or
+                annotations that are not valid.
         """
         return imagenet.info(data_dir, annotations)
 
@@ -68,6 +78,10 @@ class StreamedImageNet:
         Returns:
             A finite dataset of (image, label): float32 `[299, 299, 3]` in [0, 1], the central 87.5%
             of each side, and a scalar int32.
+
+        Raises:
+            DatasetNotFoundError: the data set or the split is missing.
+            ValueError: an unknown split, or fewer than 10 training images.
         """
         builder = imagenet.open_builder(data_dir)
         parse, stored = parser(builder), imagenet.stored_range(builder, split)
@@ -82,15 +96,21 @@ class StreamedImageNet:
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
         """Returns batches of a part of a split, each example once, in the stored order.
 
-        A worker decodes only the examples of its own replicas.
+        Images are cropped to the central 87.5% of each side. A worker decodes only the examples of
+        its own replicas.
 
         Args:
-            request: split, range of examples, batch size, size of images, and replicas.
+            request: split, range of examples, batch size, size of images, and the replicas to feed.
             data_dir: directory of TensorFlow Datasets; None for the default one.
 
         Returns:
             A finite dataset of (images, labels): float32 `[batch, H, W, 3]` in [0, 1], and int32
-            `[batch]`.
+            `[batch]`. For each batch it has one element per replica that is fed, in their order;
+            the last batch may be shorter.
+
+        Raises:
+            DatasetNotFoundError: the data set or the split is missing.
+            ValueError: an unknown split, a range without examples, or fewer examples than replicas.
         """
         builder = imagenet.open_builder(data_dir)
         stored = imagenet.stored_range(builder, request.split).part(request)
@@ -114,12 +134,17 @@ class StreamedImageNet:
         """Returns batches of the training split in random order, without end.
 
         Args:
-            request: seed, start, batch size, augmentation, size of images, and replicas.
+            request: seed, first epoch and step, batch size, augmentation, size of images, number of
+                examples, and the replicas to feed.
             data_dir: directory of TensorFlow Datasets; None for the default one.
 
         Returns:
             An infinite dataset of (images, labels): float32 `[batch, H, W, 3]` in [0, 1], and int32
             `[batch]`. For each step it has one element per replica of this worker, in their order.
+
+        Raises:
+            DatasetNotFoundError: the data set or its training images are missing.
+            ValueError: fewer examples than replicas, or fewer than 10 training images.
         """
         builder, fed = imagenet.open_builder(data_dir), request.replica_slice
         stored = imagenet.stored_range(builder, "train")
@@ -139,7 +164,9 @@ class StreamedImageNet:
         return alternating(streams).prefetch(1)
 
     def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns single examples with boxes, cropped and resized, in the stored order.
+        """Returns single examples with boxes, in the stored order.
+
+        Images are cropped to the central 87.5% of each side and resized, by default to 299 x 299.
 
         Args:
             request: split, range of examples, size of images, and archive of boxes.
@@ -149,6 +176,12 @@ class StreamedImageNet:
             A finite dataset of dictionaries: "image" float32 `[H, W, 3]` in [0, 1], "label" int32,
             "boxes" float32 `[n, 4]` as (ymin, xmin, ymax, xmax) in fractions of the image, and
             "box_labels" int32 `[n]`.
+
+        Raises:
+            DatasetNotFoundError: the data set or the split is missing, or there are no annotations
+                at their path.
+            ValueError: an unknown split, a range of examples that is not valid, or annotations that
+                are None, not valid, or of another split.
         """
         builder, stored, join = imagenet.open_split(request.split, data_dir, request.annotations)
         examples = stored_examples(builder, stored.part(request)).map(join, tf.data.AUTOTUNE)

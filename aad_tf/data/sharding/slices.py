@@ -135,7 +135,7 @@ class Slice(NamedTuple):
 
     @property
     def indices(self) -> slice:
-        """The indices in the epoch of the slice's examples, as a Python slice of tensors."""
+        """The indices in the epoch of the replica's examples of this batch, a slice of tensors."""
         start = self.batch_start + self.start
         return slice(start, start + self.size)
 
@@ -175,20 +175,28 @@ class SlicedEpoch:
         """Returns a number that identifies a batch of all epochs, to seed its random numbers.
 
         Args:
-            epoch: number of the epoch, int64 scalar.
-            step: number of the batch in the epoch, int64 scalar.
+            epoch: number of the epoch, int64 scalar, from 0.
+            step: number of the batch in the epoch, int64 scalar, from 0.
 
         Returns:
-            int64 scalar. It does not depend on the number of replicas, though that may reduce the
-            number of batches of an epoch by one.
+            int64 scalar: `epoch` times the batches of an epoch on a single replica, plus `step`. It
+            does not depend on the number of replicas.
         """
         return epoch * steps_per_epoch(self.num_examples, self.batch_size) + step
 
     def slice_of(self, element: tf.Tensor) -> Slice:
-        """Returns the slice that an element of the worker's data set consists of.
+        """Returns which examples an element of the worker's data set consists of.
+
+        An element is the part of one global batch that one of the worker's replicas gets. Elements
+        are numbered batch by batch, and within a batch in the order of the replicas.
 
         Args:
             element: number of the element, int64 scalar, from 0.
+
+        Returns:
+            A `Slice` of int64 scalar tensors: the number of the batch, the index of its first
+            example in the epoch, its size, and the start within the batch and the size of the
+            element.
         """
         step = element // self.replicas.count
         replica = self.replicas.first + element % self.replicas.count
@@ -200,11 +208,14 @@ class SlicedEpoch:
     def element_at(self, index: tf.Tensor) -> tf.Tensor:
         """Returns the number of the worker's element that an example belongs to.
 
+        An element is the part of one global batch that one of the worker's replicas gets. Elements
+        are numbered batch by batch, and within a batch in the order of the replicas.
+
         Args:
             index: index of the example in the epoch, int64 scalar, from 0.
 
         Returns:
-            int64 scalar; -1 if the example belongs to another worker.
+            int64 scalar, from 0; -1 if the example belongs to another worker.
         """
         step = tf.minimum(index // self.batch_size, self.steps - 1)
         first, size = self._batch(step)
@@ -241,6 +252,11 @@ def replica_parts(
         For each of the epochs 0 to `replicas - 1` the index of the part's first example and the
         index after its last; later epochs repeat these. In every epoch the parts of all replicas
         together are the split.
+
+    Raises:
+        TypeError: numbers of examples, batch or replicas that are not integers.
+        ValueError: one of them is below 1, or there are fewer examples, per epoch or per batch,
+            than replicas.
 
     Example:
         >>> replica_parts(10, batch_size=4, replica=0, replicas=2)

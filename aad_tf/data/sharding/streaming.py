@@ -24,7 +24,7 @@ _ORDER = 2
 
 
 class FileParts(NamedTuple):
-    """Consecutive parts of files of records.
+    """Consecutive parts of files of records, which are serialized examples.
 
     Attributes:
         paths: string tensor `[files]`.
@@ -43,6 +43,10 @@ def file_parts(builder: Any, stored: StoredRange) -> FileParts:
     Args:
         builder: builder object of TensorFlow Datasets, of a copy in the tfrecord format.
         stored: the range of examples.
+
+    Returns:
+        A `FileParts`, in the stored order: `paths`, strings `[files]`, and int64 `[files]`, how
+        many examples of each file to `skip` and then to `take`.
 
     Raises:
         ValueError: a copy in another file format.
@@ -65,7 +69,8 @@ def stored_records(parts: FileParts) -> tf.data.Dataset:
     """Returns the records in parts of files, in the stored order.
 
     Args:
-        parts: the parts of files that are read.
+        parts: the parts of files that are read: paths, and how many records of each file are left
+            out at its beginning and how many are read then.
 
     Returns:
         A finite dataset of scalar strings, the serialized examples.
@@ -74,10 +79,13 @@ def stored_records(parts: FileParts) -> tf.data.Dataset:
 
 
 def shuffled_records(parts: FileParts, key: tf.Tensor, buffer_records: int) -> tf.data.Dataset:
-    """Returns records in a random order: files are shuffled, then records in a buffer.
+    """Returns records, serialized examples, in a random order.
+
+    The order of the files is shuffled, 16 files are read in turns, and their records are shuffled
+    in a buffer.
 
     Args:
-        parts: the parts of files that are read, 16 of them in turns.
+        parts: the parts of files that are read.
         key: int64 `[2]`, random seed; the same key gives the same order.
         buffer_records: number of records in the shuffle buffer, at least 1.
 
@@ -165,17 +173,19 @@ def replica_batches(
 ) -> tf.data.Dataset:
     """Returns the training batches of one replica, made of records in random order, without end.
 
-    They begin at `request.start_epoch` and `request.start_step`. Earlier records of that epoch are
-    read and dropped without being decoded; earlier epochs are not read.
+    Records are serialized examples. Batches begin at `request.start_epoch` and
+    `request.start_step`. Earlier records of that epoch are read and dropped without being decoded;
+    earlier epochs are not read.
 
     Args:
-        request: the request for training batches, of which seed and start are used.
-        cut: the division of the epoch, with this replica as the only one of its worker.
-        parts: the files of the replica's examples in the epochs 0 to replicas - 1; later epochs
-            repeat them.
+        request: the request for training batches, of which seed, first epoch and first step are
+            used.
+        cut: which examples of an epoch the replica gets, with it as the only one of its worker.
+        parts: the parts of files that hold the replica's examples, one entry for each of the epochs
+            0 to replicas - 1; later epochs repeat them.
         buffer_records: number of records in the shuffle buffer, at least 1.
-        example: function from a record and an int64 key `[2]`, which seeds the augmentation, to
-            (image, label).
+        example: function from a record, a scalar string, and an int64 key `[2]`, which seeds the
+            augmentation, to (image, label).
 
     Returns:
         An infinite dataset of (images, labels), with the batch as first axis.

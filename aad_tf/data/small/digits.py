@@ -34,7 +34,7 @@ def _indices(split: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=3)
 def examples(split: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the images and labels of a split.
+    """Returns the images and labels of a split of scikit-learn's handwritten digits.
 
     The 17 gray levels are divided by 16, and images of 8x8 pixels are resized bilinearly to 28x28,
     so that networks for MNIST take them.
@@ -53,10 +53,14 @@ def examples(split: str) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def stored(request: BoxedRequest) -> tf.data.Dataset:
-    """Returns the requested single examples as dictionaries of "image" and "label", without boxes.
+    """Returns the requested examples one by one, without boxes.
 
     Args:
         request: split, and range of examples.
+
+    Returns:
+        A finite dataset of dictionaries of "image", float32 `[28, 28, 1]` in [0, 1], and "label",
+        a scalar int32.
 
     Raises:
         TypeError, ValueError: a range of examples that is not valid.
@@ -69,7 +73,12 @@ def stored(request: BoxedRequest) -> tf.data.Dataset:
 
 
 def info() -> DatasetInfo:
-    """Describes the data set; the fingerprint is a hash of its original images and labels."""
+    """Describes scikit-learn's handwritten digits, resized to 28x28 pixels.
+
+    Returns:
+        A `DatasetInfo`: image shape (28, 28, 1), 10 classes, 1297 examples for training, 140 for
+        validation and 360 for test; the fingerprint is a hash of the 8x8 images and their labels.
+    """
     images, labels = _originals()
     digest = hashlib.sha256(images.tobytes())
     digest.update(labels.tobytes())

@@ -20,7 +20,7 @@ PARTS = {f"tiny_imagenet_{count}": ("tiny_imagenet_100", count) for count in (10
 
 
 def info(name: str, data_dir: PathLike | None = None) -> DatasetInfo:
-    """Describes the data set of the first classes of a larger data set.
+    """Describes the data set of the first 10, 20 or 50 classes of "tiny_imagenet_100".
 
     Args:
         name: one of "tiny_imagenet_10", "tiny_imagenet_20" and "tiny_imagenet_50".
@@ -28,8 +28,8 @@ def info(name: str, data_dir: PathLike | None = None) -> DatasetInfo:
             TFDS_DATA_DIR, or else "~/tensorflow_datasets".
 
     Returns:
-        A `DatasetInfo`, whose fingerprint is a hash of that of the larger data set and the number
-        of classes.
+        A `DatasetInfo`: image shape, class names, number of examples by split, a line on the
+        source, and a fingerprint, a hash of that of the larger data set and the number of classes.
 
     Raises:
         DatasetNotFoundError: the larger data set is missing or incomplete.
@@ -58,6 +58,8 @@ def examples(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the images and labels of a split, in the stored order.
 
+    They are those of the first 10, 20 or 50 classes of "tiny_imagenet_100".
+
     Args:
         name: one of "tiny_imagenet_10", "tiny_imagenet_20" and "tiny_imagenet_50".
         split: "train", "validation" or "test".
@@ -84,12 +86,16 @@ def _kept(name: str, split: str, data_dir: str) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def stored(name: str, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-    """Returns the requested single examples as dictionaries of "image" and "label", without boxes.
+    """Returns the requested examples one by one, without boxes.
 
     Args:
         name: one of "tiny_imagenet_10", "tiny_imagenet_20" and "tiny_imagenet_50".
         request: split, and range of examples.
         data_dir: directory of TensorFlow Datasets; None for the default one.
+
+    Returns:
+        A finite dataset of dictionaries of "image", uint8 `[height, width, channels]`, and "label",
+        a scalar int32.
 
     Raises:
         DatasetNotFoundError: the larger data set is missing, incomplete or damaged.

@@ -18,18 +18,17 @@ from aad_tf.utils.files import PathLike
 
 @dataclass(frozen=True)
 class InMemory:
-    """Reads a data set that is kept in memory, for `aad_tf.data`.
-
-    Images are float32 `[H, W, C]` in [0, 1], labels int32; `data_dir` is a directory of TensorFlow
-    Datasets, or None for the default one.
+    """Reads a data set that is kept in memory, for the functions of `aad_tf.data`.
 
     Attributes:
-        describe: function from the directory to a `DatasetInfo`.
+        describe: function from a directory of TensorFlow Datasets, or None for the default one, to
+            a `DatasetInfo`.
         read: function from a split and the directory to images `[n, height, width, channels]`,
             uint8 or float32 in [0, 1], and int32 labels `[n]`.
-        stream: function from a request and the directory to a dataset of single examples, which are
-            dictionaries of "image", "label" and, if there are boxes, "objects" with "bbox"
-            `[n, 4]`. Examples before the range requested are not decoded.
+        stream: function from a `BoxedRequest` (split and range of examples) and the directory to a
+            dataset of single examples. They are dictionaries of "image", "label" and, if there are
+            boxes, "objects", a dictionary whose "bbox" is `[n, 4]`, (ymin, xmin, ymax, xmax) in
+            fractions of the image. Examples before the range requested are not decoded.
     """
 
     describe: Callable[[PathLike | None], DatasetInfo]
@@ -42,26 +41,45 @@ class InMemory:
         Args:
             data_dir: directory of TensorFlow Datasets; None for the default one.
             annotations: not used.
+
+        Returns:
+            A `DatasetInfo`: name, image shape, classes, number of examples by split, a line on the
+            source, and a hash of the data.
+
+        Raises:
+            DatasetNotFoundError: the directory does not hold the data set.
         """
         return self.describe(data_dir)
 
     def examples(self, split: str, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns single examples (image, label) of a split in the stored order.
+        """Returns single examples of a split in the stored order.
 
         Args:
             split: "train", "validation" or "test".
             data_dir: directory of TensorFlow Datasets; None for the default one.
+
+        Returns:
+            A finite dataset of (image, label): float32 `[H, W, C]` in [0, 1], and a scalar int32.
+
+        Raises:
+            DatasetNotFoundError: the directory does not hold the data set.
         """
         return tf.data.Dataset.from_tensor_slices(self.read(split, data_dir)).map(_example)
 
     def evaluation(self, request: EvaluationRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns batches (images, labels), each example once, in the stored order.
+        """Returns each example of a part of a split once, in batches, in the stored order.
 
         Args:
-            request: split, range of examples, batch size, size of images, and replicas.
+            request: split, range of examples, batch size, size of images, and the replicas to feed.
             data_dir: directory of TensorFlow Datasets; None for the default one.
 
+        Returns:
+            A finite dataset of (images, labels): float32 `[batch, H, W, C]` in [0, 1], and int32
+            `[batch]`. For each batch it has one element per replica that is fed, in their order;
+            the last batch may be shorter.
+
         Raises:
+            DatasetNotFoundError: the directory does not hold the data set.
             ValueError: no examples are left, or fewer than there are replicas.
         """
         images, labels = self.read(request.split, data_dir)
@@ -84,20 +102,33 @@ class InMemory:
             data_dir: directory of TensorFlow Datasets; None for the default one.
 
         Returns:
-            Dictionaries of "image", "label", "boxes" float32 `[n, 4]` as (ymin, xmin, ymax, xmax)
-            in fractions of the image, and "box_labels" int32 `[n]`, all of the image's class; n is
-            0 for a data set without boxes.
+            A finite dataset of dictionaries: "image" float32 `[H, W, C]` in [0, 1], "label" int32,
+            "boxes" float32 `[n, 4]` as (ymin, xmin, ymax, xmax) in fractions of the image, and
+            "box_labels" int32 `[n]`, all of the image's class; n is 0 for a data set without boxes.
+
+        Raises:
+            DatasetNotFoundError: the directory does not hold the data set.
+            TypeError, ValueError: a range of examples that is not valid.
         """
         return self.stream(request, data_dir).map(_boxed, tf.data.AUTOTUNE)
 
     def training(self, request: TrainingRequest, data_dir: PathLike | None) -> tf.data.Dataset:
-        """Returns batches (images, labels) of the training split in random order, without end.
+        """Returns batches of the training split in random order, without end.
 
         Order and augmentation do not depend on the number of replicas.
 
         Args:
-            request: seed, start, batch size, augmentation, size of images, and replicas.
+            request: seed, first epoch and step, batch size, augmentation, size of images, number of
+                examples, and the replicas to feed.
             data_dir: directory of TensorFlow Datasets; None for the default one.
+
+        Returns:
+            An infinite dataset of (images, labels): float32 `[batch, H, W, C]` in [0, 1], and int32
+            `[batch]`. For each step it has one element per replica that is fed, in their order.
+
+        Raises:
+            DatasetNotFoundError: the directory does not hold the data set.
+            ValueError: fewer examples than replicas.
         """
         images, labels = self.read("train", data_dir)
         seed = tf.constant(request.seed, tf.int64)

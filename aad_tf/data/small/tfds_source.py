@@ -23,13 +23,15 @@ from aad_tf.utils.files import PathLike
 
 
 class Layout(NamedTuple):
-    """How "train", "validation" and "test" are made of the stored splits of a data set.
+    """How "train", "validation" and "test" are made of a data set in TensorFlow Datasets (TFDS).
+
+    "train" and "validation" are the beginning and the end of TFDS's split "train"; "test" is one
+    whole split of TFDS.
 
     Attributes:
-        validation_examples: number of stored training examples, the last ones, that make up
-            "validation".
-        test: name of the stored split that is "test": the published validation split for Tiny
-            ImageNet, whose test images have no labels.
+        validation_examples: number of examples of "validation", the last ones of TFDS's "train".
+        test: TFDS's name of the split that is "test": "validation" for Tiny ImageNet, whose
+            published test images have no labels.
     """
 
     validation_examples: int = 5000
@@ -57,11 +59,13 @@ def stored_ranges(name: str, builder: Any) -> dict[str, StoredRange]:
     """Returns which stored examples make up "train", "validation" and "test".
 
     Args:
-        name: name of the data set, one of `NAMES`.
-        builder: builder object of TensorFlow Datasets.
+        name: "cifar10", "cifar100", "fashion_mnist", "mnist", "tiny_imagenet_100" or
+            "tiny_imagenet_boxes".
+        builder: builder object of TensorFlow Datasets (TFDS).
 
     Returns:
-        A dictionary from the names of splits to ranges of stored examples.
+        A dictionary from the names of splits to a `StoredRange`: the name of a split in TFDS, the
+        index of its first example and the index after its last.
 
     Raises:
         ValueError: the copy has too few examples for a validation split, or none for "test".
@@ -88,13 +92,15 @@ def stored(name: str, request: BoxedRequest, data_dir: PathLike | None) -> tf.da
     """Returns the requested single examples as they are stored.
 
     Args:
-        name: name of the data set, one of `NAMES`.
+        name: "cifar10", "cifar100", "fashion_mnist", "mnist", "tiny_imagenet_100" or
+            "tiny_imagenet_boxes".
         request: split, and range of examples.
         data_dir: directory of TensorFlow Datasets; None for the default one.
 
     Returns:
-        A finite dataset of dictionaries of "image" uint8, "label" and, if there are boxes,
-        "objects". Examples before the range are not decoded.
+        A finite dataset of dictionaries of "image" uint8 `[height, width, channels]`, "label" and,
+        if there are boxes, "objects", a dictionary whose "bbox" is `[n, 4]`, (ymin, xmin, ymax,
+        xmax) in fractions of the image. Examples before the range are not decoded.
 
     Raises:
         DatasetNotFoundError: the data set is missing or incomplete.
@@ -111,7 +117,8 @@ def examples(
     """Returns the images and labels of a split in the stored order; they are kept in memory.
 
     Args:
-        name: name of the data set, one of `NAMES`.
+        name: "cifar10", "cifar100", "fashion_mnist", "mnist", "tiny_imagenet_100" or
+            "tiny_imagenet_boxes".
         split: "train", "validation" or "test".
         data_dir: directory of TensorFlow Datasets; None for the environment variable
             TFDS_DATA_DIR, or else "~/tensorflow_datasets".
@@ -130,7 +137,8 @@ def labels(name: str, split: str, data_dir: PathLike | None = None) -> tf.Tensor
     """Returns the labels of a split in the stored order; no image is decoded.
 
     Args:
-        name: name of the data set, one of `NAMES`.
+        name: "cifar10", "cifar100", "fashion_mnist", "mnist", "tiny_imagenet_100" or
+            "tiny_imagenet_boxes".
         split: "train", "validation" or "test".
         data_dir: directory of TensorFlow Datasets; None for the default one.
 
@@ -201,13 +209,14 @@ def info(name: str, data_dir: PathLike | None = None) -> DatasetInfo:
     those on the original images. Tiny ImageNet is published as JPEG.
 
     Args:
-        name: name of the data set, one of `NAMES`.
+        name: "cifar10", "cifar100", "fashion_mnist", "mnist", "tiny_imagenet_100" or
+            "tiny_imagenet_boxes".
         data_dir: directory of TensorFlow Datasets; None for the environment variable
             TFDS_DATA_DIR, or else "~/tensorflow_datasets".
 
     Returns:
-        A `DatasetInfo`, whose fingerprint is a hash of the metadata and of the names and sizes of
-        the files.
+        A `DatasetInfo`, whose `source` is a line such as "tfds mnist/3.0.1", and whose fingerprint
+        is a hash of the metadata and of the names and sizes of the files.
 
     Raises:
         DatasetNotFoundError: the data set is missing or incomplete.
