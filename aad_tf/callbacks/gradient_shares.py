@@ -9,7 +9,7 @@ import tensorflow as tf
 from aad_tf.callbacks.base import EpochCallback, checked_arrays
 from aad_tf.classifier import checked_inputs
 from aad_tf.defenses import AADModel
-from aad_tf.defenses.base import kept, moving_statistics
+from aad_tf.defenses.statistics import kept, moving_statistics
 from aad_tf.distribute import seed_states
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_bounds

@@ -20,9 +20,11 @@ from aad_tf.attacks import GradientSignAttack, attack_from_dict, attack_to_dict
 from aad_tf.attention.grad_cam import ClassGradients, class_gradients
 from aad_tf.classifier import Classifier
 from aad_tf.classifier.augmentation import refuse_random_augmentation
-from aad_tf.defenses.base import DefenseModel, check_sizes, kept_statistics, training_attack
+from aad_tf.defenses.base import DefenseModel
+from aad_tf.defenses.checks import check_sizes, training_attack
 from aad_tf.defenses.saving import attack_to_config
 from aad_tf.defenses.shared_noise import random_layers, shared_noise
+from aad_tf.defenses.statistics import kept_statistics
 from aad_tf.distribute import global_batch_size
 from aad_tf.losses import ATTENTION_NOISE, AADLosses, check_weights
 from aad_tf.utils.checks import check_choice

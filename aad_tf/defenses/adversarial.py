@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from aad_tf.attacks import GradientSignAttack
 from aad_tf.classifier import Classifier
-from aad_tf.defenses.base import DefenseModel, check_sizes, training_attack
+from aad_tf.defenses.base import DefenseModel
+from aad_tf.defenses.checks import check_sizes, training_attack
 from aad_tf.defenses.saving import attack_to_config
 from aad_tf.losses import cross_entropy
 

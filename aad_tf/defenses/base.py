@@ -7,19 +7,16 @@ replicas are dealt with here, for all defences.
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from aad_tf.attacks import AttackCascade, GradientSignAttack
-from aad_tf.attacks.parsing import as_attack
 from aad_tf.classifier import Classifier
+from aad_tf.defenses.checks import check_for_replicas
 from aad_tf.defenses.saving import attack_from_config, classifier_from_config, load_one_way
+from aad_tf.defenses.statistics import moving_statistics
 from aad_tf.distribute import (
     MultiWorkerFit,
     clip_global_gradients,
@@ -28,7 +25,6 @@ from aad_tf.distribute import (
     per_replica_seed,
     propagate_nonfinite,
     replica_loss_weight,
-    uses_gradient_clipping,
 )
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import (
@@ -37,7 +33,6 @@ from aad_tf.utils.checks import (
     check_count,
     check_image_shape,
     label_vector,
-    small_epsilon,
     takes_gray_levels,
     warn_of_unit_images,
 )
@@ -596,137 +591,3 @@ def is_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         float32 `[batch]`: 1 if the highest logit is that of the label, else 0.
     """
     return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == labels, tf.float32)
-
-
-def training_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
-    """Returns an attack for use inside a training step, or builds it from its text.
-
-    Args:
-        attack: an attack such as `aad_tf.attacks.fgsm(0.1)`, or text such as
-            `"fgsm(epsilon=0.1)"`.
-
-    Returns:
-        The attack.
-
-    Raises:
-        TypeError: no attack, or one that cannot run inside a compiled step.
-        ValueError: text that is no attack.
-    """
-    chosen: Any = as_attack(attack)
-    if not hasattr(chosen, "last_in_graph"):
-        cascade = isinstance(chosen, AttackCascade)
-        got = f"the cascade {chosen.name}, which is for evaluations" if cascade else repr(chosen)
-        raise TypeError(
-            f"attack must be a GradientSignAttack, such as aad_tf.attacks.fgsm(0.1), to run inside "
-            f"a training step, got {got}."
-        )
-    return chosen
-
-
-def check_sizes(attack: GradientSignAttack, bounds: Bounds, stacklevel: int = 3) -> None:
-    """Raises an error for an attack too large for the pixel range, and warns of one too small.
-
-    It is too small if it changes pixels by less than half of a 255th of the range.
-
-    Args:
-        attack: the attack to check.
-        bounds: lowest and highest pixel value of the network.
-        stacklevel: of the warning, as for `warnings.warn`: 3 points at the caller of the function
-            that calls this.
-
-    Raises:
-        ValueError: epsilon or the step size is larger than the width of the range.
-    """
-    attack.check_sizes(bounds)
-    epsilon = attack.threat_model(bounds)["epsilon"]
-    if too_small := small_epsilon(attack.name, epsilon, bounds):
-        warnings.warn(too_small, stacklevel=stacklevel)
-
-
-def moving_statistics(network: keras.Model) -> list[keras.Variable]:
-    """Variables that layers update in training without a gradient, as BatchNormalization does.
-
-    Args:
-        network: a Keras model.
-
-    Returns:
-        Floating-point non-trainable variables of the innermost layers whose `trainable` is True,
-        each once.
-
-    Example:
-        >>> [variable.name for variable in moving_statistics(network)]
-        ['moving_mean', 'moving_variance']
-    """
-    found = {
-        id(variable): variable
-        for layer in network._flatten_layers()
-        if layer.trainable and not list(layer._flatten_layers(include_self=False))
-        for variable in layer.non_trainable_variables
-        if tf.as_dtype(variable.dtype).is_floating
-    }
-    return list(found.values())
-
-
-@contextlib.contextmanager
-def kept(variables: Sequence[keras.Variable]) -> Iterator[None]:
-    """Context manager that restores the values of variables at its end, also after an error.
-
-    Args:
-        variables: variables that code inside the context may change.
-    """
-    before = [tf.identity(variable) for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
-
-
-def kept_statistics(network: keras.Model, training: bool) -> AbstractContextManager[None]:
-    """Restores the moving statistics of a network when the context ends.
-
-    It is used while masked images go through the network: these are no images of the data set, so
-    BatchNormalization must not learn their statistics for use at inference.
-
-    Args:
-        network: a Keras model. Floating-point non-trainable variables of its layers are restored.
-        training: whether the network runs in training mode; False restores nothing, because no
-            statistics change at inference.
-
-    Returns:
-        The context manager.
-    """
-    return kept(moving_statistics(network) if training else [])
-
-
-def check_for_replicas(model: Any) -> None:
-    """Raises an error if a compiled model cannot be trained on several replicas.
-
-    Args:
-        model: a compiled Keras model.
-
-    Raises:
-        ValueError: `steps_per_execution` above 1, XLA on CPUs, or clipped gradients together with
-            the loss scaling of float16.
-    """
-    if model.steps_per_execution > 1:
-        raise ValueError(
-            f"Keras 3 cannot run steps_per_execution={model.steps_per_execution} on several "
-            f"replicas. Use 1."
-        )
-    if model.jit_compile and tf.config.list_logical_devices("GPU"):
-        warnings.warn(
-            "XLA leaves out the checks of images and labels on several replicas. Train some steps "
-            "without jit_compile first.",
-            stacklevel=3,
-        )
-    elif model.jit_compile:
-        raise ValueError(
-            "XLA cannot add up gradients of several replicas on CPUs. Leave out jit_compile."
-        )
-    inner = getattr(model.optimizer, "inner_optimizer", None)
-    if inner is not None and uses_gradient_clipping(inner):
-        raise ValueError(
-            "Gradients cannot be clipped in float16 on several replicas, where each scales its "
-            "loss. Use mixed_bfloat16, or no clipping."
-        )

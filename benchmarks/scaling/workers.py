@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from aad_tf import configs
 from aad_tf.data import DatasetInfo, ReplicaSlice
-from aad_tf.defenses.base import moving_statistics
+from aad_tf.defenses.statistics import moving_statistics
 from aad_tf.distribute import create_strategy, distributed, find_cluster
 from aad_tf.training import build_model
 from train.launch.local import worker_environments

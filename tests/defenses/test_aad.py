@@ -11,7 +11,7 @@ from aad_tf.attacks import fgsm, pgd, step_ll
 from aad_tf.classifier import Classifier
 from aad_tf.classifier.tracing import recording
 from aad_tf.defenses import AADModel, AdversarialModel
-from aad_tf.defenses.base import kept_statistics
+from aad_tf.defenses.statistics import kept_statistics
 from aad_tf.losses import AADLosses
 from tests.networks import batch_norm_network, bytes_of, random_images, small_network
 
