@@ -50,6 +50,16 @@ NAMES = {
     "pairing": "logit and attention pairing, trained for ε 0.3",
     "pgd": "PGD training, ε 0.3",
 }
+_IOU = "val_attention_iou"
+# Columns of the trainings' histories, and what they are.
+_MEASURES = {
+    _IOU: "IoU of clean and attacked areas",
+    f"{_IOU}_zero_clean": "zero maps, clean",
+    f"{_IOU}_zero_attacked": "zero maps, attacked",
+    "gradient_share_classification": "gradient of L_c",
+    "gradient_share_rectification": "of L_r",
+    "gradient_share_preservation": "of L_p",
+}
 # (question, preset, preset it is compared with, the attack that decides).
 QUESTIONS = (
     ("Do the attention losses add anything, losses balanced?", "aad", "aad_8_0_0", PRIMARY),
@@ -119,6 +129,24 @@ def table(controls: Mapping[str, TrainedPreset]) -> Table:
     return Table(("trained with", "seeds", *columns), rows)
 
 
+def measures(controls: Mapping[str, TrainedPreset]) -> Table:
+    """What training did to attention, and how much of the gradient each loss had at its end.
+
+    Args:
+        controls: what `read` returned.
+
+    Returns:
+        A row for each control whose training was measured, in percent: means over seeds, and the
+        range of several seeds.
+    """
+    rows = [
+        (NAMES[name], *(control.last_epoch_cell(column) for column in _MEASURES))
+        for name, control in controls.items()
+        if _IOU in control.last_epoch
+    ]
+    return Table(("trained with", *_MEASURES.values()), rows)
+
+
 def answers(controls: Mapping[str, TrainedPreset]) -> list[SeedDifference]:
     """Answers the questions in `QUESTIONS` whose two presets were evaluated.
 
@@ -153,6 +181,42 @@ def picture(controls: Mapping[str, TrainedPreset]) -> Figure:
     return figure
 
 
+def attention_picture(controls: Mapping[str, TrainedPreset]) -> Figure:
+    """Plots how alike attention is, clean and attacked, against accuracy under attack.
+
+    Args:
+        controls: what `read` returned.
+
+    Returns:
+        A point for each training: the mean IoU of clean and attacked attention areas after its last
+        epoch, and accuracy under the attack `PRIMARY`. Points are filled where attention losses
+        were on, and one of each control carries its preset's name.
+    """
+    figure = plots.empty_figure(8.0, 5.5)
+    axes = figure.subplots()
+    for number, (name, control) in enumerate(controls.items()):
+        robust, same = control.accuracies.get(PRIMARY, {}), control.last_epoch.get(_IOU, {})
+        seeds = sorted(robust.keys() & same.keys())
+        if not seeds:
+            continue
+        places = [(100 * same[seed], 100 * robust[seed]) for seed in seeds]
+        color, marker = plots.POINTS[number % len(plots.POINTS)]
+        filled = _has_attention_losses(name)
+        inside = color if filled else "none"
+        axes.plot(*zip(*places, strict=True), marker, color=color, markerfacecolor=inside)
+        axes.annotate(name, places[0], fontsize=7, xytext=(5, 3), textcoords="offset points")
+    axes.set_xlabel("mean IoU of clean and attacked attention areas, %")
+    axes.set_ylabel(f"accuracy under {PRIMARY}, %")
+    axes.set_title("Filled: trained with attention losses", fontsize=10)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _has_attention_losses(name: str) -> bool:
+    defense = mnist_controls.PRESETS[name].defense
+    return defense.kind == "aad" and any(defense.weights[1:])
+
+
 def page(controls: Mapping[str, TrainedPreset]) -> str:
     """The controls as a Markdown page."""
     count = next(iter(controls.values())).count
@@ -171,6 +235,20 @@ def page(controls: Mapping[str, TrainedPreset]) -> str:
         READING,
         "\n".join(f"- {answer.line()}" for answer in answers(controls)),
     ]
+    found = measures(controls)
+    if found.rows:
+        preset = mnist_controls.PRESETS["aad"]
+        parts += [
+            "## Attention",
+            f"After the last epoch, on {preset.monitor_examples} validation images, attacked by "
+            f"{preset.monitor_attack}, in percent: mean IoU of the attention areas of an image and "
+            "its attacked version, Grad-CAM maps that are zero everywhere, and the share that each "
+            "loss has in the gradient, in training mode and with its weight (AAD alone). A loss "
+            "with a share near 0 is switched off, whatever its weight; what it adds says nothing "
+            "about attention.",
+            found.markdown(),
+            "![Attention under attack and accuracy](../figures/controls_mnist_attention.png)",
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -179,11 +257,15 @@ def files(results: Results) -> dict[str, str | bytes]:
     controls = read(results.root)
     if not controls:
         return {}
-    return {
+    found: dict[str, str | bytes] = {
         "tables/controls_mnist.md": page(controls),
         "tables/controls_mnist.csv": table(controls).csv(),
         "figures/controls_mnist.png": plots.png(picture(controls)),
     }
+    if measures(controls).rows:
+        drawn = plots.png(attention_picture(controls))
+        found["figures/controls_mnist_attention.png"] = drawn
+    return found
 
 
 def readme(results: Results) -> str:

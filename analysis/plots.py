@@ -14,11 +14,11 @@ from analysis.statistics import Estimate
 # Blue and orange of Okabe and Ito, told apart by the color-blind and, by shape, in gray.
 _OURS, _PAPER = "#0072B2", "#D55E00"
 _PANELS_PER_LINE = 3
-# Colors of Okabe and Ito, with shapes.
-_POINTS = (
+POINTS = (
     *(("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#000000", "D")),
     *(("#CC79A7", "v"), ("#E69F00", "P"), ("#56B4E9", "X")),
 )
+"""Colors of Okabe and Ito, each with a shape of matplotlib, to tell points apart."""
 
 
 def empty_figure(width: float, height: float) -> Figure:
@@ -92,7 +92,7 @@ def by_network(
     grid = list(figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False).flat)
     for axes, (heading, values) in zip(grid, panels.items(), strict=True):
         for number, (name, value) in enumerate(values.items()):
-            color, marker = _POINTS[number % len(_POINTS)]
+            color, marker = POINTS[number % len(POINTS)]
             x, y = (_with_spread(one, scale) for one, scale in ((places[name], 1), (value, 100)))
             style = {"fmt": marker, "color": color, "capsize": 2, "label": name}
             axes.errorbar(x[0], y[0], xerr=x[1], yerr=y[1], **style)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,15 @@ class TrainedPreset:
         accuracies: accuracies in [0, 1], first by the attack as text (or `CLEAN` for clean
             images), then by the seed of the training.
         count: number of test images in each evaluation.
+        last_epoch: what was measured on validation images after the last epoch of training, first
+            by the column of the training's `history.csv`, then by seed. Columns that no training
+            of the preset has are left out.
     """
 
     preset: str
     accuracies: Mapping[str, Mapping[int, float]]
     count: int
+    last_epoch: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     @property
     def seeds(self) -> int:
@@ -52,13 +57,18 @@ class TrainedPreset:
             Such as "71.2" for one seed or "71.2 (70.8 to 71.9)" for several, where the lowest
             and highest accuracy follow the mean; a dash if the attack was not run.
         """
-        by_seed = self.accuracies.get(column, {})
-        found = mean_over_seeds(list(by_seed.values()))
-        if found.value is None or found.interval is None:
-            return DASH
-        low, high = (f"{100 * bound:.1f}" for bound in found.interval)
-        value = f"{100 * found.value:.1f}"
-        return value if len(by_seed) == 1 else f"{value} ({low} to {high})"
+        return _over_seeds(self.accuracies.get(column, {}))
+
+    def last_epoch_cell(self, column: str) -> str:
+        """The text of a table cell: a measure of the last epoch of training, as a percentage.
+
+        Args:
+            column: a column of the training's `history.csv` that holds fractions in [0, 1].
+
+        Returns:
+            A text like that of the method `cell`, of 100 times the fraction.
+        """
+        return _over_seeds(self.last_epoch.get(column, {}))
 
     def less(
         self, other: TrainedPreset, attack: str, statement: str, paper: float | None = None
@@ -95,7 +105,8 @@ def read(
     Args:
         results_dir: directory of results.
         directory: name of the directory within it that holds the summaries of these presets
-            (`*.summary.json`) and no other summaries.
+            (`*.summary.json`) and no other summaries. The history of the training behind
+            `x.summary.json` is `runs/x/history.csv` in the directory of results, if recorded.
         presets: the presets that may occur, by name.
         attacks: the attacks to read, as text. Attacks that were not run are left out.
 
@@ -109,8 +120,10 @@ def read(
             evaluated twice with one seed; or evaluations differ in their number of images.
     """
     found: dict[str, dict[str, dict[int, float]]] = {}
+    measured: dict[str, dict[str, dict[int, float]]] = {}
     counts: dict[int, str] = {}
-    for path in sorted(Results(results_dir).root.glob(f"{directory}/*.summary.json")):
+    root = Results(results_dir).root
+    for path in sorted(root.glob(f"{directory}/*.summary.json")):
         summary = read_whole(path)
         description = summary.get("evaluated", {}).get("description", {})
         config = description.get("model", {}).get("config", {})
@@ -126,6 +139,9 @@ def read(
             raise ValueError(f"There are two evaluations of {name} with seed {seed}.")
         for text, accuracy in _accuracies(summary["attacks"], attacks).items():
             one.setdefault(text, {})[seed] = accuracy
+        history = root / "runs" / path.name.removesuffix(".summary.json") / "history.csv"
+        for column, value in _last_epoch(history).items():
+            measured.setdefault(name, {}).setdefault(column, {})[seed] = value
         counts.setdefault(summary["attacks"][0]["count"], path.name)
     if len(counts) > 1:
         raise ValueError(
@@ -133,7 +149,7 @@ def read(
             f"{', '.join(counts.values())} have {', '.join(map(str, counts))} of them."
         )
     return {
-        name: TrainedPreset(name, found[name], next(iter(counts)))
+        name: TrainedPreset(name, found[name], next(iter(counts)), measured.get(name, {}))
         for name in presets
         if name in found
     }
@@ -183,6 +199,25 @@ def reading(found: Mapping[str, TrainedPreset], presets: Mapping[str, Experiment
         f"to the highest in parentheses. Trained on {images} for {preset.epochs} epochs; the "
         "paper has 200 of all images."
     )
+
+
+def _over_seeds(by_seed: Mapping[int, float]) -> str:
+    """Percent of a fraction: of one seed, or the mean of several with the lowest and highest."""
+    found = mean_over_seeds(list(by_seed.values()))
+    if found.value is None or found.interval is None:
+        return DASH
+    low, high = (f"{100 * bound:.1f}" for bound in found.interval)
+    value = f"{100 * found.value:.1f}"
+    return value if len(by_seed) == 1 else f"{value} ({low} to {high})"
+
+
+def _last_epoch(history: Path) -> dict[str, float]:
+    """Numbers in the last row of a training's history, by column; none if it is not recorded."""
+    if not history.is_file():
+        return {}
+    with history.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {key: float(text) for key, text in rows[-1].items() if text} if rows else {}
 
 
 def _check_as_preset(

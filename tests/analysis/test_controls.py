@@ -59,6 +59,32 @@ def test_seeds_are_averaged_and_compared_pair_by_pair(tmp_path: Path) -> None:
     }
 
 
+def test_attention_of_the_last_epoch_stands_beside_accuracy(tmp_path: Path) -> None:
+    """By hand: IoU 60 and 80 % of two seeds; the earlier epoch does not count."""
+    for seed, same in ((0, 0.6), (1, 0.8)):
+        write(tmp_path, "aad", seed, 70.0 + seed)
+        write(tmp_path, "step_ll", seed, 60.0)
+        run = tmp_path / "runs" / f"aad_seed_{seed}"
+        run.mkdir(parents=True)
+        (run / "history.csv").write_text(
+            "epoch,val_attention_iou,gradient_share_preservation,nothing\n"
+            f"1,0.1,0.9,\n2,{same},0.125,\n"
+        )
+    found = controls.read(tmp_path)
+    assert found["aad"].last_epoch["val_attention_iou"] == {0: 0.6, 1: 0.8}
+    assert "nothing" not in found["aad"].last_epoch and not found["step_ll"].last_epoch
+    (row,) = controls.measures(found).rows
+    assert row == (
+        *(controls.NAMES["aad"], "70.0 (60.0 to 80.0)"),
+        *("–", "–", "–", "–", "12.5 (12.5 to 12.5)"),
+    )
+    (points,) = controls.attention_picture(found).axes[0].get_lines()
+    assert points.get_xydata().tolist() == [[60.0, 70.0], [80.0, 71.0]]
+    assert points.get_markerfacecolor() == points.get_color()
+    assert "## Attention" in controls.page(found)
+    assert "figures/controls_mnist_attention.png" in controls.files(Results(tmp_path))
+
+
 def test_one_seed_gives_no_verdict(tmp_path: Path) -> None:
     write(tmp_path, "one_round", 0, 70.0)
     write(tmp_path, "one_round_8_0_0", 0, 60.0)
