@@ -51,9 +51,9 @@ _COUNT = flags.DEFINE_integer(
 _AMONG = flags.DEFINE_integer(
     "among",
     None,
-    "With several networks: choose the images among the first so many by the outcome of the "
-    "attack, half of them where it fools the first network and not the last, half the other way "
-    "round.",
+    "With several networks: choose the images among so many, the first ones or from all over "
+    "--images, by the outcome of the attack: half of them where it fools the first network and not "
+    "the last, half the other way round.",
     1,
 )
 _SNAPSHOTS = flags.DEFINE_string(
@@ -145,14 +145,10 @@ def _networks() -> tuple[Figure, dict[str, Any]]:
         f"Drawing {' and '.join(map(str, networks.values()))}, on {count} images of {info.name} "
         f"under {attack.name}."
     )
+    batches = images.limited(info, count).batches(info, count, 0, count, bounds, with_boxes=False)
+    rule = f"The first {count} images of {info.name}, {images.split}."
     if isinstance(images, FolderImages):
-        # The first ones would all be of one class.
-        places = [present * number // count for number in range(count)]
-        batches = images.chosen(info, places, count, bounds)
         rule = f"{count} images from all over {info.name}."
-    else:
-        batches = images.batches(info, count, 0, count, bounds, with_boxes=False)
-        rule = f"The first {count} images of {info.name}, {images.split}."
     pixels, labels = next(iter(batches))
     adversarial = {
         title: attack(classifier, pixels, labels, seed=0)
@@ -174,6 +170,7 @@ def _by_outcome(
 ) -> tuple[Figure, dict[str, Any]]:
     """Networks side by side on images where the attack on the first and on the last end apart."""
     among = min(int(_AMONG.value or 0), info.num_examples[images.split])
+    images = images.limited(info, among)
     bounds = plots.shared_bounds(classifiers)
     batches = images.batches(info, min(_BATCH, among), 0, among, bounds, with_boxes=False)
     running.say(f"Attacking {among:,} images of {info.name} with {attack.name}, on each network.")
@@ -238,8 +235,8 @@ def _rule(found: Comparison, names: list[str]) -> str:
     )
     first, second = found.outcomes
     return (
-        f"Rule: of the {found.all_correct:,} of the first {found.images:,} images that all "
-        f"networks get right, the first where the attack fools {names[0]} and not {names[-1]} "
+        f"Rule: of the {found.all_correct:,} of {found.images:,} images that all networks get "
+        f"right, the first where the attack fools {names[0]} and not {names[-1]} "
         f"({first.images:,} images) and the other way round ({second.images:,}), one of a class. "
         f"Accuracy on the {found.images:,}: {accuracies}."
     )

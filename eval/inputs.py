@@ -53,6 +53,17 @@ class Images(Protocol):
             ValueError: missing data, or a size that neither the network nor the user gives.
         """
 
+    def limited(self, info: DatasetInfo, limit: int | None) -> Images:
+        """Takes a part of the images, so that the indices of `batches` count within that part.
+
+        Args:
+            info: what the method `info` returned.
+            limit: number of images in the part; None, or more than there are, for all.
+
+        Returns:
+            The images of that part.
+        """
+
     def batches(
         self,
         info: DatasetInfo,
@@ -81,7 +92,7 @@ class Images(Protocol):
 
         Args:
             info: what the method `info` returned.
-            limit: number of images used, from the first; None for all.
+            limit: number of images used; None for all.
             with_boxes: whether boxes are used.
 
         Returns:
@@ -116,6 +127,11 @@ class NamedImages:
         """Describes the data set, whatever `input_shape` the network takes."""
         del input_shape
         return data.info(self.name, self.data_dir, self.image_size, self.annotations)
+
+    def limited(self, info: DatasetInfo, limit: int | None) -> NamedImages:
+        """Returns the data set itself, whose first images are of all classes."""
+        del info, limit
+        return self
 
     def batches(
         self,
@@ -179,11 +195,14 @@ class FolderImages:
             outputs; None takes the names of the folders in alphabetical order.
         image_size: side, or (height, width), that images are resized to, in pixels; None for the
             size that the network takes.
+        limit: number of images to take, at equal distances in the order of the files, so that
+            every class has its share; None for all.
     """
 
     directory: str
     class_names: Sequence[str] | None = None
     image_size: int | tuple[int, int] | None = None
+    limit: int | None = None
 
     @property
     def split(self) -> str:
@@ -216,6 +235,19 @@ class FolderImages:
             self.directory, size, channels=channels or 3, class_names=self.class_names
         )
 
+    def limited(self, info: DatasetInfo, limit: int | None) -> FolderImages:
+        """Takes as many images from all over the folders; the first ones would be of one class.
+
+        Args:
+            info: what the method `info` returned.
+            limit: number of images, at least 1; None, or more than there are, for all.
+
+        Returns:
+            The images of that part.
+        """
+        del info
+        return dataclasses.replace(self, limit=limit)
+
     def batches(
         self,
         info: DatasetInfo,
@@ -230,7 +262,7 @@ class FolderImages:
         Args:
             info: what the method `info` returned.
             batch_size: images per batch.
-            start: index of the first image.
+            start: index of the first image, among those that `limit` leaves.
             stop: index after the last image.
             bounds: range that pixels are scaled to.
             with_boxes: True gives dicts instead of tuples; folders have no boxes.
@@ -238,29 +270,25 @@ class FolderImages:
         Returns:
             Batches (images, labels), or dicts of `image` and `label`.
         """
-        found = self.chosen(info, range(start, stop), batch_size, bounds)
-        if not with_boxes:
-            return found
-        return found.map(lambda images, labels: {"image": images, "label": labels})
-
-    def chosen(
-        self, info: DatasetInfo, indices: Sequence[int], batch_size: int, bounds: Bounds
-    ) -> tf.data.Dataset:
-        """Batches (images, labels) of the images of the given indices, pixels within `bounds`."""
         height, width, channels = info.image_shape
-        return data.image_folder(
+        present = info.num_examples[SPLIT]
+        count = present if self.limit is None else min(self.limit, present)
+        found = data.image_folder(
             self.directory,
             batch_size,
             (height, width),
             bounds=bounds,
             channels=channels,
             class_names=self.class_names,
-            indices=indices,
+            indices=[present * number // count for number in range(start, stop)],
         )
+        if not with_boxes:
+            return found
+        return found.map(lambda images, labels: {"image": images, "label": labels})
 
     def description(self, info: DatasetInfo, limit: int | None, with_boxes: bool) -> dict[str, Any]:
         """Directory, limit, fingerprint of the files, names of classes, and size of the images."""
-        return {
+        facts: dict[str, Any] = {
             "name": info.name,
             "images": provenance_path(self.directory),
             "limit": limit,
@@ -269,6 +297,9 @@ class FolderImages:
             "class_names": list(info.class_names),
             "image_size": list(info.image_shape[:2]),
         }
+        if limit is not None:
+            facts["taken"] = "at equal distances in the order of the files"
+        return facts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -429,7 +460,8 @@ def open_part(
         images: the images that the network is evaluated on.
         classifier: the network; it must take images of their size and have their number of classes.
         batch_size: examples per batch; shards begin and end between batches.
-        limit: number of examples that are used, from the first; None for all.
+        limit: number of examples that are used: the first ones of a data set, or as many from all
+            over the folders of a directory; None for all.
         shard: (number, count): which part of these, from 1, of how many; None for all of them.
         with_boxes: True gives batches as dicts with boxes, from any example on.
 
@@ -443,9 +475,10 @@ def open_part(
     info = images.info(classifier.input_shape)
     check_belongs(classifier, info)
     first, stop = _examples(info, images.split, batch_size, limit, shard)
+    used = images.limited(info, limit)
 
     def opened(start: int) -> tf.data.Dataset:
-        return images.batches(info, batch_size, start, stop, classifier.bounds, with_boxes)
+        return used.batches(info, batch_size, start, stop, classifier.bounds, with_boxes)
 
     description = images.description(info, limit, with_boxes)
     batches = opened if with_boxes else opened(first)

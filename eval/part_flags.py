@@ -9,7 +9,12 @@ from absl import flags
 from aad_tf.records.journal import journal_path
 from eval.sharding import requested_part
 
-LIMIT = flags.DEFINE_integer("limit", None, "Evaluate only the first so many images.", 1)
+LIMIT = flags.DEFINE_integer(
+    "limit",
+    None,
+    "Evaluate only so many images: the first of a data set, or as many from all over --images.",
+    1,
+)
 SHARD = flags.DEFINE_string(
     "shard",
     None,

@@ -133,6 +133,25 @@ def test_shards_of_folders_are_the_batches_of_the_whole(files):
     np.testing.assert_array_equal(found[1], whole[1][1])
 
 
+def test_few_images_of_folders_are_of_every_class(files):
+    """Of the four files, two of cats before two of dogs, two are the first and the third."""
+    classifier = open_network(keras_model=str(files / "fixed.keras")).classifier
+    images = FolderImages(str(files / "photos"))
+    pixels, labels = map(
+        np.concatenate, zip(*open_part(images, classifier, 1).batches, strict=True)
+    )
+    assert labels.tolist() == [0, 0, 1, 1]
+    for limit, places in ((2, [0, 2]), (3, [0, 1, 2]), (9, [0, 1, 2, 3])):
+        part = open_part(images, classifier, 1, limit=limit)
+        assert part.num_examples == len(places)
+        assert part.description["limit"] == limit and "equal distances" in part.description["taken"]
+        found = map(np.concatenate, zip(*part.batches, strict=True))
+        for values, expected in zip(found, (pixels, labels), strict=True):
+            np.testing.assert_array_equal(values, expected[places])
+    (second,) = open_part(images, classifier, 1, limit=2, shard=(2, 2)).batches
+    np.testing.assert_array_equal(second[0], pixels[[2]])
+
+
 def test_folders_are_classes_of_the_network(files):
     network(16, 3).save(files / "three.keras")
     classifier = open_network(keras_model=str(files / "three.keras")).classifier
