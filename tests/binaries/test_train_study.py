@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from aad_tf import configs
+from aad_tf.attacks import parse_attack
 from aad_tf.model_directory import NETWORK, ModelDirectoryError
 from tests.binaries.many_runs import run_many
+from train.configs import digits
 from train.studies.study import (
     DONE,
     ELSEWHERE,
@@ -130,6 +132,22 @@ def test_results_that_were_evaluated_otherwise_are_refused(places, limit, comman
     else:
         with pytest.raises(ValueError, match=said):
             plan(study, *places)
+
+
+def test_results_without_an_attack_of_the_preset_are_refused(places):
+    """The preset names several attacks; a further one does no harm."""
+    study = Study("nothing", STUDY.trainings[:1], STUDY.evaluations[:1])
+    wanted = [str(parse_attack(text).name) for text in digits.PRESETS["clean"].evaluation_attacks]
+    evaluated(places, "robustness/of_one.jsonl.gz")
+    path = Path(places[1], "robustness", "of_one.summary.json")
+
+    def under(*names):
+        path.write_text(json.dumps({"attacks": [{"attack": name} for name in names]}))
+        return plan(study, *places)
+
+    assert under(*wanted, "fgsm(epsilon=0.01)")[-1].state == DONE
+    with pytest.raises(ValueError, match="was evaluated under .*, this study also takes"):
+        under(*wanted[1:])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aad_tf import configs
+from aad_tf.attacks import parse_attack
 from aad_tf.configs import ExperimentConfig
 from aad_tf.model_directory import RUN, claim, is_finished
 from aad_tf.records import summary_path
@@ -204,7 +205,7 @@ def plan(
     Raises:
         ValueError: `only` has a name that is not in the study; `results_dir` has results of a
             network that is not the one in `runs_dir`; or it has results that were evaluated with
-            other options, such as fewer images.
+            other options, such as fewer images, or without an attack of the network's preset.
         ModelDirectoryError: a model directory holds a network of another config.
     """
     names = [one.name for one in study.trainings] + [one.name for one in study.evaluations]
@@ -216,9 +217,11 @@ def plan(
     number, count = shard
     mine = {one.name for one in study.trainings[number - 1 :: count]}
     missing = [one for one in evaluations if not one.summary(results_dir).is_file()]
+    trainings = {one.name: one for one in study.trainings}
     for there in evaluations:
         if there not in missing:
-            _check_evaluated_alike(there, there.summary(results_dir))
+            of = trainings[there.networks[0]] if there.networks else None
+            _check_evaluated_alike(there, there.summary(results_dir), of)
     needed = {name for one in missing for name in one.networks}
     shown = {name for one in evaluations for name in one.networks} | set(only)
     begun = [
@@ -263,13 +266,23 @@ def plan(
     ]
 
 
-def _check_evaluated_alike(one: Evaluation, summary: Path) -> None:
+def _check_evaluated_alike(one: Evaluation, summary: Path, training: Training | None) -> None:
     """Refuses results of other images, another rule, or attacks other than those asked for.
 
-    Attacks that the study leaves to the preset may have been said in full. Shards that were merged
-    were evaluated by commands that the summary does not hold.
+    Attacks that the study leaves to the preset of the training may have been said in full, and
+    there may be further ones. Shards that were merged were evaluated by commands that the summary
+    does not hold.
     """
     contents = json.loads(summary.read_text(encoding="utf-8"))
+    if one.binary == "eval.robustness" and "attacks" not in one.options and training is not None:
+        run = {entry["attack"] for entry in contents.get("attacks", ())}
+        texts = training.experiment().evaluation_attacks
+        lacking = [text for text in texts if str(parse_attack(text).name) not in run]
+        if run and lacking:
+            raise ValueError(
+                f"{summary} was evaluated under {', '.join(sorted(run))}, this study also takes "
+                f"{', '.join(lacking)}. Move it away, or give another --results_dir."
+            )
     command = shlex.split(contents.get("provenance", {}).get("command", ""))
     if one.binary not in command:
         return
