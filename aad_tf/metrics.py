@@ -15,11 +15,13 @@ from scipy.stats import binom, binomtest, rankdata, t
 
 
 class Interval(NamedTuple):
-    """A confidence interval, in the unit of the quantity that it is of.
+    """A confidence interval of a quantity.
+
+    Its level is the argument `confidence` of the function that returns it.
 
     Attributes:
-        low: lower bound.
-        high: upper bound.
+        low: lower bound, in the unit of the quantity.
+        high: upper bound, in the same unit.
     """
 
     low: float
@@ -177,9 +179,9 @@ class SecurityCurve:
     An image counts as robust at a budget if its distance is larger than the budget.
 
     Attributes:
-        distances: `[examples]`, distance from each image to the nearest misclassified image that
-            an attack found: 0 where the image itself is misclassified, infinite where none was
-            found.
+        distances: `[examples]`, distance, in any norm, from each image to the nearest misclassified
+            image that an attack found: 0 where the image itself is misclassified, infinite where
+            none was found.
         epsilons: budgets (largest allowed distances), in the unit of the distances.
 
     Raises:
@@ -219,7 +221,8 @@ class SecurityCurve:
         """The robust accuracy at each budget, in [0, 1], in the order of `epsilons`.
 
         It is the fraction of examples whose distance to the nearest misclassified image that an
-        attack found is larger than the budget.
+        attack found is larger than the budget. The distance, in the norm of the budget, is infinite
+        where no attack found such an image.
         """
         return tuple(robust / len(self.distances) for robust in self._robust)
 

@@ -51,7 +51,9 @@ def build_network(
     """Builds the network of a config as it is before training.
 
     Args:
-        config: names the model, its options and its precision.
+        config: its attributes `model` (such as `"lenet"`), `model_options` (keyword arguments of
+            the function that builds the model) and `precision` (such as `"float32"` or
+            `"mixed_bfloat16"`) are used.
         image_shape: `(height, width, channels)`.
         num_classes: number of classes, at least 2.
         weights_follow: True if the caller sets all weights afterwards. Then
@@ -196,14 +198,16 @@ def is_finished(model_dir: str | os.PathLike[str]) -> bool:
 def load_classifier(model_dir: str | os.PathLike[str]) -> tuple[Classifier, ExperimentConfig]:
     """Loads the trained network of a model directory as a classifier.
 
-    A network trained in mixed precision is loaded in float32 with the same weights, since rounding
-    in half precision can hide gradients from attacks.
+    A `Classifier` is what attacks, attention maps and evaluations take: a network with its pixel
+    range and the layer that attention maps explain. A network trained in mixed precision is loaded
+    in float32 with the same weights, since rounding in half precision can hide gradients from
+    attacks.
 
     Args:
-        model_dir: directory of a finished run of `train.main`.
+        model_dir: directory in which `python -m train.main` has trained a network to the end.
 
     Returns:
-        The classifier, and the config it was trained with.
+        The classifier, and the `ExperimentConfig` (all settings) it was trained with.
 
     Raises:
         ModelDirectoryError: no model directory, an unfinished run, or a network file that is cut
@@ -211,6 +215,7 @@ def load_classifier(model_dir: str | os.PathLike[str]) -> tuple[Classifier, Expe
 
     Example:
         >>> classifier, config = load_classifier("runs/mnist_aad_step_ll")
+        >>> adversarial = aad_tf.attacks.fgsm(0.1)(classifier, images, labels)
     """
     config = read_config(model_dir)
     network = load_network(model_dir)
@@ -223,7 +228,7 @@ def copy_weights(model_dir: str | os.PathLike[str], network: keras.Model) -> Non
     """Sets the weights of a network to those of a trained network of the same architecture.
 
     Args:
-        model_dir: directory of a finished run of `train.main`.
+        model_dir: directory in which `python -m train.main` has trained a network to the end.
         network: the network that gets the weights.
 
     Raises:
@@ -243,7 +248,7 @@ def load_network(model_dir: str | os.PathLike[str]) -> keras.Model:
     """Loads the trained network of a model directory in the precision it was trained in.
 
     Args:
-        model_dir: directory of a finished run of `train.main`.
+        model_dir: directory in which `python -m train.main` has trained a network to the end.
 
     Returns:
         The Keras model, not compiled.

@@ -171,7 +171,8 @@ class AutoPGD(GradientSignAttack):
         """Returns the adversarial images of a batch after the last iteration.
 
         Args:
-            state: the state after the last iteration, with APGD's `Memory`.
+            state: the state after the last iteration; its `memory` is APGD's `Memory`, of which
+                `found` is returned.
 
         Returns:
             `[batch, H, W, C]`: for each example the last image on which the attack succeeded, or
@@ -218,15 +219,19 @@ class AutoPGD(GradientSignAttack):
 
         Args:
             classifier: the network under attack.
-            examples: original images `[batch, H, W, C]`, labels int32 `[batch]`, and what the
-                objective computed once from the original images.
+            examples: original images, float `[batch, H, W, C]` within the classifier's bounds;
+                labels int32 `[batch]`; and `context`, tensors that the objective (the loss to be
+                lowered) needs of the original images, such as their target classes; empty for most.
             seed: an integer, or int32 `[2]`: its low and high 32 bits.
-            indices: int `[batch]`, index of each example in its data set.
+            indices: int `[batch]`, index of each example in its data set. It determines the noise
+                of the random start, together with `seed` and `restart`.
             restart: number of the restart, from 0; int or int `[batch]`.
 
         Returns:
-            A `State`: the starting points `[batch, H, W, C]`, and a `Memory` with step sizes of
-            twice the budget and nothing found yet.
+            A `State`: `images`, the starting points `[batch, H, W, C]`; and `memory`, a `Memory` of
+            what Auto-PGD keeps for each example, such as its step size (at first twice the budget),
+            its best image and the loss there (at first the starting point, and the largest number
+            of the dtype), and whether the attack has succeeded (False).
         """
         images = self.start(classifier, examples.images, seed, indices, restart)
         count = tf.shape(images)[0]
@@ -271,8 +276,8 @@ class AutoPGD(GradientSignAttack):
             classifier: the network under attack.
             state: the current images `[batch, H, W, C]` and APGD's `Memory`: step sizes, previous
                 and best images.
-            examples: original images `[batch, H, W, C]`, labels int32 `[batch]`, and what the
-                objective computed once from the original images.
+            examples: original images `[batch, H, W, C]`, labels int32 `[batch]`, and tensors that
+                the objective needs of the original images, such as their target classes.
             *scalars: epsilon, a scalar tensor in the unit of the images.
 
         Returns:
@@ -307,7 +312,7 @@ def noted(
     """Updates what APGD remembers of each example after the objective was evaluated.
 
     Args:
-        memory: APGD's `Memory` before the evaluation.
+        memory: APGD's `Memory` before the evaluation: step sizes, best images and values, counts.
         images: `[batch, H, W, C]`, the images at which the objective was evaluated.
         values: `[batch]`, values of the objective.
         sign: `[batch, H, W, C]`, sign of its gradient with respect to the images.
@@ -343,7 +348,8 @@ def checked(
     by those of the lowest objective so far. All other examples stay as they are.
 
     Args:
-        memory: APGD's `Memory`, already updated with the present evaluation of the objective.
+        memory: APGD's `Memory` (step sizes, best images and values, counts), already updated with
+            the present evaluation of the objective.
         images: `[batch, H, W, C]`, the images at which the objective was evaluated.
         sign: `[batch, H, W, C]`, sign of the gradient there.
         num_steps: number of steps of the attack.

@@ -175,7 +175,8 @@ def pgd(
         epsilon: l-inf budget, in the unit of the images.
         step_size: size of a step, in the same unit.
         num_steps: number of iterations per restart.
-        random_start: whether to start from a uniform point of the budget, instead of the image.
+        random_start: whether to start from a point drawn uniformly from the l-inf ball of radius
+            `epsilon` around the image, instead of the image.
         restarts: number of runs with different random starts. For each example the result of the
             first run that succeeds is kept (the image is misclassified, or predicted as the
             target), else that of the last run.
@@ -208,9 +209,11 @@ def pgd(
 def rs_fgsm(epsilon: float, step_size: float | None = None) -> GradientSignAttack:
     """FGSM with a random start, for adversarial training (Wong et al. 2020: Fast is better).
 
-    It starts at a uniform point of the budget, takes one step and projects it, as
-    `pgd(epsilon, step_size, num_steps=1)` does. A network that is trained with it may become robust
-    against this one step alone (catastrophic overfitting), so watch its accuracy under PGD.
+    It starts at a point drawn uniformly from the l-inf ball of radius `epsilon` around the image
+    and takes one step along the sign of the gradient of the true label's cross-entropy. The result
+    is projected onto the ball and clipped to the pixel range. A network that is trained with it may
+    become robust against this one step alone (catastrophic overfitting), so watch its accuracy
+    under PGD.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.
@@ -225,6 +228,8 @@ def rs_fgsm(epsilon: float, step_size: float | None = None) -> GradientSignAttac
         ValueError: a size negative or not finite.
 
     Example:
+        Training on attacked images alone, without the clean ones:
+
         >>> model = AdversarialModel(network, attack=rs_fgsm(0.3), replace_clean=True)
     """
     check_epsilon(epsilon)

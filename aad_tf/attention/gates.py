@@ -37,6 +37,12 @@ class Gates(NamedTuple):
 class NetworkGates:
     """Computes the gates of all CBAM layers of a network in one forward pass.
 
+    Gates are the factors in (0, 1) by which a layer of CBAM, the convolutional block attention
+    module (Woo et al. 2018), multiplies the channels and then the positions of its input. Called
+    with a batch of images `[batch, H, W, C]` in the model's pixel range, the object returns a
+    dictionary from the name of each CBAM layer to its `Gates`: `channel`, `[batch, channels]`, and
+    `spatial`, `[batch, h, w]`.
+
     Args:
         model: a functional or sequential Keras model that has `aad_tf.models.CBAM` layers; those
             inside nested models are ignored.
@@ -49,10 +55,11 @@ class NetworkGates:
 
     Example:
         >>> gates = NetworkGates(models.build("cbam_resnet50", (32, 32, 3), 10))
+        >>> images = tf.random.uniform((2, 32, 32, 3))
         >>> gates(images)["block4_3_cbam"].spatial.shape
         TensorShape([2, 4, 4])
 
-    [Agrawal Sec. III]
+    CBAM is the attention module of [Agrawal Sec. III].
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -68,8 +75,9 @@ class NetworkGates:
             images: `[batch, H, W, C]`, in the pixel range of the model.
 
         Returns:
-            A dictionary from the name of each CBAM layer to its `Gates`, tensors `[batch,
-            channels]` and `[batch, h, w]` in the layer's compute dtype.
+            A dictionary from the name of each CBAM layer to its `Gates`: tensors `channel`,
+            `[batch, channels]`, and `spatial`, `[batch, h, w]`, in (0, 1) and in the layer's
+            compute dtype.
         """
         found = self._inputs(tf.convert_to_tensor(images))
         found = found if isinstance(found, (list, tuple)) else [found]
@@ -86,8 +94,8 @@ class NetworkGates:
                 batch.
 
         Returns:
-            A dictionary from the name of each CBAM layer to its mean `Gates`, float64 arrays
-            `[channels]` and `[h, w]`.
+            A dictionary from the name of each CBAM layer to its mean `Gates`: float64 arrays
+            `channel`, `[channels]`, and `spatial`, `[h, w]`.
 
         Raises:
             ValueError: no images.
@@ -110,6 +118,8 @@ class NetworkGates:
 class HeldCBAM(CBAM):
     """A `CBAM` layer in which one or both gates are constants that do not depend on the input.
 
+    The layer multiplies channels by the channel gate, then positions by the spatial gate.
+
     If only the channel gate is constant, the spatial gate is computed from the input multiplied by
     that constant.
 
@@ -126,7 +136,7 @@ class HeldCBAM(CBAM):
     Example:
         >>> HeldCBAM(held_spatial=np.ones((4, 4)))(features)  # the channel gate alone
 
-    [Agrawal Sec. III]
+    CBAM is the attention module of [Agrawal Sec. III].
     """
 
     def __init__(
@@ -199,8 +209,8 @@ def hold_gates(
     Args:
         model: a functional or sequential Keras model that has `aad_tf.models.CBAM` layers; it is
             not changed.
-        values: a dictionary from the name of each CBAM layer to `Gates` of arrays `[channels]` and
-            `[h, w]`, such as `NetworkGates(model).means(batches)`.
+        values: a dictionary from the name of each CBAM layer to `Gates`, arrays `channel`,
+            `[channels]`, and `spatial`, `[h, w]`, such as `NetworkGates(model).means(batches)`.
         kinds: which gates become constant: a collection of `"channel"` and `"spatial"`.
 
     Returns:
@@ -257,7 +267,8 @@ def gate_agreement(spatial: Any, maps: Any, cells: int) -> GateAgreement:
         cells: number of highest cells, on the map's grid, whose overlap is measured by IoU.
 
     Returns:
-        A GateAgreement: rank correlation and IoU, float64 `[batch]`.
+        A GateAgreement: `rank_correlation` in [-1, 1] and `iou` in [0, 1], float64 `[batch]`; NaN
+        where the gate or the map is constant.
 
     Raises:
         TypeError: a number of cells that is not an integer.

@@ -110,7 +110,8 @@ def lime(
             channel; None for the mean colour of each superpixel.
 
     Returns:
-        A LimeExplanation.
+        A LimeExplanation: `segments`, int32 `[batch, H, W]`, the superpixel of each pixel;
+        `weights`, for each image one number per superpixel; and `scores`, R^2 of each fit.
 
     Raises:
         ImportError: `"slic"` or `"quickshift"` without scikit-image.
@@ -196,7 +197,8 @@ def image_seeds(seed: Any, images: np.ndarray) -> list[Any]:
     Args:
         seed: a non-negative integer, which is combined with a hash of each image's pixels; or one
             non-negative integer per image, which is taken as it is.
-        images: `[batch, H, W, C]`.
+        images: `[batch, H, W, C]` of any dtype. The hash is that of their bytes, so the same pixels
+            in float32 and in float64 have different seeds.
 
     Returns:
         For each image an integer or a list of integers, as `numpy.random.default_rng` takes it.

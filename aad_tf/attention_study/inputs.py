@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
 
 class BoxedSource:
-    """A data set of batches with or without boxes, read once, from any example on.
+    """A data set of batches with or without bounding boxes, read once, from any example on.
 
     Args:
         dataset: a `tf.data.Dataset` or another iterable of batches, each a tuple `(images, labels)`
@@ -80,22 +80,28 @@ class BoxedSource:
         self.first_example = array_fingerprint([np.asarray(first[key][:1]) for key in _KEYS])
 
     def batches(self, classifier: Classifier, done: int) -> Iterator[Batch]:
-        """Yields checked batches, without those that were measured before.
+        """Yields the batches of which shapes, pixel range, labels and boxes have been checked.
+
+        Batches all of whose examples have records already, from a run that was interrupted, are
+        left out.
 
         Args:
             classifier: the network, whose input shape and bounds the images must fit.
-            done: number of examples measured before. The first batch is the one that contains the
-                next example; it is yielded as a whole.
+            done: number of examples, from the first on, that have records. The first batch is the
+                one that contains the next example; it is yielded as a whole.
 
         Yields:
-            Each `Batch`: images `[batch, H, W, C]` in the classifier's dtype, int32 labels
-            `[batch]`, the boxes of each label's class, and their masks, bool `[batch, H, W]`.
+            Each `Batch`: `first_index`, the index of its first example in the split; `images`
+            `[batch, H, W, C]` in the classifier's dtype; `labels`, int32 `[batch]`; `boxes`, for
+            each image float32 `[n, 4]`, the n bounding boxes of objects of its label's class, as
+            (ymin, xmin, ymax, xmax) in fractions of the image; and `masks`, bool `[batch, H, W]`,
+            True inside any of these boxes.
 
         Raises:
             TypeError: images that are not floating point, or labels that are not numbers.
-            ValueError: images, labels or boxes that are not valid, a batch of more than
-                `batch_size` examples, or a short batch before the last of a data set that was given
-                as a function.
+            ValueError: images, labels or boxes that are not valid; a batch of more than
+                `batch_size` examples; or fewer than `batch_size` in a batch before the last, if the
+                data set is a function from the index of an example to the batches from there on.
         """
         begin = 0
         batches: Iterator[dict[str, Any]] = itertools.chain([self._first], self._batches)

@@ -160,8 +160,8 @@ class Counts:
     """Counts the records of a study: examples, correct predictions, and examples without a box.
 
     Args:
-        study: the settings of the study, as in its summary; the number of `rounds` is used, and
-            `faithfulness` if it is there.
+        study: settings of the study: `rounds`, the number of iterations of the attack, and, if it
+            is measured, `faithfulness`, a dict of the settings of these measures.
 
     Attributes:
         examples: number of records.
@@ -220,7 +220,9 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     """Formats the summary of an attention study for the terminal.
 
     Args:
-        summary: the `summary` of a `StudyReport`, or what `merge_shards` returned.
+        summary: the summary of a study, which `study_attention` and `merge_shards` return: a dict
+            of which `study` (settings), `counts`, `accuracy` and, if it was measured,
+            `faithfulness` are read.
 
     Returns:
         Lines of text with accuracies, counts, and means of faithfulness if it was measured.
@@ -239,15 +241,25 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
     """Merges the records of all shards of an attention study into one file.
 
-    The result equals the records of a study of the whole data set in one run.
+    An attention study measures the attention maps of each image of a data set before and after each
+    iteration of an attack. A record holds what was measured on one image; a file of records has one
+    JSON object per line. A shard is the part of the data set that one run measured. The merged
+    records equal those of a study of the whole data set in one run.
 
     Args:
-        paths: files of records, one for each shard, in any order.
-        output: file of records to write; its summary is written beside it.
+        paths: files of records, one for each shard, in any order; each has its summary beside it.
+        output: file of records to write, compressed if its name ends with ".gz". The summary is
+            written beside it: `x.summary.json` for `x.jsonl.gz`.
 
     Returns:
-        The summary of the whole study, a dict with `study` (settings), `counts`, `accuracy` and
-        further entries.
+        The summary of the whole study, a dict that JSON can hold: `study`, a dict of the settings;
+        `counts`, a dict of numbers of images: `examples`, `right` (correct without attack),
+        `without_box` and `right_without_box`; `accuracy`, a list of fractions, on the original
+        images and after each iteration; `faithfulness` and `randomization`, dicts of means, if they
+        were measured, and `randomized_layers`, the names of their layers; `fingerprint`, `identity`
+        and `description`, dicts of what was studied; `class_names`, a list; `range`, the first
+        index and the one after the last; `shard`, None; `seconds` and `examples_per_second`, the
+        latter None if a shard was resumed; and `provenance`, a dict of versions and hardware.
 
     Raises:
         ValueError: parts of different studies, parts that are missing or overlap, damaged files.

@@ -23,8 +23,10 @@ from aad_tf.utils.checks import (
 class EpochCallback(keras.callbacks.Callback):
     """Base class of callbacks that measure something after an epoch and add it to the logs.
 
-    Keras passes one dictionary of logs to all callbacks in the order of their list, so a callback
-    that comes later in the list, such as EarlyStopping or ModelCheckpoint, can monitor the values.
+    A subclass defines the method `measure`, which gets the number of the epoch and returns a
+    dictionary of numbers by their names in the logs. Keras passes one dictionary of logs to all
+    callbacks in the order of their list, so a callback that comes later in the list, such as
+    EarlyStopping or ModelCheckpoint, can monitor the values.
 
     Args:
         every: number of epochs from one measurement to the next.
@@ -110,6 +112,8 @@ class ClassifierCallback(EpochCallback):
     def classifier(self) -> Classifier:
         """The network that is trained, as a Classifier; the same object in all epochs.
 
+        A `Classifier` gives the logits and the features of the layer that attention maps explain.
+
         Raises:
             ValueError: a defence such as `AADModel` is trained and has another pixel range than the
                 callback, or `Classifier.from_keras` refuses the network.
@@ -144,7 +148,11 @@ class ClassifierCallback(EpochCallback):
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
-        """`(H, W, C)` of the callback's examples; None if the images are in dictionaries."""
+        """`(H, W, C)` of the images that the callback measures on; subclasses implement it.
+
+        It is None if batches of the data set have their images in a dictionary, by the name of the
+        network's input, as in `({"image": images}, labels)`.
+        """
         raise NotImplementedError
 
     def check(self, classifier: Classifier) -> None:

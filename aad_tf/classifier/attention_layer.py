@@ -185,7 +185,15 @@ class Paths:
         )
 
     def is_linear(self, tensor: tf.Tensor) -> bool:
-        """Says whether a symbolic tensor is a linear function of the pixels, plus a constant."""
+        """Says whether a symbolic tensor is a linear function of the pixels, plus a constant.
+
+        Args:
+            tensor: a tensor of the traced forward pass.
+
+        Returns:
+            True if only operations that are known to be linear lead from the images to it, so also
+            if it does not depend on the pixels; False where this is not known.
+        """
         needed = self.before(tensor) - {self.trace.images.ref()}
         return all(
             operation.type in _LINEAR

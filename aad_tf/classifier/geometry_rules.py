@@ -37,7 +37,11 @@ _Rule = Callable[[Any, "_Inputs", tf.Tensor], Layout | None]
 
 
 def image_layout(images: tf.Tensor) -> Layout:
-    """Returns the `Layout` of images `[batch, H, W, C]`: axis 1 runs over rows, 2 over columns."""
+    """Describes images `[batch, H, W, C]` by a `Layout`: where on the image a tensor's cells lie.
+
+    Its `axes` say what each axis runs over, and its size: the batch, rows, columns, or else (the
+    channels). Its `margins`, cells by which it extends beyond the image on each side, are all 0.
+    """
     kinds = (BATCH, ROWS, COLUMNS, OTHER)
     return Layout(tuple((Part(*pair),) for pair in zip(kinds, images.shape, strict=True)))
 
@@ -250,13 +254,9 @@ def _padded(operation: Any, inputs: _Inputs, output: tf.Tensor) -> Layout | None
 def _cut(
     axis: Axis, margins: Margins, span: tuple[int | None, int | None], sizes: tuple
 ) -> Margins | None:
-    """Margins after cells before the first and behind the second number of `span` are left out.
+    """Margins after `span` cells are left out at the two ends of an axis; None if not known.
 
-    Args:
-        axis: that is cut, with positions or the batch.
-        margins: before.
-        span: how many cells are left out on either side; None where it is not known.
-        sizes: of the axis before and after.
+    Numbers of `span` that are not known are None. `sizes` are those of the axis before and after.
     """
     before, after = sizes
     if span == (0, 0) or (None in span and before is not None and before == after):

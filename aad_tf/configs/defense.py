@@ -36,17 +36,35 @@ class DefenseConfig:
             empty for `"none"`.
         replace_clean: whether adversarial training uses attacked images alone (Madry et al. 2018),
             without the original ones.
-        weights: (alpha, beta, gamma), the weights of the classification, rectification and
-            preservation loss of `"aad"`, [AAD Eq. 9].
-        losses: preset of these losses: `"balanced"`, which trains on MNIST and CIFAR-10 alike;
-            `"paper"`, the equations as printed, with means over examples in place of sums; or
-            `"reference_code"`, what the authors' code does.
-        loss_parts: attributes of `AADLosses` that replace those of the preset, by name:
-            `classification`, `rectification`, `preservation`, `maps`, `normalized_maps`,
-            `full_size_maps`, `preservation_over`, `threshold` or `fill`, such as
-            `{"rectification": "l2"}`.
-        fill: value of hidden pixels in the rectification loss L_r, a number in [0, 1] as text;
-            empty for the pixel value that reaches the first weights of the network as zero.
+        weights: (alpha, beta, gamma), the weights of the three losses of `"aad"`, [AAD Eq. 9]. The
+            classification loss L_c is low if images are classified correctly. The rectification
+            loss L_r is minus the change of the predicted probabilities when the area of high
+            attention is hidden. The preservation loss L_p is the distance between the attention
+            maps of the clean and the attacked image.
+        losses: preset of these losses. `"balanced"`, which trains on MNIST and CIFAR-10 alike:
+            cross-entropy, mean squared change of probabilities, and sum of absolute differences of
+            Grad-CAM maps that are scaled to sum 1. `"paper"`, the equations as printed, with means
+            over examples in place of sums: soft margin loss, Euclidean norm of the change, maps not
+            scaled. `"reference_code"`, what the authors' code does: as `"balanced"`, but maps are a
+            softmax over cells, resized to the image; L_p sums squared differences, also over the
+            batch; and the hidden area is where a map exceeds the mean of all maps of the batch.
+        loss_parts: what replaces parts of the preset, by name, such as `{"rectification": "l2"}`.
+            `classification`: L_c, `"cross_entropy"`, `"soft_margin"` or `"soft_margin_sum"` (mean
+                or sum over classes).
+            `rectification`, `preservation`: distance in L_r or L_p, `"l1"`, `"l2"`,
+                `"squared_sum"`, `"squared_mean"` or `"absolute_mean"`.
+            `maps`: `"grad_cam"`; `"softmax_grad_cam"`, with gradients divided by their root mean
+                square over the batch, and a softmax over cells in place of the ReLU; or
+                `"softmax_grad_cam_of_each"`, the same with the root mean square of each example.
+            `normalized_maps`, `full_size_maps`: True scales maps to sum 1, or resizes them to the
+                image, before L_p compares them.
+            `preservation_over`: `"batch_mean"` or `"batch_sum"`, how L_p is reduced.
+            `threshold`: the hidden area is where a map exceeds its mean, `"mean"`; the mean of all
+                maps of the batch, `"batch_mean"`; or a number.
+            `fill`: value of hidden pixels, a number or one per channel.
+        fill: value of the pixels that L_r hides, as text, a number in [0, 1] such as `"0.5"`, which
+            replaces that of `loss_parts`. Without either it is the pixel value that reaches the
+            first weights of the network as zero.
         update_per_round: with `"aad"`, whether there is one optimizer update per round (iteration)
             of the attack.
         attention_noise: how dropout acts on the rectification and preservation losses of `"aad"`:
@@ -54,7 +72,8 @@ class DefenseConfig:
             for all versions; `"none"`, none, since these losses are computed in inference mode.
         warmup_steps: number of updates over which adversarial perturbations grow linearly to their
             full size; 0 for full size from the start.
-        beta: weight of the divergence in the loss of `"trades"`, at least 0.
+        beta: weight in the loss of `"trades"` of the Kullback-Leibler divergence between the
+            predictions for the clean and the attacked image, at least 0.
         pairing: two weights in the loss of `"pairing"`: of the pairs of logits, and of the pairs of
             attention maps.
         sources: model directories of trained networks, on which `"ensemble"` attacks images too;

@@ -43,9 +43,9 @@ class ExperimentConfig:
         image_size: side in pixels that images are resized to; 0 for the size of the data.
         model: one of the names that `aad_tf.models.available()` returns.
         model_options: further keyword arguments of the function that builds the model.
-        attention_layer: name of the layer that attention maps explain; empty for the one that
-            `Classifier.from_keras` chooses.
-        defense: the defence, and its settings.
+        attention_layer: name of the layer that attention maps explain; empty for the last layer
+            whose output is a grid of the image and through which every path to the logits leads.
+        defense: the defence, and its settings: its `kind`, such as `"aad"`, its `attack` and more.
         optimizer: name of a Keras optimizer, such as `"adam"`.
         optimizer_options: further arguments of the optimizer, such as `{"momentum": 0.9}`.
         learning_rate: highest learning rate of the schedule.
@@ -76,9 +76,11 @@ class ExperimentConfig:
         validation_examples: number of validation examples that are evaluated after each epoch; 0
             for none.
         validation_attacks: attacks under which these examples are evaluated after each epoch. Each
-            has a column `val_robust_accuracy_<attack>` in the run's history.csv.
-        early_stopping: an attack. The weights of the epoch with the highest accuracy under it on
-            the validation examples are kept (Rice et al. 2020). Empty to keep the last weights.
+            has a column in the run's history.csv, named by its text without spaces, such as
+            `val_robust_accuracy_fgsm(epsilon=0.1)`.
+        early_stopping: an attack, such as `"fgsm(epsilon=0.1)"`. The weights of the epoch with the
+            highest accuracy under it on the validation examples are kept (Rice et al. 2020). Empty
+            to keep the last weights.
         patience: number of epochs without a higher such accuracy, after which training stops.
         monitor_examples: number of validation examples on which attention is measured after each
             epoch; 0 for none.
@@ -166,9 +168,11 @@ class ExperimentConfig:
 
     @property
     def attacks_in_validation(self) -> tuple[str, ...]:
-        """Texts of the attacks of `validation_attacks` and `early_stopping`, without repetition.
+        """The attacks that are run on the validation examples after each epoch, as text.
 
-        Spaces inside the texts are removed.
+        They are those of `validation_attacks`, in their order, then the one of `early_stopping`,
+        whose robust accuracy decides which epoch's weights are kept. No attack comes twice. Spaces
+        are removed, as in `"pgd(epsilon=0.1,step_size=0.02,num_steps=10)"`.
         """
         texts = (*self.validation_attacks, *([self.early_stopping] if self.early_stopping else []))
         return tuple(dict.fromkeys(text.replace(" ", "") for text in texts))

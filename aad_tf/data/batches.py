@@ -235,7 +235,7 @@ def evaluation_batches(
     """Returns each example of a split once, in a fixed order, in batches.
 
     Args:
-        name: one of the names that `available()` returns.
+        name: one of the names that `available()` returns, such as "mnist" or "digits".
         split: "train", "validation" or "test".
         batch_size: examples per batch of all replicas together, at least 1. The last batch may be
             shorter.
@@ -245,8 +245,9 @@ def evaluation_batches(
         image_size: side in pixels, or (height, width), that images are resized to, bilinearly; 0 or
             None for the size of the data.
         replica_slice: which replicas of a distributed evaluation the data set feeds; by default one
-            replica that gets whole batches. With several replicas, each batch is divided into one
-            element per replica, and all workers get equally many elements per replica.
+            replica that gets whole batches. `ReplicaSlice(first=2, count=2, total=4)` means the
+            last two of four. With several replicas, each batch is divided into one element per
+            replica, and all workers get equally many elements per replica.
         start: index of the first example to use; earlier ones are not decoded. The examples have
             the indices `start` to `limit` - 1.
 

@@ -52,9 +52,11 @@ class AADModel(DefenseModel):
         attention_layer: name of the layer that attention maps explain; None takes the last layer
             whose output still has a spatial grid.
         weights: (alpha, beta, gamma); the paper's 8 : 4 : 1 by default.
-        losses: an `AADLosses`, or the name of a preset: `"balanced"` (trains on MNIST and CIFAR-10
-            alike), `"paper"` (the equations as printed) or `"reference_code"` (as the authors'
-            code).
+        losses: how the three losses are computed: an `AADLosses`, or the name of one.
+            `"balanced"`, which trains on MNIST and CIFAR-10 alike: L_c is the cross-entropy, and
+            L_p compares Grad-CAM maps that are scaled to sum 1. `"paper"`, the equations as
+            printed: L_c is the soft margin loss, and maps are not scaled. `"reference_code"`, as in
+            the authors' code: L_c is the cross-entropy, and a map is a softmax over its cells.
         rounds: `"all"` trains on every round, `"last"` on the last. None takes all rounds of an
             attack without epsilon, whose iterations accumulate (StepLL), and the last round of one
             that is projected onto an epsilon ball (PGD, IFGSM).
@@ -213,28 +215,35 @@ class AADModel(DefenseModel):
     def training_losses(
         self, images: tf.Tensor, labels: tf.Tensor, adversarial: tf.Tensor, training: bool
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """The three losses of [AAD Eq. 9] and their weighted sum, for each example.
+        """The three losses of AAD and their weighted sum, for each example, [AAD Eq. 9].
+
+        A round is the images after one iteration of the attack. The attention area of an image is
+        where its attention map is high, by default above the map's mean. Pixels are hidden by
+        giving them one value, by default the one that reaches the network's first weights as zero.
 
         Clean images and rounds go through the network as one batch, and so do the same images with
-        their attention areas hidden. So there are two passes for any number of rounds, one if the
-        rectification loss has weight zero, and one more with `attention_noise="none"`. Where maps
-        or areas depend on a whole batch, the clean images and each round count as batches of their
-        own.
+        their attention areas hidden. So there are two passes for any number of rounds, or one if
+        the rectification loss has weight zero. If the constructor was given
+        `attention_noise="none"`, attention maps are made in inference mode, without dropout, so
+        that in training they take one more pass. Where maps or areas depend on a whole batch, the
+        clean images and each round count as batches of their own.
 
         Args:
-            images: `[batch, H, W, C]`, clean images within the network's pixel range.
+            images: float `[batch, H, W, C]`, clean images within the network's pixel range.
             labels: int32 `[batch]`, true labels.
-            adversarial: `[rounds, batch, H, W, C]`, attacked images after one or more iterations.
+            adversarial: `[rounds, batch, H, W, C]`, the images of each round that is trained on.
             training: True in training, False in evaluation.
 
         Returns:
-            Losses `[batch]`: the weighted sum `"loss"`, and before weighting
-            `"classification_loss"` and `"rectification_loss"` (minus the change of the prediction
-            when the attention area is hidden), summed over the clean image and the rounds, and
-            `"preservation_loss"` (distance of the attention map from that of the clean image),
-            summed over the rounds; the last two are 0 if their weight is. Also the scalar
-            `"penalty"` that layers add to the loss. And logits `[batch, classes]`: `"clean"`, and
-            `"adversarial"` of the last round.
+            Two dictionaries. The first has four losses, float32 (float64 in a float64 network)
+            `[batch]`: `"loss"`, the weighted sum of the others; `"classification_loss"`, by default
+            the cross-entropy, and `"rectification_loss"`, minus the change of the prediction when
+            the attention area is hidden, both summed over the clean image and the rounds;
+            `"preservation_loss"`, the distance of the attention map from that of the clean image,
+            summed over the rounds (times the number of examples in the batch, if the `AADLosses`
+            have `preservation_over="batch_sum"`). The last two are 0 if their weight is. Its entry
+            `"penalty"` is a scalar, what layers add to the loss. The second has logits
+            `[batch, classes]`: `"clean"`, and `"adversarial"` of the last round.
         """
         versions = 1 + adversarial.shape[0]
         batch = tf.concat([images, *tf.unstack(adversarial)], axis=0)

@@ -20,15 +20,18 @@ from aad_tf.classifier.tracing import called_in_parts
 def random_layers(network: keras.Model) -> list[keras.Layer]:
     """Layers that draw random numbers from a seed generator of their own, such as Dropout.
 
+    `shared_noise` runs these layers, and no others, on parts of a batch one after the other, with
+    the same random numbers for each part.
+
     Args:
-        network: a Keras model.
+        network: a Keras model; layers inside nested models and layers are found, too.
 
     Returns:
         The layers, in the order of the network.
 
     Raises:
-        ValueError: a layer that holds other layers draws random numbers itself. It cannot be run on
-            parts of a batch without running its inner layers on them, too.
+        ValueError: a layer that holds other layers draws random numbers itself. To run it on parts
+            of a batch would be to run its inner layers on them, too.
 
     Example:
         >>> [layer.name for layer in random_layers(aad_tf.models.build("lenet", (28, 28, 1), 10))]

@@ -182,7 +182,8 @@ def seed_states(network: keras.Model) -> list[keras.Variable]:
         network: a Keras model, built.
 
     Returns:
-        Keras variables; none if no layer draws random numbers.
+        A list of Keras variables, one for each generator: integers `[2]`, which change with each
+        draw. It is empty if no layer draws random numbers.
     """
     return [v for v in network.non_trainable_variables if v.name == _SEED_STATE]
 

@@ -15,20 +15,28 @@ from aad_tf.evaluation.pool import AttackPool
 class CascadePool:
     """Runs a cascade of attacks over a stream of examples.
 
-    Examples are put in batch by batch, and come out in any order as records: dictionaries that say
-    of an example whether it was misclassified and after which iteration. An example that one attack
-    leaves correct goes on to the next. Its record is made by the attack that got it misclassified,
-    whose name the record has under `broken_by`. An example that all attacks leave correct has the
-    record of the last one, with `broken_by` None. The methods are those of `AttackPool`, which runs
-    a single attack.
+    The method `add` queues a batch of examples, and `run` attacks what is queued. Examples come out
+    in any order as records: dictionaries that say of an example whether it was misclassified
+    (`success`) and after how many iterations (`steps`). An example that one attack leaves correct
+    goes on to the next. Its record is made by the attack that got it misclassified, whose name the
+    record has under `broken_by`. An example that all attacks leave correct has the record of the
+    last one, with `broken_by` None. The methods have the arguments of those of `AttackPool`, which
+    runs a single attack.
 
     Args:
         classifier: the network that judges the images.
-        cascade: the attacks, in their order.
+        cascade: the attacks, in their order, such as `AttackCascade((apgd(0.1), square(0.1)))`.
         size: how many examples each attack works on at a time, at least 1.
-        seed: seed of the random starts.
-        any_iterate: True judges the images after every iteration, False after the last one.
+        seed: an integer, the seed of the random starts.
+        any_iterate: True judges the images after every iteration, False after the last one. Attacks
+            that return the best image they met (`apgd`, `fab`, `square`) are judged after every
+            iteration in either case, unless there is a surrogate.
         surrogate: the network whose gradients the attacks follow; None for the classifier.
+
+    Example:
+        >>> pool = CascadePool(classifier, auto_attack(0.1), 100, seed=0, any_iterate=True)
+        >>> pool.add(images, pool.slots(labels, indices, predictions, predictions))
+        >>> records = [record for batch in pool.run(drain=True) for record in batch]
     """
 
     def __init__(
@@ -90,9 +98,20 @@ class CascadePool:
 
         Yields:
             After each call of the network a list, possibly empty, with a record for each example
-            that is done: a dict of `index`, `label`, `attack` (name of the cascade),
-            `clean_prediction`, `adversarial_prediction`, `success`, `clean_mistake`, `steps`,
-            `restart`, `linf`, and `broken_by`, the name of the attack that succeeded or None.
+            that is done. A record is a dict of
+            `index`, `label` (int): index of the example in the data set, and its true class.
+            `attack` (str): name of the cascade.
+            `clean_prediction`, `adversarial_prediction` (int): classes predicted on the clean and
+                on the attacked image.
+            `success` (bool): whether the attacked image is misclassified.
+            `clean_mistake` (bool): False, since examples that are misclassified when clean are not
+                attacked.
+            `steps`, `restart` (int): iterations that made the attacked image, within the restart
+                (from 0) of the attack that made it.
+            `linf` (float): largest change of a pixel of that image, in the unit of the images.
+            `broken_by`: name of the attack that got the image misclassified, or None.
+            With a surrogate it also has `surrogate_clean_prediction` and
+            `surrogate_adversarial_prediction` (int), the classes that the surrogate predicts.
         """
         for number, pool in enumerate(self._pools):
             last = number == len(self._pools) - 1
@@ -111,9 +130,11 @@ class CascadePool:
             slots: `[batch]`, their state as the method `slots` made it.
 
         Returns:
-            One dict per example: `index`, `label`, `attack` (name of the cascade),
-            `clean_prediction` and the equal `adversarial_prediction`, `success`, `clean_mistake`,
-            `steps`, `restart` and `linf`, which are 0, and `broken_by`, which is None.
+            One dict per example: `index` in the data set, `label`, `attack` (name of the cascade),
+            `clean_prediction` and the equal `adversarial_prediction`; `success` and
+            `clean_mistake`, both True if the clean image is misclassified; `steps` (iterations),
+            `restart` and `linf` (largest change of a pixel), which are 0; and `broken_by`, which is
+            None.
         """
         return self._records(slots, np.full(len(slots), False), self.attack.stages[0])
 

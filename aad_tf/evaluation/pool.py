@@ -119,7 +119,7 @@ class AttackPool:
         surrogate: the network whose gradients the attack follows; None for the classifier.
 
     Example:
-        >>> pool.add(images, pool.slots(labels, indices, predictions))
+        >>> pool.add(images, pool.slots(labels, indices, predictions, predictions))
         >>> records = [record for batch in pool.run(drain=True) for record in batch]
     """
 
@@ -210,9 +210,10 @@ class AttackPool:
 
         Yields:
             After each call of the network a list, possibly empty, with a record for each example
-            whose attack is over: a dict of `index`, `label`, `attack` (its name),
-            `clean_prediction`, `adversarial_prediction`, `success`, `clean_mistake`, `steps`,
-            `restart` and `linf`.
+            whose attack is over: a dict of `index` in the data set, `label`, `attack` (its name),
+            `clean_prediction`, `adversarial_prediction`, `success` (misclassified under attack),
+            `clean_mistake` (misclassified when clean, always False here), `steps` (iterations that
+            made the image), `restart` (from 0) and `linf` (largest change of a pixel).
 
         Raises:
             ValueError: the network's logits are NaN or infinite.

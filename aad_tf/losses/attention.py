@@ -111,17 +111,19 @@ def preservation(
 ) -> tf.Tensor:
     """The preservation loss of [AAD Eq. 8]: how far an attack moves the attention map of an image.
 
-    Maps are compared as they are. AAD by default divides each map by its sum beforehand.
+    Maps are compared as they are. To compare where attention lies and not how large it is, divide
+    each map by its sum beforehand (`unit_sum`), as `AADModel`, the training by Attention-based
+    Adversarial Defense, does by default.
 
     Args:
-        clean_maps: `[batch, h, w]`, attention maps g(x) of the clean images.
-        adversarial_maps: `[batch, h, w]`, maps g(x_adv) of the attacked images.
+        clean_maps: float `[batch, h, w]`, attention maps g(x) of the clean images.
+        adversarial_maps: maps g(x_adv) of the attacked images, of the same shape and dtype.
         distance: `"l1"` (sum of absolute values over cells), `"l2"` (Euclidean norm),
             `"squared_sum"`, `"squared_mean"`, `"absolute_mean"`, or a function from the difference,
             `[batch, h, w]`, to `[batch]`.
 
     Returns:
-        `[batch]`, non-negative.
+        `[batch]`, non-negative, in the dtype of the maps.
 
     Raises:
         ValueError: unknown name of a distance.

@@ -76,7 +76,8 @@ class ChannelGate(_Gate):
     channel, `[batch, channels]`, and one MLP with a hidden layer of `channels // reduction` ReLU
     units for both,
 
-        gate = sigmoid(mlp(avg) + mlp(max))        outputs = gate * inputs
+        gate = sigmoid(mlp(avg) + mlp(max))
+        outputs = gate * inputs
 
     Args:
         reduction: number of channels per hidden unit of the MLP, at least 1.
@@ -96,7 +97,8 @@ class ChannelGate(_Gate):
         >>> gate(np.ones((1, 5, 5, 8), "float32")).shape
         TensorShape([1, 5, 5, 8])
 
-    Woo et al., "CBAM: Convolutional Block Attention Module" (2018), Eq. 2. [Agrawal Sec. III]
+    Woo et al., "CBAM: Convolutional Block Attention Module" (2018), Eq. 2. CBAM is the attention
+    module of [Agrawal Sec. III].
     """
 
     def __init__(
@@ -198,16 +200,17 @@ class SpatialGate(_Gate):
     width]` with "channels_first". With `max` and `mean` over the channels of each position,
     stacked in this order,
 
-        gate = sigmoid(batch_normalization(convolution([max, mean])))        outputs = gate * inputs
+        gate = sigmoid(batch_normalization(convolution([max, mean])))
+        outputs = gate * inputs
 
-    The convolution has no bias. The normalization's gamma begins at 0, so the gate is 0.5
-    everywhere until it is trained, as in the authors' code.
+    The convolution has no bias and keeps height and width (padding "same"). The normalization's
+    gamma begins at 0, so the gate is 0.5 everywhere until it is trained, as in the authors' code.
 
     Args:
-        kernel_size: height and width of the convolution's kernel, odd.
+        kernel_size: height and width of the convolution's kernel, odd; 7 by default.
         data_format: "channels_last", "channels_first", or None for Keras's global setting.
-        kernel_initializer: initializer of the convolution's kernel.
-        kernel_regularizer: regularizer of the convolution's kernel.
+        kernel_initializer: initializer of the convolution's kernel; "he_normal" by default.
+        kernel_regularizer: regularizer of the convolution's kernel; None, the default, for none.
         **kwargs: `name`, `dtype` and the like, as for every Keras layer.
 
     Raises:
@@ -220,7 +223,8 @@ class SpatialGate(_Gate):
         >>> gate(np.ones((1, 5, 5, 8), "float32"))[0, 0, 0, 0].numpy()
         np.float32(0.5)
 
-    Woo et al., "CBAM: Convolutional Block Attention Module" (2018), Eq. 3. [Agrawal Sec. III]
+    Woo et al., "CBAM: Convolutional Block Attention Module" (2018), Eq. 3. CBAM is the attention
+    module of [Agrawal Sec. III].
     """
 
     def __init__(
@@ -349,7 +353,8 @@ class CBAM(_Gate):
         >>> features = keras.layers.Conv2D(64, 3, activation="relu")(images)
         >>> attended = CBAM()(features)
 
-    Woo et al., "CBAM: Convolutional Block Attention Module" (2018). [Agrawal Sec. III]
+    Woo et al., "CBAM: Convolutional Block Attention Module" (2018). It is the attention module of
+    [Agrawal Sec. III].
     """
 
     def __init__(

@@ -27,7 +27,9 @@ def compare_networks(
 ) -> Figure:
     """Attacks each network and draws its attention before and after, side by side, [AAD Fig. 6].
 
-    There is one row per image, laid out as `compare_attacked` does.
+    There is one row per image: the clean image, then for each network the Grad-CAM map of the true
+    class over the clean image, the image that was attacked on this network, and the map over the
+    attacked image. The predicted class and its probability are written beneath each map.
 
     Args:
         classifiers: networks by the name that heads their columns, all of one pixel range.
@@ -130,7 +132,7 @@ def shared_bounds(classifiers: Mapping[str, Classifier]) -> Bounds:
 
 
 def image_panels(images: Any, captions: Sequence[str] | None = None) -> list[Panel]:
-    """Makes panels, cells of `attention_grid`, that show images alone.
+    """Makes panels, the cells that `attention_grid` draws, that show images alone.
 
     Args:
         images: `[batch, H, W, C]` of any floating-point dtype, in the pixel range that is given to
@@ -138,7 +140,7 @@ def image_panels(images: Any, captions: Sequence[str] | None = None) -> list[Pan
         captions: one text per image; None for no captions.
 
     Returns:
-        One panel per image.
+        One `Panel` per image: the image in float32, its caption, and no map.
 
     Raises:
         ValueError: another number of captions than of images.
@@ -152,7 +154,7 @@ def image_panels(images: Any, captions: Sequence[str] | None = None) -> list[Pan
 def map_panels(
     classifier: Classifier, images: Any, labels: Any, class_names: Sequence[str] | None = None
 ) -> list[Panel]:
-    """Makes panels, cells of `attention_grid`, that show Grad-CAM maps over images.
+    """Makes panels, the cells that `attention_grid` draws, that show Grad-CAM maps over images.
 
     The predicted class and its probability are written beneath each image.
 
@@ -163,7 +165,8 @@ def map_panels(
         class_names: names by class number; None or empty shows the numbers.
 
     Returns:
-        One panel per image, with its map `[h, w]` on the grid of the attention layer.
+        One `Panel` per image: the image, its map `[h, w]` on the grid of the attention layer, and a
+        caption such as "cat 0.93".
     """
     images = tf.cast(images, classifier.dtype)
     maps = grad_cam(classifier, images, labels).numpy()

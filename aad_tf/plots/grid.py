@@ -64,7 +64,10 @@ def attention_grid(
     """Draws images, and attention maps over images, in a grid.
 
     Args:
-        rows: panels, row by row; rows may differ in length.
+        rows: panels, row by row; rows may differ in length. A `Panel` has `image`, `[H, W, C]`
+            within `bounds`; optionally `attention_map`, `[h, w]`, non-negative and of any size,
+            which is divided by its maximum, resized to the image and drawn over it; and `caption`,
+            the text beneath.
         column_titles: one per column, or none.
         row_titles: one per row, to its left, or none.
         heading: paragraphs above everything, wrapped to the width of the grid, the first in bold.
@@ -77,7 +80,8 @@ def attention_grid(
         A new matplotlib figure that pyplot does not manage. Its axes are the panels, row by row.
 
     Raises:
-        ValueError: no panels, or titles that do not match.
+        ValueError: no panels; titles of columns or rows whose number is neither 0 nor that of the
+            columns or rows; or an image or a map of another rank.
 
     Example:
         >>> figure = attention_grid([[Panel(image), Panel(image, attention_map, "cat 0.93")]])

@@ -150,14 +150,14 @@ class AttentionRecords:
         Args:
             method: `"grad_cam"`, `"grad_cam_plus_plus"` or `"lime"`.
             size: size of the attention area: `"equal_area"`, the highest pixels, as many as the
-                boxes have; for `"lime"` a number of superpixels.
+                boxes have; for `"lime"` a number of superpixels, also as text such as `"8"`.
 
         Returns:
-            float64 `[n, rounds + 1]` in [0, 1], on the clean image and after each iteration of the
-            attack; NaN for an image without a box.
+            float64 `[n, rounds + 1]` in [0, 1], for each of the n images when clean and after each
+            iteration of the attack; NaN for an image without a box.
 
         Raises:
-            ValueError: the records do not have it.
+            ValueError: the study did not measure this method, or not with this size.
         """
         return self._column(method, "iou_box", size)
 
@@ -166,13 +166,13 @@ class AttentionRecords:
 
         Args:
             method: `"grad_cam"`, `"grad_cam_plus_plus"` or `"lime"`.
-            size: number of highest cells that make an area; for `"lime"` of superpixels.
+            size: number of highest cells in an area, for `"lime"` of superpixels; or text, `"10"`.
 
         Returns:
-            float64 `[n, rounds]` in [0, 1], one value for each iteration of the attack.
+            float64 `[n, rounds]` in [0, 1], for each of the n images and iterations of the attack.
 
         Raises:
-            ValueError: the records do not have it.
+            ValueError: the study did not measure this method, or not with this size.
         """
         return self._column(method, "iou_clean", size)
 
@@ -183,7 +183,7 @@ class AttentionRecords:
             size: number of superpixels of the areas.
 
         Returns:
-            float64 `[n]` in [0, 1]; None if the records lack it.
+            float64 `[n]` in [0, 1], one per image; None if this size was not measured.
         """
         column = self.columns.get(f"lime/iou_repeat/{size}")
         return None if column is None else column[:, 0]
@@ -199,10 +199,10 @@ class AttentionRecords:
                 and `"score"`, R^2 of its fit.
 
         Returns:
-            float64 `[n, rounds + 1]`, on the clean image and after each iteration of the attack.
+            float64 `[n, rounds + 1]`, for each of the n images when clean and after each iteration.
 
         Raises:
-            ValueError: the records do not have it.
+            ValueError: the study did not measure this method, or it has no such measure.
         """
         return self._column(method, name)
 
@@ -217,7 +217,7 @@ class AttentionRecords:
             iteration of the attack; NaN for a map of zeros.
 
         Raises:
-            ValueError: the records do not have it.
+            ValueError: the study did not measure this method.
         """
         return self._column(method, "centroid")
 
@@ -237,7 +237,7 @@ class AttentionRecords:
         return self._column(method, "map")
 
     def agreement(self, first: str, second: str, measure: str) -> np.ndarray:
-        """Agreement of the attention maps of two methods on the same image.
+        """Agreement of the attention maps of two methods on the same image, of n images.
 
         Args:
             first: `"grad_cam"`, `"grad_cam_plus_plus"` or `"lime"`.
@@ -249,7 +249,7 @@ class AttentionRecords:
             float64 `[n, rounds + 1]`, on the clean image and after each iteration of the attack.
 
         Raises:
-            ValueError: the records do not have it.
+            ValueError: the study did not measure both methods, or there is no such measure.
         """
         name = f"{first}|{second}"
         if f"agreement/{name}/{measure}" not in self.columns:

@@ -47,7 +47,8 @@ class TrainingRun:
     Attributes:
         config: what is trained, with the batch size and learning rate for the number of replicas.
         directory: the model directory, to which everything about the run is written.
-        dataset: description of the data in `data_dir`.
+        dataset: description of the data in `data_dir`: number of examples by split, classes, shape
+            of the images, and a hash of the data.
         data_dir: directory of TensorFlow Datasets; None for the environment variable
             TFDS_DATA_DIR, or else "~/tensorflow_datasets".
         strategy: the strategy of `tf.distribute`.
@@ -225,8 +226,8 @@ class TrainingRun:
     def build_model(self) -> DefenseModel:
         """Builds the network within its defence, compiled.
 
-        Initial weights that the config names are loaded, unless an earlier start of the run left
-        weights.
+        Initial weights that the config names are loaded, unless the directory holds a checkpoint of
+        the run or its trained network.
 
         Returns:
             The compiled defence, a Keras model.
@@ -248,9 +249,11 @@ class TrainingRun:
         Every worker measures it on all of them.
 
         Returns:
-            For each attack of `validation_attacks` and `early_stopping` of the config a callback
-            that adds the log `val_robust_accuracy_<attack>` after each epoch; none without such
-            attacks.
+            A callback for each of the config's `validation_attacks` and for the attack of
+            `early_stopping`; none without such attacks. After each epoch it adds a log whose name
+            ends with the text of the attack without spaces, such as
+            `val_robust_accuracy_pgd(epsilon=0.1,step_size=0.02,num_steps=10)`: the fraction, in
+            [0, 1], of examples that are classified correctly both without and under the attack.
         """
         attacks = self.config.attacks_in_validation
         if not attacks:
@@ -261,11 +264,13 @@ class TrainingRun:
     def best_epoch(self, model: DefenseModel) -> BestEpoch | None:
         """The callback that ends training early and keeps the best weights; None if not asked for.
 
+        The best epoch is the one with the highest accuracy under the attack of `early_stopping`.
+
         Args:
             model: the defence in training.
 
         Returns:
-            The callback, or None.
+            The callback; None if the config's `early_stopping` is empty.
         """
         text = self.config.early_stopping.replace(" ", "")
         if not text:
@@ -292,10 +297,13 @@ class TrainingRun:
         )
 
     def has_weights(self) -> bool:
-        """Whether an earlier start of the run left a checkpoint or the trained network.
+        """Whether the directory holds a checkpoint of the run, or its trained network.
+
+        They are there if training was interrupted, or has finished.
 
         Raises:
-            ModelDirectoryError: the directory's `run.json` cannot be read.
+            ModelDirectoryError: `run.json`, in which the run writes whether it has finished, cannot
+                be read.
         """
         checkpoints = self.directory / model_directory.CHECKPOINTS
         return (
