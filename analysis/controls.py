@@ -51,11 +51,14 @@ NAMES = {
     "pgd": "PGD training, ε 0.3",
 }
 _IOU = "val_attention_iou"
-# Columns of the trainings' histories, and what they are.
+# Columns of the trainings' histories, and what they are: after the last epoch, and over all.
 _MEASURES = {
     _IOU: "IoU of clean and attacked areas",
+    f"{_IOU}_empty": "left out: no area",
     f"{_IOU}_zero_clean": "zero maps, clean",
     f"{_IOU}_zero_attacked": "zero maps, attacked",
+}
+_SHARES = {
     "gradient_share_classification": "gradient of L_c",
     "gradient_share_rectification": "of L_r",
     "gradient_share_preservation": "of L_p",
@@ -130,7 +133,7 @@ def table(controls: Mapping[str, TrainedPreset]) -> Table:
 
 
 def measures(controls: Mapping[str, TrainedPreset]) -> Table:
-    """What training did to attention, and how much of the gradient each loss had at its end.
+    """What training did to attention, and how much of the gradient each loss had.
 
     Args:
         controls: what `read` returned.
@@ -140,11 +143,16 @@ def measures(controls: Mapping[str, TrainedPreset]) -> Table:
         range of several seeds.
     """
     rows = [
-        (NAMES[name], *(control.last_epoch_cell(column) for column in _MEASURES))
+        (
+            NAMES[name],
+            str(len(control.last_epoch(_IOU))),
+            *map(control.last_epoch_cell, _MEASURES),
+            *map(control.mean_of_epochs_cell, _SHARES),
+        )
         for name, control in controls.items()
-        if _IOU in control.last_epoch
+        if control.last_epoch(_IOU)
     ]
-    return Table(("trained with", *_MEASURES.values()), rows)
+    return Table(("trained with", "seeds", *_MEASURES.values(), *_SHARES.values()), rows)
 
 
 def answers(controls: Mapping[str, TrainedPreset]) -> list[SeedDifference]:
@@ -195,8 +203,10 @@ def attention_picture(controls: Mapping[str, TrainedPreset]) -> Figure:
     figure = plots.empty_figure(8.0, 5.5)
     axes = figure.subplots()
     for number, (name, control) in enumerate(controls.items()):
-        robust, same = control.accuracies.get(PRIMARY, {}), control.last_epoch.get(_IOU, {})
-        seeds = sorted(robust.keys() & same.keys())
+        robust, same = control.accuracies.get(PRIMARY, {}), control.last_epoch(_IOU)
+        empty = control.last_epoch(f"{_IOU}_empty")
+        # Of a network without any area, IoU is not known.
+        seeds = [seed for seed in sorted(robust.keys() & same.keys()) if empty.get(seed, 0.0) < 1.0]
         if not seeds:
             continue
         places = [(100 * same[seed], 100 * robust[seed]) for seed in seeds]
@@ -214,7 +224,8 @@ def attention_picture(controls: Mapping[str, TrainedPreset]) -> Figure:
 
 def _has_attention_losses(name: str) -> bool:
     defense = mnist_controls.PRESETS[name].defense
-    return defense.kind == "aad" and any(defense.weights[1:])
+    losses = {"aad": defense.weights[1:], "pairing": defense.pairing[1:]}
+    return any(losses.get(defense.kind, ()))
 
 
 def page(controls: Mapping[str, TrainedPreset]) -> str:
@@ -240,12 +251,14 @@ def page(controls: Mapping[str, TrainedPreset]) -> str:
         preset = mnist_controls.PRESETS["aad"]
         parts += [
             "## Attention",
-            f"After the last epoch, on {preset.monitor_examples} validation images, attacked by "
-            f"{preset.monitor_attack}, in percent: mean IoU of the attention areas of an image and "
-            "its attacked version, Grad-CAM maps that are zero everywhere, and the share that each "
-            "loss has in the gradient, in training mode and with its weight (AAD alone). A loss "
-            "with a share near 0 is switched off, whatever its weight; what it adds says nothing "
-            "about attention.",
+            f"On {preset.monitor_examples} validation images, attacked by {preset.monitor_attack}, "
+            "after the last epoch, in percent: mean IoU of the attention areas of an image and its "
+            "attacked version; pairs without any area, which that mean leaves out; Grad-CAM maps "
+            "that are zero everywhere, which an attention loss cannot change.",
+            f"Of AAD also the share of each weighted loss in the gradient, by norms, in training "
+            f"mode and under the attack of training, on {preset.batch_size} validation images: the "
+            "mean over epochs, each at its end. A loss with hardly any share had hardly any effect "
+            "on the weights then, whatever its own weight.",
             found.markdown(),
             "![Attention under attack and accuracy](../figures/controls_mnist_attention.png)",
         ]

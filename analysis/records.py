@@ -108,6 +108,8 @@ class ResultRun:
         """The part of the data evaluated, e.g. `first 500 of test`; empty for the test set."""
         data = _description(self.summary, "dataset")
         split, limit = data.get("split", "test"), data.get("limit")
+        if limit and "taken" in data:
+            return f"{limit:,} images from all over {data.get('name')}"
         if limit:
             return f"first {limit:,} of {split}"
         return "" if split == "test" else split

@@ -20,7 +20,10 @@ from analysis.statistics import DASH, mean_over_seeds
 CLEAN = "clean"
 _SMALL = "small_"
 _RULE = "any_iterate"
-_AS_PRESET = ("defense", "epochs", "train_examples", "batch_size", "learning_rate", "precision")
+_AS_PRESET = (
+    *("defense", "epochs", "train_examples", "batch_size", "learning_rate", "precision"),
+    *("monitor_examples", "monitor_attack"),
+)
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,15 @@ class TrainedPreset:
         accuracies: accuracies in [0, 1], first by the attack as text (or `CLEAN` for clean
             images), then by the seed of the training.
         count: number of test images in each evaluation.
-        last_epoch: what was measured on validation images after the last epoch of training, first
-            by the column of the training's `history.csv`, then by seed. Columns that no training
-            of the preset has are left out.
+        history: what was measured after each epoch of training, first by the column of the
+            training's `history.csv`, then by seed, then epoch by epoch. Columns that no training of
+            the preset has are left out.
     """
 
     preset: str
     accuracies: Mapping[str, Mapping[int, float]]
     count: int
-    last_epoch: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    history: Mapping[str, Mapping[int, Sequence[float]]] = field(default_factory=dict)
 
     @property
     def seeds(self) -> int:
@@ -59,6 +62,17 @@ class TrainedPreset:
         """
         return _over_seeds(self.accuracies.get(column, {}))
 
+    def last_epoch(self, column: str) -> dict[int, float]:
+        """Looks up what was measured after the last epoch of training.
+
+        Args:
+            column: a column of the training's `history.csv`.
+
+        Returns:
+            The number by seed; empty if the column was not measured.
+        """
+        return {seed: values[-1] for seed, values in self.history.get(column, {}).items()}
+
     def last_epoch_cell(self, column: str) -> str:
         """The text of a table cell: a measure of the last epoch of training, as a percentage.
 
@@ -68,7 +82,19 @@ class TrainedPreset:
         Returns:
             A text like that of the method `cell`, of 100 times the fraction.
         """
-        return _over_seeds(self.last_epoch.get(column, {}))
+        return _over_seeds(self.last_epoch(column))
+
+    def mean_of_epochs_cell(self, column: str) -> str:
+        """The text of a table cell: the mean of a measure over all epochs, as a percentage.
+
+        Args:
+            column: a column of the training's `history.csv` that holds fractions in [0, 1].
+
+        Returns:
+            A text like that of the method `cell`, of 100 times the mean.
+        """
+        by_seed = self.history.get(column, {})
+        return _over_seeds({seed: sum(each) / len(each) for seed, each in by_seed.items()})
 
     def less(
         self, other: TrainedPreset, attack: str, statement: str, paper: float | None = None
@@ -120,7 +146,7 @@ def read(
             evaluated twice with one seed; or evaluations differ in their number of images.
     """
     found: dict[str, dict[str, dict[int, float]]] = {}
-    measured: dict[str, dict[str, dict[int, float]]] = {}
+    measured: dict[str, dict[str, dict[int, list[float]]]] = {}
     counts: dict[int, str] = {}
     root = Results(results_dir).root
     for path in sorted(root.glob(f"{directory}/*.summary.json")):
@@ -140,8 +166,8 @@ def read(
         for text, accuracy in _accuracies(summary["attacks"], attacks).items():
             one.setdefault(text, {})[seed] = accuracy
         history = root / "runs" / path.name.removesuffix(".summary.json") / "history.csv"
-        for column, value in _last_epoch(history).items():
-            measured.setdefault(name, {}).setdefault(column, {})[seed] = value
+        for column, values in _columns(history).items():
+            measured.setdefault(name, {}).setdefault(column, {})[seed] = values
         counts.setdefault(summary["attacks"][0]["count"], path.name)
     if len(counts) > 1:
         raise ValueError(
@@ -211,13 +237,14 @@ def _over_seeds(by_seed: Mapping[int, float]) -> str:
     return value if len(by_seed) == 1 else f"{value} ({low} to {high})"
 
 
-def _last_epoch(history: Path) -> dict[str, float]:
-    """Numbers in the last row of a training's history, by column; none if it is not recorded."""
+def _columns(history: Path) -> dict[str, list[float]]:
+    """Columns of a training's history that have a number in each row; none if there is no file."""
     if not history.is_file():
         return {}
     with history.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return {key: float(text) for key, text in rows[-1].items() if text} if rows else {}
+    whole = [key for key in (rows[0] if rows else ()) if all(row[key] for row in rows)]
+    return {key: [float(row[key]) for row in rows] for key in whole}
 
 
 def _check_as_preset(

@@ -22,7 +22,7 @@ import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
-from aad_tf import plots
+from aad_tf import model_directory, plots
 from aad_tf.attacks import Attack, as_attack, attack_to_dict, parse_attack
 from aad_tf.classifier import Classifier
 from aad_tf.data import DatasetInfo
@@ -33,7 +33,7 @@ from aad_tf.utils.provenance import provenance, provenance_path
 from binaries import command_line, running
 from eval import shared_flags
 from eval.galleries.outcomes import Comparison, compare_outcomes
-from eval.inputs import FolderImages, Images, Network, check_belongs
+from eval.inputs import FolderImages, Images, Network, check_belongs, described
 
 _MODELS = flags.DEFINE_list(
     "model_dirs",
@@ -62,11 +62,15 @@ _SNAPSHOTS = flags.DEFINE_string(
     "Directory of the .npz files that a training with snapshots left: draw how its attention "
     "changed instead.",
 )
-_TITLE = flags.DEFINE_string("title", "", "Line in bold above the picture.")
+_TITLE = flags.DEFINE_string(
+    "title", "Attention, clean and under attack", "Line in bold above the picture."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.", required=True)
 for _name in shared_flags.NAMES:
     flags.declare_key_flag(_name)
 _BATCH = 100
+_MAPS = "Maps: Grad-CAM of the true class, each in colours from 0 to its highest value."
+_NOT_WITH_SNAPSHOTS = ("model_dirs", "attack", "among", *shared_flags.NAMES)
 
 
 def draw() -> str:
@@ -92,11 +96,11 @@ def draw() -> str:
 
 def _evolution(directory: str) -> tuple[Figure, dict[str, Any]]:
     """How attention changed during a training, of the first images it was drawn of."""
-    given = [_MODELS.value, _AMONG.value, shared_flags.MODEL_DIR.value, shared_flags.IMAGES.value]
-    if any(given):
+    given = [name for name in _NOT_WITH_SNAPSHOTS if flags.FLAGS[name].present]
+    if given:
         raise ValueError(
-            "--snapshots draws what a training left and takes no network or images: leave out "
-            "--model_dirs, --model_dir, --images and --among."
+            f"--snapshots draws what a training left, and takes no networks, images or attack: "
+            f"leave out --{', --'.join(given)}."
         )
     paths = sorted(Path(directory).glob("attention_epoch_*.npz"))
     if not paths:
@@ -105,20 +109,32 @@ def _evolution(directory: str) -> tuple[Figure, dict[str, Any]]:
             f"--config.snapshot_epochs=1, into the directory attention of its model directory."
         )
     snapshots = [plots.load_snapshot(path) for path in paths]
+    count = min(_COUNT.value, len(snapshots[0].truth))
+    content: dict[str, Any] = {"snapshots": provenance_path(directory)}
+    of = "that training drew"
+    run = Path(directory).absolute().parent
+    if (run / model_directory.CONFIG).is_file():
+        config = model_directory.read_config(run)
+        content["networks"] = {run.name: described(config)}
+        of = f"of {config.dataset}, validation"
+    attack = snapshots[0].attack
     rule = (
-        f"The first {min(_COUNT.value, len(snapshots[0].truth))} of the images that training drew; "
-        f"{len(snapshots)} moments from update {snapshots[0].update:,} to "
-        f"{snapshots[-1].update:,} were kept."
+        f"The first {count} images {of}, at {len(snapshots)} moments from update "
+        f"{snapshots[0].update:,} to {snapshots[-1].update:,}"
+        + (f"; the attack is {attack}, on the network of the moment." if attack else ".")
     )
-    heading = [_TITLE.value, rule] if _TITLE.value else []
-    figure = plots.attention_evolution(snapshots, count=_COUNT.value, heading=heading)
-    content: dict[str, Any] = {"rule": rule, "snapshots": provenance_path(directory)}
-    return figure, content
+    figure = plots.attention_evolution(snapshots, count=count, heading=[_TITLE.value, rule, _MAPS])
+    return figure, {**content, "rule": rule}
 
 
 def _networks() -> tuple[Figure, dict[str, Any]]:
     """Networks side by side, on images that the flags or outcomes of the attack choose."""
     attack = parse_attack(_ATTACK.value)
+    if _AMONG.value and len(_MODELS.value) < 2:
+        raise ValueError(
+            "--among compares how the attack ends on several networks: give two or more as "
+            "--model_dirs."
+        )
     if _MODELS.value:
         networks, images = shared_flags.opened_several(_MODELS.value)
     else:
@@ -130,14 +146,15 @@ def _networks() -> tuple[Figure, dict[str, Any]]:
     info = images.info(next(iter(classifiers.values())).input_shape)
     for classifier in classifiers.values():
         check_belongs(classifier, info)
-    names = info.class_names if isinstance(images, FolderImages) else None
+    names = info.class_names
     content: dict[str, Any] = {
+        "attacks": [f"{attack.name}, white box, l∞, on each network itself."],
         "attack": attack_to_dict(attack),
         "networks": {title: _described(network) for title, network in networks.items()},
         "dataset": images.description(info, _AMONG.value or _COUNT.value, with_boxes=False),
     }
     if _AMONG.value:
-        figure, found = _by_outcome(classifiers, images, info, attack, names)
+        figure, found = _by_outcome(classifiers, images, info, attack, content["attacks"])
         return figure, {**content, **found}
     present = info.num_examples[images.split]
     count = min(_COUNT.value, present)
@@ -154,9 +171,13 @@ def _networks() -> tuple[Figure, dict[str, Any]]:
         title: attack(classifier, pixels, labels, seed=0)
         for title, classifier in classifiers.items()
     }
-    heading = [_TITLE.value, _attack_line(attack), rule] if _TITLE.value else []
     figure = plots.compare_attacked(
-        classifiers, pixels, adversarial, labels, class_names=names, heading=heading
+        classifiers,
+        pixels,
+        adversarial,
+        labels,
+        class_names=names,
+        heading=[_TITLE.value, *content["attacks"], rule, _MAPS],
     )
     return figure, {**content, "rule": rule}
 
@@ -166,7 +187,7 @@ def _by_outcome(
     images: Images,
     info: DatasetInfo,
     attack: Attack,
-    class_names: Any,
+    attack_lines: list[str],
 ) -> tuple[Figure, dict[str, Any]]:
     """Networks side by side on images where the attack on the first and on the last end apart."""
     among = min(int(_AMONG.value or 0), info.num_examples[images.split])
@@ -189,7 +210,9 @@ def _by_outcome(
             f"last network ({found.all_correct:,} are right by all networks): give more images as "
             f"--among, or another attack."
         )
-    rule = _rule(found, list(classifiers))
+    place = "from all over" if isinstance(images, FolderImages) else "the first of"
+    source = f"{found.images:,} images, {place} {info.name}, {images.split}"
+    rule = _rule(found, list(classifiers), source)
     figure = plots.compare_attacked(
         classifiers,
         np.stack([example.image for _, example in shown]),
@@ -198,11 +221,10 @@ def _by_outcome(
             for name in classifiers
         },
         np.array([example.label for _, example in shown], np.int32),
-        class_names=class_names,
+        class_names=info.class_names,
         row_titles=[f"{group.name}\nn = {group.images:,}" for group, _ in shown],
-        heading=[*filter(None, [_TITLE.value]), _attack_line(attack), rule],
+        heading=[_TITLE.value, *attack_lines, rule, _MAPS],
     )
-    names = class_names or info.class_names
     groups = [
         {
             "name": group.name,
@@ -211,7 +233,7 @@ def _by_outcome(
                 {
                     "index": example.index,
                     "label": example.label,
-                    "class": plots.class_name(example.label, names),
+                    "class": plots.class_name(example.label, info.class_names),
                 }
                 for example in group.examples
             ],
@@ -227,7 +249,7 @@ def _by_outcome(
     return figure, {"rule": rule, "groups": groups, "counts": counts}
 
 
-def _rule(found: Comparison, names: list[str]) -> str:
+def _rule(found: Comparison, names: list[str], source: str) -> str:
     accuracies = "; ".join(
         f"{name} {100 * found.correct[name] / found.images:.1f} %, under attack "
         f"{100 * found.robust[name] / found.images:.1f} %"
@@ -235,19 +257,15 @@ def _rule(found: Comparison, names: list[str]) -> str:
     )
     first, second = found.outcomes
     return (
-        f"Rule: of the {found.all_correct:,} of {found.images:,} images that all networks get "
-        f"right, the first where the attack fools {names[0]} and not {names[-1]} "
+        f"Rule: of the {found.all_correct:,} images that all networks get right, of {source}, the "
+        f"first where the attack fools {names[0]} and not {names[-1]} "
         f"({first.images:,} images) and the other way round ({second.images:,}), one of a class. "
         f"Accuracy on the {found.images:,}: {accuracies}."
     )
 
 
-def _attack_line(attack: Attack) -> str:
-    return f"{attack.name} on each network itself. Maps: Grad-CAM of the true class."
-
-
 def _described(network: Network) -> dict[str, Any]:
-    return {**network.description, "weights": weights_fingerprint(network.classifier)}
+    return {**network.description, "fingerprint": weights_fingerprint(network.classifier)}
 
 
 def main(argv: list[str]) -> None:

@@ -195,8 +195,8 @@ class FolderImages:
             outputs; None takes the names of the folders in alphabetical order.
         image_size: side, or (height, width), that images are resized to, in pixels; None for the
             size that the network takes.
-        limit: number of images to take, at equal distances in the order of the files, so that
-            every class has its share; None for all.
+        limit: number of images to take, at equal distances in the order of the files, which lie
+            class by class, so that classes are drawn in proportion; None for all.
     """
 
     directory: str
@@ -237,6 +237,9 @@ class FolderImages:
 
     def limited(self, info: DatasetInfo, limit: int | None) -> FolderImages:
         """Takes as many images from all over the folders; the first ones would be of one class.
+
+        Indices, also those in records, are then positions among these images: number k of n is
+        file `present * k // n` of all files that are present.
 
         Args:
             info: what the method `info` returned.

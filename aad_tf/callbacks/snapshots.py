@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
@@ -28,7 +27,8 @@ class AttentionSnapshots(ClassifierCallback):
     maps explain the true label; the predicted class and its probability are below each map. Beside
     it, the file `attention_epoch_0001.npz` holds the same as arrays, a `plots.Snapshot`. At the end
     of training `attention_evolution.png` shows how the maps changed from epoch to epoch, if there
-    are two snapshots or more; `plots.attention_evolution` draws it from the arrays.
+    are two snapshots or more; `plots.attention_evolution` draws it from the arrays. A training that
+    begins anew deletes the arrays that an earlier one left in the directory.
 
     Args:
         images: float `[batch, H, W, C]` within `bounds`; the first `max_images` are drawn.
@@ -87,7 +87,6 @@ class AttentionSnapshots(ClassifierCallback):
         self._directory.mkdir(parents=True, exist_ok=True)
         self._log_dir = None if log_dir is None else os.fspath(log_dir)
         self._writer: Any = None
-        self._last: Path | None = None
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -167,9 +166,24 @@ class AttentionSnapshots(ClassifierCallback):
         columns, bounds = self._columns(self.classifier), self.classifier.bounds
         plots.save_png(_figure(columns, bounds), path)
         update = int(self.model.optimizer.iterations)
-        plots.save_snapshot(plots.snapshot_of(update, columns, bounds), path.with_suffix(".npz"))
-        self._last = path
+        attack = "" if self._attack is None else str(self._attack.name)
+        snapshot = plots.snapshot_of(update, columns, bounds, attack)
+        plots.save_snapshot(snapshot, path.with_suffix(".npz"))
         return path
+
+    def _draw_evolution(self) -> None:
+        """All moments of this training, also those before an interruption, in one picture."""
+        updates = int(self.model.optimizer.iterations)
+        found = [plots.load_snapshot(path) for path in self._arrays()]
+        found = [one for one in found if one.update <= updates]
+        # Where it goes on with other images or another attack, those of the newest count.
+        found = [one for one in found if one.is_of_same_images(found[-1])]
+        if len(found) > 1:
+            figure = plots.attention_evolution(found)
+            plots.save_png(figure, self._directory / "attention_evolution.png")
+
+    def _arrays(self) -> list[Path]:
+        return sorted(self._directory.glob("attention_epoch_*.npz"))
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks that the images fit the network before training begins; Keras calls it.
@@ -184,8 +198,13 @@ class AttentionSnapshots(ClassifierCallback):
             ValueError: images, labels or class names that do not fit the network.
         """
         super().on_train_begin(logs)
-        if self._before_training and int(self.model.optimizer.iterations) == 0:
-            self._write(0)
+        if int(self.model.optimizer.iterations) == 0:
+            if is_chief(self.model.distribute_strategy):
+                # Of an earlier training, whose moments must not be taken for those of this one.
+                for path in self._arrays():
+                    path.unlink()
+            if self._before_training:
+                self._write(0)
         if self._log_dir is not None:
             self._writer = tf.summary.create_file_writer(self._log_dir)
 
@@ -194,15 +213,8 @@ class AttentionSnapshots(ClassifierCallback):
 
         Keras calls it when training ends.
         """
-        if self._last is not None:
-            # Also what this training left before it was interrupted, but nothing of another one.
-            paths = sorted(self._directory.glob("attention_epoch_*.npz"))
-            found = [plots.load_snapshot(path) for path in paths if path.stem <= self._last.stem]
-            images = found[-1].images[0]
-            found = [one for one in found if np.array_equal(one.images[0], images)]
-            if len(found) > 1:
-                figure = plots.attention_evolution(found)
-                plots.save_png(figure, self._directory / "attention_evolution.png")
+        if is_chief(self.model.distribute_strategy):
+            self._draw_evolution()
         if self._writer is not None:
             self._writer.close()
             self._writer = None

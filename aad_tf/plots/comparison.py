@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
@@ -71,9 +72,9 @@ def compare_attacked(
 ) -> Figure:
     """Draws each network's attention on clean images and on adversarial ones, [AAD Figs. 6, 8].
 
-    There is one row per image: the clean image, then for each network the Grad-CAM map of the true
-    class over the clean image, the adversarial image, and the map over the adversarial image. The
-    predicted class and its probability are written beneath each map.
+    There is one row per image: the clean image with its true class beneath, then for each network
+    the Grad-CAM map of the true class over the clean image, the adversarial image, and the map over
+    the adversarial image. The predicted class and its probability are written beneath each map.
 
     Args:
         classifiers: networks by the name that heads their columns, all of one pixel range.
@@ -96,7 +97,8 @@ def compare_attacked(
         >>> figure = compare_attacked({"plain": plain}, images, attacked, labels)
     """
     bounds = shared_bounds(classifiers)
-    columns, titles = [image_panels(images)], ["image"]
+    truth = [f"true: {class_name(label, class_names)}" for label in np.asarray(labels)]
+    columns, titles = [image_panels(images, truth)], ["image"]
     for name, classifier in classifiers.items():
         columns += [
             map_panels(classifier, images, labels, class_names),

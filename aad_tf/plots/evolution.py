@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from aad_tf.plots.grid import Panel, attention_grid
 from aad_tf.plots.images import displayable
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import check_count
 from aad_tf.utils.files import PathLike, write_atomically
 
-_KEYS = ("update", "images", "maps", "captions", "truth")
+_KEYS = ("update", "images", "maps", "captions", "truth", "attack")
 
 
 class Snapshot(NamedTuple):
@@ -26,6 +27,7 @@ class Snapshot(NamedTuple):
         maps: float `[kinds, batch, h, w]`, their Grad-CAM maps.
         captions: text `[kinds, batch]`, predicted class and probability of each.
         truth: text `[batch]` that stands beneath the images, such as `"true: 7"`.
+        attack: name of the attack; empty if there are clean images alone.
     """
 
     update: int
@@ -33,9 +35,20 @@ class Snapshot(NamedTuple):
     maps: np.ndarray
     captions: np.ndarray
     truth: np.ndarray
+    attack: str = ""
+
+    def is_of_same_images(self, other: Snapshot) -> bool:
+        """Whether another snapshot has the same clean images and the same attack or none."""
+        return (
+            self.images.shape == other.images.shape
+            and self.attack == other.attack
+            and np.array_equal(self.images[0], other.images[0])
+        )
 
 
-def snapshot_of(update: int, columns: Sequence[Sequence[Panel]], bounds: Bounds) -> Snapshot:
+def snapshot_of(
+    update: int, columns: Sequence[Sequence[Panel]], bounds: Bounds, attack: str = ""
+) -> Snapshot:
     """Makes a snapshot of the panels of a figure.
 
     Args:
@@ -44,6 +57,7 @@ def snapshot_of(update: int, columns: Sequence[Sequence[Panel]], bounds: Bounds)
             attacked, panels of the attacked images and those of their maps: what `image_panels` and
             `map_panels` make by turns.
         bounds: pixel range of the panels' images, (lower, upper).
+        attack: name of the attack, if the images were attacked.
 
     Returns:
         The snapshot, whose images are rounded to 256 levels of each colour.
@@ -60,6 +74,7 @@ def snapshot_of(update: int, columns: Sequence[Sequence[Panel]], bounds: Bounds)
         np.array([[panel.attention_map for panel in panels] for panels in shown], np.float32),
         np.array([[panel.caption for panel in panels] for panels in shown]),
         np.array([panel.caption for panel in columns[0]]),
+        attack,
     )
 
 
@@ -100,7 +115,8 @@ def load_snapshot(path: PathLike) -> Snapshot:
             f"{path} is no snapshot of attention, or damaged: {error}. Snapshots are the .npz "
             f"files that AttentionSnapshots writes."
         ) from error
-    return Snapshot(int(found.pop("update")), **found)
+    update, attack = int(found.pop("update")), str(found.pop("attack"))
+    return Snapshot(update, attack=attack, **found)
 
 
 def attention_evolution(
@@ -128,8 +144,9 @@ def attention_evolution(
         A matplotlib figure.
 
     Raises:
-        ValueError: no snapshots, snapshots of different images, or fewer than two columns for
-            several snapshots.
+        TypeError: `count` or `columns` that is not an integer.
+        ValueError: no snapshots, snapshots of different images or attacks, no images to draw, or
+            fewer than two columns.
 
     Example:
         >>> paths = sorted(pathlib.Path("runs/mnist_aad/attention").glob("*.npz"))
@@ -140,14 +157,14 @@ def attention_evolution(
         raise ValueError("There are no snapshots to draw.")
     first = ordered[0]
     for other in ordered[1:]:
-        same = first.images.shape == other.images.shape
-        if not same or not np.array_equal(first.images[0], other.images[0]):
+        if not first.is_of_same_images(other):
             raise ValueError(
                 f"The snapshots of updates {first.update} and {other.update} are of different "
-                f"images, so that they belong to different runs."
+                f"images or attacks, so that they belong to different runs."
             )
-    if columns < 2 and len(ordered) > 1:
-        raise ValueError(f"columns must be 2 or more, got {columns}.")
+    check_count(columns, "columns", least=2)
+    if count is not None:
+        check_count(count, "count")
     places = np.linspace(0, len(ordered) - 1, min(columns, len(ordered))).round().astype(int)
     shown = [ordered[place] for place in places]
     rows, titles = [], []

@@ -68,8 +68,8 @@ def attention_grid(
             within `bounds`; optionally `attention_map`, `[h, w]`, non-negative and of any size,
             which is divided by its maximum, resized to the image and drawn over it; and `caption`,
             the text beneath.
-        column_titles: one per column, or none.
-        row_titles: one per row, to its left, or none.
+        column_titles: one per column, or none; long ones are wrapped to the width of a panel.
+        row_titles: one per row, to its left, or none; long ones are wrapped.
         heading: paragraphs above everything, wrapped to the width of the grid, the first in bold.
         columns_together: number of columns after which a wider gap follows; 0 for no such gaps.
         bounds: pixel range of all images, (lower, upper).
@@ -94,6 +94,8 @@ def attention_grid(
         if titles and len(titles) != count:
             raise ValueError(f"{what}_titles must have {count} entries or none, got {len(titles)}.")
 
+    column_titles = [_within(title, panel_inches) for title in column_titles]
+    row_titles = [_within(title, _ROW_TITLE) for title in row_titles]
     # Distances in inches from the upper left corner.
     margin, numbers = _ROW_TITLE if row_titles else _GAP, np.arange(columns)
     lefts = margin + numbers * (panel_inches + _GAP)
@@ -104,7 +106,10 @@ def attention_grid(
     headed = _GAP + _HEADING_LINE * len(lines) if lines else 0.0
     captions = [max((len(panel.caption.splitlines()) for panel in row), default=0) for row in rows]
     heights = [panel_inches + _GAP + _CAPTION_LINE * lines_below for lines_below in captions]
-    tops = headed + (_TITLE if column_titles else _GAP) + np.cumsum([0.0, *heights])
+    titled = _GAP
+    if column_titles:
+        titled = _TITLE + _CAPTION_LINE * max(title.count("\n") for title in column_titles)
+    tops = headed + titled + np.cumsum([0.0, *heights])
     height = tops[-1]
     figure = Figure(figsize=(width, height), dpi=dpi)
 
@@ -118,7 +123,7 @@ def attention_grid(
             corner = left / width, 1 - (top + panel_inches) / height
             _draw(figure.add_axes((*corner, *size)), panel, bounds)
     for left, title in zip(lefts, column_titles, strict=False):
-        write(left + panel_inches / 2, tops[0] - _TITLE / 2, title)
+        write(left + panel_inches / 2, tops[0] - titled / 2, title)
     for top, title in zip(tops, row_titles, strict=False):
         write(margin / 2, top + panel_inches / 2, title)
     for number, (line, weight) in enumerate(lines):
@@ -135,6 +140,15 @@ def _draw(axes: Axes, panel: Panel, bounds: Bounds) -> None:
     axes.imshow(colours, interpolation="nearest")
     below: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "top"}
     axes.text(0.5, -0.03, panel.caption, fontsize=8, color=panel.caption_color, **below)
+
+
+def _within(title: str, inches: float) -> str:
+    """A title whose lines are no longer than that, if its words allow it."""
+    letters = int(inches * _LETTERS_PER_INCH)
+    lines = [
+        textwrap.wrap(line, letters, break_long_words=False) or [""] for line in title.split("\n")
+    ]
+    return "\n".join(part for parts in lines for part in parts)
 
 
 def _wrapped(paragraphs: Sequence[str], inches: float) -> list[tuple[str, str]]:

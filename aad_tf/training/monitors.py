@@ -77,6 +77,7 @@ def monitors(run: TrainingRun) -> list[keras.callbacks.Callback]:
                 run.directory / model_directory.ATTENTION,
                 attack or None,
                 every=config.snapshot_epochs,
+                class_names=data.info(config.dataset, run.data_dir).class_names or None,
                 before_training=True,
             )
         )

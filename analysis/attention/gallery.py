@@ -19,8 +19,8 @@ _INTRODUCTION = """# Attention under attack in pictures
 The picture figures of Wu et al. 2018 on our own networks and data, drawn by
 `python -m eval.attention_gallery` from attention records and by `python -m eval.attention_pictures`
 from trained networks. Rules choose the images, not people: the rule stands in every picture. A
-handful of images proves nothing: numbers of whole groups stand below each picture, and the tables
-over all images are in [tables](tables)."""
+handful of images proves nothing: numbers of the groups that they stand for are below the pictures,
+and the tables over all images are in [tables](tables)."""
 _WHAT_TO_SEE = {
     "1": "The paper's reading: where the attack succeeds, the clean map (second column) covers "
     "the object in part, and the attack moves and scatters it (third column); where it fails, "
@@ -167,5 +167,7 @@ def _record_line(record: Mapping[str, Any]) -> str:
 
 def _network_line(name: str, network: Mapping[str, Any]) -> str:
     preset = network.get("config", {}).get("name", "")
-    of = f"preset {preset}, " if preset else ""
-    return f"{name} ({of}weights `{network['weights'][:12]}`)"
+    facts = [f"preset {preset}"] if preset else []
+    if "fingerprint" in network:
+        facts.append(f"weights `{network['fingerprint'][:12]}`")
+    return f"{name} ({', '.join(facts)})"

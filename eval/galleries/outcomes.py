@@ -22,7 +22,7 @@ class Example:
     """An image, and what the attack makes of it.
 
     Attributes:
-        index: index of the image in the data set.
+        index: position of the image among those that were attacked, from 0.
         label: its true class.
         image: float `[H, W, C]`, in the pixel range of the networks.
         adversarial: by name of the network, the image that the attack on it found.
@@ -39,7 +39,8 @@ class Outcome:
     """Images on which the attack ends in one way.
 
     Attributes:
-        name: which of the two networks the attack gets to misclassify.
+        name: which of the first and the last network the attack gets to misclassify; networks
+            between them are not looked at.
         images: number of images on which it ends so, among those that were attacked.
         examples: the first of them by index, at most one of each class.
     """
@@ -80,7 +81,7 @@ def compare_outcomes(
     Args:
         classifiers: two or more networks by name, all of one pixel range.
         batches: batches (images, labels), float `[batch, H, W, C]` in that range and int `[batch]`,
-            in the order of the data set from its first image on.
+            always in the same order.
         attack: the attack, run on each network with that network's own gradients.
         count: number of examples in all; of an odd number the attack on the first network alone
             succeeds on one more.
@@ -128,9 +129,10 @@ def compare_outcomes(
         seen += len(truth)
         if progress is not None:
             progress(seen)
+    pairs = ((names[0], names[-1]), (names[-1], names[0]))
     outcomes = [
-        Outcome(f"only {name} fooled", number, tuple(shown))
-        for name, number, shown in zip((names[0], names[-1]), found, examples, strict=True)
+        Outcome(f"{fooled} fooled, {other} not", number, tuple(shown))
+        for (fooled, other), number, shown in zip(pairs, found, examples, strict=True)
     ]
     return Comparison(seen, correct, robust, all_correct, (outcomes[0], outcomes[1]))
 

@@ -59,28 +59,46 @@ def test_seeds_are_averaged_and_compared_pair_by_pair(tmp_path: Path) -> None:
     }
 
 
-def test_attention_of_the_last_epoch_stands_beside_accuracy(tmp_path: Path) -> None:
-    """By hand: IoU 60 and 80 % of two seeds; the earlier epoch does not count."""
-    for seed, same in ((0, 0.6), (1, 0.8)):
+def write_history(results: Path, name: str, *rows: str) -> None:
+    run = results / "runs" / name
+    run.mkdir(parents=True)
+    columns = "epoch,val_attention_iou,val_attention_iou_empty,gradient_share_preservation,nothing"
+    (run / "history.csv").write_text("\n".join([columns, *rows]) + "\n")
+
+
+def test_attention_of_trainings_stands_beside_accuracy(tmp_path: Path) -> None:
+    """By hand: IoU 60 and 80 % after the last epoch, shares of 50 and 52 % over both epochs."""
+    for seed, same, share in ((0, 0.6, 0.1), (1, 0.8, 0.14)):
         write(tmp_path, "aad", seed, 70.0 + seed)
-        write(tmp_path, "step_ll", seed, 60.0)
-        run = tmp_path / "runs" / f"aad_seed_{seed}"
-        run.mkdir(parents=True)
-        (run / "history.csv").write_text(
-            "epoch,val_attention_iou,gradient_share_preservation,nothing\n"
-            f"1,0.1,0.9,\n2,{same},0.125,\n"
-        )
+        write_history(tmp_path, f"aad_seed_{seed}", "1,0.1,0.5,0.9,", f"2,{same},0.25,{share},")
+    write(tmp_path, "step_ll", 0, 60.0)
+    write_history(tmp_path, "step_ll_seed_0", "2,0.7,0,,")
+    write(tmp_path, "pairing", 0, 50.0)
+    write_history(tmp_path, "pairing_seed_0", "2,0.5,0,,")
+    write(tmp_path, "fgsm", 0, 40.0)
+    # Without an area anywhere there is no IoU.
+    write_history(tmp_path, "fgsm_seed_0", "2,0,1,,")
+    write(tmp_path, "trades", 0, 40.0)
     found = controls.read(tmp_path)
-    assert found["aad"].last_epoch["val_attention_iou"] == {0: 0.6, 1: 0.8}
-    assert "nothing" not in found["aad"].last_epoch and not found["step_ll"].last_epoch
-    (row,) = controls.measures(found).rows
-    assert row == (
-        *(controls.NAMES["aad"], "70.0 (60.0 to 80.0)"),
-        *("–", "–", "–", "–", "12.5 (12.5 to 12.5)"),
+    assert found["aad"].last_epoch("val_attention_iou") == {0: 0.6, 1: 0.8}
+    assert "nothing" not in found["aad"].history and not found["trades"].history
+    rows = {row[0]: row[1:] for row in controls.measures(found).rows}
+    assert rows[controls.NAMES["aad"]] == (
+        *("2", "70.0 (60.0 to 80.0)", "25.0 (25.0 to 25.0)", "–", "–"),
+        *("–", "–", "51.0 (50.0 to 52.0)"),
     )
-    (points,) = controls.attention_picture(found).axes[0].get_lines()
-    assert points.get_xydata().tolist() == [[60.0, 70.0], [80.0, 71.0]]
-    assert points.get_markerfacecolor() == points.get_color()
+    assert rows[controls.NAMES["step_ll"]] == ("1", "70.0", "0.0", "–", "–", "–", "–", "–")
+    assert len(rows) == 4
+    lines = controls.attention_picture(found).axes[0].get_lines()
+    drawn = [
+        (line.get_xydata().tolist(), line.get_markerfacecolor() == line.get_color())
+        for line in lines
+    ]
+    assert drawn == [
+        ([[60.0, 70.0], [80.0, 71.0]], True),
+        ([[70.0, 60.0]], False),
+        ([[50.0, 50.0]], True),
+    ]
     assert "## Attention" in controls.page(found)
     assert "figures/controls_mnist_attention.png" in controls.files(Results(tmp_path))
 

@@ -99,8 +99,11 @@ def test_a_picture_is_described_beside_it_and_names_its_networks(places):
     )
     path = Path(places[1], "figures", "p.json")
     path.parent.mkdir(parents=True)
-    path.write_text("{}")
+    path.write_text('{"networks": {"a": {}, "b": {}}}')
     assert [cell.state for cell in plan(study, *places)] == [NOT_NEEDED, NOT_NEEDED, DONE]
+    path.write_text('{"networks": {"a": {}, "c": {}}}')
+    with pytest.raises(ValueError, match="shows the networks a, c, this study draws a, b"):
+        plan(study, *places)
 
 
 def test_what_is_there_is_not_done_again(places):
@@ -135,17 +138,20 @@ def test_results_that_were_evaluated_otherwise_are_refused(places, limit, comman
 
 
 def test_results_without_an_attack_of_the_preset_are_refused(places):
-    """The preset names several attacks; a further one does no harm."""
+    """The preset names several attacks; a further one, or another spelling, does no harm."""
     study = Study("nothing", STUDY.trainings[:1], STUDY.evaluations[:1])
-    wanted = [str(parse_attack(text).name) for text in digits.PRESETS["clean"].evaluation_attacks]
+    wanted = [*map(parse_attack, digits.PRESETS["clean"].evaluation_attacks)]
+    assert wanted[0] == parse_attack("fgsm(0.15)")
+    wanted[0] = parse_attack("fgsm(0.15)")
     evaluated(places, "robustness/of_one.jsonl.gz")
     path = Path(places[1], "robustness", "of_one.summary.json")
 
-    def under(*names):
-        path.write_text(json.dumps({"attacks": [{"attack": name} for name in names]}))
+    def under(*attacks):
+        entries = [{"attack": one.name, "threat_model": one.threat_model()} for one in attacks]
+        path.write_text(json.dumps({"attacks": entries}))
         return plan(study, *places)
 
-    assert under(*wanted, "fgsm(epsilon=0.01)")[-1].state == DONE
+    assert under(*wanted, parse_attack("fgsm(epsilon=0.01)"))[-1].state == DONE
     with pytest.raises(ValueError, match="was evaluated under .*, this study also takes"):
         under(*wanted[1:])
 

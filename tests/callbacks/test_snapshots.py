@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 
 import matplotlib.image
 import numpy as np
@@ -75,11 +74,29 @@ def test_the_evolution_is_of_this_training_alone(tmp_path):
     # Two rows for each image; the image and three moments beside the titles of rows.
     size = round(100 * (0.28 + 4 * 1.65)), round(100 * (0.9 + 4 * 1.48))
     assert size_of(drawn) == size
-    shutil.copy(path(2), path(3))
+    # Of a later update, as if this training had been set back to its checkpoint.
+    later = load_snapshot(path(2))
+    save_snapshot(later._replace(update=later.update + 1), path(3))
     other = load_snapshot(path(0))
+    assert other.attack == FGSM.name
     save_snapshot(other._replace(images=255 - other.images), path(0))
     callback.on_train_end()
     assert size_of(drawn) == (size[0], size[1] - 148)
+    # With or without an attack, a training that begins anew knows nothing of this one.
+    fit(plain(), [AttentionSnapshots(images, labels, tmp_path, every=2)], epochs=3)
+    assert [one.name for one in sorted(tmp_path.glob("*.npz"))] == [path(2).name]
+
+
+def test_an_interrupted_training_has_its_evolution(tmp_path):
+    """The last snapshot was made before the interruption, in an epoch that is not repeated."""
+    images, labels = quadrants(2)
+    model = plain()
+    kinds = {"every": 2, "before_training": True}
+    fit(model, [AttentionSnapshots(images, labels, tmp_path, **kinds)], epochs=2)
+    (tmp_path / "attention_evolution.png").unlink()
+    again = AttentionSnapshots(images, labels, tmp_path, **kinds)
+    model.fit(images, labels, epochs=3, initial_epoch=2, verbose=0, callbacks=[again])
+    assert size_of(tmp_path / "attention_evolution.png")[1] == round(100 * (0.9 + 3 * 1.48))
 
 
 def captions_of(figure):

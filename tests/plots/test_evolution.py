@@ -83,8 +83,13 @@ def test_what_cannot_be_drawn_is_refused(tmp_path):
     other = snapshot(9, images=255 - IMAGES)
     with pytest.raises(ValueError, match="updates 0 and 9 are of different images"):
         attention_evolution([snapshot(0), other])
-    with pytest.raises(ValueError, match="columns must be 2 or more, got 1"):
-        attention_evolution([snapshot(0), snapshot(1)], columns=1)
+    with pytest.raises(ValueError, match="different images or attacks"):
+        attention_evolution([snapshot(0), snapshot(1, attack="fgsm")])
+    with pytest.raises(ValueError, match=r"columns .*2.*got 1"):
+        attention_evolution([snapshot(0)], columns=1)
+    for count in (0, -1):
+        with pytest.raises(ValueError, match="count"):
+            attention_evolution([snapshot(0)], count=count)
     with pytest.raises(FileNotFoundError):
         load_snapshot(tmp_path / "missing.npz")
     (tmp_path / "text.npz").write_text("no array")

@@ -79,6 +79,23 @@ def test_captions_stand_below_their_panel_and_above_the_next_row():
     assert upper[1] > panels[2][3] and lower[1] > 0
 
 
+def test_long_titles_stay_beside_and_above_their_panels():
+    """Measured as they are drawn: no title reaches into a neighbour, a panel or over the edge."""
+    columns = ["rectification: under attack", "preservation: under attack"]
+    rows = ["StepLL fooled, rectification not\nn = 1,234", "short"]
+    panels = [[Panel(IMAGE, caption="c")] * 2] * 2
+    figure = attention_grid(panels, column_titles=columns, row_titles=rows)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    boxes = {text.get_text(): text.get_window_extent() for text in figure.texts}
+    above = [box for text, box in boxes.items() if "attack" in text]
+    beside = [box for text, box in boxes.items() if "attack" not in text]
+    places = [axes.get_window_extent() for axes in figure.axes]
+    assert above[0].x1 < above[1].x0 and above[1].x1 <= figure.bbox.x1
+    assert all(box.y0 >= places[0].y1 and box.y1 <= figure.bbox.y1 for box in above)
+    assert all(box.x0 >= 0 and box.x1 <= places[0].x0 for box in beside)
+
+
 def test_titles_head_their_column_and_row():
     figure = attention_grid([[Panel(IMAGE)] * 2] * 2, column_titles="ab", row_titles="cd")
     panels = np.array(extents(figure.axes)).reshape(2, 2, 4)

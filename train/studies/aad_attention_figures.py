@@ -12,11 +12,12 @@ from train.studies.study import Evaluation, Study
 # IFGSM in three steps, as in the paper's Table 5; of CIFAR-10 images in [-1, 1].
 _CIFAR10, _MNIST = "ifgsm(epsilon=0.025, num_steps=3)", "ifgsm(epsilon=0.15, num_steps=3)"
 _AAD = "cifar10_weights_8_4_1_seed_0"
+# By the weights of the classification, rectification and preservation loss.
 _LOSSES = {
-    "neither loss": "cifar10_rounds_2_8_0_0_seed_0",
-    "rectification": "cifar10_weights_8_4_0_seed_0",
-    "preservation": "cifar10_weights_8_0_1_seed_0",
-    "both": _AAD,
+    "8:0:0": "cifar10_rounds_2_8_0_0_seed_0",
+    "8:4:0": "cifar10_weights_8_4_0_seed_0",
+    "8:0:1": "cifar10_weights_8_0_1_seed_0",
+    "8:4:1": _AAD,
 }
 
 
@@ -64,7 +65,11 @@ _EVALUATIONS = (
         4,
     ),
     _side_by_side(
-        "8", "Attention by the losses that AAD trains with, CIFAR-10", _CIFAR10, _LOSSES, 4
+        "8",
+        "Attention by the weights alpha:beta:gamma of AAD's losses, CIFAR-10",
+        _CIFAR10,
+        _LOSSES,
+        4,
     ),
 )
 _NEEDED = {name for evaluation in _EVALUATIONS for name in evaluation.networks}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aad_tf import configs
-from aad_tf.attacks import parse_attack
+from aad_tf.attacks import attack_from_record, parse_attack
 from aad_tf.configs import ExperimentConfig
 from aad_tf.model_directory import RUN, claim, is_finished
 from aad_tf.records import summary_path
@@ -267,7 +267,7 @@ def plan(
 
 
 def _check_evaluated_alike(one: Evaluation, summary: Path, training: Training | None) -> None:
-    """Refuses results of other images, another rule, or attacks other than those asked for.
+    """Refuses results of other images, another rule, other attacks, or pictures of other networks.
 
     Attacks that the study leaves to the preset of the training may have been said in full, and
     there may be further ones. Shards that were merged were evaluated by commands that the summary
@@ -275,13 +275,23 @@ def _check_evaluated_alike(one: Evaluation, summary: Path, training: Training | 
     """
     contents = json.loads(summary.read_text(encoding="utf-8"))
     if one.binary == "eval.robustness" and "attacks" not in one.options and training is not None:
-        run = {entry["attack"] for entry in contents.get("attacks", ())}
+        entries = contents.get("attacks", ())
+        run = [attack_from_record(entry["threat_model"]) for entry in entries]
         texts = training.experiment().evaluation_attacks
-        lacking = [text for text in texts if str(parse_attack(text).name) not in run]
+        lacking = [text for text in texts if parse_attack(text) not in run]
         if run and lacking:
             raise ValueError(
-                f"{summary} was evaluated under {', '.join(sorted(run))}, this study also takes "
-                f"{', '.join(lacking)}. Move it away, or give another --results_dir."
+                f"{summary} was evaluated under {', '.join(str(attack.name) for attack in run)}, "
+                f"this study also takes {', '.join(lacking)}. Move it away, or give another "
+                f"--results_dir."
+            )
+    if one.binary == "eval.attention_pictures" and "networks" in contents:
+        titles = [pair.partition("=")[0] for pair in one.options.get("model_dirs", "").split(",")]
+        drawn = list(contents["networks"])
+        if "model_dirs" in one.options and titles != drawn:
+            raise ValueError(
+                f"{summary} shows the networks {', '.join(drawn)}, this study draws "
+                f"{', '.join(titles)}. Move it away, or give another --results_dir."
             )
     command = shlex.split(contents.get("provenance", {}).get("command", ""))
     if one.binary not in command:

@@ -65,12 +65,16 @@ def test_page_links_figures_in_the_papers_order(tmp_path):
 def test_pictures_of_trained_networks_stand_among_them(tmp_path):
     """They have no records: networks are told by preset and weights, images by the outcome."""
     networks = {
-        "StepLL": {"config": {"name": "step_ll"}, "weights": "0123456789abcdef"},
-        "AAD": {"keras_model": "aad.keras", "weights": "fedcba9876543210"},
+        "StepLL": {"config": {"name": "step_ll"}, "fingerprint": "0123456789abcdef"},
+        "AAD": {"keras_model": "aad.keras", "fingerprint": "fedcba9876543210"},
     }
     groups = [
-        {"name": "only StepLL fooled", "images": 40, "examples": [{"index": 3, "class": "deer"}]},
-        {"name": "only AAD fooled", "images": 0, "examples": []},
+        {
+            "name": "StepLL fooled, AAD not",
+            "images": 40,
+            "examples": [{"index": 3, "class": "deer"}],
+        },
+        {"name": "AAD fooled, StepLL not", "images": 0, "examples": []},
     ]
     kept = {key: CONTENT[key] for key in ("rule", "provenance")}
     for name, changes in (
@@ -84,8 +88,8 @@ def test_pictures_of_trained_networks_stand_among_them(tmp_path):
     text = gallery.files(Results(tmp_path))["attention_gallery.md"]
     order = [text.index(f"## AAD Fig. {number}: aad_fig_{number}") for number in ("6a", "6b", "11")]
     assert order == sorted(order)
-    assert "- only StepLL fooled: 40 images; shown: 3 (deer)." in text
-    assert "- only AAD fooled: 0 images; shown: none." in text
+    assert "- StepLL fooled, AAD not: 40 images; shown: 3 (deer)." in text
+    assert "- AAD fooled, StepLL not: 0 images; shown: none." in text
     assert (
         "From StepLL (preset step_ll, weights `0123456789ab`); AAD (weights `fedcba987654`)."
         in text
