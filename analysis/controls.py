@@ -7,14 +7,15 @@ results/controls/<network>.summary.json, evaluations of the presets of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
 from aad_tf.utils.files import PathLike
-from analysis import plots, trained_presets
+from analysis import plots, strict_controls, trained_presets
 from analysis.records import Results
 from analysis.seeds import READING, SeedDifference
+from analysis.strict_controls import Strict
 from analysis.tables import Table
 from analysis.trained_presets import CLEAN, TrainedPreset
 from train.configs import mnist_controls
@@ -63,6 +64,11 @@ _SHARES = {
     "gradient_share_rectification": "of L_r",
     "gradient_share_preservation": "of L_p",
 }
+# One round is a column of the table of accuracies, too.
+_BY_ROUND = {"step_ll(epsilon=0.15)": "1 round"} | {
+    attack: f"{rounds} rounds, {'anew' if relabel else 'kept'}"
+    for (rounds, relabel), attack in mnist_controls.ROUNDS.items()
+}
 # (question, preset, preset it is compared with, the attack that decides).
 QUESTIONS = (
     ("Do the attention losses add anything, losses balanced?", "aad", "aad_8_0_0", PRIMARY),
@@ -108,7 +114,7 @@ def read(results_dir: PathLike) -> dict[str, TrainedPreset]:
             evaluation differs from the others in the rule of success or the number of images.
     """
     ordered = {name: mnist_controls.PRESETS[name] for name in NAMES}
-    return trained_presets.read(results_dir, "controls", ordered, mnist_controls.ATTACKS)
+    return trained_presets.read(results_dir, "controls", ordered, mnist_controls.ALL_ATTACKS)
 
 
 def table(controls: Mapping[str, TrainedPreset]) -> Table:
@@ -120,7 +126,7 @@ def table(controls: Mapping[str, TrainedPreset]) -> Table:
     Returns:
         A row for each control, a column for clean images and for each attack.
     """
-    columns = (CLEAN, *mnist_controls.ATTACKS)
+    columns = (CLEAN, *mnist_controls.ATTACKS, *mnist_controls.HALF_SIZES)
     rows = [
         (
             NAMES[name],
@@ -171,6 +177,24 @@ def answers(controls: Mapping[str, TrainedPreset]) -> list[SeedDifference]:
             statement = f"{question} `{preset}` less `{other}`"
             found.append(controls[preset].less(controls[other], attack, statement))
     return found
+
+
+def by_round(controls: Mapping[str, TrainedPreset]) -> Table:
+    """Accuracies in percent by the number of rounds of StepLL, [AAD Sec. 3.3].
+
+    Args:
+        controls: what `read` returned.
+
+    Returns:
+        A row for each control that was attacked so, with the least likely class as target, chosen
+        anew before each round and kept from the first one on.
+    """
+    rows = [
+        (NAMES[name], *map(control.cell, _BY_ROUND))
+        for name, control in controls.items()
+        if any(attack in control.accuracies for attack in mnist_controls.ROUNDS.values())
+    ]
+    return Table(("trained with", *_BY_ROUND.values()), rows)
 
 
 def picture(controls: Mapping[str, TrainedPreset]) -> Figure:
@@ -228,8 +252,16 @@ def _has_attention_losses(name: str) -> bool:
     return any(losses.get(defense.kind, ()))
 
 
-def page(controls: Mapping[str, TrainedPreset]) -> str:
-    """The controls as a Markdown page."""
+def page(controls: Mapping[str, TrainedPreset], strict: Sequence[Strict] = ()) -> str:
+    """The controls as a Markdown page.
+
+    Args:
+        controls: what `read` returned, with at least one control.
+        strict: what `strict_controls.read` returned.
+
+    Returns:
+        The text of the page.
+    """
     count = next(iter(controls.values())).count
     parts = [
         "# Do the attention losses of AAD add robustness? MNIST, controls",
@@ -246,6 +278,23 @@ def page(controls: Mapping[str, TrainedPreset]) -> str:
         READING,
         "\n".join(f"- {answer.line()}" for answer in answers(controls)),
     ]
+    if strict:
+        parts += [
+            "## Under the strongest attacks",
+            strict_controls.READING,
+            strict_controls.table(strict, NAMES).markdown(),
+        ]
+    rounds = by_round(controls)
+    if rounds.rows:
+        parts += [
+            "## By rounds of StepLL",
+            "Accuracy in percent under one to four rounds of size 0.15, which add up: towards the "
+            "class that is least likely before each round (*anew*), or on the clean image "
+            "(*kept*). AAD trains on the first two rounds, with the target chosen anew unless the "
+            "name says otherwise. Where a further round leaves more images right, rounds undo "
+            "each other.",
+            rounds.markdown(),
+        ]
     found = measures(controls)
     if found.rows:
         preset = mnist_controls.PRESETS["aad"]
@@ -271,7 +320,7 @@ def files(results: Results) -> dict[str, str | bytes]:
     if not controls:
         return {}
     found: dict[str, str | bytes] = {
-        "tables/controls_mnist.md": page(controls),
+        "tables/controls_mnist.md": page(controls, strict_controls.read(results.root, [*NAMES])),
         "tables/controls_mnist.csv": table(controls).csv(),
         "figures/controls_mnist.png": plots.png(picture(controls)),
     }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from analysis import controls
+from analysis import controls, strict_controls
 from analysis.records import Results
 from tests.analysis import preset_summaries
 from train.configs import mnist_controls
@@ -15,7 +16,7 @@ from train.configs import mnist_controls
 def write(results: Path, preset: str, seed: int, primary: float, count: int = 2000) -> Path:
     """Writes a summary of a control, its accuracy under the attack that decides in percent."""
     accuracies = {
-        text: primary if text == controls.PRIMARY else 50.0 for text in mnist_controls.ATTACKS
+        text: primary if text == controls.PRIMARY else 50.0 for text in mnist_controls.ALL_ATTACKS
     }
     return preset_summaries.write(results / "controls", preset, seed, accuracies, count)
 
@@ -101,6 +102,37 @@ def test_attention_of_trainings_stands_beside_accuracy(tmp_path: Path) -> None:
     ]
     assert "## Attention" in controls.page(found)
     assert "figures/controls_mnist_attention.png" in controls.files(Results(tmp_path))
+
+
+def test_rounds_of_step_ll_have_a_table(tmp_path: Path) -> None:
+    write(tmp_path, "aad", 0, 70.0)
+    table = controls.by_round(controls.read(tmp_path))
+    assert table.columns[1:4] == ("1 round", "2 rounds, anew", "3 rounds, anew")
+    assert table.columns[-1] == "4 rounds, kept"
+    assert table.rows == ((controls.NAMES["aad"], *["50.0"] * 7),)
+    assert "## By rounds of StepLL" in controls.page(controls.read(tmp_path))
+
+
+def test_the_strongest_attacks_stand_network_by_network(tmp_path: Path) -> None:
+    (tmp_path / "controls_strict").mkdir()
+    for seed, name in ((1, "aad_8_0_0"), (1, "aad"), (0, "aad")):
+        path = preset_summaries.write(
+            tmp_path / "controls_strict", name, seed, {"fgsm(epsilon=0.15)": 80.0}, 1000
+        )
+        summary = json.loads(path.read_text())
+        pairs = [{"attack": "a", "broken_by_it_alone": 3}, {"attack": "b", "broken_by_it_alone": 7}]
+        summary["adaptive"] = {"attacks": pairs, "worst": [{"robust_accuracy": 0.785}]}
+        path.write_text(json.dumps(summary))
+    found = strict_controls.read(tmp_path, [*controls.NAMES])
+    assert [(one.preset, one.seed) for one in found] == [("aad", 0), ("aad", 1), ("aad_8_0_0", 1)]
+    row = strict_controls.table(found, controls.NAMES).rows[0]
+    assert row[1:] == ("0", "1,000", "99.0", "80.0", "78.5", "7")
+    write(tmp_path, "aad", 0, 70.0)
+    text = controls.files(Results(tmp_path))["tables/controls_mnist.md"]
+    assert "## Under the strongest attacks" in text
+    preset_summaries.write(tmp_path / "controls_strict", "fgsm", 0, {"fgsm(epsilon=0.15)": 80.0})
+    with pytest.raises(ValueError, match="no evaluation of a preset .* adaptive attacks"):
+        strict_controls.read(tmp_path, [*controls.NAMES])
 
 
 def test_one_seed_gives_no_verdict(tmp_path: Path) -> None:

@@ -27,6 +27,17 @@ ATTACKS = (
     "step_ll(epsilon=0.15)",
     "pgd(epsilon=0.3, step_size=0.01, num_steps=100)",
 )
+# StepLL as AAD trains on it and with further rounds, [AAD Sec. 3.3]: whether each round is harder
+# than the one before, with the target chosen anew and kept.
+ROUNDS = {
+    (rounds, relabel): f"step_ll(epsilon=0.15, num_steps={rounds}"
+    + (")" if relabel else ", relabel=False)")
+    for relabel in (True, False)
+    for rounds in (2, 3, 4)
+}
+# Half the sizes, of images taken to lie in [-1, 1].
+HALF_SIZES = ("fgsm(epsilon=0.075)", "ifgsm(epsilon=0.075, num_steps=3)", "step_ll(epsilon=0.075)")
+ALL_ATTACKS = (*ATTACKS, *HALF_SIZES, *ROUNDS.values())
 # After each epoch, on validation images: whether attention moves under attack and how much of the
 # gradient each loss has, so that a loss without effect can be told from one that is switched off.
 _MONITORED: dict[str, Any] = {
@@ -49,7 +60,7 @@ def _control(base: str, fields: dict[str, Any] | None = None, **defense: Any) ->
         reference="controls of AAD Table 5, MNIST",
         budget="2 of the paper's 5 epochs unless the name tells; up to an hour on 1 CPU core",
         defense=dataclasses.replace(preset.defense, **defense),
-        **{"epochs": 2, "evaluation_attacks": ATTACKS, **_MONITORED, **(fields or {})},
+        **{"epochs": 2, "evaluation_attacks": ALL_ATTACKS, **_MONITORED, **(fields or {})},
     )
 
 
