@@ -202,11 +202,15 @@ TABLE_6 = PaperTable(
     (
         "One round (77.7, 62.4) lies below Table 5's plain StepLL training (78.67, 66.29), which "
         "the text says AAD improves on; two rounds are Table 5's row of AAD. Whether the first row "
-        "was trained at the same epsilon is not stated.",
+        "was trained at the same epsilon is not stated. By this row a single round with both "
+        "attention losses gains nothing, while the text on Fig. 7 says that accuracy declines "
+        "significantly without either of them: both can hold only if Fig. 7 is of two rounds.",
         "Accuracy under Iter-LL rises from 6.0 to 71.5 with the second round, within 5.1 points of "
         "that under StepLL, a single step, while Table 5 leaves that row 0.36 under PGD20: the "
         "pattern of masked gradients, or of an attack whose rounds undo each other.",
-        "Budget and rounds of Iter-LL are not stated, nor whether its target is kept.",
+        "Budget and rounds of Iter-LL are not stated, nor whether its target is kept. The authors' "
+        "scripts print accuracy under two rounds of StepLL with the target chosen anew and without "
+        "a projection; whether that is Iter-LL is not known.",
     ),
 )
 _LIME_COLUMNS = ("succeeded IoU", "failed IoU")

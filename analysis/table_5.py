@@ -30,12 +30,20 @@ READING = (
     "Accuracy in percent on the test set, white box; *paper* is the printed value. *Ours* of one "
     "seed: with its 95 % Wilson interval over the n examples, in brackets, which says nothing of "
     "another training. Of several seeds: their mean, and from the lowest to the highest of them in "
-    "parentheses."
+    "parentheses. The paper does not say at which iterate an attack counts, probably at the last; "
+    "here an image counts as misclassified at any, which is stricter."
 )
 OWN_LOSSES = (
     "Losses `balanced` are this package's own: cross-entropy, mean square of softmax outputs, l1 "
     "of maps scaled to sum 1. Eqs. 7 to 9 as printed are `paper`, those of the authors' code "
     "`reference_code`."
+)
+UNLIKE_BASELINES = (
+    "Rows of AAD differ from those of adversarial training in more than attention: AAD sums the "
+    "losses of clean images and of each of two rounds, so that adversarial images count twice, "
+    "where adversarial training takes the mean of clean and attacked ones; its two rounds reach "
+    "twice as far; and it costs about three times as much. What attention adds is the difference "
+    "from the same training with its losses switched off, 8 : 0 : 0."
 )
 NOTHING_COMPARABLE = (
     "Signs of masked gradients: nothing comparable was run, no attack that ought to be at least as "
@@ -167,7 +175,7 @@ def trained_on(defense: Mapping[str, Any]) -> str:
         return "clean images"
     if kind == "adversarial":
         clean = "in place of clean images" if defense.get("replace_clean") else "and clean images"
-        return f"{attack} {clean}"
+        return f"{attack} {clean}{_warm_up(defense)}"
     if kind == "ensemble":
         sources = ", ".join(defense.get("sources", ()))
         return f"{attack} of itself and of {sources}, and clean images"
@@ -175,8 +183,14 @@ def trained_on(defense: Mapping[str, Any]) -> str:
         weights = ":".join(f"{weight:g}" for weight in defense.get("weights", ()))
         parts = "".join(f", {name} {part}" for name, part in defense["loss_parts"].items())
         updates = ", one update a round" if defense.get("update_per_round") else ""
-        return f"AAD: {attack}, losses {defense['losses']}{parts}, {weights}{updates}"
+        start = _warm_up(defense)
+        return f"AAD: {attack}, losses {defense['losses']}{parts}, {weights}{updates}{start}"
     return f"{kind}: {attack}" if attack else str(kind)
+
+
+def _warm_up(defense: Mapping[str, Any]) -> str:
+    steps = defense.get("warmup_steps", 0)
+    return f", perturbations growing over {steps:,} steps" if steps else ""
 
 
 def difference_lines(table: Table5) -> list[str]:
@@ -201,14 +215,14 @@ def losses_remark(table: Table5) -> list[str]:
     It also names the losses of the paper and of the authors' code if no network has them.
 
     Returns:
-        One sentence or none.
+        Paragraphs; the second one says in what else the rows of AAD differ from the others.
     """
     trained = {run.losses for row in table.rows for run in row.runs.values()} - {""}
     if not any(losses.startswith("balanced") for losses in trained):
         return []
     names = [one for one in ("paper", "reference_code") if one not in trained]
     missing = f" No row with {' or '.join(f'`{name}`' for name in names)} was run." if names else ""
-    return [OWN_LOSSES + missing]
+    return [OWN_LOSSES + missing, UNLIKE_BASELINES]
 
 
 def warning_lines(table: Table5) -> list[str]:

@@ -117,9 +117,10 @@ def step_ll(
 def iter_ll(
     epsilon: float, num_steps: int = 3, step_size: float | None = None, relabel: bool = False
 ) -> GradientSignAttack:
-    """Iterative least-likely attack (Kurakin et al. 2017), kept within `epsilon`, [AAD Table 6].
+    """Iterative least-likely attack (Kurakin et al. 2017), kept within `epsilon`.
 
-    It lowers the cross-entropy of the class with the lowest logit for the original image.
+    It is one reading of Iter-LL in [AAD Table 6], which does not define it. It lowers the
+    cross-entropy of the class with the lowest logit for the original image.
 
     Args:
         epsilon: l-inf budget, in the unit of the images.

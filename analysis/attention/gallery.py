@@ -24,7 +24,8 @@ and the tables over all images are in [tables](tables)."""
 _WHAT_TO_SEE = {
     "1": "The paper's reading: where the attack succeeds, the clean map (second column) covers "
     "the object in part, and the attack moves and scatters it (third column); where it fails, "
-    "the map covers more of the object and stays.",
+    "the map covers more of the object and stays. The paper's figure is of images attacked by "
+    "FGSM.",
     "2": "The paper's reading: over the rounds the attention area shrinks and scatters.",
     "3": "The paper's reading: after three rounds adversarial images look very different. "
     "Compare upper and middle row; the lower row shows what was added.",

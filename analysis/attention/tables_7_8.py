@@ -107,11 +107,12 @@ def _repeat(table: StudyTable, run: AttentionRecords, features: int) -> list[tup
         found.note_means(table, split, row, "IoU, same image, other samples")
         beyond.note_means(table, split, row, "IoU, less that of the same image")
     table.remarks.append(
-        f"Same image, other samples: the clean image explained twice by LIME, its own noise. At "
-        f"{features} features clean and adversarial areas overlap by "
-        f"{beyond.means.first.text(sign=True)} against that where the attack succeeds and by "
-        f"{beyond.means.second.text(sign=True)} where it fails (same images); an interval that "
-        f"holds 0 shows no movement beyond the noise."
+        f"Same image, other samples: the clean image explained twice by LIME on the same "
+        f"superpixels, its own noise. An adversarial image is segmented anew, so that a part of "
+        f"what lies beyond may be the segmentation's. At {features} features clean and adversarial "
+        f"areas overlap by {beyond.means.first.text(sign=True)} against that where the attack "
+        f"succeeds and by {beyond.means.second.text(sign=True)} where it fails (same images); an "
+        f"interval that holds 0 shows no movement beyond the noise."
     )
     return [("", "same image, other samples", found.means.counts, *found.means.texts())]
 

@@ -153,7 +153,7 @@ def test_rows_of_aad_name_their_losses(results, record):
     defense = {**TRAINING["config.json"]["defense"], "losses": "paper"}
     config = {**TRAINING["config.json"], "defense": defense}
     record("mnist_aad_step_ll_paper", {FGSM: "++"}, training={**TRAINING, "config.json": config})
-    (remark,) = table_5.losses_remark(table_5_rows.build(results, "mnist"))
+    remark, _ = table_5.losses_remark(table_5_rows.build(results, "mnist"))
     assert remark.endswith("No row with `reference_code` was run.")
 
 

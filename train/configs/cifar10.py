@@ -7,7 +7,9 @@ lie in [-1, 1], so their epsilon 0.15 is 0.075 here, where images lie in [0, 1].
 The paper leaves open whether three rounds of IFGSM stay within 0.05 or each have that size, which
 adds up to FGSM's 0.15. It also leaves open how large the steps of PGD5 and PGD20 are. Here they
 differ, so that both fill the budget within a few steps; "the same settings as Madry et al." would
-be steps of 2/255 for both. The other readings are evaluated too, as further attacks.
+be steps of 2/255 for both. The other readings are evaluated too, as further attacks. `madry` and
+`aad_pgd` train within Madry et al.'s 8/255; the paper evaluates PGD within 0.1, 0.05 here, and
+prints no row of CIFAR-10 that was trained with PGD.
 
 Further presets are later defences and controls (`presets.baselines`). `rs_fgsm` and `nfgsm` have
 the budget, steps and epochs of their authors (15 and 30, the learning rate growing over half of
