@@ -477,7 +477,9 @@ def figure(table: Table5) -> plots.Figure:
 def readme(results: Results) -> str:
     """The tables with warnings and comparisons, Markdown for the README's block of results."""
     built = results.once(tables)
-    parts = [READING, *(_section(table) for table in built if table.dataset != "digits")]
+    shown = [table for table in built if table.dataset != "digits"]
+    remarks = dict.fromkeys(remark for table in shown for remark in losses_remark(table))
+    parts = [READING, COMPARING, *remarks, *map(_section, shown)]
     if any(table.dataset == "digits" for table in built):
         link = "results/tables/table_5_digits.md"
         parts.append(f"The same defences on the embedded digits: [{link}]({link}).")
@@ -490,10 +492,9 @@ def _section(table: Table5) -> str:
     parts = [
         f"### {table.title}",
         accuracies(table).markdown(),
-        *losses_remark(table),
         *_not_run(table),
         *(["Warnings of the evaluations:", "\n".join(warnings)] if warnings else []),
-        f"Does AAD stand above adversarial training? {COMPARING}",
+        "Does AAD stand above adversarial training?",
         "\n".join(difference_lines(table)),
         f"Threat models, training settings and times, and what the paper leaves open: "
         f"[results/tables/{name}.md](results/tables/{name}.md).",
