@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from aad_tf.plots import transfer_matrix
 from analysis import plots
 from analysis.agrawal.tables_1_3 import studied
 from analysis.agrawal.transfers import (
@@ -74,6 +75,22 @@ def transfer(dataset: str, seeds: Sequence[Seed]) -> Figure:
         ("d) PGD, source VGG-16", PGD, _FROM_VGG),
     )
     return _drawn(dataset, seeds, panels, f"Transfer, {heading(dataset)}")
+
+
+def matrices(seeds: Sequence[Seed]) -> dict[str, Figure]:
+    """Matrices of sources and targets of the first seed, beyond the paper's figures.
+
+    Args:
+        seeds: the transfer evaluations of one data set.
+
+    Returns:
+        The figure by the name of what it shows: `fgsm` of 0.05 and `pgd` of 5 iterations, the
+        weakest attacks of the paper, which leave most to tell apart. Attacks that were not run are
+        left out.
+    """
+    first = seeds[0]
+    names = {kind: first.attack(kind, STRENGTHS[kind][0]) for kind in (FGSM, PGD)}
+    return {kind: transfer_matrix(first.summary, name) for kind, name in names.items() if name}
 
 
 def _drawn(
@@ -153,19 +170,29 @@ def _label(axes: Axes, title: str, kind: str) -> None:
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """Contents of two figures per data set, by path in the results directory."""
+    """Contents of the figures of each data set, by path in the results directory."""
     made: dict[str, str | bytes] = {}
     for dataset, seeds in results.once(studied).items():
         for number, draw in zip(NUMBERS[dataset], (white_box, transfer), strict=True):
             made[f"figures/agrawal_fig_{number}_{dataset}.png"] = plots.png(draw(dataset, seeds))
+        for kind, figure in matrices(seeds).items():
+            made[f"figures/agrawal_matrix_{kind}_{dataset}.png"] = plots.png(figure)
     return made
 
 
 def readme(results: Results) -> str:
-    """Links to the figures."""
+    """Links to the figures, and a matrix for each data set."""
+    shown = results.once(studied)
     links = [
         f"[{number}](results/figures/agrawal_fig_{number}_{dataset}.png)"
-        for dataset in results.once(studied)
+        for dataset in shown
         for number in NUMBERS[dataset]
     ]
-    return f"Its figures: {', '.join(links)}." if links else ""
+    if not links:
+        return ""
+    pictures = [
+        f"![Transfer, {dataset}](results/figures/agrawal_matrix_pgd_{dataset}.png)"
+        for dataset, seeds in shown.items()
+        if PGD in matrices(seeds)
+    ]
+    return "\n\n".join([f"Its figures: {', '.join(links)}.", *pictures])

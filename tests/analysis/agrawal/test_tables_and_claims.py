@@ -221,7 +221,11 @@ def test_figures_draw_the_accuracies_and_the_paper(results: Path):
     four = figures.transfer("cifar10", seeds)
     assert [len(axes.lines) for axes in four.axes] == [8, 6, 8, 6]
     made = figures.files(Results(results))
-    assert set(made) == {"figures/agrawal_fig_2_cifar10.png", "figures/agrawal_fig_5_cifar10.png"}
+    names = ("fig_2", "fig_5", "matrix_fgsm", "matrix_pgd")
+    assert set(made) == {f"figures/agrawal_{name}_cifar10.png" for name in names}
+    matrix = figures.matrices(seeds)["pgd"]
+    assert "5 steps" in matrix.get_suptitle()
+    assert "agrawal_matrix_pgd_cifar10.png" in figures.readme(Results(results))
     assert all(data.startswith(b"\x89PNG") for data in made.values())
 
 
