@@ -44,6 +44,7 @@ NAMES = {
     "step_ll_5_epochs": "StepLL training, 5 epochs",
     "aad_pgd": "AAD with PGD, 8 : 4 : 1",
     "aad_pgd_8_0_0": "the same, 8 : 0 : 0",
+    "clean": "clean images alone",
     "fgsm": "FGSM training",
     "rs_fgsm": "RS-FGSM, trained for ε 0.3",
     "nfgsm": "N-FGSM, trained for ε 0.3",

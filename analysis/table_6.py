@@ -17,7 +17,15 @@ from analysis.seeds import READING, SeedDifference
 from analysis.tables import Table
 from analysis.trained_presets import CLEAN, TrainedPreset
 from train.configs import cifar10_rounds
-from train.configs.cifar10_rounds import ITER_LL, ITER_LL_RELABELLED, PGD, ROUNDS, STEP_LL
+from train.configs.cifar10_rounds import (
+    ITER_LL,
+    ITER_LL_RELABELLED,
+    PGD,
+    PRIMARY,
+    ROUNDS,
+    STEP_LL,
+    TWO_ROUNDS,
+)
 
 STEM = "tables/aad_table_6"
 _WITHOUT = "_8_0_0"
@@ -26,7 +34,9 @@ _COLUMNS = {
     STEP_LL: ("StepLL, ε 0.075", "StepLL"),
     ITER_LL: ("Iter-LL, ε 0.075, 3 steps, target kept", "Iter-LL"),
     ITER_LL_RELABELLED: ("Iter-LL, target chosen anew in each step", None),
+    TWO_ROUNDS: ("StepLL, two rounds of 0.075", None),
     PGD: ("PGD, ε 0.05, 20 steps of 0.005", None),
+    PRIMARY: ("PGD, ε 0.075, 40 steps of 0.005, 5 restarts", None),
 }
 
 
@@ -124,7 +134,7 @@ def page(found: Mapping[str, TrainedPreset]) -> str:
         "# AAD Table 6: CIFAR-10 by rounds of StepLL in training",
         "Made by `python -m analysis.report` from `results/rounds`.",
         f"{trained_presets.reading(found, cifar10_rounds.PRESETS)} 8 : 0 : 0 is trained on the "
-        "same rounds without attention losses.",
+        "same rounds without attention losses. What decides, fixed beforehand, is the last column.",
         table(found).markdown(),
         "## Differences",
         READING,

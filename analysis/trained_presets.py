@@ -221,9 +221,9 @@ def reading(found: Mapping[str, TrainedPreset], presets: Mapping[str, Experiment
     images = f"{preset.train_examples:,} images" if preset.train_examples else "all images"
     return (
         f"Accuracy in percent on the first {one.count:,} test images, white box, l∞, misclassified "
-        "at any iterate, one restart; sizes are in [0, 1]. Means over seeds, and from the lowest "
-        f"to the highest in parentheses. Trained on {images} for {preset.epochs} epochs; the "
-        "paper has 200 of all images."
+        f"at any iterate, one restart unless the attack says otherwise; sizes are in [0, 1]. Means "
+        f"over seeds, and from the lowest to the highest in parentheses. Trained on {images} for "
+        f"{preset.epochs} epochs; the paper has 200 of all images."
     )
 
 

@@ -41,7 +41,7 @@ def test_panels_share_the_ratio_of_the_paper(tmp_path: Path) -> None:
     assert rows[1][3:5] == ("99.0 (99.0 to 99.0)", "50.0 (50.0 to 50.0)")
     # Differences 10, 12, 11; t(0.975, 2) = 4.303, standard error 1 / sqrt(3).
     lines = {one.statement: one for one in figure_7.differences(found)}
-    assert len(lines) == 5
+    assert len(lines) == 1 + len(ATTACKS)
     added = lines[f"beta 4 instead of 0, {ATTACKS[0]}"]
     assert added.estimate.percent(sign=True) == "+11.0 [+8.5, +13.5]"
     curves = figure_7.picture(found).axes[1].get_lines()

@@ -36,7 +36,7 @@ def test_rows_stand_beside_the_paper_and_differ_over_seeds(tmp_path: Path) -> No
     rows = {row[:2]: row[2:] for row in table_6.table(found).rows}
     assert rows["2", "8 : 4 : 1"][:3] == ("3", "99.0 (99.0 to 99.0)", "61.0 (60.0 to 62.0)")
     assert rows["2", "8 : 0 : 0"][2] == "55.3 (55.0 to 56.0)"
-    assert rows["2", "8 : 4 : 1, paper"] == ("", "80.8", "76.6", "71.5", "", "")
+    assert rows["2", "8 : 4 : 1, paper"] == ("", "80.8", "76.6", "71.5", "", "", "", "")
     assert ("3", "8 : 4 : 1") not in rows and ("3", "8 : 4 : 1, paper") in rows
     lines = {one.statement: one for one in table_6.differences(found)}
     # Differences 5, 7, 5: mean 5.67; by seed, t(0.975, 2) = 4.303, standard error 0.667.

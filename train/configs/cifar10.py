@@ -46,6 +46,8 @@ FURTHER_ATTACKS = (
     "ifgsm(epsilon=0.075, num_steps=3)",
     "pgd(epsilon=0.05, step_size=2/255, num_steps=5)",
     "pgd(epsilon=0.05, step_size=2/255, num_steps=20)",
+    # As large as FGSM and StepLL, which it must be stronger than.
+    "pgd(epsilon=0.075, step_size=0.005, num_steps=40, restarts=5)",
 )
 # What the single-step presets differ in.
 SINGLE_STEP = {

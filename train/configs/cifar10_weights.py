@@ -23,7 +23,8 @@ ATTACKS = (
     "fgsm(epsilon=0.075)",
     "ifgsm(epsilon=0.025, num_steps=3)",
     "step_ll(epsilon=0.075)",
-    "pgd(epsilon=0.05, step_size=0.005, num_steps=20)",
+    cifar10_rounds.PGD,
+    cifar10_rounds.PRIMARY,
 )
 
 

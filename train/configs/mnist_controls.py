@@ -87,6 +87,7 @@ PRESETS = {
     "aad_pgd_8_0_0": _control("aad_pgd_short", weights=_OFF),
     "shared_dropout": _control("aad_step_ll", attention_noise="shared"),
     "no_dropout": _control("aad_step_ll", attention_noise="none"),
+    "clean": _control("clean"),
     "fgsm": _control("fgsm"),
     "pgd": _control("madry_short"),
     "trades": _control("trades_short"),

@@ -33,6 +33,7 @@ _CENTRAL = {
     "one_round": 20.0,
 }
 _FURTHER = {
+    "clean": 5.0,
     "step_ll_5_epochs": 22.0,
     "aad_8_4_0": 28.0,
     "aad_8_0_1": 28.0,

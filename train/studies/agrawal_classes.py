@@ -11,5 +11,7 @@ from train.configs.agrawal import CLASSES
 from train.studies import agrawal
 
 STUDY = agrawal.study(
-    [f"tiny_imagenet_{classes}" for classes in CLASSES], networks=("resnet50", "cbam_resnet50")
+    [f"tiny_imagenet_{classes}" for classes in CLASSES],
+    seeds=3,
+    networks=("resnet50", "cbam_resnet50"),
 )
