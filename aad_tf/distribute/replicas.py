@@ -1,7 +1,8 @@
-"""What a training step does differently when it runs on several replicas at once.
+"""What a training step needs on several replicas at once and Keras 3 lacks.
 
-Most functions are called in a training step, by every replica. With one replica they change nothing
-and cost nothing.
+That is clipping of global gradients, one loss scale for all, dropout and random starts that differ
+between replicas, and moving statistics that do not. Most functions are called in a training step,
+by every replica. With one replica they change nothing and cost nothing.
 """
 
 from __future__ import annotations

@@ -62,7 +62,8 @@ class NetworkModule(tf.Module):
     def signatures(self) -> dict[str, Any]:
         """Signatures of the SavedModel by name.
 
-        `serving_default` takes `images`, float32 `[batch, H, W, C]`, and gives `logits` and
+        `serving_default` takes `images`, float32 `[batch, H, W, C]` in the pixel range of the
+        exported classifier, [0, 1] unless it was made with other `bounds`, and gives `logits` and
         `probabilities`, float32 `[batch, classes]`; `attention` takes images and `class_ids`, int32
         `[batch]`, and gives the `attention_map` of these classes, float32 `[batch, h, w]`, by
         Grad-CAM, where -1 stands for the predicted class; `attention_predicted` takes images and

@@ -49,7 +49,8 @@ class StopOnSignal(keras.callbacks.Callback):
     Schedulers (Slurm, Kubernetes, cloud machines) send SIGTERM some time before they take a
     machine away. A single process stops after the step that is running; several workers stop
     together, after the following step. If the signal comes during validation, a resumed run repeats
-    the validation. The model must be a `MultiWorkerFit`, as all defences are.
+    the validation. The model must be a subclass of `aad_tf.distribute.MultiWorkerFit`, the Keras
+    model with a `fit` for several workers, as all defences of this package are.
 
     Args:
         checkpoint: saves the run; it must come before this callback in the list of callbacks.

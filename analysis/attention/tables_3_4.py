@@ -39,11 +39,14 @@ TABLE_4_CELLS = 8
 def table_3(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
     """[AAD Table 3]: IoU of clean and attacked attention areas, by number of cells of the areas.
 
-    It is after the first attack iteration. Columns are succeeded attacks, failed attacks, their
-    difference, and the IoU by chance; the paper's values are below the measured ones.
+    An attention area is made of the cells of the Grad-CAM map with the highest values, so many as
+    the row says. The attacked image is that after the first attack iteration. Columns are the mean
+    IoU of images that the attack gets misclassified, of those that it does not, the difference of
+    the two, and the IoU to be expected of two areas of so many cells drawn at random. The paper's
+    values stand in the row beneath the measured ones.
 
     Args:
-        run: records under StepLL.
+        run: records that `eval.attention` wrote of a network under the attack StepLL.
         dataset: name of the data, for files and headings.
         network: name of the network.
 

@@ -151,7 +151,8 @@ class SlicedEpoch:
     Attributes:
         num_examples: number of examples of the epoch.
         batch_size: examples per batch of all replicas together.
-        replicas: the replicas of this worker.
+        replicas: a `ReplicaSlice`, which says which replicas this worker has: the number of the
+            first, how many, and how many all workers have together.
 
     Raises:
         TypeError: numbers that are not integers.
