@@ -109,9 +109,9 @@ def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
 
     The gradient of a loss on attention maps takes second derivatives of these operations. Refused
     are those of which TensorFlow has no second derivative or a wrong one: resizing (bilinear,
-    bicubic, nearest, by area), cropping and projecting images, local response normalization by `tf.nn.lrn`,
-    fractional max and average pooling, max pooling that returns positions, dilation and softsign,
-    and moments traced outside of `exact_moments`.
+    bicubic, nearest, by area), cropping and projecting images, local response normalization by
+    `tf.nn.lrn`, fractional max and average pooling, max pooling that returns positions, dilation
+    and softsign, and moments traced outside of `exact_moments`.
 
     Args:
         trace: a traced forward pass of the model.
