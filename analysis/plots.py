@@ -59,7 +59,9 @@ def accuracies(
     for axes, (heading, values) in zip(grid.flat, panels.items(), strict=False):
         axes.set_title(heading, fontsize=10)
         _draw(axes, rows, values)
-    for axes in grid[-1]:
+    # The last panel of each column, which need not be in the last line.
+    for axes in [*grid.flat][: len(panels)][-_PANELS_PER_LINE:]:
+        axes.xaxis.set_tick_params(labelbottom=True)
         axes.set_xlabel("accuracy, %")
     figure.suptitle(title, fontsize=12)
     handles = {}

@@ -492,6 +492,7 @@ def _section(table: Table5) -> str:
     parts = [
         f"### {table.title}",
         accuracies(table).markdown(),
+        *table.notes[: int(table.is_stand_in)],
         *_not_run(table),
         *(["Warnings of the evaluations:", "\n".join(warnings)] if warnings else []),
         "Does AAD stand above adversarial training?",

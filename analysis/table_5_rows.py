@@ -13,7 +13,7 @@ from analysis.paper_values import PaperTable
 from analysis.records import ResultRun, read_seeds
 from analysis.seeds import SeedDifference
 from analysis.statistics import DASH, NOTHING, Estimate, fraction, mean_over_seeds
-from train.configs import cifar10, digits, imagenet2012, mnist
+from train.configs import cifar10, digits, imagenet2012, mnist, tiny_imagenet_boxes
 from train.configs.presets import ROWS
 
 DATASETS = ("mnist", "cifar10", "imagenet2012", "tiny_imagenet_boxes", "digits")
@@ -21,7 +21,7 @@ TITLES = {
     "mnist": "MNIST",
     "cifar10": "CIFAR-10",
     "imagenet2012": "ImageNet2012",
-    "tiny_imagenet_boxes": "40 classes of Tiny ImageNet at 107x107, in place of ImageNet2012",
+    "tiny_imagenet_boxes": "40 classes of Tiny ImageNet, in place of ImageNet2012",
     "digits": "scikit-learn digits",
 }
 NOT_RUN = "not run"
@@ -30,14 +30,14 @@ _STANDS_IN_FOR = {"digits": "mnist", "tiny_imagenet_boxes": "imagenet2012"}
 # Rows by preset, and names of all rows.
 _ROWS = {
     "imagenet2012": imagenet2012.ROWS,
-    "tiny_imagenet_boxes": imagenet2012.SMALL_ROWS,
+    "tiny_imagenet_boxes": tiny_imagenet_boxes.ROWS,
 }
-_NAMES = {**imagenet2012.ROWS, **imagenet2012.SMALL_ROWS, **ROWS}
+_NAMES = {**tiny_imagenet_boxes.ROWS, **imagenet2012.ROWS, **ROWS}
 _MODULES: Mapping[str, Any] = {
     "mnist": mnist,
     "cifar10": cifar10,
     "imagenet2012": imagenet2012,
-    "tiny_imagenet_boxes": imagenet2012,
+    "tiny_imagenet_boxes": tiny_imagenet_boxes,
     "digits": digits,
 }
 # Presets, and those they are compared with as in the paper: trained on the same kind of attack. AAD
@@ -187,6 +187,11 @@ class Table5:
         """The data set's usual name, e.g. `MNIST`."""
         return TITLES.get(self.dataset, self.dataset)
 
+    @property
+    def is_stand_in(self) -> bool:
+        """True for data in the place of the paper's, which the first of `notes` then says."""
+        return bool(self.notes) and self.dataset in _STANDS_IN_FOR
+
     def row(self, preset: str) -> Row | None:
         """The row of a preset, or None if it is not shown."""
         return next((row for row in self.rows if row.preset == preset), None)
@@ -277,8 +282,9 @@ def _notes(dataset: str, paper: PaperTable | None) -> tuple[str, ...]:
         return paper.notes
     replaced = TITLES[_STANDS_IN_FOR[dataset]]
     return (
-        f"The paper's values are of {replaced}, ours of {TITLES[dataset]}: they show how the rows "
-        f"stand to each other, and are not to be compared one by one.",
+        f"The paper's values are of {replaced}, ours of {TITLES[dataset]}, under attacks of the "
+        f"sizes in the headings: they show how the rows stand to each other, and are not to be "
+        f"compared one by one.",
         *paper.notes,
     )
 

@@ -16,7 +16,7 @@ from aad_tf.types import Bounds
 from analysis import table_5, table_5_rows
 from analysis.records import ResultRun, Results, same_attack
 from tests.networks import small_network
-from train.configs import cifar10, imagenet2012
+from train.configs import cifar10, imagenet2012, tiny_imagenet_boxes
 from train.configs.mnist import ATTACKS
 from train.configs.presets import ROWS
 
@@ -146,19 +146,24 @@ def test_imagenet_has_published_networks_beside_the_papers_values(results, recor
 
 def test_a_stand_in_for_imagenet_is_named_as_what_it_is(results, record):
     assert [table.dataset for table in table_5.tables(Results(results))] == ["mnist"]
-    # Networks of the attention study are no rows of it.
-    record("tiny_imagenet_boxes_clean", {"fgsm(epsilon=4/255)": "++"})
+    # Nor are static sources of ensemble training rows of it.
+    fgsm = tiny_imagenet_boxes.ATTACKS[0]
+    record("tiny_imagenet_boxes_narrow", {fgsm: "++"}, data={"name": "tiny_imagenet_boxes"})
     assert [table.dataset for table in table_5.tables(Results(results))] == ["mnist"]
-    fgsm = imagenet2012.ATTACKS[0]
-    record("tiny_imagenet_boxes_small", {fgsm: "+x"}, data={"name": "tiny_imagenet_boxes"})
+    record("tiny_imagenet_boxes_ensemble", {fgsm: "+x"}, data={"name": "tiny_imagenet_boxes"})
     table = table_5.tables(Results(results))[-1]
-    assert table.row("small").name == "AAD with StepLL"
-    assert [cell.paper for cell in table.row("small").cells] == [74.62, 61.76, 34.11, 53.82]
+    assert table.row("ensemble").name == "Tramèr et al. (trained here)"
+    assert [cell.paper for cell in table.row("ensemble").cells] == [75.97, 60.35, 10.88, 60.40]
+    assert [column.heading for column in table.columns[1:]] == [
+        *("FGSM (ε 0.01569)", "IFGSM (ε 0.007843)", "StepLL (ε 0.01569)"),
+    ]
+    assert table.presets_not_run() == ["clean", "aad_step_ll"]
     page = table_5.page(table)
-    assert "# AAD Table 5, 40 classes of Tiny ImageNet at 107x107, in place of ImageNet2012" in page
+    assert "# AAD Table 5, 40 classes of Tiny ImageNet, in place of ImageNet2012" in page
     assert "The paper's values are of ImageNet2012, ours of 40 classes" in page
+    assert "The paper's values are of ImageNet2012" in table_5.readme(Results(results))
     # A run of another network on the same data has its own attacks for columns.
-    own = ResultRun("tiny_imagenet_boxes", "clean", table.row("small").runs[0].summary)
+    own = ResultRun("tiny_imagenet_boxes", "narrow", table.row("ensemble").runs[0].summary)
     assert [column.name for column in table_5_rows.of_run(own).columns] == ["original", fgsm]
     assert not table_5_rows.of_run(own).rows[0].in_paper
 
