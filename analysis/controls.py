@@ -7,7 +7,7 @@ results/controls/<network>.summary.json, evaluations of the presets of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
@@ -208,10 +208,19 @@ def picture(controls: Mapping[str, TrainedPreset]) -> Figure:
         axes.plot(values, [place] * len(values), "o", color="#0072B2", alpha=0.6)
         axes.plot([sum(values) / len(values)], [place], "|", color="#D55E00", ms=16, mew=2)
     axes.set_yticks(range(len(shown)), [NAMES[one.preset] for one in shown], fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xlabel(f"accuracy under {PRIMARY}, %: each seed, and their mean")
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlim(_span(100 * value for one in shown for value in one.accuracies[PRIMARY].values()))
+    axes.set_xlabel(f"accuracy, %, under\n{PRIMARY}:\neach seed, and their mean")
     axes.grid(axis="x", alpha=0.3)
     return figure
+
+
+def _span(percent: Iterable[float]) -> tuple[float, float]:
+    """Ends of an axis on which differences of a few points do not look like many."""
+    values = list(percent)
+    middle, half = (min(values) + max(values)) / 2, max(10.0, (max(values) - min(values)) / 2 + 2)
+    low = max(0.0, min(middle - half, 100.0 - 2 * half))
+    return low, min(100.0, low + 2 * half)
 
 
 def attention_picture(controls: Mapping[str, TrainedPreset]) -> Figure:
@@ -227,6 +236,7 @@ def attention_picture(controls: Mapping[str, TrainedPreset]) -> Figure:
     """
     figure = plots.empty_figure(8.0, 5.5)
     axes = figure.subplots()
+    heights: list[float] = []
     for number, (name, control) in enumerate(controls.items()):
         robust, same = control.accuracies.get(PRIMARY, {}), control.last_epoch(_IOU)
         empty = control.last_epoch(f"{_IOU}_empty")
@@ -237,11 +247,15 @@ def attention_picture(controls: Mapping[str, TrainedPreset]) -> Figure:
         places = [(100 * same[seed], 100 * robust[seed]) for seed in seeds]
         color, marker = plots.POINTS[number % len(plots.POINTS)]
         filled = _has_attention_losses(name)
+        heights += [height for _, height in places]
         inside = color if filled else "none"
         axes.plot(*zip(*places, strict=True), marker, color=color, markerfacecolor=inside)
         axes.annotate(name, places[0], fontsize=7, xytext=(5, 3), textcoords="offset points")
+    axes.set_xlim(0, 100)
+    if heights:
+        axes.set_ylim(_span(heights))
     axes.set_xlabel("mean IoU of clean and attacked attention areas, %")
-    axes.set_ylabel(f"accuracy under {PRIMARY}, %")
+    axes.set_ylabel(f"accuracy, %, under\n{PRIMARY}", fontsize=9)
     axes.set_title("Filled: trained with attention losses", fontsize=10)
     axes.grid(alpha=0.3)
     return figure
