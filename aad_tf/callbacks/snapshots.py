@@ -126,7 +126,8 @@ class AttentionSnapshots(ClassifierCallback):
         """Images and their maps and, of an attack, attacked images and their maps."""
         images, labels = checked_inputs(classifier, self._images, self._labels)
         names = self._class_names
-        truth = [f"true: {plots.class_name(label, names)}" for label in labels.numpy()]
+        shown = [plots.class_name(label, names, plots.LETTERS) for label in labels.numpy()]
+        truth = [f"true: {name}" for name in shown]
         columns = [
             plots.image_panels(images, truth),
             plots.map_panels(classifier, images, labels, names),

@@ -5,12 +5,14 @@ data set, and `eval.galleries` draws the figures of the paper with this package.
 """
 
 from aad_tf.plots.comparison import (
+    LETTERS,
     class_name,
     compare_attacked,
     compare_networks,
     image_panels,
     map_panels,
     shared_bounds,
+    short_class_name,
 )
 from aad_tf.plots.curves import security_curves, training_curves
 from aad_tf.plots.evolution import (
@@ -25,6 +27,7 @@ from aad_tf.plots.images import displayable, enlarged, overlay, with_area, with_
 from aad_tf.plots.transfer import transfer_curves, transfer_matrix
 
 __all__ = [
+    "LETTERS",
     "Panel",
     "Snapshot",
     "attention_evolution",
@@ -43,6 +46,7 @@ __all__ = [
     "save_snapshot",
     "security_curves",
     "shared_bounds",
+    "short_class_name",
     "snapshot_of",
     "training_curves",
     "transfer_curves",

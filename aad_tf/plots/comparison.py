@@ -16,6 +16,9 @@ from aad_tf.plots.grid import Panel, attention_grid
 from aad_tf.types import Bounds
 from aad_tf.utils.ops import at_least_float32
 
+LETTERS = 14
+"""Letters of a class name that have room beneath a panel, beside a probability."""
+
 
 def compare_networks(
     classifiers: Mapping[str, Classifier],
@@ -97,7 +100,7 @@ def compare_attacked(
         >>> figure = compare_attacked({"plain": plain}, images, attacked, labels)
     """
     bounds = shared_bounds(classifiers)
-    truth = [f"true: {class_name(label, class_names)}" for label in np.asarray(labels)]
+    truth = [f"true: {class_name(label, class_names, LETTERS)}" for label in np.asarray(labels)]
     columns, titles = [image_panels(images, truth)], ["image"]
     for name, classifier in classifiers.items():
         columns += [
@@ -174,21 +177,50 @@ def map_panels(
     maps = grad_cam(classifier, images, labels).numpy()
     logits = at_least_float32(classifier.predict_logits(images))
     probabilities = tf.nn.softmax(logits).numpy()
-    captions = [f"{class_name(row.argmax(), class_names)} {row.max():.2f}" for row in probabilities]
+    names = [class_name(row.argmax(), class_names, LETTERS) for row in probabilities]
+    captions = [f"{name} {row.max():.2f}" for name, row in zip(names, probabilities, strict=True)]
     return [
         Panel(panel.image, attention_map, panel.caption)
         for panel, attention_map in zip(image_panels(images, captions), maps, strict=True)
     ]
 
 
-def class_name(label: Any, class_names: Sequence[str] | None) -> str:
+def class_name(label: Any, class_names: Sequence[str] | None, letters: int | None = None) -> str:
     """The name of a class, or its number as text if there are no names.
 
     Args:
         label: number of the class.
         class_names: names by class number; None or empty for none.
+        letters: largest number of letters, to which `short_class_name` cuts the name; None for the
+            whole name.
 
     Returns:
         The text.
     """
-    return class_names[int(label)] if class_names else str(label)
+    if not class_names:
+        return str(label)
+    name = class_names[int(label)]
+    return name if letters is None else short_class_name(name, letters)
+
+
+def short_class_name(name: str, letters: int = LETTERS) -> str:
+    """Shortens a class name so that it fits beneath an image.
+
+    Args:
+        name: the name; of synonyms separated by commas, the first is taken.
+        letters: the largest number of letters. A longer name is cut, between words if possible.
+
+    Returns:
+        The name, with "…" at the end if it was cut.
+
+    Example:
+        >>> short_class_name("European fire salamander")
+        'European fire…'
+    """
+    name = name.split(",")[0].strip()
+    if len(name) <= letters:
+        return name
+    # With the letter behind, a word that ends here counts as whole.
+    cut = name[:letters]
+    whole_words = cut.rfind(" ")
+    return (cut[:whole_words] if whole_words > letters // 2 else cut[:-1]).rstrip() + "…"

@@ -6,35 +6,12 @@ from typing import Any
 
 from aad_tf.attacks import AttentionAugmented, GradientSignAttack, preset_of
 from aad_tf.attacks.objectives import TowardsFirstLeastLikely
+from aad_tf.plots import short_class_name
 from aad_tf.types import Bounds
 from eval.galleries.studies import Study
 
 CORRECT, MISCLASSIFIED = "black", "#B34700"
-_LETTERS = 14
 _ATTACKS = {"step_ll": "StepLL", "fgsm": "FGSM", "ifgsm": "IFGSM", "iter_ll": "Iter-LL"}
-
-
-def short_name(name: str, letters: int = _LETTERS) -> str:
-    """Shortens a class name so that it fits beneath an image.
-
-    Args:
-        name: the name; of synonyms separated by commas, the first is taken.
-        letters: the largest number of letters. A longer name is cut, between words if possible.
-
-    Returns:
-        The name, with "…" at the end if it was cut.
-
-    Example:
-        >>> short_name("European fire salamander")
-        'European fire…'
-    """
-    name = name.split(",")[0].strip()
-    if len(name) <= letters:
-        return name
-    # With the letter behind, a word that ends here counts as whole.
-    cut = name[:letters]
-    whole_words = cut.rfind(" ")
-    return (cut[:whole_words] if whole_words > letters // 2 else cut[:-1]).rstrip() + "…"
 
 
 def truth(study: Study, row: int) -> str:
@@ -44,7 +21,7 @@ def truth(study: Study, row: int) -> str:
         study: the records.
         row: position of the image in them.
     """
-    return short_name(study.class_name(int(study.records.label[row])), 20)
+    return short_class_name(study.class_name(int(study.records.label[row])), 20)
 
 
 def outcome(study: Study, row: int, round_number: int) -> tuple[str, str]:
@@ -68,7 +45,7 @@ def outcome(study: Study, row: int, round_number: int) -> tuple[str, str]:
     is_correct = predicted == records.label[row]
     name, confidence = study.class_name(predicted), records.top_confidence[row, round_number]
     sign, color = ("✓", CORRECT) if is_correct else ("✗", MISCLASSIFIED)
-    return f"{sign} {short_name(name)} {confidence:.2f}", color
+    return f"{sign} {short_class_name(name)} {confidence:.2f}", color
 
 
 def overlap(study: Study, row: int, round_number: int, box: bool = True) -> list[str]:

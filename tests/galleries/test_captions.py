@@ -9,12 +9,6 @@ from eval.galleries import captions, read_study
 from tests.attention_records import make_record, write_records
 
 
-def test_names_are_cut_at_words():
-    assert captions.short_name("European fire salamander") == "European fire…"
-    assert captions.short_name("goldfish, Carassius auratus") == "goldfish"
-    assert captions.short_name("abcdefghijklmnopqrst") == "abcdefghijklm…"
-
-
 @pytest.mark.parametrize(
     ("attack", "name"),
     [

@@ -9,7 +9,7 @@ import tensorflow as tf
 from aad_tf.attacks import fgsm
 from aad_tf.attention import grad_cam
 from aad_tf.classifier import Classifier
-from aad_tf.plots import compare_networks, overlay
+from aad_tf.plots import compare_networks, overlay, short_class_name
 from tests.networks import random_images, small_network
 
 ATTACK = fgsm(0.3)
@@ -63,6 +63,18 @@ def test_class_names_stand_under_the_maps():
     networks = {"plain": classifier}
     figure = compare_networks(networks, images, LABELS[:1], ATTACK, class_names=names)
     assert shown(figure.axes[1])[1] == caption(classifier, images[0], names)
+
+
+def test_long_class_names_are_cut_at_words():
+    assert short_class_name("European fire salamander") == "European fire…"
+    assert short_class_name("goldfish, Carassius auratus") == "goldfish"
+    assert short_class_name("abcdefghijklmnopqrst") == "abcdefghijklm…"
+    names = ("European fire salamander",) * 3
+    networks = {"plain": NETWORKS["plain"]}
+    images = random_images(1)
+    figure = compare_networks(networks, images, LABELS[:1], ATTACK, class_names=names)
+    assert shown(figure.axes[0])[1] == "true: European fire…"
+    assert shown(figure.axes[1])[1].startswith("European fire… 0.")
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
