@@ -166,7 +166,7 @@ class AttentionSnapshots(ClassifierCallback):
         path = self._directory / f"attention_epoch_{epochs:04d}.png"
         columns, bounds = self._columns(self.classifier), self.classifier.bounds
         plots.save_png(_figure(columns, bounds), path)
-        update = int(self.model.optimizer.iterations)
+        update = self._updates()
         attack = "" if self._attack is None else str(self._attack.name)
         snapshot = plots.snapshot_of(update, columns, bounds, attack)
         plots.save_snapshot(snapshot, path.with_suffix(".npz"))
@@ -174,7 +174,7 @@ class AttentionSnapshots(ClassifierCallback):
 
     def _draw_evolution(self) -> None:
         """All moments of this training, also those before an interruption, in one picture."""
-        updates = int(self.model.optimizer.iterations)
+        updates = self._updates()
         found = [plots.load_snapshot(path) for path in self._arrays()]
         found = [one for one in found if one.update <= updates]
         # Where it goes on with other images or another attack, those of the newest count.
@@ -182,6 +182,10 @@ class AttentionSnapshots(ClassifierCallback):
         if len(found) > 1:
             figure = plots.attention_evolution(found)
             plots.save_png(figure, self._directory / "attention_evolution.png")
+
+    def _updates(self) -> int:
+        """Number of updates so far; on several replicas they are not a number to Python."""
+        return int(tf.convert_to_tensor(self.model.optimizer.iterations))
 
     def _arrays(self) -> list[Path]:
         return sorted(self._directory.glob("attention_epoch_*.npz"))
@@ -199,7 +203,7 @@ class AttentionSnapshots(ClassifierCallback):
             ValueError: images, labels or class names that do not fit the network.
         """
         super().on_train_begin(logs)
-        if int(self.model.optimizer.iterations) == 0:
+        if self._updates() == 0:
             if is_chief(self.model.distribute_strategy):
                 # Of an earlier training, whose moments must not be taken for those of this one.
                 for path in self._arrays():

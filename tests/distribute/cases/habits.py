@@ -70,7 +70,7 @@ def callbacks(strategy: tf.distribute.Strategy) -> Arrays:
         watching = [
             RobustAccuracy((images, labels), fgsm(0.1)),
             AttentionIoU((images, labels), fgsm(0.1)),
-            AttentionSnapshots(images[:2], labels[:2], directory),
+            AttentionSnapshots(images[:2], labels[:2], directory, before_training=True),
         ]
         data = distributed(strategy, lambda fed: dataset(fed).repeat(), endless=True)
         history = model.fit(data, epochs=1, steps_per_epoch=2, callbacks=watching, verbose=0)
