@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aad_tf.distribute.cluster import AbsentWorkerError, Cluster, ClusterError, wait_for_workers
-from aad_tf.distribute.connecting import LOST_AFTER, PACK_MEGABYTES
+from aad_tf.distribute.connecting import LOST_AFTER, PACK_MEGABYTES, leaving_together
 from aad_tf.distribute.failures import WorkerLostError, lost_workers_named
 from aad_tf.distribute.keras_fit import MultiWorkerFit
 from aad_tf.distribute.launchers import find_cluster
@@ -49,6 +49,7 @@ __all__ = [
     "find_cluster",
     "is_chief",
     "is_multi_worker",
+    "leaving_together",
     "lost_workers_named",
     "global_batch_size",
     "mean_over_replicas",

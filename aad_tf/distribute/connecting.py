@@ -1,9 +1,10 @@
-"""Connecting the workers of a cluster to one strategy, within a limited time."""
+"""Connecting the workers of a cluster to one strategy in limited time, and leaving it together."""
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
+import itertools
 import math
 import os
 import subprocess
@@ -24,6 +25,11 @@ PACK_MEGABYTES = 8.0
 # heartbeats come from a separate thread; it only helps one that is suspended or cut off.
 LOST_AFTER = 10.0
 CONNECT_TIMEOUT = 60.0
+# Workers leave after the same step. One that does not come although its heartbeats do waits for a
+# disk; one without heartbeats ends the wait earlier.
+_LEAVE_TIMEOUT = 600.0
+# Every context that is left has a barrier of its own, with the same number on all workers.
+_LEAVINGS = itertools.count()
 
 
 def connected(
@@ -65,6 +71,50 @@ def connected(
             "data that hold tensors. Make them afterwards: train_with takes a function that makes "
             "callbacks."
         ) from error
+
+
+@contextlib.contextmanager
+def leaving_together(
+    cluster: Cluster, together: tuple[type[BaseException], ...] = ()
+) -> Iterator[None]:
+    """Keeps this worker from leaving the context while another one still works in it.
+
+    A collective operation ends on one worker a little earlier than on the next, which may still
+    fetch its part from the first. If the first worker's process ended at once, the others would
+    take it for lost, although all work was done.
+
+    Args:
+        cluster: the workers, and which of them this process is; all must be connected.
+        together: types of errors that all workers raise after the same step. Workers wait for each
+            other after these, too; after any other error this worker leaves at once.
+
+    Raises:
+        tf.errors.OpError: another worker ended before it left the context.
+
+    Example:
+        >>> with lost_workers_named(cluster, lost_after=10.0), leaving_together(cluster):
+        ...     model.fit(dataset)
+    """
+    try:
+        yield
+    except together:
+        _wait_for_leavers(cluster)
+        raise
+    _wait_for_leavers(cluster)
+
+
+def _wait_for_leavers(cluster: Cluster) -> None:
+    if cluster.size == 1:
+        return
+    service, milliseconds = context.context(), math.ceil(1000 * _LEAVE_TIMEOUT)
+    name = f"aad_tf/leave_{next(_LEAVINGS)}"
+    service.wait_at_barrier(name, milliseconds)
+    # The service is part of worker 0, which must not end before the others know that all are here.
+    if cluster.index:
+        service.set_config_key_value(f"{name}/{cluster.index}", "left")
+    else:
+        for index in range(1, cluster.size):
+            service.get_config_key_value(f"{name}/{index}", milliseconds)
 
 
 def bucket_bytes(megabytes: float) -> int:

@@ -23,6 +23,7 @@ from aad_tf.distribute import (
     create_strategy,
     find_cluster,
     is_chief,
+    leaving_together,
     lost_workers_named,
     wait_for_workers,
 )
@@ -104,7 +105,11 @@ def train_with(
     spec = worker_spec(config, pack_megabytes, lost_after)
     wait_for_workers(cluster, join_timeout)
     chosen = _connect(cluster, pack_megabytes, lost_after)
-    with lost_workers_named(cluster, lost_after, together=(PreemptedError, DisagreementError)):
+    together = (PreemptedError, DisagreementError)
+    with (
+        lost_workers_named(cluster, lost_after, together),
+        leaving_together(cluster, together),
+    ):
         check_same_on_all_workers(chosen, cluster, spec)
         _check_shared(chosen, cluster, Path(model_dir), min(join_timeout, 120.0))
         return train(config, model_dir, strategy=chosen, **arguments)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -50,9 +51,16 @@ WAYS = {
 
 def checkpoints(directory: Path, since: int = 0) -> list[tuple[str, int]]:
     """Paths of checkpoints saved after a time (ns), oldest first, with the steps done by then."""
-    state = tf.train.get_checkpoint_state(os.fspath(directory / model_directory.CHECKPOINTS))
+    folder = directory / model_directory.CHECKPOINTS
+    # TensorFlow's own reader asks for the size of the state file by its name and reads so much of
+    # the file that it opened: cut short where a worker replaced the file in between.
+    try:
+        state = (folder / "checkpoint").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
     found = []
-    for path in state.all_model_checkpoint_paths if state else ():
+    for name in re.findall(r'^all_model_checkpoint_paths: "(.+)"$', state, re.MULTILINE):
+        path = os.fspath(folder / name)
         try:
             if os.stat(f"{path}.index").st_mtime_ns > since:
                 reader = tf.train.load_checkpoint(path)

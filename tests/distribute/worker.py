@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.distribute import MultiWorkerFit, create_strategy, find_cluster
+from aad_tf.distribute import MultiWorkerFit, create_strategy, find_cluster, leaving_together
 from aad_tf.utils.logging import skip_final_garbage_collection
 from tests.distribute.cases import CASES, LEFT_OUT
 from tests.networks import SHAPE, small_network
@@ -55,9 +56,10 @@ def main(kind: str, directory: Path) -> None:
     os.environ.pop("TF_CONFIG", None)
     strategy = create_strategy(kind, cluster)
     index = cluster.index if cluster else 0
-    for name, case in CASES.items():
-        if name not in LEFT_OUT[kind]:
-            np.savez(directory / f"{name}.{index}.npz", **case(strategy))
+    with leaving_together(cluster) if cluster else contextlib.nullcontext():
+        for name, case in CASES.items():
+            if name not in LEFT_OUT[kind]:
+                np.savez(directory / f"{name}.{index}.npz", **case(strategy))
     if cluster is not None:
         environment = directory / f"environment.{index}.txt"
         environment.write_text("TF_CONFIG" if "TF_CONFIG" in os.environ else "")
