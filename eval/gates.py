@@ -6,7 +6,7 @@ r"""Measures the gates of CBAM, clean and under attack, and what the network los
 Three copies of the network, whose channel gates, spatial gates or both are constants, the means
 over images of another split, are attacked as well. All four networks judge the images of each
 other, and the records are those of eval.transfer. The summary also has the gates of each layer,
-clean and attacked. Files are written at the end: an interrupted run begins anew.
+clean and attacked. The same command continues an interrupted run.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _evaluate() -> str:
 def main(argv: list[str]) -> None:
     """Evaluates what the flags name; bad input ends with one line and exit code 2."""
     del argv
-    running.run(_evaluate)
+    running.run(_evaluate, resumed_from=part_flags.journal)
 
 
 if __name__ == "__main__":

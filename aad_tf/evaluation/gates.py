@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,10 +17,10 @@ from aad_tf.attention.gates import KINDS, Gates, NetworkGates, gate_agreement, h
 from aad_tf.attention.grad_cam import grad_cam
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
-from aad_tf.evaluation.transfer import TransferReport, evaluate_transfer
+from aad_tf.evaluation.transfer import TransferReport, evaluate_networks
 from aad_tf.metrics import mean_interval
-from aad_tf.records import record_line, summary_path, write_record_lines
-from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
+from aad_tf.records.progress import Progress, shown_progress
+from aad_tf.utils.files import PathLike, check_writable
 
 CLOSED, OPEN = 0.01, 0.99
 OWN = "own_gates"
@@ -62,8 +63,9 @@ def evaluate_gates(
         seed: seed of the random starts.
         output: file of records, one JSON line per image with the classes that the four networks
             predict, as `evaluate_transfer` writes them; the summary goes beside it. The network is
-            named `own_gates` there, the copies `channel_held`, `spatial_held` and `both_held`. Both
-            files are written at the end: an interrupted run begins anew.
+            named `own_gates` there, the copies `channel_held`, `spatial_held` and `both_held`. An
+            interrupted run continues from `<output>.partial`; what is measured of the gates
+            themselves, after all images are judged, begins anew. A finished run is read back.
         description: further facts for the summary, as JSON can hold them.
         num_examples: how many examples of the data set are used, from the first; None for all.
         num_reference: how many reference images are used, from the first; None for all.
@@ -98,7 +100,6 @@ def evaluate_gates(
     [Agrawal Sec. III]
     """
     classifier = inputs.as_classifier(network)
-    output = None if output is None else Path(output)
     if output is not None:
         check_writable(output)
     if iter(dataset) is dataset:
@@ -119,46 +120,56 @@ def evaluate_gates(
         )
         for name, kinds in HELD.items()
     }
-    report = evaluate_transfer(
+
+    def measured() -> dict[str, Any]:
+        chosen: list[Any] = [
+            attack.for_classes(classifier.num_classes) for attack in inputs.check_attacks(attacks)
+        ]
+        batches = inputs.Batches(classifier, dataset, batch_size, num_examples)
+        with shown_progress(verbose) as shown:
+            layers, cells = _measured(classifier, gates, batches, chosen, seed, shown)
+        return {
+            "gates": {
+                "reference_examples": counted.count,
+                "closed_below": CLOSED,
+                "open_above": OPEN,
+                "area_cells": _area_of(cells),
+                "map_cells": cells,
+                "layers": layers,
+            }
+        }
+
+    return evaluate_networks(
         {OWN: classifier, **copies},
         dataset,
         attacks,
         batch_size=batch_size,
         seed=seed,
-        description=description,
+        output=output,
+        # The constants are no weights, by which an evaluation knows its networks.
+        description={**(description or {}), "reference_images": counted.fingerprint},
         num_examples=num_examples,
         verbose=verbose,
+        further=measured,
     )
-    chosen: list[Any] = [
-        attack.for_classes(classifier.num_classes) for attack in inputs.check_attacks(attacks)
-    ]
-    batches = inputs.Batches(classifier, dataset, batch_size, num_examples)
-    layers, cells = _measured(classifier, gates, batches, chosen, seed)
-    report.summary["gates"] = {
-        "reference_examples": counted.count,
-        "closed_below": CLOSED,
-        "open_above": OPEN,
-        "area_cells": _area_of(cells),
-        "map_cells": cells,
-        "layers": layers,
-    }
-    if output is None:
-        return report
-    write_record_lines(output, map(record_line, report.records()))
-    write_json_atomically(summary_path(output), report.summary)
-    return TransferReport(report.summary, output)
 
 
 class _Counted:
-    """Images of batches, counted as they go by."""
+    """Images of batches, counted and hashed as they go by."""
 
     def __init__(self, batches: inputs.Batches) -> None:
-        self._batches, self.count = batches, 0
+        self._batches, self.count, self._digest = batches, 0, hashlib.sha256()
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[np.ndarray]:
         for _, images, _ in self._batches:
             self.count += len(images)
+            self._digest.update(np.ascontiguousarray(images).tobytes())
             yield images
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the images that have gone by, 16 hexadecimal digits."""
+        return self._digest.hexdigest()[:16]
 
 
 def _area_of(cells: int) -> int:
@@ -171,8 +182,10 @@ def _measured(
     batches: inputs.Batches,
     attacks: Sequence[IterativeAttack],
     seed: int,
+    progress: Callable[[Progress], None] | None,
 ) -> tuple[dict[str, Any], int]:
     """The entries of the summary for each layer and condition, and the cells of a map."""
+    begin = time.perf_counter()
     conditions = (CLEAN, *(str(attack.name) for attack in attacks))
     measures = {(layer, name): _Measures() for layer in gates.names for name in conditions}
     cells = 0
@@ -190,6 +203,9 @@ def _measured(
             cells = int(np.prod(maps.shape[1:]))
             for layer, found in gates(pictures).items():
                 measures[layer, name].add(found, clean[layer], maps)
+        if progress is not None:
+            done, seconds = start + len(labels), time.perf_counter() - begin
+            progress(Progress(done, batches.num_examples, 0, seconds, "images", "their gates"))
     layers: dict[str, Any] = {layer: {} for layer in gates.names}
     for (layer, name), measured in measures.items():
         layers[layer][name] = measured.as_dict()
