@@ -176,6 +176,7 @@ class AttackCascade:
             TypeError: no Classifier, images not floating point, or labels not numbers.
             ValueError: images of wrong rank or shape, with NaN or outside of the classifier's
                 bounds, labels that are not classes, or sizes larger than the pixel range.
+            RuntimeError: a call inside a `tf.function`.
         """
         images, labels = checked_inputs(classifier, images, labels)
         found, rows = images, np.arange(len(images))

@@ -32,6 +32,7 @@ from aad_tf.attacks.starts import Noise
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_count, check_epsilon
+from aad_tf.utils.ops import without_autograph
 
 # Iterations of a direct call between two looks at whether the user wants it to stop.
 _AT_ONCE = 100
@@ -266,6 +267,7 @@ class IterativeAttack(ABC):
             TypeError: no Classifier, images not floating point, or labels not numbers.
             ValueError: images of wrong rank or shape, with NaN or outside of the classifier's
                 bounds, labels that are not classes, or sizes larger than the pixel range.
+            RuntimeError: a call inside a `tf.function`.
         """
         images, labels = checked_inputs(classifier, images, labels)
         indices = first_index + tf.range(len(images))
@@ -297,11 +299,13 @@ class IterativeAttack(ABC):
             TypeError: no Classifier, images not floating point, or labels not numbers.
             ValueError: images of wrong rank or shape, with NaN or outside of the classifier's
                 bounds, labels that are not classes, or sizes larger than the pixel range.
+            RuntimeError: a call inside a `tf.function`.
         """
         images, labels = checked_inputs(classifier, images, labels)
         indices = first_index + tf.range(len(images))
         return self.run(classifier, images, labels, seed or 0, indices)
 
+    @without_autograph
     def rounds_in_graph(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
     ) -> tf.Tensor:
@@ -323,6 +327,7 @@ class IterativeAttack(ABC):
         """
         return self.run(classifier, images, labels, seed, every=True)
 
+    @without_autograph
     def last_in_graph(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, seed: Any
     ) -> tf.Tensor:
@@ -343,6 +348,7 @@ class IterativeAttack(ABC):
         """
         return self.run(classifier, images, labels, seed)
 
+    @without_autograph
     def step_in_graph(
         self, classifier: Classifier, current: tf.Tensor, images: tf.Tensor, labels: tf.Tensor
     ) -> tf.Tensor:

@@ -30,6 +30,8 @@ from aad_tf.attention.gates import (
     hold_gates,
 )
 from aad_tf.attention.grad_cam import (
+    attention_maps,
+    class_gradients,
     grad_cam,
     grad_cam_map,
     signed_grad_cam_map,
@@ -40,6 +42,8 @@ from aad_tf.attention.lime import LimeExplanation, lime
 from aad_tf.attention.superpixels import superpixels
 
 __all__ = [
+    "attention_maps",
+    "class_gradients",
     "GateAgreement",
     "Gates",
     "HeldCBAM",

@@ -114,6 +114,7 @@ def deletion(
         TypeError: no Classifier, images or maps not floating point, counts not integers.
         ValueError: images or maps of wrong rank or shape, with NaN or out of range, unknown
             classes, a count below 1, or an unknown fill.
+        RuntimeError: a call inside a `tf.function`.
 
     Example:
         >>> maps = grad_cam(classifier, images, labels)
@@ -165,6 +166,7 @@ def insertion(
         TypeError: no Classifier, images or maps not floating point, counts not integers.
         ValueError: images or maps of wrong rank or shape, with NaN or out of range, unknown
             classes, a count below 1, or an unknown start.
+        RuntimeError: a call inside a `tf.function`.
 
     Example:
         >>> insertion(classifier, images, maps, labels, start=0.0).area  # [batch]
@@ -257,6 +259,7 @@ def max_sensitivity(
             is not a number.
         ValueError: images of wrong rank or shape, with NaN or out of range, unknown classes, a
             radius out of range, or maps of different shapes.
+        RuntimeError: a call inside a `tf.function`.
 
     Example:
         >>> max_sensitivity(grad_cam, classifier, images, labels)  # [batch]
@@ -328,6 +331,7 @@ def randomization_check(
             floating point.
         ValueError: images of wrong rank or shape, with NaN or out of range, unknown classes, or
             maps of wrong shape.
+        RuntimeError: a call inside a `tf.function`.
 
     Example:
         >>> for step in randomization_check(grad_cam, classifier, images, labels):

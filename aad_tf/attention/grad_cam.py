@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from aad_tf.classifier import Classifier, checked_inputs
-from aad_tf.utils.ops import at_least_float32
+from aad_tf.utils.ops import at_least_float32, without_autograph
 
 # From features and the gradient of the target logit by them to maps.
 MapFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -111,6 +111,7 @@ class ClassGradients(NamedTuple):
     gradients: tf.Tensor
 
 
+@without_autograph
 def class_gradients(
     classifier: Classifier, images: tf.Tensor, class_ids: ClassIds, training: bool = False
 ) -> ClassGradients:
@@ -158,6 +159,7 @@ def predicted_classes(logits: tf.Tensor) -> tf.Tensor:
     return tf.argmax(logits, axis=-1, output_type=tf.int32)
 
 
+@without_autograph
 def attention_maps(
     classifier: Classifier,
     images: tf.Tensor,
@@ -196,6 +198,7 @@ def grad_cam(classifier: Classifier, images: Any, class_ids: Any) -> tf.Tensor:
     Raises:
         TypeError: no Classifier, images not floating point, or classes not numbers.
         ValueError: images of wrong rank or shape, with NaN or out of range, or unknown classes.
+        RuntimeError: a call inside a `tf.function`.
 
     Example:
         >>> maps = grad_cam(classifier, images, labels)  # [batch, 7, 7] for LeNet
@@ -221,6 +224,7 @@ def checked_attention_maps(
     Raises:
         TypeError: no Classifier, images not floating point, or classes not numbers.
         ValueError: images of wrong rank or shape, with NaN or out of range, or unknown classes.
+        RuntimeError: a call inside a `tf.function`.
     """
     images, class_ids = checked_inputs(classifier, images, class_ids, name="class_ids")
     return compiled_attention_maps(classifier, map_function)(images, class_ids)

@@ -85,6 +85,7 @@ def grad_cam_plus_plus(
     Raises:
         TypeError: no Classifier, images not floating point, or classes not numbers.
         ValueError: images of wrong rank or shape, with NaN or out of range, or unknown classes.
+        RuntimeError: a call inside a `tf.function`.
 
     Example:
         >>> maps = grad_cam_plus_plus(classifier, images, labels)  # [batch, 7, 7] for LeNet

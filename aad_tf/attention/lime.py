@@ -119,6 +119,7 @@ def lime(
             integers.
         ValueError: images of wrong rank or shape, with NaN or out of range, unknown classes, a
             number out of range, or an unknown segmentation.
+        RuntimeError: a call inside a `tf.function`.
 
     Example:
         >>> explanation = lime(classifier, images, labels)

@@ -373,11 +373,20 @@ def checked_inputs(
         TypeError: no Classifier, images not floating point, or labels not numbers.
         ValueError: images of wrong rank or shape, with NaN or out of range, no examples, or labels
             that are not one class of the network per image.
+        RuntimeError: a call while TensorFlow traces a `tf.function`, where values are not known.
     """
     if not isinstance(classifier, Classifier):
         raise TypeError(
             f"classifier must be a Classifier, got {type(classifier).__name__}. Wrap a Keras model "
             f"with aad_tf.Classifier.from_keras(model); a defence holds one as .classifier."
+        )
+    if not tf.executing_eagerly():
+        raise RuntimeError(
+            "The values of images and labels are checked here, and inside a tf.function, a model's "
+            "train_step or Dataset.map they are not known yet. Make this call outside. Inside, use "
+            "attack.last_in_graph(classifier, images, labels, seed) for an attack, and "
+            "aad_tf.attention.attention_maps(classifier, images, class_ids) for maps, which check "
+            "nothing."
         )
     images = check_images(
         classifier.images_of(images),

@@ -460,7 +460,8 @@ def check_epsilon(value: float, name: str = "epsilon", bounds: Bounds | None = N
     size = check_number(value, name, unit=" in the unit of the images")
     if size < 0:
         raise ValueError(f"{name} must be finite and not negative, got {value}.")
-    if bounds is not None and value > (width := bounds.upper - bounds.lower):
+    width = math.inf if bounds is None else bounds.upper - bounds.lower
+    if bounds is not None and value > width:
         times = "" if width == 1 else f" * {width:g}"
         meant = f" Was {value}/255{times} = {value / 255 * width:.4g} meant?"
         raise ValueError(
