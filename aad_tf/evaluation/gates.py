@@ -17,7 +17,7 @@ from aad_tf.attention.gates import KINDS, Gates, NetworkGates, gate_agreement, h
 from aad_tf.attention.grad_cam import grad_cam
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
-from aad_tf.evaluation.transfer import TransferReport, evaluate_networks
+from aad_tf.evaluation.transfer import TransferReport, evaluate_transfer
 from aad_tf.metrics import mean_interval
 from aad_tf.records.progress import Progress, shown_progress
 from aad_tf.utils.files import PathLike, check_writable
@@ -139,7 +139,7 @@ def evaluate_gates(
             }
         }
 
-    return evaluate_networks(
+    return evaluate_transfer(
         {OWN: classifier, **copies},
         dataset,
         attacks,

@@ -106,6 +106,7 @@ def evaluate_transfer(
     shard: tuple[int, int] | None = None,
     verbose: int | str = "auto",
     progress: Callable[[Progress], None] | None = None,
+    further: Callable[[], Mapping[str, Any]] = dict,
 ) -> TransferReport:
     """Measures the accuracy of each network on adversarial images that were made on the others.
 
@@ -154,6 +155,8 @@ def evaluate_transfer(
             notebook, unless there is a `progress`.
         progress: a function called with a `Progress` at the beginning, before each source of a
             batch, and at the end.
+        further: a function that returns further entries of the summary, as JSON can hold them. It
+            is called once all images are judged; a run that is interrupted in it continues there.
 
     Returns:
         The report, with accuracies for each attack, source and target, and comparisons of targets.
@@ -177,54 +180,6 @@ def evaluate_transfer(
         0.25
 
     [Agrawal Tables I to III]
-    """
-    return evaluate_networks(
-        networks,
-        dataset,
-        attacks,
-        sources=sources,
-        targets=targets,
-        batch_size=batch_size,
-        seed=seed,
-        output=output,
-        description=description,
-        first_index=first_index,
-        num_examples=num_examples,
-        shard=shard,
-        verbose=verbose,
-        progress=progress,
-    )
-
-
-def evaluate_networks(
-    networks: Mapping[str, Classifier | keras.Model],
-    dataset: Any,
-    attacks: Sequence[Attack | str] | Attack | str,
-    *,
-    sources: Sequence[str] | str | None = None,
-    targets: Sequence[str] | str | None = None,
-    batch_size: int = 100,
-    seed: int = 0,
-    output: PathLike | None = None,
-    description: Mapping[str, Any] | None = None,
-    first_index: int = 0,
-    num_examples: int | None = None,
-    shard: tuple[int, int] | None = None,
-    verbose: int | str = "auto",
-    progress: Callable[[Progress], None] | None = None,
-    further: Callable[[], Mapping[str, Any]] = dict,
-) -> TransferReport:
-    """Does what `evaluate_transfer` does, and adds to the summary before it is written.
-
-    All other arguments, the result, and what is raised are those of `evaluate_transfer`.
-
-    Args:
-        further: a function that returns further entries of the summary, as JSON can hold them. It
-            is called once all images are judged, unless the evaluation was finished before. If it
-            is interrupted, a later run begins with it.
-
-    Example:
-        >>> evaluate_networks(networks, test, "fgsm(0.1)", further=lambda: {"note": "first"})
     """
     networks, sources, targets = _checked_networks(networks, sources, targets)
     single = _single(inputs.check_attacks(attacks))
