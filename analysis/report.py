@@ -15,7 +15,7 @@ from typing import Protocol
 from absl import app, flags
 
 from aad_tf.utils.files import PathLike, write_atomically
-from analysis import ablations, controls, figure_7, table_5, table_5_rows, table_6
+from analysis import controls, figure_7, table_5, table_5_rows, table_6
 from analysis.agrawal import budgets, claims, classes, figures, gates, tables_1_3
 from analysis.attention import faithfulness, findings, gallery, networks
 from analysis.attention import tables as attention_tables
@@ -62,7 +62,6 @@ PARTS: tuple[Part, ...] = (
     findings,
     faithfulness,
     networks,
-    ablations,
     controls,
     gallery,
     tables_1_3,
