@@ -1,10 +1,4 @@
-"""What all tests share: quiet TensorFlow, rare garbage collection, absent data sets, the order.
-
-TensorFlow rewrites each graph before it runs it first, for speed. Most graphs of tests run once or
-twice, and this took a fourth of the time of tests that train or attack. So it is off, except in
-folders whose graphs are those that users run for long or deploy, and in all processes that tests
-start.
-"""
+"""What all tests share: quiet TensorFlow, rare garbage collection, absent data sets, the order."""
 
 from __future__ import annotations
 
@@ -20,8 +14,6 @@ from pathlib import Path
 import pytest
 
 from tests import durations
-
-_REWRITTEN = ("tests/conformance/", "tests/export/")
 
 # Imports leave nothing to collect, and searching what they bring takes a fourth of their time.
 gc.disable()
@@ -95,16 +87,6 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(10_000, 10, 3)
     gc.enable()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Turns TensorFlow's rewriting of graphs on or off, for fixtures, too."""
-    import tensorflow as tf
-
-    off = not item.nodeid.startswith(_REWRITTEN)
-    if tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer") != off:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": off})
 
 
 def _keep_part(config: pytest.Config, items: list[pytest.Item]) -> None:

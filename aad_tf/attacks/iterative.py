@@ -345,6 +345,11 @@ class IterativeAttack(ABC):
 
         Raises:
             ValueError: epsilon or a step size is larger than the width of the pixel range.
+
+        Example:
+            >>> def train_step(self, batch):
+            ...     images, labels = batch
+            ...     attacked = attack.last_in_graph(self.classifier, images, labels, [0, 0])
         """
         return self.run(classifier, images, labels, seed)
 

@@ -63,6 +63,8 @@ __all__ = [
     "MeanThreshold",
     "TopCells",
     "attention_area",
+    "attention_maps",
+    "class_gradients",
     "grad_cam",
     "grad_cam_map",
     "grad_cam_plus_plus",

@@ -178,6 +178,10 @@ def attention_maps(
 
     Returns:
         `[batch, h, w]`, as `map_function` returns them; those of Grad-CAM are non-negative.
+
+    Example:
+        >>> compiled = tf.function(lambda images: attention_maps(classifier, images, None))
+        >>> maps = compiled(images)  # Grad-CAM of the predicted classes
     """
     _, features, gradients = class_gradients(classifier, images, class_ids)
     return map_function(features, gradients)

@@ -383,10 +383,10 @@ def checked_inputs(
     if not tf.executing_eagerly():
         raise RuntimeError(
             "The values of images and labels are checked here, and inside a tf.function, a model's "
-            "train_step or Dataset.map they are not known yet. Make this call outside. Inside, use "
-            "attack.last_in_graph(classifier, images, labels, seed) for an attack, and "
-            "aad_tf.attention.attention_maps(classifier, images, class_ids) for maps, which check "
-            "nothing."
+            "train_step or Dataset.map they are not known yet. Make this call outside. Inside, a "
+            "single attack has attack.last_in_graph(classifier, images, labels, seed), Grad-CAM "
+            "has aad_tf.attention.attention_maps(classifier, images, class_ids); they neither "
+            "check nor convert anything. Cascades, LIME and tests of maps have no such form."
         )
     images = check_images(
         classifier.images_of(images),

@@ -12,6 +12,8 @@ Example:
     >>> cluster = find_cluster()
     >>> wait_for_workers(cluster, seconds=300)
     >>> strategy = aad_tf.distribute.create_strategy("multi_worker", cluster)
+    >>> with aad_tf.distribute.leaving_together(cluster):
+    ...     aad_tf.training.train(config, "runs/mine", strategy=strategy)
 """
 
 from __future__ import annotations

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import itertools
+import logging
 import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from tensorflow.python.eager import context
 from aad_tf.distribute import probe
 from aad_tf.distribute.cluster import Cluster
 
+LOGGER = logging.getLogger(__name__)
 # Gradients of InceptionV3 travelled about a fifth faster between two workers in buckets of this
 # size than in one piece, and buckets can leave before the last gradient is known.
 PACK_MEGABYTES = 8.0
@@ -25,10 +28,9 @@ PACK_MEGABYTES = 8.0
 # heartbeats come from a separate thread; it only helps one that is suspended or cut off.
 LOST_AFTER = 10.0
 CONNECT_TIMEOUT = 60.0
-# Workers leave after the same step. One that does not come although its heartbeats do waits for a
-# disk; one without heartbeats ends the wait earlier.
-_LEAVE_TIMEOUT = 600.0
-# Every context that is left has a barrier of its own, with the same number on all workers.
+# Workers leave after the same step, so it takes moments unless one of them is gone.
+LEAVE_TIMEOUT = 60.0
+# Every context that is left has keys of its own, with the same number on all workers.
 _LEAVINGS = itertools.count()
 
 
@@ -75,7 +77,9 @@ def connected(
 
 @contextlib.contextmanager
 def leaving_together(
-    cluster: Cluster, together: tuple[type[BaseException], ...] = ()
+    cluster: Cluster,
+    together: tuple[type[BaseException], ...] = (),
+    seconds: float = LEAVE_TIMEOUT,
 ) -> Iterator[None]:
     """Keeps this worker from leaving the context while another one still works in it.
 
@@ -83,13 +87,14 @@ def leaving_together(
     fetch its part from the first. If the first worker's process ended at once, the others would
     take it for lost, although all work was done.
 
+    What this worker did is complete when it begins to wait, so the wait raises nothing: if another
+    worker does not come in time, or is lost, a warning is logged.
+
     Args:
         cluster: the workers, and which of them this process is; all must be connected.
         together: types of errors that all workers raise after the same step. Workers wait for each
             other after these, too; after any other error this worker leaves at once.
-
-    Raises:
-        tf.errors.OpError: another worker ended before it left the context.
+        seconds: how long the wait may take.
 
     Example:
         >>> with lost_workers_named(cluster, lost_after=10.0), leaving_together(cluster):
@@ -98,23 +103,41 @@ def leaving_together(
     try:
         yield
     except together:
-        _wait_for_leavers(cluster)
+        _wait_for_leavers(cluster, seconds)
         raise
-    _wait_for_leavers(cluster)
+    _wait_for_leavers(cluster, seconds)
 
 
-def _wait_for_leavers(cluster: Cluster) -> None:
+def _wait_for_leavers(cluster: Cluster, seconds: float) -> None:
     if cluster.size == 1:
         return
-    service, milliseconds = context.context(), math.ceil(1000 * _LEAVE_TIMEOUT)
     name = f"aad_tf/leave_{next(_LEAVINGS)}"
-    service.wait_at_barrier(name, milliseconds)
-    # The service is part of worker 0, which must not end before the others know that all are here.
-    if cluster.index:
-        service.set_config_key_value(f"{name}/{cluster.index}", "left")
-    else:
-        for index in range(1, cluster.size):
-            service.get_config_key_value(f"{name}/{index}", milliseconds)
+    deadline = time.monotonic() + seconds
+    try:
+        _set_value(f"{name}/arrived/{cluster.index}")
+        for index in range(cluster.size):
+            _wait_for_value(f"{name}/arrived/{index}", deadline)
+        # The service is part of worker 0, which must not end before the others have been answered.
+        _set_value(f"{name}/left/{cluster.index}")
+        for index in range(cluster.size) if cluster.index == 0 else ():
+            _wait_for_value(f"{name}/left/{index}", deadline)
+    except tf.errors.OpError as error:
+        LOGGER.warning("This worker leaves without the others: %s", error.message.splitlines()[0])
+
+
+def _set_value(key: str) -> None:
+    context.context().set_config_key_value(key, "yes")
+
+
+def _wait_for_value(key: str, deadline: float) -> None:
+    """Waits until a worker has set a value; in short calls, between which signals are handled."""
+    while True:
+        try:
+            context.context().get_config_key_value(key, 500)
+            return
+        except tf.errors.DeadlineExceededError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def bucket_bytes(megabytes: float) -> int:

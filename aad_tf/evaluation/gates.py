@@ -19,7 +19,7 @@ from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
 from aad_tf.evaluation.transfer import TransferReport, evaluate_transfer
 from aad_tf.metrics import mean_interval
-from aad_tf.records.progress import Progress, shown_progress
+from aad_tf.records.progress import Progress, check_verbose, shown_progress
 from aad_tf.utils.files import PathLike, check_writable
 
 CLOSED, OPEN = 0.01, 0.99
@@ -102,7 +102,7 @@ def evaluate_gates(
     classifier = inputs.as_classifier(network)
     if output is not None:
         check_writable(output)
-    if iter(dataset) is dataset:
+    if not callable(dataset) and iter(dataset) is dataset:
         raise ValueError(
             "The data set can be read only once, and the gates take two passes: give arrays, a "
             "tf.data.Dataset, or a list of batches."
@@ -110,6 +110,8 @@ def evaluate_gates(
     model = getattr(classifier, "model", None)
     if model is None:
         raise ValueError("The network is no Keras model any more, so its gates cannot be held.")
+    asked = inputs.check_attacks(attacks)
+    check_verbose(verbose)
     gates = NetworkGates(model)
     held = inputs.Batches(classifier, reference, batch_size, num_reference)
     counted = _Counted(held)
@@ -122,9 +124,7 @@ def evaluate_gates(
     }
 
     def measured() -> dict[str, Any]:
-        chosen: list[Any] = [
-            attack.for_classes(classifier.num_classes) for attack in inputs.check_attacks(attacks)
-        ]
+        chosen: list[Any] = [attack.for_classes(classifier.num_classes) for attack in asked]
         batches = inputs.Batches(classifier, dataset, batch_size, num_examples)
         with shown_progress(verbose) as shown:
             layers, cells = _measured(classifier, gates, batches, chosen, seed, shown)

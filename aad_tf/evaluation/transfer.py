@@ -155,8 +155,10 @@ def evaluate_transfer(
             notebook, unless there is a `progress`.
         progress: a function called with a `Progress` at the beginning, before each source of a
             batch, and at the end.
-        further: a function that returns further entries of the summary, as JSON can hold them. It
-            is called once all images are judged; a run that is interrupted in it continues there.
+        further: a function that returns further entries of the summary, as JSON can hold them,
+            under names that the summary does not have. It is called once all images are judged,
+            and again from its beginning if it was interrupted, but not for a finished output.
+            `merge_transfer` leaves such entries out.
 
     Returns:
         The report, with accuracies for each attack, source and target, and comparisons of targets.
@@ -231,10 +233,13 @@ def evaluate_transfer(
         summary = {
             **summarize_transfer([each.threat_model(first.bounds) for each in single], counts),
             **timing(time.perf_counter() - begin, counts.count - reused),
-            **further(),
             "evaluated": evaluated,
             "provenance": provenance(),
         }
+        entries = further()
+        if taken := sorted(summary.keys() & entries.keys()):
+            raise ValueError(f"further returned entries that the summary has: {', '.join(taken)}.")
+        summary |= entries
         if journal is None or output is None:
             return TransferReport(summary, None, tuple(kept))
         write_record_lines(output, journal.lines())

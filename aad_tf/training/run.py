@@ -390,7 +390,8 @@ def train(
         progress_seconds: least time between two lines of progress, in seconds; 0 for a line per
             step.
         strategy: what `aad_tf.distribute.create_strategy` made; None for one device. Every worker
-            calls this function with the same arguments; worker 0 alone writes files.
+            calls this function with the same arguments, within
+            `aad_tf.distribute.leaving_together`; worker 0 alone writes files.
 
     Returns:
         The trained defence; its `network` is the classifier.

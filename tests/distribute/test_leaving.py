@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -52,6 +55,31 @@ def test_workers_leave_together_whichever_is_slower_and_however(tmp_path: Path) 
     assert raised == (-1.0, -1.0)
     assert min(left_again) >= max(ready_again)
     assert abs(ready[1] - ready[0]) > 0.5 and abs(ready_again[1] - ready_again[0]) > 0.5
+
+
+def _be_killed(_: Path) -> None:
+    """The slow worker dies in the context while the other one waits for it."""
+    cluster = find_cluster()
+    create_strategy("multi_worker", cluster, lost_after=2.0)
+    with leaving_together(cluster, seconds=1.5):
+        if cluster.index == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    print("left")
+    # TensorFlow's own end waits for the worker that is gone.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+@pytest.mark.distributed
+def test_what_is_done_stays_done_when_another_worker_dies_at_the_end(tmp_path: Path) -> None:
+    first, second = (
+        Forked(_be_killed, (tmp_path,), environment, tmp_path / f"log.{index}")
+        for index, environment in enumerate(worker_environments([[], []]))
+    )
+    assert second.end()[0] == -signal.SIGKILL
+    code, output = first.end()
+    assert code == 0 and "left" in output, output
+    assert "This worker leaves without the others" in output
 
 
 def test_an_error_of_one_worker_does_not_wait() -> None:

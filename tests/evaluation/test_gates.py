@@ -54,7 +54,8 @@ def batches(first_seed: int, count: int) -> list[Any]:
 def test_a_run_interrupted_in_either_pass_ends_with_the_same_files(network, tmp_path) -> None:
     images, reference = batches(0, BATCHES), batches(100, 2)
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
-    expected = evaluate_gates(network, images, reference, ATTACK, output=whole)
+    # A function that returns batches can be read often, too.
+    expected = evaluate_gates(network, lambda: iter(images), reference, ATTACK, output=whole)
     partial = tmp_path / "cut.jsonl.partial"
     # Attacks of all four networks on every batch come first, then the gates of every batch.
     for after, kept in ((2, 2), (BATCHES + 2, BATCHES)):
