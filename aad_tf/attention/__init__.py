@@ -42,8 +42,6 @@ from aad_tf.attention.lime import LimeExplanation, lime
 from aad_tf.attention.superpixels import superpixels
 
 __all__ = [
-    "attention_maps",
-    "class_gradients",
     "GateAgreement",
     "Gates",
     "HeldCBAM",
