@@ -11,16 +11,19 @@ Measured by passes of the network over the first images of an evaluation (`of_fi
 - `vanished_gradients`: any gradient of an attack's loss at a clean image has no entry above 1e-20,
   with pixels in [0, 1]. AutoAttack's code looks for exact zeros, as Pintor et al. (2022) do;
   1e-20 is the cross-entropy of a margin of 46 between logits.
-- `saturated_loss`: for more than a tenth of the images the softmax is exactly one, or the
-  cross-entropy has no gradient although the margin of logits has one (Carlini and Wagner 2017, who
-  divide the logits instead). The tenth is chosen here, because networks are often very sure of a
-  few images. A network that was trained long without a defence may be flagged; PGD then misjudges
-  a few images.
+- `saturated_loss`: PGD on the logits divided by their median margin breaks more images than PGD on
+  the logits themselves (Carlini and Wagner 2017, who divide by a constant), significantly by the
+  sign test below: the cross-entropy of a network that is too sure has hardly a gradient, or a wrong
+  one. Both take 10 steps from the clean images within the largest budget of the attacks.
 - `unstable_gradients`: gradients at points a tenth of the budget apart have a mean cosine below
   0.25, so that a step does not lead where its gradient points: the shattered gradients of Athalye
   et al. (2018). Measure and threshold are chosen here; smooth and ReLU networks have 0.7 and more.
-- `unbounded_epsilon`: PGD with the whole pixel range as its budget leaves more accuracy than one
-  over the number of classes; it should leave none (Athalye et al. 2018).
+- `unbounded_epsilon`: PGD of 40 steps with the whole pixel range as its budget leaves any accuracy;
+  it should leave none (Athalye et al. 2018).
+- `loss_not_converged`: of more than a tenth of the images that the strongest attack with gradients
+  leaves correct, its loss still changes in the last 10 iterations, by more than 0.05 of its range
+  (Pintor et al. 2022); the best loss so far counts. The tenth is chosen here. Attacks of fewer than
+  20 iterations, and FAB, whose targets take turns, are left out.
 - `silent_success`: with `success="last_iterate"`, an image counts as robust although an earlier
   iterate was misclassified (Pintor et al. 2022).
 
@@ -28,7 +31,8 @@ Measured by the outcomes of all images (`of_outcomes`), with a threshold of 0.2 
 by which Square may be better in AutoAttack's code before it warns:
 
 - `more_iterations`, `more_restarts`: of attacks that differ in this number alone, the one with the
-  most lowers the accuracy by more than 0.2 points against the next (Carlini et al. 2019).
+  most lowers the accuracy by more than 0.2 points against the next (Carlini et al. 2019), and no
+  other attack within its budget lowers it further.
 - `larger_epsilon`: a budget 1.5 times as large, or more, lowers the accuracy by no more than 0.2
   points although there is accuracy left (Carlini et al. 2019).
 - `black_box_is_stronger`: an attack that does not use the network's gradients (Square, or transfer)
@@ -40,7 +44,7 @@ by which Square may be better in AutoAttack's code before it warns:
   sign test at 5% over the images on which the two disagree (Tramer et al. 2020).
 - `success_at_the_end`: under the strongest attack within its budget, more than 0.2 points of the
   images are first misclassified in the last tenth of the iterations, so that more iterations would
-  break more. Pintor et al. (2022) look for a loss that still falls at the end.
+  break more.
 
 Carlini and Wagner 2017: Towards evaluating the robustness of neural networks. Athalye et al. 2018:
 Obfuscated gradients give a false sense of security. Carlini et al. 2019: On evaluating adversarial
@@ -77,6 +81,7 @@ from aad_tf.evaluation.summary import (
     NOT_FLAGGED,
     adaptive_pairs,
     leaves_more,
+    significantly_more,
 )
 from aad_tf.utils.ops import at_least_float32
 
@@ -86,9 +91,12 @@ FIRST_BATCH = 32
 _PASSES = 5
 _SAME_LOGITS = 1e-4
 _VANISHED = 1e-20
-_SATURATED_FRACTION = 0.1
+_SCALED_STEPS = 10
 _STABLE_COSINE = 0.25
-_UNBOUNDED_STEPS = 10
+_UNBOUNDED_STEPS = 40
+_CONVERGED_FALL = 0.05
+_LAST_ITERATIONS = 10
+_FRACTION_NOT_CONVERGED = 0.1
 _POINTS = 0.002
 _LARGER = 1.5
 _LAST_TENTH = 0.9
@@ -110,10 +118,10 @@ def of_first_batch(
 ) -> dict[str, Any]:
     """Checks by passes of the network over the first images whether attacks can be trusted.
 
-    They cost some 6 forward passes and 4 gradients, and up to 10 more of each where PGD with the
-    whole pixel range as its budget does not succeed. With `success="last_iterate"` each attack is
-    also repeated on those of these images that it left correct, except cascades and attacks that
-    return the best image they met.
+    They cost some 30 passes of the network, forward or for a gradient, and up to 90 more where PGD
+    does not succeed. One attack, the strongest that left some of these images correct, is repeated
+    on those; with `success="last_iterate"` each attack is, except cascades and attacks that return
+    the best image they met.
 
     Args:
         classifier: the network that is judged.
@@ -141,9 +149,10 @@ def of_first_batch(
     findings = [
         _randomised(classifier, images),
         probe.vanished(attacks),
-        probe.saturated(),
-        probe.unstable(_smallest_budget(attacks), indices),
+        probe.saturated(max(_budgets(attacks), default=None)),
+        probe.unstable(min(_budgets(attacks), default=None), indices),
         probe.unbounded(len(images)),
+        _loss_not_converged(network, attacks, images, labels, counts, first_index, seed),
         _silent_success(
             classifier, network, attacks, images, labels, counts, first_index, seed, success
         ),
@@ -168,8 +177,8 @@ def of_outcomes(
     """
     plain = [model for model in threat_models if "num_steps" in model.get("parameters", {})]
     return [
-        _still_gaining("more_iterations", "num_steps", plain, counts),
-        _still_gaining("more_restarts", "restarts", plain, counts),
+        _still_gaining("more_iterations", "num_steps", plain, threat_models, counts),
+        _still_gaining("more_restarts", "restarts", plain, threat_models, counts),
         _larger_epsilon(plain, counts),
         _black_box(threat_models, counts),
         _adaptive(threat_models, counts),
@@ -254,21 +263,26 @@ class _Probe:
         )
         return _finding(name, tiny > 0, measured, run_next, tiny, 0.0)
 
-    def saturated(self) -> dict[str, Any]:
-        """Whether the cross-entropy is flat although the margin of logits is not."""
+    def saturated(self, epsilon: float | None) -> dict[str, Any]:
+        """Counts what PGD breaks on logits that are scaled down, and on the logits themselves."""
         name = "saturated_loss"
-        if not len(self._labels):
-            return _finding(name, None, "no correctly classified image", _OTHER_LOSS)
-        gradient = self._gradient(self._images, self._slope(AwayFromLabel()))
-        probability = tf.gather(tf.nn.softmax(self._logits), self._labels, axis=1, batch_dims=1)
-        flat = (_largest(gradient) == 0) & (_largest(self._margin_gradient) > 0)
-        found = float(np.mean(flat | (probability.numpy() == 1)))
-        measured = (
-            f"of {found:.1%} of the correctly classified images the softmax is exactly one, or the "
-            f"cross-entropy has no gradient though the margin of logits has one"
+        if epsilon is None or not len(self._labels):
+            return _finding(name, None, "no budget, or no correctly classified image", _OTHER_LOSS)
+        margins = -tf.reduce_sum(self._margin * self._logits, axis=1)
+        divisor = max(float(np.median(margins)), 1.0)
+        step_size = 2.5 * epsilon / _SCALED_STEPS
+        spared, spared_scaled = (
+            self._correct_under_pgd(epsilon, step_size, _SCALED_STEPS, each)
+            for each in (1.0, divisor)
         )
-        flagged = found > _SATURATED_FRACTION
-        return _finding(name, flagged, measured, _OTHER_LOSS, found, _SATURATED_FRACTION)
+        found = float(np.mean(spared) - np.mean(spared_scaled))
+        measured = (
+            f"PGD-{_SCALED_STEPS} within {epsilon:.4g} breaks {np.sum(~spared_scaled)} of "
+            f"{len(spared)} correctly classified images on logits divided by {divisor:.3g}, their "
+            f"median margin, and {np.sum(~spared)} on the logits themselves"
+        )
+        flagged = found > _POINTS and significantly_more(spared, spared_scaled)
+        return _finding(name, flagged, measured, _OTHER_LOSS, found, _POINTS)
 
     def unstable(self, epsilon: float | None, indices: np.ndarray) -> dict[str, Any]:
         """Measures the mean cosine of the margin's gradients a tenth of the budget apart."""
@@ -295,27 +309,37 @@ class _Probe:
 
     def unbounded(self, examples: int) -> dict[str, Any]:
         """Measures accuracy under PGD from the clean images within the whole pixel range."""
-        name, chance = "unbounded_epsilon", 1 / self._network.num_classes
+        name = "unbounded_epsilon"
         run_next = f"square; transfer from another network; {_OTHER_LOSS}"
-        correct = np.full(len(self._labels), True)
-        if not correct.any():
+        if not len(self._labels):
             return _finding(name, None, "no correctly classified image", run_next)
+        correct = self._correct_under_pgd(self._width, self._width / 5, _UNBOUNDED_STEPS)
+        accuracy = float(correct.sum() / examples)
+        measured = (
+            f"PGD-{_UNBOUNDED_STEPS} with the whole pixel range as its budget leaves an accuracy "
+            f"of {accuracy:.1%}, which should be 0%"
+        )
+        return _finding(name, accuracy > 0, measured, run_next, accuracy, 0.0)
+
+    def _correct_under_pgd(
+        self, epsilon: float, step_size: float, num_steps: int, divisor: float = 1.0
+    ) -> np.ndarray:
+        """Which images stay correct at all iterates from the clean image on, bool `[batch]`.
+
+        The cross-entropy is that of the logits divided by `divisor`.
+        """
+        correct = np.full(len(self._labels), True)
         images, logits = self._images, self._logits
-        for _ in range(_UNBOUNDED_STEPS):
-            slope = self._slope(AwayFromLabel(), logits)
-            gradient = self._gradient(images, slope)
-            step, reach = 2 * self._width / _UNBOUNDED_STEPS, self._width
-            images = signed_step(images, gradient, self._images, step, reach, self._network.bounds)
+        for _ in range(num_steps):
+            gradient = self._gradient(images, self._slope(AwayFromLabel(), logits / divisor))
+            images = signed_step(
+                images, gradient, self._images, step_size, epsilon, self._network.bounds
+            )
             logits = at_least_float32(self._network.predict_logits(images))
             correct &= np.argmax(logits, -1) == self._labels
             if not correct.any():
                 break
-        accuracy = float(correct.sum() / examples)
-        measured = (
-            f"PGD-{_UNBOUNDED_STEPS} with the whole pixel range as its budget leaves an accuracy "
-            f"of {accuracy:.1%}, which should be 0%; chance is {chance:.1%}"
-        )
-        return _finding(name, accuracy > chance, measured, run_next, accuracy, chance)
+        return correct
 
     def _slope(self, objective: Any, logits: tf.Tensor | None = None) -> tf.Tensor:
         """Gradient of what an attack descends by the logits, `[batch, classes]`."""
@@ -363,10 +387,57 @@ def _objectives(attacks: Sequence[Attack]) -> list[Any]:
     return list(dict.fromkeys(each for each in inner if isinstance(each, LogitsObjective)))
 
 
-def _smallest_budget(attacks: Sequence[Attack]) -> float | None:
-    """In the unit of the images; of attacks that accumulate steps, one step."""
-    sizes = [each.epsilon or getattr(each, "step_size", None) for each in _plain(attacks)]
-    return min((size for size in sizes if size), default=None)
+def _budgets(attacks: Sequence[Attack]) -> list[float]:
+    """Budgets in the unit of the images; of attacks that accumulate steps, one step."""
+    sizes = (each.epsilon or getattr(each, "step_size", None) for each in _plain(attacks))
+    return [size for size in sizes if size]
+
+
+def _loss_not_converged(
+    network: Classifier,
+    attacks: Sequence[Attack],
+    images: np.ndarray,
+    labels: np.ndarray,
+    counts: OutcomeCounts,
+    first_index: int,
+    seed: int,
+) -> dict[str, Any]:
+    """How often the loss of the strongest attack still changes in its last iterations."""
+    name, run_next = "loss_not_converged", "more iterations of that attack, or apgd"
+    followed = [
+        (each.name, one, one.objective)
+        for each in attacks
+        for one in _plain([each])
+        if one.num_steps >= 2 * _LAST_ITERATIONS
+        and not (isinstance(one, SquareAttack) or one.minimum_norm)
+        and isinstance(one.objective, LogitsObjective)
+    ]
+    outcomes = {label: counts.outcomes(label) for label, *_ in followed}
+    leaving = [each for each in followed if ROBUST in outcomes[each[0]][: len(images)]]
+    if not leaving:
+        measured = (
+            f"no attack with gradients of {2 * _LAST_ITERATIONS} iterations or more left one of "
+            f"the first {len(images)} images correct"
+        )
+        return _finding(name, None, measured, run_next)
+    label, attack, objective = min(leaving, key=lambda each: np.sum(outcomes[each[0]] == ROBUST))
+    rows = np.flatnonzero(outcomes[label][: len(images)] == ROBUST)
+    chosen = (images[rows], labels[rows], first_index + rows)
+    values = []
+    for _, logits, examples in _iterates(network, attack, *chosen, seed, 0):
+        logits = at_least_float32(logits)
+        values.append(np.float64(objective.from_logits(logits, examples.labels, *examples.context)))
+    best = np.minimum.accumulate(values)
+    spread = np.max(values, axis=0) - best[-1]
+    late = best[-1 - _LAST_ITERATIONS] - best[-1] > _CONVERGED_FALL * spread
+    fraction = float(np.mean(late))
+    measured = (
+        f"in the last {_LAST_ITERATIONS} iterations of {attack.name} the loss of {late.sum()} of "
+        f"{len(rows)} images that are left correct changes by more than {_CONVERGED_FALL:g} of its "
+        f"range"
+    )
+    flagged = fraction > _FRACTION_NOT_CONVERGED
+    return _finding(name, flagged, measured, run_next, fraction, _FRACTION_NOT_CONVERGED)
 
 
 def _silent_success(
@@ -420,14 +491,10 @@ def _broken_on_the_way(
     broken = np.full(len(labels), False)
     if not attacked.any():
         return broken
-    originals, classes = tf.constant(images), tf.constant(labels)
-    examples = Examples(originals, classes, attack.compiled_context(network)(originals, classes))
-    iterate = attack.compiled_iteration(network)
     for restart in range(attack.restarts):
-        state = attack.begin(network, examples, seed, indices, restart)
         # The last image is that which the evaluation has judged.
-        for step in range(attack.num_steps):
-            reached, (state, logits) = state.images, iterate(state, examples)
+        iterates = _iterates(network, attack, images, labels, indices, seed, restart)
+        for step, (reached, logits, _) in enumerate(iterates):
             # Random starts that may lie outside the budget prove nothing.
             if step == 0 and attack.random_start and not attack.starts_in_budget:
                 continue
@@ -437,22 +504,61 @@ def _broken_on_the_way(
     return broken & attacked
 
 
+def _iterates(
+    network: Classifier,
+    attack: IterativeAttack,
+    images: np.ndarray,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    seed: int,
+    restart: int,
+) -> Iterator[tuple[tf.Tensor, tf.Tensor, Examples]]:
+    """The images before each iteration, their logits, and what the attack starts from."""
+    originals, classes = tf.constant(images), tf.constant(labels)
+    examples = Examples(originals, classes, attack.compiled_context(network)(originals, classes))
+    iterate = attack.compiled_iteration(network)
+    state = attack.begin(network, examples, seed, indices, restart)
+    for _ in range(attack.num_steps):
+        reached, (state, logits) = state.images, iterate(state, examples)
+        yield reached, logits, examples
+
+
 def _still_gaining(
-    name: str, count: str, models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
+    name: str,
+    count: str,
+    models: Sequence[Mapping[str, Any]],
+    all_models: Sequence[Mapping[str, Any]],
+    counts: OutcomeCounts,
 ) -> dict[str, Any]:
-    """Of attacks alike but for a count, what the largest count gains on the next."""
+    """Of attacks alike but for a count, what the largest count gains on the next.
+
+    The accuracy to report is that of the strongest attack; what a weaker one gains says nothing of
+    it.
+    """
     what = name.split("_")[1]
     run_next = f"the strongest attack here with twice the {what}, until it gains nothing"
     gains = []
     for group in _alike(models, count):
         *_, (fewer, weaker), (more, stronger) = group
+        if _is_outdone(stronger, all_models, counts):
+            continue
         gain = _robust_accuracy(weaker, counts) - _robust_accuracy(stronger, counts)
         names = f"{more} {what} ({stronger['attack']}) against {fewer} ({weaker['attack']})"
         gains.append((gain, f"{names} lower the robust accuracy by {100 * gain:.2f} points"))
     if not gains:
-        return _finding(name, None, f"no two attacks differ in {what} alone", run_next)
+        measured = f"no two attacks of which one is the strongest here differ in {what} alone"
+        return _finding(name, None, measured, run_next)
     gain, measured = max(gains)
     return _finding(name, gain > _POINTS, measured, run_next, gain, _POINTS)
+
+
+def _is_outdone(
+    model: Mapping[str, Any], all_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
+) -> bool:
+    """Whether another attack within the budget of this one leaves less accuracy."""
+    within = [each for each in all_models if each["epsilon"] <= model["epsilon"] * (1 + 1e-9)]
+    accuracy = _robust_accuracy(model, counts)
+    return any(_robust_accuracy(each, counts) < accuracy for each in within)
 
 
 def _larger_epsilon(models: Sequence[Mapping[str, Any]], counts: OutcomeCounts) -> dict[str, Any]:
@@ -584,10 +690,9 @@ def _success_at_the_end(
     run_next = "more iterations of that attack, or larger steps"
     late = []
     for model in threat_models:
-        total, accuracy = len(counts.outcomes(model["attack"])), _robust_accuracy(model, counts)
-        within = [m for m in threat_models if m["epsilon"] <= model["epsilon"] * (1 + 1e-9)]
-        if any(_robust_accuracy(other, counts) < accuracy for other in within):
+        if _is_outdone(model, threat_models, counts):
             continue
+        total = len(counts.outcomes(model["attack"]))
         for stage, num_steps in _iterations_of(model):
             steps = counts.steps(model["attack"], stage)
             last = sum(n for step, n in steps.items() if step > _LAST_TENTH * num_steps)

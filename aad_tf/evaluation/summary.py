@@ -384,12 +384,21 @@ def leaves_more(stronger: str, weaker: str, counts: OutcomeCounts) -> bool:
     Returns:
         True if the test is significant.
     """
-    spared = counts.outcomes(stronger) == ROBUST
-    spared_by_weaker = counts.outcomes(weaker) == ROBUST
-    only_weaker_succeeds = int(np.count_nonzero(spared & ~spared_by_weaker))
-    only_stronger_succeeds = int(np.count_nonzero(~spared & spared_by_weaker))
-    difference = only_weaker_succeeds - only_stronger_succeeds
-    return difference > _SIGNIFICANT * math.sqrt(only_weaker_succeeds + only_stronger_succeeds)
+    return significantly_more(*(counts.outcomes(each) == ROBUST for each in (stronger, weaker)))
+
+
+def significantly_more(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether the first of two paired outcomes is True significantly more often.
+
+    Args:
+        one: bool `[examples]`, an outcome of each example.
+        other: bool `[examples]`, another outcome of the same examples.
+
+    Returns:
+        True if the one-sided sign test at 5% over the examples in which they differ is significant.
+    """
+    only_one, only_other = np.count_nonzero(one & ~other), np.count_nonzero(~one & other)
+    return bool(only_one - only_other > _SIGNIFICANT * math.sqrt(only_one + only_other))
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf.attacks import fgsm, ifgsm, step_ll
+from aad_tf.attacks import (
+    AttackCascade,
+    aad_total,
+    apgd,
+    auto_attack,
+    fgsm,
+    ifgsm,
+    pgd,
+    square,
+    step_ll,
+)
 from aad_tf.attacks.strength import comparisons
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import evaluate_robustness, format_summary
@@ -135,6 +145,38 @@ def test_budgets_are_compared_in_the_unit_of_the_images():
     ]
     several, one = step_ll(100, num_steps=2), dataclasses.replace(fgsm(201), name="far")
     assert not comparisons([several, one], Bounds(0, 255))
+
+
+SEVERAL_STEPS = "takes several steps within at least the same budget"
+
+
+@pytest.mark.parametrize(
+    ("stronger", "reason"),
+    [
+        (apgd(0.1, num_steps=10), SEVERAL_STEPS),
+        (apgd(0.1, num_steps=10, loss="dlr"), SEVERAL_STEPS),
+        (apgd(0.05, num_steps=10), None),
+        (apgd(0.1, num_steps=10, target=1), None),
+        (aad_total(apgd(0.1, num_steps=10)), None),
+        (auto_attack(0.1), "is a cascade with at least the same budget"),
+        (auto_attack(0.05), None),
+        (AttackCascade((square(0.1),)), None),
+        (square(0.1), None),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_auto_attack_and_apgd_should_leave_no_more_than_one_step(stronger, reason):
+    one_step = fgsm(0.1)
+    expected = [[stronger.name, "fgsm", reason]] if reason else []
+    assert comparisons([one_step, stronger]) == expected
+
+
+def test_only_a_cascade_is_held_against_several_steps():
+    several = pgd(0.1, 0.02, num_steps=20)
+    assert comparisons([several, apgd(0.1)]) == []
+    assert comparisons([several, auto_attack(0.1)]) == [
+        ["auto_attack", "pgd", "is a cascade with at least the same budget"]
+    ]
 
 
 def test_the_printed_table_holds_accuracies_and_warnings():
