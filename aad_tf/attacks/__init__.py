@@ -4,10 +4,11 @@ A function such as `pgd(epsilon, step_size, num_steps)` returns an attack object
 with a classifier, images and labels and returns adversarial images. An attack lowers an objective,
 one number per image, step by step.
 
-One iteration (gradient of the objective, step, projection onto the budget), the loop over
-iterations, random starts and restarts are in `aad_tf.attacks.loop`. Direct calls, training and
-`aad_tf.evaluate_robustness` all use that code. Two attacks are the same if their parameters are, as
-`attack_to_dict` returns them; the name of an attack is only a label.
+One iteration (gradient of the objective, step, projection onto the budget), the loops over
+iterations and the rule of restarts are in `aad_tf.attacks.loop`, random starts in
+`aad_tf.attacks.starts`. Direct calls, training and `aad_tf.evaluate_robustness` use that code. Two
+attacks are the same if their parameters are, as `attack_to_dict` returns them; the name of an
+attack is only a label.
 """
 
 from aad_tf.attacks.adaptive import AADTotal, aad_total, adaptive_attacks

@@ -20,7 +20,6 @@ from aad_tf.attacks.loop import (
     Examples,
     State,
     objective_gradient,
-    unit_noise,
     value_dtype,
     where,
 )
@@ -33,6 +32,7 @@ from aad_tf.attacks.margins import (
 )
 from aad_tf.attacks.objectives import AwayFromLabel, Target, TowardsClass, target_classes
 from aad_tf.attacks.serialization import register_kind
+from aad_tf.attacks.starts import unit_noise
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice, check_count

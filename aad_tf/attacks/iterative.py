@@ -23,12 +23,11 @@ from aad_tf.attacks.loop import (
     iterations,
     last_state,
     objective_context,
-    random_starts,
     value_dtype,
 )
 from aad_tf.attacks.objectives import AnyObjective, chosen_target, target_classes
 from aad_tf.attacks.serialization import attack_to_dict
-from aad_tf.attacks.starts import Noise
+from aad_tf.attacks.starts import Noise, random_starts
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_count, check_epsilon

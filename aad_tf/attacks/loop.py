@@ -1,9 +1,12 @@
-"""An iteration of an attack, the loop over iterations, random starts and restarts.
+"""An iteration of a gradient-sign attack, the loops over iterations, and the rule of restarts.
 
-Direct calls of an attack and training steps run the loop of this module. Code that has to act
-between two iterations calls `iteration` or `signed_step` itself: `aad_tf.evaluation`, which takes
-misclassified images out of the batch, and `aad_tf.attention_study`, which computes attention maps
-after each iteration. Random starts and the rule of restarts are those of this module everywhere.
+`IterativeAttack.run` runs the loops of this module for direct calls and for training steps. Five
+modules act between iterations: `aad_tf.evaluation.pool` takes out misclassified images,
+`aad_tf.evaluation.diagnostics` judges every iterate, `aad_tf.attacks.shared_work` runs several
+attacks at once, `aad_tf.attention_study.network_pass` computes attention maps, and
+`aad_tf.defenses.aad` may update the weights (`update_per_round`). They use the iterations of this
+module, or those of the attack's class. Which restart of an attack is kept is decided by
+`starts_again` everywhere. Random starts are in `aad_tf.attacks.starts`.
 
 The data of an attack are in two structures. All of their tensors have the batch as first axis, so
 that examples can be removed, added, and be at different iterations in one batch:
@@ -15,11 +18,9 @@ that examples can be removed, added, and be at different iterations in one batch
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from aad_tf.attacks.objectives import AnyObjective, ContextObjective
@@ -29,10 +30,6 @@ from aad_tf.utils.ops import project_linf
 
 # Up to here a graph spells the iterations out; beyond, a loop keeps it small.
 _UNROLLED = 10
-# Of Threefry-2x32.
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_PARITY = 0x1BD11BDA
-_BLOCKS = 5
 
 
 class Examples(NamedTuple):
@@ -326,175 +323,6 @@ def value_dtype(classifier: Classifier) -> tf.DType:
     return tf.float64 if classifier.dtype == tf.float64 else tf.float32
 
 
-def random_starts(
-    images: Any, epsilon: float, bounds: Bounds, seed: Any, indices: Any, restart: Any
-) -> tf.Tensor:
-    """Uniform points of the l-inf balls of radius `epsilon` around images, within the bounds.
-
-    Args:
-        images: `[batch, H, W, C]`, centres of the balls.
-        epsilon: radius, in the unit of the images.
-        bounds: pixel range, into which the points are clipped.
-        seed: any integer, or int32 `[2]`: its low and high 32 bits.
-        indices: int `[batch]`, index of each example in its data set, or in its batch in training.
-        restart: int or int `[batch]`, number of the restart, from 0.
-
-    Returns:
-        `[batch, H, W, C]` in the dtype of `images`. The noise of an example depends on the seed,
-        its index and its restart alone, not on the other examples of the batch.
-    """
-    images = tf.convert_to_tensor(images)
-    known = images.shape[1:].is_fully_defined()
-    shape = tuple(images.shape[1:]) if known else tf.shape(images)[1:]
-    noise = tf.cast(unit_noise(seed, indices, restart, shape), images.dtype)
-    starts = tf.clip_by_value(images + tf.cast(epsilon, images.dtype) * noise, *bounds)
-    return tf.ensure_shape(starts, images.shape)
-
-
-def unit_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
-    """Uniform noise that depends on the seed, the example and the restart alone.
-
-    It is the same whatever the batch size and the order of examples, eagerly and in a graph, so
-    training, a direct call and an evaluation start at the same points. The generator is
-    Threefry-2x32 with 20 rounds (Salmon et al. 2011), independent of the version of TensorFlow.
-
-    Args:
-        seed: any integer, or an int32 tensor `[2]`: the low and the high 32 bits of the integer.
-        indices: int `[batch]`, index of each example in its data set, or in its batch in training.
-        restart: int or int `[batch]`, number of the restart, from 0.
-        shape: shape of one example, as integers; inside a graph it may be an int tensor.
-
-    Returns:
-        float32 `[batch, *shape]` in [-1, 1), multiples of 2**-23.
-
-    Example:
-        >>> unit_noise(seed=0, indices=[3, 7], restart=0, shape=(28, 28, 1)).shape
-        TensorShape([2, 28, 28, 1])
-    """
-    seed, indices, restart = _words(seed, indices, restart)
-    noise = _compiled_noise()(shape, seed, indices, restart)
-    if not tf.is_tensor(shape):
-        noise.set_shape((None, *shape))
-    return noise
-
-
-def noise_keys(seed: Any, indices: Any, restart: Any) -> tf.Tensor:
-    """Makes the key of a pseudorandom generator for each example, which `unit_draws` takes.
-
-    Args:
-        seed: any integer, or an int32 tensor `[2]`: the low and the high 32 bits of the integer.
-        indices: int `[batch]`, index of each example in its data set.
-        restart: int or int `[batch]`, number of the restart, from 0.
-
-    Returns:
-        int32 `[batch, 2]`.
-    """
-    return _compiled(_stacked_keys, _PAIR, _NUMBERS, _NUMBERS)(*_words(seed, indices, restart))
-
-
-def unit_draws(keys: tf.Tensor, step: tf.Tensor, count: Any) -> tf.Tensor:
-    """Uniform pseudorandom numbers that depend on the key and the step of an example alone.
-
-    Args:
-        keys: int32 `[batch, 2]`, one key per example, made by `noise_keys` of seed, index and
-            restart.
-        step: int32 `[batch]`, number of the step; other steps give other numbers. At step 0 the
-            numbers are those of `unit_noise`.
-        count: numbers per example.
-
-    Returns:
-        float32 `[batch, count]` in [-1, 1), multiples of 2**-23.
-    """
-    draws = _compiled(_draws, _PAIRS, _NUMBERS, _NUMBER)(keys, step, count)
-    if not tf.is_tensor(count):
-        draws.set_shape((None, count))
-    return draws
-
-
-def _words(seed: Any, indices: Any, restart: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Seed int32 `[2]`, indices and restarts int32 `[batch]`."""
-    if not tf.is_tensor(seed):
-        words = [int(seed) & 0xFFFFFFFF, int(seed) >> 32 & 0xFFFFFFFF]
-        seed = tf.constant(np.array(words, np.uint32).view(np.int32))
-    indices = tf.cast(indices, tf.int32)
-    restart = tf.broadcast_to(tf.cast(restart, tf.int32), tf.shape(indices))
-    return tf.cast(seed, tf.int32), indices, restart
-
-
-_NUMBERS, _PAIRS = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, 2), tf.int32)
-_PAIR, _NUMBER = tf.TensorSpec((2,), tf.int32), tf.TensorSpec((), tf.int32)
-
-
-@functools.cache
-def _compiled(function: Callable[..., tf.Tensor], *signature: tf.TensorSpec) -> Any:
-    """One trace for images of all sizes, inside of other graphs too: it takes a while."""
-    return tf.function(function, input_signature=signature, autograph=False)
-
-
-def _compiled_noise() -> Any:
-    return _compiled(_noise, _NUMBERS, _PAIR, _NUMBERS, _NUMBERS)
-
-
-def _noise(shape: Any, seed: tf.Tensor, indices: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
-    keys = _keys(seed, indices, restart)
-    unit = _unit(keys, tf.zeros_like(keys[0]), tf.reduce_prod(shape))
-    return tf.reshape(unit, tf.concat([[-1], shape], axis=0))
-
-
-def _draws(keys: tf.Tensor, step: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    words = (tf.bitcast(keys[:, 0], tf.uint32), tf.bitcast(keys[:, 1], tf.uint32))
-    return _unit(words, tf.bitcast(step, tf.uint32), count)
-
-
-def _stacked_keys(seed: tf.Tensor, indices: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
-    keys = _keys(seed, indices, restart)
-    return tf.stack([tf.bitcast(each, tf.int32) for each in keys], axis=1)
-
-
-def _keys(seed: tf.Tensor, indices: tf.Tensor, restart: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    first, second, index, restart = (
-        tf.bitcast(each, tf.uint32) for each in (*tf.unstack(seed), indices, restart)
-    )
-    return _threefry((first, second), (index, restart))
-
-
-def _unit(keys: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, count: Any) -> tf.Tensor:
-    counter = tf.bitcast(tf.range((count + 1) // 2), tf.uint32)[tf.newaxis]
-    one, two = (each[:, tf.newaxis] for each in keys)
-    words = _threefry((one, two), (counter, step[:, tf.newaxis] + tf.zeros_like(counter)))
-    bits = tf.bitwise.right_shift(tf.concat(words, axis=1)[:, :count], tf.constant(8, tf.uint32))
-    # 24 bits, which float32 holds exactly.
-    return tf.cast(tf.cast(bits, tf.int32), tf.float32) * 2.0**-23 - 1.0
-
-
-def _threefry(
-    key: tuple[tf.Tensor, tf.Tensor], counter: tuple[tf.Tensor, tf.Tensor]
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Threefry-2x32-20: two words of pseudorandom bits for each counter under each key, uint32."""
-    xor = tf.bitwise.bitwise_xor
-    parts = (*key, xor(xor(*key), tf.constant(_PARITY, tf.uint32)))
-    keys = tf.stack([part + tf.zeros_like(parts[0]) for part in parts])
-    rotations = tf.constant(_ROTATIONS, tf.uint32)
-    one, two = counter[0] + keys[0], counter[1] + keys[1]
-
-    def block(number: tf.Tensor, one: tf.Tensor, two: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        for bits in tf.unstack(rotations[number % 2]):
-            one = one + two
-            two = xor(_rotated(two, bits), one)
-        injected = tf.bitcast(number + 1, tf.uint32)
-        return number + 1, one + keys[(number + 1) % 3], two + keys[(number + 2) % 3] + injected
-
-    # A loop, since networks are traced with their random starts again and again.
-    return tf.while_loop(
-        lambda number, one, two: number < _BLOCKS, block, (0, one, two), parallel_iterations=1
-    )[1:]
-
-
-def _rotated(words: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
-    left = tf.bitwise.left_shift(words, bits)
-    return tf.bitwise.bitwise_or(left, tf.bitwise.right_shift(words, 32 - bits))
-
-
 def objective_context(
     classifier: Classifier, objective: AnyObjective, images: tf.Tensor, labels: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:
@@ -538,7 +366,7 @@ def compiled_context(
     )
 
 
-def compiled_iteration(classifier: Classifier, objective: AnyObjective) -> Any:
+def compiled_gradient_sign_iteration(classifier: Classifier, objective: AnyObjective) -> Any:
     """Compiles one iteration of a gradient-sign attack: gradient, signed step, projection.
 
     Args:

@@ -17,14 +17,13 @@ from aad_tf.attacks.iterative import IterativeAttack, check_budget
 from aad_tf.attacks.loop import (
     Examples,
     State,
-    noise_keys,
-    unit_draws,
     value_dtype,
     where,
 )
 from aad_tf.attacks.margins import Margin
 from aad_tf.attacks.objectives import LogitsObjective
 from aad_tf.attacks.serialization import register_kind
+from aad_tf.attacks.starts import noise_keys, unit_draws
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_count

@@ -1,17 +1,30 @@
-"""Noise for random starts of attacks that do not start at a uniform point of their budget."""
+"""Random starts of attacks, and the pseudorandom numbers that they are made of.
+
+`random_starts` draws a uniform point of the budget, the start of most attacks. `UniformNoise` and
+`GaussianNoise` are starts elsewhere, for the argument `noise` of `GradientSignAttack`. All random
+numbers depend on the seed, the example and the restart alone, so that training, direct calls and
+evaluations start at the same points.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from aad_tf.attacks.loop import random_starts, unit_noise
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_epsilon
+
+# Of Threefry-2x32.
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+_BLOCKS = 5
 
 
 @register_kind("uniform_noise")
@@ -145,3 +158,172 @@ def standard_normal(uniform: tf.Tensor) -> tf.Tensor:
 
 
 Noise = UniformNoise | GaussianNoise
+
+
+def random_starts(
+    images: Any, epsilon: float, bounds: Bounds, seed: Any, indices: Any, restart: Any
+) -> tf.Tensor:
+    """Uniform points of the l-inf balls of radius `epsilon` around images, within the bounds.
+
+    Args:
+        images: `[batch, H, W, C]`, centres of the balls.
+        epsilon: radius, in the unit of the images.
+        bounds: pixel range, into which the points are clipped.
+        seed: any integer, or int32 `[2]`: its low and high 32 bits.
+        indices: int `[batch]`, index of each example in its data set, or in its batch in training.
+        restart: int or int `[batch]`, number of the restart, from 0.
+
+    Returns:
+        `[batch, H, W, C]` in the dtype of `images`. The noise of an example depends on the seed,
+        its index and its restart alone, not on the other examples of the batch.
+    """
+    images = tf.convert_to_tensor(images)
+    known = images.shape[1:].is_fully_defined()
+    shape = tuple(images.shape[1:]) if known else tf.shape(images)[1:]
+    noise = tf.cast(unit_noise(seed, indices, restart, shape), images.dtype)
+    starts = tf.clip_by_value(images + tf.cast(epsilon, images.dtype) * noise, *bounds)
+    return tf.ensure_shape(starts, images.shape)
+
+
+def unit_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
+    """Uniform noise that depends on the seed, the example and the restart alone.
+
+    It is the same whatever the batch size and the order of examples, eagerly and in a graph, so
+    training, a direct call and an evaluation start at the same points. The generator is
+    Threefry-2x32 with 20 rounds (Salmon et al. 2011), independent of the version of TensorFlow.
+
+    Args:
+        seed: any integer, or an int32 tensor `[2]`: the low and the high 32 bits of the integer.
+        indices: int `[batch]`, index of each example in its data set, or in its batch in training.
+        restart: int or int `[batch]`, number of the restart, from 0.
+        shape: shape of one example, as integers; inside a graph it may be an int tensor.
+
+    Returns:
+        float32 `[batch, *shape]` in [-1, 1), multiples of 2**-23.
+
+    Example:
+        >>> unit_noise(seed=0, indices=[3, 7], restart=0, shape=(28, 28, 1)).shape
+        TensorShape([2, 28, 28, 1])
+    """
+    seed, indices, restart = _words(seed, indices, restart)
+    noise = _compiled_noise()(shape, seed, indices, restart)
+    if not tf.is_tensor(shape):
+        noise.set_shape((None, *shape))
+    return noise
+
+
+def noise_keys(seed: Any, indices: Any, restart: Any) -> tf.Tensor:
+    """Makes the key of a pseudorandom generator for each example, which `unit_draws` takes.
+
+    Args:
+        seed: any integer, or an int32 tensor `[2]`: the low and the high 32 bits of the integer.
+        indices: int `[batch]`, index of each example in its data set.
+        restart: int or int `[batch]`, number of the restart, from 0.
+
+    Returns:
+        int32 `[batch, 2]`.
+    """
+    return _compiled(_stacked_keys, _PAIR, _NUMBERS, _NUMBERS)(*_words(seed, indices, restart))
+
+
+def unit_draws(keys: tf.Tensor, step: tf.Tensor, count: Any) -> tf.Tensor:
+    """Uniform pseudorandom numbers that depend on the key and the step of an example alone.
+
+    Args:
+        keys: int32 `[batch, 2]`, one key per example, made by `noise_keys` of seed, index and
+            restart.
+        step: int32 `[batch]`, number of the step; other steps give other numbers. At step 0 the
+            numbers are those of `unit_noise`.
+        count: numbers per example.
+
+    Returns:
+        float32 `[batch, count]` in [-1, 1), multiples of 2**-23.
+    """
+    draws = _compiled(_draws, _PAIRS, _NUMBERS, _NUMBER)(keys, step, count)
+    if not tf.is_tensor(count):
+        draws.set_shape((None, count))
+    return draws
+
+
+def _words(seed: Any, indices: Any, restart: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Seed int32 `[2]`, indices and restarts int32 `[batch]`."""
+    if not tf.is_tensor(seed):
+        words = [int(seed) & 0xFFFFFFFF, int(seed) >> 32 & 0xFFFFFFFF]
+        seed = tf.constant(np.array(words, np.uint32).view(np.int32))
+    indices = tf.cast(indices, tf.int32)
+    restart = tf.broadcast_to(tf.cast(restart, tf.int32), tf.shape(indices))
+    return tf.cast(seed, tf.int32), indices, restart
+
+
+_NUMBERS, _PAIRS = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, 2), tf.int32)
+_PAIR, _NUMBER = tf.TensorSpec((2,), tf.int32), tf.TensorSpec((), tf.int32)
+
+
+@functools.cache
+def _compiled(function: Callable[..., tf.Tensor], *signature: tf.TensorSpec) -> Any:
+    """One trace for images of all sizes, inside of other graphs too: it takes a while."""
+    return tf.function(function, input_signature=signature, autograph=False)
+
+
+def _compiled_noise() -> Any:
+    return _compiled(_noise, _NUMBERS, _PAIR, _NUMBERS, _NUMBERS)
+
+
+def _noise(shape: Any, seed: tf.Tensor, indices: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
+    keys = _keys(seed, indices, restart)
+    unit = _unit(keys, tf.zeros_like(keys[0]), tf.reduce_prod(shape))
+    return tf.reshape(unit, tf.concat([[-1], shape], axis=0))
+
+
+def _draws(keys: tf.Tensor, step: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    words = (tf.bitcast(keys[:, 0], tf.uint32), tf.bitcast(keys[:, 1], tf.uint32))
+    return _unit(words, tf.bitcast(step, tf.uint32), count)
+
+
+def _stacked_keys(seed: tf.Tensor, indices: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
+    keys = _keys(seed, indices, restart)
+    return tf.stack([tf.bitcast(each, tf.int32) for each in keys], axis=1)
+
+
+def _keys(seed: tf.Tensor, indices: tf.Tensor, restart: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    first, second, index, restart = (
+        tf.bitcast(each, tf.uint32) for each in (*tf.unstack(seed), indices, restart)
+    )
+    return _threefry((first, second), (index, restart))
+
+
+def _unit(keys: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, count: Any) -> tf.Tensor:
+    counter = tf.bitcast(tf.range((count + 1) // 2), tf.uint32)[tf.newaxis]
+    one, two = (each[:, tf.newaxis] for each in keys)
+    words = _threefry((one, two), (counter, step[:, tf.newaxis] + tf.zeros_like(counter)))
+    bits = tf.bitwise.right_shift(tf.concat(words, axis=1)[:, :count], tf.constant(8, tf.uint32))
+    # 24 bits, which float32 holds exactly.
+    return tf.cast(tf.cast(bits, tf.int32), tf.float32) * 2.0**-23 - 1.0
+
+
+def _threefry(
+    key: tuple[tf.Tensor, tf.Tensor], counter: tuple[tf.Tensor, tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Threefry-2x32-20: two words of pseudorandom bits for each counter under each key, uint32."""
+    xor = tf.bitwise.bitwise_xor
+    parts = (*key, xor(xor(*key), tf.constant(_PARITY, tf.uint32)))
+    keys = tf.stack([part + tf.zeros_like(parts[0]) for part in parts])
+    rotations = tf.constant(_ROTATIONS, tf.uint32)
+    one, two = counter[0] + keys[0], counter[1] + keys[1]
+
+    def block(number: tf.Tensor, one: tf.Tensor, two: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        for bits in tf.unstack(rotations[number % 2]):
+            one = one + two
+            two = xor(_rotated(two, bits), one)
+        injected = tf.bitcast(number + 1, tf.uint32)
+        return number + 1, one + keys[(number + 1) % 3], two + keys[(number + 2) % 3] + injected
+
+    # A loop, since networks are traced with their random starts again and again.
+    return tf.while_loop(
+        lambda number, one, two: number < _BLOCKS, block, (0, one, two), parallel_iterations=1
+    )[1:]
+
+
+def _rotated(words: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+    left = tf.bitwise.left_shift(words, bits)
+    return tf.bitwise.bitwise_or(left, tf.bitwise.right_shift(words, 32 - bits))

@@ -16,7 +16,7 @@ from aad_tf.attacks import GradientSignAttack
 from aad_tf.attacks.loop import (
     Examples,
     State,
-    compiled_iteration,
+    compiled_gradient_sign_iteration,
     iteration_spec,
     signed_step,
 )
@@ -143,7 +143,7 @@ def compiled_explained_iteration(classifier: Classifier, objective: Any, explain
     """
     if not isinstance(objective, LogitsObjective):
         explain = compiled_explanation(classifier, explained)
-        iterate = compiled_iteration(classifier, objective)
+        iterate = compiled_gradient_sign_iteration(classifier, objective)
         return lambda state, examples, *scalars: (
             iterate(state, examples, *scalars)[0],
             explain(state.images, examples.labels),

@@ -71,8 +71,9 @@ from aad_tf.attacks import (
     LogitsObjective,
     SquareAttack,
 )
-from aad_tf.attacks.loop import Examples, compiled_context, signed_step, unit_noise
+from aad_tf.attacks.loop import Examples, compiled_context, signed_step
 from aad_tf.attacks.objectives import target_classes
+from aad_tf.attacks.starts import unit_noise
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.example_log import MISCLASSIFIED, ROBUST, OutcomeCounts
 from aad_tf.evaluation.summary import (

@@ -3,8 +3,8 @@
 An attack on a fixed batch spends most of its time on images that are misclassified already. The
 pool has a fixed number of slots, the places of its batch. A slot holds one image that is still
 classified correctly, at an iteration and a restart of its own; when its attack is over, the next
-image of the queue takes the slot. Iterations, starts and restarts are those of
-`aad_tf.attacks.loop`.
+image of the queue takes the slot. Iterations and starts are those of the attack, as in a direct
+call, and so is the rule of restarts (`aad_tf.attacks.loop.starts_again`).
 """
 
 from __future__ import annotations
@@ -382,7 +382,7 @@ class AttackPool:
         return distances.numpy()
 
     def _settle(self, rows: np.ndarray, succeeded: np.ndarray) -> Left:
-        """The slots that are left, but for examples that start again: those queue."""
+        """Returns the examples whose attack is over; those that start again join the queue."""
         slots = self._slots[rows]
         again = starts_again(succeeded, slots["restart"], self.attack.restarts)
         if again.any():

@@ -1,4 +1,4 @@
-"""Starts that are not uniform in the budget, and the one-step attacks of training, by hand."""
+"""Random starts: published random bits, one start per seed, index and restart, and other noise."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from aad_tf.attacks import (
     rs_fgsm,
     trades_pgd,
 )
-from aad_tf.attacks.starts import standard_normal
+from aad_tf.attacks.starts import _threefry, standard_normal, unit_noise
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import evaluate_robustness
 from aad_tf.types import Bounds
 from tests.networks import linear_network, random_images, small_network
+
+SHAPE = (5, 3, 2)
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +156,46 @@ def test_adversarial_training_on_nfgsm_moves_images_from_step_to_step():
     assert np.isfinite(logs["loss"]) and logs["loss"] == logs["adversarial_loss"]
     second = model.adversarial_images(tf.constant(images), tf.constant(labels)).numpy()
     assert np.abs(second - first).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("key", "counter", "expected"),
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
+        ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_threefry_gives_the_known_answers_of_its_authors(key, counter, expected):
+    def words(pair):
+        return tuple(tf.constant([word], tf.uint32) for word in pair)
+
+    found = _threefry(words(key), words(counter))
+    assert [int(word[0]) for word in found] == list(expected)
+
+
+def test_noise_is_uniform_and_differs_by_seed_index_and_restart():
+    noise = unit_noise(3, [5, 6], 1, (64, 64, 3)).numpy()
+    assert noise.dtype == np.float32 and noise.shape == (2, 64, 64, 3)
+    assert noise.min() >= -1 and noise.max() < 1
+    histogram, _ = np.histogram(noise[0], bins=8, range=(-1, 1))
+    # Binomial counts of 12,288 draws in eight bins: 1536, standard deviation 37.
+    assert np.abs(histogram - 1536).max() < 5 * 37
+    others = [noise[1], *(unit_noise(*each, (64, 64, 3))[0] for each in ((4, [5], 1), (3, [5], 2)))]
+    for other in others:
+        assert abs(np.corrcoef(noise[0].ravel(), np.ravel(other))[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("seed", [-1, 0, 2**31, 2**40 + 3])
+def test_any_integer_is_a_seed(seed):
+    noise = unit_noise(seed, [0], 0, (1001,)).numpy()
+    assert np.isfinite(noise).all() and noise.std() > 0.5
+
+
+def test_noise_depends_on_neither_batch_nor_graph():
+    together = unit_noise(7, [0, 1, 2, 3], [0, 2, 0, 1], SHAPE).numpy()
+    for row, (index, restart) in enumerate([(0, 0), (1, 2), (2, 0), (3, 1)]):
+        np.testing.assert_array_equal(unit_noise(7, [index], restart, SHAPE)[0], together[row])
+    graph = tf.function(lambda seed, shape: unit_noise(seed, [3, 0], [1, 0], shape))
+    found = graph(tf.constant([7, 0]), tf.constant(SHAPE))
+    np.testing.assert_array_equal(found, together[[3, 0]])

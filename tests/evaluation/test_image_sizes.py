@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import attacks
-from aad_tf.attacks.loop import _compiled_noise
+from aad_tf.attacks.starts import _compiled_noise
 from aad_tf.callbacks import AttentionIoU, RobustAccuracy
 from aad_tf.evaluation import evaluate_robustness
 from tests.evaluation.attacked_networks import RESTARTED, any_size_classifier, batches_of_sizes

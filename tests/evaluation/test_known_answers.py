@@ -14,7 +14,7 @@ from aad_tf.attacks import (
     parse_attack,
     pgd,
 )
-from aad_tf.attacks.loop import unit_noise
+from aad_tf.attacks.starts import unit_noise
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import evaluate_robustness
 from aad_tf.records import RECORD_KEYS
