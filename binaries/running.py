@@ -46,7 +46,8 @@ def say(text: str) -> None:
 def run(action: Callable[[], str | None], resumed_from: Callable[[], object] | None = None) -> None:
     """Runs the work of a program and prints the text that it returns to stdout.
 
-    An expected error is printed as one line; with `--verbosity=1` its traceback comes first.
+    First it installs the handler for SIGTERM, `aad_tf.training.preemption.end_on_signal`. An
+    expected error is printed as one line; with `--verbosity=1` its traceback comes first.
 
     Args:
         action: a function that does the work and returns the text to print, or None.

@@ -3,6 +3,10 @@
 A final softmax or sigmoid is bypassed while the model runs as a Classifier; the score before a
 single sigmoid output becomes two logits. Probabilities that cannot be turned into logits are
 refused.
+
+For this, importing the module replaces `tf.nn.softmax` and `tf.nn.sigmoid` by functions that return
+the same values, except inside the layer that `without_final_activation` was given: there they
+return their argument.
 """
 
 from __future__ import annotations
@@ -205,7 +209,7 @@ def _scales(kind: str, sources: list[Any], of_images: set[Any]) -> bool:
 
 
 def _producer_type(tensor: tf.Tensor) -> str:
-    """Type of the operation that made `tensor`, past casts and identities."""
+    """Type of the operation that made `tensor`, past casts, identities and stopped gradients."""
     operation = tensor.op
     while operation.type in ("Identity", "Cast", "StopGradient") and operation.inputs:
         operation = operation.inputs[0].op

@@ -3,7 +3,10 @@
 A loss of Grad-CAM maps is differentiated by the weights, so all operations between the attention
 layer and the logits are differentiated twice. `refuse_unsafe_operations` refuses those of
 `UNSAFE_SECOND_ORDER_OPS`. `exact_moments` corrects `tf.nn.moments`, whose second derivative leaves
-out a term; a graph that was traced with TensorFlow's own `tf.nn.moments` is refused.
+out a term (importing this module replaces that function by one which differs inside the context
+alone); a graph that was traced with TensorFlow's own `tf.nn.moments` is refused.
+`refuse_missing_gradients` refuses networks whose first derivatives do not reach the images or the
+attention layer.
 """
 
 from __future__ import annotations
@@ -109,9 +112,9 @@ def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
 
     The gradient of a loss on attention maps takes second derivatives of these operations. Refused
     are those of which TensorFlow has no second derivative or a wrong one: resizing (bilinear,
-    bicubic, nearest, by area), cropping and projecting images, local response normalization by
-    `tf.nn.lrn`, fractional max and average pooling, max pooling that returns positions, dilation
-    and softsign, and moments traced outside of `exact_moments`.
+    bicubic, nearest, by area, antialiased), cropping and projecting images, local response
+    normalization by `tf.nn.lrn`, fractional max and average pooling, max pooling that returns
+    positions, dilation and softsign, and moments traced outside of `exact_moments`.
 
     Args:
         trace: a traced forward pass of the model.

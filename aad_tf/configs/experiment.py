@@ -56,7 +56,7 @@ class ExperimentConfig:
         decay_epochs: epochs from one decay of an exponential schedule to the next.
         decay_rate: factor by which each decay multiplies the learning rate.
         label_smoothing: part of the label's probability that is spread evenly over all classes in
-            the classification losses of training, in [0, 1].
+            the classification losses of training, in [0, 1).
         augmentation: random changes of training images: `"none"`; `"flip"`, mirrored with
             probability 1/2; `"shift_flip"`, also moved by up to an eighth of the sides;
             `"crop_flip"`, mirrored and cropped to at least half of the area; or `"inception"`, a

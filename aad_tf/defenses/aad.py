@@ -50,7 +50,7 @@ class AADModel(DefenseModel):
         attack: makes adversarial images in each step; an attack object, or text such as
             `"step_ll(epsilon=0.15, num_steps=2)"`.
         attention_layer: name of the layer that attention maps explain; None takes the last layer
-            whose output still has a spatial grid.
+            whose output is a grid of the image and through which every path to the logits leads.
         weights: (alpha, beta, gamma); the paper's 8 : 4 : 1 by default.
         losses: how the three losses are computed: an `AADLosses`, or the name of one.
             `"balanced"`, which trains on MNIST and CIFAR-10 alike: L_c is the cross-entropy, and
@@ -241,9 +241,9 @@ class AADModel(DefenseModel):
             the attention area is hidden, both summed over the clean image and the rounds;
             `"preservation_loss"`, the distance of the attention map from that of the clean image,
             summed over the rounds (times the number of examples in the batch, if the `AADLosses`
-            have `preservation_over="batch_sum"`). The last two are 0 if their weight is. Its entry
-            `"penalty"` is a scalar, what layers add to the loss. The second has logits
-            `[batch, classes]`: `"clean"`, and `"adversarial"` of the last round.
+            have `preservation_over="batch_sum"`). The last two are 0 if their weight is. The first
+            dictionary also has `"penalty"`, a scalar: what layers add to the loss. The second has
+            logits `[batch, classes]`: `"clean"`, and `"adversarial"` of the last round.
         """
         versions = 1 + adversarial.shape[0]
         batch = tf.concat([images, *tf.unstack(adversarial)], axis=0)

@@ -61,7 +61,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             bypassed. A network with several outputs is given as a `Classifier` that was made with
             the output that counts.
         attention_layer: name of the layer that attention maps explain; None takes the last layer
-            whose output still has a spatial grid.
+            whose output is a grid of the image and through which every path to the logits leads.
         bounds: lowest and highest pixel value that the network takes.
         input_shape: `(H, W, C)` of the images, for a network that was never called or that leaves
             their size open.

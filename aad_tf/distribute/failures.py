@@ -1,10 +1,11 @@
 """Tells which worker was lost when TensorFlow ends this worker's collective operations.
 
 TensorFlow's coordination service runs in worker 0. It notices workers that end or send no
-heartbeats, and ends the collective operations of all others with an error. That error names a task,
-but its text differs with the way in which the loss was noticed. Workers that end because of a loss
-would also look lost to the rest. So the worker that notices a loss first reports it to the others
-through the same service, and each worker waits a moment before it ends.
+heartbeats, and ends the collective operations of all others with an error. That error names the
+lost worker by its *task*, TensorFlow's word for a worker and its number, but its text differs with
+the way in which the loss was noticed. Workers that end because of a loss would also look lost to
+the rest. So the worker that notices a loss first reports it to the others through the same service,
+and each worker waits a moment before it ends.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """What Keras 3 lacks for `fit` under MultiWorkerMirroredStrategy, as a mixin.
 
 Upstream: https://github.com/keras-team/keras/issues/20585. Two methods of Keras's TensorFlow
-trainer fail there: the symbolic build reduces a batch that lies on several workers to one tensor,
-and logs, which are scalars, are reduced along an axis they do not have. A test of
-tests/distribute fails as soon as a Keras without either fault is installed. The same all-reduce
-that carries the logs lets one worker ask all others to stop after the same step.
+trainer fail there. `_maybe_symbolic_build` reduces a batch that lies on several workers to one
+tensor, and `_make_function` reduces logs, which are scalars, along an axis they do not have. A test
+of tests/distribute fails as soon as a Keras is installed in which one of the two faults is mended.
+The all-reduce that carries the logs also lets one worker ask all others to stop after the same
+step.
 """
 
 from __future__ import annotations

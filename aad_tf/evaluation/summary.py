@@ -25,8 +25,6 @@ _SIGNIFICANT = 1.645
 # What plain attacks on the classification descend.
 _CROSS_ENTROPY = attack_to_dict(AwayFromLabel())
 
-# Of all examples, by Square alone: flag of the AutoAttack code.
-_GRADIENT_FREE = 0.002
 # Of findings of `aad_tf.evaluation.diagnostics`; what any part has first counts for the whole.
 STATUSES = FLAGGED, NOT_FLAGGED, NOT_COMPARED = (
     "flagged",
@@ -345,8 +343,8 @@ def masking_warnings(
 ) -> list[str]:
     """Warns of results that suggest masked gradients (Athalye et al. 2018).
 
-    There is a warning if an attack did not change images at all that it left correct, and if a
-    stronger attack leaves significantly more images correct than a weaker one: at 5%, by a
+    There is a warning if an attack left images that it did not misclassify exactly as they were,
+    and if a stronger attack leaves significantly more images correct than a weaker one: at 5%, by a
     one-sided sign test over the images on which the two disagree.
 
     Args:

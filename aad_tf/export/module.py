@@ -29,6 +29,10 @@ class NetworkModule(tf.Module):
             and `features` `[batch, h, w, channels]`, the output of the attention layer.
         features: function from images to features alone.
         logits_from_features: function from images and features to logits.
+        serve: function from images to a dict of `logits` and `probabilities`, `[batch, classes]`.
+        attend: function from images and `class_ids`, int32 `[batch]`, -1 for the predicted class,
+            to a dict of `attention_map` `[batch, h, w]`, Grad-CAM of these classes.
+        attend_predicted: function from images to such a dict, of the predicted class.
         network_variables: all variables of the network that these functions read.
         network_trainable_variables: those of them that training changes.
     """

@@ -1,7 +1,9 @@
 """Reads and writes the files of an evaluation: its records and its summary.
 
-Records are JSON lines, one per example and attack, with the keys of `RECORD_KEYS`; a file whose
-name ends with ".gz" is compressed. The summary is a JSON file in the same directory.
+Records are JSON lines. A robustness evaluation writes one per example and attack, with the keys of
+`RECORD_KEYS`; a transfer evaluation one per example, with those of `TRANSFER_KEYS`; an attention
+study one per image, with those of `aad_tf.attention_study.records.KEYS`. A file whose name ends
+with ".gz" is compressed. The summary is a JSON file in the same directory.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ def read_records(path: PathLike) -> Iterator[dict[str, Any]]:
         Dicts with at least `index` of the example, `label`, name of the `attack`,
         `clean_prediction`, `adversarial_prediction`, `success` (misclassified under attack or when
         clean), `clean_mistake` (misclassified when clean), `steps` (iterations), `restart` and
-        `linf` (largest difference of a pixel).
+        `linf` (largest difference of a pixel). The record of a cascade also has `broken_by`, the
+        name of the attack in it that got the image misclassified, or None.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -152,7 +155,9 @@ def make_record(
     Returns:
         A dict of all arguments by name, and of two bools: `clean_mistake`, whether the clean image
         is misclassified; `success`, whether the example is not robust: misclassified under attack
-        or when clean. `linf` is rounded to 6 decimals.
+        or when clean. `linf` is rounded to 6 decimals. The record of a cascade also has
+        `broken_by`, the name of the attack that got the image misclassified, or None;
+        `aad_tf.evaluation.cascade.CascadePool` adds it.
     """
     return {
         "index": index,

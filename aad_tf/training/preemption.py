@@ -1,7 +1,8 @@
 """Ends training between two steps, with a checkpoint, when a signal such as SIGTERM comes.
 
-`StopOnSignal` acts during `fit`, `end_on_signal` before and after it. Their errors end `train.main`
-with exit code 143.
+`StopOnSignal` acts during `fit`: it saves a checkpoint and raises `PreemptedError`. At all other
+times the handler of `end_on_signal`, which `binaries.running.run` installs first in the programs
+that it runs, raises `TerminatedError`. Both errors end the program with exit code 143.
 """
 
 from __future__ import annotations

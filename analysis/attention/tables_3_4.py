@@ -40,10 +40,11 @@ def table_3(run: AttentionRecords, dataset: str, network: str) -> StudyTable:
     """[AAD Table 3]: IoU of clean and attacked attention areas, by number of cells of the areas.
 
     An attention area is made of the cells of the Grad-CAM map with the highest values, so many as
-    the row says. The attacked image is that after the first attack iteration. Columns are the mean
-    IoU of images that the attack gets misclassified, of those that it does not, the difference of
-    the two, and the IoU to be expected of two areas of so many cells drawn at random. The paper's
-    values stand in the row beneath the measured ones.
+    the row says. The attacked image is that after the first attack iteration. Only images that are
+    classified correctly when clean count. Columns are the mean IoU of those that the attack gets
+    misclassified, of those that it does not, the difference of the two, and the IoU to be expected
+    of two areas of so many cells drawn at random. The paper's values stand in the row beneath the
+    measured ones.
 
     Args:
         run: records that `eval.attention` wrote of a network under the attack StepLL.
@@ -211,7 +212,10 @@ def _by_split(
     measured: tuple[str, int, int],
     printed: Sequence[float] | None = None,
 ) -> dict[str, OutcomeSplit]:
-    """Both groups by split, all images last; their numbers, a remark where a group is empty.
+    """Images on which the attack succeeded and failed: for each data split, then for all together.
+
+    Splits are those of the data set, such as validation and test. The numbers are noted in the
+    table, with a remark where a group is empty.
 
     Args:
         table: gets numbers and remarks.

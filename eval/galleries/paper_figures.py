@@ -104,8 +104,8 @@ def figures_1_and_9(studies: Sequence[Study], features: int | None = None) -> Sh
     gets misclassified, and those that it does not. Of each group up to four images are shown, one
     per class: those whose IoU of clean attention area and box is nearest to the group's median,
     among images whose confidence lies between the quartiles of all correctly classified images.
-    An attention area holds the cells of a map above its own mean; for LIME, the superpixels that
-    speak most for the class.
+    For Grad-CAM the attention area has as many of the highest pixels as the box; for LIME it is the
+    superpixels, at most `features`, of highest positive weight.
 
     Args:
         studies: one `Study`, the records that `eval.attention` wrote of a network under an attack.

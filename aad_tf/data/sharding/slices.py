@@ -21,7 +21,10 @@ from aad_tf.utils.checks import check_count
 
 @dataclass(frozen=True)
 class ReplicaSlice:
-    """Which of all replicas one input pipeline provides with data: `count` of them from `first` on.
+    """A range of replicas, not a slice of a batch: those that one input pipeline gives data to.
+
+    They are `count` of the replicas of all workers, from number `first` on. Each of them gets a
+    slice of every batch.
 
     Attributes:
         first: number of the first of these replicas, from 0.
