@@ -1,7 +1,7 @@
 """aad_tf: where a Keras image classifier looks, how attacks change that, how to make it hold.
 
-Attention maps and areas, gradient-sign attacks, Attention-based Adversarial Defense (AAD) and
-the defences it is compared with, each on any Keras classifier.
+Attention maps and areas, adversarial attacks, Attention-based Adversarial Defense (AAD) and the
+defences it is compared with, each on any Keras classifier.
 
 Example:
     >>> import aad_tf

@@ -159,7 +159,7 @@ def mean_interval(values: Any, confidence: float = 0.95) -> Interval | None:
 
     Example:
         >>> mean_interval([1.0, 2.0, 3.0])
-        Interval(low=-0.484, high=4.484)
+        Interval(low=-0.484..., high=4.484...)
     """
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or np.isnan(values).any():
@@ -290,7 +290,7 @@ def wilson_interval(successes: int, count: int, confidence: float = 0.95) -> Int
 
     Example:
         >>> wilson_interval(0, 10).high
-        0.2775327998628892
+        0.277532...
     """
     _check_confidence(confidence)
     if count < 1 or not 0 <= successes <= count:
@@ -325,7 +325,7 @@ def difference_interval(
 
     Example:
         >>> difference_interval((48, 50), (38, 50), (36, 12, 2, 0))
-        Interval(low=0.0569, high=0.3404)
+        Interval(low=0.0569..., high=0.3404...)
     """
     one, other = first[0] / first[1], second[0] / second[1]
     low, high = wilson_interval(*first, confidence)

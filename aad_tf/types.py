@@ -28,8 +28,8 @@ class ClassifierOutput(NamedTuple):
 
     Attributes:
         logits: float `[batch, classes]`, scores before the softmax.
-        features: float `[batch, height, width, channels]`, output of the attention layer: the
-            convolutional layer that attention maps such as Grad-CAM explain.
+        features: float `[batch, height, width, channels]`, output of the attention layer, the
+            layer that attention maps such as Grad-CAM explain.
     """
 
     logits: tf.Tensor

@@ -190,9 +190,9 @@ def aad_total(
     moves away from the original one. With negative beta and gamma the image becomes misclassified
     while attention stays as the defence trains it.
 
-    A step takes a second forward pass and second derivatives; on LeNet it takes 2.2 times as long
-    as a step on the cross-entropy. With beta = gamma = 0, alpha a power of two, and L_c the
-    cross-entropy, the result equals that of `attack` bit for bit.
+    A step takes a second forward pass and second derivatives, so it costs more than a step on the
+    cross-entropy. With beta = gamma = 0, alpha a power of two, and L_c the cross-entropy, the
+    result equals that of `attack` bit for bit.
 
     Args:
         attack: an untargeted attack on the cross-entropy of the true label, made by `pgd`, `apgd`,
@@ -215,7 +215,8 @@ def aad_total(
 
     Example:
         >>> attack = aad_total(pgd(8 / 255, 2 / 255, num_steps=20), weights=(8, 4, 1))
-        >>> parse_attack("aad_total(apgd(epsilon=8/255), weights=(8, -4, -1), losses='paper')")
+        >>> text = "aad_total(apgd(epsilon=8/255), weights=(8, -4, -1), losses='paper')"
+        >>> attack = parse_attack(text)
     """
     if isinstance(attack, str):
         # Text may call aad_total itself, so its reader imports this module.

@@ -48,6 +48,10 @@ class AttentionAugmented:
         TypeError: an objective without the method `from_logits`, or a sigma that is not a number.
         ValueError: sigma not finite, an unknown option, an objective that is an
             `AttentionAugmented` already, or a numeric threshold outside [0, 1) with `scale="max"`.
+
+    Example:
+        >>> AttentionAugmented(TowardsLeastLikely(), sigma=10.0).name
+        'a3(towards_least_likely, sigma=10)'
     """
 
     objective: LogitsObjective

@@ -150,7 +150,9 @@ class AutoPGD(GradientSignAttack):
     def __post_init__(self) -> None:
         check_budget(self)
         if self.noise is not None:
-            raise ValueError("apgd starts at a uniform point of its budget: leave out noise.")
+            raise ValueError(
+                "apgd starts at a random point of the surface of its budget: leave out noise."
+            )
         super().__post_init__()
 
     def for_classes(self, num_classes: int) -> AutoPGD:
@@ -159,6 +161,12 @@ class AutoPGD(GradientSignAttack):
         An attack whose objective tries more than `num_classes - 1` target classes per example gets
         an objective with `num_classes - 1` targets, and fewer restarts accordingly, so that no
         target is tried twice. Every other attack is returned as it is.
+
+        Args:
+            num_classes: number of classes of the network, at least 2.
+
+        Returns:
+            The attack for such a network.
         """
         targets = targets_per_example(self.objective)
         if targets is None or targets < num_classes:

@@ -108,6 +108,12 @@ class AttackCascade:
 
         It differs only if an attack tries several target classes per example and the network has
         fewer classes besides the true one. Then that attack tries all of those.
+
+        Args:
+            num_classes: number of classes of the network, at least 2.
+
+        Returns:
+            A cascade with the same names.
         """
         return dataclasses.replace(
             self, stages=tuple(stage.for_classes(num_classes) for stage in self.stages)

@@ -117,9 +117,13 @@ class MeanOverDraws:
 
 
 def draws_of(objective: AnyObjective) -> int:
-    """Returns the number of passes of the network that an objective averages, at least 1.
+    """Returns the number of passes of the network that an objective averages.
 
-    It is `num_draws` of a `MeanOverDraws`, and 1 for every other objective.
+    Args:
+        objective: objective of an attack.
+
+    Returns:
+        `num_draws` of a `MeanOverDraws`; 1 for every other objective.
 
     Example:
         >>> draws_of(MeanOverDraws(AwayFromLabel(), 20))

@@ -53,7 +53,7 @@ def step_to_hyperplane(
 
     Example:
         >>> points, weights = tf.constant([[0.5, 0.9]]), tf.constant([[1.0, -1.0]])
-        >>> step_to_hyperplane(points, weights, tf.constant([0.4]), Bounds()).numpy()
+        >>> step_to_hyperplane(points, weights, tf.constant([0.4]), Bounds()).numpy().round(3)
         array([[-0.3,  0.1]], dtype=float32)
     """
     down = tf.where(gaps < 0, -tf.ones_like(gaps), tf.ones_like(gaps))[:, tf.newaxis]
@@ -157,6 +157,12 @@ class FastAdaptiveBoundary(IterativeAttack):
         An attack with more than `num_classes - 1` target classes is returned with `num_classes - 1`
         of them, and with as many iterations for each as before. Every other attack is returned as
         it is.
+
+        Args:
+            num_classes: number of classes of the network, at least 2.
+
+        Returns:
+            The attack for such a network.
         """
         if self.objective.num_targets < num_classes:
             return self

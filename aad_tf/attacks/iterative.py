@@ -60,6 +60,11 @@ class IterativeAttack(ABC):
         TypeError: a size that is not a number, or a count that is not an integer.
         ValueError: a negative or infinite budget, a count below 1, a random start with neither
             budget nor noise, or several restarts without a random start.
+
+    Example:
+        >>> attack = pgd(epsilon=0.1, step_size=0.02, num_steps=10)
+        >>> isinstance(attack, IterativeAttack), attack.num_steps, attack.restarts
+        (True, 10, 1)
     """
 
     objective: AnyObjective
@@ -133,6 +138,12 @@ class IterativeAttack(ABC):
         It differs from this attack only if the attack tries several target classes per example
         (`apgd` with targeted DLR, `fab`) and the network has fewer classes besides the true one.
         Then it tries all of those.
+
+        Args:
+            num_classes: number of classes of the network, at least 2.
+
+        Returns:
+            An attack of the same class; this one if nothing differs.
         """
         del num_classes
         return self
@@ -661,6 +672,13 @@ class IterativeAttack(ABC):
 
 
 def check_budget(attack: IterativeAttack) -> None:
-    """Checks that an attack has a budget: raises ValueError if its `epsilon` is None."""
+    """Checks that an attack has a budget.
+
+    Args:
+        attack: the attack.
+
+    Raises:
+        ValueError: its `epsilon` is None.
+    """
     if attack.epsilon is None:
         raise ValueError(f"{attack.name} needs an epsilon: the ball that it searches.")

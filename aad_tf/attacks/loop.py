@@ -319,7 +319,14 @@ def where(condition: tf.Tensor, one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 
 
 def value_dtype(classifier: Classifier) -> tf.DType:
-    """Returns the dtype of objectives' values: float64 for a float64 classifier, else float32."""
+    """Returns the dtype in which objectives give their values.
+
+    Args:
+        classifier: the network under attack.
+
+    Returns:
+        float64 for a float64 classifier; else float32, also for one of half precision.
+    """
     return tf.float64 if classifier.dtype == tf.float64 else tf.float32
 
 

@@ -110,6 +110,10 @@ class Margin(OfLogits):
     """Objective: the true label's logit minus the largest other logit (Carlini and Wagner 2017).
 
     It is negative where the image is misclassified.
+
+    Example:
+        >>> Margin().from_logits(tf.constant([[3.0, 1.0, 0.5]]), tf.constant([0])).numpy()
+        array([2.], dtype=float32)
     """
 
     name: ClassVar[str] = "margin"
@@ -135,6 +139,10 @@ class LogitsRatio(OfLogits):
 
     It is the label's logit minus the largest other logit, divided by the largest minus the third
     largest logit. With two classes it is not divided.
+
+    Example:
+        >>> LogitsRatio().from_logits(tf.constant([[3.0, 1.0, -1.0]]), tf.constant([0])).numpy()
+        array([0.5], dtype=float32)
     """
 
     name: ClassVar[str] = "dlr"
@@ -251,6 +259,10 @@ class TargetedLogitsRatio(_TowardsNearest):
     Raises:
         TypeError: a number of targets that is not an integer.
         ValueError: fewer than one target, or another `nearest_by`.
+
+    Example:
+        >>> objective = TargetedLogitsRatio(num_targets=3)
+        >>> attack = AutoPGD(objective, num_steps=30, epsilon=8 / 255, restarts=3)
     """
 
     name: ClassVar[str] = "targeted_dlr"
@@ -291,6 +303,10 @@ class TargetedMargin(_TowardsNearest):
     Raises:
         TypeError: a number of targets that is not an integer.
         ValueError: fewer than one target, or another `nearest_by`.
+
+    Example:
+        >>> objective = TargetedMargin(num_targets=3)
+        >>> attack = AutoPGD(objective, num_steps=30, epsilon=8 / 255, restarts=3)
     """
 
     name: ClassVar[str] = "targeted_margin"
@@ -384,7 +400,7 @@ def with_target(objective: AnyObjective, examples: Examples, number: tf.Tensor) 
     """
     if targets_per_example(objective) is None:
         return examples
-    # Of A3, its own context comes first.
+    # In front of them may stand what an objective around this one computed, as that of A3.
     *others, targets = examples.context
     column = (number % tf.shape(targets)[1])[:, tf.newaxis]
     chosen = tf.gather(targets, column, axis=1, batch_dims=1)
@@ -392,10 +408,14 @@ def with_target(objective: AnyObjective, examples: Examples, number: tf.Tensor) 
 
 
 def targets_per_example(objective: AnyObjective) -> int | None:
-    """Returns how many target classes an objective chooses per example; None if it chooses none.
+    """Returns how many target classes an objective chooses for each example.
 
-    If the objective contains another one in its attribute `objective`, as that of A3 does, the
-    inner one counts.
+    Args:
+        objective: objective of an attack. If it contains another objective in its attribute
+            `objective`, as `AttentionAugmented` and `MeanOverDraws` do, the inner one is used.
+
+    Returns:
+        `num_targets` of a `TargetedLogitsRatio` or `TargetedMargin`; None for other objectives.
 
     Example:
         >>> targets_per_example(TargetedMargin(5))

@@ -29,6 +29,17 @@ class Objective(Protocol):
     Its sign determines the direction of the attack: FGSM, which raises the cross-entropy of the
     true label, lowers minus the cross-entropy. Objectives are hashable: attacks with equal
     objectives share one compiled iteration.
+
+    Example:
+        >>> @register_kind("logit_of_label")
+        ... @dataclass(frozen=True)
+        ... class LogitOfLabel:
+        ...     name: ClassVar[str] = "logit_of_label"
+        ...
+        ...     def __call__(self, classifier, images, labels):
+        ...         logits = classifier(images, training=False).logits
+        ...         return tf.gather(logits, labels, axis=1, batch_dims=1), logits
+        >>> attack = GradientSignAttack(LogitOfLabel(), step_size=0.01, num_steps=5)
     """
 
     @property
@@ -58,6 +69,10 @@ class LogitsObjective(Objective, Protocol):
     """An objective that depends on the image through the logits alone.
 
     Its value can be computed from the logits of a forward pass that is made for another purpose.
+
+    Example:
+        >>> isinstance(AwayFromLabel(), LogitsObjective)
+        True
     """
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
@@ -79,10 +94,14 @@ class LogitsObjective(Objective, Protocol):
 
 @runtime_checkable
 class ContextObjective(Protocol):
-    """An objective that compares the current image of an attack with the original image.
+    """An objective that needs something of the original image, such as its prediction.
 
-    What it needs of the original image is computed once per attack by `context`, not once per
-    iteration, and is passed to every call.
+    It is computed once per attack by `context`, not once per iteration, and is passed to every
+    call.
+
+    Example:
+        >>> isinstance(AwayFromPrediction(), ContextObjective)
+        True
     """
 
     @property
@@ -164,6 +183,11 @@ class AwayFromLabel(OfLogits):
     Attributes:
         label_smoothing: part of the label's probability that is spread evenly over all classes in
             the cross-entropy, in [0, 1]; 0 for none.
+
+    Example:
+        >>> attack = GradientSignAttack(AwayFromLabel(), step_size=0.1, epsilon=0.1)
+        >>> attack == fgsm(0.1)
+        True
     """
 
     label_smoothing: float = 0.0
@@ -191,6 +215,10 @@ class AwayFromPrediction(OfLogits):
     It is the objective of the attack inside TRADES (Zhang et al. 2019). The prediction p(x) is
     computed once, in inference mode, and stays constant. At x' = x the gradient is zero, so an
     attack with this objective needs a random start.
+
+    Example:
+        >>> trades_pgd(0.3, step_size=0.01, num_steps=40).objective
+        AwayFromPrediction()
     """
 
     name: ClassVar[str] = "away_from_prediction"
@@ -238,6 +266,10 @@ class TowardsLeastLikely(OfLogits):
     Attributes:
         label_smoothing: part of the class's probability that is spread evenly over all classes in
             the cross-entropy, in [0, 1]; 0 for none.
+
+    Example:
+        >>> step_ll(4 / 255, num_steps=2).objective
+        TowardsLeastLikely(label_smoothing=0.0)
     """
 
     label_smoothing: float = 0.0
@@ -269,6 +301,10 @@ class TowardsFirstLeastLikely(OfLogits):
     Attributes:
         label_smoothing: part of the class's probability that is spread evenly over all classes in
             the cross-entropy, in [0, 1]; 0 for none.
+
+    Example:
+        >>> iter_ll(4 / 255).objective
+        TowardsFirstLeastLikely(label_smoothing=0.0)
     """
 
     label_smoothing: float = 0.0
@@ -412,7 +448,7 @@ def target_classes(objective: AnyObjective, labels: Any) -> tf.Tensor | None:
 
     Args:
         objective: the attack's objective. If it contains another objective in its attribute
-            `objective`, as that of A3 does, the inner one is used.
+            `objective`, as `AttentionAugmented` and `MeanOverDraws` do, the inner one is used.
         labels: int `[batch]`, true labels.
 
     Returns:
@@ -428,7 +464,7 @@ def chosen_target(objective: AnyObjective) -> int | tuple[int, ...] | None:
 
     Args:
         objective: the attack's objective. If it contains another objective in its attribute
-            `objective`, as that of A3 does, the inner one is used.
+            `objective`, as `AttentionAugmented` and `MeanOverDraws` do, the inner one is used.
 
     Returns:
         A class number, or a tuple with one target per class; None without a target.

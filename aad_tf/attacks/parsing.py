@@ -205,6 +205,10 @@ def recorded_parameters(record: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         ValueError: a record from which the attack cannot be rebuilt.
+
+    Example:
+        >>> recorded_parameters(fgsm(0.1).threat_model())["num_steps"]
+        1
     """
     known = record.get("parameters")
     return attack_to_dict(attack_from_record(record)) if known is None else dict(known)
@@ -312,6 +316,10 @@ def preset_of(attack: Attack) -> str | None:
 
     Returns:
         The name of the function, such as `"step_ll"`; None if no function builds the attack.
+
+    Example:
+        >>> preset_of(a3(step_ll(4 / 255), sigma=10))
+        'step_ll'
     """
     call = attack_call(attack)
     return None if call is None else _unwrapped(call).split("(")[0]

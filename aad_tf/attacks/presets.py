@@ -76,9 +76,12 @@ def ifgsm(
         The attack, to be called with a classifier, images and labels.
 
     Raises:
-        TypeError: a size that is not a number, or a target that is not a class number.
+        TypeError: a size that is not a number, a count or a target that is not an integer.
         ValueError: a size negative or not finite, fewer than one step, or a class that is its own
             target.
+
+    Example:
+        >>> adversarial = ifgsm(8 / 255, num_steps=3)(classifier, images, labels)
     """
     return _within_budget(_towards(target), epsilon, num_steps, step_size, "ifgsm")
 
@@ -103,7 +106,7 @@ def step_ll(
         The attack, to be called with a classifier, images and labels.
 
     Raises:
-        TypeError: an epsilon that is not a number.
+        TypeError: an epsilon that is not a number, or a count that is not an integer.
         ValueError: epsilon negative or not finite, or fewer than one step.
 
     Example:

@@ -94,9 +94,14 @@ def attack_from_dict(parameters: Mapping[str, Any], name: str | None = None) -> 
 
 
 def short_name(value: Any) -> str:
-    """Text of a value for the name of an attack: `__name__` of a function, else its `repr`.
+    """Writes a value as text for the name of an attack.
 
-    Memory addresses are removed from the `repr`, since they differ between processes.
+    Args:
+        value: any object, such as a distance between maps, given as a name or as a function.
+
+    Returns:
+        `__name__` of a function or class; else the `repr`, without memory addresses, since they
+        differ between processes.
 
     Example:
         >>> short_name(tf.reduce_mean), short_name("l2")

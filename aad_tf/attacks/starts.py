@@ -41,7 +41,8 @@ class UniformNoise:
         ValueError: a radius negative or not finite.
 
     Example:
-        >>> noise = UniformNoise(0.6)
+        >>> noise = UniformNoise(0.6)  # as nfgsm(0.3) has it
+        >>> attack = GradientSignAttack(AwayFromLabel(), 0.3, random_start=True, noise=noise)
     """
 
     radius: float
@@ -97,7 +98,10 @@ class GaussianNoise:
         ValueError: a deviation negative or not finite.
 
     Example:
-        >>> noise = GaussianNoise(0.001)
+        >>> noise = GaussianNoise(0.001)  # as trades_pgd has it
+        >>> attack = GradientSignAttack(
+        ...     AwayFromPrediction(), 0.01, 40, epsilon=0.3, random_start=True, noise=noise
+        ... )
     """
 
     deviation: float

@@ -1,4 +1,4 @@
-"""Attention maps (Grad-CAM, Grad-CAM++, LIME), attention areas, and tests of attention maps.
+"""Attention maps (Grad-CAM, Grad-CAM++, LIME) and areas, tests of maps, and the gates of CBAM.
 
 An attention map says how much each place of an image contributes to the score of a class; an
 attention area is the binary mask of the places where a map is high.

@@ -23,6 +23,10 @@ class MeanThreshold:
     Attributes:
         over_batch: False compares with the mean of the cell's own map, as in the paper; True with
             the mean over all maps of the batch, as in the authors' code.
+
+    Example:
+        >>> MeanThreshold()(tf.constant([[[0.0, 1.0], [2.0, 3.0]]])).numpy().tolist()
+        [[[0.0, 0.0], [1.0, 1.0]]]
     """
 
     over_batch: bool = False
@@ -45,6 +49,10 @@ class TopCells:
     Raises:
         TypeError: a count that is not an integer.
         ValueError: a count below 1.
+
+    Example:
+        >>> TopCells(1)(tf.constant([[[0.0, 1.0], [2.0, 3.0]]])).numpy().tolist()
+        [[[0.0, 0.0], [0.0, 1.0]]]
     """
 
     count: int
@@ -67,6 +75,11 @@ class MatchingArea:
 
     Raises:
         ValueError: masks of another rank; when called, maps of another size than the masks.
+
+    Example:
+        >>> area = MatchingArea([[[1, 1], [1, 0]]])  # three cells
+        >>> area(tf.constant([[[0.0, 1.0], [2.0, 3.0]]])).numpy().tolist()
+        [[[0.0, 1.0], [1.0, 1.0]]]
     """
 
     def __init__(self, masks: Any) -> None:
@@ -217,16 +230,16 @@ def mask_out(
     In the equation hidden pixels are 0. That is black for pixels in [0, 1] and mid-gray for pixels
     in [-1, 1]; the latter corresponds to `fill=0.5` in [0, 1].
 
-    Rules that compare with a threshold are applied to maps resized bilinearly to the images. Rules
-    that count cells (`TopCells`, `MatchingArea`) are applied to the grid of the maps, and each
-    cell hides its part of the image: 10 of 8 x 8 cells hide 10/64 of an image.
+    Rules that compare with a threshold, and functions, are applied to maps resized bilinearly to
+    the images. Rules that count cells (`TopCells`, `MatchingArea`) are applied to the grid of the
+    maps, and each cell hides its part of the image: 10 of 8 x 8 cells hide 10/64 of an image.
 
     Args:
         images: `[batch, H, W, C]`.
         maps: `[batch, h, w]`, attention maps.
         threshold: rule of the attention area: `"mean"`, above the mean of each map; `"batch_mean"`,
-            above the mean of all maps of the batch; a number; `TopCells(count)`; or
-            `MatchingArea(masks)`.
+            above the mean of all maps of the batch; a number, above it; `TopCells(count)`;
+            `MatchingArea(masks)`; or a function from maps to areas.
         fill: value of hidden pixels, in the unit of `images`: one number, or one per channel.
 
     Returns:

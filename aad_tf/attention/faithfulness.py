@@ -46,6 +46,10 @@ class PixelCurves(NamedTuple):
     Attributes:
         fractions: float64 `[steps + 1]`, fraction of the pixels removed or added, from 0 to 1.
         probabilities: float64 `[batch, steps + 1]`, softmax probability of the class.
+
+    Example:
+        >>> PixelCurves(np.array([0.0, 0.5, 1.0]), np.array([[1.0, 0.5, 0.0]])).area
+        array([0.5])
     """
 
     fractions: np.ndarray
@@ -118,7 +122,7 @@ def deletion(
 
     Example:
         >>> maps = grad_cam(classifier, images, labels)
-        >>> deletion(classifier, images, maps, labels).area  # [batch]
+        >>> areas = deletion(classifier, images, maps, labels).area  # [batch]
 
     Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models"
     (2018), Sec. 4.3. There removed pixels become a constant, the mean colour of the data.
@@ -169,7 +173,8 @@ def insertion(
         RuntimeError: a call inside a `tf.function`.
 
     Example:
-        >>> insertion(classifier, images, maps, labels, start=0.0).area  # [batch]
+        >>> maps = grad_cam(classifier, images, labels)
+        >>> areas = insertion(classifier, images, maps, labels, start=0.0).area  # [batch]
 
     Petsiuk, Das, Saenko (2018), Sec. 4.3.
     """
@@ -208,6 +213,10 @@ def center_map(size: tuple[int, int]) -> np.ndarray:
     Returns:
         float32 `[rows, columns]` in (0, 1]; its standard deviation along each axis is a quarter of
         that side.
+
+    Example:
+        >>> float(center_map((3, 3))[1, 1])
+        1.0
     """
     rows, columns = ((np.arange(count) + 0.5) / count - 0.5 for count in size)
     squares = rows[:, np.newaxis] ** 2 + columns**2
@@ -262,7 +271,7 @@ def max_sensitivity(
         RuntimeError: a call inside a `tf.function`.
 
     Example:
-        >>> max_sensitivity(grad_cam, classifier, images, labels)  # [batch]
+        >>> changes = max_sensitivity(grad_cam, classifier, images, labels)  # [batch]
 
     Yeh et al., "On the (In)fidelity and Sensitivity of Explanations" (2019), Definition 2.1 and
     its Monte Carlo estimate.

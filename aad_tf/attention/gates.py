@@ -134,7 +134,9 @@ class HeldCBAM(CBAM):
             does not fit the inputs.
 
     Example:
-        >>> HeldCBAM(held_spatial=np.ones((4, 4)))(features)  # the channel gate alone
+        >>> layer = HeldCBAM(held_spatial=np.ones((4, 4)))  # the channel gate alone
+        >>> layer(tf.random.uniform((2, 4, 4, 32))).shape
+        TensorShape([2, 4, 4, 32])
 
     CBAM is the attention module of [Agrawal Sec. III].
     """

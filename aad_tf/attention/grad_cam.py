@@ -30,7 +30,8 @@ def signed_grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
         `[batch, h, w]`, of either sign, float64 for float64 inputs, else float32.
 
     Example:
-        >>> evidence = signed_grad_cam_map(features, tape.gradient(score, features))
+        >>> logits, features, gradients = class_gradients(classifier, images, labels)
+        >>> evidence = signed_grad_cam_map(features, gradients)
     """
     features, gradients = at_least_float32(features), at_least_float32(gradients)
     weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
@@ -52,7 +53,8 @@ def grad_cam_map(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
         `[batch, h, w]`, non-negative, not normalised, float64 for float64 inputs, else float32.
 
     Example:
-        >>> maps = grad_cam_map(features, tape.gradient(score, features))
+        >>> logits, features, gradients = class_gradients(classifier, images, labels)
+        >>> maps = grad_cam_map(features, gradients)
     """
     return tf.nn.relu(signed_grad_cam_map(features, gradients))
 
@@ -73,6 +75,10 @@ def softmax_grad_cam_map(
 
     Returns:
         `[batch, h, w]`, positive, each map sums to 1; float64 for float64 inputs, else float32.
+
+    Example:
+        >>> logits, features, gradients = class_gradients(classifier, images, labels)
+        >>> maps = softmax_grad_cam_map(features, gradients)
     """
     gradients = at_least_float32(gradients)
     axes = (0, 1, 2, 3) if over_batch else (1, 2, 3)

@@ -43,7 +43,8 @@ def grad_cam_plus_plus_map(
         `[batch, h, w]`, non-negative, not normalised, float64 for float64 inputs, else float32.
 
     Example:
-        >>> maps = grad_cam_plus_plus_map(features, tape.gradient(score, features))
+        >>> logits, features, gradients = class_gradients(classifier, images, labels)
+        >>> maps = grad_cam_plus_plus_map(features, gradients)
 
     Chattopadhyay et al., "Grad-CAM++: Improved Visual Explanations for Deep Convolutional
     Networks" (2018).

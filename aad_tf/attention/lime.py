@@ -27,6 +27,10 @@ class LimeExplanation(NamedTuple):
         weights: one float64 array `[superpixels]` per image: the coefficients of the local linear
             model. A positive weight means that the superpixel increases the probability.
         scores: float64 `[batch]`, R^2 of the local models on their weighted samples, at most 1.
+
+    Example:
+        >>> LimeExplanation(np.array([[[0, 0, 1]]]), (np.array([0.5, -0.1]),), np.ones(1)).map()
+        array([[[ 0.5,  0.5, -0.1]]])
     """
 
     segments: np.ndarray

@@ -60,7 +60,7 @@ class Classifier:
             and 0.5 behind a Rescaling from [0, 1] to [-1, 1].
 
     Example:
-        >>> classifier = Classifier.from_keras(keras_model)
+        >>> classifier = Classifier.from_keras(model)
         >>> logits, features = classifier(images)
     """
 
@@ -139,8 +139,13 @@ class Classifier:
                 is wrong in TensorFlow, or operations that stop all gradients.
 
         Example:
+            >>> images = keras.Input((32, 32, 3))
+            >>> features = keras.layers.Conv2D(8, 3, activation="relu")(images)
+            >>> pooled = keras.layers.GlobalAveragePooling2D()(features)
+            >>> scores, box = keras.layers.Dense(10)(pooled), keras.layers.Dense(4)(pooled)
             >>> detector = keras.Model(images, {"class": scores, "box": box})
-            >>> Classifier.from_keras(detector, output="class")
+            >>> Classifier.from_keras(detector, output="class").num_classes
+            10
         """
         _check_model(model)
         bounds = check_bounds(bounds)
@@ -349,6 +354,10 @@ def held_classifier(model: Any) -> Classifier | None:
 
     Returns:
         Its attribute `classifier`; None if `model` is not a defence.
+
+    Example:
+        >>> held_classifier(aad_tf.StandardModel(network)).model is network
+        True
     """
     held = getattr(model, "classifier", None)
     return held if isinstance(held, Classifier) else None
@@ -374,6 +383,11 @@ def checked_inputs(
         ValueError: images of wrong rank or shape, with NaN or out of range, no examples, or labels
             that are not one class of the network per image.
         RuntimeError: a call while TensorFlow traces a `tf.function`, where values are not known.
+
+    Example:
+        >>> images, labels = checked_inputs(classifier, images, [1, 2, 3, 0])
+        >>> labels.dtype
+        tf.int32
     """
     if not isinstance(classifier, Classifier):
         raise TypeError(

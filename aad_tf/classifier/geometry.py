@@ -156,6 +156,9 @@ def without_positions(output: tf.Tensor) -> Layout:
 
     Args:
         output: the tensor. Its axes of unknown size are taken for the batch.
+
+    Returns:
+        A layout with one `Part` per axis, and margins of 0.
     """
     return Layout(tuple(other_axis(size) for size in output.shape))
 
@@ -177,6 +180,9 @@ def has_positions(axis: Axis) -> bool:
 
     Args:
         axis: the `Part`s that the axis of a tensor runs over. An unknown size counts as several.
+
+    Returns:
+        True if one of its parts is `"rows"` or `"columns"` of a size other than 1.
     """
     return any(part.kind in (ROWS, COLUMNS) and part.size != 1 for part in axis)
 
@@ -188,6 +194,9 @@ def is_fixed(axis: Axis) -> bool:
 
     Args:
         axis: the `Part`s that the axis of a tensor runs over.
+
+    Returns:
+        True if it runs over several rows or columns of the image, or over the batch.
     """
     return has_positions(axis) or axis[0].kind == BATCH
 
@@ -211,6 +220,9 @@ def best_margins(candidates: Iterable[Margins]) -> Margins:
     Args:
         candidates: how many cells each of several grids extends beyond each side of the image; at
             least one.
+
+    Returns:
+        One of them; of several with the same sum, the first.
     """
     return min(candidates, key=lambda each: sum(map(abs, each.rows + each.columns)))
 

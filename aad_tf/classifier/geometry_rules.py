@@ -39,8 +39,13 @@ _Rule = Callable[[Any, "_Inputs", tf.Tensor], Layout | None]
 def image_layout(images: tf.Tensor) -> Layout:
     """Describes images `[batch, H, W, C]` by a `Layout`: where on the image a tensor's cells lie.
 
-    Its `axes` say what each axis runs over, and its size: the batch, rows, columns, or else (the
-    channels). Its `margins`, cells by which it extends beyond the image on each side, are all 0.
+    Args:
+        images: a symbolic tensor `[batch, H, W, C]`.
+
+    Returns:
+        A layout whose `axes` say what each axis runs over, and its size: the batch, rows, columns,
+        or else (the channels). Its `margins`, cells by which it extends beyond the image on each
+        side, are all 0.
     """
     kinds = (BATCH, ROWS, COLUMNS, OTHER)
     return Layout(tuple((Part(*pair),) for pair in zip(kinds, images.shape, strict=True)))

@@ -77,8 +77,8 @@ def nest(images: tf.Tensor, path: Path) -> Any:
         The images in the model's structure.
 
     Example:
-        >>> nest(images, ("views", 0))
-        {"views": [images]}
+        >>> nest(images, ("views", 0))["views"][0] is images
+        True
     """
     nested: Any = images
     for key in reversed(path):

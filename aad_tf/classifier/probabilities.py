@@ -62,6 +62,12 @@ def without_final_activation(layer: keras.Layer | None) -> Iterator[None]:
 
     Raises:
         ValueError: from a call of the model, if the layer calls that function not exactly once.
+
+    Example:
+        >>> layer = keras.layers.Softmax()
+        >>> with without_final_activation(layer):
+        ...     print(layer(tf.constant([[1.0, 2.0]])).numpy())
+        [[1. 2.]]
     """
     with around_calls([] if layer is None else [layer], _stripped):
         yield

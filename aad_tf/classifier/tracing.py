@@ -2,7 +2,8 @@
 
 Tracing works alike for Sequential, Functional, nested and subclassed models. Layers are observed
 while they run and not changed; a method that a user has replaced on a layer or its class keeps
-working.
+working. For this, importing the module replaces `keras.Operation.__call__` by a function that does
+the same outside of the contexts of `around_calls`.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def around_calls(
     Example:
         >>> def doubled(layer, call):
         ...     return 2 * call()
-        >>> with around_calls([layer], doubled):
+        >>> with around_calls([model.layers[-1]], doubled):
         ...     outputs = model(images)
     """
     watcher = _Watcher(frozenset(map(id, layers)), around)
@@ -120,6 +121,12 @@ def recording(layers: Sequence[keras.Layer], record: Callable[[LayerCall], None]
     Args:
         layers: layers or models.
         record: function that gets a `LayerCall` after each call of one of them.
+
+    Example:
+        >>> calls = []
+        >>> with recording(model.layers, calls.append):
+        ...     outputs = model(images)
+        >>> features = calls[0].output
     """
 
     def recorded(layer: keras.Layer, call: Callable[[], Any]) -> Any:
@@ -146,8 +153,11 @@ def called_in_parts(
             that is called before each part.
 
     Example:
+        >>> dropout = keras.layers.Dropout(0.5)
         >>> with called_in_parts([dropout], 2, lambda layer: lambda: print("next part")):
-        ...     outputs = model(tf.concat([images, others], axis=0), training=True)
+        ...     outputs = dropout(tf.ones((4, 3)), training=True)
+        next part
+        next part
     """
 
     def parts_of(layer: keras.Layer, call: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Defences: Keras models that train a network in other ways than on clean images alone."""
+"""Defences: Keras models that train another one, to make it robust under attack.
+
+`StandardModel`, which trains on clean images alone, is what they are compared with.
+"""
 
 from aad_tf.defenses.aad import AADModel
 from aad_tf.defenses.adversarial import AdversarialModel, StandardModel

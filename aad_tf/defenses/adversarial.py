@@ -47,7 +47,7 @@ class StandardModel(DefenseModel):
             training: True in training, False in evaluation.
 
         Returns:
-            The loss `[batch]` as `"loss"`, and logits `[batch, classes]` as `"clean"`.
+            Two dictionaries: `"loss"`, `[batch]`; and `"clean"`, the logits `[batch, classes]`.
         """
         logits = self.classifier(images, training=training).logits
         loss = cross_entropy(labels, logits, self.label_smoothing if training else 0.0)
@@ -191,11 +191,11 @@ class AdversarialModel(AttackedModel):
             training: True in training, False in evaluation.
 
         Returns:
-            Losses `[batch]`: `"adversarial_loss"`, the cross-entropy of attacked images; and
-            `"loss"`, the mean of those of clean and attacked images or, with `replace_clean`, that
-            of attacked images alone. With `replace_clean` also the scalar `"penalty"` that layers
-            add to the loss, such as L2 penalties. And logits `[batch, classes]` as `"clean"` and
-            `"adversarial"`.
+            Two dictionaries. The first has losses `[batch]`: `"adversarial_loss"`, the
+            cross-entropy of attacked images; and `"loss"`, the mean of those of clean and attacked
+            images or, with `replace_clean`, that of attacked images alone. With `replace_clean` it
+            also has the scalar `"penalty"` that layers add to the loss, such as L2 penalties. The
+            second has logits `[batch, classes]`: `"clean"` and `"adversarial"`.
         """
         smoothing = self.label_smoothing if training else 0.0
         if self.replace_clean:

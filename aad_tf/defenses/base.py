@@ -62,9 +62,10 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             the output that counts.
         attention_layer: name of the layer that attention maps explain; None takes the last layer
             whose output is a grid of the image and through which every path to the logits leads.
-        bounds: lowest and highest pixel value that the network takes.
-        input_shape: `(H, W, C)` of the images, for a network that was never called or that leaves
-            their size open.
+        bounds: lowest and highest pixel value that a Keras model takes; a given `Classifier` has
+            bounds of its own, and this argument is not used.
+        input_shape: `(H, W, C)` of the images, for a Keras model that was never called or that
+            leaves their size open; not used for a given `Classifier`.
         seed: int >= 0, seed of the random starts of attacks in training.
         warmup_steps: number of updates over which adversarial perturbations grow linearly to their
             full size; 0 for none. PGD training can stay at chance for long without it.
@@ -76,6 +77,15 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         ValueError: a network that `Classifier.from_keras` refuses, an `attention_layer` other than
             that of a given Classifier, a negative seed or number of steps, or `label_smoothing` out
             of range.
+
+    Example:
+        >>> class PlainModel(DefenseModel):
+        ...     def training_losses(self, images, labels, adversarial, training):
+        ...         logits = self.classifier(images, training=training).logits
+        ...         return {"loss": cross_entropy(labels, logits)}, {"clean": logits}
+        >>> model = PlainModel(network)
+        >>> model.compile("adam")
+        >>> history = model.fit(images, labels)
     """
 
     def __init__(

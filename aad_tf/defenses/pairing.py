@@ -24,9 +24,9 @@ class PairingModel(AttackedModel):
     The loss is the mean of the cross-entropies of clean and attacked images, as in
     `AdversarialModel`, plus `logit_weight` times the mean over classes of the squared difference of
     their logits, plus `attention_weight` times the Euclidean distance of their attention maps.
-    Pairing both follows AT+ALP (Goodman et al. 2019, arXiv 1908.11435), but with the maps that AAD
-    has by default: Grad-CAM of the true class, scaled to sum 1. So it can be compared with AAD with
-    all else equal.
+    Pairing both follows Goodman et al. (2019, arXiv 1908.11435: attention and adversarial logit
+    pairing), but with the maps that `AADModel` has by default: Grad-CAM of the true class, scaled
+    to sum 1. So it can be compared with that defence with all else equal.
 
     Logits that are paired can mask gradients: on ImageNet, the robustness reported by Kannan et al.
     did not hold under longer attacks (Engstrom et al. 2018, arXiv 1807.10272). Evaluate with many
@@ -99,12 +99,13 @@ class PairingModel(AttackedModel):
             training: True in training, False in evaluation.
 
         Returns:
-            Losses `[batch]`, and logits `[batch, classes]` as `"clean"` and `"adversarial"`. The
-            losses are `"loss"`, the mean of the cross-entropies of clean and attacked images plus
-            both weighted distances; `"adversarial_loss"`, the cross-entropy of attacked images;
-            and, before weighting, `"logit_pairing_loss"`, the mean over classes of the squared
-            difference of logits, and `"attention_pairing_loss"`, the Euclidean distance of
-            attention maps, which is 0 if `attention_weight` is 0.
+            Two dictionaries. The first has losses `[batch]`: `"loss"`, the mean of the
+            cross-entropies of clean and attacked images plus both weighted distances;
+            `"adversarial_loss"`, the cross-entropy of attacked images; and, before weighting,
+            `"logit_pairing_loss"`, the mean over classes of the squared difference of logits, and
+            `"attention_pairing_loss"`, the Euclidean distance of attention maps, which is 0 if
+            `attention_weight` is 0. The second has logits `[batch, classes]`: `"clean"` and
+            `"adversarial"`.
         """
         smoothing = self.label_smoothing if training else 0.0
         if self.attention_weight:

@@ -21,6 +21,7 @@ def moving_statistics(network: keras.Model) -> list[keras.Variable]:
         each once.
 
     Example:
+        >>> network = keras.Sequential([keras.Input((8,)), keras.layers.BatchNormalization()])
         >>> [variable.name for variable in moving_statistics(network)]
         ['moving_mean', 'moving_variance']
     """
@@ -40,6 +41,10 @@ def kept(variables: Sequence[keras.Variable]) -> Iterator[None]:
 
     Args:
         variables: variables that code inside the context may change.
+
+    Example:
+        >>> with kept(network.variables):
+        ...     network.set_weights([0 * weight for weight in network.get_weights()])
     """
     before = [tf.identity(variable) for variable in variables]
     try:
@@ -56,7 +61,7 @@ def kept_statistics(network: keras.Model, training: bool) -> AbstractContextMana
     BatchNormalization must not learn their statistics for use at inference.
 
     Args:
-        network: a Keras model. Floating-point non-trainable variables of its layers are restored.
+        network: a Keras model; what `moving_statistics` finds in it is restored.
         training: whether the network runs in training mode; False restores nothing, because no
             statistics change at inference.
 

@@ -83,10 +83,10 @@ class TradesModel(AttackedModel):
             training: True in training, False in evaluation.
 
         Returns:
-            Losses `[batch]`: the weighted sum `"loss"`, the cross-entropy of clean images
-            `"classification_loss"`, and before weighting `"divergence_loss"`, KL(p(x) || p(x')) of
-            the predictions for clean images x and attacked images x'. And logits
-            `[batch, classes]` as `"clean"` and `"adversarial"`.
+            Two dictionaries. The first has losses `[batch]`: `"classification_loss"`, the
+            cross-entropy of clean images; `"divergence_loss"`, KL(p(x) || p(x')) of the predictions
+            for clean images x and attacked images x'; and `"loss"`, the first plus beta times the
+            second. The second has logits `[batch, classes]`: `"clean"` and `"adversarial"`.
         """
         clean, attacked = self.logits_of_both(images, adversarial, training)
         smoothing = self.label_smoothing if training else 0.0

@@ -165,6 +165,9 @@ def failure(
 class SuspensionMeter:
     """Measures for how long this process did not run, by a thread that wakes up at short intervals.
 
+    Args:
+        clock: function that returns the time in seconds, which goes on while the process does not.
+
     Example:
         >>> with SuspensionMeter() as meter:
         ...     train()

@@ -21,7 +21,18 @@ _SEED_STATE = "seed_generator_state"
 
 
 def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
-    """Whether a strategy is a `MultiWorkerMirroredStrategy` that connects several workers."""
+    """Says whether a strategy is a `MultiWorkerMirroredStrategy` that connects several workers.
+
+    Args:
+        strategy: any strategy of TensorFlow.
+
+    Returns:
+        True for such a strategy; False for others, also for that of a single worker.
+
+    Example:
+        >>> is_multi_worker(tf.distribute.get_strategy())
+        False
+    """
     return (
         isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         and strategy.extended._in_multi_worker_mode()
@@ -29,7 +40,12 @@ def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
 
 
 def replicas_in_sync() -> int:
-    """Number of replicas of the strategy in scope; 1 without a strategy."""
+    """Returns the number of replicas of the strategy in scope; 1 without a strategy.
+
+    Example:
+        >>> replicas_in_sync()
+        1
+    """
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
@@ -57,8 +73,7 @@ def replica_loss_weight(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor | float:
         A scalar in [0, 1]; the weights of all replicas add up to 1.
 
     Example:
-        >>> replica_loss_weight(tf.constant(32), tf.float32)  # one of two equal replicas
-        0.5
+        >>> weight = replica_loss_weight(tf.constant(32), tf.float32)  # 0.5 on two equal replicas
     """
     if _replica_context_or_none() is None:
         return 1.0
@@ -76,8 +91,7 @@ def global_batch_size(local: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
         A scalar, the same on every replica.
 
     Example:
-        >>> global_batch_size(tf.constant(32), tf.float32)  # one of two equal replicas
-        64.0
+        >>> examples = global_batch_size(tf.constant(32), tf.float32)  # 64 on two equal replicas
     """
     replica, local = _replica_context_or_none(), tf.cast(local, dtype)
     if replica is None:
@@ -93,6 +107,9 @@ def mean_over_replicas(variables: Sequence[keras.Variable]) -> None:
 
     Args:
         variables: those of one replica; the same ones, in the same order, on every replica.
+
+    Example:
+        >>> mean_over_replicas(network.non_trainable_variables)  # in a training step
     """
     replica = _replica_context_or_none()
     if replica is None or not variables:
@@ -105,7 +122,18 @@ def mean_over_replicas(variables: Sequence[keras.Variable]) -> None:
 
 
 def uses_gradient_clipping(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Whether one of `clipnorm`, `global_clipnorm` and `clipvalue` of an optimizer is set."""
+    """Says whether an optimizer clips gradients.
+
+    Args:
+        optimizer: any optimizer of Keras.
+
+    Returns:
+        True if its `clipnorm`, `global_clipnorm` or `clipvalue` is set.
+
+    Example:
+        >>> uses_gradient_clipping(keras.optimizers.SGD(global_clipnorm=1.0))
+        True
+    """
     limits = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
     return any(limit for limit in limits)
 
@@ -125,6 +153,10 @@ def clip_global_gradients(
     Returns:
         One entry per variable: the clipped sum divided by the number of replicas, so that the
         optimizer's sum over replicas gives the clipped sum.
+
+    Example:
+        >>> optimizer = keras.optimizers.SGD(clipnorm=1.0)
+        >>> gradients = clip_global_gradients(optimizer, [tf.ones(3)])  # then optimizer.apply
     """
     replica = _replica_context_or_none()
     if replica is None or not uses_gradient_clipping(optimizer):
@@ -148,6 +180,9 @@ def propagate_nonfinite(gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor
 
     Returns:
         One entry per variable; the given gradients if those of all replicas are finite.
+
+    Example:
+        >>> gradients = propagate_nonfinite([tf.ones(3), None])
     """
     replica = _replica_context_or_none()
     if replica is None:
@@ -169,6 +204,9 @@ def per_replica_seed(seed: tf.Tensor) -> tf.Tensor:
     Returns:
         The seed itself with one replica; else a seed `[2]` derived from it and the replica's
         number.
+
+    Example:
+        >>> noise = tf.random.stateless_uniform((4, 8), per_replica_seed(tf.constant([0, 7])))
     """
     replica = _replica_context_or_none()
     if replica is None:
@@ -185,6 +223,10 @@ def seed_states(network: keras.Model) -> list[keras.Variable]:
     Returns:
         A list of Keras variables, one for each generator: integers `[2]`, which change with each
         draw. It is empty if no layer draws random numbers.
+
+    Example:
+        >>> len(seed_states(keras.Sequential([keras.Input((8,)), keras.layers.Dropout(0.5)])))
+        1
     """
     return [v for v in network.non_trainable_variables if v.name == _SEED_STATE]
 
@@ -199,6 +241,10 @@ def per_replica_dropout_seeds(network: keras.Model) -> Iterator[None]:
 
     Args:
         network: a Keras model whose layers draw random numbers.
+
+    Example:
+        >>> with per_replica_dropout_seeds(network):
+        ...     logits = network(images, training=True)
     """
     states = seed_states(network)
     replica = _replica_context_or_none()

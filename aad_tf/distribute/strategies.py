@@ -118,7 +118,18 @@ def distributed(
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the files of a run: worker 0, or the only process there is."""
+    """Says whether this process writes the files of a run.
+
+    Args:
+        strategy: the strategy of training.
+
+    Returns:
+        True in worker 0, or in the only process there is.
+
+    Example:
+        >>> is_chief(tf.distribute.get_strategy())
+        True
+    """
     return not is_multi_worker(strategy) or strategy.extended._is_chief
 
 
@@ -131,6 +142,10 @@ def all_workers_equal(strategy: tf.distribute.Strategy, values: Sequence[int]) -
 
     Returns:
         The same answer on every worker; True with a single process.
+
+    Example:
+        >>> all_workers_equal(tf.distribute.get_strategy(), [3, 4])
+        True
     """
     rows = _gathered(strategy, values)
     return bool((rows == rows[0]).all())
@@ -145,6 +160,10 @@ def any_worker(strategy: tf.distribute.Strategy, here: bool) -> bool:
 
     Returns:
         The same answer on every worker.
+
+    Example:
+        >>> any_worker(tf.distribute.get_strategy(), here=False)
+        False
     """
     return bool(_gathered(strategy, [int(here)]).any())
 
@@ -162,6 +181,7 @@ def broadcast_from_chief(
         The numbers of worker 0 by name; `values` itself with a single process.
 
     Example:
+        >>> strategy = tf.distribute.get_strategy()
         >>> broadcast_from_chief(strategy, {"val_robust_accuracy": 0.875})
         {'val_robust_accuracy': 0.875}
     """
@@ -180,6 +200,10 @@ def texts_of_workers(strategy: tf.distribute.Strategy, text: str) -> list[str]:
 
     Returns:
         The texts of all workers, in the order of the workers.
+
+    Example:
+        >>> texts_of_workers(tf.distribute.get_strategy(), "worker 0 is ready")
+        ['worker 0 is ready']
     """
     own = list(text.encode())
     longest = int(_gathered(strategy, [len(own)]).max())

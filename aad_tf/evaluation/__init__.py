@@ -1,4 +1,10 @@
-"""How robust a classifier is: streamed, resumable evaluation under attacks."""
+"""How robust a classifier is: streamed, resumable evaluation under attacks.
+
+`evaluate_robustness` measures one network, `evaluate_transfer` several on each other's adversarial
+images, and `evaluate_gates` one with CBAM against copies that hold its gates. `security_curve` and
+`bisected_curve` give accuracy against epsilon; `merge_shards` and `merge_transfer` join evaluations
+that were divided into parts.
+"""
 
 from aad_tf.evaluation.curves import bisected_curve, security_curve
 from aad_tf.evaluation.gates import evaluate_gates, format_gates

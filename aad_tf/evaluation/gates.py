@@ -297,6 +297,10 @@ def format_gates(summary: Mapping[str, Any]) -> str:
 
     Returns:
         One line for each CBAM layer and each of the clean images and the attacks, under a heading.
+
+    Example:
+        >>> report = evaluate_gates(cbam, test_images, validation_images, "fgsm(epsilon=2/255)")
+        >>> print(format_gates(report.summary))
     """
     lines = [
         f"Gates: mean, fraction closed (< {CLOSED:g}) and open (> {OPEN:g}); copies are held at "

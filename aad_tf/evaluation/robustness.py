@@ -38,6 +38,11 @@ class RobustnessReport:
             they were left out; `evaluated`, what was evaluated; and `provenance`, versions and
             hardware. `adaptive`, where adaptive attacks were run beside plain ones.
         output: file of the records, or None if they are in memory.
+
+    Example:
+        >>> report = evaluate_robustness(model, (images, labels), [fgsm(0.1), ifgsm(0.1)])
+        >>> [entry["attack"] for entry in report.summary["attacks"]]
+        ['fgsm', 'ifgsm']
     """
 
     summary: dict[str, Any]
@@ -54,7 +59,9 @@ class RobustnessReport:
             Dicts with at least `index` of the example, `label`, name of the `attack`,
             `clean_prediction`, `adversarial_prediction`, `success` (misclassified under attack or
             when clean), `clean_mistake` (misclassified when clean), `steps` (iterations), `restart`
-            and `linf` (largest difference of a pixel, in the unit of the images).
+            and `linf` (largest difference of a pixel, in the unit of the images). The record of a
+            cascade also has `broken_by`, the name of the attack in it that got the image
+            misclassified, or None.
 
         Raises:
             FileNotFoundError: the file of the records is not there any more.

@@ -407,6 +407,10 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 
     Returns:
         A table with a row per attack, the threat model, warnings and diagnostics.
+
+    Example:
+        >>> report = evaluate_robustness(model, (images, labels), fgsm(0.1))
+        >>> text = format_summary(report.summary)
     """
     rows = [("attack", "budget", "robust accuracy (95%)", "clean", "images", "time")]
     for entry in summary["attacks"]:

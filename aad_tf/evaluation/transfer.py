@@ -43,6 +43,11 @@ class TransferReport:
             what was attacked; `warnings`; the time taken; `evaluated`, what was evaluated; and
             `provenance`, versions and hardware.
         output: file of the records, or None if they are in memory.
+
+    Example:
+        >>> report = evaluate_transfer({"a": model}, (images, labels), fgsm(0.1))
+        >>> len(list(report.records())) == report.summary["count"]
+        True
     """
 
     summary: dict[str, Any]

@@ -272,6 +272,10 @@ def format_transfer(summary: Mapping[str, Any]) -> str:
         The targets' accuracies on the images of each source and attack, over all images and over
         those that source and target classify correctly when clean; comparisons of targets; threat
         models and warnings.
+
+    Example:
+        >>> report = evaluate_transfer({"a": model}, (images, labels), fgsm(0.1))
+        >>> text = format_transfer(report.summary)
     """
     entries = {
         (entry["attack"], entry["source"], entry["target"]): entry for entry in summary["transfer"]

@@ -1,4 +1,8 @@
-"""Losses of the AAD framework, [AAD Eqs. 7-9]; every function returns one value per example."""
+"""Losses of AAD, [AAD Eqs. 7-9], and the divergence of TRADES; a loss is one value per example.
+
+`AADLosses` says how the three losses of AAD are computed, of which choices; `PRESETS` holds named
+ones. `DISTANCES`, `MAPS` and `CLASSIFICATIONS` are the functions that it chooses from, by name.
+"""
 
 from aad_tf.losses.aad import ATTENTION_NOISE, PRESETS, AADLosses, check_weights
 from aad_tf.losses.attention import (

@@ -18,30 +18,82 @@ from aad_tf.utils.ops import at_least_float32, safe_norm
 
 
 def l1_norm(difference: tf.Tensor) -> tf.Tensor:
-    """Sum of absolute values over all axes but the first: `[batch, ...]` to `[batch]`."""
+    """Sum of absolute values over all axes but the first.
+
+    Args:
+        difference: float `[batch, ...]`.
+
+    Returns:
+        `[batch]`, non-negative, in the dtype of `difference`.
+
+    Example:
+        >>> l1_norm(tf.constant([[3.0, -4.0]])).numpy()
+        array([7.], dtype=float32)
+    """
     return tf.reduce_sum(tf.abs(difference), axis=_example_axes(difference))
 
 
 def l2_norm(difference: tf.Tensor) -> tf.Tensor:
-    """Euclidean norm over all axes but the first: `[batch, ...]` to `[batch]`.
+    """Euclidean norm over all axes but the first.
 
-    Its gradient at zero is zero.
+    Args:
+        difference: float `[batch, ...]`.
+
+    Returns:
+        `[batch]`, non-negative, in the dtype of `difference`. Its gradient at zero is zero.
+
+    Example:
+        >>> l2_norm(tf.constant([[3.0, -4.0]])).numpy()
+        array([5.], dtype=float32)
     """
     return safe_norm(difference, axis=_example_axes(difference))
 
 
 def squared_sum(difference: tf.Tensor) -> tf.Tensor:
-    """Sum of squares over all axes but the first: `[batch, ...]` to `[batch]`."""
+    """Sum of squares over all axes but the first.
+
+    Args:
+        difference: float `[batch, ...]`.
+
+    Returns:
+        `[batch]`, non-negative, in the dtype of `difference`.
+
+    Example:
+        >>> squared_sum(tf.constant([[3.0, -4.0]])).numpy()
+        array([25.], dtype=float32)
+    """
     return tf.reduce_sum(tf.square(difference), axis=_example_axes(difference))
 
 
 def squared_mean(difference: tf.Tensor) -> tf.Tensor:
-    """Mean of squares over all axes but the first: `[batch, ...]` to `[batch]`."""
+    """Mean of squares over all axes but the first.
+
+    Args:
+        difference: float `[batch, ...]`.
+
+    Returns:
+        `[batch]`, non-negative, in the dtype of `difference`.
+
+    Example:
+        >>> squared_mean(tf.constant([[3.0, -4.0]])).numpy()
+        array([12.5], dtype=float32)
+    """
     return tf.reduce_mean(tf.square(difference), axis=_example_axes(difference))
 
 
 def absolute_mean(difference: tf.Tensor) -> tf.Tensor:
-    """Mean of absolute values over all axes but the first: `[batch, ...]` to `[batch]`."""
+    """Mean of absolute values over all axes but the first.
+
+    Args:
+        difference: float `[batch, ...]`.
+
+    Returns:
+        `[batch]`, non-negative, in the dtype of `difference`.
+
+    Example:
+        >>> absolute_mean(tf.constant([[3.0, -4.0]])).numpy()
+        array([3.5], dtype=float32)
+    """
     return tf.reduce_mean(tf.abs(difference), axis=_example_axes(difference))
 
 
@@ -146,6 +198,10 @@ def unit_sum(maps: tf.Tensor) -> tf.Tensor:
 
     Returns:
         The scaled maps, same shape and dtype.
+
+    Example:
+        >>> unit_sum(tf.constant([[[1.0, 3.0]]])).numpy()
+        array([[[0.25, 0.75]]], dtype=float32)
     """
     return tf.math.divide_no_nan(maps, tf.reduce_sum(maps, axis=(1, 2), keepdims=True))
 

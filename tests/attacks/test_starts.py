@@ -119,7 +119,7 @@ def test_what_cannot_be_is_refused():
         nfgsm(8 / 255, start_radius=16).check_sizes(Bounds())
     with pytest.raises(ValueError, match="deviation.*2"):
         trades_pgd(0.1, 0.05, 1, deviation=2.0).check_sizes(Bounds())
-    with pytest.raises(ValueError, match="apgd starts at a uniform point"):
+    with pytest.raises(ValueError, match="apgd starts at a random point"):
         dataclasses.replace(apgd(0.1), noise=UniformNoise(0.05))
 
 
