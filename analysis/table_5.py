@@ -1,4 +1,9 @@
-"""[AAD Table 5]: accuracy under attack of every defence, the paper's values beside ours."""
+"""[AAD Table 5]: accuracy under attack of every defence, the paper's values beside ours.
+
+`table_5_rows.build` reads the records of a data set into a `Table5`, of rows (defences) and cells
+(a column's accuracies by seed). The functions of this module lay it out: `accuracies`, `training`
+and others as parts, `page` and `csv_of` as files, and `files` returns all of them for the report.
+"""
 
 from __future__ import annotations
 
@@ -71,8 +76,11 @@ def accuracies(table: Table5) -> Table:
 
     Each defence has a line of measured values, with intervals, and below it the paper's values.
 
+    Args:
+        table: the table of one data set, as `table_5_rows.build` makes it.
+
     Returns:
-        The table.
+        The table, to be written as Markdown or CSV.
     """
     rows = []
     for row in table.rows:

@@ -264,8 +264,8 @@ def max_sensitivity(
         is all zero and another one is not.
 
     Raises:
-        TypeError: no Classifier, images not floating point, counts not integers, or a radius that
-            is not a number.
+        TypeError: no Classifier, images or maps not floating point, counts not integers, a radius
+            that is not a number, or a `map_function` that is no function.
         ValueError: images of wrong rank or shape, with NaN or out of range, unknown classes, a
             radius out of range, or maps of different shapes.
         RuntimeError: a call inside a `tf.function`.
@@ -336,10 +336,10 @@ def randomization_check(
         map function is random.
 
     Raises:
-        TypeError: no Classifier, an exported network (its layers are not known), or images not
-            floating point.
-        ValueError: images of wrong rank or shape, with NaN or out of range, unknown classes, or
-            maps of wrong shape.
+        TypeError: no Classifier, an exported network (its layers are not known), images or maps not
+            floating point, a seed that is not an integer, or a `map_function` that is no function.
+        ValueError: images of wrong rank or shape, with NaN or out of range, unknown classes, a
+            negative seed, or maps of wrong shape or with NaN.
         RuntimeError: a call inside a `tf.function`.
 
     Example:

@@ -53,8 +53,8 @@ class Classifier:
         input_shape: `(height, width, channels)`; entries may be None.
         dtype: dtype of images, that of the model's variables.
         compiled: compiled functions by key, which `cached_function` fills.
-        shrinking: names of layers which show that the network expects larger pixels than `bounds`,
-            such as a Rescaling(1/255) with bounds (0, 1); empty if there are none.
+        shrinking: text that names layers which show that the network expects larger pixels than
+            `bounds`, such as a Rescaling(1/255) with bounds (0, 1); empty if there are none.
         zero_pixel: the pixel value that reaches the first weights as zero, within `bounds`: one
             number per channel, or one for all. It is 0 for a network that begins with its weights,
             and 0.5 behind a Rescaling from [0, 1] to [-1, 1].

@@ -62,6 +62,8 @@ def check_sizes(attack: GradientSignAttack, bounds: Bounds, stacklevel: int = 3)
 def check_for_replicas(model: Any) -> None:
     """Raises an error if a compiled model cannot be trained on several replicas.
 
+    XLA on GPUs gets a warning: it leaves out the checks of images and labels.
+
     Args:
         model: a compiled Keras model.
 

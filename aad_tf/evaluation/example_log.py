@@ -39,7 +39,10 @@ class OutcomeCounts:
         self._steps: dict[tuple[str, str | None], Counter[int]] = {}
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Counts the record of one example and attack; an earlier outcome of both is replaced.
+        """Counts the record of one example and attack.
+
+        It is called once for each example and attack: a second record of both replaces the outcome,
+        but `tally`, `steps` and `labels` count both records.
 
         Args:
             record: a dict of `index`, `label`, `attack`, `clean_prediction`,
@@ -113,7 +116,8 @@ class OutcomeCounts:
         """Counts the examples of each class.
 
         Returns:
-            From the class number to the number of examples counted so far.
+            From the class number to the number of examples counted so far, which are those with a
+            record of the first attack.
         """
         return self._labels
 

@@ -173,8 +173,8 @@ def evaluate_transfer(
         ValueError: no networks; unknown or repeated names; networks that do not take the same
             images or have different numbers of classes; no attacks, one of them twice, a cascade,
             or sizes beyond the pixel range; an empty data set, fewer than `num_examples` examples,
-            or images or labels out of range; a shard that does not exist; or an output that belongs
-            to another evaluation.
+            or images or labels out of range; a shard that does not exist; an output that belongs to
+            another evaluation; or an entry of `further` under a name that the summary has.
         OSError: the output cannot be written.
 
     Example:
