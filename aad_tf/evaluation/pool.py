@@ -119,6 +119,7 @@ class AttackPool:
         surrogate: the network whose gradients the attack follows; None for the classifier.
 
     Example:
+        >>> pool = AttackPool(classifier, pgd(0.1, 0.02, 10), 100, seed=0, any_iterate=True)
         >>> pool.add(images, pool.slots(labels, indices, predictions, predictions))
         >>> records = [record for batch in pool.run(drain=True) for record in batch]
     """
