@@ -55,6 +55,14 @@ class IterativeAttack(ABC):
             first run that succeeds is kept (the image is misclassified, or predicted as the target
             of a targeted attack), else that of the last run.
         name: label in records and tables; attacks that differ in their names alone are equal.
+        noise: `UniformNoise` or `GaussianNoise` that a random start adds to the image; None for a
+            uniform point of the budget.
+        keeps_best: of the class: whether the attack keeps the best image on its way and returns
+            that one, as `apgd`, `fab` and `square` do, and not the last image.
+        minimum_norm: of the class: whether the attack looks for the nearest misclassified image, as
+            `fab` does, so that images on the way may lie outside the budget.
+        compiled_with: of the class: names of the attributes on which the compiled iteration
+            depends. The sizes that the method `scalars` returns are inputs of it instead.
 
     Raises:
         TypeError: a size that is not a number, or a count that is not an integer.
@@ -73,16 +81,12 @@ class IterativeAttack(ABC):
     random_start: bool
     restarts: int
     name: str
-    # Of kinds that may begin elsewhere than at a uniform point of the budget.
     noise: Noise | None = None
     # Which each kind is, so that `dataclasses.replace` takes it.
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    # Whether it keeps the best image on its way, so that no single iterate is the last word.
     keeps_best: ClassVar[bool] = False
-    # Whether it looks for the nearest image, so that iterates may lie outside the budget.
     minimum_norm: ClassVar[bool] = False
-    # Attributes on which the compiled iteration depends, besides its class; sizes are its inputs.
     compiled_with: ClassVar[tuple[str, ...]] = ("objective",)
 
     @abstractmethod

@@ -73,6 +73,11 @@ class AADModel(DefenseModel):
             `seed` (of random starts), `warmup_steps` (updates over which perturbations grow to
             their full size), `label_smoothing`.
 
+    Attributes:
+        attack: the attack, an object.
+        loss_weights_aad: (alpha, beta, gamma), as floats.
+        parts: the `AADLosses`, also where `losses` was a name.
+
     Raises:
         TypeError: `attack` is no attack, `losses` neither an `AADLosses` nor text, or `network` no
             Keras model or Classifier.

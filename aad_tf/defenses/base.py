@@ -44,8 +44,10 @@ _EVALUATION = 2
 class DefenseModel(MultiWorkerFit, keras.Model):
     """A Keras model that trains another one; `compile`, `fit`, `evaluate`, `predict` as usual.
 
-    Subclasses implement `training_losses`. The network is trained in place and is not copied:
-    train the defence, then use `.network`. Calling the defence returns the logits of the network.
+    Subclasses implement `training_losses`; those that train on an attack also set
+    `attacks_in_training` and implement `adversarial_images`. The network is trained in place and is
+    not copied: train the defence, then use `.network`. Calling the defence returns the logits of
+    the network.
 
     A file that `save` or `ModelCheckpoint` wrote holds the whole defence, ready for more of `fit`:
     network, attack, losses, optimizer and its state. `keras.saving.load_model` reads it once this
@@ -71,6 +73,14 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             full size; 0 for none. PGD training can stay at chance for long without it.
         label_smoothing: part of the target that the classification losses of training spread
             evenly over all classes, in [0, 1).
+
+    Attributes:
+        network: the Keras model that is trained.
+        classifier: the same as a `Classifier`, which attacks and attention maps take.
+        loss_names: of the class: names of the losses that `training_losses` returns beside
+            `"loss"`, which the history reports.
+        attacks_in_training: of the class: whether the defence trains on an attack; then the history
+            reports `adversarial_accuracy`.
 
     Raises:
         TypeError: `network` is no Keras model or Classifier, or a number is not an integer.

@@ -33,6 +33,9 @@ class CascadePool:
             iteration in either case, unless there is a surrogate.
         surrogate: the network whose gradients the attacks follow; None for the classifier.
 
+    Attributes:
+        attack: the cascade.
+
     Example:
         >>> pool = CascadePool(classifier, auto_attack(0.1), 100, seed=0, any_iterate=True)
         >>> pool.add(images, pool.slots(labels, indices, predictions, predictions))

@@ -118,6 +118,9 @@ class AttackPool:
             surrogate and this is False: then the image that it returns is judged.
         surrogate: the network whose gradients the attack follows; None for the classifier.
 
+    Attributes:
+        attack: the argument of that name.
+
     Example:
         >>> pool = AttackPool(classifier, pgd(0.1, 0.02, 10), 100, seed=0, any_iterate=True)
         >>> pool.add(images, pool.slots(labels, indices, predictions, predictions))
