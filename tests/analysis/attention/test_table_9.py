@@ -53,6 +53,19 @@ def test_accuracy_and_iou_by_hand(runs):
     assert (paper[2], paper_plus[2:4]) == ("3.8", ("3.3", "-0.5"))
 
 
+def test_what_a3_adds_after_each_round_by_hand(runs):
+    del runs["step_ll_a3_minus"]
+    heading, table = table_9(runs, "d", "clean").tables[1]
+    assert heading == "What A3 adds to the accuracy, round by round"
+    rows = [(row[0], row[1], *(cell.split()[0] for cell in row[2:])) for row in table.rows]
+    # All four images are right until the third round, which misclassifies two of them, with A3 three.
+    assert rows == [
+        ("StepLL", "1", "100.0", "+0.0", "–"),
+        ("", "2", "100.0", "+0.0", "–"),
+        ("", "3", "50.0", "-25.0", "–"),
+    ]
+
+
 def test_differences_are_paired(runs):
     findings = {c.statement: c for c in table_9(runs, "d", "clean").findings}
     moved = findings["IoU clean-adversarial, StepLL + A3 (σ 10) - StepLL"]
@@ -77,7 +90,7 @@ def test_an_attack_that_leaves_less_than_a3_could_take_is_near_its_floor(runs, m
 
 def test_drift_as_a_sign_of_success_by_hand(runs):
     table = table_9(runs, "d", "clean")
-    rows = {row[0]: row for row in table.tables[1][1].rows}
+    rows = {row[0]: row for row in table.tables[2][1].rows}
     # Drift of the plain attack: 0.8, 0.6 where it fools, 0.4, 0.2 where not.
     assert rows["StepLL"][2] == "2 / 2" and rows["StepLL"][5] == "1.000 [1.000, 1.000]"
     # 0.1 everywhere under sigma -10: nothing to tell.
