@@ -1,9 +1,10 @@
 """[AAD Table 9]: attacks with and without A3, whose attention term scatters attention or keeps it.
 
-A second table gives the accuracy after each iteration: an attack that leaves hardly an image correct
-after the last one shows nothing of what A3 adds, but it may after the first. A third table shows how well the drift of attention, 1 - IoU of the areas of clean and attacked
-image, predicts which attacks change the label. A detector does not have the clean image, so this is
-an upper bound of what drift can tell it.
+A second table gives the accuracy after each iteration: an attack that leaves hardly an image
+correct after the last one does not show what A3 adds, but it may after the first. A third shows how
+well the drift of attention, 1 - IoU of the areas of clean and attacked image, predicts which attacks
+change the label. A detector does not have the clean image, so this is an upper bound of what drift
+can tell it.
 """
 
 from __future__ import annotations
@@ -313,8 +314,8 @@ def _floor_remarks(found: Aligned) -> list[str]:
             remarks.append(
                 f"{name} alone leaves {100 * plain.kept.mean():.1f} % here, less than the "
                 f"{-(_printed_gap(name) or 0.0):.1f} points that A3 takes away in the paper: what "
-                f"A3 adds to an attack so near its end cannot show after {ROUNDS} rounds. The rounds "
-                f"before stand in the table below."
+                f"A3 adds to an attack so near its end cannot show after {ROUNDS} rounds. The "
+                f"rounds before stand in the table below."
             )
     return remarks
 

@@ -58,7 +58,7 @@ def test_what_a3_adds_after_each_round_by_hand(runs):
     heading, table = table_9(runs, "d", "clean").tables[1]
     assert heading == "What A3 adds to the accuracy, round by round"
     rows = [(row[0], row[1], *(cell.split()[0] for cell in row[2:])) for row in table.rows]
-    # All four images are right until the third round, which misclassifies two of them, with A3 three.
+    # All four are right until the third round, under which two are misclassified, with A3 three.
     assert rows == [
         ("StepLL", "1", "100.0", "+0.0", "–"),
         ("", "2", "100.0", "+0.0", "–"),
