@@ -2,9 +2,9 @@
 
 A second table gives the accuracy after each iteration: an attack that leaves hardly an image
 correct after the last one does not show what A3 adds, but it may after the first. A third shows how
-well the drift of attention, 1 - IoU of the areas of clean and attacked image, predicts which attacks
-change the label. A detector does not have the clean image, so this is an upper bound of what drift
-can tell it.
+well the drift of attention, 1 - IoU of the areas of clean and attacked image, predicts which
+attacks change the label. A detector does not have the clean image, so this is an upper bound of
+what drift can tell it.
 """
 
 from __future__ import annotations
