@@ -126,12 +126,26 @@ def claim(model_dir: str | os.PathLike[str], config: ExperimentConfig) -> None:
     if all(path.name.startswith(".") for path in directory.iterdir()):
         return
     earlier = read_config(directory)
-    differences = _differences(configs.to_dict(earlier), configs.to_dict(config))
-    if differences:
+    found = differences(earlier, config)
+    if found:
         raise ModelDirectoryError(
             f"{directory} holds a run of another config, which differs in "
-            f"{'; '.join(differences)}. Give another --model_dir, or the same config to resume."
+            f"{'; '.join(found)}. Give another --model_dir, or the same config to resume."
         )
+
+
+def differences(earlier: ExperimentConfig, wanted: ExperimentConfig) -> list[str]:
+    """Lists in what two configs differ, but for `budget` and `evaluation_attacks`.
+
+    Args:
+        earlier: the config of a run that is there.
+        wanted: the config that is asked for.
+
+    Returns:
+        A text for each field, such as `"epochs (2 there, 10 given)"`; none for configs of the same
+        run.
+    """
+    return _differences(configs.to_dict(earlier), configs.to_dict(wanted))
 
 
 @contextlib.contextmanager

@@ -68,9 +68,9 @@ class Forked:
         """What it has printed."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
-    def signal(self, number: int) -> None:
-        """Sends it a signal."""
-        os.kill(self._process.pid, number)
+    def signal(self, number: int, group: bool = False) -> None:
+        """Sends it a signal, or the group of processes that it leads."""
+        (os.killpg if group else os.kill)(self._process.pid, number)
 
     def end(self) -> tuple[int | None, str]:
         """Waits for its end; exit code, None if it does not end, and what it has printed."""

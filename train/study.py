@@ -1,10 +1,11 @@
 """Runs a study: trains its networks and evaluates them, leaving out what is done already.
 
-    python -m train.study --study=aad_table_5_mnist --runs_dir=runs --results_dir=own_results
+    python -m train.study --study=aad_table_5_mnist --results_dir=own_results --report
 
 It first lists what is done and what is left, with the commands, which can also be run by hand.
-The same command resumes where it was interrupted. Several machines share the work with
---shard=1/4, --shard=2/4 and so on. `python -m analysis.report` then makes the tables.
+The same command resumes where it was interrupted. With --report it ends with the tables and figures
+of the results, and a page of them, own_results/README.md. Several machines share the work with
+--shard=1/4, --shard=2/4 and so on, each of which sees the same --runs_dir and --results_dir.
 """
 
 from __future__ import annotations
@@ -14,24 +15,19 @@ from binaries import quiet  # noqa: F401
 # isort: split
 
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
 
+from aad_tf.data import DatasetNotFoundError
 from aad_tf.utils.files import write_atomically
 from binaries import command_line, running
-from train.studies.study import (
-    DONE,
-    NOT_NEEDED,
-    TO_DO,
-    Cell,
-    available,
-    listing,
-    load,
-    plan,
-)
+from train.studies.planning import DONE, NOT_NEEDED, TO_DO, Cell, absent_data, listing, plan
+from train.studies.study import available, load
 
 _STUDY = flags.DEFINE_string("study", None, f"One of: {', '.join(available())}.", required=True)
 _RUNS = flags.DEFINE_string(
@@ -41,10 +37,22 @@ _RESULTS = flags.DEFINE_string("results_dir", "results", "Directory in which rec
 _ONLY = flags.DEFINE_list(
     "only", [], "Names of evaluations, or of networks with all that is evaluated on them."
 )
-_SHARD = flags.DEFINE_string("shard", "1/1", "Part of this machine, as in 2/4 of four machines.")
+_SHARD = flags.DEFINE_string(
+    "shard",
+    "1/1",
+    "Part of this machine, as in 2/4 of four machines that share --runs_dir and --results_dir.",
+)
 _DRY = flags.DEFINE_bool("dry_run", False, "Only say what would be done.")
+_REPORT = flags.DEFINE_bool(
+    "report",
+    False,
+    "When all is done, make tables and figures of --results_dir with analysis.report, and their "
+    "page: README.md in --results_dir, or for the default one the project's.",
+)
 # What analysis reads of a run.
 _RUN_FILES = ("config.json", "history.csv", "run.json")
+# What analysis.report replaces the inside of.
+_PAGE = "# Results\n\n<!-- results:begin -->\n<!-- results:end -->\n"
 
 
 def main(argv: list[str]) -> None:
@@ -65,8 +73,11 @@ def _run() -> str:
 
     asked = cells()
     running.say(f"{_STUDY.value}: {study.reference}\n{listing(asked)}")
+    absent = absent_data(asked)
     if _DRY.value:
-        return "Nothing was run."
+        return "\n".join(("Nothing was run.", *absent))
+    if absent:
+        raise DatasetNotFoundError("\n".join(absent))
     for cell in asked:
         if cell.kind == "train" and cell.state == DONE:
             _keep(cell.name)
@@ -76,10 +87,27 @@ def _run() -> str:
     if waiting:
         names = ", ".join(cell.name for cell in waiting)
         return f"All of this part is done; left for others, or for later: {names}."
-    return (
-        f"All is done. python -m analysis.report --results_dir={_RESULTS.value} makes the tables; "
-        f"it also writes the block of results in --readme."
-    )
+    if not _REPORT.value:
+        return "All is done. The same command with --report makes the tables."
+    page = _report()
+    return f"All is done. {page} shows the tables."
+
+
+def _report() -> Path:
+    """Makes all tables and figures of the results, and returns the page that shows them."""
+    own = _RESULTS.value != _RESULTS.default
+    page = Path(_RESULTS.value if own else "", "README.md")
+    if not page.exists():
+        with write_atomically(page) as file:
+            file.write(_PAGE.encode())
+    flags_of = (f"--results_dir={_RESULTS.value}", f"--readme={page}")
+    _run_python("analysis.report", ("-m", "analysis.report", *flags_of))
+    if own:
+        # Links are those of the project's README, which lies beside the directory of results.
+        text = page.read_text(encoding="utf-8").replace("](results/", "](")
+        with write_atomically(page) as file:
+            file.write(text.encode())
+    return page
 
 
 def _shard() -> tuple[int, int]:
@@ -95,7 +123,14 @@ def _do(cell: Cell) -> None:
     for argument in cell.arguments:
         if argument.startswith("--output="):
             Path(argument.partition("=")[2]).parent.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen([sys.executable, *cell.arguments])
+    _run_python(f"{cell.kind} {cell.name}", cell.arguments)
+    if cell.kind == "train":
+        _keep(cell.name, anew=True)
+
+
+def _run_python(name: str, arguments: Sequence[str]) -> None:
+    """Runs a program of the project; one that fails ends this one with its exit code."""
+    process = subprocess.Popen([sys.executable, *arguments])
     try:
         code = process.wait()
     except BaseException:
@@ -105,18 +140,16 @@ def _do(cell: Cell) -> None:
         raise
     if code:
         running.say(
-            f"{cell.kind} {cell.name} ended with code {code}; what it said stands above. The same "
-            f"command goes on from here; this cell alone is\n{cell.command}"
+            f"{name} ended with code {code}; what it said stands above. The same command goes on "
+            f"from here; this alone is\n{shlex.join(['python', *arguments])}"
         )
         sys.exit(code if code > 0 else 128 - code)
-    if cell.kind == "train":
-        _keep(cell.name)
 
 
-def _keep(name: str) -> None:
-    """Copies what is recorded of a training beside the results, if it is not there."""
+def _keep(name: str, anew: bool = False) -> None:
+    """Copies what is recorded of a training beside the results, if it is not there or is older."""
     run, record = Path(_RUNS.value, name), Path(_RESULTS.value, "runs", name)
-    if record.is_dir() and all((record / file).is_file() for file in _RUN_FILES):
+    if not anew and all((record / file).is_file() for file in _RUN_FILES):
         return
     record.mkdir(parents=True, exist_ok=True)
     for file in _RUN_FILES:

@@ -36,13 +36,20 @@ class Run(NamedTuple):
 
 
 def _main(
-    commands: Sequence[Sequence[str]], directory: str, files: Sequence[tuple[str, str]], codes: str
+    commands: Sequence[Sequence[str]],
+    directory: str,
+    files: Sequence[tuple[str, str]],
+    codes: str,
+    leads: bool,
 ) -> None:
     """Runs commands in this process; each finds flags and modules of binaries as a new one would.
 
-    The file `codes` gets the exit code of each.
+    The file `codes` gets the exit code of each. A process that leads forms a group with those that
+    it starts, as one that is started in a terminal does.
     """
     os.chdir(directory)
+    if leads:
+        os.setpgrp()
     # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Once per process, so that they are there before the first run, whose flags are removed.
@@ -78,13 +85,14 @@ class _Fork:
         commands: Sequence[Sequence[object]],
         environment: Mapping[str, str] | None = None,
         directory: Path = ROOT,
+        leads: bool = False,
     ) -> None:
         words = [[*map(str, command)] for command in commands]
         self._directory = tempfile.TemporaryDirectory()
         place = Path(self._directory.name)
         self._codes = place / "codes"
         self._files = [(str(place / f"{n}o"), str(place / f"{n}e")) for n in range(len(words))]
-        arguments = (words, str(directory), self._files, str(self._codes))
+        arguments = (words, str(directory), self._files, str(self._codes), leads)
         log = place / "log"
         self.process = Forked(_main, arguments, {**os.environ, **(environment or {})}, log)
 
@@ -124,28 +132,40 @@ def run_many(
 
 
 def stopped_once(
-    condition: Callable[[], bool], stop: signal.Signals, binary: str, *arguments: object
+    condition: Callable[[], bool],
+    stop: signal.Signals,
+    binary: str,
+    *arguments: object,
+    group: bool = False,
 ) -> Run:
-    """Starts a binary and sends it a signal as soon as a condition, asked often, holds."""
-    fork = _Fork([(binary, *arguments)])
+    """Starts a binary and sends it a signal as soon as a condition, asked often, holds.
+
+    With `group` the processes that it has started get the signal, too.
+    """
+    fork = _Fork([(binary, *arguments)], leads=group)
     deadline = time.monotonic() + 200
     while fork.process.runs and time.monotonic() < deadline and not condition():
         time.sleep(0.005)
     if fork.process.runs:
-        fork.process.signal(stop)
+        fork.process.signal(stop, group)
     (run_,) = fork.end()
     return run_
 
 
 def stopped_after(
-    records: int, stop: signal.Signals, journal: Path, binary: str, *arguments: object
+    records: int,
+    stop: signal.Signals,
+    journal: Path,
+    binary: str,
+    *arguments: object,
+    group: bool = False,
 ) -> Run:
-    """Starts a binary and stops it once its journal holds so many records."""
+    """Starts a binary and stops it once its journal holds so many records; see `stopped_once`."""
 
     def holds_them() -> bool:
         return journal.exists() and journal.read_bytes().count(b"\n") > records
 
-    return stopped_once(holds_them, stop, binary, *arguments)
+    return stopped_once(holds_them, stop, binary, *arguments, group=group)
 
 
 def run(binary: str, *arguments: object) -> Run:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
+import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from aad_tf import configs
 from aad_tf.attacks import parse_attack
-from aad_tf.model_directory import NETWORK, ModelDirectoryError
-from tests.binaries.many_runs import run_many
+from aad_tf.model_directory import NETWORK, ModelDirectoryError, load_network
+from tests.binaries.many_runs import ROOT, run_many, stopped_after, stopped_once
 from train.configs import digits
-from train.studies.study import (
+from train.studies.planning import (
     DONE,
     ELSEWHERE,
     NOT_NEEDED,
     TO_DO,
-    Evaluation,
-    Study,
-    Training,
-    available,
+    absent_data,
     listing,
-    load,
     plan,
 )
+from train.studies.study import Evaluation, Study, Training, available, load
 
 DIGITS = "train/configs/digits.py:clean"
 STUDY = Study(
@@ -48,12 +51,12 @@ def places(tmp_path):
     return str(tmp_path / "runs"), str(tmp_path / "results")
 
 
-def trained(places, name, training=STUDY.trainings[0], recorded=True):
+def trained(places, name, training=STUDY.trainings[0], recorded=True, runs_dir="runs"):
     if recorded:
-        trained((places[1], None), f"runs/{name}", training, recorded=False)
+        trained((places[1], None), f"runs/{name}", training, False, runs_dir)
     directory = Path(places[0], name)
     directory.mkdir(parents=True)
-    config = configs.to_dict(training.experiment())
+    config = configs.to_dict(training.experiment(runs_dir))
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "run.json").write_text('{"state": "finished"}')
     (directory / NETWORK).write_bytes(b"")
@@ -178,10 +181,149 @@ def test_shards_deal_networks_out(places):
     assert states(places, shard=(1, 2))["both"] == TO_DO
 
 
+def test_networks_that_are_evaluated_together_stay_together(places):
+    """With as many machines as seeds, each makes all records of one seed by itself."""
+    study = load("agrawal_cifar10")
+    for number in (1, 2, 3):
+        cells = plan(study, *places, shard=(number, 3))
+        mine = [cell.name for cell in cells if cell.state == TO_DO]
+        others = [one for one in study.trainings if one.name not in mine]
+        assert {one.options.get("config.seed", "0") for one in others} == {*"012"} - {
+            str(number - 1)
+        }
+        assert f"cifar10_seed_{number - 1}" in mine and len(mine) == 3 + 5
+
+
+# The ensemble starts from one network and attacks both, and stands before them here.
+BOXES = "train/configs/tiny_imagenet_boxes.py"
+CLEAN, NARROW, ENSEMBLE = (
+    Training(f"tiny_imagenet_boxes_{preset}", f"{BOXES}:{preset}")
+    for preset in ("clean", "narrow", "ensemble")
+)
+DEPENDENT = Study(
+    "nothing",
+    (ENSEMBLE, CLEAN, NARROW),
+    (
+        Evaluation("robustness/of_ensemble.jsonl.gz", (ENSEMBLE.name,)),
+        Evaluation("robustness/of_clean.jsonl.gz", (CLEAN.name,)),
+    ),
+)
+
+
+def test_networks_that_a_training_starts_from_or_attacks_come_first(places):
+    cells = plan(DEPENDENT, *places)
+    names = [CLEAN.name, "of_clean", NARROW.name, ENSEMBLE.name, "of_ensemble"]
+    assert [cell.name for cell in cells] == names
+    assert {cell.state for cell in cells} == {TO_DO}
+    runs = places[0]
+    assert cells[3].arguments[-2:] == (
+        f"--config.initial_weights={runs}/{CLEAN.name}",
+        f"--config.defense.sources=('{runs}/{CLEAN.name}', '{runs}/{NARROW.name}')",
+    )
+    assert len(ENSEMBLE.arguments("runs")) == 4 and len(CLEAN.arguments(runs)) == 4
+    asked = plan(DEPENDENT, *places, only=["of_ensemble"])
+    assert [cell.name for cell in asked] == [CLEAN.name, NARROW.name, ENSEMBLE.name, "of_ensemble"]
+    trained(places, ENSEMBLE.name, ENSEMBLE, runs_dir="earlier/place")
+    asked = plan(DEPENDENT, *places, only=["of_ensemble"])
+    assert [cell.name for cell in asked] == [ENSEMBLE.name, "of_ensemble"]
+
+
+@pytest.mark.parametrize(
+    "training", [ENSEMBLE, load("aad_table_5_cifar10").trainings[-1]], ids=lambda one: one.name
+)
+def test_the_command_of_a_training_gives_its_config(training):
+    values, words = flags.FlagValues(), training.arguments("other/runs")[1:]
+    config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=words)
+    flags.DEFINE_string("model_dir", None, "", flag_values=values)
+    values(words)
+    assert values.model_dir == f"other/runs/{training.name}"
+    asked = configs.from_dict(values.config.to_dict())
+    assert asked == training.experiment("other/runs")
+
+
+def test_a_shard_waits_for_what_another_trains(places):
+    first, second, third = (
+        {cell.name: cell.state for cell in plan(DEPENDENT, *places, shard=(number, 3))}
+        for number in (1, 2, 3)
+    )
+    waits = f"waits for {CLEAN.name}, {NARROW.name}"
+    assert (first[ENSEMBLE.name], first["of_ensemble"]) == (waits, f"waits for {ENSEMBLE.name}")
+    assert (second[CLEAN.name], second["of_clean"], second[NARROW.name]) == (
+        *(TO_DO, TO_DO, ELSEWHERE),
+    )
+    assert third[NARROW.name] == TO_DO
+    for one in (CLEAN, NARROW):
+        trained(places, one.name, one)
+    states = {cell.name: cell.state for cell in plan(DEPENDENT, *places, shard=(1, 3))}
+    assert (states[ENSEMBLE.name], states["of_ensemble"]) == (TO_DO, TO_DO)
+
+
+def test_a_training_from_a_network_that_nobody_trains_is_refused(places):
+    study = Study("nothing", (ENSEMBLE, CLEAN), DEPENDENT.evaluations)
+    with pytest.raises(ValueError, match=f"{ENSEMBLE.name} is trained from {NARROW.name}, which"):
+        plan(study, *places)
+    assert [cell.name for cell in plan(study, *places, only=["of_clean"])] == [
+        *(CLEAN.name, "of_clean")
+    ]
+    trained(places, NARROW.name, NARROW)
+    assert {cell.state for cell in plan(study, *places)} == {TO_DO}
+
+
 def test_a_network_of_another_config_is_refused(places):
     trained(places, "two", STUDY.trainings[0])
     with pytest.raises(ModelDirectoryError, match="seed"):
         plan(STUDY, *places)
+
+
+def test_results_of_another_config_are_refused(places):
+    """Fields that only say what a run reports do not matter."""
+    evaluated(places, "robustness/of_two.jsonl.gz")
+    trained((places[1], None), "runs/two", STUDY.trainings[1], recorded=False)
+    record = Path(places[1], "runs", "two", "config.json")
+    config = json.loads(record.read_text())
+    record.write_text(json.dumps(config | {"reference": "other", "snapshot_epochs": 3}))
+    assert states(places, only=["of_two"]) == {"two": NOT_NEEDED, "of_two": DONE}
+    record.write_text(json.dumps(config | {"epochs": 1}))
+    message = r"of_two.jsonl.gz holds results of a two of another config, .* epochs \(1 there, 8"
+    with pytest.raises(ValueError, match=message):
+        plan(STUDY, *places, only=["of_two"])
+
+
+def test_unfinished_results_of_a_network_that_is_gone_are_refused(places):
+    journal = Path(places[1], "robustness", "of_one.jsonl.gz.partial")
+    journal.parent.mkdir(parents=True)
+    journal.write_text("")
+    with pytest.raises(ValueError, match="of_one.jsonl.gz.partial holds the first results of a on"):
+        plan(STUDY, *places)
+    trained(places, "one")
+    assert states(places)["of_one"] == TO_DO
+    journal.rename(journal.with_suffix(""))
+    with pytest.raises(ValueError, match="of_one.jsonl.gz exists, but not its summary"):
+        plan(STUDY, *places)
+
+
+def test_all_that_would_hinder_a_study_is_told_at_once(places):
+    trained(places, "one", STUDY.trainings[1])
+    trained(places, "two", STUDY.trainings[0])
+    evaluated(places, "robustness/of_two.jsonl.gz", "python -m eval.robustness --limit=10")
+    with pytest.raises(ModelDirectoryError) as raised:
+        plan(STUDY, *places)
+    lines = str(raised.value).splitlines()
+    assert [line.split(" holds ")[0].split(" was ")[0] for line in lines[:3]] == [
+        *(f"{places[0]}/one", f"{places[0]}/two"),
+        f"{places[1]}/robustness/of_two.summary.json",
+    ]
+
+
+def test_data_sets_that_are_absent_are_all_named(places, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", places[0])
+    cells = plan(load("aad_attention_figures"), *places)
+    absent = absent_data([*cells, *plan(STUDY, *places)])
+    assert [text.split(" is not in ")[0] for text in absent] == [
+        *("Data set 'mnist'", "Data set 'cifar10'")
+    ]
+    assert all("tfds build" in text for text in absent)
+    assert absent_data([dataclasses.replace(cell, state=DONE) for cell in cells]) == []
 
 
 @pytest.mark.parametrize("in_runs", [False, True])
@@ -219,13 +361,48 @@ def test_studies_are_complete(name, places):
         assert experiment.seed == int(training.options.get("config.seed", 0))
     for cell in plan(study, *places):
         assert cell.state == TO_DO
-        source = Path(__file__).parents[2] / (cell.arguments[1].replace(".", "/") + ".py")
+        source = ROOT / (cell.arguments[1].replace(".", "/") + ".py")
         text = source.read_text(encoding="utf-8") + "".join(
             path.read_text(encoding="utf-8") for path in source.parents[1].glob("eval/*_flags.py")
         )
         for argument in cell.arguments[2:]:
             flag = argument.removeprefix("--").partition("=")[0].partition(".")[0]
             assert f'"{flag}"' in text, (flag, source)
+
+
+def test_the_worked_example_of_contributing_is_a_study(places):
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Adding a study")[1]
+    (source,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    names: dict[str, Study] = {}
+    exec(compile(source, "CONTRIBUTING.md", "exec"), names)
+    cells = plan(names["STUDY"], *places)
+    assert [(cell.kind, cell.name, cell.state) for cell in cells] == [
+        (kind, f"digits_{preset}", TO_DO)
+        for preset in ("fgsm", "aad_step_ll")
+        for kind in ("train", "evaluate")
+    ]
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10", "tiny_imagenet_boxes"])
+def test_table_5_has_each_row_of_a_seed_before_the_next_seed(dataset):
+    study = load(f"aad_table_5_{dataset}")
+    seeds = [int(one.options.get("config.seed", 0)) for one in study.trainings]
+    assert seeds == sorted(seeds)
+    names = [one.name for one in study.trainings]
+    for name, seed in zip(names, seeds, strict=True):
+        assert name.endswith(f"_seed_{seed}") == (seed > 0)
+        if "_aad_" in name and "_8_0_0" not in name:
+            first, _, last = name.partition("_seed_")
+            assert f"{first}_8_0_0" + (f"_seed_{last}" if last else "") in names
+    by_network = Counter(one.networks[0] for one in study.evaluations)
+    assert {*names} - {*by_network} <= {"tiny_imagenet_boxes_narrow"}
+    assert {*by_network.values()} == {3}
+
+
+def test_the_committed_records_of_attention_are_those_of_its_study(tmp_path):
+    results = str(ROOT / "results")
+    cells = plan(load("aad_attention"), str(tmp_path), results, ["tiny_imagenet_boxes_clean"])
+    assert {cell.state for cell in cells} == {NOT_NEEDED, DONE} and len(cells) == 12
 
 
 def test_seeds_of_the_cbam_study_are_evaluated_apart(places):
@@ -257,25 +434,105 @@ def test_only_the_number_of_classes_varies():
             assert config["warmup_epochs"] * classes == whole["warmup_epochs"] * 100
 
 
-@pytest.mark.slow
-def test_a_study_is_run_killed_and_finished(tmp_path):
-    """Real processes: an evaluation that fails stops the study, the next run does what is left."""
-    flags = ["--study=digits_quick", f"--runs_dir={tmp_path}/runs"]
-    flags.append(f"--results_dir={tmp_path}/results")
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    # A directory in the place of the records is a mistake that the evaluation ends with.
-    blocked = tmp_path / "results" / "robustness" / "digits_quick.jsonl.gz"
+def flags_of(root: Path) -> list[str]:
+    return ["--study=digits_quick", f"--runs_dir={root}/runs", f"--results_dir={root}/results"]
+
+
+def all_but_times(root: Path) -> dict[str, object]:
+    """What a study leaves, without seconds, starts and commands."""
+    results, network = root / "results", load_network(root / "runs" / "digits_quick")
+    record = results / "runs" / "digits_quick"
+    summary = json.loads((results / "robustness" / "digits_quick.summary.json").read_text())
+    for entry in (summary, *summary["attacks"]):
+        for key in [*entry]:
+            if key in ("provenance", "images_attacked") or "second" in key:
+                del entry[key]
+    return {
+        "records": (results / "robustness" / "digits_quick.jsonl.gz").read_bytes(),
+        "summary": summary,
+        "config": (record / "config.json").read_bytes(),
+        "history": (record / "history.csv").read_bytes(),
+        "weights": [weights.tobytes() for weights in network.get_weights()],
+    }
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A study that was run to its end, but for an evaluation that failed at first."""
+    root = tmp_path_factory.mktemp("study")
+    # A directory in the place of the summary is a mistake that the evaluation ends with.
+    blocked = root / "results" / "robustness" / "digits_quick.summary.json"
     blocked.mkdir(parents=True)
-    (failed,) = run_many("train.study", [flags], environment)
-    assert failed.code == 2 and "evaluate digits_quick ended with code 2" in failed.errors
-    assert "Traceback" not in failed.errors
-    record = tmp_path / "results" / "runs" / "digits_quick"
+    # No other data set is there.
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "TFDS_DATA_DIR": str(root)}
+    (failed,) = run_many("train.study", [flags_of(root)], environment)
+    record = root / "results" / "runs" / "digits_quick"
     assert {path.name for path in record.iterdir()} == {"config.json", "history.csv", "run.json"}
     blocked.rmdir()
-    finished, listed = run_many("train.study", [flags, [*flags, "--dry_run"]], environment)
+    digits = flags_of(root)
+    mnist = ["--study=aad_table_5_mnist", f"--runs_dir={root}/mnist", digits[2]]
+    commands = [[*digits, "--report"], [*digits, "--dry_run"], mnist, [*mnist, "--dry_run"]]
+    return root, failed, *run_many("train.study", commands, environment)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_study_whose_evaluation_failed_is_finished_and_reported(uninterrupted):
+    root, failed, finished, listed, *_ = uninterrupted
+    assert failed.code == 2 and "evaluate digits_quick ended with code 2" in failed.errors
+    assert "Traceback" not in failed.errors
     assert finished.code == 0, finished.errors
     assert "train    digits_quick: done" in finished.errors
-    assert "All is done." in finished.output
-    summary = json.loads((blocked.parent / "digits_quick.summary.json").read_text())
-    assert summary["attacks"][0]["count"] == 50
+    page = root / "results" / "README.md"
+    assert f"All is done. {page} shows the tables." in finished.output
+    links = re.findall(r"\]\(([^)]+)\)", page.read_text())
+    assert links and all((page.parent / link).is_file() for link in links)
+    assert all_but_times(root)["summary"]["attacks"][1]["count"] == 100
     assert "0 to do" in listed.errors
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_study_without_its_data_set_begins_nothing(uninterrupted):
+    root, *_, refused, listed = uninterrupted
+    assert refused.code == 2 and listed.code == 0
+    assert refused.errors.splitlines()[-1].startswith("error: Data set 'mnist' is not in ")
+    assert "Nothing was run.\nData set 'mnist' is not in " in listed.output
+    assert not (root / "mnist").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_study_killed_again_and_again_ends_like_an_uninterrupted_one(uninterrupted, tmp_path):
+    """SIGTERM, and a kill of all its processes, while it trains and while it evaluates."""
+    arguments, run = flags_of(tmp_path), tmp_path / "runs" / "digits_quick"
+    journal = tmp_path / "results" / "robustness" / "digits_quick.jsonl.gz.partial"
+
+    def checkpoints() -> set[Path]:
+        return {*run.glob("checkpoints/*.index")}
+
+    def lines() -> int:
+        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+    for stop, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+        before = checkpoints()
+        stopped = stopped_once(
+            lambda before=before: checkpoints() - before,
+            stop,
+            "train.study",
+            *arguments,
+            group=code < 0,
+        )
+        assert stopped.code == code, stopped.errors
+        assert checkpoints() - before and not (run / NETWORK).exists()
+    for stop, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+        before = lines()
+        stopped = stopped_after(
+            before + 20, stop, journal, "train.study", *arguments, group=code < 0
+        )
+        assert stopped.code == code, stopped.errors
+        assert before + 20 < lines() < 201
+    (finished,) = run_many("train.study", [arguments])
+    assert finished.code == 0, finished.errors
+    assert len(json.loads((run / "run.json").read_text())["starts"]) == 3
+    assert all_but_times(tmp_path) == all_but_times(uninterrupted[0])

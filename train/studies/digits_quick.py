@@ -1,4 +1,4 @@
-"""A network on the embedded digits and one attack: shows in half a minute how a study runs."""
+"""A network on the embedded digits and two attacks: shows in half a minute how a study runs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ STUDY = Study(
     reference="one epoch of LeNet on scikit-learn's digits, to try the runner",
     trainings=(
         Training(
-            "digits_quick", "train/configs/digits.py:clean", {"config.epochs": "1"}, minutes=0.2
+            "digits_quick",
+            "train/configs/digits.py:clean",
+            {"config.epochs": "1", "config.checkpoint_steps": "5"},
+            minutes=0.2,
         ),
     ),
     evaluations=(
         Evaluation(
             "robustness/digits_quick.jsonl.gz",
             ("digits_quick",),
-            {"attacks": "fgsm(epsilon=0.1)", "limit": "50"},
+            {
+                "attacks": "fgsm(epsilon=0.1);pgd(epsilon=0.1, step_size=0.01, num_steps=40)",
+                "batch_size": "20",
+                "limit": "100",
+            },
             minutes=0.2,
         ),
     ),
