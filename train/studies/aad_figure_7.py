@@ -4,6 +4,7 @@ weight is 0 or the paper's, one elsewhere."""
 from __future__ import annotations
 
 from train.configs.cifar10_weights import PANELS, PAPER, name_of
+from train.studies import aad_table_6
 from train.studies.study import Evaluation, Study, Training
 
 IMAGES = 2000
@@ -34,6 +35,12 @@ STUDY = Study(
     ),
     evaluations=tuple(
         Evaluation(f"weights/{name}.jsonl.gz", (name,), {"limit": str(IMAGES)}, minutes=4.0)
+        for name, *_ in _TRAINED
+    )
+    + tuple(
+        Evaluation(
+            f"weights_strict/{name}_strict.jsonl.gz", (name,), aad_table_6.STRICT, minutes=10.0
+        )
         for name, *_ in _TRAINED
     ),
 )

@@ -7,6 +7,13 @@ from train.studies.study import Evaluation, Study, Training
 
 SEEDS = (0, 1, 2)
 IMAGES = 2000
+# Under the strongest attacks, and on AAD's own loss, within what rounds and FGSM have.
+STRICT = {
+    "limit": "1000",
+    "attacks": "quick_cascade(epsilon=0.075)",
+    "adaptive": "true",
+    "adaptive_epsilon": "0.075",
+}
 # Minutes of training on one core with AVX2 for each round, by measured steps.
 _MINUTES = {"": 14.0, "_8_0_0": 7.0}
 _TRAINED = [
@@ -28,6 +35,10 @@ STUDY = Study(
     ),
     evaluations=tuple(
         Evaluation(f"rounds/{name}.jsonl.gz", (name,), {"limit": str(IMAGES)}, minutes=4.0)
+        for name, *_ in _TRAINED
+    )
+    + tuple(
+        Evaluation(f"rounds_strict/{name}_strict.jsonl.gz", (name,), STRICT, minutes=10.0)
         for name, *_ in _TRAINED
     ),
 )
