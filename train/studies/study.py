@@ -142,8 +142,8 @@ class Study:
 
     Attributes:
         reference: what the study reproduces, and with what budget, in words.
-        trainings: its networks, in the order in which they are trained, but each after those that it
-            starts from or attacks.
+        trainings: its networks, in the order in which they are trained; but each is trained after
+            those that it starts from or attacks.
         evaluations: its evaluations; each is run as soon as its networks are trained.
 
     Raises:
