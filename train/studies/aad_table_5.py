@@ -15,6 +15,7 @@ def study(
     minutes: Mapping[str, float],
     strict: str,
     *,
+    strict_of: Mapping[str, str] | None = None,
     sources: Mapping[str, float] | None = None,
     options: Mapping[str, str] | None = None,
     seeds: int = 1,
@@ -28,6 +29,7 @@ def study(
         reference: what the study reproduces, and with what budget, in words.
         minutes: the presets in the order of training, and about how long each takes on one core.
         strict: the strict attacks, as `eval.robustness --attacks` takes them, on fewer images.
+        strict_of: others in their place, by preset.
         sources: presets that are trained, and not evaluated, since others attack their networks,
             with minutes.
         options: values of flags of `train.main` for all of them.
@@ -46,7 +48,7 @@ def study(
             config = f"train/configs/{dataset}.py:{preset}"
             trainings.append(Training(name, config, chosen, cost))
             if preset in minutes:
-                evaluations += _evaluations(name, strict)
+                evaluations += _evaluations(name, (strict_of or {}).get(preset, strict))
     return Study(reference, tuple(trainings), tuple(evaluations))
 
 
