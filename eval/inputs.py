@@ -418,6 +418,11 @@ def open_network(
             )
         return Network(exported, {"saved_model": Path(saved_model).absolute().name})
     if keras_model:
+        if Path(keras_model).is_dir():
+            raise ValueError(
+                f"{keras_model} is a directory, where a .keras or .h5 file was expected. What "
+                f"export_saved_model wrote is a --saved_model, what train.main wrote a --model_dir."
+            )
         model = keras.saving.load_model(keras_model, compile=False)
         held = held_classifier(model)
         known, layer, output = _UNIT, attention_layer, None

@@ -152,7 +152,7 @@ def opened(annotations: str | None = None) -> tuple[Network, Images]:
 
 
 def opened_several(
-    model_dirs: Sequence[str], keras_models: Sequence[str] = ()
+    model_dirs: Sequence[str], keras_models: Sequence[str] = (), saved_models: Sequence[str] = ()
 ) -> tuple[dict[str, Network], Images]:
     """Opens several networks, and the images that all of them are evaluated on.
 
@@ -161,6 +161,8 @@ def opened_several(
             whose last part is then the name.
         keras_models: files of Keras classifiers, each as NAME=FILE, or as FILE, whose name without
             the ending is then the name.
+        saved_models: directories of exported models, each as NAME=DIRECTORY, or as DIRECTORY; the
+            name is then its last part, or that of the model directory whose `saved_model` it is.
 
     Returns:
         The networks by name, and the images that the flags name, by default the data set that the
@@ -170,14 +172,18 @@ def opened_several(
         ValueError: a name twice; flags that name a single network; directories of several data sets
             where the flags name none; no images or images of two kinds; or a network that cannot be
             opened.
+        FileNotFoundError: there is no such exported model.
     """
     for flag in (MODEL_DIR, SAVED_MODEL, KERAS_MODEL, NETWORK, WEIGHTS):
         if flag.value is not None:
             raise ValueError(f"--{flag.name} belongs to one network; several have --model_dirs.")
     if BOUNDS.value is not None and not keras_models:
-        raise ValueError("--bounds belongs to Keras files; model directories have their own.")
+        raise ValueError(
+            "--bounds belongs to Keras files; model directories and exported models have their own."
+        )
     paths: dict[str, dict[str, Any]] = {}
-    for kind, texts in (("model_dir", model_dirs), ("keras_model", keras_models)):
+    given = {"model_dir": model_dirs, "keras_model": keras_models, "saved_model": saved_models}
+    for kind, texts in given.items():
         for name, path in map(_named, texts):
             if name in paths:
                 raise ValueError(
@@ -220,6 +226,8 @@ def _named(text: str) -> tuple[str, str]:
     if separator and not Path(text).exists():
         return name, path
     last = Path(text).absolute()
+    if last.name == model_directory.SAVED_MODEL:
+        last = last.parent
     return last.stem if last.suffix in (".keras", ".h5") else last.name, text
 
 

@@ -5,6 +5,8 @@ r"""Measures the accuracy of all networks on the adversarial images of each netw
     python -m eval.transfer --model_dirs=plain=runs/clean --keras_models=mine=my_network.keras \
         --attacks="pgd(epsilon=0.1, step_size=0.01, num_steps=20)" --sources=mine \
         --dataset=mnist --output=runs/from_mine.jsonl.gz
+    python -m eval.transfer --model_dirs=runs/clean --saved_models=served=exports/lenet \
+        --attacks="fgsm(epsilon=0.1)" --targets=served --output=runs/on_served.jsonl.gz
 
 Each attack runs with all its iterations on each source over every image, and all targets judge the
 final image. One record per image holds the predictions of every network. An interrupted run of the
@@ -35,6 +37,12 @@ _KERAS_MODELS = flags.DEFINE_list(
     [],
     "Files (.keras or .h5) of any Keras classifiers, split by commas, as FILE or NAME=FILE.",
 )
+_SAVED_MODELS = flags.DEFINE_list(
+    "saved_models",
+    [],
+    "Models exported by aad_tf.export.export_saved_model, split by commas, as DIRECTORY or "
+    "NAME=DIRECTORY; both sources and targets, for they have gradients.",
+)
 _ATTACKS = flags.DEFINE_string(
     "attacks",
     None,
@@ -63,9 +71,12 @@ def _evaluate() -> str:
     part_of_all, output = part_flags.asked_for()
     check_writable(output)
     asked = [parse_attack(text) for text in split_attacks(_ATTACKS.value)]
-    if not (_MODEL_DIRS.value or _KERAS_MODELS.value):
-        raise ValueError("Which networks? Give --model_dirs=runs/a,runs/b, or --keras_models.")
-    networks, images = shared_flags.opened_several(_MODEL_DIRS.value, _KERAS_MODELS.value)
+    given = (_MODEL_DIRS.value, _KERAS_MODELS.value, _SAVED_MODELS.value)
+    if not any(given):
+        raise ValueError(
+            "Which networks? Give --model_dirs=runs/a,runs/b, --keras_models or --saved_models."
+        )
+    networks, images = shared_flags.opened_several(*given)
     first = next(iter(networks.values())).classifier
     attacks = [as_attack(attack, first.bounds) for attack in asked]
     part = open_part(images, first, _BATCH_SIZE.value, part_flags.LIMIT.value, part_of_all)

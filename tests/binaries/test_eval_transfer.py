@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from aad_tf import configs, data, export, model_directory
+from aad_tf import Classifier, configs, data, export, model_directory
 from aad_tf.evaluation import journal_path
 from aad_tf.records import read_summary
 from tests.binaries.many_runs import run_each, run_many, stopped_after
@@ -17,20 +17,27 @@ from tests.binaries.many_runs import run_each, run_many, stopped_after
 ATTACKS = "--attacks=fgsm(epsilon=0.1); fgsm(epsilon=0.2); pgd(0.1, step_size=0.02, num_steps=10)"
 
 
+def network_of(filters: int, dtype: str) -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1), dtype=dtype),
+            keras.layers.Conv2D(filters, 5, strides=3, activation="relu", dtype=dtype),
+            keras.layers.Flatten(dtype=dtype),
+            keras.layers.Dense(10, dtype=dtype),
+        ]
+    )
+
+
 @pytest.fixture(scope="module")
 def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two trained networks as train.main leaves them, in float64 so that batches do not matter."""
+    """Two trained networks as train.main leaves them, in float64 so that batches do not matter.
+
+    Beside them is the first one in float32, for exported networks take float32 images.
+    """
     directory = tmp_path_factory.mktemp("runs")
     for name, filters in (("narrow", 4), ("wide", 12)):
         keras.utils.set_random_seed(0)
-        network = keras.Sequential(
-            [
-                keras.Input((28, 28, 1), dtype="float64"),
-                keras.layers.Conv2D(filters, 5, strides=3, activation="relu", dtype="float64"),
-                keras.layers.Flatten(dtype="float64"),
-                keras.layers.Dense(10, dtype="float64"),
-            ]
-        )
+        network = network_of(filters, "float64")
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         network.compile(keras.optimizers.Adam(3e-3), loss, jit_compile=False)
         network.fit(
@@ -44,6 +51,12 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = json.dumps(configs.to_dict(config))
         (directory / name / model_directory.CONFIG).write_text(text)
         export.save_network(network, directory / name / model_directory.NETWORK)
+        exported = directory / name / model_directory.SAVED_MODEL
+        export.export_saved_model(Classifier.from_keras(network), exported)
+        if name == "narrow":
+            single = network_of(filters, "float32")
+            single.set_weights(network.get_weights())
+            export.save_network(single, directory / "single.keras")
     return directory
 
 
@@ -79,6 +92,28 @@ def test_directories_and_keras_files_are_judged_by_each_other(runs_dir, tmp_path
     assert "60/60" in lines[-1]
 
 
+def test_exported_models_are_sources_and_targets(runs_dir, tmp_path):
+    output, exported = tmp_path / "r.jsonl", model_directory.SAVED_MODEL
+    flags = [
+        f"--saved_models={runs_dir / 'narrow' / exported},served={runs_dir / 'wide' / exported}"
+    ]
+    flags += [f"--keras_models={runs_dir / 'single.keras'}", "--dataset=digits", "--limit=60"]
+    command = [*flags, "--attacks=fgsm(epsilon=0.1)", f"--output={output}"]
+    (done,) = run_many("eval.transfer", [command])
+    assert done.code == 0, done.errors
+    summary = read_summary(output, "transfer")
+    found = {(each["source"], each["target"]): each["accuracy"] for each in summary["transfer"]}
+    names = ("single", "narrow", "served")
+    assert set(found) == {(source, target) for source in names for target in names}
+    for name in names:
+        # The same weights and gradients, but for rounding.
+        assert found["narrow", name] == pytest.approx(found["single", name], abs=1 / 60)
+        assert found[name, "narrow"] == pytest.approx(found[name, "single"], abs=1 / 60)
+    assert found["narrow", "narrow"] < found["served", "narrow"]
+    assert found["served", "served"] < found["narrow", "served"]
+    assert summary["evaluated"]["description"]["models"]["served"] == {"saved_model": exported}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_resumed_and_divided_runs_give_the_same_bytes(runs_dir, tmp_path):
@@ -109,14 +144,24 @@ def test_bad_input_of_every_kind_has_a_clear_message(runs_dir, tmp_path):
     config = configs.ExperimentConfig(dataset="mnist")
     (other / model_directory.CONFIG).write_text(json.dumps(configs.to_dict(config)))
     attacks, both = "--attacks=fgsm(0.1)", f"--model_dirs={narrow},{wide}"
+    exported = model_directory.SAVED_MODEL
     keras_model = f"--keras_models={narrow / model_directory.NETWORK}"
     cases = [
-        ([attacks], "Which networks? Give --model_dirs=runs/a,runs/b, or --keras_models"),
+        ([attacks], "Which networks? Give --model_dirs=runs/a,runs/b, --keras_models or --saved"),
         ([both], "attacks"),
         ([both, attacks, f"--model_dir={narrow}"], "--model_dir belongs to one network"),
         ([both, attacks, "--bounds=0,255"], "--bounds belongs to Keras files"),
         ([f"--model_dirs={narrow},{narrow}", attacks], "named 'narrow'. Give one of them another"),
         ([f"--model_dirs={narrow},{other}", attacks], "got digits (own size), mnist (own size)"),
+        (
+            [both, f"--saved_models={narrow}/{exported}", attacks],
+            "Two networks are named 'narrow'.*--saved_models=NAME=",
+        ),
+        ([f"--saved_models=a={narrow}", "--dataset=digits", attacks], "narrow is no SavedModel"),
+        ([f"--saved_models={tmp_path}/no", "--dataset=digits", attacks], "No exported model at"),
+        ([f"--keras_models={narrow}/{exported}", "--dataset=digits", attacks], ".* --saved_model,"),
+        ([both, f"--saved_models=a={narrow}/{exported}", attacks], "Build both in one dtype"),
+        ([f"--saved_models=a={narrow}/{exported}", attacks], "Which images? Give --images=DIR"),
         ([keras_model, attacks], "Which images? Give --images=DIRECTORY"),
         ([both, attacks, "--sources=narow"], "sources names 'narow'.* Did you mean 'narrow'?"),
         ([both, "--attacks=auto_attack(0.1)"], "auto_attack(0.1) is a cascade"),
