@@ -248,7 +248,7 @@ class SpatialGate(_Gate):
             padding="same",
             use_bias=False,
             data_format="channels_last",
-            kernel_initializer=kernel_initializer,
+            kernel_initializer=_independent(kernel_initializer),
             kernel_regularizer=kernel_regularizer,
             name="convolution",
             dtype=self.dtype_policy,
@@ -335,7 +335,9 @@ class CBAM(_Gate):
         reduction: number of channels per hidden unit of the channel gate's MLP, at least 1.
         kernel_size: height and width of the spatial gate's convolution, odd.
         data_format: "channels_last", "channels_first", or None for Keras's global setting.
-        kernel_regularizer: regularizer of all kernels of both gates.
+        kernel_regularizer: regularizer of all kernels of both gates; None, the default, for none.
+        kernel_initializer: initializer of all kernels of both gates; None, the default, for that of
+            each gate, as in the authors' code.
         **kwargs: `name`, `dtype` and the like, as for every Keras layer.
 
     Attributes:
@@ -363,14 +365,18 @@ class CBAM(_Gate):
         kernel_size: int = 7,
         data_format: str | None = None,
         kernel_regularizer: Any = None,
+        kernel_initializer: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(data_format, **kwargs)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
         options: dict[str, Any] = {
             "data_format": self.data_format,
             "kernel_regularizer": kernel_regularizer,
             "dtype": self.dtype_policy,
         }
+        if self.kernel_initializer is not None:
+            options["kernel_initializer"] = self.kernel_initializer
         self.channel = ChannelGate(reduction, name="channel", **options)
         self.spatial = SpatialGate(kernel_size, name="spatial", **options)
 
@@ -427,4 +433,5 @@ class CBAM(_Gate):
             "reduction": self.channel.reduction,
             "kernel_size": self.spatial.kernel_size,
             "kernel_regularizer": self.channel.get_config()["kernel_regularizer"],
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }

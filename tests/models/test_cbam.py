@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import keras
@@ -69,6 +70,16 @@ def test_both_layers_of_a_fresh_gate_begin_with_numbers_of_their_own():
         gate.build((None, 4, 4, 64))
         kernels = [weight.numpy().ravel() for weight in gate.weights if weight.name == "kernel"]
         assert abs(np.corrcoef(kernels)[0, 1]) < 0.1
+    # One object for both gates of several modules.
+    modules = [CBAM(2, kernel_initializer=keras.initializers.HeNormal()) for _ in range(2)]
+    shared = keras.initializers.HeNormal()
+    modules += [CBAM(2, kernel_initializer=shared) for _ in range(2)]
+    for module in modules:
+        module.build((None, 4, 4, 64))
+    for module, other in itertools.combinations(modules, 2):
+        for gate in ("channel", "spatial"):
+            first, second = (getattr(each, gate).weights[0].numpy() for each in (module, other))
+            assert np.abs(first - second).max() > 0
     # Uniform within 1 / sqrt(inputs) by default, as in the original code.
     first = ChannelGate(reduction=2)
     first.build((None, 4, 4, 64))
@@ -152,20 +163,40 @@ def sequential():
     return keras.Sequential(
         [
             *(keras.Input((6, 6, 3)), layers.Conv2D(8, 3, activation="relu", name="conv")),
-            *(ChannelGate(4), SpatialGate(3), layers.GlobalMaxPooling2D(), layers.Dense(2)),
+            *(CBAM(1, 3), ChannelGate(2), SpatialGate(3)),
+            *(layers.GlobalMaxPooling2D(), layers.Dense(2)),
         ]
     )
+
+
+def channels_first_in_mixed_precision():
+    """The convolution is of channels_last, for CPUs have no other."""
+    policy = keras.dtype_policies.get("mixed_bfloat16")
+    layers = keras.layers
+    images = keras.Input((6, 6, 3))
+    net = layers.Conv2D(8, 3, activation="relu", name="conv", dtype=policy)(images)
+    net = layers.Permute((3, 1, 2), dtype=policy)(net)
+    net = CBAM(4, 3, data_format="channels_first", dtype=policy, name="cbam")(net)
+    assert net.shape == (None, 8, 4, 4) and net.dtype == "bfloat16"
+    net = layers.GlobalMaxPooling2D(data_format="channels_first", dtype=policy)(net)
+    return keras.Model(images, layers.Dense(2, dtype="float32")(net))
 
 
 def images_of(shape=(3, 6, 6, 3)):
     return np.random.RandomState(0).uniform(size=shape).astype("float32")
 
 
-@pytest.mark.parametrize("build", [functional, sequential])
+@pytest.mark.parametrize("build", [functional, sequential, channels_first_in_mixed_precision])
 def test_saved_and_loaded(build, tmp_path):
+    keras.utils.set_random_seed(0)
     model, images = build(), images_of()
-    model.compile("sgd", "mse")
-    model.fit(images, np.ones((3, 2)), verbose=0)
+    before = model.get_weights()
+    model.compile("adam", "mse")
+    # Adam, for gradients are small; the spatial convolution has one once gamma is no longer 0.
+    model.fit(images, np.ones((3, 2)), epochs=2, verbose=0)
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    changed = zip(model.weights, before, strict=True)
+    assert [weight.path for weight, old in changed if np.array_equal(weight, old)] == []
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(images), model(images))
@@ -175,7 +206,8 @@ def test_saved_and_loaded(build, tmp_path):
     np.testing.assert_array_equal(fresh(images), model(images))
     model.export(tmp_path / "exported", verbose=False)
     exported = tf.saved_model.load(str(tmp_path / "exported"))
-    np.testing.assert_allclose(exported.serve(images), model(images), atol=1e-6)
+    tolerance = 1e-6 if model.layers[1].compute_dtype == "float32" else 1e-2
+    np.testing.assert_allclose(exported.serve(images), model(images), atol=tolerance)
 
 
 def test_in_a_subclassed_model_and_under_grad_cam():
@@ -197,11 +229,13 @@ def test_in_a_subclassed_model_and_under_grad_cam():
 
 
 def test_config_holds_every_argument():
-    layer = CBAM(
-        2, 5, "channels_first", keras.regularizers.L2(0.5), name="attention", dtype="mixed_bfloat16"
-    )
+    positional = 2, 5, "channels_first", keras.regularizers.L2(0.5)
+    layer = CBAM(*positional, kernel_initializer="ones", name="attention", dtype="mixed_bfloat16")
     copy = CBAM.from_config(layer.get_config())
     assert copy.get_config() == layer.get_config()
+    copy.build((None, 8, 4, 4))
+    kernels = [weight.numpy() for weight in copy.weights if weight.name == "kernel"]
+    assert len(kernels) == 3 and all(np.all(kernel == 1) for kernel in kernels)
     assert (copy.channel.reduction, copy.spatial.kernel_size, copy.data_format) == (
         *(2, 5),
         "channels_first",
