@@ -7,7 +7,13 @@ from typing import Any
 
 import keras
 
-from aad_tf.models.layers import LocalResponseNormalization, network_dtypes, slim_l2
+from aad_tf.models.layers import (
+    LocalResponseNormalization,
+    check_dropout_rate,
+    network_dtypes,
+    rescaled,
+    slim_l2,
+)
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
 
 _SMALLEST_IMAGE = 8
@@ -50,8 +56,8 @@ def cifarnet(
         logits `[batch, num_classes]`.
 
     Raises:
-        TypeError: for a number of classes that is no integer.
-        ValueError: for a shape, number of classes or weight decay out of range.
+        TypeError: for an argument of another type, such as a number of classes that is no integer.
+        ValueError: for a shape, number of classes, dropout rate or weight decay out of range.
 
     Example:
         >>> cifarnet((32, 32, 3), 10).count_params()
@@ -61,12 +67,12 @@ def cifarnet(
     """
     shape = check_image_shape("cifarnet", input_shape, _SMALLEST_IMAGE)
     units = check_num_classes("cifarnet", num_classes)
+    rate = check_dropout_rate(dropout_rate)
     policy, edge = network_dtypes(dtype)
     images = keras.Input(shape, dtype=edge, name="images")
-    # In the images' own precision: 2x - 1 cancels near 0.5, which 16 bits show.
-    net = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale", dtype=edge)(images)
+    net = rescaled(images)
     net = _convolutions(net, policy)
-    net = _dense(net, policy, dropout_rate, weight_decay)
+    net = _dense(net, policy, rate, weight_decay)
     logits = keras.layers.Dense(
         units, kernel_initializer=_normal(1 / 192), name="logits", dtype=edge
     )(net)
@@ -88,7 +94,7 @@ def _convolutions(net: Any, policy: Any) -> Any:
     return layers.MaxPooling2D(2, 2, name="pool2", dtype=policy)(net)
 
 
-def _dense(net: Any, policy: Any, dropout_rate: float, weight_decay: float) -> Any:
+def _dense(net: Any, policy: Any, rate: float, weight_decay: float) -> Any:
     layers = keras.layers
 
     def dense(units: int, name: str) -> keras.layers.Layer:
@@ -104,5 +110,5 @@ def _dense(net: Any, policy: Any, dropout_rate: float, weight_decay: float) -> A
 
     net = layers.Flatten(name="flatten", dtype=policy)(net)
     net = dense(384, "fc3")(net)
-    net = layers.Dropout(dropout_rate, name="dropout3", dtype=policy)(net)
+    net = layers.Dropout(rate, name="dropout3", dtype=policy)(net)
     return dense(192, "fc4")(net)

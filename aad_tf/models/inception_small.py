@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from aad_tf.models.layers import network_dtypes
+from aad_tf.models.layers import check_dropout_rate, check_width, network_dtypes, rescaled
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
 
 _SMALLEST_IMAGE = 16
@@ -45,8 +45,8 @@ def inception_small(
         channels]` in [0, 1] to logits `[batch, num_classes]`.
 
     Raises:
-        TypeError: for a number of classes that is no integer.
-        ValueError: for a shape, number of classes or width out of range.
+        TypeError: for an argument of another type, such as a number of classes that is no integer.
+        ValueError: for a shape, number of classes, width or dropout rate out of range.
 
     Example:
         >>> inception_small((64, 64, 3), 40).count_params()
@@ -56,15 +56,14 @@ def inception_small(
     """
     shape = check_image_shape("inception_small", input_shape, _SMALLEST_IMAGE, _SIZE_REASON)
     units = check_num_classes("inception_small", num_classes)
-    if not width > 0:
-        raise ValueError(f"inception_small expected width above 0, got {width}.")
+    rate = check_dropout_rate(dropout_rate)
     policy, edge = network_dtypes(dtype)
-    blocks = _Blocks(width, policy)
+    blocks = _Blocks(check_width(width), policy)
     images = keras.Input(shape, dtype=edge, name="images")
-    net = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale", dtype=edge)(images)
+    net = rescaled(images)
     net = blocks.body(net)
     net = keras.layers.GlobalAveragePooling2D(name="pool", dtype=policy)(net)
-    net = keras.layers.Dropout(dropout_rate, name="dropout", dtype=policy)(net)
+    net = keras.layers.Dropout(rate, name="dropout", dtype=policy)(net)
     logits = keras.layers.Dense(units, name="logits", dtype=edge)(net)
     return keras.Model(images, logits, name="inception_small")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from aad_tf.models.layers import network_dtypes
+from aad_tf.models.layers import check_dropout_rate, network_dtypes, rescaled
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
 from aad_tf.models.slim import load_slim_weights
 from aad_tf.models.weights_files import load_weights_file
@@ -56,9 +56,9 @@ def inception_v3(
         channels]` in [0, 1] to logits `[batch, num_classes]`.
 
     Raises:
-        TypeError: for a number of classes that is no integer.
-        ValueError: for a shape or number of classes out of range, ImageNet weights for images that
-            do not have 3 channels, or weights of another network.
+        TypeError: for an argument of another type, such as a number of classes that is no integer.
+        ValueError: for a shape, number of classes or dropout rate out of range, ImageNet weights
+            for images that do not have 3 channels, or weights of another network.
         FileNotFoundError: no weights at the path.
         ConnectionError: ImageNet weights that cannot be downloaded.
 
@@ -71,19 +71,19 @@ def inception_v3(
     """
     shape = check_image_shape("inception_v3", input_shape, _SMALLEST_IMAGE, _SIZE_REASON)
     units = check_num_classes("inception_v3", num_classes)
+    rate = check_dropout_rate(dropout_rate)
     if weights == "imagenet" and shape[2] != 3:
         raise ValueError(f"ImageNet weights are for 3 channels, got {shape[2]} in input_shape.")
     policy, edge = network_dtypes(dtype)
     images = keras.Input(shape, dtype=edge, name="images")
-    # In the images' own precision: 2x - 1 cancels near 0.5, which 16 bits show.
-    net = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale", dtype=edge)(images)
+    net = rescaled(images)
     # The application takes no dtype argument.
     with _global_policy(policy):
         net = keras.applications.InceptionV3(
             include_top=False, weights=None, input_tensor=net
         ).outputs[0]
     net = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype=policy)(net)
-    net = keras.layers.Dropout(dropout_rate, name="dropout", dtype=policy)(net)
+    net = keras.layers.Dropout(rate, name="dropout", dtype=policy)(net)
     logits = keras.layers.Dense(units, name=_LOGITS, dtype=edge)(net)
     model = keras.Model(images, logits, name="inception_v3")
     if weights is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from aad_tf.utils.checks import check_count, check_number, check_weight
 
 
 @keras.saving.register_keras_serializable(package="aad_tf")
@@ -29,6 +30,7 @@ class LocalResponseNormalization(keras.layers.Layer):
         **kwargs: `name`, `dtype` and the like, as for every Keras layer.
 
     Raises:
+        TypeError: for a radius that is no integer.
         ValueError: for a negative radius or a bias that is not positive.
 
     Example:
@@ -49,11 +51,9 @@ class LocalResponseNormalization(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if depth_radius < 0:
-            raise ValueError(f"depth_radius must be at least 0, got {depth_radius}.")
         if bias <= 0:
             raise ValueError(f"bias must be positive, got {bias}: all-zero inputs divide by it.")
-        self.depth_radius = int(depth_radius)
+        self.depth_radius = check_count(depth_radius, "depth_radius", 0)
         self.bias = float(bias)
         self.alpha = float(alpha)
         self.beta = float(beta)
@@ -123,6 +123,43 @@ def network_dtypes(dtype: Any = None) -> tuple[Any, str]:
     return policy, edge
 
 
+def rescaled(images: Any, pad_to: int | None = None) -> Any:
+    """Maps images from [0, 1] to [-1, 1], in their own dtype, and pads small ones with black.
+
+    Args:
+        images: Keras tensor `[batch, height, width, channels]`.
+        pad_to: least height and width of the output; None for those of the images.
+
+    Returns:
+        Keras tensor of the same dtype, the output of the layer `rescale`, behind a layer `pad` if
+        there is something to pad. An odd row or column goes to the bottom or the right.
+    """
+    missing = [max(0, (pad_to or 0) - size) for size in images.shape[1:3]]
+    if any(missing):
+        margins = tuple((count // 2, count - count // 2) for count in missing)
+        images = keras.layers.ZeroPadding2D(margins, name="pad", dtype=images.dtype)(images)
+    # In the images' own precision: 2x - 1 cancels near 0.5, which 16 bits show.
+    return keras.layers.Rescaling(2.0, offset=-1.0, name="rescale", dtype=images.dtype)(images)
+
+
+def check_width(width: float) -> float:
+    """Checks the factor of all numbers of channels of a network.
+
+    Args:
+        width: the factor.
+
+    Returns:
+        The factor as a float.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: a width that is not positive and finite.
+    """
+    if check_number(width, "width", ", such as 0.5") <= 0.0:
+        raise ValueError(f"width must be a positive number, such as 0.5, got {width!r}.")
+    return float(width)
+
+
 def scaled(count: int, width: float) -> int:
     """Scales a number of channels or units.
 
@@ -134,11 +171,31 @@ def scaled(count: int, width: float) -> int:
         `count * width`, rounded, at least 1.
 
     Raises:
+        TypeError: a width that is no number.
         ValueError: a width that is not positive and finite.
     """
-    if not 0.0 < width < math.inf:
-        raise ValueError(f"width must be a positive number, such as 0.5, got {width!r}.")
-    return max(1, round(count * width))
+    return max(1, round(count * check_width(width)))
+
+
+def check_dropout_rate(rate: float) -> float:
+    """Checks the fraction of units that is dropped in training.
+
+    Args:
+        rate: the fraction.
+
+    Returns:
+        The fraction as a float.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: outside [0, 1).
+    """
+    if not 0.0 <= check_number(rate, "dropout_rate") < 1.0:
+        raise ValueError(
+            f"dropout_rate is the fraction that is dropped in training and must be in [0, 1), "
+            f"got {rate}."
+        )
+    return float(rate)
 
 
 def slim_l2(weight_decay: float) -> keras.regularizers.Regularizer | None:
@@ -152,9 +209,9 @@ def slim_l2(weight_decay: float) -> keras.regularizers.Regularizer | None:
         `weight_decay` is 0.
 
     Raises:
-        ValueError: if `weight_decay` is negative.
+        TypeError: if `weight_decay` is no number.
+        ValueError: if `weight_decay` is negative or not finite.
     """
-    if weight_decay < 0:
-        raise ValueError(f"weight_decay must be at least 0, got {weight_decay}.")
+    check_weight(weight_decay, "weight_decay")
     # Keras's L2 has no factor 1/2.
     return keras.regularizers.L2(weight_decay / 2.0) if weight_decay else None

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from aad_tf.models.layers import network_dtypes, slim_l2
+from aad_tf.models.layers import check_dropout_rate, network_dtypes, slim_l2
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
 
 _SMALLEST_IMAGE = 8
@@ -44,8 +44,8 @@ def lenet(
         logits `[batch, num_classes]`.
 
     Raises:
-        TypeError: for a number of classes that is no integer.
-        ValueError: for a shape, number of classes or weight decay out of range.
+        TypeError: for an argument of another type, such as a number of classes that is no integer.
+        ValueError: for a shape, number of classes, dropout rate or weight decay out of range.
 
     Example:
         >>> lenet((28, 28, 1), 10).count_params()
@@ -55,6 +55,7 @@ def lenet(
     """
     shape = check_image_shape("lenet", input_shape, _SMALLEST_IMAGE)
     units = check_num_classes("lenet", num_classes)
+    rate = check_dropout_rate(dropout_rate)
     policy, edge = network_dtypes(dtype)
     layers = keras.layers
     hidden: dict[str, Any] = {
@@ -70,7 +71,7 @@ def lenet(
     net = layers.MaxPooling2D(2, 2, name="pool2", dtype=policy)(net)
     net = layers.Flatten(name="flatten", dtype=policy)(net)
     net = layers.Dense(1024, name="fc3", **hidden)(net)
-    net = layers.Dropout(dropout_rate, name="dropout3", dtype=policy)(net)
+    net = layers.Dropout(rate, name="dropout3", dtype=policy)(net)
     logits = layers.Dense(
         units, kernel_regularizer=slim_l2(weight_decay), name="logits", dtype=edge
     )(net)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -99,6 +99,7 @@ def check_image_shape(
     input_shape: Sequence[int],
     smallest: int,
     reason: str = "halves the image twice and must keep a feature map of at least 2x2",
+    pad_to: int | None = None,
 ) -> tuple[int, int, int]:
     """Checks that a network can take images of a shape.
 
@@ -107,26 +108,39 @@ def check_image_shape(
         input_shape: (height, width, channels).
         smallest: least height and width that the network can take.
         reason: why they must be so large, as the message says it after the network's name.
+        pad_to: least height and width that the network itself pads images to; None if it does not.
 
     Returns:
         (height, width, channels) as ints.
 
     Raises:
-        ValueError: if the shape is not three positive integers or is too small.
+        TypeError: if `pad_to` is no integer.
+        ValueError: if the shape is not three positive integers, or is too small even when padded.
     """
-    shape = tuple(input_shape)
-    if len(shape) != 3 or not all(isinstance(size, Integral) and size > 0 for size in shape):
+    padded = 0 if pad_to is None else check_count(pad_to, f"pad_to of {network}")
+    shape = tuple(input_shape) if isinstance(input_shape, Iterable) else input_shape
+    if not _is_image_shape(shape):
         raise ValueError(
             f"{network} expected input_shape=(height, width, channels), three positive "
             f"integers without the batch axis; got {shape!r}."
         )
-    if min(shape[:2]) < smallest:
+    if max(min(shape[:2]), padded) < smallest:
         raise ValueError(
             f"{network} {reason}: height and width must be at least {smallest}, got "
-            f"{shape[0]}x{shape[1]}. Resize the images."
+            f"{shape[0]}x{shape[1]}{f', padded to {padded}' if padded else ''}. Resize the images."
         )
     height, width, channels = map(int, shape)
     return height, width, channels
+
+
+def _is_image_shape(shape: Any) -> bool:
+    """Whether it is three positive integers; True and False are none."""
+    return (
+        isinstance(shape, tuple)
+        and len(shape) == 3
+        and all(isinstance(size, Integral) and not isinstance(size, bool) for size in shape)
+        and min(shape) > 0
+    )
 
 
 def check_num_classes(network: str, num_classes: int) -> int:

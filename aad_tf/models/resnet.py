@@ -8,13 +8,15 @@ from typing import Any
 import keras
 
 from aad_tf.models.cbam import CBAM
-from aad_tf.models.layers import network_dtypes, scaled, slim_l2
+from aad_tf.models.layers import network_dtypes, rescaled, scaled, slim_l2
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
 from aad_tf.utils.checks import check_choice
 
 STEMS = ("small", "small_stride_2", "imagenet")
 ATTENTION = ("cbam",)
 _BLOCKS = (3, 4, 6, 3)
+# Channels of CBAM's input for each hidden unit of its channel gate.
+_CBAM_REDUCTION = 16
 _KEPT = "and must keep a feature map of at least 2x2"
 _SMALLEST = {
     "small": (16, f"halves the image three times {_KEPT}"),
@@ -33,6 +35,7 @@ def resnet50(
     stem: str = "small",
     width: float = 1.0,
     weight_decay: float = 0.0,
+    pad_to: int | None = None,
     dtype: Any = None,
 ) -> keras.Model:
     """Builds ResNet-50, with a CBAM attention module in each block if asked.
@@ -41,19 +44,24 @@ def resnet50(
     block1_1 to block4_3 whose outputs are layers such as block4_3_out, avg_pool, logits. The
     stride of a block is that of its 3x3 convolution. CBAM follows the last normalization of a
     block, before the shortcut is added. Attention maps explain block4_3_out by default: 4x4 for
-    32x32 images with the small stem, 7x7 for 224x224 images with ImageNet's.
+    32x32 images with the small stem, 7x7 for 224x224 images with ImageNet's. Strides round odd
+    sizes up, so that 28x28 images have the grids of 32x32 ones without padding, at three quarters
+    of the computation; the paper does not say whether it padded them.
 
     Args:
-        input_shape: (height, width, channels), height and width at least 16 with the small stem,
-            17 with that of stride 2, 64 with ImageNet's.
+        input_shape: (height, width, channels), height and width, or `pad_to`, at least 16 with the
+            small stem, 17 with that of stride 2, 64 with ImageNet's.
         num_classes: number of classes, at least 2.
         attention: None, or "cbam" for CBAM in each block.
         stem: the first layers: "small", a 3x3 convolution of stride 1, for images such as 32x32 or
             28x28; "small_stride_2", the same with stride 2, at about a quarter of the computation;
             or "imagenet", a 7x7 convolution of stride 2 and 3x3 max pooling of stride 2.
-        width: factor of all numbers of channels: 0.25 has 16 to 512 where 1.0 has 64 to 2048.
+        width: factor of all numbers of channels: 0.25 has 16 to 512 where 1.0 has 64 to 2048. With
+            CBAM at least 1/16, which leaves its gates one hidden unit.
         weight_decay: adds `weight_decay * sum(w ** 2) / 2` of every kernel to `model.losses`, which
             is what PyTorch's SGD calls a weight decay of that value.
+        pad_to: smaller images are surrounded by black up to this height and width, such as 32,
+            inside the network, where no attack changes it; None for no padding.
         dtype: "float32", "float64", a mixed policy such as "mixed_bfloat16", or
             None for Keras's global policy. Logits are never below float32.
 
@@ -62,9 +70,9 @@ def resnet50(
         channels]` in [0, 1] to logits `[batch, num_classes]`.
 
     Raises:
-        TypeError: for a number of classes that is no integer.
-        ValueError: for a shape, number of classes, attention, stem, width or weight decay that the
-            network cannot take.
+        TypeError: for an argument of another type, such as a number of classes that is no integer.
+        ValueError: for a shape, number of classes, attention, stem, width, weight decay or `pad_to`
+            that the network cannot take.
 
     Example:
         >>> resnet50((32, 32, 3), 10).output_shape
@@ -80,13 +88,17 @@ def resnet50(
     if attention is not None:
         name = f"{check_choice(attention, ATTENTION, 'attention')}_{name}"
     check_choice(stem, STEMS, "stem")
-    shape = check_image_shape(name, input_shape, *_SMALLEST[stem])
+    shape = check_image_shape(name, input_shape, *_SMALLEST[stem], pad_to)
     units = check_num_classes(name, num_classes)
     policy, edge = network_dtypes(dtype)
+    if attention == "cbam" and scaled(256, width) < _CBAM_REDUCTION:
+        raise ValueError(
+            f"{name} has {scaled(256, width)} channels in its first blocks at width={width}, which "
+            f"leave the gates of CBAM no hidden unit: choose a width of at least 1/16."
+        )
     blocks = _Blocks(policy, width, weight_decay, attention)
     images = keras.Input(shape, dtype=edge, name="images")
-    # In the images' own precision: 2x - 1 cancels near 0.5, which 16 bits show.
-    net = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale", dtype=edge)(images)
+    net = rescaled(images, pad_to)
     net = blocks.stem(stem, net)
     for stage, count in enumerate(_BLOCKS):
         for block in range(count):
@@ -101,33 +113,50 @@ def resnet50(
 
 @register("cbam_resnet50")
 def cbam_resnet50(
-    input_shape: Sequence[int] = (32, 32, 3), num_classes: int = 10, **options: Any
+    input_shape: Sequence[int] = (32, 32, 3),
+    num_classes: int = 10,
+    *,
+    stem: str = "small",
+    width: float = 1.0,
+    weight_decay: float = 0.0,
+    pad_to: int | None = None,
+    dtype: Any = None,
 ) -> keras.Model:
-    """Builds ResNet-50 with a CBAM attention module in each block.
+    """Builds ResNet-50 with a CBAM attention module in each block, `resnet50(attention="cbam")`.
 
     Args:
         input_shape: (height, width, channels), height and width at least 16 with the small stem.
         num_classes: number of classes, at least 2.
-        **options: further arguments of `resnet50`. `stem`: the first layers, "small" (the default;
-            a 3x3 convolution of stride 1), "small_stride_2" (the same with stride 2) or "imagenet"
-            (a 7x7 convolution of stride 2 and max pooling); `width`: factor of all numbers of
-            channels; `weight_decay`: factor of half the sum of squares of all kernels, which is
-            added to the loss; `dtype`: dtype or Keras dtype policy of the network.
+        stem: the first layers: "small", a 3x3 convolution of stride 1; "small_stride_2", the same
+            with stride 2; or "imagenet", a 7x7 convolution of stride 2 and max pooling.
+        width: factor of all numbers of channels, at least 1/16.
+        weight_decay: factor of half the sum of squares of all kernels, which is added to the loss.
+        pad_to: height and width that smaller images are padded to, with black; None for none.
+        dtype: dtype or Keras dtype policy of the network; None for Keras's global policy.
 
     Returns:
         A `keras.Model` named "cbam_resnet50" from images `[batch, height, width, channels]` in
         [0, 1] to logits `[batch, num_classes]`.
 
     Raises:
-        TypeError: for a number of classes that is no integer, or an option that is none of these.
-        ValueError: for a shape, number of classes, stem, width or weight decay that the network
-            cannot take.
+        TypeError: for an argument of another type, such as a number of classes that is no integer.
+        ValueError: for a shape, number of classes, stem, width, weight decay or `pad_to` that the
+            network cannot take.
 
     Example:
         >>> cbam_resnet50((32, 32, 3), 10, width=0.25).name
         'cbam_resnet50'
     """
-    return resnet50(input_shape, num_classes, attention="cbam", **options)
+    return resnet50(
+        input_shape,
+        num_classes,
+        attention="cbam",
+        stem=stem,
+        width=width,
+        weight_decay=weight_decay,
+        pad_to=pad_to,
+        dtype=dtype,
+    )
 
 
 class _Blocks:
@@ -153,7 +182,10 @@ class _Blocks:
         net = self._normalized(net, 4 * filters, 1, 1, f"{name}_expand")
         if self._attention == "cbam":
             net = CBAM(
-                kernel_regularizer=self._regularizer, name=f"{name}_cbam", dtype=self._policy
+                _CBAM_REDUCTION,
+                kernel_regularizer=self._regularizer,
+                name=f"{name}_cbam",
+                dtype=self._policy,
             )(net)
         shortcut = inputs
         if stride > 1 or inputs.shape[-1] != net.shape[-1]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from aad_tf.models.layers import network_dtypes, scaled, slim_l2
+from aad_tf.models.layers import check_dropout_rate, network_dtypes, rescaled, scaled, slim_l2
 from aad_tf.models.registry import check_image_shape, check_num_classes, register
 from aad_tf.models.resnet import batch_normalization, he_fan_out
 from aad_tf.utils.checks import check_choice
@@ -28,18 +28,21 @@ def vgg16(
     batch_norm: bool = True,
     dropout_rate: float = 0.5,
     weight_decay: float = 0.0,
+    pad_to: int | None = None,
     dtype: Any = None,
 ) -> keras.Model:
     """Builds VGG-16.
 
     Layers: rescale ([0, 1] to [-1, 1]), thirteen 3x3 convolutions conv1_1 to conv5_3, whose outputs
     are layers such as conv5_3_relu, max pooling pool1 to pool5 after each of the five groups, and
-    the head. Pooling rounds odd sizes up, so that images such as 28x28 need no padding. Attention
-    maps explain pool5 by default, 7x7 for 224x224 images; where that is a single cell, as for 32x32
-    images, the output of the last convolution, 2x2.
+    the head. Pooling rounds odd sizes up, so that images such as 28x28 need no padding, at three
+    quarters of the computation; where pooling rounds down, as in PyTorch, they must be padded to
+    32, which the paper does not speak of. Attention maps explain pool5 by default, 7x7 for 224x224
+    images; where that is a single cell, as for 32x32 and 28x28 images, the output of the last
+    convolution, 2x2.
 
     Args:
-        input_shape: (height, width, channels), height and width at least 17.
+        input_shape: (height, width, channels), height and width, or `pad_to`, at least 17.
         num_classes: number of classes, at least 2.
         stem: "small" has avg_pool and logits after pool5, as is usual for 32x32 images;
             "imagenet" has the original head, flatten, two dense layers of 4096 units with dropout,
@@ -50,6 +53,8 @@ def vgg16(
         dropout_rate: fraction that is dropped in the original head in training, in [0, 1).
         weight_decay: adds `weight_decay * sum(w ** 2) / 2` of every kernel to `model.losses`, which
             is what PyTorch's SGD calls a weight decay of that value.
+        pad_to: smaller images are surrounded by black up to this height and width, such as 32,
+            inside the network, where no attack changes it; None for no padding.
         dtype: "float32", "float64", a mixed policy such as "mixed_bfloat16", or
             None for Keras's global policy. Logits are never below float32.
 
@@ -58,9 +63,9 @@ def vgg16(
         channels]` in [0, 1] to logits `[batch, num_classes]`.
 
     Raises:
-        TypeError: for a number of classes that is no integer.
-        ValueError: for a shape, number of classes, stem, width or weight decay that the network
-            cannot take.
+        TypeError: for an argument of another type, such as a number of classes that is no integer.
+        ValueError: for a shape, number of classes, stem, width, dropout rate, weight decay or
+            `pad_to` that the network cannot take.
 
     Example:
         >>> vgg16((28, 28, 1), 10, width=0.25).output_shape
@@ -70,14 +75,14 @@ def vgg16(
     (2015). [Agrawal Table III]
     """
     check_choice(stem, STEMS, "stem")
-    shape = check_image_shape("vgg16", input_shape, _SMALLEST_IMAGE, _REASON)
+    shape = check_image_shape("vgg16", input_shape, _SMALLEST_IMAGE, _REASON, pad_to)
     units = check_num_classes("vgg16", num_classes)
+    rate = check_dropout_rate(dropout_rate)
     policy, edge = network_dtypes(dtype)
     regularizer = slim_l2(weight_decay)
     layers = keras.layers
     images = keras.Input(shape, dtype=edge, name="images")
-    # In the images' own precision: 2x - 1 cancels near 0.5, which 16 bits show.
-    net = layers.Rescaling(2.0, offset=-1.0, name="rescale", dtype=edge)(images)
+    net = rescaled(images, pad_to)
     for group, filters in enumerate(_FILTERS, start=1):
         for number, count in enumerate(filters, start=1):
             name = f"conv{group}_{number}"
@@ -107,6 +112,6 @@ def vgg16(
                 name=name,
                 dtype=policy,
             )(net)
-            net = layers.Dropout(dropout_rate, name=f"{name}_dropout", dtype=policy)(net)
+            net = layers.Dropout(rate, name=f"{name}_dropout", dtype=policy)(net)
     logits = layers.Dense(units, kernel_regularizer=regularizer, name="logits", dtype=edge)(net)
     return keras.Model(images, logits, name="vgg16")

@@ -45,5 +45,5 @@ def test_saved_and_loaded_it_is_the_same(network, tmp_path):
 def test_bad_arguments():
     with pytest.raises(ValueError, match="at least 16"):
         models.build("inception_small", (8, 64, 3), 5)
-    with pytest.raises(ValueError, match="width above 0"):
+    with pytest.raises(ValueError, match="width must be a positive number"):
         models.build("inception_small", (64, 64, 3), 5, width=0.0)

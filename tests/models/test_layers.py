@@ -72,11 +72,12 @@ def test_config_survives_serialization():
     ("settings", "message"),
     [
         ({"depth_radius": -1}, "depth_radius must be at least 0, got -1"),
+        ({"depth_radius": 1.5}, "depth_radius must be an integer, got 1.5"),
         ({"bias": 0.0}, "bias must be positive, got 0.0"),
     ],
 )
 def test_bad_settings(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         LocalResponseNormalization(**settings)
 
 

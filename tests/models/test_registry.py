@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
 
 import keras
@@ -60,6 +62,9 @@ def test_unknown_name_lists_the_near_ones(name, message):
         ((28, 28), "expected input_shape=(height, width, channels)"),
         ((None, 28, 28, 1), "without the batch axis; got (None, 28, 28, 1)"),
         ((None, 28, 1), "three positive integers"),
+        (28, "three positive integers without the batch axis; got 28."),
+        ((28, 28, 1.0), "three positive integers"),
+        ((28, 28, True), "three positive integers"),
         ((28, 28, 0), "three positive integers"),
         ((7, 28, 1), "height and width must be at least 8, got 7x28"),
     ],
@@ -77,6 +82,38 @@ def test_bad_number_of_classes(name, num_classes):
         models.build(name, (28, 28, 1), num_classes)
 
 
+NUMBERS = {
+    "dropout_rate": {
+        1.0: "in [0, 1), got 1.0",
+        -0.1: "in [0, 1), got -0.1",
+        "a": "number, got 'a'",
+    },
+    "weight_decay": {math.nan: "finite, got nan", -1.0: "at least 0, got -1.0", "x": "got 'x'"},
+    "width": {
+        **{0: "positive number, such as 0.5, got 0", -1.0: "positive number", math.inf: "finite"},
+        **{"half": "number, such as 0.5, got 'half'", True: "number, such as 0.5, got True"},
+    },
+    "pad_to": {0: "at least 1, got 0", 31.5: "an integer, got 31.5"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        (name, option)
+        for name in models.available()
+        for option in inspect.signature(registry._BUILDERS[name]).parameters
+        if option in NUMBERS
+    ],
+)
+def test_numbers_out_of_range(name, option):
+    shape = (96, 96, 3)
+    for value, message in NUMBERS[option].items():
+        with pytest.raises((TypeError, ValueError), match=re.escape(message)) as raised:
+            models.build(name, shape, 10, **{option: value})
+        assert option in str(raised.value)
+
+
 def test_numpy_integers_are_integers():
     assert models.build("lenet", np.array([8, 8, 1]), np.int64(3)).output_shape == (None, 3)
 
@@ -84,5 +121,5 @@ def test_numpy_integers_are_integers():
 def test_unknown_option_names_the_near_one():
     with pytest.raises(TypeError, match="lenet has no option 'dropout'. Did you mean 'dropout_r"):
         models.build("lenet", (28, 28, 1), 10, dropout=0.3)
-    with pytest.raises(ValueError, match="weight_decay must be at least 0"):
-        models.build("lenet", (28, 28, 1), 10, weight_decay=-1.0)
+    with pytest.raises(TypeError, match="cbam_resnet50 has no option 'attention'"):
+        models.build("cbam_resnet50", (32, 32, 3), 10, attention="cbam")

@@ -40,9 +40,7 @@ def test_sizes_are_the_published_ones(name, shape, classes, options, parameters)
 @pytest.mark.parametrize(
     ("name", "size", "stem", "layer", "grid"),
     [
-        ("cbam_resnet50", 20, "small", "block4_3_out", 3),
         ("resnet50", 28, "small_stride_2", "block4_3_out", 2),
-        ("vgg16", 32, "small", "conv5_3_relu", 2),
         ("vgg16", 28, "small", "conv5_3_relu", 2),
         ("vgg16", 64, "small", "pool5", 2),
     ],
@@ -56,6 +54,22 @@ def test_grids_of_attention(name, size, stem, layer, grid):
     _, features, gradients = class_gradients(classifier, tf.constant(images), tf.constant([1, 2]))
     assert features.shape[:3] == gradients.shape[:3] == (2, grid, grid)
     assert np.isfinite(features).all() and np.isfinite(gradients).all()
+
+
+def test_small_images_are_padded_with_black_inside_the_network():
+    network = models.vgg16((28, 27, 1), 3, width=1 / 16, pad_to=32)
+    whole = models.vgg16((32, 32, 1), 3, width=1 / 16)
+    whole.set_weights(network.get_weights())
+    images = np.random.RandomState(0).uniform(size=(2, 28, 27, 1)).astype("float32")
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 3), (0, 0)))
+    np.testing.assert_array_equal(network(images), whole(padded))
+    classifier = Classifier.from_keras(network)
+    assert classifier.attention_layer == "conv5_3_relu" and classifier.zero_pixel == (0.5,)
+    with keras.StatelessScope(initialize_variables=False):
+        for name, size, grid in (("cbam_resnet50", 28, 4), ("resnet50", 40, 5)):
+            residual = models.build(name, (size, size, 1), 3, pad_to=32)
+            assert residual.get_layer("block4_3_out").output.shape[1:3] == (grid, grid)
+            assert any(layer.name == "pad" for layer in residual.layers) == (size < 32)
 
 
 def test_channels_follow_the_width():
@@ -98,22 +112,11 @@ def test_weight_decay_is_that_of_every_kernel(name):
     np.testing.assert_allclose(sum(model.losses), expected, rtol=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "dtype"),
-    [
-        ("vgg16", "float32"),
-        # A minute or so each.
-        *(
-            pytest.param("cbam_resnet50", dtype, marks=pytest.mark.long)
-            for dtype in ("float32", "mixed_bfloat16")
-        ),
-    ],
-)
-def test_a_defence_trains_it(name, dtype):
-    network = models.build(name, (20, 20, 1), 3, width=1 / 4, dtype=dtype)
+@pytest.mark.long
+def test_a_compiled_step_of_attention_training_in_bfloat16():
+    network = models.build("cbam_resnet50", (20, 20, 1), 3, width=1 / 4, dtype="mixed_bfloat16")
     model = AADModel(network, attack=attacks.step_ll(0.1, num_steps=2))
-    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    model.compile(keras.optimizers.SGD(0.01))
     images = np.random.RandomState(0).uniform(size=(4, 20, 20, 1)).astype("float32")
     history = model.fit(images, np.array([0, 1, 2, 0]), batch_size=4, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
@@ -125,13 +128,13 @@ def test_a_defence_trains_it(name, dtype):
     [
         ("resnet50", (32, 32, 3), {"attention": "se"}, "attention"),
         ("resnet50", (32, 32, 3), {"stem": "large"}, "stem"),
-        ("resnet50", (32, 32, 3), {"width": 0.0}, "width must be a positive number"),
+        ("cbam_resnet50", (32, 32, 3), {"width": 1 / 32}, "has 8 channels .* at least 1/16"),
         ("resnet50", (15, 32, 3), {}, "at least 16, got 15x32"),
         ("resnet50", (16, 32, 3), {"stem": "small_stride_2"}, "at least 17, got 16x32"),
         ("cbam_resnet50", (32, 32, 3), IMAGENET, "at least 64, got 32x32"),
         ("vgg16", (16, 16, 3), {}, "at least 17, got 16x16"),
         ("vgg16", (32, 32, 3), {"stem": "small_stride_2"}, "stem"),
-        ("vgg16", (32, 32, 3), {"weight_decay": -1.0}, "weight_decay"),
+        ("vgg16", (8, 8, 3), {"pad_to": 16}, "at least 17, got 8x8, padded to 16. Resize"),
     ],
 )
 def test_bad_options(name, shape, options, match):
