@@ -15,7 +15,7 @@ from aad_tf.data.imagenet.training import StreamedImageNet
 from aad_tf.data.images import ImageSize, sides
 from aad_tf.data.requests import BoxedRequest, EvaluationRequest, TrainingRequest
 from aad_tf.data.sharding.slices import WHOLE, ReplicaSlice
-from aad_tf.data.small import digits, first_classes, tfds_source
+from aad_tf.data.small import digits, some_classes, tfds_source
 from aad_tf.data.small.in_memory import InMemory
 from aad_tf.utils.checks import check_choice, check_count
 from aad_tf.utils.files import PathLike
@@ -129,11 +129,11 @@ _SOURCES: dict[str, Source] = {
     },
     **{
         name: InMemory(
-            functools.partial(first_classes.info, name),
-            functools.partial(first_classes.examples, name),
-            functools.partial(first_classes.stored, name),
+            functools.partial(some_classes.info, name),
+            functools.partial(some_classes.examples, name),
+            functools.partial(some_classes.stored, name),
         )
-        for name in first_classes.PARTS
+        for name in some_classes.PARTS
     },
     imagenet.NAME: StreamedImageNet(),
 }
@@ -146,7 +146,8 @@ def available() -> tuple[str, ...]:
         >>> aad_tf.data.available()
         ('cifar10', 'cifar100', 'digits', 'fashion_mnist', 'imagenet2012', 'mnist',
          'tiny_imagenet_10', 'tiny_imagenet_100', 'tiny_imagenet_20', 'tiny_imagenet_50',
-         'tiny_imagenet_boxes')
+         'tiny_imagenet_boxes', 'tiny_imagenet_spread_10', 'tiny_imagenet_spread_20',
+         'tiny_imagenet_spread_50')
     """
     return tuple(sorted(_SOURCES))
 

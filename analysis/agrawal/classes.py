@@ -1,6 +1,6 @@
 """[Agrawal Sec. V]: does the effect of attention on robustness depend on the number of classes?
 
-ResNet-50 with and without CBAM on the first 10, 20, 50 and all 100 classes of tiny_imagenet_100.
+ResNet-50 with and without CBAM on 10, 20, 50 and all 100 classes of tiny_imagenet_100.
 """
 
 from __future__ import annotations
@@ -28,33 +28,35 @@ from analysis.agrawal.transfers import (
 from analysis.records import Results
 from analysis.statistics import Estimate
 from analysis.tables import Table
-from train.configs.agrawal import CLASSES
+from train.configs.agrawal import CLASSES, SPREAD
 
 STEM = "tables/agrawal_classes"
-DATASETS = {count: f"tiny_imagenet_{count}" for count in (*CLASSES, 100)}
+DATASETS = {count: f"{SPREAD}_{count}" for count in CLASSES} | {100: "tiny_imagenet_100"}
 FEWEST, MOST = min(DATASETS), max(DATASETS)
 _HELD = (
-    "Held fixed: the pictures of each class, their size, the networks, optimizer, batch and number "
-    "of updates, over which the learning rate warms up and falls alike. Not fixed: the number of "
-    "pictures falls with that of the classes, so each is seen more often where there are fewer; "
-    "and the last layer has fewer outputs. An effect may be that of classes or of pictures."
+    "Held fixed: the number of pictures of each class and which they are, their size, the "
+    "networks, optimizer, batch and number of updates, over which the learning rate warms up and "
+    "falls alike. Not fixed: the number of classes and with it that of outputs; which classes, "
+    "though fewer are always among the more and are spread evenly over the list, which goes from "
+    "animals to objects; and the number of pictures, so each is seen more often where there are "
+    "fewer classes. An effect may be that of classes or of pictures."
 )
 _SAME = (
-    f"*On the pictures of the first {FEWEST} classes*: the networks of more classes are judged on "
-    f"the test pictures that those of {FEWEST} classes are judged on, all of them or those among "
-    "their evaluated ones; they still choose among all their classes."
+    f"*On the pictures of the {FEWEST} classes*: the networks of more classes are judged on the "
+    f"test pictures that those of {FEWEST} classes are judged on, all of them or those among their "
+    "evaluated ones; they still choose among all their classes."
 )
 _PLACE, _SAYS = "abstract, V", "the more classes, the more attention helps robustness"
 
-# What is compared: CBAM's accuracy minus that of ResNet-50 of a seed, over all images or those of
-# the first classes.
-Gap = Callable[[Seed, int | None], Estimate]
+# What is compared: CBAM's accuracy minus that of ResNet-50 of a seed, over all images, or those
+# whose label is a multiple of a number.
+Gap = Callable[[Seed, int], Estimate]
 
 
 def _gap(kind: str, strengths: Sequence[float]) -> Gap:
     """The white-box gap in favour of CBAM, averaged over strengths, paired over images."""
 
-    def gap(seed: Seed, classes: int | None) -> Estimate:
+    def gap(seed: Seed, every: int) -> Estimate:
         found = []
         for strength in strengths:
             one, other = (seed.right(name, name, kind, strength) for name in (CBAM, RESNET))
@@ -62,7 +64,7 @@ def _gap(kind: str, strengths: Sequence[float]) -> Gap:
                 return Estimate(None, None, 0)
             found.append(one.astype(np.float64) - other)
         values = np.mean(found, axis=0)
-        return mean_over_images(values if classes is None else values[seed.labels < classes])
+        return mean_over_images(values[seed.labels % every == 0])
 
     return gap
 
@@ -123,8 +125,7 @@ def gaps(results: Results) -> dict[str, dict[int, dict[int, Estimate]]]:
     studied, small = found(results), _small(results)
     made = {
         name: {
-            count: {seed.number: gap(seed, None) for seed in seeds}
-            for count, seeds in studied.items()
+            count: {seed.number: gap(seed, 1) for seed in seeds} for count, seeds in studied.items()
         }
         for name, gap in GAPS.items()
     }
@@ -169,12 +170,13 @@ def page(results: Results) -> str:
         cells = [OverSeeds(tuple(by_count.get(n, {}).values())).of_each() for n in counts]
         grown = growth(by_count.get(MOST, {}), by_count.get(FEWEST, {}))
         by_attack.append((name, *cells, grown.of_each(), side(grown)))
+    # Of each ten classes of the list the first is among the fewest.
     same = [
         (
             name,
             *(
-                OverSeeds(tuple(gap(seed, FEWEST) for seed in seeds)).of_each()
-                for seeds in studied.values()
+                OverSeeds(tuple(gap(seed, count // FEWEST) for seed in seeds)).of_each()
+                for count, seeds in studied.items()
             ),
         )
         for name, gap in GAPS.items()
@@ -190,7 +192,7 @@ def page(results: Results) -> str:
         "Above 0, CBAM keeps more. Brackets: 95 % over images, paired within a seed.",
         READING,
         Table(("attack", *columns, *grows), by_attack).markdown(),
-        f"## On the pictures of the first {FEWEST} classes",
+        f"## On the pictures of the {FEWEST} classes",
         _SAME,
         Table(("attack", *columns), same).markdown(),
     ]

@@ -412,11 +412,14 @@ def test_seeds_of_the_cbam_study_are_evaluated_apart(places):
     for one in study.evaluations:
         assert len({seeds[name] for name in one.networks}) == 1
         assert one.binary != "eval.transfer" or f"_seed_{seeds[one.networks[0]]}." in one.output
+        for attack in one.options.get("attacks", "").split(";"):
+            parse_attack(attack)
     of_one = [name for name, seed in seeds.items() if seed == "1"]
     cells = plan(study, *places, only=of_one)
     assert sorted(cell.name for cell in cells if cell.kind == "train") == sorted(of_one)
     done = [cell.name for cell in cells if cell.kind == "evaluate"]
-    assert {"cifar10_seed_1", "cifar10_gates_seed_1", *of_one} == set(done)
+    together = ("cifar10_seed_1", "cifar10_small_budgets_seed_1", "cifar10_gates_seed_1")
+    assert {*together, *of_one, *(f"{name}_strongest" for name in of_one)} == set(done)
 
 
 def test_only_the_number_of_classes_varies():

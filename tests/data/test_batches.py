@@ -39,7 +39,7 @@ def whole():
 def test_available():
     small = ("cifar10", "cifar100", "digits", "fashion_mnist", "mnist")
     larger = ("imagenet2012", "tiny_imagenet_100", "tiny_imagenet_boxes")
-    parts = ("tiny_imagenet_10", "tiny_imagenet_20", "tiny_imagenet_50")
+    parts = (f"tiny_imagenet_{kind}{n}" for kind in ("", "spread_") for n in (10, 20, 50))
     assert data.available() == tuple(sorted((*small, *larger, *parts)))
 
 

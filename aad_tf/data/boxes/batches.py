@@ -23,7 +23,8 @@ def boxed_available() -> tuple[str, ...]:
         >>> aad_tf.data.boxed_available()
         ('cifar10', 'cifar100', 'digits', 'fashion_mnist', 'imagenet2012', 'mnist',
          'tiny_imagenet_10', 'tiny_imagenet_100', 'tiny_imagenet_20', 'tiny_imagenet_50',
-         'tiny_imagenet_boxes')
+         'tiny_imagenet_boxes', 'tiny_imagenet_spread_10', 'tiny_imagenet_spread_20',
+         'tiny_imagenet_spread_50')
     """
     return available()
 

@@ -12,6 +12,7 @@ import pytest
 
 from aad_tf import data
 from aad_tf.data.prepared import data_directory
+from aad_tf.data.small.some_classes import PARTS
 from aad_tf.data.small.tfds_source import examples
 
 
@@ -171,19 +172,33 @@ def test_tiny_imagenet_100(require_dataset):
         assert images.dtype == "float32" and np.min(images) >= 0 and np.max(images) <= 1
         counts += np.bincount(labels, minlength=100)
     assert counts.tolist() == [50] * 100
-    # Its first classes as a data set of their own: the same pictures in the same order.
-    part = data.info("tiny_imagenet_10", directory)
-    assert part.class_names == info.class_names[:10] and part.num_classes == 10
+    # Some of its classes as a data set of their own: the same pictures in the same order.
+    part = data.info("tiny_imagenet_spread_10", directory)
+    assert part.class_names == info.class_names[::10] and part.num_classes == 10
     assert part.num_examples["test"] == 500 and part.fingerprint != info.fingerprint
+    assert "10 of its classes, spread evenly" in part.source
     assert sum(part.num_examples.values()) == 10 * 550
     whole, labels = examples("tiny_imagenet_100", "test", directory)
-    kept = np.flatnonzero(np.less(labels, 10))
-    (batch,) = data.evaluation_batches("tiny_imagenet_10", "test", 500, directory)
-    np.testing.assert_array_equal(batch[1], np.take(labels, kept))
+    kept = np.flatnonzero(np.equal(np.mod(labels, 10), 0))
+    (batch,) = data.evaluation_batches("tiny_imagenet_spread_10", "test", 500, directory)
+    np.testing.assert_array_equal(batch[1], np.take(labels, kept) // 10)
     np.testing.assert_array_equal(np.round(batch[0][7] * 255), np.take(whole, kept[7], axis=0))
-    one = next(iter(data.boxed_batches("tiny_imagenet_10", "test", 2, directory, start=7)))
+    one = next(iter(data.boxed_batches("tiny_imagenet_spread_10", "test", 2, directory, start=7)))
     np.testing.assert_array_equal(one["image"][0], batch[0][7])
     assert len(one["boxes"].shape) == 3
+    first = data.info("tiny_imagenet_10", directory)
+    assert first.class_names == info.class_names[:10] and first.fingerprint != part.fingerprint
+
+
+def test_some_classes_are_spread_evenly_and_nested():
+    kept = {name: part.kept for name, part in PARTS.items()}
+    assert kept["tiny_imagenet_spread_10"] == (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
+    assert kept["tiny_imagenet_spread_20"][:5] == (0, 4, 10, 14, 20)
+    assert kept["tiny_imagenet_spread_50"] == tuple(range(0, 100, 2))
+    assert kept["tiny_imagenet_20"] == tuple(range(20))
+    for kind in ("", "spread_"):
+        ten, twenty, fifty = (kept[f"tiny_imagenet_{kind}{count}"] for count in (10, 20, 50))
+        assert set(ten) < set(twenty) < set(fifty)
 
 
 @pytest.mark.parametrize(
