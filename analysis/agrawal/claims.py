@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.agrawal import budgets, classes
-from analysis.agrawal.seeds import EQUAL, READING, OverSeeds, mean_over_images, verdict
+from analysis.agrawal.seeds import (
+    AT_CHANCE,
+    EQUAL,
+    NOT_RUN,
+    READING,
+    OverSeeds,
+    mean_over_images,
+    not_run,
+    verdict,
+)
 from analysis.agrawal.tables_1_3 import studied
 from analysis.agrawal.transfers import (
     CBAM,
@@ -17,13 +27,20 @@ from analysis.agrawal.transfers import (
     PGD,
     PRINTED,
     RESNET,
-    STAND_INS,
+    SHORT,
+    SMALL_FGSM,
+    SMALL_PGD,
+    SMALL_STRENGTHS,
     STRENGTHS,
+    STUDIED,
     VGG,
     Seed,
+    accuracy,
     heading,
     printed_accuracy,
+    small_transfers,
 )
+from analysis.findings import CONFIRMED, CONTRADICTED, NO_COMPARISON, UNDECIDED
 from analysis.records import Results
 from analysis.statistics import DASH
 from analysis.tables import Table
@@ -31,7 +48,11 @@ from train.configs.agrawal import NETWORKS
 
 STEM = "tables/agrawal_claims"
 _WORDS = {1: "above 0", -1: "below 0", 0: "equal"}
-_SHORT = {RESNET: "ResNet", CBAM: "CBAM", VGG: "VGG"}
+_IN_ORDER = (CONFIRMED, CONTRADICTED, UNDECIDED, NO_COMPARISON, AT_CHANCE, NOT_RUN)
+_HEADS = (
+    *("place", "the paper says", "compared, points of accuracy", "data set", "clean accuracy, %"),
+    *("each seed", "where all are right when clean", "over seeds", "paper", "verdict"),
+)
 
 # Weights of the accuracies that are compared, by source and target.
 Terms = Mapping[tuple[str, str], float]
@@ -41,6 +62,11 @@ _CBAM_BETTER: Terms = {(CBAM, CBAM): 1, (RESNET, RESNET): -1}
 _RESNET_TRANSFERS: Terms = {(CBAM, RESNET): 1, (RESNET, CBAM): -1}
 _CBAM_FROM_VGG: Terms = {(VGG, CBAM): 1, (VGG, RESNET): -1}
 _RESNET_FROM_VGG: Terms = {(VGG, RESNET): 1, (VGG, CBAM): -1}
+# Of both comparisons, white box and transfer, the mean.
+_RESNET_FAVOURED: Terms = {
+    **{pair: weight / 2 for pair, weight in _RESNET_BETTER.items()},
+    **{pair: weight / 2 for pair, weight in _RESNET_TRANSFERS.items()},
+}
 # By how much a target fares better than the source itself, CBAM's images against ResNet-50's.
 _GAPS: Terms = {
     **{(CBAM, RESNET): 1, (CBAM, CBAM): -1},
@@ -56,12 +82,12 @@ class Claim:
         place: where the paper makes it, e.g. a section.
         says: the claim, in short.
         printed: name of the data set for which the paper prints the accuracies.
-        kind: the attack, `FGSM` or `PGD`.
+        kind: the attack, `FGSM` or `PGD`, or one of `SMALL_STRENGTHS`.
         terms: weights by (source, target), the network that images are made on and the one that
             judges them. The weighted sum of their accuracies, averaged over the strengths, is
             compared with 0.
         strengths: epsilons of FGSM or numbers of iterations of PGD; empty for all that the paper
-            prints.
+            prints, and within small budgets for all of them.
         direction: 1 if the paper says that the sum is above 0, 0 if it says that it is 0.
         margin: the largest absolute value that counts as 0.
     """
@@ -78,24 +104,37 @@ class Claim:
     @property
     def sizes(self) -> tuple[float, ...]:
         """The epsilons or numbers of iterations that are averaged over."""
-        return self.strengths or STRENGTHS[self.kind]
+        return self.strengths or {**STRENGTHS, **SMALL_STRENGTHS}[self.kind]
+
+    @property
+    def networks(self) -> list[str]:
+        """The networks that make or judge the images."""
+        return [name for name in NETWORKS if any(name in pair for pair in self.terms)]
 
     def compared(self) -> str:
         """The comparison as text: networks, attack and its strengths."""
         parts = [
-            f"{'−' if weight < 0 else '+'} {_SHORT[target]}"
-            + ("" if source == target else f" on {_SHORT[source]}'s images")
+            f"{'−' if weight < 0 else '+'} {'' if abs(weight) == 1 else '½ '}{SHORT[target]}"
+            + ("" if source == target else f" on {SHORT[source]}'s images")
             for (source, target), weight in self.terms.items()
         ]
-        sizes = ", ".join(f"{size:g}" for size in self.sizes)
-        unit = "ε" if self.kind == FGSM else "iterations"
-        return f"{' '.join(parts).removeprefix('+ ')}; {self.kind.upper()}, {unit} {sizes}"
+        end = "/255" if self.kind in SMALL_STRENGTHS else ""
+        sizes = ", ".join(f"{size:g}{end}" for size in self.sizes)
+        attack = {
+            FGSM: "FGSM, ε",
+            PGD: "PGD, iterations",
+            SMALL_FGSM: "FGSM, ε",
+            SMALL_PGD: "PGD of 10 iterations, ε",
+        }[self.kind]
+        return f"{' '.join(parts).removeprefix('+ ')}; {attack} {sizes}"
 
     def paper(self, dataset: str) -> float | None:
         """The sum by the paper's accuracies in [0, 1]; None if it does not print them.
 
         Strengths of which it does not print every accuracy are left out of the average.
         """
+        if self.kind in SMALL_STRENGTHS:
+            return None
         values = [
             [printed_accuracy(dataset, *pair, self.kind, size) for pair in self.terms]
             for size in self.sizes
@@ -104,16 +143,34 @@ class Claim:
         known = [row for row in values if None not in row]
         return float(np.mean(np.array(known, np.float64) @ weights)) if known else None
 
-    def ours(self, seeds: Sequence[Seed]) -> OverSeeds:
-        """The sum by the accuracies of the networks here, over seeds, paired over images."""
-        return OverSeeds(tuple(mean_over_images(self._values(seed)) for seed in seeds))
+    def ours(self, seeds: Sequence[Seed], all_right: bool = False) -> OverSeeds:
+        """The sum by the accuracies of the networks here, over seeds, paired over images.
 
-    def _values(self, seed: Seed) -> np.ndarray:
+        Args:
+            seeds: transfer evaluations of one data set.
+            all_right: whether only images count that all networks compared classify correctly when
+                clean.
+
+        Returns:
+            The sum in [-1, 1] for each seed.
+        """
+        return OverSeeds(tuple(mean_over_images(self._values(seed, all_right)) for seed in seeds))
+
+    def _values(self, seed: Seed, all_right: bool) -> np.ndarray:
         rows = [[seed.right(*pair, self.kind, size) for pair in self.terms] for size in self.sizes]
         if any(right is None for row in rows for right in row):
             return np.zeros(0)
         weights = list(self.terms.values())
-        return np.einsum("stn,t->n", np.array(rows, np.float64), weights) / len(rows)
+        values = np.einsum("stn,t->n", np.array(rows, np.float64), weights) / len(rows)
+        if not all_right:
+            return values
+        clean = [seed.right(name, name) for name in self.networks]
+        return values[np.all([right for right in clean if right is not None], axis=0)]
+
+    def clean(self, seeds: Sequence[Seed]) -> str:
+        """The clean accuracy in percent of each network that is compared, as text."""
+        found = {name: accuracy(seeds, name, name) for name in self.networks}
+        return ", ".join(f"{SHORT[name]} {each.mean_percent()}" for name, each in found.items())
 
     def at_chance(self, seeds: Sequence[Seed]) -> bool:
         """Whether all accuracies compared are at or below chance, so that they say nothing."""
@@ -167,6 +224,16 @@ CLAIMS = (
         "CIFAR-100",
         PGD,
         _CBAM_BETTER,
+    ),
+    Claim(
+        "IV-A.2, Fig. 3(b)",
+        "ResNet-50 is attacked completely in less than 5 iterations (within 1 point at 5)",
+        "CIFAR-100",
+        PGD,
+        {(RESNET, RESNET): 1},
+        (5,),
+        direction=0,
+        margin=0.01,
     ),
     Claim(
         "IV-A.2, Fig. 3(b)",
@@ -277,6 +344,17 @@ CLAIMS = (
     *(
         Claim(
             "V",
+            "white box and transfer strongly favour the robustness of ResNet-50",
+            printed,
+            kind,
+            _RESNET_FAVOURED,
+        )
+        for printed in ("CIFAR-10", "Fashion MNIST")
+        for kind in (FGSM, PGD)
+    ),
+    *(
+        Claim(
+            "V",
             "in transfer between the two the difference is very low",
             "CIFAR-100",
             kind,
@@ -287,34 +365,64 @@ CLAIMS = (
     ),
 )
 
-# Place, what it says, compared, data set, and: ours, the paper's number or words, verdict.
+
+def _within_small_budgets(claims: Sequence[Claim]) -> tuple[Claim, ...]:
+    """What the paper says of transfer between all of its sizes, asked within small budgets."""
+    kinds = {FGSM: SMALL_FGSM, PGD: SMALL_PGD}
+    return tuple(
+        dataclasses.replace(claim, kind=kinds[claim.kind])
+        for claim in claims
+        if not claim.strengths and any(source != target for source, target in claim.terms)
+    )
+
+
+SMALL_CLAIMS = _within_small_budgets(CLAIMS)
+
+# A cell for each of `_HEADS`.
 Row = tuple[str, ...]
 
 
 def rows(results: Results) -> list[Row]:
-    """Makes a row for each claim and each data set with records that it is about."""
-    found = results.once(studied)
-    made = [
-        _row(claim, dataset, found[dataset])
-        for claim in CLAIMS
-        for dataset in found
-        if PRINTED[dataset] == claim.printed
-    ]
-    return [*made, *classes.claims(results), *budgets.claims(results)]
+    """Makes a row for each claim and each data set with records that it is about.
+
+    A claim without records has one row, which names the study that makes them.
+    """
+    return [*_rows(CLAIMS, results.once(studied)), *classes.claims(results)]
+
+
+def small_rows(results: Results) -> list[Row]:
+    """Makes the rows within budgets smaller than the paper's."""
+    found = results.once(small_transfers)
+    known = {name: found[name] for name in PRINTED if name in found}
+    apgd = [*classes.claims(results, within_small_budgets=True), *budgets.claims(results)]
+    return [*_rows(SMALL_CLAIMS, known), *apgd]
+
+
+def _rows(claims: Sequence[Claim], found: Mapping[str, Sequence[Seed]]) -> list[Row]:
+    made = []
+    for claim in claims:
+        datasets = [name for name in found if PRINTED[name] == claim.printed]
+        made += [
+            _row(claim, dataset, found.get(dataset, ()))
+            for dataset in datasets or [STUDIED[claim.printed]]
+        ]
+    return made
 
 
 def _row(claim: Claim, dataset: str, seeds: Sequence[Seed]) -> Row:
     ours, paper = claim.ours(seeds), claim.paper(dataset)
-    word = verdict(ours, claim.direction, claim.margin)
+    word = verdict(ours, claim.direction, claim.margin) if seeds else not_run(f"agrawal_{dataset}")
     if len(claim.terms) > 1 and claim.at_chance(seeds):
-        word += "; all at or under chance"
+        word += f"; all {AT_CHANCE}"
     printed = DASH if paper is None else f"{100 * paper:+.1f}"
     return (
         claim.place,
         claim.says,
         claim.compared(),
-        heading(dataset) if dataset in STAND_INS else dataset,
+        heading(dataset),
+        claim.clean(seeds) if seeds else DASH,
         ours.of_each(),
+        claim.ours(seeds, all_right=True).of_each(),
         ours.over_seeds(),
         f"{'about 0' if claim.margin < EQUAL else _WORDS[claim.direction]} ({printed})",
         word,
@@ -323,20 +431,28 @@ def _row(claim: Claim, dataset: str, seeds: Sequence[Seed]) -> Row:
 
 def page(results: Results) -> str:
     """The Markdown page of claims with their verdicts."""
-    heads = ("place", "the paper says", "compared, points of accuracy", "data set")
-    table = Table((*heads, "each seed", "over seeds", "paper", "verdict"), rows(results), left=4)
     networks = "small networks of few epochs" if _small(results) else "networks"
     parts = [
         "# Agrawal et al., claim by claim",
         "Made by `python -m analysis.report` from `results/transfer` and `results/robustness`.",
         f"Of {networks}, {', '.join(NETWORKS.values())}. Errors are turned into accuracies; where "
-        "several sizes are named, the mean over them.",
+        "several sizes are named, the mean over them. Networks of different clean accuracy differ "
+        "under attack for that alone: *clean accuracy* is that of the networks compared, and "
+        "*where all are right when clean* the comparison on the images that all of them classify "
+        "correctly without attack.",
         READING,
+        f"*{NOT_RUN[0].upper()}{NOT_RUN[1:]}*: `python -m train.study --study=NAME "
+        "--runs_dir=runs --results_dir=results`, with the name in that cell, trains and evaluates "
+        "what is missing.",
+        "## At the paper's sizes",
         "FGSM from 0.05 on and PGD up to 0.2 are far beyond what networks without a defence "
-        "withstand: what is left there is how far a step overshoots. The last rows compare the "
-        "same networks where accuracies lie between their ends, under APGD within 0.5/255 to "
-        "8/255.",
-        table.markdown(),
+        "withstand: what is left there is how far a step overshoots.",
+        Table(_HEADS, rows(results), left=5).markdown(),
+        "## Within small budgets",
+        "The same networks where accuracies lie between their ends: what the paper says of "
+        "transfer, asked within 1/255 to 8/255, and white box under APGD and further attacks "
+        "within 0.5/255 to 8/255, of which it says nothing.",
+        Table(_HEADS, small_rows(results), left=5).markdown(),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -348,14 +464,19 @@ def _small(results: Results) -> bool:
 
 def files(results: Results) -> dict[str, str | bytes]:
     """Contents of the page by path in the results directory; empty without records."""
-    return {f"{STEM}.md": page(results)} if results.once(rows) else {}
+    return {f"{STEM}.md": page(results)} if _any_run(results) else {}
+
+
+def _any_run(results: Results) -> bool:
+    return any(not row[-1].startswith(NOT_RUN) for row in (*rows(results), *small_rows(results)))
 
 
 def readme(results: Results) -> str:
-    """Numbers of claims that are confirmed, contradicted and undecided, with a link to the page."""
-    claimed = [row[-1] for row in results.once(rows) if row[1] != budgets.NOT_CLAIMED]
-    words = Counter("at or under chance" if ";" in word else word.split(":")[0] for word in claimed)
-    if not words:
+    """Numbers of claims that are confirmed, contradicted, undecided and not run, with a link."""
+    if not _any_run(results):
         return ""
-    counts = ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
-    return f"The CBAM study's claims one by one: [{counts}](results/{STEM}.md)."
+    words = [row[-1] for row in rows(results)]
+    kinds = Counter(AT_CHANCE if AT_CHANCE in word else word.split(":")[0] for word in words)
+    counts = ", ".join(f"{kinds[word]} {word}" for word in _IN_ORDER if kinds[word])
+    link = f"[of {len(words)}, {counts}](results/{STEM}.md)"
+    return f"The CBAM study's claims one by one: {link}."

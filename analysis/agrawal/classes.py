@@ -13,20 +13,29 @@ import numpy as np
 from aad_tf.metrics import Interval
 from analysis.agrawal import budgets
 from analysis.agrawal.budgets import Evaluated
-from analysis.agrawal.seeds import READING, OverSeeds, mean_over_images, side, verdict
+from analysis.agrawal.seeds import (
+    AT_CHANCE,
+    READING,
+    OverSeeds,
+    mean_over_images,
+    not_run,
+    side,
+    verdict,
+)
 from analysis.agrawal.transfers import (
     CBAM,
     FGSM,
     PAIR,
     PGD,
     RESNET,
+    SHORT,
     STRENGTHS,
     Seed,
     accuracy,
     transfers,
 )
 from analysis.records import Results
-from analysis.statistics import Estimate
+from analysis.statistics import DASH, Estimate
 from analysis.tables import Table
 from train.configs.agrawal import CLASSES, SPREAD
 
@@ -69,11 +78,15 @@ def _gap(kind: str, strengths: Sequence[float]) -> Gap:
     return gap
 
 
+STRENGTHS_OF = {
+    "FGSM, mean over ε 0.05 to 0.3": (FGSM, STRENGTHS[FGSM]),
+    "PGD, mean over 5, 10, 20 iterations": (PGD, STRENGTHS[PGD]),
+}
 GAPS: dict[str, Gap] = {
     "without attack": _gap(FGSM, (0.0,)),
-    "FGSM, mean over ε 0.05 to 0.3": _gap(FGSM, STRENGTHS[FGSM]),
-    "PGD, mean over 5, 10, 20 iterations": _gap(PGD, STRENGTHS[PGD]),
+    **{name: _gap(*what) for name, what in STRENGTHS_OF.items()},
 }
+_APGD = "APGD within "
 
 
 def found(results: Results) -> dict[int, list[Seed]]:
@@ -131,7 +144,7 @@ def gaps(results: Results) -> dict[str, dict[int, dict[int, Estimate]]]:
     }
     sizes = sorted({size for seeds in small.values() for size in budgets.budgets(seeds)[1:]})
     for size in sizes:
-        made[f"APGD within {size:g}/255"] = {
+        made[f"{_APGD}{size:g}/255"] = {
             count: {
                 seed.number: each
                 for seed in seeds
@@ -142,17 +155,70 @@ def gaps(results: Results) -> dict[str, dict[int, dict[int, Estimate]]]:
     return made
 
 
-def claims(results: Results) -> list[tuple[str, ...]]:
-    """Rows for the page of claims; none unless both 10 and 100 classes were evaluated."""
+def _at_chance(results: Results, name: str) -> list[int]:
+    """The numbers of classes, fewest and most, with which no accuracy lies above chance."""
+    studied, small = found(results), _small(results)
+    made = []
+    for count in (FEWEST, MOST):
+        if name in STRENGTHS_OF:
+            kind, strengths = STRENGTHS_OF[name]
+            accuracies = [
+                accuracy(studied.get(count, ()), network, network, kind, strength)
+                for network in PAIR
+                for strength in strengths
+            ]
+        else:
+            size = float(name.removeprefix(_APGD).removesuffix("/255"))
+            accuracies = [budgets.accuracy(small.get(count, ()), network, size) for network in PAIR]
+        values = [value for each in accuracies for value in each.values]
+        if values and max(values) <= 1 / count:
+            made.append(count)
+    return made
+
+
+def claims(results: Results, within_small_budgets: bool = False) -> list[tuple[str, ...]]:
+    """Rows for the page of claims, of 10 and 100 classes.
+
+    Args:
+        results: the directory of results.
+        within_small_budgets: True for rows under APGD, False for those of the paper's attacks.
+
+    Returns:
+        A row for each attack; one that says what to run if either number was not evaluated.
+    """
+    made = gaps(results)
+    known = [name for name in made if name not in GAPS]
+    names = known or [f"{_APGD}0.5/255 to 8/255"] if within_small_budgets else [*STRENGTHS_OF]
     rows: list[tuple[str, ...]] = []
-    for name, by_count in gaps(results).items():
-        if name != "without attack" and {FEWEST, MOST} <= by_count.keys():
-            grown = growth(by_count[MOST], by_count[FEWEST])
-            what = f"(CBAM − ResNet) of {MOST} classes − of {FEWEST}; {name}"
-            where = (_PLACE, _SAYS, what, "tiny_imagenet")
-            word = verdict(grown, 1)
-            rows.append((*where, grown.of_each(), grown.over_seeds(), "above 0 (–)", word))
+    for name in names:
+        by_count = made.get(name, {})
+        grown = growth(by_count.get(MOST, {}), by_count.get(FEWEST, {}))
+        what = f"(CBAM − ResNet) of {MOST} classes − of {FEWEST}; {name}"
+        word = (
+            verdict(grown, 1) if {FEWEST, MOST} <= by_count.keys() else not_run(_missing(by_count))
+        )
+        for count in _at_chance(results, name) if grown.seeds else ():
+            word += f"; all {AT_CHANCE} with {count} classes"
+        where = (_PLACE, _SAYS, what, "tiny_imagenet", _clean(results))
+        rows.append((*where, grown.of_each(), DASH, grown.over_seeds(), "above 0 (–)", word))
     return rows
+
+
+def _missing(by_count: Mapping[int, object]) -> str:
+    """The study that evaluates the number of classes that is missing."""
+    return "agrawal_classes" if FEWEST not in by_count else f"agrawal_{DATASETS[MOST]}"
+
+
+def _clean(results: Results) -> str:
+    """Clean accuracies in percent of both networks by number of classes, as text."""
+    studied = found(results)
+    parts = [
+        f"{SHORT[name]} of {count} classes {each.mean_percent()}"
+        for count in (FEWEST, MOST)
+        for name in PAIR
+        if (each := accuracy(studied.get(count, ()), name, name)).seeds
+    ]
+    return ", ".join(parts) or DASH
 
 
 def page(results: Results) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -36,11 +36,23 @@ NUMBERS: Mapping[str, tuple[int, int]] = {
     "fashion_mnist": (4, 7),
 }
 Curve = tuple[str, str]
+
+
+class _Panel(NamedTuple):
+    """A panel: `remaining` shows the accuracy that PGD leaves, on a logarithmic axis."""
+
+    title: str
+    kind: str
+    curves: tuple[Curve, ...]
+    remaining: bool = False
+
+
 _WHITE: tuple[Curve, ...] = ((RESNET, RESNET), (CBAM, CBAM))
 _BETWEEN: tuple[Curve, ...] = ((RESNET, RESNET), (RESNET, CBAM), (CBAM, CBAM), (CBAM, RESNET))
 _FROM_VGG: tuple[Curve, ...] = ((VGG, VGG), (VGG, RESNET), (VGG, CBAM))
 # Okabe and Ito's colors for the network that judges, a marker for the one that images are made on.
 _COLORS = {RESNET: "#0072B2", CBAM: "#D55E00", VGG: "#009E73"}
+_LINEAR_BELOW, _TICKS = 0.1, (0, 0.05, 0.1, 1, 10, 100)
 _MARKERS = {RESNET: "o", CBAM: "s", VGG: "^"}
 
 
@@ -54,7 +66,10 @@ def white_box(dataset: str, seeds: Sequence[Seed]) -> Figure:
     Returns:
         The figure, with the paper's values beside the measured ones.
     """
-    panels = (("a) FGSM", FGSM, _WHITE), ("b) PGD", PGD, _WHITE))
+    panels = (
+        _Panel("a) FGSM", FGSM, _WHITE),
+        _Panel("b) PGD, what it leaves (100 % − error)", PGD, _WHITE, remaining=True),
+    )
     return _drawn(dataset, seeds, panels, f"White box, {heading(dataset)}")
 
 
@@ -69,10 +84,10 @@ def transfer(dataset: str, seeds: Sequence[Seed]) -> Figure:
         The figure, with the paper's values beside the measured ones.
     """
     panels = (
-        ("a) FGSM", FGSM, _BETWEEN),
-        ("b) FGSM, source VGG-16", FGSM, _FROM_VGG),
-        ("c) PGD", PGD, _BETWEEN),
-        ("d) PGD, source VGG-16", PGD, _FROM_VGG),
+        _Panel("a) FGSM", FGSM, _BETWEEN),
+        _Panel("b) FGSM, source VGG-16", FGSM, _FROM_VGG),
+        _Panel("c) PGD", PGD, _BETWEEN),
+        _Panel("d) PGD, source VGG-16", PGD, _FROM_VGG),
     )
     return _drawn(dataset, seeds, panels, f"Transfer, {heading(dataset)}")
 
@@ -96,22 +111,23 @@ def matrices(seeds: Sequence[Seed]) -> dict[str, Figure]:
 def _drawn(
     dataset: str,
     seeds: Sequence[Seed],
-    panels: Sequence[tuple[str, str, Sequence[Curve]]],
+    panels: Sequence[_Panel],
     title: str,
 ) -> Figure:
     lines = len(panels) // 2
     figure = plots.empty_figure(11, 1.2 + 3.7 * lines)
+    figure.set_layout_engine("constrained", h_pad=0.1)
     shown: dict[str, Any] = {}
-    for axes, (name, kind, curves) in zip(figure.subplots(lines, 2).flat, panels, strict=True):
-        for source, target in curves:
+    for axes, panel in zip(figure.subplots(lines, 2).flat, panels, strict=True):
+        for source, target in panel.curves:
             label = f"{NETWORKS[target]} on images of {NETWORKS[source]}"
             label = f"{NETWORKS[target]}, white box" if source == target else label
-            if _curve(axes, dataset, seeds, kind, (source, target)):
+            if _curve(axes, dataset, seeds, panel, (source, target)):
                 style = _style(source, target)
                 shown[label] = Line2D([], [], ls=_dashes(source, target), **style)
-        _label(axes, name, kind)
-    paper = "paper" + (" (CIFAR-100)" if dataset in STAND_INS else "")
-    shown[paper] = Line2D([], [], ls=":", color="0.4", marker="D", mfc="none", ms=5)
+        _label(axes, panel)
+    paper = "paper: dotted, same marker, open" + (" (CIFAR-100)" if dataset in STAND_INS else "")
+    shown[paper] = Line2D([], [], ls=":", color="0.4", marker="o", mfc="none", ms=6)
     figure.legend(
         list(shown.values()), list(shown), loc="outside lower center", ncols=3, fontsize=9
     )
@@ -120,14 +136,14 @@ def _drawn(
     return figure
 
 
-def _curve(axes: Axes, dataset: str, seeds: Sequence[Seed], kind: str, curve: Curve) -> bool:
-    """Ours as a line with a band, the paper's as open diamonds; False if ours was not run."""
+def _curve(axes: Axes, dataset: str, seeds: Sequence[Seed], panel: _Panel, curve: Curve) -> bool:
+    """Ours as a line with a band, the paper's with open markers; False if ours was not run."""
     ours, printed = [], []
-    for strength in (0.0, *STRENGTHS[kind]):
+    for strength in (0.0, *STRENGTHS[panel.kind]):
         # The clean image is the same for both attacks; the paper prints it with FGSM.
-        found = accuracy(seeds, *curve, kind, strength)
-        paper = printed_accuracy(dataset, *curve, kind if strength else FGSM, strength)
-        if kind == PGD:
+        found = accuracy(seeds, *curve, panel.kind, strength)
+        paper = printed_accuracy(dataset, *curve, panel.kind if strength else FGSM, strength)
+        if panel.kind == PGD and not panel.remaining:
             found = found.complement()
             paper = None if paper is None else 1 - paper
         if found.mean is not None:
@@ -146,7 +162,8 @@ def _curve(axes: Axes, dataset: str, seeds: Sequence[Seed], kind: str, curve: Cu
     axes.fill_between(xs, lows, highs, color=style["color"], alpha=0.18, lw=0)
     if printed:
         xs, values = zip(*printed, strict=True)
-        axes.plot(xs, values, ":D", color=style["color"], mfc="none", ms=5, lw=1, clip_on=False)
+        # Open, and larger than ours, which often lie on top of them.
+        axes.plot(xs, values, ls=":", lw=1, **{**style, "mfc": "none", "ms": 8})
     return True
 
 
@@ -158,12 +175,18 @@ def _dashes(source: str, target: str) -> str:
     return "-" if source == target else "--"
 
 
-def _label(axes: Axes, title: str, kind: str) -> None:
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel("ε (l∞, images in [0, 1])" if kind == FGSM else "iterations of step 0.01")
-    axes.set_ylabel("accuracy, %" if kind == FGSM else "error, %")
+def _label(axes: Axes, panel: _Panel) -> None:
+    axes.set_title(panel.title, fontsize=10)
+    is_fgsm = panel.kind == FGSM
+    axes.set_xlabel("ε (l∞, images in [0, 1])" if is_fgsm else "iterations of step 0.01")
+    axes.set_ylabel("accuracy, %" if is_fgsm or panel.remaining else "error, %")
     axes.set_xlim(left=0)
-    axes.set_xticks((0, *STRENGTHS[kind]))
+    axes.set_xticks((0, *STRENGTHS[panel.kind]))
+    if panel.remaining:
+        # Linear from 0 to 0.1 %, where 2,000 images can tell two or three apart.
+        axes.set_yscale("symlog", linthresh=_LINEAR_BELOW, linscale=0.6)
+        axes.set_yticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+        axes.minorticks_off()
     axes.set_ylim(0, 100)
     axes.grid(color="0.9")
     axes.spines[["top", "right"]].set_visible(False)

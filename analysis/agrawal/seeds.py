@@ -21,6 +21,7 @@ from analysis.statistics import DASH, Estimate
 ENOUGH_SEEDS = 3
 # Accuracies that differ by no more are called equal.
 EQUAL = 0.03
+NOT_RUN, AT_CHANCE = "not run", "at or under chance"
 _COUNTS = {1: "one seed", 2: "two seeds"}
 
 READING = (
@@ -97,6 +98,10 @@ class OverSeeds:
             return DASH
         return Estimate(self.mean, self.interval, len(self.seeds)).percent(sign=True)
 
+    def mean_percent(self) -> str:
+        """The mean over seeds in percent, without an interval, as text; or a dash."""
+        return DASH if self.mean is None else f"{100 * self.mean:.1f}"
+
     def complement(self) -> OverSeeds:
         """1 minus each number, which turns accuracies into errors."""
         return OverSeeds(tuple(map(_complement, self.seeds)))
@@ -136,6 +141,18 @@ def side(found: OverSeeds) -> str:
     words = {CONFIRMED: "above", CONTRADICTED: "below"}
     word = verdict(found, 1)
     return words.get(word, word)
+
+
+def not_run(study: str) -> str:
+    """The cell of a claim without records, which names the study that makes them.
+
+    Args:
+        study: name that `train.study --study` takes.
+
+    Returns:
+        The text.
+    """
+    return f"{NOT_RUN}: `{study}`"
 
 
 def mean_over_images(values: Sequence[float] | np.ndarray) -> Estimate:

@@ -17,6 +17,7 @@ from analysis.agrawal.transfers import (
     VGG,
     Seed,
     accuracy,
+    clean_gaps,
     difference,
     facts,
     heading,
@@ -287,4 +288,9 @@ def readme(results: Results) -> str:
         return ""
     links = [f"[{'I' * number}](results/{stem}.md)" for number, stem in STEMS.items()]
     names = ", ".join(heading(name) for name in results.once(studied))
-    return f"Agrawal et al., Tables {', '.join(links)}: {names}."
+    gaps = [
+        f"Clean accuracy on {name} beside the paper's: {gap}."
+        for name, seeds in results.once(studied).items()
+        if (gap := clean_gaps(seeds))
+    ]
+    return " ".join((f"Agrawal et al., Tables {', '.join(links)}: {names}.", *gaps))

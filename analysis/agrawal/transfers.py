@@ -1,7 +1,8 @@
 """The transfer evaluations of the CBAM study, one for each data set and seed.
 
 The records are those of eval.transfer, results/transfer/<data set>_seed_<number>.jsonl.gz with
-.summary.json, in which the networks are named resnet50, cbam_resnet50 and vgg16.
+.summary.json, in which the networks are named resnet50, cbam_resnet50 and vgg16. Those within
+budgets smaller than the paper's are <data set>_small_budgets_seed_<number>.
 """
 
 from __future__ import annotations
@@ -22,14 +23,32 @@ from analysis.agrawal_values import TABLE_III
 from analysis.paper_values import PaperTable
 from analysis.records import Results, same_attack
 from analysis.statistics import Estimate, difference_interval, fraction
-from train.configs.agrawal import ATTACKS, FGSM_EPSILONS, PGD_STEPS
+from train.configs.agrawal import (
+    ATTACKS,
+    FGSM_EPSILONS,
+    NETWORKS,
+    PGD_STEPS,
+    SMALL_ATTACKS,
+    SMALL_SIZES,
+)
 
 RESNET, CBAM, VGG = "resnet50", "cbam_resnet50", "vgg16"
 PAIR = (RESNET, CBAM)
+SHORT = {RESNET: "ResNet", CBAM: "CBAM", VGG: "VGG"}
 FGSM, PGD = "fgsm", "pgd"
 STRENGTHS: Mapping[str, tuple[float, ...]] = {FGSM: FGSM_EPSILONS, PGD: PGD_STEPS}
-_STRENGTHS_IN_ORDER = [(kind, float(size)) for kind in (FGSM, PGD) for size in STRENGTHS[kind]]
-_ATTACKS = dict(zip(ATTACKS, _STRENGTHS_IN_ORDER, strict=True))
+# Beyond the paper: epsilon times 255, of FGSM and of PGD with 10 iterations.
+SMALL_FGSM, SMALL_PGD = "small_fgsm", "small_pgd"
+SMALL_STRENGTHS: Mapping[str, tuple[float, ...]] = dict.fromkeys(
+    (SMALL_FGSM, SMALL_PGD), SMALL_SIZES
+)
+_STRENGTHS_IN_ORDER = [
+    (kind, float(size))
+    for strengths in (STRENGTHS, SMALL_STRENGTHS)
+    for kind, sizes in strengths.items()
+    for size in sizes
+]
+_ATTACKS = dict(zip((*ATTACKS, *SMALL_ATTACKS), _STRENGTHS_IN_ORDER, strict=True))
 # What seeds must share for a mean over them to speak of seeds alone.
 _SAME_BUT_SEED = (
     *("model", "model_options", "epochs", "batch_size", "learning_rate", "optimizer", "precision"),
@@ -40,6 +59,12 @@ PRINTED = {
     "cifar100": "CIFAR-100",
     "tiny_imagenet_100": "CIFAR-100",
     "fashion_mnist": "Fashion MNIST",
+}
+# By what the paper calls it: the data set whose study is to be run for its claims.
+STUDIED = {
+    "CIFAR-10": "cifar10",
+    "CIFAR-100": "tiny_imagenet_100",
+    "Fashion MNIST": "fashion_mnist",
 }
 STAND_INS = {
     "tiny_imagenet_100": (
@@ -54,7 +79,11 @@ COLUMNS = (
     *((VGG, VGG), (VGG, RESNET), (VGG, CBAM)),
 )
 _SHOWN_WARNINGS = 3
-_NAME = re.compile(r"(.+)_seed_(\d+)\.summary\.json")
+_LEFT_OPEN = (
+    "The paper states neither optimizer, epochs and augmentation nor stem, CBAM's options, seeds "
+    "and which images count."
+)
+_NAME = re.compile(r"(.+?)(_small_budgets)?_seed_(\d+)\.summary\.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +116,9 @@ class Seed:
         """The recorded name of an attack.
 
         Args:
-            kind: `FGSM` or `PGD`.
-            strength: epsilon of FGSM or number of iterations of PGD, one that the paper has.
+            kind: `FGSM` or `PGD`, or one of `SMALL_STRENGTHS`.
+            strength: epsilon of FGSM or number of iterations of PGD, one that the paper has; or
+                epsilon times 255, one in `SMALL_STRENGTHS`.
 
         Returns:
             The name, or None if the attack was not run.
@@ -134,8 +164,8 @@ class Seed:
         Args:
             source: network that the images were made on.
             target: network that judges them.
-            kind: `FGSM` or `PGD`.
-            strength: epsilon of FGSM or number of iterations of PGD; 0 for the clean images.
+            kind: the attack, as in `attack`.
+            strength: its strength, as in `attack`; 0 for the clean images.
 
         Returns:
             bool `[images]`; None if that was not run.
@@ -161,7 +191,7 @@ class Seed:
 
 
 def transfers(results: Results) -> dict[str, list[Seed]]:
-    """Reads all transfer evaluations of the CBAM study.
+    """Reads all transfer evaluations of the CBAM study under the paper's attacks.
 
     It is called through `results.once`, so that records are read once.
 
@@ -172,6 +202,15 @@ def transfers(results: Results) -> dict[str, list[Seed]]:
         ValueError: a file whose name does not fit what it holds, a shard, no such summary, or seeds
             whose networks were trained with different settings.
     """
+    return _read(results, "")
+
+
+def small_transfers(results: Results) -> dict[str, list[Seed]]:
+    """Reads all transfer evaluations within small budgets, as `transfers` reads the others."""
+    return _read(results, "_small_budgets")
+
+
+def _read(results: Results, infix: str) -> dict[str, list[Seed]]:
     found: dict[str, list[Seed]] = {}
     for path in sorted((results.root / "transfer").glob("*.summary.json")):
         parts, summary = _NAME.fullmatch(path.name), read_summary(path, "transfer")
@@ -179,12 +218,15 @@ def transfers(results: Results) -> dict[str, list[Seed]]:
         dataset = evaluated.get("description", {}).get("dataset", {}).get("name", "")
         if parts is None or parts[1] != dataset:
             raise ValueError(
-                f"{path} should be called {dataset or '<data set>'}_seed_<number>.summary.json."
+                f"{path} should be called {dataset or '<data set>'}_seed_<number>.summary.json, or "
+                f"{dataset or '<data set>'}_small_budgets_seed_<number>.summary.json."
             )
+        if (parts[2] or "") != infix:
+            continue
         if evaluated.get("shard") is not None:
             raise ValueError(f"{path} is a shard of an evaluation; merge its shards first.")
         records = path.with_name(path.name.replace(".summary.json", ".jsonl.gz"))
-        seed = Seed(dataset, int(parts[2]), records, summary)
+        seed = Seed(dataset, int(parts[3]), records, summary)
         for network in (*PAIR, VGG):
             trained = seed.config(network).get("seed", seed.number)
             if trained != seed.number:
@@ -351,16 +393,65 @@ def facts(seeds: Sequence[Seed]) -> list[str]:
     ]
     if first.dataset in STAND_INS:
         lines.append(f"{STAND_INS[first.dataset]}.")
+    source = first.summary["evaluated"]["description"]["dataset"].get("source", "")
+    if "JPEG copy" in source:
+        lines.append(
+            f"Trained and evaluated on a JPEG copy of {first.dataset} ({source}), which loses "
+            f"detail: numbers on the original images would differ."
+        )
     config = first.config(RESNET)
     if config:
         width = config.get("model_options", {}).get("width", 1.0)
         lines.append(
             f"{config['epochs']} epochs at {width:g} of the width, learning rate "
-            f"{config['learning_rate']:g}, {config['precision']} in training; the paper states "
-            f"neither optimizer nor epochs."
+            f"{config['learning_rate']:g}, {config['precision']} in training. {_LEFT_OPEN}"
         )
+        if strides := _strides(first):
+            lines.append(strides)
+    if gaps := clean_gaps(seeds):
+        lines.append(f"Clean accuracy beside the paper's: {gaps}.")
     warnings = list(dict.fromkeys(each for seed in seeds for each in seed.summary["warnings"]))
     lines += [f"The evaluation warns: {warning}" for warning in warnings[:_SHOWN_WARNINGS]]
     if len(warnings) > _SHOWN_WARNINGS:
         lines.append(f"{len(warnings) - _SHOWN_WARNINGS} more warnings stand in the summaries.")
     return lines
+
+
+def _strides(seed: Seed) -> str:
+    """Says which networks halve the image in their first convolution; empty if all are alike."""
+    halved = {
+        network: seed.config(network).get("model_options", {}).get("stem") == "small_stride_2"
+        for network in NETWORKS
+        if seed.config(network)
+    }
+    names = {
+        value: " and ".join(NETWORKS[name] for name, each in halved.items() if each == value)
+        for value in (True, False)
+    }
+    if not names[True] or not names[False]:
+        return ""
+    return (
+        f"The first convolution of {names[True]} has stride 2, which leaves a quarter of the "
+        f"positions; {names[False]} has all of them, so it differs from them in resolution too."
+    )
+
+
+def clean_gaps(seeds: Sequence[Seed]) -> str:
+    """By how much clean accuracies lie below or above those of the paper, in words.
+
+    Args:
+        seeds: transfer evaluations of one data set.
+
+    Returns:
+        The networks with their differences; empty for a data set that replaces one of the paper's.
+    """
+    parts = []
+    for network in NETWORKS:
+        ours = accuracy(seeds, network, network).mean
+        paper = printed_accuracy(seeds[0].dataset, network, network, FGSM, 0.0)
+        if ours is not None and paper is not None:
+            side = "below" if ours < paper else "above"
+            parts.append(f"{NETWORKS[network]} {100 * abs(ours - paper):.1f} points {side}")
+    if not parts or seeds[0].dataset in STAND_INS:
+        return ""
+    return ", ".join(parts)

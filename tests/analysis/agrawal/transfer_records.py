@@ -69,10 +69,15 @@ def write_transfer(
     ]
     counts = TransferCounts(networks, networks, names)
     counts.add(records)
-    config = {"seed": seed, "epochs": 5, "model_options": {"width": 0.25}}
-    config |= {"learning_rate": 0.1, "precision": "mixed_bfloat16"}
-    models = {name: {"config": config} for name in networks}
-    described = {"models": models, "dataset": {"name": dataset}, "reference": {"split": "train"}}
+    config = {"seed": seed, "epochs": 5, "learning_rate": 0.1, "precision": "mixed_bfloat16"}
+    stems = {"vgg16": {}}
+    options = {name: stems.get(name, {"stem": "small_stride_2"}) for name in networks}
+    models = {
+        name: {"config": {**config, "model_options": {"width": 0.25, **options[name]}}}
+        for name in networks
+    }
+    data = {"name": dataset, "source": f"tfds {dataset}, JPEG copy, lossy"}
+    described = {"models": models, "dataset": data, "reference": {"split": "train"}}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_record_lines(path, map(record_line, records))
     summary = {
