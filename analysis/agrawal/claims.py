@@ -441,9 +441,9 @@ def page(results: Results) -> str:
         "*where all are right when clean* the comparison on the images that all of them classify "
         "correctly without attack.",
         READING,
-        f"*{NOT_RUN[0].upper()}{NOT_RUN[1:]}*: `python -m train.study --study=NAME "
-        "--runs_dir=runs --results_dir=results`, with the name in that cell, trains and evaluates "
-        "what is missing.",
+        "*Not run*: `python -m train.study --study=NAME --runs_dir=runs "
+        "--results_dir=own_results`, with the name in that cell, trains and evaluates what it "
+        "needs; `results` itself takes further records only of the networks it speaks of.",
         "## At the paper's sizes",
         "FGSM from 0.05 on and PGD up to 0.2 are far beyond what networks without a defence "
         "withstand: what is left there is how far a step overshoots.",

@@ -326,7 +326,8 @@ def test_small_budgets(results: Path, record):
 
 def test_stated_minutes_are_those_recorded():
     for network, minutes in MINUTES.items():
-        recorded = json.loads(Path(f"results/runs/cifar10_{network}/run.json").read_text())
+        path = Path(__file__).parents[3] / f"results/runs/cifar10_{network}/run.json"
+        recorded = json.loads(path.read_text())
         assert round(recorded["seconds"] / 60) == minutes
         assert {start["cpu"] for start in recorded["starts"]} == {"AMD EPYC, AVX2"}
 
@@ -423,16 +424,26 @@ def test_gates(results: Path):
     copies = ("own_gates", "channel_held", "spatial_held", "both_held")
     options = {"networks": copies, "attacks": [attack], "clean": lambda name: 8, "gates": found}
     write_transfer(path, right, **options)
-    page = gates.files(Results(results))["tables/agrawal_gates.md"]
+    made = gates.files(Results(results))
+    page, drawing = made["tables/agrawal_gates.md"], "figures/agrawal_gates_cifar10_seed_0.png"
     held = row_of(page, "both held", attack)
     assert held[2].startswith("20.0 [") and held[3].startswith("30.0 [")
     assert held[4].startswith("-20.0 [") and row_of(page, "gates as trained", attack)[4] == "–"
-    assert row_of(page, "block1_1_cbam", "clean")[2:] == [
-        *("0.400 ± 0.100", "12.5", "50.0", "0.050", "–")
-    ]
-    assert row_of(page, "block1_1_cbam", attack)[3] == "25.0"
-    assert "| block1_1_cbam | clean | +0.250 [+0.200, +0.300] | – |" in page
-    assert "1,000 train images" in page and "(chance 0.158)" in page
+    # Mean and deviation, shut or open 12.5 + 50 %, from image to image, moved; of both kinds.
+    of_each = ["0.400 ± 0.100", "62.5", "0.050", "0.010"]
+    assert row_of(page, "block1_1_cbam")[1:] == [*of_each * 2, "+0.250 [+0.200, +0.300]", "–"]
+    rows = list(csv.DictReader(io.StringIO(made["tables/agrawal_gates.csv"])))
+    assert len(rows) == 3 * 2 and {row["images"] for row in rows} == {"clean", attack}
+    assert [row["closed"] for row in rows if row["images"] == attack][:2] == ["0.250000"] * 2
+    assert "1,000 train images" in page and "(chance 0.158)" in page and drawing in page
+    assert made[drawing].startswith(b"\x89PNG")
+    # Without CBAM, on the same images; under attack it was not evaluated.
+    assert row_of(page, "ResNet-50", "none")[2:] == ["–"] * 3
+    write_seed(results, kept, images=20, attacks=FEW, clean=lambda name: 6)
+    page = gates.files(Results(results))["tables/agrawal_gates.md"]
+    plain = row_of(page, "ResNet-50", "none")
+    assert plain[2].startswith("60.0 [") and plain[4].startswith("-20.0 [")
+    assert row_of(page, "ResNet-50", attack)[2:] == ["–"] * 3
     path.with_name("cifar10_gates_seed_0.summary.json").rename(
         path.with_name("other_gates_seed_0.summary.json")
     )
