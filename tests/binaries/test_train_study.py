@@ -191,7 +191,7 @@ def test_networks_that_are_evaluated_together_stay_together(places):
         assert {one.options.get("config.seed", "0") for one in others} == {*"012"} - {
             str(number - 1)
         }
-        assert f"cifar10_seed_{number - 1}" in mine and len(mine) == 3 + 5
+        assert f"cifar10_seed_{number - 1}" in mine and len(mine) == 3 + 9
 
 
 # The ensemble starts from one network and attacks both, and stands before them here.
