@@ -10,7 +10,9 @@ import keras
 import numpy as np
 
 from aad_tf.attacks import Attack
-from aad_tf.classifier import Classifier
+from aad_tf.classifier import Classifier, checked_inputs
+from aad_tf.evaluation import inputs
+from aad_tf.evaluation.cascade import pool_of
 from aad_tf.evaluation.robustness import RobustnessReport, evaluate_robustness
 from aad_tf.metrics import SecurityCurve
 from aad_tf.utils.checks import check_count
@@ -73,6 +75,11 @@ def bisected_curve(
     *,
     rounds: int = 5,
     epsilons: Sequence[float] | None = None,
+    batch_size: int = 100,
+    seed: int = 0,
+    success: str = "any_iterate",
+    first_index: int = 0,
+    surrogate: Classifier | keras.Model | None = None,
     **options: Any,
 ) -> SecurityCurve:
     """Robust accuracy under any attack for each of many budgets, by bisection of the budget.
@@ -91,8 +98,15 @@ def bisected_curve(
         rounds: how often intervals are halved, at least 1. Distances are rounded up to multiples of
             `largest / 2**rounds`.
         epsilons: budgets of the curve; None takes 0 and these multiples up to `largest`.
-        **options: further arguments of `evaluate_robustness`, such as `batch_size`, the number of
-            images attacked at a time, and `seed`, that of random starts.
+        batch_size: how many images are attacked at a time.
+        seed: seed of the random starts, which depend on it, the example's index and the restart
+            alone: an image starts at the same points whichever others are attacked.
+        success: `"any_iterate"` or `"last_iterate"`, as in `evaluate_robustness`.
+        first_index: index of the first image in its data set.
+        surrogate: another network whose gradients alone the attacks follow; None for those of the
+            classifier.
+        **options: further arguments of `evaluate_robustness` for the first evaluation, that within
+            the largest budget, such as `verbose`.
 
     Returns:
         A `SecurityCurve`: robust accuracies by budget, with Wilson's intervals, and the median of
@@ -110,25 +124,55 @@ def bisected_curve(
     check_count(rounds, "rounds")
     if not 0 < largest < math.inf:
         raise ValueError(f"largest must be a budget above 0 and finite, got {largest}.")
-    images, labels = (np.asarray(each) for each in dataset)
-    settings = {"diagnostics": False, "verbose": 0, **options}
+    classifier = inputs.as_classifier(classifier)
+    if surrogate is not None:
+        surrogate = inputs.as_surrogate(surrogate, classifier)
+    report = evaluate_robustness(
+        classifier,
+        dataset,
+        attack(largest),
+        batch_size=batch_size,
+        seed=seed,
+        success=success,
+        first_index=first_index,
+        surrogate=surrogate,
+        **{"diagnostics": False, "verbose": 0, **options},
+    )
+    records = list(report.records())
+    mistaken, fallen, predictions = (
+        np.array([record[name] for record in records])
+        for name in ("clean_mistake", "success", "clean_prediction")
+    )
+    seen = predictions
+    if surrogate is not None:
+        seen = np.array([record["surrogate_clean_prediction"] for record in records])
+    images, labels = (each.numpy() for each in checked_inputs(classifier, *dataset))
     parts = 2**rounds
     holds, falls = np.zeros(len(labels), int), np.full(len(labels), parts)
 
-    def attacked(rows: np.ndarray, part: int) -> list[Mapping[str, Any]]:
-        within = attack(largest * part / parts)
-        chosen = (images[rows], labels[rows])
-        return list(evaluate_robustness(classifier, chosen, within, **settings).records())
+    def fell(rows: np.ndarray, part: int) -> np.ndarray:
+        """Whether the attack within a part of the largest budget succeeds, `[rows]`."""
+        (within,) = inputs.check_attacks(attack(largest * part / parts))
+        within = within.for_classes(classifier.num_classes)
+        any_iterate = success == "any_iterate"
+        pool = pool_of(
+            classifier, within, batch_size, seed=seed, any_iterate=any_iterate, surrogate=surrogate
+        )
+        for begin in range(0, len(rows), batch_size):
+            some = rows[begin : begin + batch_size]
+            # Under their own indices, on which the random starts depend.
+            slots = pool.slots(labels[some], first_index + some, predictions[some], seen[some])
+            pool.add(images[some], slots)
+        found = [record for batch in pool.run(drain=True) for record in batch]
+        succeeded = {record["index"]: record["success"] for record in found}
+        return np.array([succeeded[first_index + row] for row in rows])
 
-    records = attacked(np.arange(len(labels)), parts)
-    mistaken = np.array([record["clean_mistake"] for record in records])
-    fallen = np.array([record["success"] for record in records])
     for _ in range(rounds):
         middle = (holds + falls) // 2
         for part in np.unique(middle[fallen & ~mistaken]):
             rows = np.flatnonzero(fallen & ~mistaken & (middle == part))
-            fell = np.array([record["success"] for record in attacked(rows, int(part))])
-            falls[rows[fell]], holds[rows[~fell]] = part, part
+            successes = fell(rows, int(part))
+            falls[rows[successes]], holds[rows[~successes]] = part, part
     distances = np.where(fallen, largest * falls / parts, math.inf)
     shown = largest * np.arange(parts + 1) / parts if epsilons is None else epsilons
     return SecurityCurve(np.where(mistaken, 0.0, distances), tuple(shown))

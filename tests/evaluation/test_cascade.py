@@ -24,7 +24,7 @@ from aad_tf.evaluation import (
 )
 from aad_tf.metrics import wilson_interval
 from aad_tf.records import read_records
-from tests.networks import traces
+from tests.networks import TracedCalls, small_network, traces
 
 SIDE, CLASSES, EPSILON = 6, 3, 0.02
 
@@ -255,6 +255,32 @@ def test_bisection_finds_the_same_distances(linear, data, distances, rounds):
     assert (nearest - 1e-7 <= curve.distances).all() and (curve.distances <= farthest + 1e-7).all()
     assert np.isinf(curve.distances).any() and (curve.distances[:3] == 0).all()
     assert curve.epsilons == pytest.approx(width * np.arange(2**rounds + 1))
+
+
+def test_bisection_starts_an_image_at_the_same_points_whichever_others_are_attacked(linear, data):
+    def attack(epsilon):
+        # So few and small steps that the random start decides.
+        return attacks.pgd(epsilon, epsilon / 4, num_steps=1)
+
+    images, labels = data
+    whole = bisected_curve(linear, data, attack, 0.08, rounds=4)
+    part = bisected_curve(
+        linear, (images[15:], labels[15:]), attack, 0.08, rounds=4, first_index=15
+    )
+    np.testing.assert_array_equal(part.distances, whole.distances[15:])
+    assert len(np.unique(whole.distances)) > 5
+
+
+def test_bisection_wraps_a_keras_model_once():
+    counts = []
+    for rounds in (1, 2):
+        counted = TracedCalls()
+        network = small_network(middle=[counted])
+        images = np.random.default_rng(0).uniform(size=(12, 8, 8, 1)).astype("float32")
+        labels = np.argmax(network(images), -1)
+        bisected_curve(network, (images, labels), attacks.fgsm, 1.0, rounds=rounds)
+        counts.append(counted.count)
+    assert counts[0] == counts[1]
 
 
 def test_bisection_takes_other_budgets_and_refuses_what_cannot_be(linear, data):
