@@ -24,13 +24,21 @@ from aad_tf.attacks.loop import (
     where,
 )
 from aad_tf.attacks.margins import (
+    NEAREST_BY,
     LogitsRatio,
+    Margin,
     TargetedLogitsRatio,
     targets_per_example,
     with_num_targets,
     with_target,
 )
-from aad_tf.attacks.objectives import AwayFromLabel, Target, TowardsClass, target_classes
+from aad_tf.attacks.objectives import (
+    AwayFromLabel,
+    AwayFromPrediction,
+    Target,
+    TowardsClass,
+    target_classes,
+)
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.attacks.starts import unit_noise
 from aad_tf.classifier import Classifier
@@ -116,6 +124,7 @@ class AutoPGD(GradientSignAttack):
 
     A random start is uniform noise that is scaled until its largest entry equals the budget. With
     an objective that has several target classes per example, each restart uses the next target.
+    Fewer restarts than targets leave targets out.
 
     Attributes:
         objective: function of one value per image, which the attack lowers, such as
@@ -124,7 +133,8 @@ class AutoPGD(GradientSignAttack):
         epsilon: radius of the l-inf ball, in the unit of the images; must be given.
         random_start: whether to start at a random point of the surface of the ball; False starts at
             the original images.
-        restarts: number of runs with different random starts, or different targets.
+        restarts: number of runs with different random starts, or different targets. None, the
+            default, is one for each target of the objective, or one if it has none.
         name: label in records and tables.
         step_size: cannot be given; each example has its own step size.
         noise: must be None.
@@ -142,6 +152,7 @@ class AutoPGD(GradientSignAttack):
     num_steps: int = 100
     epsilon: float | None = None
     random_start: bool = True
+    restarts: int = None  # type: ignore[assignment]
     name: str = dataclasses.field(default="apgd", compare=False)
 
     keeps_best: ClassVar[bool] = True
@@ -153,6 +164,8 @@ class AutoPGD(GradientSignAttack):
             raise ValueError(
                 "apgd starts at a random point of the surface of its budget: leave out noise."
             )
+        if self.restarts is None:
+            object.__setattr__(self, "restarts", targets_per_example(self.objective) or 1)
         super().__post_init__()
 
     def for_classes(self, num_classes: int) -> AutoPGD:
@@ -160,7 +173,7 @@ class AutoPGD(GradientSignAttack):
 
         An attack whose objective tries more than `num_classes - 1` target classes per example gets
         an objective with `num_classes - 1` targets, and fewer restarts accordingly, so that no
-        target is tried twice. Every other attack is returned as it is.
+        target is tried more often than before. Every other attack is returned as it is.
 
         Args:
             num_classes: number of classes of the network, at least 2.
@@ -172,8 +185,9 @@ class AutoPGD(GradientSignAttack):
         if targets is None or targets < num_classes:
             return self
         fewer = with_num_targets(self.objective, num_classes - 1)
-        rounds = max(1, self.restarts // targets)
-        return dataclasses.replace(self, objective=fewer, restarts=rounds * (num_classes - 1))
+        rounds, more = divmod(self.restarts, targets)
+        restarts = rounds * (num_classes - 1) + min(more, num_classes - 1)
+        return dataclasses.replace(self, objective=fewer, restarts=restarts)
 
     def result(self, state: State) -> tf.Tensor:
         """Returns the adversarial images of a batch after the last iteration.
@@ -425,8 +439,9 @@ def apgd(
     *,
     target: Target = None,
     num_draws: int = 1,
+    nearest_by: str = "logit",
 ) -> AutoPGD:
-    """Auto-PGD (Croce and Hein 2020) on one of three losses, l-inf.
+    """Auto-PGD (Croce and Hein 2020) on one of five losses, l-inf.
 
     Called directly, the attack returns for each example the last misclassified image among its
     iterations, or the image of the lowest objective if none was. An evaluation counts an example as
@@ -435,41 +450,47 @@ def apgd(
     Args:
         epsilon: l-inf budget, in the unit of the images.
         num_steps: number of steps per restart; the last image takes one gradient more.
-        loss: `"cross_entropy"` of the true label; `"dlr"`, the difference of logits ratio; or
-            `"targeted_dlr"`, which is run once for each of `num_targets` target classes.
+        loss: `"cross_entropy"` of the true label; `"dlr"`, the difference of logits ratio;
+            `"targeted_dlr"`, which is run once for each of `num_targets` target classes;
+            `"margin"`, the largest other logit minus the label's (Carlini and Wagner 2017); or
+            `"kl"`, the divergence of the softmax from that of the original image, as in TRADES,
+            which does not use the label.
         restarts: number of runs with different random starts; with `"targeted_dlr"` for each
             target.
-        num_targets: number of target classes of `"targeted_dlr"`, those with the largest logits for
-            the original image; all other classes if the network has fewer.
+        num_targets: number of target classes of `"targeted_dlr"`, those nearest to the original
+            image; all other classes if the network has fewer.
         target: None, or the class whose cross-entropy is lowered: one number for all images, or a
             tuple with one target per true class. Needs `loss="cross_entropy"`.
         num_draws: number of passes of the network over which loss, gradient and logits of each step
             are averaged, for networks with random layers (expectation over transformation). An
             image is then misclassified if another class has the largest mean logit.
+        nearest_by: which classes are nearest for `"targeted_dlr"`: `"logit"`, those of the largest
+            logits, as published; or `"distance"`, those of the nearest linearised decision
+            boundary, as in MALT, worth trying with more than ten classes, of which nine targets
+            leave some out (see `TargetedLogitsRatio`).
 
     Returns:
         The attack, to be called with a classifier, images and labels.
 
     Raises:
         TypeError: a size that is not a number, a count or a target that is not an integer.
-        ValueError: a size or count out of range, an unknown loss, a class that is its own target,
-            or a target with another loss than the cross-entropy.
+        ValueError: a size or count out of range, an unknown loss or `nearest_by`, a class that is
+            its own target, a target with another loss than the cross-entropy, or
+            `nearest_by="distance"` with a loss that has no target classes.
 
     Example:
         >>> attack = apgd(8 / 255, loss="dlr")
     """
     check_count(restarts, "restarts")
-    objective = LOSSES[check_choice(loss, LOSSES, "loss")]
-    if target is not None:
-        if loss != "cross_entropy":
-            raise ValueError(
-                f"target={target} needs loss='cross_entropy', got {loss!r}, which chooses its "
-                f"classes itself. Leave out one of the two."
-            )
-        objective = TowardsClass(target)
+    objective = objective_of(check_choice(loss, LOSSES, "loss"), target)
     if loss == "targeted_dlr":
-        objective = dataclasses.replace(objective, num_targets=num_targets)
+        objective = TargetedLogitsRatio(num_targets, nearest_by)
         restarts *= num_targets
+    elif check_choice(nearest_by, NEAREST_BY, "nearest_by") != "logit":
+        raise ValueError(
+            f"nearest_by={nearest_by!r} orders the target classes of loss='targeted_dlr', and "
+            f"loss={loss!r} has none. Leave out nearest_by, or take that loss."
+        )
     return AutoPGD(over_draws(objective, num_draws), num_steps, epsilon, restarts=restarts)
 
 
@@ -477,4 +498,31 @@ LOSSES: dict[str, Any] = {
     "cross_entropy": AwayFromLabel(),
     "dlr": LogitsRatio(),
     "targeted_dlr": TargetedLogitsRatio(),
+    "margin": Margin(),
+    "kl": AwayFromPrediction(),
 }
+
+
+def objective_of(loss: str, target: Target = None) -> Any:
+    """Returns the objective of a loss by its name in `LOSSES`, or that of a target class.
+
+    Args:
+        loss: name of the loss that an attack raises.
+        target: None; or the class or classes whose cross-entropy is lowered instead, which needs
+            the loss `"cross_entropy"`.
+
+    Returns:
+        The objective, which attacks lower.
+
+    Raises:
+        TypeError: a target that is not a class number.
+        ValueError: a target with another loss, or a class that is its own target.
+    """
+    if target is None:
+        return LOSSES[loss]
+    if loss != "cross_entropy":
+        raise ValueError(
+            f"target={target} needs loss='cross_entropy', got {loss!r}, which has no target or "
+            f"chooses its classes itself. Leave out one of the two."
+        )
+    return TowardsClass(target)

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.attacks.auto_pgd import AutoPGD, apgd
+from aad_tf.attacks.auto_pgd import apgd
 from aad_tf.attacks.fab import fab
 from aad_tf.attacks.iterative import IterativeAttack
-from aad_tf.attacks.margins import TargetedLogitsRatio
 from aad_tf.attacks.objectives import chosen_target
 from aad_tf.attacks.serialization import attack_to_dict, register_kind
 from aad_tf.attacks.square import square
@@ -283,7 +282,8 @@ def quick_cascade(epsilon: float, num_steps: int = 30, num_targets: int = 3) -> 
     Example:
         >>> report = aad_tf.evaluate_robustness(model, (images, labels), quick_cascade(8 / 255))
     """
-    nearest = TargetedLogitsRatio(num_targets, nearest_by="distance")
-    targeted = AutoPGD(nearest, num_steps, epsilon, restarts=num_targets)
+    targeted = apgd(
+        epsilon, num_steps, "targeted_dlr", num_targets=num_targets, nearest_by="distance"
+    )
     names = ("apgd-ce", "apgd-t")
     return AttackCascade((apgd(epsilon, num_steps), targeted), names, name="quick_cascade")

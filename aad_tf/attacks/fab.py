@@ -297,7 +297,13 @@ class FastAdaptiveBoundary(IterativeAttack):
         return tf.ensure_shape(tf.cast(tf.clip_by_value(moved, *bounds), dtype), static)
 
 
-def fab(epsilon: float | None, num_steps: int = 100, num_targets: int = 9) -> FastAdaptiveBoundary:
+def fab(
+    epsilon: float | None,
+    num_steps: int = 100,
+    num_targets: int = 9,
+    *,
+    nearest_by: str = "logit",
+) -> FastAdaptiveBoundary:
     """Targeted fast adaptive boundary attack (Croce and Hein 2020b), l-inf.
 
     Called directly, the attack returns for each example the nearest misclassified image that it
@@ -308,22 +314,25 @@ def fab(epsilon: float | None, num_steps: int = 100, num_targets: int = 9) -> Fa
             for the nearest misclassified image at any distance; the records of an evaluation hold
             the distance as `linf`.
         num_steps: number of iterations for each target class.
-        num_targets: number of target classes, those with the largest logits for the original image;
-            all other classes if the network has fewer.
+        num_targets: number of target classes, those nearest to the original image; all other
+            classes if the network has fewer.
+        nearest_by: which classes are nearest: `"logit"`, those of the largest logits, as published;
+            or `"distance"`, those of the nearest linearised decision boundary, as in MALT, worth
+            trying with more than ten classes (see `TargetedLogitsRatio`).
 
     Returns:
         The attack, to be called with a classifier, images and labels.
 
     Raises:
         TypeError: a size that is not a number, or a count that is not an integer.
-        ValueError: a size or count out of range.
+        ValueError: a size or count out of range, or an unknown `nearest_by`.
 
     Example:
         >>> report = aad_tf.evaluate_robustness(model, (images, labels), fab(None))
         >>> distances = [record["linf"] for record in report.records()]
     """
     check_count(num_steps, "num_steps")
-    objective = TargetedMargin(num_targets)
+    objective = TargetedMargin(num_targets, nearest_by)
     return FastAdaptiveBoundary(
         objective, num_steps * num_targets + 1, epsilon, steps_per_target=num_steps
     )

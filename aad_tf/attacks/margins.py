@@ -22,8 +22,9 @@ from aad_tf.classifier import Classifier
 from aad_tf.utils.checks import check_choice, check_count
 from aad_tf.utils.ops import at_least_float32
 
+NEAREST_BY = ("logit", "distance")
 _SMALL = 1e-12
-# Of the largest logits; MALT's code has 100.
+# Of the largest logits; MALT's code has 100. Each takes a gradient before the attack begins.
 _CANDIDATES = 20
 
 
@@ -179,7 +180,7 @@ class _TowardsNearest(OfLogits):
 
     def __post_init__(self) -> None:
         check_count(self.num_targets, "num_targets")
-        check_choice(self.nearest_by, ("logit", "distance"), "nearest_by")
+        check_choice(self.nearest_by, NEAREST_BY, "nearest_by")
 
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
@@ -252,9 +253,13 @@ class TargetedLogitsRatio(_TowardsNearest):
     Attributes:
         num_targets: number of target classes; all other classes if the network has fewer.
         nearest_by: which classes are nearest: `"logit"`, those of the largest logits; or
-            `"distance"`, among the 20 largest logits those with the smallest l-inf distance to the
-            linearised decision boundary: the difference of the two logits divided by the l1-norm of
-            its gradient.
+            `"distance"`, as in MALT (Melamed et al. 2024), those with the smallest l-inf distance
+            to the linearised decision boundary: the difference of the two logits divided by the
+            l1-norm of its gradient. It is computed for the 20 classes of the largest logits (for
+            `num_targets`, if those are more), MALT's code computes it for 100. Each takes one
+            gradient per image before the first step. 20 keep that small beside even the cheap
+            attack `quick_cascade`, and up to 21 classes nothing is left out. With more, a class
+            beyond them is never a target, however steep its logit is.
 
     Raises:
         TypeError: a number of targets that is not an integer.
@@ -297,8 +302,7 @@ class TargetedMargin(_TowardsNearest):
         num_targets: number of target classes; all other classes if the network has fewer.
         nearest_by: which classes are nearest: `"logit"`, those of the largest logits; or
             `"distance"`, among the 20 largest logits those with the smallest l-inf distance to the
-            linearised decision boundary: the difference of the two logits divided by the l1-norm of
-            its gradient.
+            linearised decision boundary, as for `TargetedLogitsRatio`.
 
     Raises:
         TypeError: a number of targets that is not an integer.

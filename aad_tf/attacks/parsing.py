@@ -34,6 +34,7 @@ from aad_tf.utils.checks import check_choice, check_number, near_names
 
 # Attacks made of another attack, which is their first argument.
 WRAPPERS: dict[str, Callable[..., GradientSignAttack]] = {"a3": a3, "aad_total": aad_total}
+_LOSS_NAMES = {objective.name: loss for loss, objective in LOSSES.items()}
 _OPERATORS = {ast.Div: operator.truediv, ast.Mult: operator.mul}
 
 
@@ -257,6 +258,9 @@ def attack_call(attack: Attack) -> str | None:
         "relabel": isinstance(objective, TowardsLeastLikely),
         "start_radius": getattr(attack.noise, "radius", None),
         "deviation": getattr(attack.noise, "deviation", 0.0),
+        # That of a target is another objective on the same loss.
+        "loss": _LOSS_NAMES.get(getattr(objective, "name", ""), "cross_entropy"),
+        "nearest_by": getattr(objective, "nearest_by", "logit"),
         **vars(attack),
         **_of_kind(attack, objective),
     }
@@ -274,25 +278,30 @@ def _call(attack: Attack, possible: Mapping[str, Any]) -> str | None:
             continue
         parameters = signature.parameters
         chosen = {key: possible[key] for key in parameters}
-        if preset(**chosen) != attack:
+        if not _builds(preset, chosen, attack):
             continue
         for key in [
             key for key in parameters if parameters[key].default is not inspect.Parameter.empty
         ]:
             shorter = {other: value for other, value in chosen.items() if other != key}
-            chosen = shorter if preset(**shorter) == attack else chosen
+            chosen = shorter if _builds(preset, shorter, attack) else chosen
         return f"{name}({_arguments(chosen)})"
     return None
+
+
+def _builds(preset: Callable[..., Attack], arguments: Mapping[str, Any], attack: Attack) -> bool:
+    """Whether a preset builds an attack of these arguments; it refuses some combinations."""
+    try:
+        return bool(preset(**arguments) == attack)
+    except (TypeError, ValueError):
+        return False
 
 
 def _of_kind(attack: IterativeAttack, objective: Any) -> dict[str, Any]:
     """Arguments by which presets build an attack of its kind on an objective, where they differ."""
     if isinstance(attack, AutoPGD):
-        names = {each.name: name for name, each in LOSSES.items()}
         targets = targets_per_example(objective)
         return {
-            # That of a target is another objective on the same loss.
-            "loss": names.get(objective.name, "cross_entropy"),
             "num_targets": targets or 9,
             "restarts": attack.restarts // (targets or 1),
         }

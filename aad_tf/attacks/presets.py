@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aad_tf.attacks.auto_pgd import apgd
+from aad_tf.attacks.auto_pgd import LOSSES, apgd, objective_of
 from aad_tf.attacks.cascade import Attack, auto_attack, quick_cascade
 from aad_tf.attacks.draws import over_draws
 from aad_tf.attacks.fab import fab
@@ -24,7 +24,7 @@ from aad_tf.attacks.objectives import (
 )
 from aad_tf.attacks.square import square
 from aad_tf.attacks.starts import GaussianNoise, UniformNoise
-from aad_tf.utils.checks import check_count, check_epsilon
+from aad_tf.utils.checks import check_choice, check_count, check_epsilon
 
 
 def fgsm(
@@ -172,6 +172,7 @@ def pgd(
     *,
     target: Target = None,
     num_draws: int = 1,
+    loss: str = "cross_entropy",
 ) -> GradientSignAttack:
     """Projected gradient descent (Madry et al. 2018), [Agrawal Eq. 2].
 
@@ -190,21 +191,30 @@ def pgd(
         num_draws: number of passes of the network over which loss and gradient of each step are
             averaged, for networks with random layers (expectation over transformation). An image
             is then misclassified if another class than the label has the largest mean logit.
+        loss: what the steps raise: `"cross_entropy"` of the true label; `"margin"`, the largest
+            other logit minus the label's (Carlini and Wagner 2017); `"dlr"`, the difference of
+            logits ratio (Croce and Hein 2020); or `"kl"`, the divergence of the softmax from that
+            of the original image (Zhang et al. 2019), which does not use the label. The gradient of
+            the last is zero at the original image, so it needs a random start.
 
     Returns:
         The attack, to be called with a classifier, images and labels.
 
     Raises:
         TypeError: a size that is not a number, a count or a target that is not an integer.
-        ValueError: a size negative or not finite, a count below 1, several restarts without a
-            random start, or a class that is its own target.
+        ValueError: a size negative or not finite, a count below 1, several restarts or
+            `loss="kl"` without a random start, an unknown loss, a target with another loss than the
+            cross-entropy, or a class that is its own target.
 
     Example:
         >>> towards_3 = pgd(8 / 255, step_size=2 / 255, num_steps=10, target=3)
         >>> towards_next = pgd(8 / 255, 2 / 255, 10, target=(1, 2, 3, 4, 5, 6, 7, 8, 9, 0))
     """
     check_epsilon(epsilon)
-    objective = over_draws(_towards(target), num_draws)
+    losses = [name for name in LOSSES if name != "targeted_dlr"]
+    objective = over_draws(objective_of(check_choice(loss, losses, "loss"), target), num_draws)
+    if loss == "kl" and not random_start:
+        raise ValueError("loss='kl' has no gradient at the original image: take random_start=True.")
     return GradientSignAttack(
         objective, step_size, num_steps, epsilon, random_start, restarts, name="pgd"
     )

@@ -67,6 +67,7 @@ from aad_tf.attacks import (
     Attack,
     AttackCascade,
     AwayFromLabel,
+    AwayFromPrediction,
     IterativeAttack,
     LogitsObjective,
     SquareAttack,
@@ -382,10 +383,19 @@ def _plain(attacks: Sequence[Attack]) -> Iterator[IterativeAttack]:
 
 
 def _objectives(attacks: Sequence[Attack]) -> list[Any]:
-    """What attacks with gradients descend, functions of logits; of A3's, the loss inside."""
+    """What attacks with gradients descend, functions of logits; of A3's, the loss inside.
+
+    Not the divergence from the prediction, whose gradient at the clean image is always zero.
+    """
     followed = [each.objective for each in _plain(attacks) if not isinstance(each, SquareAttack)]
     inner = [getattr(objective, "objective", objective) for objective in followed]
-    return list(dict.fromkeys(each for each in inner if isinstance(each, LogitsObjective)))
+    return list(
+        dict.fromkeys(
+            each
+            for each in inner
+            if isinstance(each, LogitsObjective) and not isinstance(each, AwayFromPrediction)
+        )
+    )
 
 
 def _budgets(attacks: Sequence[Attack]) -> list[float]:

@@ -260,6 +260,87 @@ def test_nearest_by_distance_is_margin_over_slope():
         np.testing.assert_array_equal(targets, expected)
 
 
+def test_nine_of_twelve_classes_by_distance():
+    # Logit c is the first pixel less steep[c] times the second: the larger, the nearer and steeper.
+    steep = np.array([0.0, *range(1, 12)])
+    kernel = np.stack([np.where(steep == 0, 1.0, 0.0), -steep])
+    classifier = Classifier.from_keras(linear_network(kernel, (1, 2, 1)))
+    images, labels = tf.constant([0.9, 0.3], shape=(1, 1, 2, 1)), tf.constant([0])
+    # Gaps to the label 0.9 + 0.3 c, slopes 1 + c: by logits 1, 2, ..., by distance 11, 10, ...
+    candidates = np.arange(1, 12)
+    np.testing.assert_allclose(
+        linearized_distances(classifier, images, labels, tf.constant([candidates])),
+        [(0.9 + 0.3 * candidates) / (1 + candidates)],
+        rtol=1e-5,
+    )
+    for build in (
+        lambda **options: attacks.apgd(0.1, 2, "targeted_dlr", **options),
+        lambda **options: fab(0.1, 2, **options),
+    ):
+        for options, expected in (
+            ({}, range(1, 10)),
+            ({"nearest_by": "distance"}, range(11, 2, -1)),
+        ):
+            attack = build(**options).for_classes(12)
+            (targets,) = attack.compiled_context(classifier)(images, labels)
+            np.testing.assert_array_equal(targets, [list(expected)])
+            assert attacks.attack_call(attack) == attack.name + (
+                "(epsilon=0.1,num_steps=2"
+                + (",loss='targeted_dlr'" if attack.name == "apgd" else "")
+                + (",nearest_by='distance')" if options else ")")
+            )
+
+
+@pytest.mark.parametrize(
+    ("restarts", "of_four"), [({}, 3), ({"restarts": 1}, 1), ({"restarts": 12}, 6)]
+)
+def test_each_target_class_has_a_restart_of_its_own(restarts, of_four):
+    objective = TargetedLogitsRatio(9)
+    attack = AutoPGD(objective, 5, 0.1, **restarts)
+    assert attack.restarts == restarts.get("restarts", 9)
+    assert attack.for_classes(4).restarts == of_four
+    # No call of apgd leaves targets out.
+    call = attacks.attack_call(attack)
+    assert (call is None) == bool(restarts)
+    two = attacks.with_unique_names([attack, AutoPGD(objective, 5, 0.2, **restarts)])
+    assert len({each.name for each in two}) == 2
+    assert attacks.attack_from_dict(attacks.attack_to_dict(attack)) == attack
+    assert AutoPGD(AwayFromLabel(), 5, 0.1).restarts == 1
+    # What no preset would build has no call either.
+    still = attacks.GradientSignAttack(attacks.AwayFromPrediction(), 0.1, 3, 0.1)
+    assert attacks.attack_call(still) is None
+
+
+def test_margin_and_divergence_are_losses_of_apgd_and_pgd():
+    # Logits 0.6 and 0.4 of the two pixels themselves, moved by 0.1 each.
+    classifier = Classifier.from_keras(linear_network(np.eye(2), (1, 2, 1), "float64"))
+    images, labels = tf.constant([0.6, 0.4], tf.float64, shape=(1, 1, 2, 1)), tf.constant([0])
+    moved = tf.constant([0.5, 0.5], tf.float64, shape=(1, 1, 2, 1))
+    # Of p = softmax(0.6, 0.4) and 1/2 each: sum p log(2 p).
+    p = np.exp([0.6, 0.4]) / np.exp([0.6, 0.4]).sum()
+    expected = {"margin": (0.2, 0.0), "kl": (0.0, -np.sum(p * np.log(2 * p)))}
+    for loss, values in expected.items():
+        attack = attacks.apgd(0.1, num_steps=2, loss=loss)
+        assert attacks.attack_call(attack) == f"apgd(epsilon=0.1,num_steps=2,loss='{loss}')"
+        assert attacks.parse_attack(attacks.attack_call(attack)) == attack
+        context = attack.compiled_context(classifier)(images, labels)
+        for points, value in zip((images, moved), values, strict=True):
+            found, _ = attack.objective(classifier, points, labels, *context)
+            np.testing.assert_allclose(found, [value], atol=1e-12)
+        one = attacks.pgd(0.1, 0.2, num_steps=1, loss=loss)
+        assert one.objective == attack.objective
+        text = f"pgd(epsilon=0.1,step_size=0.2,num_steps=1,loss='{loss}')"
+        assert attacks.attack_call(one) == text
+        if loss == "margin":
+            for each in (attack, one):
+                adversarial = each(classifier, images, labels)
+                np.testing.assert_allclose(adversarial, [[[[0.5], [0.5]]]], atol=1e-9)
+        else:
+            # Either way from the prediction, to a corner of the budget.
+            distance = np.abs(one(classifier, images, labels) - images)
+            np.testing.assert_allclose(distance, 0.1, atol=1e-9)
+
+
 # Of the same budget, in the unit of pixels 0 to `top`.
 ADAPTIVE = {
     "apgd-ce": lambda top: attacks.apgd(0.1 * top, num_steps=4),
@@ -382,6 +463,16 @@ def examples_with(attack, classifier, images, labels) -> Examples:
         (lambda: attacks.apgd(None), ValueError, "apgd needs an epsilon"),
         (lambda: square(0.1, num_queries=0), ValueError, "num_queries"),
         (lambda: TargetedMargin(3, "slope"), ValueError, "Unknown nearest_by"),
+        (lambda: fab(0.1, nearest_by="slope"), ValueError, "Unknown nearest_by"),
+        (lambda: attacks.apgd(0.1, nearest_by="distance"), ValueError, "Leave out nearest_by"),
+        (lambda: attacks.apgd(0.1, loss="kl", target=1), ValueError, "Leave out one of the two"),
+        (lambda: attacks.pgd(0.1, 0.1, 2, loss="margin", target=1), ValueError, "Leave out one"),
+        (lambda: attacks.pgd(0.1, 0.1, 2, loss="targeted_dlr"), ValueError, "Unknown loss"),
+        (
+            lambda: attacks.pgd(0.1, 0.1, 2, random_start=False, loss="kl"),
+            ValueError,
+            "random_start=True",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(build, error, message):

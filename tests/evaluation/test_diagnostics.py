@@ -442,6 +442,12 @@ def test_a_class_of_its_own_target_has_no_gradient_to_vanish(data, honest):
     )
 
 
+def test_the_divergence_from_the_prediction_has_no_gradient_there_to_vanish(data, honest):
+    divergence = pgd(EPSILON, EPSILON / 4, 20, loss="kl")
+    found = findings(evaluate_robustness(honest, data, divergence).summary)
+    assert found["vanished_gradients"]["status"] == "nothing comparable was run"
+
+
 def test_nothing_is_measured_where_no_image_is_correct(data, honest):
     images, labels = data
     summary = evaluate_robustness(honest, (images, (labels + 1) % 3), PGD).summary
