@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from aad_tf.attacks.objectives import AnyObjective, ContextObjective
 from aad_tf.classifier import Classifier
+from aad_tf.classifier.second_order import no_gradient
 from aad_tf.types import Bounds
 from aad_tf.utils.ops import project_linf
 
@@ -127,11 +128,38 @@ def objective_gradient(
     Returns:
         Values of the objective `[batch]`, the gradient `[batch, H, W, C]`, and the logits
         `[batch, classes]`.
+
+    Raises:
+        ValueError: the objective has no gradient with respect to the images.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
         values, logits = objective(classifier, images, examples.labels, *examples.context)
-    return values, tape.gradient(values, images), logits
+    return values, image_gradient(classifier, tape, values, images), logits
+
+
+def image_gradient(
+    classifier: Classifier, tape: tf.GradientTape, values: tf.Tensor, images: tf.Tensor
+) -> tf.Tensor:
+    """Returns the gradient of values of a network with respect to the images.
+
+    Args:
+        classifier: the network, for the error.
+        tape: tape that watched the images while the values were computed.
+        values: `[batch]`.
+        images: `[batch, H, W, C]`.
+
+    Returns:
+        `[batch, H, W, C]`.
+
+    Raises:
+        ValueError: there is none, as where the network rounds its pixels; the message says where it
+            ends and which attacks do without.
+    """
+    gradient = tape.gradient(values, images)
+    if gradient is None:
+        raise ValueError(no_gradient(classifier.gradient_ends))
+    return gradient
 
 
 def signed_step(

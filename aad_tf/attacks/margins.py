@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from aad_tf.attacks.loop import Examples, value_dtype
+from aad_tf.attacks.loop import Examples, image_gradient, value_dtype
 from aad_tf.attacks.objectives import AnyObjective, OfLogits
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
@@ -371,7 +371,7 @@ def linearized_distances(
             tape.watch(images)
             logits = classifier(images, training=False).logits
             gap = _difference(logits, labels, classes)
-        gradient = at_least_float32(tape.gradient(gap, images))
+        gradient = at_least_float32(image_gradient(classifier, tape, gap, images))
         slope = tf.reduce_sum(tf.abs(gradient), axis=(1, 2, 3))
         return gap / (slope + tf.cast(_SMALL, slope.dtype))
 

@@ -17,6 +17,7 @@ from aad_tf.attacks.loop import (
     Examples,
     State,
     compiled_gradient_sign_iteration,
+    image_gradient,
     iteration_spec,
     signed_step,
 )
@@ -155,7 +156,7 @@ def compiled_explained_iteration(classifier: Classifier, objective: Any, explain
             tape.watch(images)
             explanation, logits = _explained(classifier, images, labels, explained)
             values = objective.from_logits(logits, labels, *examples.context)
-        gradient = tape.gradient(values, images)
+        gradient = image_gradient(classifier, tape, values, images)
         moved = signed_step(
             images, gradient, examples.images, step_size, epsilon, classifier.bounds
         )

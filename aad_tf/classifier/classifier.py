@@ -58,6 +58,9 @@ class Classifier:
         zero_pixel: the pixel value that reaches the first weights as zero, within `bounds`: one
             number per channel, or one for all. It is 0 for a network that begins with its weights,
             and 0.5 behind a Rescaling from [0, 1] to [-1, 1].
+        gradient_ends: names of the operations where gradients of the logits end before they reach
+            the images, as at a rounding of pixels; empty if they arrive. Attacks that follow such
+            gradients refuse the network.
 
     Example:
         >>> classifier = Classifier.from_keras(model)
@@ -65,6 +68,7 @@ class Classifier:
     """
 
     shrinking = ""
+    gradient_ends = ""
     zero_pixel: tuple[float, ...] = (0.0,)
     output: str | int | None = None
     _input_path: Path = ()
@@ -136,7 +140,8 @@ class Classifier:
                 spatial features, an unknown attention layer, features that do not lie on the image
                 (tokens, channels first, crops), outputs that are probabilities and cannot be turned
                 into logits, an operation between attention layer and logits whose second derivative
-                is wrong in TensorFlow, or operations that stop all gradients.
+                is wrong in TensorFlow, or operations that stop all gradients before the attention
+                layer.
 
         Example:
             >>> images = keras.Input((32, 32, 3))
@@ -166,7 +171,7 @@ class Classifier:
             # What was traced gives logits as they are; tracing a deep network takes seconds.
             classifier.compiled[_LOGITS] = trace.function
         images = _refuse_probabilities(classifier, None if final else trace)
-        refuse_missing_gradients(trace, call)
+        classifier.gradient_ends = refuse_missing_gradients(trace, call)
         classifier.shrinking = shrinking_layers(trace, images)
         classifier.zero_pixel = zero_pixel(trace, bounds, images)
         if classifier.shrinking:

@@ -5,8 +5,8 @@ layer and the logits are differentiated twice. `refuse_unsafe_operations` refuse
 `UNSAFE_SECOND_ORDER_OPS`. `exact_moments` corrects `tf.nn.moments`, whose second derivative leaves
 out a term (importing this module replaces that function by one which differs inside the context
 alone); a graph that was traced with TensorFlow's own `tf.nn.moments` is refused.
-`refuse_missing_gradients` refuses networks whose first derivatives do not reach the images or the
-attention layer.
+`refuse_missing_gradients` refuses networks whose first derivatives do not reach the attention
+layer, and finds those whose do not reach the images.
 """
 
 from __future__ import annotations
@@ -61,6 +61,11 @@ _PASS_GRADIENTS_ON = frozenset(
         *("Sqrt", "Square", "SquaredDifference", "Squeeze", "StridedSlice", "Sub", "Sum"),
         *("Tanh", "Transpose"),
     }
+)
+# Backward pass differentiable approximation: leaves the defence as it is.
+_BPDA = (
+    "Give the operation a gradient by tf.custom_gradient, to rounding for instance that of the "
+    "identity, straight through it (BPDA, Athalye et al. 2018)"
 )
 _DIFFERENTIABLE = frozenset({tf.float16, tf.bfloat16, tf.float32, tf.float64})
 
@@ -143,8 +148,12 @@ def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
         )
 
 
-def refuse_missing_gradients(trace: Trace, call: LayerCall) -> None:
-    """Checks that gradients of the logits reach the images and the attention layer.
+def refuse_missing_gradients(trace: Trace, call: LayerCall) -> str:
+    """Checks that gradients of the logits reach the attention layer, and looks for the images.
+
+    Where they end before the images, as in a network that rounds its pixels, attention maps can be
+    computed, and so can attacks that use no gradient of this network. So that is not refused here,
+    but by attacks that need the gradient, with the error that `no_gradient` words.
 
     It may add operations to the graph of the trace, so call it after other checks of the graph.
 
@@ -152,18 +161,46 @@ def refuse_missing_gradients(trace: Trace, call: LayerCall) -> None:
         trace: a traced forward pass of the model.
         call: the layer that attention maps explain, and its symbolic output.
 
+    Returns:
+        The operations where gradients on the way to the images end, as text; empty if the gradients
+        arrive.
+
     Raises:
-        ValueError: no gradient arrives; the message names the operations where it ends.
+        ValueError: no gradient arrives at the attention layer, or an operation has none in
+            TensorFlow and fails; the message names the operations.
     """
-    images = trace.images
-    for tensor, what in ((images, "the images"), (call.output, f"layer {call.layer.name!r}")):
-        if not _surely_arrives(trace, tensor) and _gradients(trace, [tensor])[0] is None:
-            ends = ", ".join(_dead_ends(trace, tensor))
-            raise ValueError(
-                f"No gradient of the logits reaches {what}, which attacks and attention maps need: "
-                f"it ends at {ends}. Leave out rounding, integers and whatever else has no "
-                f"gradient on the way to the logits."
-            )
+    images = _ends_before(trace, trace.images)
+    if ends := _ends_before(trace, call.output):
+        raise ValueError(
+            f"No gradient of the logits reaches {'the images or ' if images else ''}layer "
+            f"{call.layer.name!r}, which attention maps need: it ends at {ends}. "
+            f"{_BPDA}. Or choose an attention layer behind it, by attention_layer=..."
+        )
+    return images
+
+
+def no_gradient(ends: str) -> str:
+    """Words the error of an attack that needs gradients by the images where there are none.
+
+    Args:
+        ends: names of the operations where the gradients end; empty if they are not known.
+
+    Returns:
+        Sentences that say what is missing and which attacks there are.
+    """
+    where = f": it ends at {ends}" if ends else ""
+    return (
+        f"No gradient of the logits reaches the images, which this attack follows{where}. {_BPDA}. "
+        f"Or take attacks that need no gradient of this network: aad_tf.attacks.square(epsilon), "
+        f"or any attack with the gradients of another one, evaluate_robustness(..., surrogate=...)."
+    )
+
+
+def _ends_before(trace: Trace, tensor: tf.Tensor) -> str:
+    """Where gradients of the logits end on the way to a tensor; empty if they arrive."""
+    if _surely_arrives(trace, tensor) or _gradients(trace, [tensor])[0] is not None:
+        return ""
+    return ", ".join(_dead_ends(trace, tensor))
 
 
 def _surely_arrives(trace: Trace, tensor: tf.Tensor) -> bool:

@@ -364,7 +364,9 @@ class _Probe:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(images)
                 logits = at_least_float32(network(images, training=False).logits)
-            return tape.gradient(logits, images, output_gradients=weights)
+            # Where a network rounds its pixels there is none.
+            none = tf.UnconnectedGradients.ZERO
+            return tape.gradient(logits, images, weights, unconnected_gradients=none)
 
         weights_spec = tf.TensorSpec((None, network.num_classes), weights.dtype)
         signature = [network.image_spec, weights_spec]

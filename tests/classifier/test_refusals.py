@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf import models
+from aad_tf import attacks, models
 from aad_tf.attacks import fgsm
 from aad_tf.attention import grad_cam, superpixels
 from aad_tf.classifier import Classifier
@@ -275,7 +275,7 @@ class Bent(keras.Model):
         return on_scores(self.dense(tf.reduce_mean(features, [1, 2])))
 
 
-GRADIENT_ENDS = {
+WITHOUT_IMAGE_GRADIENT = {
     "rounded images": ({"images": lambda x: tf.round(255 * x) / 255}, "Round"),
     "whole numbers": ({"images": lambda x: tf.cast(tf.cast(x, tf.int32), tf.float32)}, "Cast"),
     "uint8": ({"images": lambda x: tf.cast(tf.cast(x, tf.uint8), tf.float32)}, "Cast"),
@@ -283,6 +283,8 @@ GRADIENT_ENDS = {
         {"images": lambda x: tf.cast(tf.image.convert_image_dtype(x, tf.uint8), tf.float32)},
         "Cast",
     ),
+}
+GRADIENT_ENDS = {
     "floor": ({"features": tf.floor}, "Floor"),
     "above zero": ({"features": lambda f: tf.cast(f > 0, tf.float32)}, "Cast"),
     "numpy": ({"features": lambda f: numpy_function(f)}, "PyFunc"),
@@ -298,12 +300,34 @@ def numpy_function(features):
 
 
 @pytest.mark.parametrize("kind", GRADIENT_ENDS)
-def test_networks_without_a_gradient_by_the_images(kind):
+def test_networks_without_a_gradient_by_the_features(kind):
     bends, operation = GRADIENT_ENDS[kind]
+    # With other weights the two images that are tried may have scores that look like probabilities.
+    keras.utils.set_random_seed(0)
     model = called(Bent(**bends))
     message = rf"No gradient of the logits reaches the images.*it ends at .*\({operation}\)"
     with pytest.raises(ValueError, match=message):
         Classifier.from_keras(model)
+
+
+@pytest.mark.parametrize("kind", WITHOUT_IMAGE_GRADIENT)
+def test_networks_without_a_gradient_by_the_images(kind):
+    """Attacks that need it refuse the network, and name those that do without; maps need none."""
+    bends, operation = WITHOUT_IMAGE_GRADIENT[kind]
+    classifier = Classifier.from_keras(called(Bent(**bends)))
+    images, labels = random_images(), [0, 1, 2, 0]
+    message = (
+        rf"No gradient of the logits reaches the images.*it ends at .*\({operation}\)"
+        r".*custom_gradient.*BPDA.*square\(epsilon\).*surrogate="
+    )
+    with pytest.raises(ValueError, match=message):
+        fgsm(0.1)(classifier, images, labels)
+    if kind != "rounded images":
+        return
+    for attack in (attacks.fab(0.1, nearest_by="distance"), attacks.auto_attack(0.1)):
+        with pytest.raises(ValueError, match=message):
+            attack(classifier, images, labels)
+    assert (grad_cam(classifier, images, labels) >= 0).numpy().all()
 
 
 def test_an_attention_layer_without_a_gradient():

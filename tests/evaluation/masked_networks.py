@@ -24,6 +24,13 @@ class Staircase(layers.Layer):
         return 0.1 * tf.reduce_sum(tf.sigmoid(20_000 * (inputs[..., tf.newaxis] - edges)), -1)
 
 
+class Rounded(layers.Layer):
+    """Pixels rounded to twentieths, through which no gradient leads."""
+
+    def call(self, inputs):
+        return tf.round(20 * inputs) / 20
+
+
 class Ripples(layers.Layer):
     """Pixels with waves that are lower than any budget here, but 15 times as steep as they are."""
 

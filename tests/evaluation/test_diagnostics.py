@@ -21,6 +21,7 @@ from tests.evaluation.attacked_networks import gray_images, island_classifier
 from tests.evaluation.masked_networks import (
     Noise,
     Ripples,
+    Rounded,
     Staircase,
     patterns_data,
     patterns_network,
@@ -97,6 +98,18 @@ def test_a_number_that_is_wrong_on_purpose_is_flagged(data, masked):
     for name in expected:
         assert found[name]["run_next"] in printed
         assert f"flagged: {name}: {found[name]['measured']}" in printed
+
+
+def test_rounded_pixels_are_attacked_without_their_gradient(data, honest):
+    rounded = patterns_network(Rounded())
+    with pytest.raises(ValueError, match=r"it ends at .*\(Round\).*square.*surrogate="):
+        evaluate_robustness(rounded, data, [SQUARE, PGD])
+    report = evaluate_robustness(rounded, data, SQUARE)
+    assert report.robust_accuracy("square") < 0.8
+    assert names(findings(report.summary)) == {"unbounded_epsilon"}
+    transfer = evaluate_robustness(rounded, data, [SQUARE], surrogate=honest, transferred=PGD)
+    # The scores behind the rounding are those of the surrogate.
+    assert transfer.robust_accuracy("transfer(pgd)") < 0.2
 
 
 def test_noise_in_inference_is_flagged(data):
