@@ -6,11 +6,14 @@ r"""Measures accuracy under attacks, with a record for each image and attack.
         --output=mine.jsonl.gz
     python -m eval.robustness --model_dir=runs/aad --adaptive --twin_dir=runs/alpha_only \
         --output=runs/adaptive.jsonl.gz
+    python -m eval.robustness --model_dir=runs/aad --attacks="fab(epsilon=None)" \
+        --output=runs/nearest.jsonl.gz --curve=runs/curve.png
 
 The second evaluates any Keras classifier on your own images, which lie in one folder for each
-class. The third attacks the loss that an AAD network was trained on. An interrupted run of the
-same command is resumed. Parts run anywhere with --shard=3/50, or on the workers of a cluster with
---shard=cluster, and `python -m eval.merge_robustness` joins them.
+class. The third attacks the loss that an AAD network was trained on, and the fourth draws accuracy
+against the budget. An interrupted run of the same command is resumed. Parts run anywhere with
+--shard=3/50, or on the workers of a cluster with --shard=cluster, and
+`python -m eval.merge_robustness` joins them.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from aad_tf import evaluation
+from aad_tf import evaluation, plots
 from aad_tf.attacks import PRESETS, WRAPPERS, as_attack, parse_attack
 from aad_tf.attacks.parsing import split_attacks
+from aad_tf.evaluation.summary import looks_for_nearest
 from aad_tf.utils.files import check_writable
 from binaries import command_line, running
 from eval import adaptive_flags, part_flags, shared_flags
@@ -48,6 +52,13 @@ _DIAGNOSTICS = flags.DEFINE_bool(
     "Whether the summary says which signs there are that an attack failed; takes some passes of "
     "the network over the first images.",
 )
+_CURVE = flags.DEFINE_string(
+    "curve",
+    None,
+    "Picture to draw, a PNG file: robust accuracy within every budget, from the distances to the "
+    "nearest misclassified image that the attack 'fab(epsilon=None)' finds; that must be among "
+    "--attacks.",
+)
 for _name in (*adaptive_flags.NAMES, *shared_flags.NAMES, *part_flags.NAMES):
     flags.declare_key_flag(_name)
 flags.mark_flag_as_required("output")
@@ -70,6 +81,10 @@ def _evaluate() -> str:
             "Which attacks? Give them as --attacks='fgsm(epsilon=0.1);ifgsm(epsilon=0.1)'; only "
             "the config of a model directory may name some itself."
         )
+    nearest = [each.name for each in attacks if looks_for_nearest(each.threat_model())]
+    if _CURVE.value:
+        _check_curve(nearest, part_of_all)
+        check_writable(_CURVE.value)
     part = open_part(
         images, network.classifier, _BATCH_SIZE.value, part_flags.LIMIT.value, part_of_all
     )
@@ -97,7 +112,25 @@ def _evaluate() -> str:
         diagnostics=_DIAGNOSTICS.value,
         verbose=1,
     )
+    if _CURVE.value:
+        curves = {name: evaluation.security_curve(report, attack=name) for name in nearest}
+        plots.save_png(plots.security_curves(curves), _CURVE.value)
     return evaluation.format_summary(report.summary)
+
+
+def _check_curve(nearest: Sequence[str], part_of_all: tuple[int, int] | None) -> None:
+    """Refuses a curve that the records of this evaluation would not give."""
+    if not nearest:
+        raise ValueError(
+            "--curve draws the distances to the nearest misclassified image: add the attack "
+            "'fab(epsilon=None)', which looks for it, to --attacks."
+        )
+    if part_of_all is not None:
+        raise ValueError(
+            "--curve with --shard would draw a part of the images. Leave it out, join the parts by "
+            "python -m eval.merge_robustness, and give the same command without --shard the joined "
+            "file as --output."
+        )
 
 
 def _texts_of(network: Network) -> Sequence[str]:

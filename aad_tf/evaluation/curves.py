@@ -14,13 +14,14 @@ from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.evaluation import inputs
 from aad_tf.evaluation.cascade import pool_of
 from aad_tf.evaluation.robustness import RobustnessReport, evaluate_robustness
+from aad_tf.evaluation.summary import looks_for_nearest
 from aad_tf.metrics import SecurityCurve
 from aad_tf.utils.checks import check_count
 
 
 def security_curve(
     records: RobustnessReport | Iterable[Mapping[str, Any]],
-    epsilons: Sequence[float],
+    epsilons: Sequence[float] | None = None,
     attack: str | None = None,
 ) -> SecurityCurve:
     """Robust accuracy for each of many budgets, from one evaluation of a minimum-norm attack.
@@ -32,7 +33,8 @@ def security_curve(
     Args:
         records: the report of an evaluation, or its records, as `aad_tf.records.read_records`
             reads them from a file.
-        epsilons: l-inf budgets, in the unit of the images, finite and not negative.
+        epsilons: l-inf budgets, in the unit of the images, finite and not negative. None for 101
+            equally far apart, from 0 to the largest distance that was found.
         attack: name of the attack whose records count; None if there is only one.
 
     Returns:
@@ -54,8 +56,7 @@ def security_curve(
     if isinstance(records, RobustnessReport):
         models = {entry["attack"]: entry["threat_model"] for entry in records.summary["attacks"]}
         attack = _chosen(attack, models)
-        model = models[attack]
-        if not model.get("minimum_norm") or model["parameters"]["epsilon"] is not None:
+        if not looks_for_nearest(models[attack]):
             raise ValueError(
                 f"{attack} does not look for the nearest misclassified image at any distance. "
                 f"Evaluate aad_tf.attacks.fab(None), whose distances make the curve."
@@ -64,7 +65,11 @@ def security_curve(
     by_attack: dict[str, list[float]] = {}
     for record in records:
         by_attack.setdefault(record["attack"], []).append(_distance(record))
-    return SecurityCurve(np.array(by_attack[_chosen(attack, by_attack)]), tuple(epsilons))
+    distances = np.array(by_attack[_chosen(attack, by_attack)])
+    if epsilons is None:
+        largest = distances.max(where=np.isfinite(distances), initial=0.0)
+        epsilons = np.linspace(0.0, largest, 101).tolist()
+    return SecurityCurve(distances, tuple(epsilons))
 
 
 def bisected_curve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,17 +26,21 @@ class OutcomeCounts:
     Args:
         attacks: names of the attacks.
         first_index: index of the first example in its data set.
+        distances_of: names of the attacks whose distances are kept, 8 more bytes for each example.
 
     Attributes:
         attacks: names of the attacks.
     """
 
-    def __init__(self, attacks: Sequence[str], first_index: int = 0) -> None:
+    def __init__(
+        self, attacks: Sequence[str], first_index: int = 0, distances_of: Iterable[str] = ()
+    ) -> None:
         self.attacks = tuple(attacks)
         self._first_index = first_index
         self._outcomes = {attack: bytearray() for attack in attacks}
         self._tallies: dict[str, Counter[str]] = {attack: Counter() for attack in attacks}
         self._labels: Counter[int] = Counter()
+        self._distances = {attack: array("d") for attack in distances_of}
         self._steps: dict[tuple[str, str | None], Counter[int]] = {}
 
     def add(self, record: Mapping[str, Any]) -> None:
@@ -66,6 +71,9 @@ class OutcomeCounts:
         attacked = MISCLASSIFIED if record["success"] else ROBUST
         outcomes[position] = CLEAN_MISTAKE if record["clean_mistake"] else attacked
         self._tallies[record["attack"]].update(_signs(record))
+        if record["attack"] in self._distances and not record["clean_mistake"]:
+            distance = record["linf"] if record["success"] else math.inf
+            self._distances[record["attack"]].append(distance)
         if outcomes[position] == MISCLASSIFIED:
             by = (record["attack"], record.get("broken_by"))
             self._steps.setdefault(by, Counter())[record["steps"]] += 1
@@ -112,6 +120,18 @@ class OutcomeCounts:
         """
         return self._steps.get((attack, broken_by), Counter())
 
+    def distances(self, attack: str) -> np.ndarray:
+        """The distances of misclassified images from the clean ones.
+
+        Args:
+            attack: name of one of the attacks that the argument `distances_of` named.
+
+        Returns:
+            float64 `[examples]`, of the examples that are correct when clean, in any order:
+            infinity where the attack found no misclassified image.
+        """
+        return np.array(self._distances[attack], np.float64)
+
     def labels(self) -> Counter[int]:
         """Counts the examples of each class.
 
@@ -151,6 +171,7 @@ class ExampleLog:
         output: file that the sorted records will be written to; None keeps records in memory.
         fingerprint: data that identifies what is evaluated, as JSON can hold it. A journal with
             another fingerprint is refused.
+        distances_of: names of the attacks whose distances `counts` keeps.
 
     Attributes:
         counts: the outcomes of all records so far.
@@ -167,8 +188,9 @@ class ExampleLog:
         first_index: int = 0,
         output: Path | None = None,
         fingerprint: Mapping[str, Any] | None = None,
+        distances_of: Iterable[str] = (),
     ) -> None:
-        self.counts = OutcomeCounts(attacks, first_index)
+        self.counts = OutcomeCounts(attacks, first_index, distances_of)
         self.output = output
         self._records: list[dict[str, Any]] = []
         self._journal = None

@@ -9,7 +9,7 @@ from typing import Any
 
 from aad_tf.evaluation.diagnostics import of_outcomes
 from aad_tf.evaluation.example_log import OutcomeCounts
-from aad_tf.evaluation.summary import summarize, timing
+from aad_tf.evaluation.summary import looks_for_nearest, summarize, timing
 from aad_tf.evaluation.transfer_summary import TransferCounts, summarize_transfer
 from aad_tf.records import (
     TRANSFER_KEYS,
@@ -54,7 +54,8 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
     parts = read_parts(paths, output, _read_part, "evaluation")
     first = parts[0].summary
     models = [entry["threat_model"] for entry in first["attacks"]]
-    counts = OutcomeCounts([model["attack"] for model in models], parts[0].first)
+    nearest = [model["attack"] for model in models if looks_for_nearest(model)]
+    counts = OutcomeCounts([model["attack"] for model in models], parts[0].first, nearest)
     write_record_lines(output, _counted_lines(parts, counts))
     timings = [_timing(parts, number) for number in range(len(models))]
     merged = {

@@ -16,7 +16,7 @@ from aad_tf.evaluation import diagnostics as checks
 from aad_tf.evaluation import inputs
 from aad_tf.evaluation.example_log import ExampleLog
 from aad_tf.evaluation.stream import AttackStream
-from aad_tf.evaluation.summary import SUCCESS_RULES, summarize
+from aad_tf.evaluation.summary import SUCCESS_RULES, looks_for_nearest, summarize
 from aad_tf.records import read_records, summary_path
 from aad_tf.records.fingerprints import fingerprint, weights_fingerprint
 from aad_tf.records.journal import check_same_evaluation, finished_summary
@@ -123,6 +123,9 @@ def evaluate_robustness(
     left correct. Its records name the attack that got an image misclassified under `broken_by`, and
     `stages` in its entry of the summary has the robust accuracy after each attack.
 
+    Of an attack that looks for the nearest misclassified image (`fab(None)`) the summary has the
+    `median_distance`, and `security_curve` makes the accuracy within every budget of its records.
+
     Args:
         classifier: the network that is judged: a Classifier, a Keras model, which is wrapped by
             `Classifier.from_keras`, or a defence of this package.
@@ -221,7 +224,9 @@ def evaluate_robustness(
         _check_finished(output, summary, {**evaluated, "num_examples": batches.count()})
         return RobustnessReport(summary, output)
     stream = AttackStream(classifier, attacks, batch_size, seed, success, surrogate, followers)
-    log = ExampleLog([attack.name for attack in attacks], first_index, output, evaluated)
+    nearest = [each.name for each in attacks if looks_for_nearest(each.threat_model())]
+    names = [attack.name for attack in attacks]
+    log = ExampleLog(names, first_index, output, evaluated, distances_of=nearest)
     try:
         with shown_progress(verbose, progress) as shown:
             stream.run(batches, log, shown)

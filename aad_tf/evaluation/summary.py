@@ -15,7 +15,7 @@ from aad_tf.attacks import (
     attack_to_dict,
 )
 from aad_tf.evaluation.example_log import CLEAN_MISTAKE, MISCLASSIFIED, ROBUST, OutcomeCounts
-from aad_tf.metrics import wilson_interval
+from aad_tf.metrics import median_interval, wilson_interval
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import small_epsilon
 
@@ -65,7 +65,11 @@ def summarize(
         images classified as the target, and `own_class`, how many were not attacked because their
         label is the target. Transfer attacks: `surrogate_clean_accuracy` over all examples, and
         `surrogate_misclassified`, the fraction of attacked images that the surrogate misclassifies.
-        Cascades: `stages`, the robust accuracy after each attack. A fraction of no images is None.
+        Cascades: `stages`, the robust accuracy after each attack. Attacks that look for the nearest
+        misclassified image at any distance: `median_distance` of that image over the images that
+        are correct when clean, None where the attack found none for half of them or more, and its
+        95% interval `median_distance_interval`, whose bounds are distances (None for infinity), or
+        None if there are too few images. A fraction of no images is None.
     """
     return {
         "attacks": [
@@ -73,6 +77,7 @@ def summarize(
                 **_accuracies(model["attack"], counts),
                 **_goals(model, counts),
                 **_stages(model, counts),
+                **_median_distance(model, counts),
                 "threat_model": dict(model),
                 **seconds,
             }
@@ -232,6 +237,41 @@ def _stages(model: Mapping[str, Any], counts: OutcomeCounts) -> dict[str, Any]:
         left -= broken
         stages.append({"attack": name, "broken": broken, "robust_accuracy": left / len(outcomes)})
     return {"stages": stages}
+
+
+def looks_for_nearest(model: Mapping[str, Any]) -> bool:
+    """Whether an attack looks for the nearest misclassified image at any distance.
+
+    Args:
+        model: the attack's threat model, as its method `threat_model` returns it.
+
+    Returns:
+        True for a minimum-norm attack without a budget, as `fab(None)` is.
+    """
+    # A cascade has no budget among its own parameters.
+    return bool(model.get("minimum_norm")) and model["parameters"].get("epsilon", 0) is None
+
+
+def _median_distance(model: Mapping[str, Any], counts: OutcomeCounts) -> dict[str, Any]:
+    """The median distance to the nearest misclassified image, of attacks that look for it."""
+    if not looks_for_nearest(model):
+        return {}
+    distances = counts.distances(model["attack"])
+    interval = median_interval(distances)
+    return {
+        "median_distance": _finite(float(np.median(distances))) if len(distances) else None,
+        "median_distance_interval": interval
+        and {
+            "method": "order statistics",
+            "confidence": 0.95,
+            **{name: _finite(bound) for name, bound in interval._asdict().items()},
+        },
+    }
+
+
+def _finite(value: float) -> float | None:
+    """The number, or None for infinity and NaN, which JSON does not have."""
+    return value if math.isfinite(value) else None
 
 
 def adaptive_pairs(
@@ -429,6 +469,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     if shard := summary.get("evaluated", {}).get("shard"):
         lines.append(f"Only shard {shard[0]}/{shard[1]} of the examples.")
     lines += [_stages_line(entry) for entry in summary["attacks"] if "stages" in entry]
+    lines += [_distance_line(entry) for entry in summary["attacks"] if "median_distance" in entry]
     lines += [_target_line(entry) for entry in summary["attacks"] if "target_reached" in entry]
     lines += _adaptive_lines(summary.get("adaptive"))
     transfer = [e for e in summary["attacks"] if e["threat_model"].get("access") == "transfer"]
@@ -544,6 +585,19 @@ def _surrogate_name(model: Mapping[str, Any]) -> str:
 def _stages_line(entry: Mapping[str, Any]) -> str:
     stages = (f"{stage['attack']} {stage['robust_accuracy']:.2%}" for stage in entry["stages"])
     return f"{entry['attack']}, robust accuracy after each attack: {', '.join(stages)}."
+
+
+def _distance_line(entry: Mapping[str, Any]) -> str:
+    begin = f"{entry['attack']}, median distance to the nearest misclassified image found: "
+    median, interval = entry["median_distance"], entry["median_distance_interval"]
+    found = "none for half of the images or more" if median is None else f"{median:.4g}"
+    if interval is None:
+        return f"{begin}{found}."
+    low, high = (
+        "unknown" if bound is None else f"{bound:.4g}"
+        for bound in (interval["low"], interval["high"])
+    )
+    return f"{begin}{found} ({low} to {high} at 95%)."
 
 
 def _target_line(entry: Mapping[str, Any]) -> str:

@@ -206,6 +206,19 @@ def test_shards_run_apart_and_merge_into_the_same_file(model_dir, tmp_path):
     assert read_summary(merged)["evaluated"] == read_summary(whole)["evaluated"]
 
 
+def test_a_curve_is_drawn_of_the_distances_to_misclassified_images(model_dir, tmp_path):
+    output, picture = tmp_path / "r.jsonl", tmp_path / "pictures" / "curve.png"
+    attacks = "--attacks=fgsm(epsilon=0.1);fab(epsilon=None, num_steps=4, num_targets=2)"
+    flags = (f"--model_dir={model_dir}", attacks, "--limit=20", "--nodiagnostics")
+    done = run_once(*flags, f"--output={output}", f"--curve={picture}")
+    assert done.code == 0, done.errors
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    fgsm, fab = read_summary(output)["attacks"]
+    assert "median_distance" not in fgsm
+    median = fab["median_distance"]
+    assert f"median distance to the nearest misclassified image found: {median:.4g}" in done.output
+
+
 def test_adaptive_attacks_take_what_the_network_was_trained_on(model_dir, tmp_path):
     output = tmp_path / "r.jsonl"
     aad = trained_by_aad(model_dir, tmp_path / "aad", (9.0, 3.0, 2.0))
@@ -288,6 +301,11 @@ def test_bad_input_of_every_kind_has_a_clear_message(model_dir, tmp_path):
         (["--shards=1/3"], "Did you mean: shard"),
         ([model, "--shard=4/3"], "number/count, from 1/50 to 50/50; got '4/3'"),
         ([model, "--shard=1/5"], "make 4 shards at most, got 5"),
+        ([model, f"--curve={tmp_path}/c.png"], "add the attack 'fab(epsilon=None)'"),
+        (
+            [model, "--attacks=fab(None)", "--shard=1/2", f"--curve={tmp_path}/c.png"],
+            "--curve with --shard would draw a part of the images",
+        ),
         ([model, "more"], "Unexpected arguments: more"),
     ]
     given = [[f"--output={tmp_path}/r.jsonl", *arguments] for arguments, _ in cases]

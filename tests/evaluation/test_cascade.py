@@ -22,8 +22,10 @@ from aad_tf.evaluation import (
     merge_shards,
     security_curve,
 )
+from aad_tf.evaluation.example_log import OutcomeCounts
+from aad_tf.evaluation.summary import summarize, timing
 from aad_tf.metrics import wilson_interval
-from aad_tf.records import read_records
+from aad_tf.records import make_record, read_records
 from tests.networks import TracedCalls, small_network, traces
 
 SIDE, CLASSES, EPSILON = 6, 3, 0.02
@@ -238,6 +240,17 @@ def test_a_security_curve_is_the_exact_one(linear, data, distances, tmp_path):
     assert curve.median_interval().low < median < curve.median_interval().high
     again = security_curve(read_records(output), epsilons)
     assert again.robust_accuracies == curve.robust_accuracies
+    # Without budgets, up to the largest distance.
+    assert security_curve(report).epsilons[-1] == max(curve.distances)
+    entry = report.summary["attacks"][0]
+    assert entry["median_distance"] == curve.median_distance
+    low, high = curve.median_interval()
+    interval = {"method": "order statistics", "confidence": 0.95, "low": low, "high": high}
+    assert entry["median_distance_interval"] == interval
+    found = f"{curve.median_distance:.4g} ({low:.4g} to {high:.4g} at 95%)."
+    assert f"fab, median distance to the nearest misclassified image found: {found}" in (
+        format_summary(report.summary)
+    )
 
 
 @pytest.mark.parametrize("rounds", [1, 4])
@@ -289,6 +302,34 @@ def test_bisection_takes_other_budgets_and_refuses_what_cannot_be(linear, data):
     for largest, rounds, match in ((0.0, 1, "largest"), (np.inf, 1, "largest"), (0.1, 0, "rounds")):
         with pytest.raises(ValueError, match=match):
             bisected_curve(linear, data, attacks.fgsm, largest, rounds=rounds)
+
+
+def test_parts_have_the_median_distance_of_the_whole(linear, data, tmp_path):
+    attack, (images, labels) = attacks.fab(None, num_steps=3), data
+    whole = evaluate_robustness(linear, data, attack).summary["attacks"][0]
+    parts = []
+    for number, (start, stop) in enumerate([(0, 25), (25, 40)], 1):
+        parts.append(tmp_path / f"{number}.jsonl")
+        part = (images[start:stop], labels[start:stop])
+        options = {"output": parts[-1], "first_index": start, "shard": (number, 2)}
+        evaluate_robustness(linear, part, attack, diagnostics=False, **options)
+    merged = merge_shards(parts, tmp_path / "whole.jsonl")["attacks"][0]
+    for name in ("median_distance", "median_distance_interval"):
+        assert merged[name] == whole[name] is not None
+
+
+def test_an_attack_that_finds_too_little_has_no_median_distance():
+    counts = OutcomeCounts(["fab"], distances_of=["fab"])
+    for index, (success, linf) in enumerate([(True, 0.1), (False, 0.0), (False, 0.0)]):
+        known = {"label": 0, "clean_prediction": 0, "steps": 1, "restart": 0}
+        known |= {"adversarial_prediction": int(success), "linf": linf}
+        counts.add(make_record("fab", index=index, **known))
+    np.testing.assert_array_equal(counts.distances("fab"), [0.1, np.inf, np.inf])
+    model = attacks.fab(None).threat_model()
+    entry = summarize([model], [timing(1.0, 3)], counts, "rule", [])["attacks"][0]
+    assert entry["median_distance"] is None and entry["median_distance_interval"] is None
+    summary = {"attacks": [entry], "success_rule": "rule", "warnings": []}
+    assert "found: none for half of the images or more." in format_summary(summary)
 
 
 def test_a_security_curve_needs_distances(linear, data):
