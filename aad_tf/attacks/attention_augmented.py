@@ -197,6 +197,9 @@ def a3(
     moves attention out of its original area while the label is attacked, a negative one keeps it
     there; with 0 the result is that of `attack`.
 
+    This is A3 as the supplement of the AAD paper has it, not Adaptive Auto Attack, which Liu et al.
+    (2022) call A3 too.
+
     The cross-entropy, which `fgsm`, `ifgsm` and `pgd` use, is nearly constant where the network is
     sure of the label. There the attention term determines the signs of most pixels at any sigma,
     and fewer images may end misclassified than under `attack`.

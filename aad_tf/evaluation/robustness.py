@@ -146,7 +146,11 @@ def evaluate_robustness(
             only, as most published tables do. The final image of `apgd`, `fab` and `square` is the
             best image they met: a misclassified one, if the network they follow misclassified any.
         output: file of records, compressed if it ends with ".gz"; the summary goes beside it.
-            An interrupted run continues from `<output>.partial`, a finished one is read back.
+            An interrupted run continues from `<output>.partial`, a finished one is read back. Of a
+            float64 network the file then equals that of an uninterrupted run byte for byte. In
+            float32 it does up to rounding, as with another `batch_size`: after the interruption
+            other images share a batch, and an image next to a decision boundary may end on its
+            other side.
         description: further facts on model and data, as JSON can hold them. It is part of the
             summary; an interrupted run continues only with an equal description.
         first_index: index of the first example in its data set; indices seed the random starts.

@@ -26,6 +26,7 @@ from aad_tf.evaluation.example_log import OutcomeCounts
 from aad_tf.evaluation.summary import summarize, timing
 from aad_tf.metrics import wilson_interval
 from aad_tf.records import make_record, read_records
+from tests.evaluation.attacked_networks import brightness_classifier, gray_images
 from tests.networks import TracedCalls, small_network, traces
 
 SIDE, CLASSES, EPSILON = 6, 3, 0.02
@@ -452,6 +453,32 @@ def test_a_ratio_of_logits_sees_through_saturation(saturated, data, distances):
     exact = np.mean(distances > EPSILON)
     assert report.robust_accuracy("dlr") == pytest.approx(exact, abs=0.03)
     assert report.robust_accuracy("apgd") > exact + 0.2
+
+
+def test_auto_attack_is_exact_on_two_classes():
+    # The classes meet at a mean gray level of 0.5, so an image withstands 0.1 from 0.6 and to 0.4.
+    levels = [0.05, 0.39, 0.41, 0.49, 0.51, 0.59, 0.61, 0.95, 0.45]
+    images, labels = gray_images(levels), np.array([0, 0, 0, 0, 1, 1, 1, 1, 1], np.int32)
+    robust = [True, True, False, False, False, False, True, True, False]
+    *stages, square = attacks.auto_attack(0.1, version="standard").stages
+    # 5,000 queries take most of the time and find nothing more.
+    cascade = attacks.AttackCascade((*stages, dataclasses.replace(square, num_steps=50)))
+    report = evaluate_robustness(brightness_classifier(), (images, labels), cascade)
+    records = list(report.records())
+    assert [not record["success"] for record in records] == robust
+    assert [record["clean_mistake"] for record in records] == [False] * 8 + [True]
+    # What withstands it went through all four, the last with all its queries.
+    assert {record["steps"] for record in records if not record["success"]} == {50}
+    (entry,) = report.summary["attacks"]
+    assert [stage["attack"] for stage in entry["stages"]] == [
+        "apgd-ce",
+        "apgd-t",
+        "fab-t",
+        "square",
+    ]
+    recorded = entry["threat_model"]["parameters"]["stages"]
+    # There is one class besides the true one.
+    assert (recorded[1]["restarts"], recorded[2]["objective"]["num_targets"]) == (1, 1)
 
 
 def test_few_classes_are_all_targets():
