@@ -46,6 +46,7 @@ def run(subject: Subject) -> Section:
         "AADModel.fit": _train,
         "PGD, one attack per step": _attack,
         "evaluate_robustness": _evaluate,
+        "evaluate_robustness, AutoAttack": _evaluate_by_cascade,
         "study_attention": _study,
     }
     sampled = {
@@ -143,14 +144,22 @@ def _study(subject: Subject, steps: int, tick: Tick) -> None:
 
 
 def _evaluate(subject: Subject, steps: int, tick: Tick) -> None:
-    """One evaluation of at least as many calls of the network, its records on disk."""
+    # So weak that nearly every image takes all the steps, several of which may be one call.
+    _evaluate_by(attacks.pgd(0.001, 0.0005, 4), steps, subject, tick)
+
+
+def _evaluate_by_cascade(subject: Subject, steps: int, tick: Tick) -> None:
+    # Most images go through all four attacks; Square alone takes 79 calls per batch.
+    _evaluate_by(attacks.auto_attack(0.001), -(-steps // 79), subject, tick)
+
+
+def _evaluate_by(attack: attacks.Attack, repeats: int, subject: Subject, tick: Tick) -> None:
+    """One evaluation of the training batch over and over, its records on disk."""
     classifier = Classifier.from_keras(_tiny_network(subject))
-    # So weak that nearly every image takes all the steps: four calls per batch, mostly five.
-    attack = attacks.pgd(0.001, 0.0005, 4)
     images, _ = subject.train_batch
     # The network's own predictions as labels, so that every image is attacked.
     labels = np.argmax(classifier.predict_logits(images), axis=-1).astype(np.int32)
-    batches = tf.data.Dataset.from_tensors((images, labels)).repeat(-(-steps // 3))
+    batches = tf.data.Dataset.from_tensors((images, labels)).repeat(repeats)
     with tempfile.TemporaryDirectory() as directory:
         evaluate_robustness(
             classifier,

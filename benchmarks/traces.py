@@ -95,6 +95,17 @@ def _of_inference(subject: Subject, batches: list[tuple[Any, Any]]) -> dict[str,
         evaluate_robustness(
             classifier, (images, labels), attacks.ifgsm(0.1), batch_size=len(labels)
         )
+        # The attacks of AutoAttack, with few steps.
+        cascade = attacks.AttackCascade(
+            (
+                attacks.apgd(0.02, 5),
+                attacks.apgd(0.02, 5, "targeted_dlr"),
+                attacks.fab(0.02, 5),
+                attacks.square(0.02, 50),
+            ),
+            ("apgd-ce", "apgd-t", "fab-t", "square"),
+        )
+        evaluate_robustness(classifier, (images, labels), cascade, batch_size=len(labels))
     return {
         _readable(key): function.experimental_get_tracing_count()
         for key, function in classifier.compiled.items()
