@@ -141,8 +141,8 @@ class AutoPGD(GradientSignAttack):
 
     Raises:
         TypeError: a size that is not a number, or a count that is not an integer.
-        ValueError: no epsilon, noise, a number out of range, or several restarts without a random
-            start.
+        ValueError: no epsilon, noise, a number out of range, or several restarts of the same target
+            without a random start.
 
     Example:
         >>> adversarial = apgd(8 / 255)(classifier, images, labels, seed=0)
@@ -165,8 +165,12 @@ class AutoPGD(GradientSignAttack):
                 "apgd starts at a random point of the surface of its budget: leave out noise."
             )
         if self.restarts is None:
-            object.__setattr__(self, "restarts", targets_per_example(self.objective) or 1)
+            object.__setattr__(self, "restarts", self._different_runs)
         super().__post_init__()
+
+    @property
+    def _different_runs(self) -> int:
+        return targets_per_example(self.objective) or 1
 
     def for_classes(self, num_classes: int) -> AutoPGD:
         """Returns the attack that is run on a network with `num_classes` classes.

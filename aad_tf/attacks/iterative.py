@@ -115,11 +115,16 @@ class IterativeAttack(ABC):
             check_epsilon(self.epsilon, "epsilon")
         if self.random_start and self.epsilon is None and self.noise is None:
             raise ValueError("random_start needs an epsilon, the ball to start in, or noise.")
-        if self.restarts > 1 and not self.random_start:
+        if self.restarts > self._different_runs and not self.random_start:
             raise ValueError(
                 f"restarts={self.restarts} without random_start repeats the same attack; set "
                 f"random_start=True or restarts=1."
             )
+
+    @property
+    def _different_runs(self) -> int:
+        """How many restarts differ even without a random start."""
+        return 1
 
     def check_sizes(self, bounds: Bounds) -> None:
         """Checks that the budget fits the pixel range.

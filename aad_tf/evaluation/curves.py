@@ -129,12 +129,13 @@ def bisected_curve(
     check_count(rounds, "rounds")
     if not 0 < largest < math.inf:
         raise ValueError(f"largest must be a budget above 0 and finite, got {largest}.")
+    images, labels = (np.asarray(each) for each in dataset)
     classifier = inputs.as_classifier(classifier)
     if surrogate is not None:
         surrogate = inputs.as_surrogate(surrogate, classifier)
     report = evaluate_robustness(
         classifier,
-        dataset,
+        (images, labels),
         attack(largest),
         batch_size=batch_size,
         seed=seed,
@@ -151,7 +152,7 @@ def bisected_curve(
     seen = predictions
     if surrogate is not None:
         seen = np.array([record["surrogate_clean_prediction"] for record in records])
-    images, labels = (each.numpy() for each in checked_inputs(classifier, *dataset))
+    images, labels = (each.numpy() for each in checked_inputs(classifier, images, labels))
     parts = 2**rounds
     holds, falls = np.zeros(len(labels), int), np.full(len(labels), parts)
 

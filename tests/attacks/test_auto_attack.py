@@ -306,6 +306,11 @@ def test_each_target_class_has_a_restart_of_its_own(restarts, of_four):
     assert len({each.name for each in two}) == 2
     assert attacks.attack_from_dict(attacks.attack_to_dict(attack)) == attack
     assert AutoPGD(AwayFromLabel(), 5, 0.1).restarts == 1
+    # Each target is another run, with a random start or without.
+    if not restarts:
+        assert AutoPGD(objective, 5, 0.1, random_start=False).restarts == 9
+        with pytest.raises(ValueError, match="without random_start repeats"):
+            AutoPGD(objective, 5, 0.1, random_start=False, restarts=10)
     # What no preset would build has no call either.
     still = attacks.GradientSignAttack(attacks.AwayFromPrediction(), 0.1, 3, 0.1)
     assert attacks.attack_call(still) is None
