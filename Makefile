@@ -15,11 +15,11 @@ QUICK_TEST_JOBS ?= 2
 # Tests of one file share networks and compiled steps.
 DISTRIBUTION ?= loadfile
 
-# Pins that replace those of constraints.txt, as in "keras==3.10.0".
+# Pins that replace those of constraints.txt, as in "keras==3.11.0".
 OVERRIDES ?=
 # The oldest versions that setup.cfg allows and the newest, for test-versions. A version manager
 # may keep a Python where PATH does not lead.
-OLDEST_PINS := tensorflow==2.20.0 keras==3.10.0
+OLDEST_PINS := tensorflow==2.20.0 keras==3.11.0
 OLDEST_PYTHON ?= python3.10 $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python)
 NEWEST_PYTHON ?= python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python)
 

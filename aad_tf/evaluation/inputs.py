@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -359,7 +358,7 @@ def _opened(dataset: Any, num_examples: int | None) -> tuple[int | None, Iterabl
     if isinstance(dataset, keras.utils.PyDataset):
         if dataset.num_batches is None and num_examples is None:
             raise ValueError("The data set is endless. Pass num_examples=..., how many to take.")
-        return None, _ByNumber(dataset)
+        return None, dataset
     if not isinstance(dataset, Iterable):
         raise TypeError(
             f"dataset must be a tf.data.Dataset of (images, labels) batches or a pair of arrays "
@@ -367,18 +366,6 @@ def _opened(dataset: Any, num_examples: int | None) -> tuple[int | None, Iterabl
             f"{type(dataset).__name__}."
         )
     return None, dataset
-
-
-class _ByNumber:
-    """The batches of a `PyDataset`, which older versions of Keras do not iterate over."""
-
-    def __init__(self, dataset: keras.utils.PyDataset) -> None:
-        self._dataset = dataset
-
-    def __iter__(self) -> Iterator[Any]:
-        count = self._dataset.num_batches
-        numbers = itertools.count() if count is None else range(count)
-        return (self._dataset[number] for number in numbers)
 
 
 def _cardinality(dataset: tf.data.Dataset) -> int | None:

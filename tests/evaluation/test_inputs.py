@@ -106,12 +106,6 @@ class Batches(keras.utils.PyDataset):
         return tuple(part[begin : begin + 25] for part in self.examples)
 
 
-def in_turn(examples):
-    """The batches of `Batches`, whose own iteration is up to the version of Keras."""
-    batches = Batches(examples)
-    return (batches[number] for number in range(batches.num_batches))
-
-
 class Tensor:
     """Of another library: NumPy can read it, and nothing else is known of it."""
 
@@ -132,7 +126,7 @@ class Loader:
     """Like the DataLoader of torch: an iterable of lists of tensors."""
 
     def __init__(self, examples) -> None:
-        self.batches = [[Tensor(part) for part in batch] for batch in in_turn(examples)]
+        self.batches = [[Tensor(part) for part in batch] for batch in Batches(examples)]
 
     def __iter__(self):
         return iter(self.batches)
@@ -157,17 +151,17 @@ def as_dataset(structure) -> tf.data.Dataset:
 FORMS = {
     "PyDataset": Batches,
     "sample weights": lambda examples: Batches(weighted(examples)),
-    "list": lambda examples: list(in_turn(examples)),
-    "tuple of lists": lambda examples: tuple(map(list, in_turn(examples))),
+    "list": lambda examples: list(Batches(examples)),
+    "tuple of lists": lambda examples: tuple(map(list, Batches(examples))),
     "two batches in a list": lambda examples: [
         [part[:30] for part in examples],
         [part[30:] for part in examples],
     ],
-    "generator": in_turn,
-    "generator function": lambda examples: lambda: in_turn(examples),
+    "generator": lambda examples: iter(Batches(examples)),
+    "generator function": lambda examples: lambda: iter(Batches(examples)),
     "function": lambda examples: lambda: as_dataset(examples),
     "loader": Loader,
-    "dictionaries": lambda examples: map(as_dictionary, in_turn(examples)),
+    "dictionaries": lambda examples: map(as_dictionary, Batches(examples)),
     "dataset of dictionaries": lambda examples: as_dataset(as_dictionary(examples)),
     "dataset of weights": lambda examples: as_dataset(weighted(examples)),
     "arrays by name": as_dictionary,
@@ -228,7 +222,7 @@ def test_pictures_in_directories_are_taken_as_keras_reads_them(tmp_path):
 
 def endless(examples):
     while True:
-        yield from in_turn(examples)
+        yield from Batches(examples)
 
 
 @pytest.mark.parametrize(

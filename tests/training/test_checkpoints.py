@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from aad_tf import model_directory
 from aad_tf.training import build_defense, train
 from aad_tf.training.checkpoints import CheckpointError, ResumableCheckpoint
-from tests.training.short_runs import CONFIG, STEPS, assert_same_weights
+from tests.training.short_runs import CONFIG, STEPS, KillAt, KilledError, assert_same_weights
 
 
 def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(tmp_path: Path) -> None:
@@ -56,3 +58,14 @@ def test_a_checkpoint_at_the_end_of_an_epoch_leaves_validation_to_do(tmp_path: P
     # Of that epoch, validation and callbacks are left.
     assert ResumableCheckpoint(model, tmp_path, 6, steps_per_epoch=6).restore() == (0, 6)
     assert ResumableCheckpoint(model, tmp_path, 6, steps_per_epoch=5).restore() == (0, 5)
+
+
+def test_a_checkpoint_after_several_steps_at_once_is_of_the_last_of_them(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", steps_per_execution=2, run_eagerly=True)
+    checkpoint = ResumableCheckpoint(model, tmp_path, every=2, steps_per_epoch=6)
+    batches = tf.data.Dataset.from_tensors((np.ones((1, 1)), np.ones((1, 1)))).repeat(6)
+    with pytest.raises(KilledError):
+        model.fit(batches, verbose=0, callbacks=[checkpoint, KillAt(1)])
+    assert int(model.optimizer.iterations) == 2
+    assert checkpoint.restore() == (0, 2)
