@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.special
 import scipy.stats
 
 from aad_tf import metrics
@@ -358,8 +359,18 @@ def expected_random_iou(total: int, first: int, second: int) -> float:
     if first + second == 0:
         return 1.0
     overlap = np.arange(max(0, first + second - total), min(first, second) + 1)
-    chance = scipy.stats.hypergeom.pmf(overlap, total, first, second)
+    # Of a thousand cells and more scipy.stats.hypergeom takes twenty times as long.
+    chance = np.exp(
+        _log_choices(first, overlap)
+        + _log_choices(total - first, second - overlap)
+        - _log_choices(total, second)
+    )
     return float(np.sum(chance * overlap / (first + second - overlap)))
+
+
+def _log_choices(of: Any, taken: Any) -> np.ndarray:
+    """Logarithm of the binomial coefficient."""
+    return -np.log1p(of) - scipy.special.betaln(of - taken + 1, taken + 1)
 
 
 def difference_interval(

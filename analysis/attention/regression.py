@@ -23,7 +23,7 @@ _INVERSE_PENALTY = 1e4
 _DRAWS_AT_ONCE = 50
 # What is held fixed, and how many columns of `success_effects` that takes beside success.
 ADJUSTED = {"nothing fixed": 0, "confidence before fixed": 1, "before and after fixed": 3}
-_NEWTON_STEPS, _LARGEST_STEP, _CONVERGED = 12, 3.0, 1e-4
+_NEWTON_STEPS, _LARGEST_STEP, _CONVERGED, _EXACT = 12, 3.0, 1e-4, 1e-9
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,8 @@ def refit(
         curvature += 1e-9 * np.eye(shape[1])
         step = np.linalg.solve(curvature, slope[..., np.newaxis])[..., 0]
         found = found + np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
+        if np.abs(step).max() < _EXACT:
+            break
     found[np.abs(step).max(axis=1) > _CONVERGED] = np.nan
     return found
 
