@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import itertools
 import logging
@@ -30,6 +31,8 @@ LOST_AFTER = 10.0
 CONNECT_TIMEOUT = 60.0
 # Workers leave after the same step, so it takes moments unless one of them is gone.
 LEAVE_TIMEOUT = 60.0
+# What binaries end with after another worker was lost.
+_LOST_WORKER = os.EX_TEMPFAIL
 # Every context that is left has keys of its own, with the same number on all workers.
 _LEAVINGS = itertools.count()
 
@@ -44,8 +47,9 @@ def connected(
 
     Args:
         cluster: the workers, and which of them this process is.
-        seconds: how long TensorFlow may take to connect the workers. After that the process ends,
-            and a message on stderr names the workers that cannot be reached.
+        seconds: how long TensorFlow may take to connect the workers. After that the process ends
+            with code 75 (1 where the system has no POSIX timers, as macOS), and a message on stderr
+            names the workers that cannot be reached.
         pack_megabytes: size of the buckets in which workers exchange gradients, in 2**20 bytes.
         lost_after: seconds without a heartbeat after which a worker counts as lost; the value of
             worker 0 holds for all.
@@ -199,11 +203,53 @@ def _limited(cluster: Cluster, seconds: float) -> Iterator[None]:
     others = [index for index in range(cluster.size) if index != cluster.index]
     pairs = [text for index in others for text in (cluster.name(index), cluster.addresses[index])]
     command = [sys.executable, "-I", str(Path(probe.__file__)), str(seconds), *pairs]
-    with open(os.devnull, "w") as nowhere, subprocess.Popen(command) as reporter:
-        # After the time in which the other process says who is missing.
-        faulthandler.dump_traceback_later(seconds + probe.SECONDS, exit=True, file=nowhere)
+    with subprocess.Popen(command) as reporter:
         try:
-            yield
+            # After the time in which the other process says who is missing.
+            with _ended_after(seconds + probe.SECONDS):
+                yield
         finally:
-            faulthandler.cancel_dump_traceback_later()
             reporter.kill()
+
+
+class _Sigevent(ctypes.Structure):
+    """What a timer does: here it calls a function in a thread that C starts."""
+
+    _fields_ = [
+        ("value", ctypes.c_size_t),
+        ("signal", ctypes.c_int),
+        ("notify", ctypes.c_int),
+        ("function", ctypes.c_void_p),
+        ("attributes", ctypes.c_void_p),
+        ("reserved", ctypes.c_char * 32),
+    ]
+
+
+_SIGEV_THREAD = 2
+
+
+@contextlib.contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    """Ends this process if the context takes longer, whatever thread holds Python's lock."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "timer_create"):
+        with open(os.devnull, "w") as nowhere:
+            faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+            try:
+                yield
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+        return
+    # Python's own watchdog has no exit code but 1, which says that this worker has failed.
+    end = ctypes.cast(libc._exit, ctypes.c_void_p)
+    event = _Sigevent(value=_LOST_WORKER, notify=_SIGEV_THREAD, function=end)
+    timer, fraction = ctypes.c_void_p(), seconds % 1.0
+    # Interval and time to the first call, in seconds and nanoseconds.
+    times = (ctypes.c_long * 4)(0, 0, int(seconds), int(1e9 * fraction))
+    if libc.timer_create(time.CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(timer)):
+        raise OSError(ctypes.get_errno(), "The time to connect the workers cannot be limited")
+    libc.timer_settime(timer, 0, times, None)
+    try:
+        yield
+    finally:
+        libc.timer_delete(timer)
