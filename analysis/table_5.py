@@ -124,7 +124,7 @@ def threat_models(table: Table5) -> Table:
             when = _SUCCESS_RULES.get(rule, DASH)
             rows.append((name, *_threat_cells(column.threat_model), when))
     heads = ("attack", "norm", "ε in [0, 1]", "ε × 255", "steps × size", "start", "restarts")
-    return Table((*heads, "labels it uses", "fooled when"), rows, left=9)
+    return Table((*heads, "labels it uses", "misclassified when"), rows, left=9)
 
 
 def _threat_cells(model: Mapping[str, Any]) -> tuple[str, ...]:
@@ -190,7 +190,7 @@ def trained_on(defense: Mapping[str, Any]) -> str:
     if kind == "aad":
         weights = ":".join(f"{weight:g}" for weight in defense.get("weights", ()))
         parts = "".join(f", {name} {part}" for name, part in defense["loss_parts"].items())
-        updates = ", one update a round" if defense.get("update_per_round") else ""
+        updates = ", one update per round" if defense.get("update_per_round") else ""
         start = _warm_up(defense)
         return f"AAD: {attack}, losses {defense['losses']}{parts}, {weights}{updates}{start}"
     return f"{kind}: {attack}" if attack else str(kind)
@@ -277,7 +277,7 @@ def further_attacks(table: Table5) -> Table | None:
             names = (row.name, name, str(len(cell.seeds)), _examples([cell]), cell.text())
             rows.append((*names, *_threat_cells(model)[:3], rule))
     heads = ("defence", "attack", "seeds", "n", "accuracy", "norm", "ε in [0, 1]", "ε × 255")
-    return Table((*heads, "fooled when"), rows, left=2) if rows else None
+    return Table((*heads, "misclassified when"), rows, left=2) if rows else None
 
 
 def stricter(table: Table5) -> Table | None:

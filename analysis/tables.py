@@ -1,9 +1,8 @@
-"""One table, written as Markdown, CSV, LaTeX and HTML."""
+"""One table, written as Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,17 +107,6 @@ class Table:
                 "",
             ]
         )
-
-    def html(self) -> str:
-        """The table as an HTML `<table>`; columns of numbers align right."""
-        lines = ["<table>"]
-        for number, row in enumerate((self.columns, *self.rows)):
-            tag = "td" if number else "th"
-            styles = ["" if i < self.left else ' align="right"' for i in range(len(row))]
-            cells = zip(styles, row, strict=True)
-            line = "".join(f"<{tag}{style}>{html.escape(_text(c))}</{tag}>" for style, c in cells)
-            lines.append(f"<tr>{line}</tr>")
-        return "\n".join([*lines, "</table>"])
 
 
 def escape_latex(text: str) -> str:

@@ -259,7 +259,7 @@ def _rule(found: Comparison, names: list[str], source: str) -> str:
     return (
         f"Rule: of the {found.all_correct:,} images that all networks get right, of {source}, the "
         f"first where the attack fools {names[0]} and not {names[-1]} "
-        f"({first.images:,} images) and the other way round ({second.images:,}), one of a class. "
+        f"({first.images:,} images) and the other way round ({second.images:,}), one per class. "
         f"Accuracy on the {found.images:,}: {accuracies}."
     )
 

@@ -145,7 +145,7 @@ def test_parts_can_be_exchanged():
         ({"rectification": "l3"}, "Unknown distance 'l3'. Did you mean 'l.' or 'l.'"),
         ({"preservation": "l0"}, "Unknown distance 'l0'"),
         ({"maps": "gradcam"}, "Unknown map 'gradcam'. Did you mean 'grad_cam'"),
-        ({"threshold": "median"}, "Unknown threshold rule 'median'"),
+        ({"threshold": "median"}, "Unknown threshold rule 'median'. Did you mean 'mean'"),
         ({"threshold": MatchingArea(np.ones((4, 2, 2)))}, "MatchingArea belongs to the masks of"),
     ],
 )

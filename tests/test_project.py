@@ -153,11 +153,15 @@ _THINGS = (
     "image|step|class|batch|epoch|round|attack|worker|replica|example|row|cell|line|record|process"
     "|machine|node|layer|device|data set|pixel|file|network"
 )
+_COUNTED = (
+    "row|line|file|record|worker|value|seed|figure|image|step|update|attack|process|pod|network"
+)
 OTHER_WORDS = re.compile(
     r"\b(doors?|cards?|strangers?|newcomers?|gathering|rivals|forgiv\w+|crews?|peace|last words"
     r"|beats?|of ours)\b"
-    rf"|\b(one|once|twice) an? ({_THINGS})\b"
-    rf"|\ban? (row|line|file|record|worker|value|seed|figure) an? ({_THINGS})\b",
+    rf"|\b(one|once|twice) (({_COUNTED}) )?an? ({_THINGS})\b"
+    rf"|\ban? ({_COUNTED}) an? ({_THINGS})\b"
+    r"|\b(gradients|updates|steps|images|queries) an? (image|example|step|round|epoch|batch)\b",
     re.IGNORECASE,
 )
 

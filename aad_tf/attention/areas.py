@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.utils.checks import check_count
+from aad_tf.utils.checks import check_count, near_names
 from aad_tf.utils.ops import resize_maps, spatial_size
 
 
@@ -187,8 +187,8 @@ def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
         return threshold
     if isinstance(threshold, str) or np.ndim(threshold) != 0:
         raise ValueError(
-            f"Unknown threshold rule {threshold!r}: expected one of {sorted(RULES)}, a number, "
-            f"TopCells(count) or MatchingArea(masks)."
+            f"Unknown threshold rule {threshold!r}.{near_names(str(threshold), RULES)} A number, "
+            f"TopCells(count), MatchingArea(masks) or another function is taken, too."
         )
     return lambda maps: strictly_above(maps, tf.constant(float(threshold), maps.dtype))
 

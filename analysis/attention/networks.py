@@ -71,7 +71,7 @@ def threat_models(networks: Sequence[ResultRun]) -> Table:
         )
         for name, model in models.items()
     ]
-    heads = ("attack", "norm", "ε in [0, 1]", "ε", "steps", "restarts", "loss", "fooled at")
+    heads = ("attack", "norm", "ε in [0, 1]", "ε", "steps", "restarts", "loss", "misclassified at")
     return Table(heads, rows, left=2)
 
 

@@ -58,11 +58,14 @@ _HEADS = (
     "against plain",
 )
 _ROUND_HEADS = ("attack", "round", "accuracy %, plain", *(f"{a3}, points" for a3 in _LABELS[1:]))
-_DRIFT_HEADS = ("attack", "", "fooled / not", "IoU, fooled", "IoU, not fooled", "AUC of drift")
+_DRIFT_HEADS = (
+    *("attack", "", "misclassified / not", "IoU, misclassified", "IoU, not misclassified"),
+    "AUC of drift",
+)
 DRIFT_REMARK = (
-    "AUC of drift: chance that drift (1 - IoU) is larger on an image that the attack fools than on "
-    "one it does not, ties counting half; 0.5 tells nothing. It needs the clean image, which a "
-    "detector does not have, so it says what drift could tell at best."
+    "AUC of drift: chance that drift (1 - IoU) is larger on a misclassified image than on one that "
+    "is not, ties counting half; 0.5 tells nothing. It needs the clean image, which a detector "
+    "does not have, so it says what drift could tell at best."
 )
 
 
@@ -282,7 +285,7 @@ def table_9(runs: Mapping[str, AttentionRecords], dataset: str, network: str) ->
     table.findings.sort(key=lambda finding: not finding.headline)
     table.add(_HEADS, rows)
     table.add(_ROUND_HEADS, round_rows, "What A3 adds to the accuracy, round by round")
-    heading = "Does attention drift tell which attacks fooled the network?"
+    heading = "Does attention drift tell which images are misclassified?"
     table.add(_DRIFT_HEADS, drift_rows, heading)
     return table
 
@@ -418,16 +421,16 @@ def _drift(table: StudyTable, name: str, variants: Sequence[Variant]) -> list[tu
         area = area_under_curve(1 - iou[~kept], 1 - iou[kept])
         first, second, _ = groups.texts()
         rows.append((label, "ours", groups.counts, first, second, area.text()))
-        table.note("all", label, "IoU", "fooled", groups.first)
-        table.note("all", label, "IoU", "not fooled", groups.second)
+        table.note("all", label, "IoU", "misclassified", groups.first)
+        table.note("all", label, "IoU", "not misclassified", groups.second)
         table.note("all", label, "AUC", "drift", area)
         if variant is plain:  # the paper calls drift a strong indication of success, without A3
             table.findings.append(Finding(f"AUC of drift - 0.5, {label}", _minus_half(area), 1))
     for variant in variants[1:]:
         kept, label = variant.kept, variant.name
         gap = overlapping_difference(variant.iou, ~kept, plain.iou, plain.kept)
-        table.note("all", label, "IoU", f"fooled - {name} failed", gap)
-        statement = f"IoU where {label} fools - IoU where {name} fails"
+        table.note("all", label, "IoU", f"misclassified - {name} failed", gap)
+        statement = f"IoU where {label} succeeds - IoU where {name} fails"
         headline = variant.sigma is not None and variant.sigma < 0
         table.findings.append(Finding(statement, gap, 0, headline=headline))
     return rows

@@ -24,7 +24,7 @@ _ACROSS, _EXAMPLES = 2, 4
 # How many times as large Figure 3 draws the difference of two images.
 DIFFERENCE_FACTOR = 10
 _CONFIDENT = "whose confidence lies between the quartiles of all images right as they are"
-_TIES = "one image a class, ties by index"
+_TIES = "one image per class, ties by index"
 _MAPS = (
     "Maps: Grad-CAM of the true class, dark blue (0) to yellow (each map's highest cell). Below: "
     "✓ right or ✗ wrong prediction with its confidence."

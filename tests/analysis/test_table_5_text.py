@@ -101,7 +101,7 @@ def test_training_is_described_from_its_records(results, record):
                 "update_per_round": True,
             },
             "AAD: step_ll(epsilon=0.15, num_steps=2), losses balanced, rectification l2, 8:4:1, "
-            "one update a round",
+            "one update per round",
         ),
         (
             {

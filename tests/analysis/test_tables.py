@@ -42,13 +42,6 @@ def test_a_row_of_another_length_is_refused():
         Table(("a",), (("b", "c"),))
 
 
-def test_html_escapes_and_aligns_numbers_right():
-    lines = TABLE.html().splitlines()
-    assert lines[0] == "<table>" and lines[-1] == "</table>" and len(lines) == 5
-    assert lines[1] == '<tr><th>name</th><th align="right">50 %</th><th align="right">x_1</th></tr>'
-    assert lines[2] == '<tr><td>a &amp; b</td><td align="right">1</td><td align="right">2</td></tr>'
-
-
 def test_an_empty_cell_is_none():
     table = Table(("a", "b"), [("x", None)])
     assert table.markdown().endswith("| x |  |")

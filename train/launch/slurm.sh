@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains on several nodes of a Slurm cluster, one worker a node:
+# Trains on several nodes of a Slurm cluster, one worker per node:
 #
 #   sbatch train/launch/slurm.sh                     # from the repository's folder
 #   sbatch --nodes=8 train/launch/slurm.sh --config.epochs=5

@@ -96,7 +96,7 @@ def test_drift_as_a_sign_of_success_by_hand(runs):
     # 0.1 everywhere under sigma -10: nothing to tell.
     assert rows["StepLL + A3 (σ -10)"][5] == "0.500 [0.500, 0.500]"
     gap = {c.statement: c for c in table.findings}[
-        "IoU where StepLL + A3 (σ -10) fools - IoU where StepLL fails"
+        "IoU where StepLL + A3 (σ -10) succeeds - IoU where StepLL fails"
     ]
     assert gap.estimate.value == pytest.approx(0.9 - (0.6 + 0.8) / 2)
     assert gap.verdict == "undecided"  # one image fooled
