@@ -359,7 +359,7 @@ def expected_random_iou(total: int, first: int, second: int) -> float:
     if first + second == 0:
         return 1.0
     overlap = np.arange(max(0, first + second - total), min(first, second) + 1)
-    # Of a thousand cells and more scipy.stats.hypergeom takes twenty times as long.
+    # By scipy.stats.hypergeom, areas of thousands of cells take far longer.
     chance = np.exp(
         _log_choices(first, overlap)
         + _log_choices(total - first, second - overlap)

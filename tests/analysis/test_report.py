@@ -129,6 +129,8 @@ def test_the_worked_example_of_contributing_is_a_table(results, readme, record, 
     assert "| Adv. train with FGSM | ours | 0.0 | – |" in page
 
 
+# Beside other work it takes longer than pytest's limit for each test.
+@pytest.mark.timeout(900)
 def test_readme_and_pages_are_what_the_records_generate(committed):
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     block = report.readme_block(committed)

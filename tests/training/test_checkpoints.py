@@ -66,6 +66,6 @@ def test_a_checkpoint_after_several_steps_at_once_is_of_the_last_of_them(tmp_pat
     checkpoint = ResumableCheckpoint(model, tmp_path, every=2, steps_per_epoch=6)
     batches = tf.data.Dataset.from_tensors((np.ones((1, 1)), np.ones((1, 1)))).repeat(6)
     with pytest.raises(KilledError):
-        model.fit(batches, verbose=0, callbacks=[checkpoint, KillAt(1)])
+        model.fit(batches, verbose=0, shuffle=False, callbacks=[checkpoint, KillAt(1)])
     assert int(model.optimizer.iterations) == 2
     assert checkpoint.restore() == (0, 2)
