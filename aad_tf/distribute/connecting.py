@@ -48,7 +48,7 @@ def connected(
     Args:
         cluster: the workers, and which of them this process is.
         seconds: how long TensorFlow may take to connect the workers. After that the process ends
-            with code 75 (1 where the system has no POSIX timers, as macOS), and a message on stderr
+            with code 75 (1 on other systems than Linux), and a message on stderr
             names the workers that cannot be reached.
         pack_megabytes: size of the buckets in which workers exchange gradients, in 2**20 bytes.
         lost_after: seconds without a heartbeat after which a worker counts as lost; the value of
@@ -232,7 +232,8 @@ _SIGEV_THREAD = 2
 def _ended_after(seconds: float) -> Iterator[None]:
     """Ends this process if the context takes longer, whatever thread holds Python's lock."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "timer_create"):
+    # The layout of `_Sigevent` is that of Linux; before glibc 2.34 its timers were in librt.
+    if sys.platform != "linux" or not hasattr(libc, "timer_create"):
         with open(os.devnull, "w") as nowhere:
             faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
             try:
