@@ -11,10 +11,12 @@ be steps of 2/255 for both. The other readings are evaluated too, as further att
 `aad_pgd` train within Madry et al.'s 8/255; the paper evaluates PGD within 0.1, 0.05 here, and
 prints no row of CIFAR-10 that was trained with PGD.
 
-Further presets are later defences and controls (`presets.baselines`). `rs_fgsm` and `nfgsm` have
-the budget, steps and epochs of their authors (15 and 30, the learning rate growing over half of
-them), with CifarNet's optimizer: theirs, SGD with a learning rate of 0.2, is for residual networks
-with BatchNormalization. `trades` has its authors' attack and beta.
+Further presets are later defences and controls (`presets.baselines`), and AAD without attention
+losses (`presets.without_attention`). `rs_fgsm` and `nfgsm` have the budget, steps and epochs of
+their authors (15 and 30, the learning rate growing over half of them), with CifarNet's optimizer:
+theirs, SGD with a learning rate of 0.2, is for residual networks with BatchNormalization. `trades`
+has its authors' attack and beta.
+
 `aad_step_ll_reference_code` and `aad_step_ll_reference_code_one_round` are the two scripts of the
 authors' public code, two rounds of 0.025 on batches of 70 and one of 0.075 on batches of 50, 50,000
 batches each, on images mirrored at random. In the first script a mistake switches attention losses
@@ -110,6 +112,7 @@ PRESETS |= {
     )
     for name, changes in AUTHORS.items()
 }
+PRESETS |= presets.without_attention(PRESETS)
 
 
 def get_config(preset: str | None = None) -> config_dict.ConfigDict:

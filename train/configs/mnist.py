@@ -7,12 +7,13 @@ LeNet was still at chance late in its second epoch. The authors published no MNI
 `aad_step_ll_reference_code` has the losses of their CIFAR-10 code in the paper's two rounds, but no
 weight decay, as TF-slim's LeNet, and no mirroring.
 
-Further presets are later defences and controls (`presets.baselines`). `rs_fgsm` has its authors'
-recipe for MNIST: 10 epochs, Adam with a learning rate that grows to 5e-3 over 4 of them and falls
-to 0. `nfgsm`, whose authors did not train on MNIST, has the same. In both, perturbations grow as in
-Madry's training: without that, LeNet was at chance under N-FGSM after 80 updates. Both log accuracy
-under FGSM and PGD after each epoch; the two differ if training overfits to a single step. `trades`
-has its authors' attack and beta for MNIST at the schedule of Table 5, while they train 100 epochs.
+Further presets are later defences and controls (`presets.baselines`), and AAD without attention
+losses (`presets.without_attention`). `rs_fgsm` has its authors' recipe for MNIST: 10 epochs, Adam
+with a learning rate that grows to 5e-3 over 4 of them and falls to 0. `nfgsm`, whose authors did
+not train on MNIST, has the same. In both, perturbations grow as in Madry's training: without that,
+LeNet was at chance under N-FGSM after 80 updates. Both log accuracy under FGSM and PGD after each
+epoch; the two differ if training overfits to a single step. `trades` has its authors' attack and
+beta for MNIST at the schedule of Table 5, while they train 100 epochs.
 
     python -m train.main --config=train/configs/mnist.py:aad_step_ll --model_dir=runs/mnist_aad
 """
@@ -66,6 +67,7 @@ PRESETS = {
     )
     for name, defense in DEFENSES.items()
 }
+PRESETS |= presets.without_attention(PRESETS)
 PRESETS |= presets.baselines(
     PRESETS,
     epsilon="0.3",

@@ -107,7 +107,14 @@ ROWS = {
     "pairing": "Logit and attention pairing",
     "pairing_short": "Logit and attention pairing (fewer PGD steps in training)",
     "step_ll_two_rounds": "Adv. train with two rounds of StepLL",
+    "aad_step_ll_reference_code_one_round": "AAD with one round of StepLL (losses of the authors' "
+    "code)",
     "aad_step_ll_8_0_0": "AAD 8:0:0 with StepLL",
+    "aad_step_ll_paper_8_0_0": "AAD 8:0:0 with StepLL (losses as printed)",
+    "aad_step_ll_reference_code_8_0_0": "AAD 8:0:0 with StepLL (losses of the authors' code)",
+    "aad_step_ll_reference_code_one_round_8_0_0": "AAD 8:0:0 with one round of StepLL (losses of "
+    "the authors' code)",
+    "aad_pgd_8_0_0": "AAD 8:0:0 with PGD",
     "aad_pgd_short_8_0_0": "AAD 8:0:0 with PGD (fewer PGD steps in training)",
 }
 _SOURCES = {
@@ -131,14 +138,12 @@ def baselines(
 ) -> dict[str, ExperimentConfig]:
     """Presets of defences that the AAD paper does not compare with, and controls of AAD.
 
-    All but RS-FGSM and N-FGSM have the schedule of [AAD Table 5]. The controls differ from AAD in
-    one thing: `aad_step_ll_8_0_0` and `aad_pgd_short_8_0_0` have no attention losses, and
-    `step_ll_two_rounds` trains on clean images and the second of AAD's two StepLL steps alone, not
-    on the sum over both.
+    All but RS-FGSM and N-FGSM have the schedule of [AAD Table 5]. The control `step_ll_two_rounds`
+    trains on clean images and the second of AAD's two StepLL steps alone, not on the sum over both.
 
     Args:
-        table_5: presets of Table 5 by name, with at least `step_ll`, `madry`, `madry_short`,
-            `aad_step_ll` and `aad_pgd_short`.
+        table_5: presets of Table 5 by name, with at least `step_ll`, `madry`, `madry_short` and
+            `aad_step_ll`.
         epsilon: epsilon of RS-FGSM and N-FGSM, as text such as `"0.3"`.
         trades: the attack that TRADES trains on, with its authors' number of steps, as text.
         short_trades: an attack of fewer, larger steps for CPUs, as text.
@@ -156,10 +161,6 @@ def baselines(
     def single_step(name: str, changes: Mapping[str, Any]) -> ExperimentConfig:
         defense = dataclasses.replace(table_5["madry"].defense, attack=f"{name}(epsilon={epsilon})")
         return preset("madry", _SOURCES[name], defense, **changes)
-
-    def alone(name: str) -> ExperimentConfig:
-        defense = dataclasses.replace(table_5[name].defense, weights=(8.0, 0.0, 0.0))
-        return preset(name, f"{_CONTROL}: {ROWS[name]} without attention losses", defense)
 
     found = {
         "rs_fgsm": single_step("rs_fgsm", rs_fgsm),
@@ -180,8 +181,32 @@ def baselines(
             f"{_CONTROL}: {ROWS['step_ll']}, with the rounds of AAD",
             dataclasses.replace(table_5["step_ll"].defense, attack=two_rounds),
         ),
-        "aad_step_ll_8_0_0": alone("aad_step_ll"),
-        "aad_pgd_short_8_0_0": alone("aad_pgd_short"),
+    }
+
+
+def without_attention(table_5: Mapping[str, ExperimentConfig]) -> dict[str, ExperimentConfig]:
+    """Presets of AAD without attention losses, which tell what these losses add.
+
+    Args:
+        table_5: presets by name; those of AAD are among `ROWS`.
+
+    Returns:
+        For each preset of AAD one that trains on the same images with the weights 8:0:0, by its
+        name with `_8_0_0` behind it.
+
+    Example:
+        >>> aad = ExperimentConfig(defense=DefenseConfig("aad", "step_ll(epsilon=0.15)"))
+        >>> list(without_attention({"clean": ExperimentConfig(), "aad_step_ll": aad}))
+        ['aad_step_ll_8_0_0']
+    """
+    return {
+        f"{name}_8_0_0": dataclasses.replace(
+            preset,
+            reference=f"{_CONTROL}: {ROWS[name]} without attention losses",
+            defense=dataclasses.replace(preset.defense, weights=(8.0, 0.0, 0.0)),
+        )
+        for name, preset in table_5.items()
+        if preset.defense.kind == "aad"
     }
 
 
