@@ -7,20 +7,22 @@ results/controls/<network>.summary.json, evaluations of the presets of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
 from aad_tf.utils.files import PathLike
-from analysis import plots, strict_controls, trained_presets
+from analysis import plots, strict_controls, trained_attention, trained_presets, trust
 from analysis.records import Results
 from analysis.seeds import READING, SeedDifference
+from analysis.statistics import DASH
 from analysis.strict_controls import Strict
 from analysis.tables import Table
 from analysis.trained_presets import CLEAN, TrainedPreset
 from train.configs import mnist_controls
 
 PRIMARY, PRIMARY_OF_HALF = mnist_controls.ATTACKS[:2]
+_COLUMNS = (CLEAN, *mnist_controls.ATTACKS, *mnist_controls.HALF_SIZES)
 # What each preset is, in the order of the table.
 NAMES = {
     "aad": "AAD, two rounds, 8 : 4 : 1, losses balanced",
@@ -51,19 +53,6 @@ NAMES = {
     "trades": "TRADES, trained for ε 0.3",
     "pairing": "logit and attention pairing, trained for ε 0.3",
     "pgd": "PGD training, ε 0.3",
-}
-_IOU = "val_attention_iou"
-# Columns of the trainings' histories, and what they are: after the last epoch, and over all.
-_MEASURES = {
-    _IOU: "IoU of clean and attacked areas",
-    f"{_IOU}_empty": "left out: no area",
-    f"{_IOU}_zero_clean": "zero maps, clean",
-    f"{_IOU}_zero_attacked": "zero maps, attacked",
-}
-_SHARES = {
-    "gradient_share_classification": "gradient of L_c",
-    "gradient_share_rectification": "of L_r",
-    "gradient_share_preservation": "of L_p",
 }
 # One round is a column of the table of accuracies, too.
 _BY_ROUND = {"step_ll(epsilon=0.15)": "1 round"} | {
@@ -127,16 +116,15 @@ def table(controls: Mapping[str, TrainedPreset]) -> Table:
     Returns:
         A row for each control, a column for clean images and for each attack.
     """
-    columns = (CLEAN, *mnist_controls.ATTACKS, *mnist_controls.HALF_SIZES)
     rows = [
         (
             NAMES[name],
             str(control.seeds),
-            *map(control.cell, columns),
+            *map(control.cell, _COLUMNS),
         )
         for name, control in controls.items()
     ]
-    return Table(("trained with", "seeds", *columns), rows)
+    return Table(("trained with", "seeds", *_COLUMNS), rows)
 
 
 def measures(controls: Mapping[str, TrainedPreset]) -> Table:
@@ -146,20 +134,9 @@ def measures(controls: Mapping[str, TrainedPreset]) -> Table:
         controls: what `read` returned.
 
     Returns:
-        A row for each control whose training was measured, in percent: means over seeds, and the
-        range of several seeds.
+        A row for each control whose training was measured, see `trained_attention.measures`.
     """
-    rows = [
-        (
-            NAMES[name],
-            str(len(control.last_epoch(_IOU))),
-            *map(control.last_epoch_cell, _MEASURES),
-            *map(control.mean_of_epochs_cell, _SHARES),
-        )
-        for name, control in controls.items()
-        if control.last_epoch(_IOU)
-    ]
-    return Table(("trained with", "seeds", *_MEASURES.values(), *_SHARES.values()), rows)
+    return trained_attention.measures(controls, NAMES)
 
 
 def answers(controls: Mapping[str, TrainedPreset]) -> list[SeedDifference]:
@@ -173,11 +150,38 @@ def answers(controls: Mapping[str, TrainedPreset]) -> list[SeedDifference]:
         decides it.
     """
     found = []
+    for question, one, other, attack in _answered(controls):
+        statement = f"{question} `{one.preset}` less `{other.preset}`"
+        found.append(one.less(other, attack, statement))
+    return found
+
+
+def every_column(controls: Mapping[str, TrainedPreset]) -> Table:
+    """Compares the presets of the questions on clean images and under every attack.
+
+    Args:
+        controls: what `read` returned.
+
+    Returns:
+        A row for each question whose two presets were evaluated: differences in points, of means
+        over the named seeds. Where there is a verdict, it and the 95 % interval follow.
+    """
+    rows = []
+    for _, one, other, _ in _answered(controls):
+        compared = [one.less(other, column, "") for column in _COLUMNS]
+        cells = (
+            DASH if not (each.first and each.second) else each.cell_text() for each in compared
+        )
+        rows.append((f"`{one.preset}` less `{other.preset}`", compared[0].seeds_text(), *cells))
+    return Table(("compared", "seeds", *_COLUMNS), rows, left=2)
+
+
+def _answered(
+    controls: Mapping[str, TrainedPreset],
+) -> Iterator[tuple[str, TrainedPreset, TrainedPreset, str]]:
     for question, preset, other, attack in QUESTIONS:
         if preset in controls and other in controls:
-            statement = f"{question} `{preset}` less `{other}`"
-            found.append(controls[preset].less(controls[other], attack, statement))
-    return found
+            yield question, controls[preset], controls[other], attack
 
 
 def by_round(controls: Mapping[str, TrainedPreset]) -> Table:
@@ -204,67 +208,28 @@ def picture(controls: Mapping[str, TrainedPreset]) -> Figure:
     figure = plots.empty_figure(9.0, 1.4 + 0.3 * len(shown))
     axes = figure.subplots()
     for place, control in enumerate(shown):
-        values = [100 * value for value in control.accuracies[PRIMARY].values()]
-        axes.plot(values, [place] * len(values), "o", color="#0072B2", alpha=0.6)
-        axes.plot([sum(values) / len(values)], [place], "|", color="#D55E00", ms=16, mew=2)
+        points = [100 * value for value in control.accuracies[PRIMARY].values()]
+        axes.plot(points, [place] * len(points), "o", color="#0072B2", alpha=0.6)
+        axes.plot([sum(points) / len(points)], [place], "|", color="#D55E00", ms=16, mew=2)
     axes.set_yticks(range(len(shown)), [NAMES[one.preset] for one in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlim(_span(100 * value for one in shown for value in one.accuracies[PRIMARY].values()))
+    values = (100 * value for one in shown for value in one.accuracies[PRIMARY].values())
+    axes.set_xlim(plots.span(values))
     axes.set_xlabel(f"accuracy, %, under\n{PRIMARY}:\neach seed, and their mean")
     axes.grid(axis="x", alpha=0.3)
     return figure
 
 
-def _span(percent: Iterable[float]) -> tuple[float, float]:
-    """Ends of an axis on which differences of a few points do not look like many."""
-    values = list(percent)
-    middle, half = (min(values) + max(values)) / 2, max(10.0, (max(values) - min(values)) / 2 + 2)
-    low = max(0.0, min(middle - half, 100.0 - 2 * half))
-    return low, min(100.0, low + 2 * half)
-
-
 def attention_picture(controls: Mapping[str, TrainedPreset]) -> Figure:
-    """Plots how alike attention is, clean and attacked, against accuracy under attack.
+    """Plots how alike attention is, clean and attacked, against accuracy under `PRIMARY`.
 
     Args:
         controls: what `read` returned.
 
     Returns:
-        A point for each training: the mean IoU of clean and attacked attention areas after its last
-        epoch, and accuracy under the attack `PRIMARY`. Points are filled where attention losses
-        were on, and one of each control carries its preset's name.
+        A point for each training, see `trained_attention.picture`.
     """
-    figure = plots.empty_figure(8.0, 5.5)
-    axes = figure.subplots()
-    heights: list[float] = []
-    for number, (name, control) in enumerate(controls.items()):
-        robust, same = control.accuracies.get(PRIMARY, {}), control.last_epoch(_IOU)
-        empty = control.last_epoch(f"{_IOU}_empty")
-        # Of a network without any area, IoU is not known.
-        seeds = [seed for seed in sorted(robust.keys() & same.keys()) if empty.get(seed, 0.0) < 1.0]
-        if not seeds:
-            continue
-        places = [(100 * same[seed], 100 * robust[seed]) for seed in seeds]
-        color, marker = plots.POINTS[number % len(plots.POINTS)]
-        filled = _has_attention_losses(name)
-        heights += [height for _, height in places]
-        inside = color if filled else "none"
-        axes.plot(*zip(*places, strict=True), marker, color=color, markerfacecolor=inside)
-        axes.annotate(name, places[0], fontsize=7, xytext=(5, 3), textcoords="offset points")
-    axes.set_xlim(0, 100)
-    if heights:
-        axes.set_ylim(_span(heights))
-    axes.set_xlabel("mean IoU of clean and attacked attention areas, %")
-    axes.set_ylabel(f"accuracy, %, under\n{PRIMARY}", fontsize=9)
-    axes.set_title("Filled: trained with attention losses", fontsize=10)
-    axes.grid(alpha=0.3)
-    return figure
-
-
-def _has_attention_losses(name: str) -> bool:
-    defense = mnist_controls.PRESETS[name].defense
-    losses = {"aad": defense.weights[1:], "pairing": defense.pairing[1:]}
-    return any(losses.get(defense.kind, ()))
+    return trained_attention.picture(controls, mnist_controls.PRESETS, PRIMARY)
 
 
 def page(controls: Mapping[str, TrainedPreset], strict: Sequence[Strict] = ()) -> str:
@@ -287,11 +252,15 @@ def page(controls: Mapping[str, TrainedPreset], strict: Sequence[Strict] = ()) -
         f"misclassified at any iterate, one restart; sizes are in [0, 1]. Means over seeds, and "
         "from the lowest to the highest in parentheses. "
         f"What decides, fixed beforehand: {PRIMARY}; at half the size {PRIMARY_OF_HALF}.",
+        trained_presets.provenance(controls),
         table(controls).markdown(),
         "![Accuracy of each training](../figures/controls_mnist.png)",
+        *trust.section([*trained_presets.evaluations(controls), *map(_strictly, strict)]),
         "## Answers",
         READING,
         "\n".join(f"- {answer.line()}" for answer in answers(controls)),
+        "The same comparisons in every column, whatever decides:",
+        every_column(controls).markdown(),
     ]
     if strict:
         parts += [
@@ -310,23 +279,14 @@ def page(controls: Mapping[str, TrainedPreset], strict: Sequence[Strict] = ()) -
             "each other.",
             rounds.markdown(),
         ]
-    found = measures(controls)
-    if found.rows:
-        preset = mnist_controls.PRESETS["aad"]
-        parts += [
-            "## Attention",
-            f"On {preset.monitor_examples} validation images, attacked by {preset.monitor_attack}, "
-            "after the last epoch, in percent: mean IoU of the attention areas of an image and its "
-            "attacked version; pairs without any area, which that mean leaves out; Grad-CAM maps "
-            "that are zero everywhere, which an attention loss cannot change.",
-            f"Of AAD also the share of each weighted loss in the gradient, by norms, in training "
-            f"mode and under the attack of training, on {preset.batch_size} validation images: the "
-            "mean over epochs, each at its end. A loss with hardly any share had hardly any effect "
-            "on the weights then, whatever its own weight.",
-            found.markdown(),
-            "![Attention under attack and accuracy](../figures/controls_mnist_attention.png)",
-        ]
+    parts += trained_attention.section(
+        controls, mnist_controls.PRESETS, NAMES, "controls_mnist_attention.png"
+    )
     return "\n\n".join(parts) + "\n"
+
+
+def _strictly(one: Strict) -> trust.Evaluation:
+    return trust.Evaluation(f"`{one.preset}` under the strongest attacks", one.summary, one.seed)
 
 
 def files(results: Results) -> dict[str, str | bytes]:

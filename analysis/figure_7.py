@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from aad_tf.utils.files import PathLike
-from analysis import plots, trained_presets
+from analysis import plots, trained_attention, trained_presets, trust
 from analysis.records import Results
 from analysis.seeds import READING, SeedDifference
 from analysis.tables import Table
 from analysis.trained_presets import CLEAN, TrainedPreset
-from train.configs import cifar10_weights
+from train.configs import cifar10_rounds, cifar10_weights
 from train.configs.cifar10_weights import ATTACKS, PANELS, PAPER, name_of, weights_of
 
 STEM = "aad_figure_7"
@@ -141,10 +141,13 @@ def page(found: Mapping[str, TrainedPreset]) -> str:
         "Made by `python -m analysis.report` from `results/weights`.",
         f"![Accuracy by weight](../figures/{STEM}.png)",
         f"{trained_presets.reading(found, cifar10_weights.PRESETS)} {_SAYS}",
+        trained_presets.provenance(found),
         table(found).markdown(),
+        *trust.section(trained_presets.evaluations(found)),
         "## Differences",
         READING,
         "\n".join(f"- {one.line()}" for one in differences(found)) or "None can be taken yet.",
+        *trained_attention.section(found, cifar10_weights.PRESETS, {}, f"{STEM}_attention.png"),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -154,11 +157,15 @@ def files(results: Results) -> dict[str, str | bytes]:
     found = read(results.root)
     if not found:
         return {}
-    return {
+    made: dict[str, str | bytes] = {
         f"tables/{STEM}.md": page(found),
         f"tables/{STEM}.csv": table(found).csv(),
         f"figures/{STEM}.png": plots.png(picture(found)),
     }
+    if trained_attention.measures(found, {}).rows:
+        drawn = trained_attention.picture(found, cifar10_weights.PRESETS, cifar10_rounds.PRIMARY)
+        made[f"figures/{STEM}_attention.png"] = plots.png(drawn)
+    return made
 
 
 def readme(results: Results) -> str:

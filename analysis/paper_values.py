@@ -157,11 +157,9 @@ TABLE_5 = {
             "though FGSM is the stronger of the two on an undefended network.",
             "PGD is said to follow Madry et al., who use 8/255 on CIFAR-10, not 0.1. Their steps, "
             "2/255, are those of PGD5 and PGD20 alike, and fit 7.93 and 0.36 better than the steps "
-            "of these columns, which let either fill the budget; they are evaluated as further "
-            "attacks.",
+            "of these columns, which let either fill the budget.",
             "Whether three rounds of IFGSM stay within 0.05 is not stated; here they do. Rounds of "
-            "0.05 each add up to FGSM's 0.15, a stronger attack; they are evaluated as a further "
-            "one.",
+            "0.05 each add up to FGSM's 0.15, a stronger attack.",
             "Table 6: AAD trained on one round of StepLL has 77.7 clean and 62.4 under StepLL, "
             "below plain StepLL training here (78.67, 66.29). By these numbers the attention "
             "losses with one round do not improve on it; the gain comes with round 2, AAD's row.",
@@ -182,10 +180,9 @@ TABLE_5 = {
             "The clean model and Tramèr et al.'s are published networks that were only evaluated; "
             "the paper does not say which of Tramèr et al.'s.",
             "The pixel range is not stated. Epsilon is read in [0, 1], as the authors' scripts for "
-            "ImageNet feed images; half of it, the reading in [-1, 1], is evaluated as further "
-            "attacks.",
+            "ImageNet feed images; in [-1, 1] it would be half of it.",
             "Whether three rounds of IFGSM stay within 0.15 is not stated; here they do. Rounds of "
-            "0.15 each reach 0.45, more than FGSM's 0.3; they are evaluated as a further attack.",
+            "0.15 each reach 0.45, more than FGSM's 0.3.",
         ),
     ),
 }

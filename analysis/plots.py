@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,6 +33,21 @@ def png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     return file.getvalue()
+
+
+def span(percent: Iterable[float]) -> tuple[float, float]:
+    """Chooses the ends of an axis on which differences of a few points do not look like many.
+
+    Args:
+        percent: what is drawn, in percent; at least one number.
+
+    Returns:
+        Both ends, in [0, 100].
+    """
+    values = list(percent)
+    middle, half = (min(values) + max(values)) / 2, max(10.0, (max(values) - min(values)) / 2 + 2)
+    low = max(0.0, min(middle - half, 100.0 - 2 * half))
+    return low, min(100.0, low + 2 * half)
 
 
 def accuracies(

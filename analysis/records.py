@@ -22,7 +22,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from aad_tf import configs
 from aad_tf.attacks import AttentionAugmented, attack_from_record
 from aad_tf.records import read_records, read_summary, summary_path
 from aad_tf.records.columns import (
@@ -33,6 +32,7 @@ from aad_tf.records.columns import (
     split_of,
 )
 from aad_tf.utils.files import PathLike
+from analysis.training_configs import differing
 
 T = TypeVar("T")
 
@@ -40,10 +40,6 @@ T = TypeVar("T")
 _SAME_ATTACK = ("norm", "projected", "steps", "random_start", "restarts", "objective")
 # Further evaluations of the network of a run.
 COMPANIONS = ("auto_attack", "last_iterate")
-# What must agree between the committed config and that of the network that was evaluated.
-_SAME_TRAINING = ("dataset", "model", "defense", "learning_rate", "batch_size", "epochs", "seed")
-# What seeds of one preset must share for a mean over them to speak of seeds alone.
-_SAME_BUT_SEED = (*_SAME_TRAINING[:-1], "model_options", "optimizer", "precision")
 
 
 @dataclass(frozen=True)
@@ -235,8 +231,7 @@ def read_seeds(results_dir: PathLike, dataset: str, preset: str) -> dict[int, Re
 def _check_same_but_seed(
     name: str, seed: int, run: ResultRun, first_seed: int, first: ResultRun
 ) -> None:
-    one, other = (_complete(each.config) for each in (first, run))
-    different = [key for key in _SAME_BUT_SEED if one and other and one[key] != other[key]]
+    different = differing(first.config, run.config, but=("seed",))
     evaluated = ("part", "success_rule")
     different += [key for key in evaluated if getattr(run, key) != getattr(first, key)]
     if different:
@@ -314,7 +309,7 @@ def _run(summary: Path, training: Path, dataset: str, preset: str) -> ResultRun:
         preset=preset,
         summary=contents,
         config=_config(training / "config.json", contents),
-        training=_read_object(training / "run.json"),
+        training=read_object(training / "run.json"),
         records=records if records.is_file() else None,
     )
 
@@ -340,11 +335,9 @@ def read_whole(path: PathLike) -> dict[str, Any]:
 
 def _config(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     """The training's config: what the evaluation saw, if it saw one, and its committed copy."""
-    copy = _read_object(path)
+    copy = read_object(path)
     evaluated = _description(summary, "model").get("config", {})
-    there, seen = (_complete(config) for config in (copy, evaluated))
-    keys = [key for key in _SAME_TRAINING if there and seen and there[key] != seen[key]]
-    if keys:
+    if keys := differing(copy, evaluated):
         raise ValueError(
             f"{path} is of another training than the one evaluated; it differs in: "
             f"{', '.join(keys)}. Copy it from the model directory that was evaluated."
@@ -352,20 +345,23 @@ def _config(path: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     return copy or dict(evaluated)
 
 
-def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with the settings that came after it was written; nothing of an empty one."""
-    if not config:
-        return {}
-    # As JSON, so that tuples and lists compare alike.
-    return dict(json.loads(json.dumps(configs.to_dict(configs.from_stored(dict(config))))))
-
-
 def _description(summary: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """What the evaluation noted of its "model" or "dataset"."""
     return summary.get("evaluated", {}).get("description", {}).get(key, {})
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The object; empty if there is no such file.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
     if not path.is_file():
         return {}
     try:

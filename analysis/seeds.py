@@ -19,7 +19,8 @@ READING = (
     f"that side of 0; *equivalent*: it contains 0 and lies within {100 * MARGIN:.0f} points of it; "
     "*undecided*: it contains 0 and reaches further. *Smaller* or *larger than the paper's*: the "
     "interval leaves out the paper's difference, on that side. *No verdict*: fewer than "
-    f"{SEEDS} seeds of either row, or a sketch, trained for fewer epochs than its preset. "
+    f"{SEEDS} seeds of either row, or a sketch, trained for fewer epochs or on fewer images than "
+    "it should be. "
     "Intervals stand each on its own: they are not widened for the number of comparisons."
 )
 
@@ -33,8 +34,8 @@ class SeedDifference:
         first: accuracies in [0, 1] of the first defence, by seed.
         second: accuracies of the other defence, by seed.
         paper: the paper's difference, in [-1, 1], or None if it prints none.
-        sketch: a remark if one of them was trained for fewer epochs than its preset says, which
-            rules out a verdict; else empty.
+        sketch: a remark if one of them was trained for fewer epochs or on fewer images than the
+            network it stands for, which rules out a verdict; else empty.
 
     Example:
         >>> SeedDifference("FGSM", {0: 0.9}, {0: 0.8}, 0.2).line()
@@ -92,12 +93,26 @@ class SeedDifference:
         smaller = interval.high < paper if paper > 0 else interval.low > paper
         return f"{verdict}; {'smaller' if smaller else 'larger'} than the paper's"
 
-    def line(self) -> str:
-        """Statement, difference in points, the paper's difference and the verdict in one line."""
+    def seeds_text(self) -> str:
+        """The seeds compared, such as `0, 1, 2`, or `0, 1 against 0` where they are not paired."""
+        first, second = (sorted(each) for each in (self.first, self.second))
+        shared = [seed for seed in first if seed in second]
+        paired = first == second or len(shared) >= SEEDS
+        return " against ".join(
+            ", ".join(map(str, seeds)) for seeds in ([shared] if paired else [first, second])
+        )
+
+    def _points(self) -> str:
         ours = self.estimate
         if self.verdict == NO_VERDICT:  # An interval from one or two seeds would mislead.
             ours = Estimate(ours.value, None, ours.count)
+        return ours.percent(sign=True)
+
+    def cell_text(self) -> str:
+        """The difference in points, and the verdict if there is one, as the text of a cell."""
+        return self._points() if self.verdict == NO_VERDICT else f"{self._points()}, {self.verdict}"
+
+    def line(self) -> str:
+        """Statement, difference in points, the paper's difference and the verdict in one line."""
         printed = DASH if self.paper is None else f"{100 * self.paper:+.1f}"
-        return (
-            f"{self.statement}: {ours.percent(sign=True)}, paper {printed}: {self.verdict_text()}"
-        )
+        return f"{self.statement}: {self._points()}, paper {printed}: {self.verdict_text()}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aad_tf.utils.files import PathLike
 from analysis.records import Results, read_whole
@@ -37,6 +38,7 @@ class Strict:
             attacks and those on AAD's own loss.
         only_adaptive: by name of each attack on AAD's own loss, how many images it breaks that the
             otherwise equal plain attack does not.
+        summary: the summary of the evaluation.
     """
 
     preset: str
@@ -46,6 +48,7 @@ class Strict:
     cascade: float
     worst: float
     only_adaptive: Mapping[str, int]
+    summary: Mapping[str, Any]
 
 
 def read(results_dir: PathLike, names: Sequence[str]) -> list[Strict]:
@@ -80,6 +83,7 @@ def read(results_dir: PathLike, names: Sequence[str]) -> list[Strict]:
                 attacks[0]["robust_accuracy"],
                 adaptive["worst"][-1]["robust_accuracy"],
                 {one["attack"]: one["broken_by_it_alone"] for one in adaptive["attacks"]},
+                summary,
             )
         )
     return sorted(found, key=lambda one: (names.index(one.preset), one.seed))

@@ -10,10 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from aad_tf.attacks import attack_from_record
-from aad_tf.attacks.strength import comparisons
-from aad_tf.types import Bounds
-from analysis import plots
+from analysis import plots, trust
 from analysis.records import ResultRun, Results, pixel_width, same_attack
 from analysis.seeds import READING as COMPARING
 from analysis.statistics import DASH, fraction
@@ -28,8 +25,10 @@ from analysis.table_5_rows import (
     build,
     cell_of,
     differences,
+    further_attack_names,
 )
 from analysis.tables import Table
+from analysis.training_configs import complete
 
 READING = (
     "Accuracy in percent on the test set, white box; *paper* is the printed value. *Ours* of one "
@@ -50,9 +49,10 @@ UNLIKE_BASELINES = (
     "twice as far; and it costs about three times as much. What attention adds is the difference "
     "from the same training with its losses switched off, 8 : 0 : 0."
 )
-NOTHING_COMPARABLE = (
-    "Signs of masked gradients: nothing comparable was run, no attack that ought to be at least as "
-    "strong as another of those run"
+COMPARED = "Does AAD stand above adversarial training, and above itself without attention losses?"
+ACCESS = (
+    "Every attack starts from examples classified correctly and reads the network's own gradients, "
+    "but for Square, alone or in a cascade such as AutoAttack, which asks for its outputs only."
 )
 STRICTER = (
     "White box, l∞, ε in [0, 1], true labels. *AutoAttack* is its standard version: APGD on the "
@@ -65,6 +65,12 @@ _ATTACK_LABELS = {
     "towards_least_likely": "the network's least likely class",
     "towards_first_least_likely": "the clean image's least likely class",
 }
+_NOISE = {
+    "independent": "",
+    "shared": ", dropout masks shared",
+    "none": ", no dropout in attention losses",
+}
+_COMPANIONS = {"auto_attack": "under AutoAttack", "last_iterate": "by the last iterate"}
 _SUCCESS_RULES = {
     "any_iterate": "any iterate is misclassified",
     "last_iterate": "the last iterate is misclassified",
@@ -151,7 +157,7 @@ def training(table: Table5) -> Table | None:
 
 
 def _training_cells(preset: str, run: ResultRun) -> tuple[str, ...]:
-    config, record = run.config, run.training
+    config, record = complete(run.config), run.training
     starts = record.get("starts") or [{}]
     minutes = f"{record['seconds'] / 60:.1f}" if "seconds" in record else DASH
     if record and record.get("state") != "finished":
@@ -186,14 +192,21 @@ def trained_on(defense: Mapping[str, Any]) -> str:
         return f"{attack} {clean}{_warm_up(defense)}"
     if kind == "ensemble":
         sources = ", ".join(defense.get("sources", ()))
-        return f"{attack} of itself and of {sources}, and clean images"
+        return f"{attack} of itself and of {sources}, and clean images{_warm_up(defense)}"
     if kind == "aad":
         weights = ":".join(f"{weight:g}" for weight in defense.get("weights", ()))
         parts = "".join(f", {name} {part}" for name, part in defense["loss_parts"].items())
+        fill = f", hidden pixels {defense['fill']}" if defense.get("fill") else ""
+        noise = _NOISE[defense.get("attention_noise", "independent")]
         updates = ", one update per round" if defense.get("update_per_round") else ""
-        start = _warm_up(defense)
-        return f"AAD: {attack}, losses {defense['losses']}{parts}, {weights}{updates}{start}"
-    return f"{kind}: {attack}" if attack else str(kind)
+        choices = f"{parts}, {weights}{fill}{noise}{updates}{_warm_up(defense)}"
+        return f"AAD: {attack}, losses {defense['losses']}{choices}"
+    details = ""
+    if kind == "trades" and "beta" in defense:
+        details = f", beta {defense['beta']:g}"
+    if kind == "pairing" and "pairing" in defense:
+        details = ", weights {:g} of logits and {:g} of maps".format(*defense["pairing"])
+    return f"{kind}: {attack}{details}{_warm_up(defense)}" if attack else str(kind)
 
 
 def _warm_up(defense: Mapping[str, Any]) -> str:
@@ -234,30 +247,26 @@ def losses_remark(table: Table5) -> list[str]:
 
 
 def warning_lines(table: Table5) -> list[str]:
-    """The warnings of the evaluations, as lines of a Markdown list.
-
-    The last line names networks whose attacks could not be compared with each other.
+    """The warnings and diagnostics of the evaluations, as lines of a Markdown list.
 
     Returns:
-        The lines.
+        The lines, see `trust.lines`.
     """
-    lines, alone = [], []
+    return trust.lines(_evaluations(table))
+
+
+def _evaluations(table: Table5) -> list[trust.Evaluation]:
+    """The evaluations behind a table, with the further ones of the same networks."""
+    found = []
     for row in table.rows:
         for seed, run in row.runs.items():
-            name = row.name if len(row.runs) == 1 else f"{row.name}, seed {seed}"
-            lines += [f"- {name}: {warning}" for warning in run.warnings]
-            alone += [] if _has_comparisons(run) else [name]
-    if alone:
-        lines.append(f"- {NOTHING_COMPARABLE} ({'; '.join(alone)}).")
-    return lines or (["The evaluations found none."] if table.has_runs else [])
-
-
-def _has_comparisons(run: ResultRun) -> bool:
-    """Whether one of the attacks must be at least as strong as another, so that both can tell."""
-    models = [entry["threat_model"] for entry in run.attacks]
-    attacks: Any = [attack_from_record(model) for model in models]
-    bounds = next((Bounds(*model["bounds"]) for model in models if "bounds" in model), Bounds())
-    return bool(comparisons(attacks, bounds))
+            shown = seed if len(row.runs) > 1 else None
+            found.append(trust.Evaluation(row.name, run.summary, shown))
+            found += [
+                trust.Evaluation(f"{row.name}, {_COMPANIONS[kind]}", companion.summary, shown)
+                for kind, companion in run.companions.items()
+            ]
+    return found
 
 
 def further_attacks(table: Table5) -> Table | None:
@@ -383,9 +392,9 @@ def page(table: Table5) -> str:
         accuracies(table).markdown(),
         *losses_remark(table),
         *_not_run(table),
-        "## Warnings of the evaluations",
-        "\n".join(warning_lines(table)) or "Nothing has been run.",
-        "## Does AAD stand above adversarial training?",
+        *_unmatched(table),
+        *trust.section(_evaluations(table)),
+        f"## {COMPARED}",
         COMPARING,
         "\n".join(difference_lines(table)),
         *_behind(table),
@@ -409,8 +418,7 @@ def own_page(table: Table5) -> str:
         accuracies(table).markdown(),
         *losses_remark(table),
         *([] if row.in_paper else ["The paper has no such row."]),
-        "## Warnings of the evaluations",
-        "\n".join(warning_lines(table)),
+        *trust.section(_evaluations(table)),
         *_behind(table),
     ]
     return "\n\n".join(parts) + "\n"
@@ -418,16 +426,20 @@ def own_page(table: Table5) -> str:
 
 def _behind(table: Table5) -> list[str]:
     """Threat models, what else was run, training, notes."""
-    notes = "\n".join(f"- {note}" for note in table.notes)
-    strict = stricter(table)
+    notes = "\n".join(f"- {note}" for note in (*table.notes, *_further_note(table)))
+    strict, evaluations = stricter(table), _evaluations(table)
     sections = {
         "Further attacks": further_attacks(table),
+        "Attack by attack of each cascade": trust.stages(evaluations),
+        "Worst case over all attacks, adaptive ones included": trust.worst_cases(
+            _evaluations(table)
+        ),
         "Training": training(table),
     }
     return [
         "## Threat models",
         threat_models(table).markdown(),
-        "Every attack reads the network's own gradients and starts from examples classified right.",
+        ACCESS,
         *(
             []
             if strict is None
@@ -440,6 +452,27 @@ def _behind(table: Table5) -> list[str]:
         ),
         *([f"## Notes on the paper's values\n\n{notes}"] if notes else []),
     ]
+
+
+def _further_note(table: Table5) -> list[str]:
+    """Which further attacks of the presets, among them other readings of the paper's, were run."""
+    named = further_attack_names(table.dataset) if table.notes else ()
+    run = {
+        entry["attack"] for row in table.rows for one in row.runs.values() for entry in one.attacks
+    }
+    parts = (
+        (what, [f"`{name}`" for name in named if (name in run) == wanted])
+        for what, wanted in (("evaluated", True), ("not run", False))
+    )
+    texts = [f"{what}: {', '.join(names)}" for what, names in parts if names]
+    begin = "Further attacks of the presets, among them other readings of the paper's"
+    return [f"{begin}; {'; '.join(texts)}."] if texts else []
+
+
+def _unmatched(table: Table5) -> list[str]:
+    names = ", ".join(f"`{name}`" for name in table.unmatched)
+    begin = "Records in `results/robustness` that are of none of these rows, and not shown here:"
+    return [f"{begin} {names}."] if names else []
 
 
 def _not_run(table: Table5) -> list[str]:
@@ -502,8 +535,8 @@ def _section(table: Table5) -> str:
         accuracies(table).markdown(),
         *table.notes[: int(table.is_stand_in)],
         *_not_run(table),
-        *(["Warnings of the evaluations:", "\n".join(warnings)] if warnings else []),
-        "Does AAD stand above adversarial training?",
+        *(["Warnings and diagnostics:", "\n".join(warnings)] if warnings else []),
+        COMPARED,
         "\n".join(difference_lines(table)),
         f"Threat models, training settings and times, and what the paper leaves open: "
         f"[results/tables/{name}.md](results/tables/{name}.md).",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from aad_tf import configs
 from aad_tf.attacks import parse_attack
 from aad_tf.utils.files import PathLike
 from analysis import paper_values
 from analysis.paper_values import PaperTable
-from analysis.records import ResultRun, read_seeds
+from analysis.records import COMPANIONS, ResultRun, read_seeds
 from analysis.seeds import SeedDifference
 from analysis.statistics import DASH, NOTHING, Estimate, fraction, mean_over_seeds
+from analysis.training_configs import reduced
 from train.configs import cifar10, digits, imagenet2012, mnist, tiny_imagenet_boxes
 from train.configs.presets import ROWS
 
@@ -25,6 +29,7 @@ TITLES = {
     "digits": "scikit-learn digits",
 }
 NOT_RUN = "not run"
+_SUMMARY = ".summary.json"
 # The data set whose columns of the paper a stand-in has, where it is not itself in the paper.
 _STANDS_IN_FOR = {"digits": "mnist", "tiny_imagenet_boxes": "imagenet2012"}
 # Rows by preset, and names of all rows.
@@ -40,14 +45,21 @@ _MODULES: Mapping[str, Any] = {
     "tiny_imagenet_boxes": tiny_imagenet_boxes,
     "digits": digits,
 }
-# Presets, and those they are compared with as in the paper: trained on the same kind of attack. AAD
-# with StepLL has two rounds, what it is compared with one; `analysis/controls.py` takes that apart.
+# Presets, and those they are compared with: as in the paper what is trained on the same kind of
+# attack (AAD with StepLL has two rounds, what it is compared with one) or is published; and the
+# same training without attention losses, which tells what these add. `analysis/controls.py` has
+# more.
+_STEP_LL = ("aad_step_ll", "aad_step_ll_paper", "aad_step_ll_reference_code")
+_ONE_ROUND = "aad_step_ll_reference_code_one_round"
 _COMPARED = (
-    ("aad_step_ll", "step_ll"),
-    ("aad_step_ll_paper", "step_ll"),
-    ("aad_step_ll_reference_code", "step_ll"),
+    *((preset, "step_ll") for preset in (*_STEP_LL, _ONE_ROUND)),
+    *(("aad_step_ll", other) for other in ("ensemble", "tramer_ens3", "tramer_ens4", "kurakin")),
     ("aad_pgd", "madry"),
     ("aad_pgd_short", "madry_short"),
+    *(
+        (preset, f"{preset}_8_0_0")
+        for preset in (*_STEP_LL, _ONE_ROUND, "aad_pgd", "aad_pgd_short")
+    ),
 )
 
 
@@ -152,7 +164,7 @@ class Row:
 
     @property
     def sketch(self) -> str:
-        """E.g. `2 of 200 epochs` if it was trained for fewer than its preset says; else empty."""
+        """E.g. `2 of 200 epochs` if it was trained on less than its preset says; else empty."""
         return next((_sketch(self.preset, run) for run in self.runs.values()), "")
 
     @property
@@ -170,12 +182,14 @@ class Table5:
         columns: clean images and the attacks.
         rows: the defences.
         notes: notes on the paper's values.
+        unmatched: names of records of this data set that belong to no row.
     """
 
     dataset: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    unmatched: tuple[str, ...] = ()
 
     @property
     def has_runs(self) -> bool:
@@ -227,7 +241,17 @@ def build(results_dir: PathLike, dataset: str) -> Table5:
     runs = {preset: seeds for preset, seeds in found.items() if seeds}
     shown = _shown(dataset, runs)
     rows = tuple(_row(preset, runs.get(preset, {}), columns, paper) for preset in shown)
-    return Table5(dataset, columns, rows, _notes(dataset, paper))
+    return Table5(dataset, columns, rows, _notes(dataset, paper), _unmatched(results_dir, dataset))
+
+
+def _unmatched(results_dir: PathLike, dataset: str) -> tuple[str, ...]:
+    """Names of records under attack that are of no row of the data set's table."""
+    presets = "|".join(row_names(dataset))
+    ending = f"(_seed_[0-9]+)?(_({'|'.join(COMPANIONS)}))?"
+    known = re.compile(f"{dataset}_({presets}){ending}")
+    found = (Path(results_dir) / "robustness").glob(f"{dataset}_*{_SUMMARY}")
+    names = sorted(path.name.removesuffix(_SUMMARY) for path in found)
+    return tuple(name for name in names if not known.fullmatch(name))
 
 
 def of_run(run: ResultRun) -> Table5:
@@ -338,10 +362,13 @@ def _title(preset: str, run: ResultRun | None) -> str:
 def _sketch(preset: str, run: ResultRun) -> str:
     module = _MODULES.get(run.dataset)
     full = None if module is None else module.PRESETS.get(preset)
-    epochs = run.config.get("epochs")
-    if full is None or epochs is None or epochs >= full.epochs:
-        return ""
-    return f"{epochs} of {full.epochs} epochs"
+    return "" if full is None else reduced(run.config, configs.to_dict(full))
+
+
+def further_attack_names(dataset: str) -> tuple[str, ...]:
+    """Names of the attacks that presets of a data set are evaluated by beside the columns."""
+    texts = getattr(_MODULES.get(dataset), "FURTHER_ATTACKS", ())
+    return tuple(parse_attack(text).name for text in texts)
 
 
 def cell_of(runs: Mapping[int, ResultRun], column: Column, paper: float | None = None) -> Cell:
@@ -368,14 +395,15 @@ def _measured(run: ResultRun, column: Column) -> Measured | None:
 
 
 def differences(table: Table5) -> list[tuple[str, SeedDifference]]:
-    """Compares pairs of defences that the paper compares, as far as both were run.
+    """Compares defences as the paper does, and AAD with itself without attention losses.
 
     Args:
         table: the table of one data set.
 
     Returns:
-        For each pair and column the names of both rows, as `A against B`, and their difference.
-        Rows that were evaluated on different images or by different rules are left out.
+        For each pair that was run, and each column, the names of both rows, as `A against B`, and
+        their difference; the paper's beside it, unless other data stand in for the paper's. Rows
+        that were evaluated on different images or by different rules are left out.
     """
     found = []
     for preset, other in _COMPARED:
@@ -386,7 +414,7 @@ def differences(table: Table5) -> list[tuple[str, SeedDifference]]:
         sketch = first.sketch or second.sketch
         for column, one, two in zip(table.columns, first.cells, second.cells, strict=True):
             if one.seeds and two.seeds:
-                printed = None not in (one.paper, two.paper)
+                printed = None not in (one.paper, two.paper) and not table.is_stand_in
                 paper = ((one.paper or 0) - (two.paper or 0)) / 100 if printed else None
                 accuracies = (one.accuracies, two.accuracies)
                 found.append((names, SeedDifference(column.heading, *accuracies, paper, sketch)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aad_tf.utils.files import PathLike
-from analysis import trained_presets
+from analysis import plots, trained_attention, trained_presets, trust
 from analysis.paper_values import TABLE_6
 from analysis.records import Results
 from analysis.seeds import READING, SeedDifference
@@ -28,6 +28,7 @@ from train.configs.cifar10_rounds import (
 )
 
 STEM = "tables/aad_table_6"
+_PICTURE = "aad_table_6_attention"
 _WITHOUT = "_8_0_0"
 _COLUMNS = {
     CLEAN: ("clean", "original"),
@@ -135,21 +136,28 @@ def page(found: Mapping[str, TrainedPreset]) -> str:
         "Made by `python -m analysis.report` from `results/rounds`.",
         f"{trained_presets.reading(found, cifar10_rounds.PRESETS)} 8 : 0 : 0 is trained on the "
         "same rounds without attention losses. What decides, fixed beforehand, is the last column.",
+        trained_presets.provenance(found),
         table(found).markdown(),
+        *trust.section(trained_presets.evaluations(found)),
         "## Differences",
         READING,
         "\n".join(f"- {one.line()}" for one in differences(found)),
+        *trained_attention.section(found, cifar10_rounds.PRESETS, {}, f"{_PICTURE}.png"),
         "## Notes on the paper's values",
     ]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in TABLE_6.notes)]) + "\n"
 
 
 def files(results: Results) -> dict[str, str | bytes]:
-    """Contents of page and CSV by path in the results directory; empty without records."""
+    """Contents of page, CSV and picture by path in the results directory; empty without records."""
     found = read(results.root)
     if not found:
         return {}
-    return {f"{STEM}.md": page(found), f"{STEM}.csv": table(found).csv()}
+    made: dict[str, str | bytes] = {f"{STEM}.md": page(found), f"{STEM}.csv": table(found).csv()}
+    if trained_attention.measures(found, {}).rows:
+        drawn = trained_attention.picture(found, cifar10_rounds.PRESETS, PRIMARY)
+        made[f"figures/{_PICTURE}.png"] = plots.png(drawn)
+    return made
 
 
 def readme(results: Results) -> str:

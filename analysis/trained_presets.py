@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +12,15 @@ from aad_tf import configs
 from aad_tf.attacks import parse_attack
 from aad_tf.configs import ExperimentConfig
 from aad_tf.utils.files import PathLike
-from analysis.records import Results, read_whole, same_attack
+from analysis import trust
+from analysis.records import Results, read_object, read_whole, same_attack
 from analysis.seeds import SeedDifference
 from analysis.statistics import DASH, mean_over_seeds
+from analysis.training_configs import differing, reduced
 
 CLEAN = "clean"
 _SMALL = "small_"
 _RULE = "any_iterate"
-_AS_PRESET = (
-    *("defense", "epochs", "train_examples", "batch_size", "learning_rate", "precision"),
-    *("monitor_examples", "monitor_attack"),
-)
 
 
 @dataclass(frozen=True)
@@ -38,12 +35,19 @@ class TrainedPreset:
         history: what was measured after each epoch of training, first by the column of the
             training's `history.csv`, then by seed, then epoch by epoch. Columns that no training of
             the preset has are left out.
+        summaries: the summaries of the evaluations, by seed.
+        trainings: the records of the trainings, `run.json`, by seed, as far as there are any.
+        sketch: such as `4 of 200 epochs` for a preset that begins with `small_`, in comparison with
+            the one without; empty for a training that stands for no longer one.
     """
 
     preset: str
     accuracies: Mapping[str, Mapping[int, float]]
     count: int
     history: Mapping[str, Mapping[int, Sequence[float]]] = field(default_factory=dict)
+    summaries: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    trainings: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    sketch: str = ""
 
     @property
     def seeds(self) -> int:
@@ -102,7 +106,7 @@ class TrainedPreset:
         """Subtracts another preset's accuracy under an attack from that of this one.
 
         If one of the two was trained with a single seed, the other is reduced to that seed as
-        well, provided that it has it.
+        well, provided that it has it, and the statement says so.
 
         Args:
             other: the preset whose accuracy is subtracted.
@@ -112,12 +116,13 @@ class TrainedPreset:
                 not print them.
 
         Returns:
-            The difference, with the accuracies of both by seed.
+            The difference, with the accuracies of both by seed. A sketch rules out a verdict.
         """
         one, two = (each.accuracies.get(attack, {}) for each in (self, other))
-        if 1 in (len(one), len(two)) and (shared := one.keys() & two.keys()):
+        if len(one) != len(two) and 1 in (len(one), len(two)) and (shared := one.keys() & two):
             one, two = ({seed: each[seed] for seed in shared} for each in (one, two))
-        return SeedDifference(statement, one, two, paper)
+            statement += f", seed {next(iter(shared))} alone"
+        return SeedDifference(statement, one, two, paper, self.sketch or other.sketch)
 
 
 def read(
@@ -147,6 +152,8 @@ def read(
     """
     found: dict[str, dict[str, dict[int, float]]] = {}
     measured: dict[str, dict[str, dict[int, list[float]]]] = {}
+    summaries: dict[str, dict[int, Mapping[str, Any]]] = {}
+    trainings: dict[str, dict[int, Mapping[str, Any]]] = {}
     counts: dict[int, str] = {}
     root = Results(results_dir).root
     for path in sorted(root.glob(f"{directory}/*.summary.json")):
@@ -165,8 +172,11 @@ def read(
             raise ValueError(f"There are two evaluations of {name} with seed {seed}.")
         for text, accuracy in _accuracies(summary["attacks"], attacks).items():
             one.setdefault(text, {})[seed] = accuracy
-        history = root / "runs" / path.name.removesuffix(".summary.json") / "history.csv"
-        for column, values in _columns(history).items():
+        summaries.setdefault(name, {})[seed] = summary
+        run = root / "runs" / path.name.removesuffix(".summary.json")
+        if training := read_object(run / "run.json"):
+            trainings.setdefault(name, {})[seed] = training
+        for column, values in _columns(run / "history.csv").items():
             measured.setdefault(name, {}).setdefault(column, {})[seed] = values
         counts.setdefault(summary["attacks"][0]["count"], path.name)
     if len(counts) > 1:
@@ -175,10 +185,24 @@ def read(
             f"{', '.join(counts.values())} have {', '.join(map(str, counts))} of them."
         )
     return {
-        name: TrainedPreset(name, found[name], next(iter(counts)), measured.get(name, {}))
+        name: TrainedPreset(
+            name,
+            found[name],
+            next(iter(counts)),
+            measured.get(name, {}),
+            summaries[name],
+            trainings.get(name, {}),
+            _sketch(presets, name),
+        )
         for name in presets
         if name in found
     }
+
+
+def _sketch(presets: Mapping[str, ExperimentConfig], name: str) -> str:
+    """What a preset that begins with `small_` leaves out of the one that it stands for."""
+    full = presets.get(name.removeprefix(_SMALL), presets[name])
+    return reduced(configs.to_dict(presets[name]), configs.to_dict(full))
 
 
 def without_small(found: Mapping[str, TrainedPreset]) -> dict[str, TrainedPreset]:
@@ -227,6 +251,64 @@ def reading(found: Mapping[str, TrainedPreset], presets: Mapping[str, Experiment
     )
 
 
+def evaluations(found: Mapping[str, TrainedPreset]) -> list[trust.Evaluation]:
+    """The evaluations of presets, by which `trust.lines` judges their accuracies.
+
+    Args:
+        found: what `read` returned.
+
+    Returns:
+        An entry for each preset and seed.
+    """
+    return [
+        trust.Evaluation(f"`{name}`", summary, seed)
+        for name, one in found.items()
+        for seed, summary in one.summaries.items()
+    ]
+
+
+def provenance(found: Mapping[str, TrainedPreset]) -> str:
+    """Says how the networks of a page were trained: how long, how precisely, from which code.
+
+    Args:
+        found: what `read` returned.
+
+    Returns:
+        Sentences for a page; that nothing is recorded, if there is no `run.json`.
+    """
+    runs = [run for one in found.values() for run in one.trainings.values()]
+    starts = sorted((run["starts"][-1] for run in runs if run.get("starts")), key=_begun)
+    total = sum(len(one.summaries) for one in found.values())
+    if not starts:
+        return "How long training took is not recorded."
+    hours = sum(run.get("seconds", 0.0) for run in runs) / 3600
+    configs_of = (
+        summary["evaluated"]["description"]["model"]["config"]
+        for one in found.values()
+        for summary in one.summaries.values()
+    )
+    precisions = sorted({config.get("precision", "float32") for config in configs_of})
+    commits = list(dict.fromkeys(str(start.get("git_commit"))[:7] for start in starts))
+    changed = sum(bool(start.get("git_dirty")) for start in starts)
+    uncommitted = f" ({changed} of them with uncommitted changes)" if changed else ""
+    return (
+        f"{len(runs)} of {total} trainings are recorded in `results/runs`: {hours:.1f} hours in "
+        f"all, in {' and '.join(precisions)}, at {_from_to(commits)}{uncommitted}, each by a "
+        f"command such as `{starts[0]['command']}`."
+    )
+
+
+def _begun(start: Mapping[str, Any]) -> str:
+    return str(start.get("utc", ""))
+
+
+def _from_to(commits: Sequence[str]) -> str:
+    """Commits in the order of the trainings."""
+    if len(commits) == 1:
+        return f"commit {commits[0]}"
+    return f"commits from {commits[0]} to {commits[-1]}"
+
+
 def _over_seeds(by_seed: Mapping[int, float]) -> str:
     """Percent of a fraction: of one seed, or the mean of several with the lowest and highest."""
     found = mean_over_seeds(list(by_seed.values()))
@@ -254,9 +336,8 @@ def _check_as_preset(
     entries: Sequence[Mapping[str, Any]],
 ) -> None:
     """Refuses what was trained otherwise than its preset says, or judged by another rule."""
-    stated = json.loads(json.dumps(configs.to_dict(preset)))
-    different = [key for key in _AS_PRESET if key in config and config[key] != stated[key]]
-    if different:
+    stated = configs.to_dict(preset)
+    if different := differing(stated, config, but=("seed",)):
         raise ValueError(
             f"{path} was trained otherwise than the preset {config['name']} says: it differs in "
             f"{', '.join(different)}."

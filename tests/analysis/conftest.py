@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,20 @@ def write_run(
 def results(tmp_path: Path) -> Path:
     """An empty directory of results."""
     return tmp_path / "results"
+
+
+@pytest.fixture
+def change(results: Path) -> Callable[[str], AbstractContextManager[dict[str, Any]]]:
+    """Opens the summary of a written run, to change it."""
+
+    @contextmanager
+    def opened(name: str) -> Iterator[dict[str, Any]]:
+        path = results / "robustness" / f"{name}.summary.json"
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        yield contents
+        path.write_text(json.dumps(contents))
+
+    return opened
 
 
 @pytest.fixture

@@ -5,14 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from aad_tf import configs
 from aad_tf.attacks import parse_attack
+from train.configs import cifar10_rounds, cifar10_weights, mnist_controls
+
+PRESETS = {**mnist_controls.PRESETS, **cifar10_rounds.PRESETS, **cifar10_weights.PRESETS}
 
 
 def write(
-    directory: Path, preset: str, seed: int, accuracies: Mapping[str, float], count: int = 2000
+    directory: Path,
+    preset: str,
+    seed: int,
+    accuracies: Mapping[str, float],
+    count: int = 2000,
+    changes: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes a summary; accuracies in percent by attack as text, clean accuracy being 99 %."""
+    """Writes a summary; accuracies in percent by attack as text, clean accuracy being 99 %.
+
+    The network was trained as its preset says, but for `changes`.
+    """
     entries = [
         {
             "attack": text,
@@ -23,8 +36,18 @@ def write(
         }
         for text, accuracy in accuracies.items()
     ]
-    evaluated = {"description": {"model": {"config": {"name": preset, "seed": seed}}}}
+    config = {**configs.to_dict(PRESETS[preset]), "name": preset} if preset in PRESETS else {}
+    config = {"name": preset, **config, "seed": seed, **(changes or {})}
+    evaluated = {"description": {"model": {"config": config}}}
     path = directory / f"{preset}_seed_{seed}.summary.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"attacks": entries, "evaluated": evaluated, "warnings": []}))
     return path
+
+
+def write_history(results: Path, name: str, *lines: str) -> Path:
+    """Writes the history of a training, heading first; returns the directory of its records."""
+    run = results / "runs" / name
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "history.csv").write_text("\n".join(lines) + "\n")
+    return run

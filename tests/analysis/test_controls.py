@@ -61,10 +61,8 @@ def test_seeds_are_averaged_and_compared_pair_by_pair(tmp_path: Path) -> None:
 
 
 def write_history(results: Path, name: str, *rows: str) -> None:
-    run = results / "runs" / name
-    run.mkdir(parents=True)
     columns = "epoch,val_attention_iou,val_attention_iou_empty,gradient_share_preservation,nothing"
-    (run / "history.csv").write_text("\n".join([columns, *rows]) + "\n")
+    preset_summaries.write_history(results, name, columns, *rows)
 
 
 def test_attention_of_trainings_stands_beside_accuracy(tmp_path: Path) -> None:
@@ -140,6 +138,58 @@ def test_one_seed_gives_no_verdict(tmp_path: Path) -> None:
     write(tmp_path, "one_round_8_0_0", 0, 60.0)
     (answer,) = controls.answers(controls.read(tmp_path))
     assert answer.line().endswith("`one_round_8_0_0`: +10.0, paper –: one run each, no verdict")
+
+
+def test_the_seeds_that_are_compared_are_named_in_every_column(tmp_path: Path) -> None:
+    for seed, primary in enumerate((70.0, 72.0, 74.0)):
+        write(tmp_path, "aad", seed, primary)
+    for seed in range(3):
+        write(tmp_path, "aad_8_0_0", seed, 71.0)
+    write(tmp_path, "step_ll", 1, 60.0)
+    found = controls.read(tmp_path)
+    alone = controls.answers(found)[1].line()
+    assert "`aad` less `step_ll`, seed 1 alone: +12.0, paper –: one run each" in alone
+    both, one = controls.every_column(found).rows
+    assert controls.every_column(found).columns[2:4] == ("clean", controls.PRIMARY)
+    # Differences -1, 1, 3: 1 -+ 4.303 * 2 / sqrt(3).
+    assert both[:4] == (
+        *("`aad` less `aad_8_0_0`", "0, 1, 2", "+0.0 [+0.0, +0.0], equivalent"),
+        "+1.0 [-4.0, +6.0], undecided",
+    )
+    assert one[:4] == ("`aad` less `step_ll`", "1", "+0.0", "+12.0")
+
+
+def test_the_page_says_how_the_networks_were_trained_and_what_was_flagged(tmp_path: Path) -> None:
+    write(tmp_path, "aad", 0, 70.0)
+    assert "How long training took is not recorded." in controls.page(controls.read(tmp_path))
+    for seed, commit in ((0, "b" * 40), (1, "a" * 40)):
+        path = write(tmp_path, "aad", seed, 70.0)
+        summary = json.loads(path.read_text())
+        finding = {"name": "silent_success", "status": "flagged", "measured": "1 of 9 images"}
+        finding |= {"value": 0.1, "threshold": 0.0, "run_next": "auto_attack"}
+        summary["diagnostics"] = {"first_batch": [], "outcomes": [finding]}
+        path.write_text(json.dumps(summary))
+        start = {"command": f"train {seed}", "git_commit": commit, "utc": f"2026-01-0{seed + 1}"}
+        run = preset_summaries.write_history(tmp_path, f"aad_seed_{seed}", "epoch", "1")
+        (run / "run.json").write_text(json.dumps({"seconds": 5400, "starts": [start]}))
+    write(tmp_path, "fgsm", 0, 70.0)
+    page = controls.page(controls.read(tmp_path))
+    assert (
+        "2 of 3 trainings are recorded in `results/runs`: 3.0 hours in all, in float32, at commits "
+        "from bbbbbbb to aaaaaaa, each by a command such as `train 0`."
+    ) in page
+    assert "- Flagged, `silent_success` (`aad`, seeds 0, 1): 1 of 9 images" in page
+    assert "- Diagnostics were not computed (`fgsm`, seed 0)" in page
+
+
+@pytest.mark.parametrize(
+    "change", [{"learning_rate_schedule": "cosine"}, {"augmentation": "flip"}, {"epochs": 1}]
+)
+def test_a_training_that_differs_from_its_preset_is_refused(change, tmp_path: Path) -> None:
+    accuracies = dict.fromkeys(mnist_controls.ALL_ATTACKS, 50.0)
+    preset_summaries.write(tmp_path / "controls", "aad", 0, accuracies, changes=change)
+    with pytest.raises(ValueError, match=f"trained otherwise .* differs in {next(iter(change))}"):
+        controls.read(tmp_path)
 
 
 def test_what_cannot_stand_side_by_side_is_refused(tmp_path: Path) -> None:

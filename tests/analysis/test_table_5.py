@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -11,12 +12,14 @@ import pytest
 
 from aad_tf import attacks, configs, data
 from aad_tf.attacks import parse_attack
+from aad_tf.configs import to_dict
 from aad_tf.evaluation import evaluate_robustness
 from aad_tf.types import Bounds
 from analysis import table_5, table_5_rows
 from analysis.records import ResultRun, Results, same_attack
+from analysis.training_configs import differing
 from tests.networks import small_network
-from train.configs import cifar10, imagenet2012, tiny_imagenet_boxes
+from train.configs import cifar10, imagenet2012, mnist, tiny_imagenet_boxes
 from train.configs.mnist import ATTACKS
 from train.configs.presets import ROWS
 
@@ -253,10 +256,18 @@ def test_seeds_that_differ_in_more_than_the_seed_are_refused(results, record):
     for change, named in (
         ({"epochs": 2}, "epochs"),
         ({"precision": "mixed_bfloat16"}, "precision"),
+        ({"augmentation": "flip", "label_smoothing": 0.1}, "label_smoothing, augmentation"),
+        ({"learning_rate_schedule": "cosine"}, "learning_rate_schedule"),
+        ({"initial_weights": "runs/other"}, "initial_weights"),
+        ({"train_examples": 100}, "train_examples"),
     ):
         record("mnist_clean_seed_1", {FGSM: "++"}, config={**CONFIG, "seed": 1, **change})
         with pytest.raises(ValueError, match=f"Seeds 0 and 1 of mnist_clean differ in {named} too"):
             table_5_rows.build(results, "mnist")
+    # What computes nothing else may differ.
+    alike = {"budget": "an hour", "checkpoint_steps": 7, "evaluation_attacks": [FGSM]}
+    record("mnist_clean_seed_1", {FGSM: "++"}, config={**CONFIG, "seed": 1, **alike})
+    assert len(table_5_rows.build(results, "mnist").row("clean").runs) == 2
     evaluated = {"config": {**CONFIG, "seed": 1}, "success": "any_iterate"}
     record("mnist_clean_seed_1", {FGSM: "++"}, **evaluated)
     with pytest.raises(ValueError, match="differ in success_rule too"):
@@ -312,6 +323,81 @@ def test_a_row_trained_for_fewer_epochs_than_its_preset_decides_nothing(results,
     found = table_5_rows.differences(table_5_rows.build(results, "mnist"))
     texts = {one.verdict_text() for _, one in found}
     assert texts == {"a sketch (2 of 5 epochs), no verdict"}
+
+
+def test_a_row_trained_on_fewer_images_than_its_preset_decides_nothing(results, record):
+    few = {**CONFIG, "train_examples": 1000}
+    for seed in range(3):
+        ending = f"_seed_{seed}" if seed else ""
+        record(f"mnist_aad_step_ll{ending}", {FGSM: "+" * 9 + "x"}, config={**few, "seed": seed})
+        record(f"mnist_step_ll{ending}", {FGSM: "x" * 10}, config={**CONFIG, "seed": seed})
+    table = table_5_rows.build(results, "mnist")
+    texts = {one.verdict_text() for _, one in table_5_rows.differences(table)}
+    assert texts == {"a sketch (the first 1,000 training images), no verdict"}
+    assert "[the first 1,000 training images]" in table.row("aad_step_ll").name
+
+
+def test_every_row_of_aad_is_compared_with_itself_without_attention_losses():
+    for module in (mnist, cifar10):
+        for name, preset in module.PRESETS.items():
+            if preset.defense.kind == "aad" and not name.endswith("_8_0_0"):
+                without = module.PRESETS[f"{name}_8_0_0"]
+                assert differing(to_dict(preset), to_dict(without)) == ["defense"]
+                assert without.defense == dataclasses.replace(
+                    preset.defense, weights=(8.0, 0.0, 0.0)
+                )
+                assert (name, f"{name}_8_0_0") in table_5_rows._COMPARED
+                assert {name, f"{name}_8_0_0"} <= ROWS.keys()
+
+
+def test_the_difference_that_attention_makes_has_no_value_in_the_paper(results, record):
+    record_seeds(record, "mnist_aad_step_ll", {FGSM: "+" * 9 + "x"}, 3)
+    record_seeds(record, "mnist_aad_step_ll_8_0_0", {FGSM: "+" * 8 + "xx"}, 3)
+    (_, (rows, one)) = table_5_rows.differences(table_5_rows.build(results, "mnist"))
+    assert rows == "AAD with StepLL against AAD 8:0:0 with StepLL"
+    assert (one.verdict, one.paper) == ("higher", None)
+
+
+def test_a_stand_in_is_compared_as_the_paper_compares_but_not_with_its_values(results, record):
+    fgsm = tiny_imagenet_boxes.ATTACKS[0]
+    for preset in ("aad_step_ll", "ensemble", "aad_step_ll_8_0_0"):
+        record(f"tiny_imagenet_boxes_{preset}", {fgsm: "+x"}, data={"name": "tiny_imagenet_boxes"})
+    found = table_5_rows.differences(table_5_rows.build(results, "tiny_imagenet_boxes"))
+    assert [rows.partition(" against ")[2] for rows, _ in found[::2]] == [
+        "Tramèr et al. (trained here)",
+        "AAD 8:0:0 with StepLL",
+    ]
+    assert {one.paper for _, one in found} == {None}
+    fgsm = imagenet2012.ATTACKS[0]
+    for preset in ("aad_step_ll", "tramer_ens4", "kurakin"):
+        record(f"imagenet2012_{preset}", {fgsm: "+x"})
+    found = table_5_rows.differences(table_5_rows.build(results, "imagenet2012"))
+    # The paper: 74.62 - 75.97 clean; it has no row of adversarial training with StepLL.
+    assert [one.paper and round(100 * one.paper, 2) for _, one in found] == [
+        *(-1.35, 1.41, None, None),
+    ]
+
+
+def test_the_authors_single_round_is_a_row_and_no_row_is_left_out_in_silence(results, record):
+    fgsm = cifar10.ATTACKS[0]
+    record("cifar10_aad_step_ll_reference_code_one_round", {fgsm: "++"})
+    for name in ("resnet50", "clean_last_iterate", "clean", "step_ll_seed_2", "step_ll_seed_x"):
+        record(f"cifar10_{name}", {fgsm: "++"})
+    table = table_5_rows.build(results, "cifar10")
+    row = table.row("aad_step_ll_reference_code_one_round")
+    assert row.name == "AAD with one round of StepLL (losses of the authors' code)"
+    assert row.runs and not row.in_paper
+    assert table.unmatched == ("cifar10_resnet50", "cifar10_step_ll_seed_x")
+    assert "not shown here: `cifar10_resnet50`, `cifar10_step_ll_seed_x`." in table_5.page(table)
+
+
+def test_notes_say_which_further_attacks_were_run(results, record):
+    fgsm, further, *others = cifar10.ATTACKS[0], *cifar10.FURTHER_ATTACKS
+    record("cifar10_clean", {fgsm: "++", further: "++"})
+    page = table_5.page(table_5_rows.build(results, "cifar10"))
+    not_run = ", ".join(f"`{parse_attack(text).name}`" for text in others)
+    assert f"; evaluated: `{parse_attack(further).name}`; not run: {not_run}." in page
+    assert "evaluated as further attack" not in page and "evaluated as a further" not in page
 
 
 def test_nothing_to_compare_where_a_row_was_not_run(results, record):

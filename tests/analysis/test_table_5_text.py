@@ -76,7 +76,8 @@ def test_training_is_described_from_its_records(results, record):
     (row,) = table_5.training(table_5_rows.build(results, "mnist")).rows
     assert row == (
         "aad_step_ll",
-        "AAD: step_ll(epsilon=0.15, num_steps=2), losses balanced, 8:4:1",
+        "AAD: step_ll(epsilon=0.15, num_steps=2), losses balanced, 8:4:1, "
+        "hidden pixels 0",  # As all hidden pixels were before they were a choice.
         *("5", "100", "0.001", "3", "2.5", "2", "tfds mnist/3.0.1 (abcd)"),
     )
     run = {**TRAINING["run.json"], "state": "running"}
@@ -105,6 +106,16 @@ def test_training_is_described_from_its_records(results, record):
         ),
         (
             {
+                **TRAINING["config.json"]["defense"],
+                "fill": "0.5",
+                "attention_noise": "shared",
+                "warmup_steps": 550,
+            },
+            "AAD: step_ll(epsilon=0.15, num_steps=2), losses balanced, 8:4:1, hidden pixels 0.5, "
+            "dropout masks shared, perturbations growing over 550 steps",
+        ),
+        (
+            {
                 "kind": "ensemble",
                 "attack": "step_ll(epsilon=0.15)",
                 "sources": ["runs/a", "runs/b"],
@@ -112,6 +123,14 @@ def test_training_is_described_from_its_records(results, record):
             "step_ll(epsilon=0.15) of itself and of runs/a, runs/b, and clean images",
         ),
         ({"kind": "trades", "attack": "pgd(...)"}, "trades: pgd(...)"),
+        (
+            {"kind": "trades", "attack": "pgd(...)", "beta": 1.0, "warmup_steps": 9},
+            "trades: pgd(...), beta 1, perturbations growing over 9 steps",
+        ),
+        (
+            {"kind": "pairing", "attack": "pgd(...)", "pairing": [0.5, 1.0]},
+            "pairing: pgd(...), weights 0.5 of logits and 1 of maps",
+        ),
         ({}, "–"),
     ],
 )
@@ -122,12 +141,18 @@ def test_defences_in_words(defense, words):
 def test_warnings_stand_beside_their_row(results, record):
     record("mnist_clean", {FGSM: "++", IFGSM: "++"})
     table = table_5_rows.build(results, "mnist")
-    assert table_5.warning_lines(table) == ["The evaluations found none."]
+    assert table_5.warning_lines(table) == [
+        "- No warnings.",
+        "- Diagnostics were not computed (clean model): no check of the attacks there.",
+    ]
     warned = {FGSM: "++", IFGSM: "++"}
     record("mnist_fgsm", warned, warnings=["pgd leaves more accuracy than fgsm."])
     record("mnist_fgsm_seed_1", warned, warnings=["the attack moved no image."])
-    assert table_5.warning_lines(table_5_rows.build(results, "mnist")) == [
+    # The same network by its last iterates, too.
+    record("mnist_fgsm_last_iterate", warned, warnings=["its gradient vanishes."])
+    assert table_5.warning_lines(table_5_rows.build(results, "mnist"))[:3] == [
         "- Adv. train with FGSM, seed 0: pgd leaves more accuracy than fgsm.",
+        "- Adv. train with FGSM, by the last iterate, seed 0: its gradient vanishes.",
         "- Adv. train with FGSM, seed 1: the attack moved no image.",
     ]
 
@@ -137,7 +162,7 @@ def test_where_no_attack_must_be_stronger_than_another_masking_was_not_looked_fo
     # one step against it, or FGSM alone, tell nothing.
     record("mnist_clean", {FGSM: "++", STEP_LL: "++"})
     record("mnist_fgsm", {FGSM: "++", IFGSM: "++"})
-    (line,) = table_5.warning_lines(table_5_rows.build(results, "mnist"))
+    _, line, _ = table_5.warning_lines(table_5_rows.build(results, "mnist"))
     assert "nothing comparable was run" in line and line.endswith("(clean model).")
 
 
