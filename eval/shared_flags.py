@@ -176,7 +176,8 @@ def opened_several(
     """
     for flag in (MODEL_DIR, SAVED_MODEL, KERAS_MODEL, NETWORK, WEIGHTS):
         if flag.value is not None:
-            raise ValueError(f"--{flag.name} belongs to one network; several have --model_dirs.")
+            several = flag.name if flag in (SAVED_MODEL, KERAS_MODEL) else MODEL_DIR.name
+            raise ValueError(f"--{flag.name} belongs to one network; several have --{several}s.")
     if BOUNDS.value is not None and not keras_models:
         raise ValueError(
             "--bounds belongs to Keras files; model directories and exported models have their own."

@@ -118,7 +118,7 @@ class IterativeAttack(ABC):
         if self.restarts > self._different_runs and not self.random_start:
             raise ValueError(
                 f"restarts={self.restarts} without random_start repeats the same attack; set "
-                f"random_start=True or restarts=1."
+                f"random_start=True or restarts={self._different_runs}."
             )
 
     @property

@@ -29,10 +29,12 @@ def comparisons(attacks: Sequence[Attack], bounds: Bounds = Bounds()) -> list[li
       too, whatever its loss, if it is untargeted.
     - Both take several steps, with the same objective and start; its budget is larger, and it takes
       no fewer steps.
-    - It is a cascade with such an `apgd`, `auto_attack` for instance, and its budget is at least as
-      large, whatever the steps of the other.
+    - It is a cascade with such an `apgd`, `auto_attack` for instance, of no fewer steps than the
+      other takes, and its budget is at least as large.
 
-    An attack with attention terms in its objective (`a3`, `aad_total`) is never the stronger one.
+    An attack with attention terms in its objective (`a3`, `aad_total`) is never the stronger one,
+    and no cascade is compared with it: that it succeeds where others fail is no sign of masked
+    gradients.
 
     Args:
         attacks: attacks whose names differ.
@@ -50,14 +52,16 @@ def comparisons(attacks: Sequence[Attack], bounds: Bounds = Bounds()) -> list[li
 def _why_stronger(stronger: Attack, weaker: GradientSignAttack, bounds: Bounds) -> str | None:
     """Why one attack should leave no more accuracy than another, or None if it need not."""
     if isinstance(stronger, AttackCascade):
-        adapts = any(_adapts_its_steps(stage) for stage in stronger.stages)
+        steps = [stage.num_steps for stage in stronger.stages if _adapts_its_steps(stage)]
+        if max(steps, default=0) < weaker.num_steps or _weighs_attention(weaker):
+            return None
         wide_enough = _wider_by(stronger.stages[0], weaker, bounds) >= -_ROUNDING
-        return "is a cascade with at least the same budget" if adapts and wide_enough else None
+        return "is a cascade with at least the same budget" if wide_enough else None
     if not isinstance(stronger, GradientSignAttack) or stronger is weaker:
         return None
     wider_by = _wider_by(stronger, weaker, bounds)
     # What also weighs attention need not succeed more often the better it is descended.
-    if wider_by < -_ROUNDING or isinstance(stronger.objective, (AttentionAugmented, AADTotal)):
+    if wider_by < -_ROUNDING or _weighs_attention(stronger):
         return None
     if stronger.num_steps > 1 and weaker.num_steps == 1:
         # Climbing the loss of the true label is the strongest aim of all here.
@@ -76,9 +80,14 @@ def _wider_by(one: IterativeAttack, other: IterativeAttack, bounds: Bounds) -> f
 
 
 def _adapts_its_steps(attack: IterativeAttack) -> bool:
-    """Whether it is APGD of several steps without a target that was chosen for it."""
+    """Whether it is APGD of several steps on the label alone, without a target chosen for it."""
     return (
         isinstance(attack, AutoPGD)
         and attack.num_steps > 1
+        and not _weighs_attention(attack)
         and chosen_target(attack.objective) is None
     )
+
+
+def _weighs_attention(attack: IterativeAttack) -> bool:
+    return isinstance(attack.objective, (AttentionAugmented, AADTotal))

@@ -246,7 +246,7 @@ def _gradients(trace: Trace, tensors: list[tf.Tensor]) -> list[tf.Tensor | None]
         what = str(error).partition(". ")[0]
         raise ValueError(
             f"Attacks need the gradient of the logits by the images, and an operation of this "
-            f"model has none in TensorFlow ({what}). Replace it, or run it before the network."
+            f"model has none in TensorFlow ({what}). {_BPDA}. Or run it before the network."
         ) from error
 
 

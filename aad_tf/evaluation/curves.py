@@ -18,6 +18,8 @@ from aad_tf.evaluation.summary import looks_for_nearest
 from aad_tf.metrics import SecurityCurve
 from aad_tf.utils.checks import check_count
 
+_FIRST_OPTIONS = frozenset({"output", "description", "diagnostics", "progress", "verbose"})
+
 
 def security_curve(
     records: RobustnessReport | Iterable[Mapping[str, Any]],
@@ -34,7 +36,8 @@ def security_curve(
         records: the report of an evaluation, or its records, as `aad_tf.records.read_records`
             reads them from a file.
         epsilons: l-inf budgets, in the unit of the images, finite and not negative. None for 101
-            equally far apart, from 0 to the largest distance that was found.
+            equally far apart, from 0 to the largest distance that was found, or 0 alone if none
+            is larger.
         attack: name of the attack whose records count; None if there is only one.
 
     Returns:
@@ -68,7 +71,7 @@ def security_curve(
     distances = np.array(by_attack[_chosen(attack, by_attack)])
     if epsilons is None:
         largest = distances.max(where=np.isfinite(distances), initial=0.0)
-        epsilons = np.linspace(0.0, largest, 101).tolist()
+        epsilons = np.linspace(0.0, largest, 101).tolist() if largest > 0 else [0.0]
     return SecurityCurve(distances, tuple(epsilons))
 
 
@@ -110,8 +113,8 @@ def bisected_curve(
         first_index: index of the first image in its data set.
         surrogate: another network whose gradients alone the attacks follow; None for those of the
             classifier.
-        **options: further arguments of `evaluate_robustness` for the first evaluation, that within
-            the largest budget, such as `verbose`.
+        **options: of the first evaluation, that within the largest budget, the arguments `output`,
+            `description`, `diagnostics`, `progress` and `verbose` of `evaluate_robustness`.
 
     Returns:
         A `SecurityCurve`: robust accuracies by budget, with Wilson's intervals, and the median of
@@ -119,7 +122,8 @@ def bisected_curve(
         those still correct within the largest budget an infinite distance.
 
     Raises:
-        TypeError: `rounds` is not an integer, or images that are not floating point.
+        TypeError: `rounds` is not an integer, images that are not floating point, or another
+            argument.
         ValueError: `largest` or `rounds` is not positive, `largest` exceeds the pixel range, images
             or labels are out of range, or `attack` returns text that is no attack.
 
@@ -127,6 +131,11 @@ def bisected_curve(
         >>> curve = bisected_curve(model, (images, labels), aad_tf.attacks.apgd, 8 / 255)
     """
     check_count(rounds, "rounds")
+    if unknown := options.keys() - _FIRST_OPTIONS:
+        raise TypeError(
+            f"bisected_curve takes {', '.join(sorted(_FIRST_OPTIONS))} of evaluate_robustness, got "
+            f"{', '.join(sorted(unknown))}. Choose the examples by the dataset."
+        )
     if not 0 < largest < math.inf:
         raise ValueError(f"largest must be a budget above 0 and finite, got {largest}.")
     images, labels = (np.asarray(each) for each in dataset)

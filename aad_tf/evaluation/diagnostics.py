@@ -22,8 +22,9 @@ Measured by passes of the network over the first images of an evaluation (`of_fi
   it should leave none (Athalye et al. 2018).
 - `loss_not_converged`: of more than a tenth of the images that the strongest attack with gradients
   leaves correct, its loss still changes in the last 10 iterations, by more than 0.05 of its range
-  (Pintor et al. 2022); the best loss so far counts. The tenth is chosen here. Attacks of fewer than
-  20 iterations, and FAB, whose targets take turns, are left out.
+  (Pintor et al. 2022); the best loss so far counts. The tenth is chosen here. Left out are attacks
+  of fewer than 20 iterations, those whose loss is no function of the logits of one pass (A3, AAD's
+  total loss, means over several passes), and FAB, whose targets take turns.
 - `silent_success`: with `success="last_iterate"`, an image counts as robust although an earlier
   iterate was misclassified (Pintor et al. 2022).
 
@@ -425,16 +426,23 @@ def _loss_not_converged(
         and not (isinstance(one, SquareAttack) or one.minimum_norm)
         and isinstance(one.objective, LogitsObjective)
     ]
-    outcomes = {label: counts.outcomes(label) for label, *_ in followed}
-    leaving = [each for each in followed if ROBUST in outcomes[each[0]][: len(images)]]
+    outcomes = {label: counts.outcomes(label) == ROBUST for label, *_ in followed}
+
+    def left(label: str, attack: IterativeAttack) -> np.ndarray:
+        """Which of these images the attack left correct, but for those it does not attack."""
+        targets = target_classes(attack.objective, labels)
+        robust = outcomes[label][: len(images)]
+        return np.flatnonzero(robust if targets is None else robust & (targets != labels))
+
+    leaving = [each for each in followed if len(left(*each[:2]))]
     if not leaving:
         measured = (
-            f"no attack with gradients of {2 * _LAST_ITERATIONS} iterations or more left one of "
-            f"the first {len(images)} images correct"
+            f"no attack on the logits' gradients of {2 * _LAST_ITERATIONS} iterations or more left "
+            f"one of the first {len(images)} images correct"
         )
         return _finding(name, None, measured, run_next)
-    label, attack, objective = min(leaving, key=lambda each: np.sum(outcomes[each[0]] == ROBUST))
-    rows = np.flatnonzero(outcomes[label][: len(images)] == ROBUST)
+    label, attack, objective = min(leaving, key=lambda each: np.sum(outcomes[each[0]]))
+    rows = left(label, attack)
     chosen = (images[rows], labels[rows], first_index + rows)
     values = []
     for _, logits, examples in _iterates(network, attack, *chosen, seed, 0):

@@ -34,7 +34,8 @@ def as_classifier(classifier: Classifier | keras.Model) -> Classifier:
         TypeError: none of these.
         ValueError: a Keras model that cannot be wrapped: it has several inputs or outputs, no layer
             with spatial features, probabilities that cannot be turned into logits, or operations
-            through which gradients stop or second derivatives are wrong.
+            behind the attention layer through which gradients stop or whose second derivatives are
+            wrong.
     """
     if isinstance(classifier, Classifier):
         return classifier

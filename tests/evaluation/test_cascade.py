@@ -285,6 +285,29 @@ def test_bisection_starts_an_image_at_the_same_points_whichever_others_are_attac
     assert len(np.unique(whole.distances)) > 5
 
 
+def _small_cascade(epsilon):
+    stages = attacks.fgsm(epsilon), attacks.apgd(epsilon, num_steps=3)
+    return attacks.AttackCascade(stages, name="cascade")
+
+
+@pytest.mark.parametrize(
+    ("attack", "options"),
+    [
+        (attacks.fgsm, {"surrogate": linear_classifier(seed=1)}),
+        (lambda epsilon: attacks.pgd(epsilon, epsilon / 2, 3), {"success": "last_iterate"}),
+        (_small_cascade, {}),
+    ],
+    ids=["surrogate", "last_iterate", "cascade"],
+)
+def test_bisection_agrees_with_an_evaluation_at_each_budget(linear, data, attack, options):
+    curve = bisected_curve(linear, data, attack, 0.04, rounds=2, **options)
+    for epsilon in (0.01, 0.02, 0.03, 0.04):
+        report = evaluate_robustness(linear, data, attack(epsilon), diagnostics=False, **options)
+        within = np.array([record["success"] for record in report.records()])
+        # At a budget that was attacked; the others lie between two of which both succeed or fail.
+        np.testing.assert_array_equal(curve.distances <= epsilon + 1e-9, within)
+
+
 def test_bisection_wraps_a_keras_model_once():
     counts = []
     for rounds in (1, 2):
@@ -303,6 +326,8 @@ def test_bisection_takes_other_budgets_and_refuses_what_cannot_be(linear, data):
     for largest, rounds, match in ((0.0, 1, "largest"), (np.inf, 1, "largest"), (0.1, 0, "rounds")):
         with pytest.raises(ValueError, match=match):
             bisected_curve(linear, data, attacks.fgsm, largest, rounds=rounds)
+    with pytest.raises(TypeError, match="of evaluate_robustness, got num_examples, shard. Choose"):
+        bisected_curve(linear, data, attacks.fgsm, 0.04, num_examples=3, shard=(1, 2))
 
 
 def test_parts_have_the_median_distance_of_the_whole(linear, data, tmp_path):
@@ -463,9 +488,15 @@ def test_auto_attack_is_exact_on_two_classes():
     *stages, square = attacks.auto_attack(0.1, version="standard").stages
     # 5,000 queries take most of the time and find nothing more.
     cascade = attacks.AttackCascade((*stages, dataclasses.replace(square, num_steps=50)))
-    report = evaluate_robustness(brightness_classifier(), (images, labels), cascade)
+    classifier = brightness_classifier()
+    report = evaluate_robustness(classifier, (images, labels), cascade)
     records = list(report.records())
     assert [not record["success"] for record in records] == robust
+    # The first one breaks all that can be broken, and so does each of the others alone.
+    alone = evaluate_robustness(classifier, (images, labels), cascade.stages, diagnostics=False)
+    for stage in cascade.stages:
+        found = [each for each in alone.records() if each["attack"] == stage.name]
+        assert [not record["success"] for record in found] == robust, stage.name
     assert [record["clean_mistake"] for record in records] == [False] * 8 + [True]
     # What withstands it went through all four, the last with all its queries.
     assert {record["steps"] for record in records if not record["success"]} == {50}

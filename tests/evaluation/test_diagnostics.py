@@ -174,6 +174,17 @@ def test_a_loss_that_still_falls_at_the_end_is_flagged(data, honest):
     whole = attacks.ifgsm(0.005, num_steps=25, step_size=0.001)
     found = findings(evaluate_robustness(honest, data, whole).summary)["loss_not_converged"]
     assert found["status"] == "not flagged" and found["value"] == 0.0
+    # Images of the target class are not attacked: no loss of theirs changes.
+    images, labels = data
+    targeted = attacks.pgd(0.005, 0.0002, 25, random_start=False, target=1)
+    report = evaluate_robustness(honest, data, targeted)
+    found = findings(report.summary)["loss_not_converged"]
+    first = list(report.records())[:FIRST_BATCH]
+    left = sum(not record["success"] and record["label"] != 1 for record in first)
+    assert f"of {left} of {left} images" in found["measured"] and found["value"] == 1.0
+    same = (images[labels == 1], labels[labels == 1])
+    found = findings(evaluate_robustness(honest, same, targeted).summary)["loss_not_converged"]
+    assert found["status"] == "nothing comparable was run"
     too_few = [attacks.ifgsm(0.005, num_steps=19), attacks.fab(0.005, num_steps=30), SQUARE]
     found = findings(evaluate_robustness(honest, data, too_few).summary)["loss_not_converged"]
     assert found["status"] == "nothing comparable was run"

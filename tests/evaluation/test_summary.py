@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from aad_tf.attacks import (
     AttackCascade,
+    a3,
     aad_total,
     apgd,
     auto_attack,
@@ -177,6 +178,12 @@ def test_only_a_cascade_is_held_against_several_steps():
     assert comparisons([several, auto_attack(0.1)]) == [
         ["auto_attack", "pgd", "is a cascade with at least the same budget"]
     ]
+    # Of more steps than the cascade takes, or on attention too, the other may well be stronger.
+    longer = pgd(0.1, 0.02, num_steps=101)
+    for other in (longer, aad_total(several), a3(several, 1.0)):
+        assert comparisons([other, auto_attack(0.1)]) == []
+    own = AttackCascade((aad_total(apgd(0.1, num_steps=30)),))
+    assert comparisons([several, own]) == []
 
 
 def test_the_printed_table_holds_accuracies_and_warnings():
