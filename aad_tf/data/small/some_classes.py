@@ -75,8 +75,18 @@ def info(name: str, data_dir: PathLike | None = None) -> DatasetInfo:
         class_names=tuple(found.class_names[label] for label in part.kept),
         num_examples={split: _count(part, split, data_dir) for split in SPLITS},
         source=f"{found.source}, {part.words}",
-        fingerprint=hashlib.sha256(f"{found.fingerprint} {part.kept}".encode()).hexdigest()[:16],
+        fingerprint=_fingerprint(found.fingerprint, part),
     )
+
+
+def _fingerprint(whole: str, part: Part) -> str:
+    """A hash of the larger data set's fingerprint and the classes, of first ones their number.
+
+    Earlier versions had first classes only, so that their records are still of the same data.
+    """
+    count = len(part.kept)
+    classes = count if part.kept == tuple(range(count)) else part.kept
+    return hashlib.sha256(f"{whole} {classes}".encode()).hexdigest()[:16]
 
 
 def _count(part: Part, split: str, data_dir: PathLike | None) -> int:

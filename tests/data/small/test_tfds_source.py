@@ -12,7 +12,7 @@ import pytest
 
 from aad_tf import data
 from aad_tf.data.prepared import data_directory
-from aad_tf.data.small.some_classes import PARTS
+from aad_tf.data.small.some_classes import PARTS, _fingerprint
 from aad_tf.data.small.tfds_source import examples
 
 
@@ -199,6 +199,19 @@ def test_some_classes_are_spread_evenly_and_nested():
     for kind in ("", "spread_"):
         ten, twenty, fifty = (kept[f"tiny_imagenet_{kind}{count}"] for count in (10, 20, 50))
         assert set(ten) < set(twenty) < set(fifty)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("tiny_imagenet_10", "d246cbf4f468abde"),
+        ("tiny_imagenet_20", "dd5c9cccde49b347"),
+        ("tiny_imagenet_50", "fd553fb4eed266d7"),
+        ("tiny_imagenet_spread_10", "91f4aa20b8846bb3"),
+    ],
+)
+def test_fingerprints_of_some_classes_are_those_of_earlier_records(name, expected):
+    assert _fingerprint("c84dfb3bfc946b48", PARTS[name]) == expected
 
 
 @pytest.mark.parametrize(
