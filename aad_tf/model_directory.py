@@ -17,7 +17,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +35,20 @@ NETWORK = "model.keras"
 SAVED_MODEL = "saved_model"
 HISTORY = "history.csv"
 ATTENTION = "attention"
+# They say how long training takes and what is evaluated afterwards.
+_AFTER_TRAINING = ("budget", "evaluation_attacks")
+MAY_DIFFER = (
+    *_AFTER_TRAINING,
+    # They say what a run is, and compute nothing.
+    *("name", "reference"),
+    # They say how a computation is carried out, not what it computes.
+    *("checkpoint_steps", "steps_per_execution", "jit_compile"),
+    # They add files, and columns that are named by what they hold. `monitor_examples` and
+    # `monitor_attack` do not: their columns are called alike whatever was measured, and pages
+    # compare these over seeds.
+    *("validation_attacks", "snapshot_epochs"),
+)
+"""Fields of a config that may differ between finished trainings that are taken for the same."""
 
 
 class ModelDirectoryError(ValueError):
@@ -126,26 +140,35 @@ def claim(model_dir: str | os.PathLike[str], config: ExperimentConfig) -> None:
     if all(path.name.startswith(".") for path in directory.iterdir()):
         return
     earlier = read_config(directory)
-    found = differences(earlier, config)
-    if found:
+    if found := differences(earlier, config):
         raise ModelDirectoryError(
             f"{directory} holds a run of another config, which differs in "
             f"{'; '.join(found)}. Give another --model_dir, or the same config to resume."
         )
 
 
-def differences(earlier: ExperimentConfig, wanted: ExperimentConfig) -> list[str]:
-    """Lists in what two configs differ, but for `budget` and `evaluation_attacks`.
+def differences(
+    earlier: ExperimentConfig,
+    wanted: ExperimentConfig,
+    but: Collection[str] = _AFTER_TRAINING,
+) -> list[str]:
+    """Lists in what two configs differ.
 
     Args:
         earlier: the config of a run that is there.
         wanted: the config that is asked for.
+        but: fields that do not count: by default `budget` and `evaluation_attacks`, for a run that
+            may be resumed; `MAY_DIFFER` for a finished one.
 
     Returns:
         A text for each field, such as `"epochs (2 there, 10 given)"`; none for configs of the same
         run.
     """
-    return _differences(configs.to_dict(earlier), configs.to_dict(wanted))
+    before, now = (
+        {key: value for key, value in configs.to_dict(config).items() if key not in but}
+        for config in (earlier, wanted)
+    )
+    return _differences(before, now)
 
 
 @contextlib.contextmanager
@@ -298,7 +321,7 @@ def _differences(earlier: dict[str, Any], wanted: dict[str, Any], prefix: str = 
         old, new = _plain(earlier.get(key)), _plain(wanted.get(key))
         if isinstance(old, dict) and isinstance(new, dict):
             found += _differences(old, new, f"{prefix}{key}.")
-        elif old != new and prefix + key not in ("budget", "evaluation_attacks"):
+        elif old != new:
             found.append(f"{prefix}{key} ({old!r} there, {new!r} given)")
     return found
 

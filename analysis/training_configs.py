@@ -7,16 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aad_tf import configs
-
-# Fields of a config that may differ between trainings that are taken for the same.
-_MAY_DIFFER = (
-    # They say what a run is, and compute nothing.
-    *("name", "reference", "budget"),
-    # They say how a computation is carried out, not what it computes.
-    *("checkpoint_steps", "steps_per_execution", "jit_compile"),
-    # They add files and columns, but change neither weights nor what others measure.
-    *("validation_attacks", "snapshot_epochs", "evaluation_attacks"),
-)
+from aad_tf.model_directory import MAY_DIFFER
 
 
 def complete(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +38,7 @@ def differing(
     """Finds the settings in which two trainings differ.
 
     Names, texts, attacks and pictures that change no weight, and how often a run is saved may
-    differ always (`_MAY_DIFFER`).
+    differ always (`aad_tf.model_directory.MAY_DIFFER`).
 
     Args:
         first: the content of a run's `config.json`.
@@ -65,7 +56,7 @@ def differing(
         ['epochs']
     """
     one, other = complete(first), complete(second)
-    ignored = {*_MAY_DIFFER, *but}
+    ignored = {*MAY_DIFFER, *but}
     return [key for key in one if other and key not in ignored and one[key] != other[key]]
 
 

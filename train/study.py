@@ -26,7 +26,17 @@ from absl import app, flags
 from aad_tf.data import DatasetNotFoundError
 from aad_tf.utils.files import write_atomically
 from binaries import command_line, running
-from train.studies.planning import DONE, NOT_NEEDED, TO_DO, Cell, absent_data, listing, plan
+from train.studies.planning import (
+    DONE,
+    NOT_NEEDED,
+    RECORDED,
+    TO_DO,
+    Cell,
+    absent_data,
+    is_to_be_recorded,
+    listing,
+    plan,
+)
 from train.studies.study import available, load
 
 _STUDY = flags.DEFINE_string("study", None, f"One of: {', '.join(available())}.", required=True)
@@ -49,8 +59,6 @@ _REPORT = flags.DEFINE_bool(
     "When all is done, make tables and figures of --results_dir with analysis.report, and their "
     "page: README.md in --results_dir, or for the default one the project's.",
 )
-# What analysis reads of a run.
-_RUN_FILES = ("config.json", "history.csv", "run.json")
 # What analysis.report replaces the inside of.
 _PAGE = "# Results\n\n<!-- results:begin -->\n<!-- results:end -->\n"
 
@@ -79,10 +87,12 @@ def _run() -> str:
     if absent:
         raise DatasetNotFoundError("\n".join(absent))
     for cell in asked:
-        if cell.kind == "train" and cell.state == DONE:
-            _keep(cell.name)
         if cell.state == TO_DO:
             _do(cell)
+        # A kill may have come between training and this.
+        trained = cell.kind == "train" and cell.state == DONE
+        if trained and is_to_be_recorded(cell.name, _RUNS.value, _RESULTS.value):
+            _keep(cell.name)
     waiting = [cell for cell in cells() if cell.state not in (DONE, NOT_NEEDED)]
     if waiting:
         names = ", ".join(cell.name for cell in waiting)
@@ -125,7 +135,7 @@ def _do(cell: Cell) -> None:
             Path(argument.partition("=")[2]).parent.mkdir(parents=True, exist_ok=True)
     _run_python(f"{cell.kind} {cell.name}", cell.arguments)
     if cell.kind == "train":
-        _keep(cell.name, anew=True)
+        _keep(cell.name)
 
 
 def _run_python(name: str, arguments: Sequence[str]) -> None:
@@ -146,13 +156,11 @@ def _run_python(name: str, arguments: Sequence[str]) -> None:
         sys.exit(code if code > 0 else 128 - code)
 
 
-def _keep(name: str, anew: bool = False) -> None:
-    """Copies what is recorded of a training beside the results, if it is not there or is older."""
+def _keep(name: str) -> None:
+    """Copies what is recorded of a training beside the results."""
     run, record = Path(_RUNS.value, name), Path(_RESULTS.value, "runs", name)
-    if not anew and all((record / file).is_file() for file in _RUN_FILES):
-        return
     record.mkdir(parents=True, exist_ok=True)
-    for file in _RUN_FILES:
+    for file in RECORDED:
         with write_atomically(record / file) as copy:
             copy.write((run / file).read_bytes())
 

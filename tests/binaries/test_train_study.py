@@ -24,6 +24,7 @@ from train.studies.planning import (
     NOT_NEEDED,
     TO_DO,
     absent_data,
+    is_to_be_recorded,
     listing,
     plan,
 )
@@ -140,10 +141,14 @@ def test_results_that_were_evaluated_otherwise_are_refused(places, limit, comman
             plan(study, *places)
 
 
-def test_results_without_an_attack_of_the_preset_are_refused(places):
-    """The preset names several attacks; a further one, or another spelling, does no harm."""
-    study = Study("nothing", STUDY.trainings[:1], STUDY.evaluations[:1])
-    wanted = [*map(parse_attack, digits.PRESETS["clean"].evaluation_attacks)]
+@pytest.mark.parametrize("said_by", ["preset", "study"])
+def test_results_without_an_attack_that_is_asked_for_are_refused(places, said_by):
+    """A further attack, or another spelling, does no harm."""
+    texts = digits.PRESETS["clean"].evaluation_attacks
+    options = {"attacks": ";".join(texts)} if said_by == "study" else {}
+    one = dataclasses.replace(STUDY.evaluations[0], options=options)
+    study = Study("nothing", STUDY.trainings[:1], (one,))
+    wanted = [*map(parse_attack, texts)]
     assert wanted[0] == parse_attack("fgsm(0.15)")
     wanted[0] = parse_attack("fgsm(0.15)")
     evaluated(places, "robustness/of_one.jsonl.gz")
@@ -151,7 +156,9 @@ def test_results_without_an_attack_of_the_preset_are_refused(places):
 
     def under(*attacks):
         entries = [{"attack": one.name, "threat_model": one.threat_model()} for one in attacks]
-        path.write_text(json.dumps({"attacks": entries}))
+        command = f"python -m eval.robustness '--attacks={';'.join(one.name for one in attacks)}'"
+        contents = {"attacks": entries, "provenance": {"command": command}}
+        path.write_text(json.dumps(contents))
         return plan(study, *places)
 
     assert under(*wanted, parse_attack("fgsm(epsilon=0.01)"))[-1].state == DONE
@@ -271,17 +278,35 @@ def test_a_training_from_a_network_that_nobody_trains_is_refused(places):
 
 def test_a_network_of_another_config_is_refused(places):
     trained(places, "two", STUDY.trainings[0])
-    with pytest.raises(ModelDirectoryError, match="seed"):
+    message = r"differs in seed \(0 there, 2 given\). Move it away, or give another --runs_dir"
+    with pytest.raises(ModelDirectoryError, match=message):
+        plan(STUDY, *places)
+
+
+def test_fields_without_effect_on_a_network_may_differ_once_it_is_trained(places):
+    trained(places, "one")
+    path = Path(places[0], "one", "config.json")
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"name": "other", "checkpoint_steps": 5}))
+    assert states(places)["one"] == DONE
+    # Measures of attention have the same columns whatever was measured.
+    path.write_text(json.dumps(config | {"monitor_examples": 5, "monitor_attack": "fgsm(0.1)"}))
+    with pytest.raises(ModelDirectoryError, match="differs in monitor_attack .*monitor_examples"):
+        plan(STUDY, *places)
+    path.write_text(json.dumps(config | {"checkpoint_steps": 5}))
+    Path(places[0], "one", NETWORK).unlink()
+    with pytest.raises(ModelDirectoryError, match=r"checkpoint_steps \(5 there, .* --runs_dir"):
         plan(STUDY, *places)
 
 
 def test_results_of_another_config_are_refused(places):
-    """Fields that only say what a run reports do not matter."""
+    """Fields without effect on the network do not matter."""
     evaluated(places, "robustness/of_two.jsonl.gz")
     trained((places[1], None), "runs/two", STUDY.trainings[1], recorded=False)
     record = Path(places[1], "runs", "two", "config.json")
     config = json.loads(record.read_text())
-    record.write_text(json.dumps(config | {"reference": "other", "snapshot_epochs": 3}))
+    alike = {"reference": "other", "snapshot_epochs": 3, "steps_per_execution": 2}
+    record.write_text(json.dumps(config | alike))
     assert states(places, only=["of_two"]) == {"two": NOT_NEEDED, "of_two": DONE}
     record.write_text(json.dumps(config | {"epochs": 1}))
     message = r"of_two.jsonl.gz holds results of a two of another config, .* epochs \(1 there, 8"
@@ -338,6 +363,21 @@ def test_results_of_another_network_are_not_added_to(places, in_runs):
     with pytest.raises(ValueError, match=message):
         plan(STUDY, *places)
     assert states(places, only=["of_two"]) == {"two": TO_DO, "of_two": TO_DO}
+
+
+def test_the_record_of_a_training_before_is_replaced_if_it_has_no_results(places):
+    asked = ("digits_quick", *places)
+    trained(places, "digits_quick")
+    run, record = (Path(place, "digits_quick") for place in (places[0], Path(places[1], "runs")))
+    assert is_to_be_recorded(*asked)
+    for directory in (run, record):
+        (directory / "history.csv").write_text("epoch\n")
+    assert not is_to_be_recorded(*asked)
+    (record / "run.json").write_text('{"state": "finished", "seconds": 1}')
+    assert is_to_be_recorded(*asked)
+    # Results, of any study, are of the training that is recorded.
+    evaluated(places, "robustness/digits_quick.jsonl.gz")
+    assert not is_to_be_recorded(*asked)
 
 
 def test_mistakes_are_named(places):

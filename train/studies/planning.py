@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import shlex
@@ -12,21 +11,37 @@ from pathlib import Path
 
 from aad_tf import data
 from aad_tf.attacks import attack_from_record, parse_attack
+from aad_tf.attacks.parsing import split_attacks
 from aad_tf.configs import ExperimentConfig
-from aad_tf.model_directory import CONFIG, RUN, claim, differences, is_finished, read_config
+from aad_tf.model_directory import (
+    CONFIG,
+    HISTORY,
+    MAY_DIFFER,
+    RUN,
+    ModelDirectoryError,
+    claim,
+    differences,
+    is_finished,
+    read_config,
+)
 from aad_tf.records.journal import journal_path
 from aad_tf.utils.checks import check_choice
-from train.studies.study import Evaluation, Study, Training, paths_of, with_paths
+from train.studies.study import (
+    Evaluation,
+    Study,
+    Training,
+    available,
+    load,
+    paths_of,
+    with_paths,
+)
 
 DONE, TO_DO, NOT_NEEDED, WAITING, ELSEWHERE = (
     *("done", "to do", "not needed: all that is evaluated on it is there"),
     *("waits for", "of another shard"),
 )
-# What a run reports on the way, without effect on its network.
-_REPORTED = (
-    *("name", "reference", "validation_attacks", "monitor_examples", "monitor_attack"),
-    *("snapshot_epochs", "checkpoint_steps"),
-)
+RECORDED = (CONFIG, HISTORY, RUN)
+"""Files of a model directory that stand beside results, where analysis reads them."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +135,8 @@ def plan(
         ValueError: `only` has a name that is not in the study; a training needs a network that is
             neither in the study nor in `runs_dir`; or `results_dir` has results that do not belong
             to the study: of another network than the one in `runs_dir`, of another config, with
-            other options, such as fewer images, without an attack of the network's preset, or
-            unfinished ones of a network that is not trained. The message has a line for each.
+            other options, such as fewer images, without an attack that is asked for, or unfinished
+            ones of a network that is not trained. The message has a line for each.
         ModelDirectoryError: a model directory holds a network of another config.
     """
     work = _survey(study, runs_dir, results_dir, only, shard)
@@ -218,10 +233,23 @@ def _check_run(work: _Work, name: str) -> None:
     """Refuses a model directory of another config."""
     directory, wanted = Path(work.runs_dir, name), work.trainings[name].experiment(work.runs_dir)
     if name in work.trained:
-        # All runs may have been moved since.
-        wanted = _with_paths_of(read_config(directory), wanted)
-    if directory.is_dir():
-        claim(directory, wanted)
+        found = _differences_when_finished(read_config(directory), wanted)
+    elif (directory / CONFIG).is_file():
+        found = differences(read_config(directory), wanted)
+    else:
+        found = []
+        if directory.is_dir():
+            claim(directory, wanted)
+    if found:
+        raise ModelDirectoryError(
+            f"{directory} holds a run of another config, which differs in {'; '.join(found)}. Move "
+            f"it away, or give another --runs_dir."
+        )
+
+
+def _differences_when_finished(earlier: ExperimentConfig, wanted: ExperimentConfig) -> list[str]:
+    """In what a finished training is another; all runs may have been moved since."""
+    return differences(earlier, _with_paths_of(earlier, wanted), but=MAY_DIFFER)
 
 
 def _with_paths_of(earlier: ExperimentConfig, wanted: ExperimentConfig) -> ExperimentConfig:
@@ -272,10 +300,8 @@ def _check_recorded(work: _Work, name: str) -> None:
     done, record = _done_on(work, name), Path(work.results_dir, "runs", name)
     if not done or not (record / CONFIG).is_file():
         return
-    earlier = read_config(record)
-    reported = {field: getattr(earlier, field) for field in _REPORTED}
-    wanted = _with_paths_of(earlier, work.trainings[name].experiment(work.runs_dir))
-    if found := differences(earlier, dataclasses.replace(wanted, **reported)):
+    wanted = work.trainings[name].experiment(work.runs_dir)
+    if found := _differences_when_finished(read_config(record), wanted):
         raise ValueError(
             f"{done[0]} holds results of a {name} of another config, which differs in "
             f"{'; '.join(found)}. Move it and {record} away, or give another --results_dir."
@@ -286,6 +312,29 @@ def _is_recorded(run: Path, record: Path) -> bool:
     """Whether the training in a model directory is the one that is recorded beside the results."""
     files = (run / RUN, record / RUN)
     return all(path.is_file() for path in files) and files[0].read_bytes() == files[1].read_bytes()
+
+
+def is_to_be_recorded(name: str, runs_dir: str, results_dir: str) -> bool:
+    """Whether the files of a finished training are to be copied beside the results.
+
+    Args:
+        name: name of its model directory.
+        runs_dir: directory in which the model directory lies.
+        results_dir: directory of results.
+
+    Returns:
+        True if one of `RECORDED` is not there, or if they are those of another training of this
+        name and no study has results of that one.
+    """
+    run, record = Path(runs_dir, name), Path(results_dir, "runs", name)
+    if not all((record / file).is_file() for file in RECORDED):
+        return True
+    return not _is_recorded(run, record) and not any(
+        one.summary(results_dir).is_file()
+        for study in map(load, available())
+        for one in study.evaluations
+        if name in one.networks
+    )
 
 
 def _check_unfinished(work: _Work, one: Evaluation) -> None:
@@ -309,18 +358,19 @@ def _check_unfinished(work: _Work, one: Evaluation) -> None:
 def _check_evaluated_alike(work: _Work, one: Evaluation) -> None:
     """Refuses results of other images, another rule, other attacks, or pictures of other networks.
 
-    Attacks that the study leaves to the preset of the training may have been said in full, and
-    there may be further ones. Shards that were merged were evaluated by commands that the summary
+    There may be further attacks, and those that the study leaves to the preset of the training may
+    have been said in full. Shards that were merged were evaluated by commands that the summary
     does not hold.
     """
     summary = one.summary(work.results_dir)
     contents = json.loads(summary.read_text(encoding="utf-8"))
-    if one.binary == "eval.robustness" and "attacks" not in one.options:
-        entries = contents.get("attacks", ())
-        run = [attack_from_record(entry["threat_model"]) for entry in entries]
-        texts = work.trainings[one.networks[0]].experiment().evaluation_attacks
-        lacking = [text for text in texts if parse_attack(text) not in run]
-        if run and lacking:
+    asked = {key: text for key, text in one.options.items() if "{runs_dir}" not in text}
+    if one.binary == "eval.robustness" and contents.get("attacks"):
+        run = [attack_from_record(entry["threat_model"]) for entry in contents["attacks"]]
+        texts: Sequence[str] = work.trainings[one.networks[0]].experiment().evaluation_attacks
+        if "attacks" in asked:
+            texts = split_attacks(asked.pop("attacks"))
+        if lacking := [text for text in texts if parse_attack(text) not in run]:
             raise ValueError(
                 f"{summary} was evaluated under {', '.join(str(attack.name) for attack in run)}, "
                 f"this study also takes {', '.join(lacking)}. Move it away, or give another "
@@ -340,7 +390,6 @@ def _check_evaluated_alike(work: _Work, one: Evaluation) -> None:
     # Both --limit=9 and --limit 9 are flags.
     words = " ".join(command).replace(" --", "\n--").split("\n")[1:]
     recorded = dict(word.lstrip("-").replace("=", " ", 1).partition(" ")[::2] for word in words)
-    asked = {key: text for key, text in one.options.items() if "{runs_dir}" not in text}
     for key in dict.fromkeys(("limit", "split", "success", *asked)):
         was, wanted = (found.get(key, "").replace(" ", "") for found in (recorded, asked))
         if was != wanted:
