@@ -21,7 +21,6 @@ from aad_tf.training.preemption import PreemptedError, TerminatedError, end_on_s
 from tests.training.short_runs import (
     CONFIG,
     STEPS,
-    CopyAt,
     KillAt,
     KilledError,
     assert_same_weights,
@@ -38,17 +37,6 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     train(CONFIG, directory)
     assert_same_weights(directory, uninterrupted)
     assert history_of(directory) == history_of(uninterrupted)
-
-
-def test_a_run_of_several_steps_at_once_is_resumed_after_the_last_of_them(tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, train_examples=180, steps_per_execution=2, epochs=1)
-    whole, steps = tmp_path / "whole", CountSteps()
-    train(config, whole, callbacks=(CopyAt(whole, (2,)),))
-    killed = CopyAt.path(whole, 2)
-    train(config, killed, callbacks=(steps,))
-    assert steps.training == 2  # Four of the six steps were left.
-    assert_same_weights(killed, whole)
-    assert history_of(killed) == history_of(whole)
 
 
 def test_a_finished_run_is_not_trained_again(uninterrupted: Path) -> None:
