@@ -72,9 +72,9 @@ class Forked:
         """Sends it a signal, or the group of processes that it leads."""
         (os.killpg if group else os.kill)(self._process.pid, number)
 
-    def end(self) -> tuple[int | None, str]:
+    def end(self, seconds: float = SECONDS) -> tuple[int | None, str]:
         """Waits for its end; exit code, None if it does not end, and what it has printed."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + seconds
         while self.runs and time.monotonic() < deadline:
             time.sleep(0.02)
         with _ONE_AT_A_TIME:

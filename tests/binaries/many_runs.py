@@ -20,7 +20,7 @@ from typing import NamedTuple
 from absl import app
 from absl.testing import flagsaver
 
-from tests.forked import Forked
+from tests.forked import SECONDS, Forked
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("analysis", "benchmarks", "eval", "train")
@@ -96,9 +96,9 @@ class _Fork:
         log = place / "log"
         self.process = Forked(_main, arguments, {**os.environ, **(environment or {})}, log)
 
-    def end(self) -> list[Run]:
+    def end(self, seconds: float) -> list[Run]:
         """Waits for their end."""
-        code, log = self.process.end()
+        code, log = self.process.end(seconds)
         if code is None:
             self.process.kill()
             raise TimeoutError(log)
@@ -116,19 +116,25 @@ def run_each(
     commands: Sequence[Sequence[object]],
     directory: Path = ROOT,
     environment: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
 ) -> list[Run]:
     """Runs commands, each a binary and its arguments, in a directory, one after the other.
 
-    In one process: what TensorFlow and Keras do but once takes longer than most runs.
+    In one process: what TensorFlow and Keras do but once takes longer than most runs. All together
+    may take so many seconds.
     """
-    return _Fork(commands, environment, directory).end()
+    return _Fork(commands, environment, directory).end(seconds)
 
 
 def run_many(
-    binary: str, commands: Sequence[Sequence[object]], environment: Mapping[str, str] | None = None
+    binary: str,
+    commands: Sequence[Sequence[object]],
+    environment: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
 ) -> list[Run]:
     """Runs a binary with each list of arguments, one after the other; see `run_each`."""
-    return run_each([(binary, *arguments) for arguments in commands], environment=environment)
+    commands = [(binary, *arguments) for arguments in commands]
+    return run_each(commands, environment=environment, seconds=seconds)
 
 
 def stopped_once(
@@ -137,18 +143,20 @@ def stopped_once(
     binary: str,
     *arguments: object,
     group: bool = False,
+    seconds: float = SECONDS,
 ) -> Run:
     """Starts a binary and sends it a signal as soon as a condition, asked often, holds.
 
-    With `group` the processes that it has started get the signal, too.
+    With `group` the processes that it has started get the signal, too. It gets the signal after so
+    many seconds at the latest.
     """
     fork = _Fork([(binary, *arguments)], leads=group)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + seconds
     while fork.process.runs and time.monotonic() < deadline and not condition():
         time.sleep(0.005)
     if fork.process.runs:
         fork.process.signal(stop, group)
-    (run_,) = fork.end()
+    (run_,) = fork.end(seconds)
     return run_
 
 
@@ -159,13 +167,14 @@ def stopped_after(
     binary: str,
     *arguments: object,
     group: bool = False,
+    seconds: float = SECONDS,
 ) -> Run:
     """Starts a binary and stops it once its journal holds so many records; see `stopped_once`."""
 
     def holds_them() -> bool:
         return journal.exists() and journal.read_bytes().count(b"\n") > records
 
-    return stopped_once(holds_them, stop, binary, *arguments, group=group)
+    return stopped_once(holds_them, stop, binary, *arguments, group=group, seconds=seconds)
 
 
 def run(binary: str, *arguments: object) -> Run:

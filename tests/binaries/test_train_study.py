@@ -31,6 +31,8 @@ from train.studies.planning import (
 from train.studies.study import Evaluation, Study, Training, available, load
 
 DIGITS = "train/configs/digits.py:clean"
+# Of one start of a study, whose programs import TensorFlow anew, beside other work, in seconds.
+LONGEST = 600
 STUDY = Study(
     reference="nothing",
     trainings=(
@@ -508,18 +510,18 @@ def uninterrupted(tmp_path_factory):
     blocked.mkdir(parents=True)
     # No other data set is there.
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "TFDS_DATA_DIR": str(root)}
-    (failed,) = run_many("train.study", [flags_of(root)], environment)
+    (failed,) = run_many("train.study", [flags_of(root)], environment, LONGEST)
     record = root / "results" / "runs" / "digits_quick"
     assert {path.name for path in record.iterdir()} == {"config.json", "history.csv", "run.json"}
     blocked.rmdir()
     digits = flags_of(root)
     mnist = ["--study=aad_table_5_mnist", f"--runs_dir={root}/mnist", digits[2]]
     commands = [[*digits, "--report"], [*digits, "--dry_run"], mnist, [*mnist, "--dry_run"]]
-    return root, failed, *run_many("train.study", commands, environment)
+    return root, failed, *run_many("train.study", commands, environment, LONGEST)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3 * LONGEST)
 def test_a_study_whose_evaluation_failed_is_finished_and_reported(uninterrupted):
     root, failed, finished, listed, *_ = uninterrupted
     assert failed.code == 2 and "evaluate digits_quick ended with code 2" in failed.errors
@@ -535,7 +537,7 @@ def test_a_study_whose_evaluation_failed_is_finished_and_reported(uninterrupted)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3 * LONGEST)
 def test_a_study_without_its_data_set_begins_nothing(uninterrupted):
     root, *_, refused, listed = uninterrupted
     assert refused.code == 2 and listed.code == 0
@@ -545,37 +547,28 @@ def test_a_study_without_its_data_set_begins_nothing(uninterrupted):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_study_killed_again_and_again_ends_like_an_uninterrupted_one(uninterrupted, tmp_path):
-    """SIGTERM, and a kill of all its processes, while it trains and while it evaluates."""
+@pytest.mark.timeout(3 * LONGEST)
+def test_a_study_that_was_stopped_twice_ends_like_an_uninterrupted_one(uninterrupted, tmp_path):
+    """SIGTERM while it trains, and a kill of all its processes while it evaluates.
+
+    The runner waits for both alike; what a training or evaluation by itself does at either signal
+    is tested with its own program.
+    """
     arguments, run = flags_of(tmp_path), tmp_path / "runs" / "digits_quick"
     journal = tmp_path / "results" / "robustness" / "digits_quick.jsonl.gz.partial"
 
-    def checkpoints() -> set[Path]:
-        return {*run.glob("checkpoints/*.index")}
+    def is_saved() -> bool:
+        return any(run.glob("checkpoints/*.index"))
 
-    def lines() -> int:
-        return journal.read_bytes().count(b"\n") if journal.exists() else 0
-
-    for stop, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
-        before = checkpoints()
-        stopped = stopped_once(
-            lambda before=before: checkpoints() - before,
-            stop,
-            "train.study",
-            *arguments,
-            group=code < 0,
-        )
-        assert stopped.code == code, stopped.errors
-        assert checkpoints() - before and not (run / NETWORK).exists()
-    for stop, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
-        before = lines()
-        stopped = stopped_after(
-            before + 20, stop, journal, "train.study", *arguments, group=code < 0
-        )
-        assert stopped.code == code, stopped.errors
-        assert before + 20 < lines() < 201
-    (finished,) = run_many("train.study", [arguments])
+    stopped = stopped_once(is_saved, signal.SIGTERM, "train.study", *arguments, seconds=LONGEST)
+    assert stopped.code == 143, stopped.errors
+    assert is_saved() and not (run / NETWORK).exists()
+    killed = stopped_after(
+        *(20, signal.SIGKILL, journal, "train.study"), *arguments, group=True, seconds=LONGEST
+    )
+    assert killed.code == -signal.SIGKILL, killed.errors
+    assert 20 < journal.read_bytes().count(b"\n") < 201
+    (finished,) = run_many("train.study", [arguments], seconds=LONGEST)
     assert finished.code == 0, finished.errors
-    assert len(json.loads((run / "run.json").read_text())["starts"]) == 3
+    assert len(json.loads((run / "run.json").read_text())["starts"]) == 2
     assert all_but_times(tmp_path) == all_but_times(uninterrupted[0])
