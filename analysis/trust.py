@@ -7,21 +7,27 @@ from typing import Any, NamedTuple
 
 from aad_tf.attacks import attack_from_record
 from aad_tf.attacks.strength import comparisons
+from aad_tf.records.findings import (
+    COUNTED,
+    FLAGGED,
+    NOT_COMPARED,
+    NOT_FLAGGED,
+    STATUSES,
+    still_gaining,
+)
 from aad_tf.types import Bounds
 from analysis.statistics import DASH, fraction
 from analysis.tables import Table
 
-# As evaluations record them; of several parts of one evaluation the first of them counts.
-STATUSES = FLAGGED, NOT_FLAGGED, NOT_COMPARED = (
-    "flagged",
-    "not flagged",
-    "nothing comparable was run",
-)
 HEADING = "## Can these accuracies be trusted?"
 READING = (
     "An accuracy under attack is an upper bound, no better than the attacks behind it. These are "
-    "the warnings and diagnostics that the evaluations recorded; "
-    "`aad_tf/evaluation/diagnostics.py` says what each of them measures."
+    "the warnings and diagnostics that the evaluations recorded."
+)
+COMPUTED = (
+    "`git show COMMIT:aad_tf/evaluation/diagnostics.py` says what each of them measured there; "
+    "what was flagged for gains by more iterations or restarts is judged by the rule of this "
+    "version"
 )
 NOTHING_COMPARABLE = (
     "Signs of masked gradients: nothing comparable was run, no attack that ought to be at least as "
@@ -59,7 +65,8 @@ def lines(evaluations: Sequence[Evaluation]) -> list[str]:
     Returns:
         Lines of a Markdown list: the warnings; what was flagged, as measured where it lies farthest
         beyond its threshold, with what to run next; checks for which nothing comparable was run;
-        evaluations without diagnostics; and checks that flagged nothing. Empty without evaluations.
+        evaluations without diagnostics; checks that flagged nothing; and the commits whose code
+        computed the diagnostics. Empty without evaluations.
 
     Example:
         >>> lines([Evaluation("clean model", {"attacks": [], "warnings": ["looks masked."]})])[0]
@@ -79,6 +86,8 @@ def lines(evaluations: Sequence[Evaluation]) -> list[str]:
         parts.append(f"Diagnostics were not computed ({who}): no check of the attacks there.")
     if clear := _names(checks, NOT_FLAGGED):
         parts.append(f"Not flagged anywhere, which proves nothing: {clear}.")
+    if checks:
+        parts.append(f"Diagnostics were computed at {_commits(evaluations)}. {COMPUTED}.")
     return [f"- {part}" for part in parts]
 
 
@@ -147,7 +156,11 @@ def worst_cases(evaluations: Sequence[Evaluation]) -> Table | None:
 
 
 def _findings(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The findings of an evaluation, one per check; of several parts the first by `STATUSES`."""
+    """The findings of an evaluation, one per check.
+
+    Of several parts the first by `STATUSES` counts; of two that are flagged, that which lies
+    farthest beyond its threshold.
+    """
     diagnostics = summary.get("diagnostics")
     if not diagnostics:
         return []
@@ -155,9 +168,50 @@ def _findings(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for finding in (one for part in (*parts, diagnostics["outcomes"]) for one in part):
         former = found.setdefault(finding["name"], finding)
-        if STATUSES.index(finding["status"]) < STATUSES.index(former["status"]):
-            found[finding["name"]] = finding
-    return list(found.values())
+        found[finding["name"]] = min(former, finding, key=_rank)
+    return [_by_this_rule(finding, summary["attacks"]) for finding in found.values()]
+
+
+def _rank(finding: Mapping[str, Any]) -> tuple[int, float]:
+    """Sorts findings of one check, that which counts for the whole evaluation first."""
+    status = finding["status"]
+    return STATUSES.index(status), -_excess(finding) if status == FLAGGED else 0.0
+
+
+def _by_this_rule(
+    finding: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """Judges anew what earlier versions flagged of attacks that others outdo within their budget.
+
+    Args:
+        finding: a finding as recorded.
+        entries: the attacks of the evaluation, as recorded.
+
+    Returns:
+        The finding by the rule of this version; as recorded, where it was not flagged or needs more
+        than accuracies.
+    """
+    if finding["name"] not in COUNTED or finding["status"] != FLAGGED:
+        return finding
+    models = [{**entry["threat_model"], "attack": entry["attack"]} for entry in entries]
+    accuracies = {entry["attack"]: entry["robust_accuracy"] for entry in entries}
+    return still_gaining(finding["name"], models, accuracies)
+
+
+def _commits(evaluations: Sequence[Evaluation]) -> str:
+    """The commits at which evaluations with diagnostics ran; of several commits, which at which."""
+    by_commit: dict[str, list[Evaluation]] = {}
+    for one in evaluations:
+        if one.summary.get("diagnostics"):
+            provenance = one.summary.get("provenance", {})
+            commit = provenance.get("git_commit")
+            text = f"commit {commit[:7]}" if commit else "a commit that is not recorded"
+            if commit and provenance.get("git_dirty"):
+                text += " with uncommitted changes"
+            by_commit.setdefault(text, []).append(one)
+    if len(by_commit) == 1:
+        return next(iter(by_commit))
+    return ", ".join(f"{commit} ({_join(some)})" for commit, some in by_commit.items())
 
 
 def _warnings(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -192,7 +246,7 @@ def _flagged(
         flagged = [one for one in found if one.finding["status"] == FLAGGED]
         if not flagged:
             continue
-        worst = max(flagged, key=_excess)
+        worst = max(flagged, key=lambda one: _excess(one.finding))
         finding = worst.finding
         where = f", most in {_join([worst.evaluation])}" if len(flagged) > 1 else ""
         yield (
@@ -202,9 +256,9 @@ def _flagged(
         )
 
 
-def _excess(found: _Found) -> float:
+def _excess(finding: Mapping[str, Any]) -> float:
     """How far a flagged measure lies beyond its threshold, above or below."""
-    return abs(found.finding["value"] - found.finding["threshold"])
+    return float(abs(finding["value"] - finding["threshold"]))
 
 
 def _not_compared(

@@ -78,14 +78,8 @@ from aad_tf.attacks.objectives import target_classes
 from aad_tf.attacks.starts import unit_noise
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.example_log import MISCLASSIFIED, ROBUST, OutcomeCounts
-from aad_tf.evaluation.summary import (
-    FLAGGED,
-    NOT_COMPARED,
-    NOT_FLAGGED,
-    adaptive_pairs,
-    leaves_more,
-    significantly_more,
-)
+from aad_tf.evaluation.summary import adaptive_pairs, leaves_more, significantly_more
+from aad_tf.records.findings import POINTS, alike, is_outdone, make_finding, still_gaining
 from aad_tf.utils.ops import at_least_float32
 
 FIRST_BATCH = 32
@@ -100,7 +94,6 @@ _UNBOUNDED_STEPS = 40
 _CONVERGED_FALL = 0.05
 _LAST_ITERATIONS = 10
 _FRACTION_NOT_CONVERGED = 0.1
-_POINTS = 0.002
 _LARGER = 1.5
 _LAST_TENTH = 0.9
 
@@ -179,33 +172,15 @@ def of_outcomes(
         `run_next`.
     """
     plain = [model for model in threat_models if "num_steps" in model.get("parameters", {})]
+    accuracies = {each["attack"]: _robust_accuracy(each, counts) for each in threat_models}
     return [
-        _still_gaining("more_iterations", "num_steps", plain, threat_models, counts),
-        _still_gaining("more_restarts", "restarts", plain, threat_models, counts),
+        still_gaining("more_iterations", threat_models, accuracies),
+        still_gaining("more_restarts", threat_models, accuracies),
         _larger_epsilon(plain, counts),
         _black_box(threat_models, counts),
         _adaptive(threat_models, counts),
-        _success_at_the_end(threat_models, counts),
+        _success_at_the_end(threat_models, counts, accuracies),
     ]
-
-
-def _finding(
-    name: str,
-    flagged: bool | None,
-    measured: str,
-    run_next: str,
-    value: float | None = None,
-    threshold: float | None = None,
-) -> dict[str, Any]:
-    status = {None: NOT_COMPARED, True: FLAGGED, False: NOT_FLAGGED}[flagged]
-    return {
-        "name": name,
-        "status": status,
-        "value": None if value is None else float(value),
-        "threshold": threshold,
-        "measured": measured,
-        "run_next": run_next,
-    }
 
 
 def _randomised(classifier: Classifier, images: np.ndarray) -> dict[str, Any]:
@@ -214,7 +189,7 @@ def _randomised(classifier: Classifier, images: np.ndarray) -> dict[str, Any]:
     norms = np.maximum(np.linalg.norm(logits, axis=-1, keepdims=True), 1e-12)
     difference = float(np.max(np.abs(logits / norms - (logits / norms)[0])))
     changed = np.any(logits.argmax(-1) != logits[0].argmax(-1), axis=0)
-    return _finding(
+    return make_finding(
         "randomised_outputs",
         bool(changed.any()) or difference > _SAME_LOGITS,
         f"in {_PASSES} forward passes of the same images, {changed.sum()} of {len(images)} "
@@ -257,20 +232,22 @@ class _Probe:
                 tiny = float(np.mean(largest * self._width <= _VANISHED))
                 fractions[objective.name] = (tiny, float(np.mean(largest == 0)))
         if not fractions:
-            return _finding(name, None, "no correctly classified image, or no loss", run_next)
+            return make_finding(name, None, "no correctly classified image, or no loss", run_next)
         worst = max(fractions, key=lambda objective: fractions[objective])
         tiny, zero = fractions[worst]
         measured = (
             f"{tiny:.1%} of the gradients of {worst} at the clean images have no entry above "
             f"{_VANISHED:g} ({zero:.1%} are exactly zero)"
         )
-        return _finding(name, tiny > 0, measured, run_next, tiny, 0.0)
+        return make_finding(name, tiny > 0, measured, run_next, tiny, 0.0)
 
     def saturated(self, epsilon: float | None) -> dict[str, Any]:
         """Counts what PGD breaks on logits that are scaled down, and on the logits themselves."""
         name = "saturated_loss"
         if epsilon is None or not len(self._labels):
-            return _finding(name, None, "no budget, or no correctly classified image", _OTHER_LOSS)
+            return make_finding(
+                name, None, "no budget, or no correctly classified image", _OTHER_LOSS
+            )
         margins = -tf.reduce_sum(self._margin * self._logits, axis=1)
         divisor = max(float(np.median(margins)), 1.0)
         step_size = 2.5 * epsilon / _SCALED_STEPS
@@ -284,15 +261,15 @@ class _Probe:
             f"{len(spared)} correctly classified images on logits divided by {divisor:.3g}, their "
             f"median margin, and {np.sum(~spared)} on the logits themselves"
         )
-        flagged = found > _POINTS and significantly_more(spared, spared_scaled)
-        return _finding(name, flagged, measured, _OTHER_LOSS, found, _POINTS)
+        flagged = found > POINTS and significantly_more(spared, spared_scaled)
+        return make_finding(name, flagged, measured, _OTHER_LOSS, found, POINTS)
 
     def unstable(self, epsilon: float | None, indices: np.ndarray) -> dict[str, Any]:
         """Measures the mean cosine of the margin's gradients a tenth of the budget apart."""
         name = "unstable_gradients"
         run_next = "square; transfer from another network; attacks with many restarts"
         if epsilon is None or not len(self._labels):
-            return _finding(name, None, "no budget, or no correctly classified image", run_next)
+            return make_finding(name, None, "no budget, or no correctly classified image", run_next)
         noise = unit_noise(0, indices, 0, self._images.shape[1:])
         moved = self._images + tf.cast(epsilon / 10 * noise, self._images.dtype)
         moved = tf.clip_by_value(moved, *self._network.bounds)
@@ -302,27 +279,27 @@ class _Probe:
         sizes = [np.abs(each).max(1) for each in pair]
         seen = (sizes[0] > 0) & (sizes[1] > 0)
         if not seen.any():
-            return _finding(name, None, "gradients are zero", run_next)
+            return make_finding(name, None, "gradients are zero", run_next)
         one, two = (g[seen] / size[seen, None] for g, size in zip(pair, sizes, strict=True))
         lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
         cosine = float(np.mean(np.sum(one * two, axis=1) / lengths))
         measured = f"gradients a tenth of the budget apart have a mean cosine of {cosine:.2f}"
         flagged = cosine < _STABLE_COSINE
-        return _finding(name, flagged, measured, run_next, cosine, _STABLE_COSINE)
+        return make_finding(name, flagged, measured, run_next, cosine, _STABLE_COSINE)
 
     def unbounded(self, examples: int) -> dict[str, Any]:
         """Measures accuracy under PGD from the clean images within the whole pixel range."""
         name = "unbounded_epsilon"
         run_next = f"square; transfer from another network; {_OTHER_LOSS}"
         if not len(self._labels):
-            return _finding(name, None, "no correctly classified image", run_next)
+            return make_finding(name, None, "no correctly classified image", run_next)
         correct = self._correct_under_pgd(self._width, self._width / 5, _UNBOUNDED_STEPS)
         accuracy = float(correct.sum() / examples)
         measured = (
             f"PGD-{_UNBOUNDED_STEPS} with the whole pixel range as its budget leaves an accuracy "
             f"of {accuracy:.1%}, which should be 0%"
         )
-        return _finding(name, accuracy > 0, measured, run_next, accuracy, 0.0)
+        return make_finding(name, accuracy > 0, measured, run_next, accuracy, 0.0)
 
     def _correct_under_pgd(
         self, epsilon: float, step_size: float, num_steps: int, divisor: float = 1.0
@@ -440,7 +417,7 @@ def _loss_not_converged(
             f"no attack on the logits' gradients of {2 * _LAST_ITERATIONS} iterations or more left "
             f"one of the first {len(images)} images correct"
         )
-        return _finding(name, None, measured, run_next)
+        return make_finding(name, None, measured, run_next)
     label, attack, objective = min(leaving, key=lambda each: np.sum(outcomes[each[0]]))
     rows = left(label, attack)
     chosen = (images[rows], labels[rows], first_index + rows)
@@ -458,7 +435,7 @@ def _loss_not_converged(
         f"range"
     )
     flagged = fraction > _FRACTION_NOT_CONVERGED
-    return _finding(name, flagged, measured, run_next, fraction, _FRACTION_NOT_CONVERGED)
+    return make_finding(name, flagged, measured, run_next, fraction, _FRACTION_NOT_CONVERGED)
 
 
 def _silent_success(
@@ -477,7 +454,7 @@ def _silent_success(
         'success="any_iterate", or attacks that keep their best image',
     )
     if success == "any_iterate":
-        return _finding(name, None, "every iterate is judged", run_next)
+        return make_finding(name, None, "every iterate is judged", run_next)
     found: dict[str, tuple[int, int]] = {}
     for attack in attacks:
         if isinstance(attack, AttackCascade) or attack.keeps_best:
@@ -487,14 +464,16 @@ def _silent_success(
         broken = _broken_on_the_way(classifier, network, attack, *chosen, seed)
         found[attack.name] = (int(broken.sum()), len(rows))
     if not any(robust for _, robust in found.values()):
-        return _finding(name, None, "no attack whose last image counts left one correct", run_next)
+        return make_finding(
+            name, None, "no attack whose last image counts left one correct", run_next
+        )
     worst = max(found, key=lambda attack: found[attack][0] / max(found[attack][1], 1))
     silent, robust = found[worst]
     measured = (
         f"{silent} of the {robust} images that count as robust under {worst} were misclassified on "
         f"the way to their last iterate"
     )
-    return _finding(name, silent > 0, measured, run_next, silent / max(robust, 1), 0.0)
+    return make_finding(name, silent > 0, measured, run_next, silent / max(robust, 1), 0.0)
 
 
 def _broken_on_the_way(
@@ -544,51 +523,13 @@ def _iterates(
         yield reached, logits, examples
 
 
-def _still_gaining(
-    name: str,
-    count: str,
-    models: Sequence[Mapping[str, Any]],
-    all_models: Sequence[Mapping[str, Any]],
-    counts: OutcomeCounts,
-) -> dict[str, Any]:
-    """Of attacks alike but for a count, what the largest count gains on the next.
-
-    The accuracy to report is that of the strongest attack; what a weaker one gains says nothing of
-    it.
-    """
-    what = name.split("_")[1]
-    run_next = f"the strongest attack here with twice the {what}, until it gains nothing"
-    gains = []
-    for group in _alike(models, count):
-        *_, (fewer, weaker), (more, stronger) = group
-        if _is_outdone(stronger, all_models, counts):
-            continue
-        gain = _robust_accuracy(weaker, counts) - _robust_accuracy(stronger, counts)
-        names = f"{more} {what} ({stronger['attack']}) against {fewer} ({weaker['attack']})"
-        gains.append((gain, f"{names} lower the robust accuracy by {100 * gain:.2f} points"))
-    if not gains:
-        measured = f"no two attacks of which one is the strongest here differ in {what} alone"
-        return _finding(name, None, measured, run_next)
-    gain, measured = max(gains)
-    return _finding(name, gain > _POINTS, measured, run_next, gain, _POINTS)
-
-
-def _is_outdone(
-    model: Mapping[str, Any], all_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
-) -> bool:
-    """Whether another attack within the budget of this one leaves less accuracy."""
-    within = [each for each in all_models if each["epsilon"] <= model["epsilon"] * (1 + 1e-9)]
-    accuracy = _robust_accuracy(model, counts)
-    return any(_robust_accuracy(each, counts) < accuracy for each in within)
-
-
 def _larger_epsilon(models: Sequence[Mapping[str, Any]], counts: OutcomeCounts) -> dict[str, Any]:
     name, run_next = (
         "larger_epsilon",
         f"larger budgets, until the accuracy is 0%; square; {_OTHER_LOSS}",
     )
     gains = []
-    for group in _alike(models, "epsilon"):
+    for group in alike(models, "epsilon"):
         for (small, narrow), (large, wide) in itertools.pairwise(group):
             left = _robust_accuracy(wide, counts)
             # Where the larger budget leaves significantly more accuracy, there is a warning.
@@ -600,35 +541,11 @@ def _larger_epsilon(models: Sequence[Mapping[str, Any]], counts: OutcomeCounts) 
             measured = (
                 f"{names} lowers the robust accuracy by {100 * gain:.2f} points, to {left:.2%}"
             )
-            gains.append((left > _POINTS and gain <= _POINTS, -gain, measured))
+            gains.append((left > POINTS and gain <= POINTS, -gain, measured))
     if not gains:
-        return _finding(name, None, "no two attacks differ in epsilon alone", run_next)
+        return make_finding(name, None, "no two attacks differ in epsilon alone", run_next)
     flagged, loss, measured = max(gains)
-    return _finding(name, flagged, measured, run_next, -loss, _POINTS)
-
-
-def _alike(
-    models: Sequence[Mapping[str, Any]], parameter: str
-) -> Iterator[list[tuple[float, Mapping[str, Any]]]]:
-    """Attacks that differ in one parameter alone, two or more, from its smallest value on.
-
-    The size of steps may differ as well, since it is chosen by the number of steps and the budget.
-    """
-    groups: dict[str, dict[float, Mapping[str, Any]]] = {}
-    for model in models:
-        same = {**model["parameters"], "access": model.get("access"), "budget": model["epsilon"]}
-        # FAB has no restarts.
-        if parameter not in same:
-            continue
-        value = model["epsilon"] if parameter == "epsilon" else same[parameter]
-        differing = {parameter, "step_size"} if parameter != "restarts" else {parameter}
-        differing |= {"steps_per_target"} if parameter == "num_steps" else set()
-        differing |= {"budget"} if parameter == "epsilon" else set()
-        key = repr(sorted((k, repr(v)) for k, v in same.items() if k not in differing))
-        groups.setdefault(key, {}).setdefault(value, model)
-    for group in groups.values():
-        if len(group) > 1:
-            yield sorted(group.items())
+    return make_finding(name, flagged, measured, run_next, -loss, POINTS)
 
 
 def _robust_accuracy(model: Mapping[str, Any], counts: OutcomeCounts) -> float:
@@ -648,7 +565,7 @@ def _black_box(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
         only = left & (counts.outcomes(model["attack"]) == MISCLASSIFIED)
         better.append((float(np.mean(only)), model["attack"]))
     if not better:
-        return _finding(
+        return make_finding(
             name, None, "no attack without gradients beside one with as large a budget", run_next
         )
     fraction, attack = max(better)
@@ -656,7 +573,7 @@ def _black_box(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
         f"{attack} breaks {100 * fraction:.2f} points of the images that no attack with the "
         f"network's gradients did"
     )
-    return _finding(name, fraction > _POINTS, measured, run_next, fraction, _POINTS)
+    return make_finding(name, fraction > POINTS, measured, run_next, fraction, POINTS)
 
 
 def _adaptive(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts) -> dict[str, Any]:
@@ -674,12 +591,12 @@ def _adaptive(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts)
             f"{model['attack']} leaves {left:.2%}, {plain['attack']} of equal steps and budget "
             f"{left_by_plain:.2%}"
         )
-        gains.append((gain > _POINTS and significant, gain, measured))
+        gains.append((gain > POINTS and significant, gain, measured))
     if not gains:
         measured = "no adaptive attack beside the plain one of equal steps and budget"
-        return _finding(name, None, measured, run_next)
+        return make_finding(name, None, measured, run_next)
     flagged, gain, measured = max(gains)
-    return _finding(name, flagged, measured, run_next, gain, _POINTS)
+    return make_finding(name, flagged, measured, run_next, gain, POINTS)
 
 
 def _without_gradients(model: Mapping[str, Any]) -> bool:
@@ -705,13 +622,15 @@ def _broken_last_in_cascades(
 
 
 def _success_at_the_end(
-    threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
+    threat_models: Sequence[Mapping[str, Any]],
+    counts: OutcomeCounts,
+    accuracies: Mapping[str, float],
 ) -> dict[str, Any]:
     name = "success_at_the_end"
     run_next = "more iterations of that attack, or larger steps"
     late = []
     for model in threat_models:
-        if _is_outdone(model, threat_models, counts):
+        if is_outdone(model, threat_models, accuracies):
             continue
         total = len(counts.outcomes(model["attack"]))
         for stage, num_steps in _iterations_of(model):
@@ -720,13 +639,13 @@ def _success_at_the_end(
             late.append((last / total, model["attack"] if stage is None else stage))
     if not late:
         measured = "no attack of ten iterations or more of which every iterate is judged"
-        return _finding(name, None, measured, run_next)
+        return make_finding(name, None, measured, run_next)
     fraction, attack = max(late)
     measured = (
         f"{100 * fraction:.2f} points of the images are first misclassified in the last tenth of "
         f"the iterations of {attack}"
     )
-    return _finding(name, fraction > _POINTS, measured, run_next, fraction, _POINTS)
+    return make_finding(name, fraction > POINTS, measured, run_next, fraction, POINTS)
 
 
 def _iterations_of(model: Mapping[str, Any]) -> Iterator[tuple[str | None, int]]:

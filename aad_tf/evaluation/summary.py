@@ -16,6 +16,7 @@ from aad_tf.attacks import (
 )
 from aad_tf.evaluation.example_log import CLEAN_MISTAKE, MISCLASSIFIED, ROBUST, OutcomeCounts
 from aad_tf.metrics import median_interval, wilson_interval
+from aad_tf.records.findings import FLAGGED, NOT_COMPARED, NOT_FLAGGED, STATUSES
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import small_epsilon
 
@@ -24,13 +25,6 @@ _SIGNIFICANT = 1.645
 
 # What plain attacks on the classification descend.
 _CROSS_ENTROPY = attack_to_dict(AwayFromLabel())
-
-# Of findings of `aad_tf.evaluation.diagnostics`; what any part has first counts for the whole.
-STATUSES = FLAGGED, NOT_FLAGGED, NOT_COMPARED = (
-    "flagged",
-    "not flagged",
-    "nothing comparable was run",
-)
 
 SUCCESS_RULES = {
     "any_iterate": "an example is not robust if any iterate (or random start) is misclassified",

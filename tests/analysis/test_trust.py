@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from aad_tf.attacks import parse_attack
-from aad_tf.evaluation.summary import STATUSES
+from aad_tf.records.findings import FLAGGED, NOT_COMPARED, NOT_FLAGGED
 from analysis import report, trust
-from analysis.trust import FLAGGED, NOT_COMPARED, NOT_FLAGGED, Evaluation
+from analysis.trust import Evaluation
 
 FGSM, IFGSM = "fgsm(epsilon=0.15)", "ifgsm(epsilon=0.15, num_steps=3)"
 
@@ -38,10 +38,6 @@ def summary(*parts: list[dict[str, Any]], **entries: Any) -> dict[str, Any]:
     return found
 
 
-def test_statuses_are_those_that_evaluations_record() -> None:
-    assert trust.STATUSES == STATUSES
-
-
 def test_equal_findings_are_said_once_with_the_worst_measure() -> None:
     # Of gradients a low value is the bad one: 0.05 lies farther below 0.25 than 0.2.
     mild, bad, good = (
@@ -58,15 +54,64 @@ def test_equal_findings_are_said_once_with_the_worst_measure() -> None:
         "in A, seed 1). Run next: more than unstable_gradients.",
         "- Nothing comparable was run (all 3 evaluations): `more_restarts`: nothing to compare.",
         "- Not flagged anywhere, which proves nothing: `larger_epsilon`.",
+        f"- Diagnostics were computed at a commit that is not recorded. {trust.COMPUTED}.",
     ]
 
 
 def test_one_part_that_is_flagged_counts_for_the_whole_evaluation() -> None:
     first, second = ([finding("a", NOT_FLAGGED, 0.9)], [finding("a", FLAGGED, 0.1)])
     found = trust.lines([Evaluation("A", summary(first, second, []))])
-    assert found[1:] == [
+    assert found[1] == (
         "- Flagged, `a` (A): 10% of them (0.1, threshold 0.25). Run next: more than a."
+    )
+
+
+def test_of_parts_that_are_flagged_the_worst_counts() -> None:
+    # 0.05 and 0.4 are flagged on either side of 0.25; 0.05 lies farther from it, wherever it is.
+    parts = [[finding("a", FLAGGED, value)] for value in (0.2, 0.05, 0.4)]
+    for ordered in (parts, parts[::-1]):
+        found = trust.lines([Evaluation("A", summary(*ordered, []))])
+        assert "`a` (A): 5% of them (0.05, threshold 0.25)" in found[1]
+
+
+def under(**accuracies: float) -> list[dict[str, Any]]:
+    """Entries of FGSM, IFGSM and PGD within the same budget, as far as they were run."""
+    texts = {"fgsm": FGSM, "ifgsm": IFGSM, "pgd": "pgd(0.15, 0.01, 40)"}
+    return [
+        {
+            "attack": texts[name],
+            "threat_model": parse_attack(texts[name]).threat_model(),
+            "robust_accuracy": accuracy,
+        }
+        for name, accuracy in accuracies.items()
     ]
+
+
+def test_attacks_that_others_outdo_are_not_flagged_for_what_they_gain() -> None:
+    # IFGSM with 3 iterations takes 6 points more than FGSM with 1, and PGD 8 points more than it.
+    recorded = [finding("more_iterations", FLAGGED, 0.06)]
+    outdone = summary([], recorded, attacks=under(fgsm=0.9, ifgsm=0.84, pgd=0.76))
+    (line,) = [x for x in trust.lines([Evaluation("A", outdone)]) if "more_iterations" in x]
+    assert line.startswith("- Nothing comparable was run (A): `more_iterations`: no two attacks")
+    weak = summary([], recorded, attacks=under(fgsm=0.9, ifgsm=0.84, pgd=0.86))
+    (line,) = [x for x in trust.lines([Evaluation("A", weak)]) if "more_iterations" in x]
+    assert line.startswith("- Flagged, `more_iterations` (A): 3 iterations (ifgsm(")
+    assert "lower the robust accuracy by 6.00 points (0.06, threshold 0.002)" in line
+
+
+def test_the_commits_whose_code_measured_are_named() -> None:
+    measured = [
+        summary([finding("a", NOT_FLAGGED, 0.9)], [], provenance={"git_commit": sha * 40, **more})
+        for sha, more in (("a", {}), ("a", {}), ("b", {"git_dirty": True}))
+    ]
+    evaluations = [Evaluation("A", one, seed) for seed, one in enumerate(measured)]
+    without = Evaluation("B", summary(provenance={"git_commit": "c" * 40}))
+    assert trust.lines([*evaluations, without])[-1] == (
+        "- Diagnostics were computed at commit aaaaaaa (A, seeds 0, 1), commit bbbbbbb with "
+        f"uncommitted changes (A, seed 2). {trust.COMPUTED}."
+    )
+    alone = trust.lines([*evaluations[:2], without])[-1]
+    assert alone == f"- Diagnostics were computed at commit aaaaaaa. {trust.COMPUTED}."
 
 
 def test_what_was_not_diagnosed_is_named() -> None:
