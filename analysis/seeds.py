@@ -19,8 +19,9 @@ READING = (
     f"that side of 0; *equivalent*: it contains 0 and lies within {100 * MARGIN:.0f} points of it; "
     "*undecided*: it contains 0 and reaches further. *Smaller* or *larger than the paper's*: the "
     "interval leaves out the paper's difference, on that side. *No verdict*: fewer than "
-    f"{SEEDS} seeds of either row, or a sketch, trained for fewer epochs or on fewer images than "
-    "it should be. "
+    f"{SEEDS} seeds of either row, or one of them trained on a smaller part of its epochs or "
+    "images than the other. *A sketch*: both rows were trained for fewer epochs or on fewer "
+    "images than the paper's; the verdict is on these two alone. "
     "Intervals stand each on its own: they are not widened for the number of comparisons."
 )
 
@@ -34,8 +35,10 @@ class SeedDifference:
         first: accuracies in [0, 1] of the first defence, by seed.
         second: accuracies of the other defence, by seed.
         paper: the paper's difference, in [-1, 1], or None if it prints none.
-        sketch: a remark if one of them was trained for fewer epochs or on fewer images than the
-            network it stands for, which rules out a verdict; else empty.
+        sketch: such as `2 of 200 epochs` if the first was trained for fewer epochs or on fewer
+            images than the network it stands for; else empty. Where both are the same sketch, their
+            difference is not held against the paper's.
+        other_sketch: the same of the other defence. Where it differs, there is no verdict.
 
     Example:
         >>> SeedDifference("FGSM", {0: 0.9}, {0: 0.8}, 0.2).line()
@@ -47,6 +50,7 @@ class SeedDifference:
     second: Mapping[int, float]
     paper: float | None = None
     sketch: str = ""
+    other_sketch: str = ""
 
     @property
     def estimate(self) -> Estimate:
@@ -57,7 +61,8 @@ class SeedDifference:
     def doubts(self) -> str:
         """Reasons why there is no verdict, such as `one run each`; empty if there are none."""
         counts = (len(self.first), len(self.second))
-        reasons = [f"a sketch ({self.sketch})"] if self.sketch else []
+        trained = (self.sketch or "all", self.other_sketch or "all")
+        reasons = [f"not trained alike ({' against '.join(trained)})"] * (trained[0] != trained[1])
         if max(counts) == 1:
             reasons.append("one run each")
         elif min(counts) < SEEDS:
@@ -80,10 +85,14 @@ class SeedDifference:
         return EQUIVALENT if max(-interval.low, interval.high) < MARGIN else UNDECIDED
 
     def verdict_text(self) -> str:
-        """The verdict, with a remark if the interval does not contain the paper's difference."""
+        """The verdict, and how ours stands to the paper's difference or why that is not said."""
         verdict, interval, paper = self.verdict, self.estimate.interval, self.paper
         if verdict == NO_VERDICT:
-            return ", ".join(filter(None, (self.doubts, verdict)))
+            verdict = ", ".join(filter(None, (self.doubts, verdict)))
+        if self.sketch and self.sketch == self.other_sketch:
+            return f"{verdict}; a sketch ({self.sketch}), not held against the paper"
+        if self.verdict == NO_VERDICT:
+            return verdict
         if paper is None or interval is None or interval.low <= paper <= interval.high:
             return verdict
         if paper == 0:

@@ -17,7 +17,7 @@ from analysis.records import COMPANIONS, ResultRun, read_seeds
 from analysis.seeds import SeedDifference
 from analysis.statistics import DASH, NOTHING, Estimate, fraction, mean_over_seeds
 from analysis.training_configs import reduced
-from train.configs import cifar10, digits, imagenet2012, mnist, tiny_imagenet_boxes
+from train.configs import agrawal, cifar10, digits, imagenet2012, mnist, tiny_imagenet_boxes
 from train.configs.presets import ROWS
 
 DATASETS = ("mnist", "cifar10", "imagenet2012", "tiny_imagenet_boxes", "digits")
@@ -245,10 +245,14 @@ def build(results_dir: PathLike, dataset: str) -> Table5:
 
 
 def _unmatched(results_dir: PathLike, dataset: str) -> tuple[str, ...]:
-    """Names of records under attack that are of no row of the data set's table."""
+    """Names of records under attack that are of no row of the data set's table.
+
+    The networks of the study of CBAM have tables of their own, see `analysis/agrawal`.
+    """
     presets = "|".join(row_names(dataset))
     ending = f"(_seed_[0-9]+)?(_({'|'.join(COMPANIONS)}))?"
-    known = re.compile(f"{dataset}_({presets}){ending}")
+    shown_elsewhere = f"({'|'.join(agrawal.NETWORKS)})(_seed_[0-9]+)?(_strongest)?"
+    known = re.compile(f"{dataset}_(({presets}){ending}|{shown_elsewhere})")
     found = (Path(results_dir) / "robustness").glob(f"{dataset}_*{_SUMMARY}")
     names = sorted(path.name.removesuffix(_SUMMARY) for path in found)
     return tuple(name for name in names if not known.fullmatch(name))
@@ -411,13 +415,14 @@ def differences(table: Table5) -> list[tuple[str, SeedDifference]]:
         if first is None or second is None or not _evaluated_alike(first, second):
             continue
         names = f"{first.name} against {second.name}"
-        sketch = first.sketch or second.sketch
+        sketches = (first.sketch, second.sketch)
         for column, one, two in zip(table.columns, first.cells, second.cells, strict=True):
             if one.seeds and two.seeds:
                 printed = None not in (one.paper, two.paper) and not table.is_stand_in
                 paper = ((one.paper or 0) - (two.paper or 0)) / 100 if printed else None
                 accuracies = (one.accuracies, two.accuracies)
-                found.append((names, SeedDifference(column.heading, *accuracies, paper, sketch)))
+                one_column = SeedDifference(column.heading, *accuracies, paper, *sketches)
+                found.append((names, one_column))
     return found
 
 

@@ -116,13 +116,13 @@ class TrainedPreset:
                 not print them.
 
         Returns:
-            The difference, with the accuracies of both by seed. A sketch rules out a verdict.
+            The difference, with the accuracies of both by seed.
         """
         one, two = (each.accuracies.get(attack, {}) for each in (self, other))
         if len(one) != len(two) and 1 in (len(one), len(two)) and (shared := one.keys() & two):
             one, two = ({seed: each[seed] for seed in shared} for each in (one, two))
             statement += f", seed {next(iter(shared))} alone"
-        return SeedDifference(statement, one, two, paper, self.sketch or other.sketch)
+        return SeedDifference(statement, one, two, paper, self.sketch, other.sketch)
 
 
 def read(

@@ -10,10 +10,10 @@ LOW = {0: 0.50, 1: 0.50, 2: 0.50}
 
 
 def difference(*gaps: float, paper: float | None = None, sketch: str = "") -> SeedDifference:
-    """Of rows of the same seeds, with these differences seed by seed."""
+    """Of rows of the same seeds trained alike, with these differences seed by seed."""
     first = {seed: 0.5 + gap for seed, gap in enumerate(gaps)}
     second = {seed: 0.5 for seed in first}
-    return SeedDifference("FGSM", first, second, paper, sketch)
+    return SeedDifference("FGSM", first, second, paper, sketch, sketch)
 
 
 # Intervals of three differences a - d, a, a + d: a -+ 4.3027 d / sqrt(3) = a -+ 2.4842 d.
@@ -55,29 +55,53 @@ def test_verdict_says_how_ours_stands_to_the_papers_number(gaps, paper, text):
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "sketch", "text"),
+    ("first", "second", "sketches", "text"),
     [
-        ({0: 0.9}, {0: 0.5}, "", "one run each, no verdict"),
-        ({0: 0.9, 1: 0.9}, LOW, "", "2 and 3 seeds, no verdict"),
-        ({0: 0.9}, LOW, "", "1 and 3 seeds, no verdict"),
+        ({0: 0.9}, {0: 0.5}, ("", ""), "one run each, no verdict"),
+        ({0: 0.9, 1: 0.9}, LOW, ("", ""), "2 and 3 seeds, no verdict"),
+        ({0: 0.9}, LOW, ("", ""), "1 and 3 seeds, no verdict"),
         (
             {0: 0.9, 1: 0.9, 2: 0.9},
             LOW,
-            "2 of 200 epochs",
-            "a sketch (2 of 200 epochs), no verdict",
+            ("2 of 200 epochs", ""),
+            "not trained alike (2 of 200 epochs against all), no verdict",
         ),
         (
             {0: 0.9},
             {0: 0.5},
-            "2 of 5 epochs",
-            "a sketch (2 of 5 epochs), one run each, no verdict",
+            ("2 of 5 epochs", "4 of 5 epochs"),
+            "not trained alike (2 of 5 epochs against 4 of 5 epochs), one run each, no verdict",
+        ),
+        (
+            {0: 0.9},
+            {0: 0.5},
+            ("2 of 5 epochs", "2 of 5 epochs"),
+            "one run each, no verdict; a sketch (2 of 5 epochs), not held against the paper",
         ),
     ],
 )
-def test_few_seeds_and_sketches_decide_nothing(first, second, sketch, text):
-    found = SeedDifference("PGD30", first, second, 0.739, sketch)
+def test_few_seeds_and_unlike_trainings_decide_nothing(first, second, sketches, text):
+    found = SeedDifference("PGD30", first, second, 0.739, *sketches)
     assert found.verdict == "no verdict"
     assert found.line() == f"PGD30: +40.0, paper +73.9: {text}"
+
+
+@pytest.mark.parametrize(
+    ("gaps", "verdict"),
+    [
+        ((0.09, 0.10, 0.11), "higher"),
+        ((-0.09, -0.10, -0.11), "lower"),
+        ((-0.01, 0.0, 0.01), "equivalent"),
+        ((-0.013, 0.0, 0.013), "undecided"),
+    ],
+)
+@pytest.mark.parametrize("paper", [None, 0.739, 0.0, -0.5])
+def test_sketches_trained_alike_are_judged_against_each_other_alone(gaps, verdict, paper):
+    found = difference(*gaps, paper=paper, sketch="4 of 200 epochs")
+    assert found.verdict == verdict
+    text = f"{verdict}; a sketch (4 of 200 epochs), not held against the paper"
+    assert found.verdict_text() == text
+    assert found.cell_text().endswith(f", {verdict}")
 
 
 def test_three_seeds_show_their_interval():
