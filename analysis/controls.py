@@ -164,16 +164,25 @@ def every_column(controls: Mapping[str, TrainedPreset]) -> Table:
 
     Returns:
         A row for each question whose two presets were evaluated: differences in points, of means
-        over the named seeds. Where there is a verdict, it and the 95 % interval follow.
+        over the named seeds; a column that rests on other seeds names them in the cell. Where there
+        is a verdict, it and the 95 % interval follow.
     """
     rows = []
     for _, one, other, _ in _answered(controls):
         compared = [one.less(other, column, "") for column in _COLUMNS]
-        cells = (
-            DASH if not (each.first and each.second) else each.cell_text() for each in compared
-        )
-        rows.append((f"`{one.preset}` less `{other.preset}`", compared[0].seeds_text(), *cells))
+        seeds = compared[0].seeds_text()
+        cells = (_cell(each, seeds) for each in compared)
+        rows.append((f"`{one.preset}` less `{other.preset}`", seeds, *cells))
     return Table(("compared", "seeds", *_COLUMNS), rows, left=2)
+
+
+def _cell(difference: SeedDifference, seeds: str) -> str:
+    """A difference as text, with its seeds unless they are the given ones."""
+    if not (difference.first and difference.second):
+        return DASH
+    own = difference.seeds_text()
+    remark = f" (seed{'s' * (',' in own)} {own})" if own != seeds else ""
+    return f"{difference.cell_text()}{remark}"
 
 
 def _answered(
@@ -255,19 +264,16 @@ def page(controls: Mapping[str, TrainedPreset], strict: Sequence[Strict] = ()) -
         trained_presets.provenance(controls),
         table(controls).markdown(),
         "![Accuracy of each training](../figures/controls_mnist.png)",
-        *trust.section([*trained_presets.evaluations(controls), *map(_strictly, strict)]),
+        *trust.section(
+            [*trained_presets.evaluations(controls), *strict_controls.evaluations(strict)]
+        ),
         "## Answers",
         READING,
         "\n".join(f"- {answer.line()}" for answer in answers(controls)),
         "The same comparisons in every column, whatever decides:",
         every_column(controls).markdown(),
+        *strict_controls.section(strict, NAMES),
     ]
-    if strict:
-        parts += [
-            "## Under the strongest attacks",
-            strict_controls.READING,
-            strict_controls.table(strict, NAMES).markdown(),
-        ]
     rounds = by_round(controls)
     if rounds.rows:
         parts += [
@@ -285,17 +291,14 @@ def page(controls: Mapping[str, TrainedPreset], strict: Sequence[Strict] = ()) -
     return "\n\n".join(parts) + "\n"
 
 
-def _strictly(one: Strict) -> trust.Evaluation:
-    return trust.Evaluation(f"`{one.preset}` under the strongest attacks", one.summary, one.seed)
-
-
 def files(results: Results) -> dict[str, str | bytes]:
     """Contents of page, CSV and picture by path in the results directory; empty without records."""
     controls = read(results.root)
     if not controls:
         return {}
+    strict = strict_controls.read(results.root, "controls_strict", [*NAMES])
     found: dict[str, str | bytes] = {
-        "tables/controls_mnist.md": page(controls, strict_controls.read(results.root, [*NAMES])),
+        "tables/controls_mnist.md": page(controls, strict),
         "tables/controls_mnist.csv": table(controls).csv(),
         "figures/controls_mnist.png": plots.png(picture(controls)),
     }

@@ -6,14 +6,15 @@ The numbers come from `results/weights/<network>.summary.json`, evaluations of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
 from aad_tf.utils.files import PathLike
-from analysis import plots, trained_attention, trained_presets, trust
+from analysis import plots, strict_controls, trained_attention, trained_presets, trust
 from analysis.records import Results
 from analysis.seeds import READING, SeedDifference
+from analysis.strict_controls import Strict
 from analysis.tables import Table
 from analysis.trained_presets import CLEAN, TrainedPreset
 from train.configs import cifar10_rounds, cifar10_weights
@@ -127,11 +128,12 @@ def picture(found: Mapping[str, TrainedPreset]) -> Figure:
     return figure
 
 
-def page(found: Mapping[str, TrainedPreset]) -> str:
+def page(found: Mapping[str, TrainedPreset], strict: Sequence[Strict] = ()) -> str:
     """Makes the Markdown page with the figure, its table and the differences.
 
     Args:
         found: what `read` returned, with at least one preset.
+        strict: what `strict_controls.read` returned.
 
     Returns:
         The text of the page.
@@ -143,10 +145,11 @@ def page(found: Mapping[str, TrainedPreset]) -> str:
         f"{trained_presets.reading(found, cifar10_weights.PRESETS)} {_SAYS}",
         trained_presets.provenance(found),
         table(found).markdown(),
-        *trust.section(trained_presets.evaluations(found)),
+        *trust.section([*trained_presets.evaluations(found), *strict_controls.evaluations(strict)]),
         "## Differences",
         READING,
         "\n".join(f"- {one.line()}" for one in differences(found)) or "None can be taken yet.",
+        *strict_controls.section(strict, {}),
         *trained_attention.section(found, cifar10_weights.PRESETS, {}, f"{STEM}_attention.png"),
     ]
     return "\n\n".join(parts) + "\n"
@@ -157,8 +160,9 @@ def files(results: Results) -> dict[str, str | bytes]:
     found = read(results.root)
     if not found:
         return {}
+    strict = strict_controls.read(results.root, "weights_strict", [*cifar10_weights.PRESETS])
     made: dict[str, str | bytes] = {
-        f"tables/{STEM}.md": page(found),
+        f"tables/{STEM}.md": page(found, strict),
         f"tables/{STEM}.csv": table(found).csv(),
         f"figures/{STEM}.png": plots.png(picture(found)),
     }

@@ -1,7 +1,8 @@
-"""Controls of AAD on MNIST under the strongest attacks, one network at a time.
+"""Trainings by presets of AAD under the strongest attacks, one network at a time.
 
-The records are results/controls_strict/<network>_strict.summary.json; `train.study
---study=aad_controls_mnist` makes them. `analysis/controls.py` shows them on its page.
+The records are results/<directory>/<network>_strict.summary.json, of which `controls_strict`,
+`rounds_strict` and `weights_strict` are made by the studies `aad_controls_mnist`, `aad_table_6` and
+`aad_figure_7`. `analysis/controls.py`, `table_6.py` and `figure_7.py` show them on their pages.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from aad_tf.utils.files import PathLike
+from analysis import trust
 from analysis.records import Results, read_whole
 from analysis.tables import Table
 from analysis.trained_presets import CLEAN
 
 READING = (
-    "On the first test images, within 0.15: `quick_cascade`, APGD on the cross-entropy and on the "
+    "On the first test images: `quick_cascade`, APGD on the cross-entropy and on the "
     "targeted DLR loss, which is weaker than AutoAttack; and what survives it, PGD and APGD of 20 "
     "steps, and the same on AAD's own loss, on that loss with its attention terms turned around, "
     "and with A3's term in both directions. *Adaptive alone*: the most images that one of the "
@@ -31,6 +33,7 @@ class Strict:
     Attributes:
         preset: name of its preset.
         seed: seed of its training.
+        epsilon: the budget of the attacks, l∞, of images in [0, 1].
         count: number of test images.
         clean: accuracy on them, in [0, 1].
         cascade: accuracy under the cascade, in [0, 1].
@@ -43,6 +46,7 @@ class Strict:
 
     preset: str
     seed: int
+    epsilon: float
     count: int
     clean: float
     cascade: float
@@ -51,11 +55,12 @@ class Strict:
     summary: Mapping[str, Any]
 
 
-def read(results_dir: PathLike, names: Sequence[str]) -> list[Strict]:
-    """Reads the evaluations of controls under the strongest attacks.
+def read(results_dir: PathLike, directory: str, names: Sequence[str]) -> list[Strict]:
+    """Reads the evaluations of presets under the strongest attacks.
 
     Args:
-        results_dir: directory of results, which may hold the directory `controls_strict`.
+        results_dir: directory of results.
+        directory: name of the directory within it that may hold such evaluations, and no others.
         names: the presets that may occur, in the order of the table.
 
     Returns:
@@ -65,19 +70,20 @@ def read(results_dir: PathLike, names: Sequence[str]) -> list[Strict]:
         ValueError: a file that is no such evaluation of one of the presets.
     """
     found = []
-    for path in sorted(Results(results_dir).root.glob("controls_strict/*.summary.json")):
+    for path in sorted(Results(results_dir).root.glob(f"{directory}/*.summary.json")):
         summary = read_whole(path)
         config = summary.get("evaluated", {}).get("description", {}).get("model", {}).get("config")
         attacks, adaptive = summary["attacks"], summary.get("adaptive")
         if not config or config.get("name") not in names or not adaptive:
             raise ValueError(
-                f"{path} is no evaluation of a preset of train/configs/mnist_controls.py under a "
-                f"cascade and adaptive attacks."
+                f"{path} is no evaluation of a preset (one of {', '.join(names)}) under a cascade "
+                f"and adaptive attacks."
             )
         found.append(
             Strict(
                 config["name"],
                 int(config.get("seed", 0)),
+                attacks[0]["threat_model"]["epsilon"],
                 attacks[0]["count"],
                 attacks[0]["clean_accuracy"],
                 attacks[0]["robust_accuracy"],
@@ -94,20 +100,52 @@ def table(found: Sequence[Strict], names: Mapping[str, str]) -> Table:
 
     Args:
         found: what `read` returned.
-        names: what each preset is, in words.
+        names: what each preset is, in words; others keep their own names.
 
     Returns:
         A row for each network.
     """
     rows = [
         (
-            names[one.preset],
+            names.get(one.preset, one.preset),
             str(one.seed),
+            f"{one.epsilon:.4g}",
             f"{one.count:,}",
             *(f"{100 * value:.1f}" for value in (one.clean, one.cascade, one.worst)),
             str(max(one.only_adaptive.values(), default=0)),
         )
         for one in found
     ]
-    heads = ("trained with", "seed", "n", CLEAN, "cascade", "all attacks", "adaptive alone")
+    heads = ("trained with", "seed", "ε", "n", CLEAN, "cascade", "all attacks", "adaptive alone")
     return Table(heads, rows)
+
+
+def evaluations(found: Sequence[Strict]) -> list[trust.Evaluation]:
+    """The evaluations under the strongest attacks, by which `trust.lines` judges them.
+
+    Args:
+        found: what `read` returned.
+
+    Returns:
+        An entry for each network.
+    """
+    return [
+        trust.Evaluation(f"`{one.preset}` under the strongest attacks", one.summary, one.seed)
+        for one in found
+    ]
+
+
+def section(found: Sequence[Strict], names: Mapping[str, str]) -> list[str]:
+    """The part of a page on the strongest attacks.
+
+    Args:
+        found: what `read` returned.
+        names: what each preset is, in words; others keep their own names.
+
+    Returns:
+        Paragraphs in Markdown: a heading, how to read the table, and the table. None if nothing was
+        evaluated so.
+    """
+    if not found:
+        return []
+    return ["## Under the strongest attacks", READING, table(found, names).markdown()]

@@ -7,13 +7,14 @@ numbers come from `results/rounds/<network>.summary.json`, evaluations of the pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aad_tf.utils.files import PathLike
-from analysis import plots, trained_attention, trained_presets, trust
+from analysis import plots, strict_controls, trained_attention, trained_presets, trust
 from analysis.paper_values import TABLE_6
 from analysis.records import Results
 from analysis.seeds import READING, SeedDifference
+from analysis.strict_controls import Strict
 from analysis.tables import Table
 from analysis.trained_presets import CLEAN, TrainedPreset
 from train.configs import cifar10_rounds
@@ -122,11 +123,12 @@ def _printed(rounds: int, column: str | None) -> float | None:
     return (with_it - without) / 100
 
 
-def page(found: Mapping[str, TrainedPreset]) -> str:
+def page(found: Mapping[str, TrainedPreset], strict: Sequence[Strict] = ()) -> str:
     """Makes the Markdown page with the table, the differences and notes on the paper's values.
 
     Args:
         found: what `read` returned, with at least one preset.
+        strict: what `strict_controls.read` returned.
 
     Returns:
         The text of the page.
@@ -138,10 +140,11 @@ def page(found: Mapping[str, TrainedPreset]) -> str:
         "same rounds without attention losses. What decides, fixed beforehand, is the last column.",
         trained_presets.provenance(found),
         table(found).markdown(),
-        *trust.section(trained_presets.evaluations(found)),
+        *trust.section([*trained_presets.evaluations(found), *strict_controls.evaluations(strict)]),
         "## Differences",
         READING,
         "\n".join(f"- {one.line()}" for one in differences(found)),
+        *strict_controls.section(strict, {}),
         *trained_attention.section(found, cifar10_rounds.PRESETS, {}, f"{_PICTURE}.png"),
         "## Notes on the paper's values",
     ]
@@ -153,7 +156,11 @@ def files(results: Results) -> dict[str, str | bytes]:
     found = read(results.root)
     if not found:
         return {}
-    made: dict[str, str | bytes] = {f"{STEM}.md": page(found), f"{STEM}.csv": table(found).csv()}
+    strict = strict_controls.read(results.root, "rounds_strict", [*cifar10_rounds.PRESETS])
+    made: dict[str, str | bytes] = {
+        f"{STEM}.md": page(found, strict),
+        f"{STEM}.csv": table(found).csv(),
+    }
     if trained_attention.measures(found, {}).rows:
         drawn = trained_attention.picture(found, cifar10_rounds.PRESETS, PRIMARY)
         made[f"figures/{_PICTURE}.png"] = plots.png(drawn)

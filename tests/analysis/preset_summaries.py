@@ -45,6 +45,15 @@ def write(
     return path
 
 
+def write_strict(directory: Path, preset: str, seed: int, cascade: str) -> None:
+    """Writes a summary under the strongest attacks: 80 % under the cascade, 78.5 % under all."""
+    path = write(directory, preset, seed, {cascade: 80.0}, 1000)
+    summary = json.loads(path.read_text())
+    pairs = [{"attack": "a", "broken_by_it_alone": 3}, {"attack": "b", "broken_by_it_alone": 7}]
+    summary["adaptive"] = {"attacks": pairs, "worst": [{"robust_accuracy": 0.785}]}
+    path.write_text(json.dumps(summary))
+
+
 def write_history(results: Path, name: str, *lines: str) -> Path:
     """Writes the history of a training, heading first; returns the directory of its records."""
     run = results / "runs" / name

@@ -112,25 +112,19 @@ def test_rounds_of_step_ll_have_a_table(tmp_path: Path) -> None:
 
 
 def test_the_strongest_attacks_stand_network_by_network(tmp_path: Path) -> None:
-    (tmp_path / "controls_strict").mkdir()
+    strict = tmp_path / "controls_strict"
     for seed, name in ((1, "aad_8_0_0"), (1, "aad"), (0, "aad")):
-        path = preset_summaries.write(
-            tmp_path / "controls_strict", name, seed, {"fgsm(epsilon=0.15)": 80.0}, 1000
-        )
-        summary = json.loads(path.read_text())
-        pairs = [{"attack": "a", "broken_by_it_alone": 3}, {"attack": "b", "broken_by_it_alone": 7}]
-        summary["adaptive"] = {"attacks": pairs, "worst": [{"robust_accuracy": 0.785}]}
-        path.write_text(json.dumps(summary))
-    found = strict_controls.read(tmp_path, [*controls.NAMES])
+        preset_summaries.write_strict(strict, name, seed, "quick_cascade(epsilon=0.15)")
+    found = strict_controls.read(tmp_path, "controls_strict", [*controls.NAMES])
     assert [(one.preset, one.seed) for one in found] == [("aad", 0), ("aad", 1), ("aad_8_0_0", 1)]
     row = strict_controls.table(found, controls.NAMES).rows[0]
-    assert row[1:] == ("0", "1,000", "99.0", "80.0", "78.5", "7")
+    assert row[1:] == ("0", "0.15", "1,000", "99.0", "80.0", "78.5", "7")
     write(tmp_path, "aad", 0, 70.0)
     text = controls.files(Results(tmp_path))["tables/controls_mnist.md"]
     assert "## Under the strongest attacks" in text
-    preset_summaries.write(tmp_path / "controls_strict", "fgsm", 0, {"fgsm(epsilon=0.15)": 80.0})
+    preset_summaries.write(strict, "fgsm", 0, {"fgsm(epsilon=0.15)": 80.0})
     with pytest.raises(ValueError, match="no evaluation of a preset .* adaptive attacks"):
-        strict_controls.read(tmp_path, [*controls.NAMES])
+        strict_controls.read(tmp_path, "controls_strict", [*controls.NAMES])
 
 
 def test_one_seed_gives_no_verdict(tmp_path: Path) -> None:
@@ -157,6 +151,24 @@ def test_the_seeds_that_are_compared_are_named_in_every_column(tmp_path: Path) -
         "+1.0 [-4.0, +6.0], undecided",
     )
     assert one[:4] == ("`aad` less `step_ll`", "1", "+0.0", "+12.0")
+
+
+def test_a_column_that_rests_on_fewer_seeds_names_them(tmp_path: Path) -> None:
+    for seed in range(3):
+        write(tmp_path, "aad", seed, 72.0)
+        if seed:
+            write(tmp_path, "aad_8_0_0", seed, 71.0)
+        else:
+            accuracies = {controls.PRIMARY: 71.0}
+            preset_summaries.write(tmp_path / "controls", "aad_8_0_0", seed, accuracies)
+    (row,) = controls.every_column(controls.read(tmp_path)).rows
+    assert row[1:4] == (
+        "0, 1, 2",
+        "+0.0 [+0.0, +0.0], equivalent",
+        "+1.0 [+1.0, +1.0], higher",
+    )
+    # Too few seeds are shared to compare pair by pair.
+    assert set(row[4:]) == {"+0.0 (seeds 0, 1, 2 against 1, 2)"}
 
 
 def test_the_page_says_how_the_networks_were_trained_and_what_was_flagged(tmp_path: Path) -> None:

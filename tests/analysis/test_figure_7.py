@@ -47,11 +47,15 @@ def test_panels_share_the_ratio_of_the_paper(tmp_path: Path) -> None:
     curves = figure_7.picture(found).axes[1].get_lines()
     first = next(line for line in curves if line.get_label() == ATTACKS[0])
     assert first.get_xydata().tolist() == [[0.0, 50.0], [4.0, 61.0]]
-    assert added.verdict == "no verdict" and "4 of 200 epochs" in added.sketch
+    assert added.verdict == "higher" and "4 of 200 epochs" in added.sketch
     assert "10,000 images for 4 epochs" in figure_7.page(found)
+    cascade = "quick_cascade(epsilon=0.075)"
+    preset_summaries.write_strict(tmp_path / "weights_strict", "small_weights_8_0_1", 0, cascade)
     preset_summaries.write_history(
         tmp_path, "small_weights_8_4_1_seed_0", "epoch,val_attention_iou", "1,0.7"
     )
     made = figure_7.files(Results(tmp_path))
-    assert "| small_weights_8_4_1 | 1 | 70.0 |" in str(made["tables/aad_figure_7.md"])
+    page = str(made["tables/aad_figure_7.md"])
+    assert "| small_weights_8_4_1 | 1 | 70.0 |" in page
+    assert "| small_weights_8_0_1 | 0 | 0.075 | 1,000 | 99.0 | 80.0 | 78.5 | 7 |" in page
     assert "figures/aad_figure_7_attention.png" in made
