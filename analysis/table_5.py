@@ -528,7 +528,7 @@ def readme(results: Results) -> str:
 
 
 def _section(table: Table5) -> str:
-    warnings = warning_lines(table)
+    warnings = trust.short_lines(_evaluations(table))
     name = f"table_5_{table.dataset}"
     parts = [
         f"### {table.title}",
@@ -538,7 +538,8 @@ def _section(table: Table5) -> str:
         *(["Warnings and diagnostics:", "\n".join(warnings)] if warnings else []),
         COMPARED,
         "\n".join(difference_lines(table)),
-        f"Threat models, training settings and times, and what the paper leaves open: "
+        f"Threat models, AutoAttack, what the diagnostics measured, training settings and times, "
+        f"and what the paper leaves open: "
         f"[results/tables/{name}.md](results/tables/{name}.md).",
     ]
     if table.has_runs:

@@ -74,10 +74,7 @@ def lines(evaluations: Sequence[Evaluation]) -> list[str]:
     """
     if not evaluations:
         return []
-    checks: dict[str, list[_Found]] = {}
-    for one in evaluations:
-        for finding in _findings(one.summary):
-            checks.setdefault(finding["name"], []).append(_Found(one, finding))
+    checks = _checks(evaluations)
     without = [one for one in evaluations if not _findings(one.summary)]
     parts = [*_warnings(evaluations), *_flagged(checks, evaluations)]
     parts += _not_compared(checks, evaluations)
@@ -89,6 +86,42 @@ def lines(evaluations: Sequence[Evaluation]) -> list[str]:
     if checks:
         parts.append(f"Diagnostics were computed at {_commits(evaluations)}. {COMPUTED}.")
     return [f"- {part}" for part in parts]
+
+
+def short_lines(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Lists warnings of evaluations, and in one line what their diagnostics flagged.
+
+    Args:
+        evaluations: the evaluations behind some numbers.
+
+    Returns:
+        Lines of a Markdown list; empty without evaluations. `lines` has what was measured.
+
+    Example:
+        >>> short_lines([Evaluation("clean model", {"attacks": [], "warnings": []})])[-1]
+        '- Diagnostics were computed in none of 1.'
+    """
+    if not evaluations:
+        return []
+    checked = sum(bool(_findings(one.summary)) for one in evaluations)
+    flagged = {
+        name: sum(one.finding["status"] == FLAGGED for one in found)
+        for name, found in _checks(evaluations).items()
+    }
+    counts = ", ".join(f"`{name}` in {count}" for name, count in flagged.items() if count)
+    part = f"Diagnostics were computed in {checked or 'none'} of {len(evaluations)}"
+    if checked:
+        part += f" evaluations; flagged: {counts or 'nothing, which proves nothing'}"
+    return [f"- {text}" for text in (*_warnings(evaluations), f"{part}.")]
+
+
+def _checks(evaluations: Sequence[Evaluation]) -> dict[str, list[_Found]]:
+    """What each check found, evaluation by evaluation."""
+    checks: dict[str, list[_Found]] = {}
+    for one in evaluations:
+        for finding in _findings(one.summary):
+            checks.setdefault(finding["name"], []).append(_Found(one, finding))
+    return checks
 
 
 def section(evaluations: Sequence[Evaluation]) -> list[str]:

@@ -58,6 +58,23 @@ def test_equal_findings_are_said_once_with_the_worst_measure() -> None:
     ]
 
 
+def test_short_lines_count_what_was_flagged() -> None:
+    flagged = summary([finding("a", FLAGGED, 0.1)], [finding("b", FLAGGED, 0.1)])
+    half = summary([finding("a", FLAGGED, 0.1)], [finding("b", NOT_FLAGGED, 0.9)])
+    three = [
+        Evaluation(name, each) for name, each in zip("ABC", (flagged, half, summary()), strict=True)
+    ]
+    assert trust.short_lines(three) == [
+        "- No warnings.",
+        "- Diagnostics were computed in 2 of 3 evaluations; flagged: `a` in 2, `b` in 1.",
+    ]
+    clear = summary([finding("a", NOT_FLAGGED, 0.1)], [])
+    assert trust.short_lines([Evaluation("A", clear)])[1] == (
+        "- Diagnostics were computed in 1 of 1 evaluations; flagged: nothing, which proves nothing."
+    )
+    assert trust.short_lines([]) == []
+
+
 def test_one_part_that_is_flagged_counts_for_the_whole_evaluation() -> None:
     first, second = ([finding("a", NOT_FLAGGED, 0.9)], [finding("a", FLAGGED, 0.1)])
     found = trust.lines([Evaluation("A", summary(first, second, []))])
