@@ -176,7 +176,7 @@ def opened_several(
     """
     for flag in (MODEL_DIR, SAVED_MODEL, KERAS_MODEL, NETWORK, WEIGHTS):
         if flag.value is not None:
-            several = flag.name if flag in (SAVED_MODEL, KERAS_MODEL) else MODEL_DIR.name
+            several = flag.name if flag.name in ("saved_model", "keras_model") else "model_dir"
             raise ValueError(f"--{flag.name} belongs to one network; several have --{several}s.")
     if BOUNDS.value is not None and not keras_models:
         raise ValueError(
