@@ -73,6 +73,7 @@ PRESETS = {
     "reference_code_8_0_0": _control("aad_step_ll_reference_code", weights=_OFF),
     "step_ll": _control("step_ll"),
     "step_ll_double_size": _control("step_ll", attack="step_ll(epsilon=0.3)"),
+    "step_ll_two_rounds": _control("step_ll_two_rounds"),
     # 13 epochs cost what 5 of two-round AAD cost, counted in passes through the network.
     "step_ll_5_epochs": _control("step_ll", {"epochs": 5}),
     "one_round": _control("aad_step_ll", attack=_ONE_ROUND),

@@ -29,6 +29,7 @@ _CENTRAL = {
     "reference_code": 36.0,
     "step_ll": 9.0,
     "step_ll_double_size": 9.0,
+    "step_ll_two_rounds": 11.0,
     "one_round_8_0_0": 12.0,
     "one_round": 20.0,
 }
