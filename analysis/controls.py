@@ -54,6 +54,9 @@ NAMES = {
     "trades": "TRADES, trained for ε 0.3",
     "pairing": "logit and attention pairing, trained for ε 0.3",
     "pgd": "PGD training, ε 0.3",
+    "aad_float32": "AAD, two rounds, 8 : 4 : 1, losses balanced, in float32",
+    "aad_8_0_0_float32": "the same, 8 : 0 : 0",
+    "step_ll_float32": "StepLL training, in float32",
 }
 # One round is a column of the table of accuracies, too.
 _BY_ROUND = {"step_ll(epsilon=0.15)": "1 round"} | {
@@ -94,6 +97,9 @@ QUESTIONS = (
     ("Does all of AAD add to StepLL training?", "aad", "step_ll", PRIMARY),
     ("... that takes as long?", "aad", "step_ll_5_epochs", PRIMARY),
     ("... to FGSM training?", "aad", "fgsm", PRIMARY),
+    ("The first question in float32?", "aad_float32", "aad_8_0_0_float32", PRIMARY),
+    ("Does training in bfloat16 change AAD?", "aad", "aad_float32", PRIMARY),
+    ("... 8 : 0 : 0?", "aad_8_0_0", "aad_8_0_0_float32", PRIMARY),
 )
 
 

@@ -146,7 +146,8 @@ def read(
 
     Raises:
         ValueError: a file is not a summary, or covers one shard only; its preset is not in
-            `presets`, or the network was trained with other settings than the preset has; the
+            `presets`, or the network was trained with other settings than the preset has, and not
+            with those of exactly one other; the
             evaluation did not count an image as misclassified at any iterate; a preset was
             evaluated twice with one seed; or evaluations differ in their number of images.
     """
@@ -160,7 +161,7 @@ def read(
         summary = read_whole(path)
         description = summary.get("evaluated", {}).get("description", {})
         config = description.get("model", {}).get("config", {})
-        name, seed = config.get("name", ""), int(config.get("seed", 0))
+        name, seed = _preset_of(config, presets), int(config.get("seed", 0))
         if name not in presets:
             raise ValueError(
                 f"{path} is of the preset {name!r}, which is none of those that belong in "
@@ -327,6 +328,18 @@ def _columns(history: Path) -> dict[str, list[float]]:
         rows = list(csv.DictReader(file))
     whole = [key for key in (rows[0] if rows else ()) if all(row[key] for row in rows)]
     return {key: [float(row[key]) for row in rows] for key in whole}
+
+
+def _preset_of(config: Mapping[str, Any], presets: Mapping[str, ExperimentConfig]) -> str:
+    """The preset that a network is named after, or the only one that says how it was trained."""
+    name = str(config.get("name", ""))
+    alike = [
+        preset
+        for preset, stated in presets.items()
+        if config and not differing(configs.to_dict(stated), config, but=("seed",))
+    ]
+    # A preset may have been renamed since, and its name given to another one.
+    return alike[0] if len(alike) == 1 and name not in alike else name
 
 
 def _check_as_preset(

@@ -187,8 +187,8 @@ def test_the_page_says_how_the_networks_were_trained_and_what_was_flagged(tmp_pa
     write(tmp_path, "fgsm", 0, 70.0)
     page = controls.page(controls.read(tmp_path))
     assert (
-        "2 of 3 trainings are recorded in `results/runs`: 3.0 hours in all, in float32, at commits "
-        "from bbbbbbb to aaaaaaa, each by a command such as `train 0`."
+        "2 of 3 trainings are recorded in `results/runs`: 3.0 hours in all, in mixed_bfloat16, at "
+        "commits from bbbbbbb to aaaaaaa, each by a command such as `train 0`."
     ) in page
     assert "- Flagged, `silent_success` (`aad`, seeds 0, 1): 1 of 9 images" in page
     assert "- Diagnostics were not computed (`fgsm`, seed 0)" in page
@@ -220,3 +220,17 @@ def test_what_cannot_stand_side_by_side_is_refused(tmp_path: Path) -> None:
         ValueError, match="of the preset 'unknown', which is none of those that belong in controls"
     ):
         controls.read(tmp_path)
+
+
+def test_a_preset_that_was_renamed_is_known_by_how_it_trains(tmp_path: Path) -> None:
+    """What is called `aad` today is trained in bfloat16; it was float32 under the same name."""
+    accuracies = {controls.PRIMARY: 71.0}
+    directory = tmp_path / "controls"
+    path = preset_summaries.write(directory, "aad", 0, accuracies, changes={"precision": "float32"})
+    path.rename(path.with_name("aad_float32_seed_0.summary.json"))
+    preset_summaries.write(directory, "aad", 0, {controls.PRIMARY: 73.0})
+    found = controls.read(tmp_path)
+    assert {name: one.accuracies[controls.PRIMARY] for name, one in found.items()} == {
+        "aad": {0: 0.73},
+        "aad_float32": {0: 0.71},
+    }

@@ -42,6 +42,8 @@ SMALL: dict[str, Any] = {
     "train_examples": 10_000,
     "epochs": 4,
     "learning_rate": 1e-3,
+    # Twice as fast where processors have instructions for it.
+    "precision": "mixed_bfloat16",
     "snapshot_epochs": 1,
 }
 

@@ -2,7 +2,9 @@
 
 Each is `train/configs/mnist.py:aad_step_ll`, or a defence it is compared with, with one thing
 changed. All are trained for 2 of the paper's 5 epochs with the same seeds, so that two of them can
-be compared seed by seed. `analysis/controls.py` lists the comparisons.
+be compared seed by seed, and in bfloat16, which processors with instructions for it compute twice
+as fast; presets that end in `_float32` show whether that changes anything. `analysis/controls.py`
+lists the comparisons.
 
     python -m train.main --config=train/configs/mnist_controls.py:aad_8_0_0 --model_dir=runs/control
 """
@@ -51,6 +53,7 @@ _KEPT = "step_ll(epsilon=0.15, num_steps=2, relabel=False)"
 _ONE_ROUND = "step_ll(epsilon=0.15)"
 # Published with 10 epochs, where the others have 5.
 _HALF_OF_10_EPOCHS = {"epochs": 5, "warmup_epochs": 2}
+_FLOAT32 = {"precision": "float32"}
 
 
 def _control(base: str, fields: dict[str, Any] | None = None, **defense: Any) -> ExperimentConfig:
@@ -60,7 +63,13 @@ def _control(base: str, fields: dict[str, Any] | None = None, **defense: Any) ->
         reference="controls of AAD Table 5, MNIST",
         budget="2 of the paper's 5 epochs unless the name tells; up to an hour on 1 CPU core",
         defense=dataclasses.replace(preset.defense, **defense),
-        **{"epochs": 2, "evaluation_attacks": ALL_ATTACKS, **_MONITORED, **(fields or {})},
+        **{
+            "epochs": 2,
+            "precision": "mixed_bfloat16",
+            "evaluation_attacks": ALL_ATTACKS,
+            **_MONITORED,
+            **(fields or {}),
+        },
     )
 
 
@@ -95,6 +104,9 @@ PRESETS = {
     "rs_fgsm": _control("rs_fgsm", _HALF_OF_10_EPOCHS),
     "nfgsm": _control("nfgsm", _HALF_OF_10_EPOCHS),
     "pairing": _control("pairing_short"),
+    "aad_float32": _control("aad_step_ll", _FLOAT32),
+    "aad_8_0_0_float32": _control("aad_step_ll", _FLOAT32, weights=_OFF),
+    "step_ll_float32": _control("step_ll", _FLOAT32),
 }
 
 
