@@ -18,14 +18,14 @@ from aad_tf.data.boxes.adapters import canonical_boxes, from_tuples, with_keras_
 from aad_tf.data.boxes.batches import boxed_available, boxed_batches, boxed_info
 from aad_tf.data.description import SPLITS, DatasetInfo, DatasetNotFoundError
 from aad_tf.data.folders import image_folder, image_folder_info
-from aad_tf.data.sharding.slices import ReplicaSlice, steps_per_epoch
+from aad_tf.data.sharding.slices import ReplicaRange, steps_per_epoch
 
 __all__ = [
     "AUGMENTATIONS",
     "DatasetInfo",
     "DatasetNotFoundError",
     "SPLITS",
-    "ReplicaSlice",
+    "ReplicaRange",
     "available",
     "boxed_available",
     "boxed_batches",

@@ -14,7 +14,7 @@ from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.training import StreamedImageNet
 from aad_tf.data.images import ImageSize, sides
 from aad_tf.data.requests import BoxedRequest, EvaluationRequest, TrainingRequest
-from aad_tf.data.sharding.slices import WHOLE, ReplicaSlice
+from aad_tf.data.sharding.slices import WHOLE, ReplicaRange
 from aad_tf.data.small import digits, some_classes, tfds_source
 from aad_tf.data.small.in_memory import InMemory
 from aad_tf.utils.checks import check_choice, check_count
@@ -230,7 +230,7 @@ def evaluation_batches(
     limit: int | None = None,
     *,
     image_size: ImageSize = 0,
-    replica_slice: ReplicaSlice = WHOLE,
+    replica_range: ReplicaRange = WHOLE,
     start: int = 0,
 ) -> tf.data.Dataset:
     """Returns each example of a split once, in a fixed order, in batches.
@@ -245,8 +245,8 @@ def evaluation_batches(
         limit: index after the last example to use; None, or more than there are, for all.
         image_size: side in pixels, or (height, width), that images are resized to, bilinearly; 0 or
             None for the size of the data.
-        replica_slice: which replicas of a distributed evaluation the data set feeds; by default one
-            replica that gets whole batches. `ReplicaSlice(first=2, count=2, total=4)` means the
+        replica_range: which replicas of a distributed evaluation the data set feeds; by default one
+            replica that gets whole batches. `ReplicaRange(first=2, count=2, total=4)` means the
             last two of four. With several replicas, each batch is divided into one element per
             replica, and all workers get equally many elements per replica.
         start: index of the first example to use; earlier ones are not decoded. The examples have
@@ -273,7 +273,7 @@ def evaluation_batches(
     if limit is not None:
         check_count(limit, "limit")
     check_count(start, "start", 0)
-    request = EvaluationRequest(split, batch_size, limit, sides(image_size), replica_slice, start)
+    request = EvaluationRequest(split, batch_size, limit, sides(image_size), replica_range, start)
     return without_autograph(source.evaluation)(request, data_dir)
 
 
@@ -287,19 +287,20 @@ def training_batches(
     augmentation: str = "none",
     *,
     image_size: ImageSize = 0,
-    replica_slice: ReplicaSlice = WHOLE,
+    replica_range: ReplicaRange = WHOLE,
     limit: int | None = None,
 ) -> tf.data.Dataset:
     """Returns training batches in random order, without end, from any epoch and step on.
 
     The order of an epoch is a permutation of the split that depends on `seed` and the number of the
-    epoch alone. So the batches from an epoch and step on equal those of an uninterrupted data set,
-    and a resumed run needs only these two numbers from its checkpoint. Small data sets are kept in
-    memory, where starting anywhere takes no time; "imagenet2012" is read from files and shuffled in
-    a buffer, so that its order also depends on the number of replicas, and a run that resumes
-    within an epoch reads the earlier examples of that epoch again without decoding them.
+    epoch, and for "imagenet2012" on the number of replicas, too. So on as many replicas the batches
+    from an epoch and step on equal those of an uninterrupted data set, and a resumed run needs only
+    these two numbers from its checkpoint. Small data sets are kept in memory, where starting
+    anywhere takes no time; "imagenet2012" is read from files and shuffled in a buffer, and a run
+    that resumes within an epoch reads the earlier examples of that epoch again without decoding
+    them.
 
-    With a `replica_slice` of several replicas, the data set has one element per replica for every
+    With a `replica_range` of several replicas, the data set has one element per replica for every
     batch, in order, as `tf.distribute.Strategy.distribute_datasets_from_function` expects. For a
     data set in memory, the elements of all replicas together are the batch that a single replica
     would get, bit for bit. Each worker decodes only the images of its own replicas.
@@ -320,7 +321,7 @@ def training_batches(
             `seed` and the number of the batch alone.
         image_size: side in pixels, or (height, width), that images are resized to, bilinearly; 0 or
             None for the size of the data.
-        replica_slice: which replicas the data set feeds; by default one replica that gets whole
+        replica_range: which replicas the data set feeds; by default one replica that gets whole
             batches.
         limit: number of examples of the split to use, the first ones; None, or more than there are,
             for all.
@@ -355,7 +356,7 @@ def training_batches(
         start_step,
         augmentation,
         sides(image_size),
-        replica_slice,
+        replica_range,
         limit,
     )
     return without_autograph(source.training)(request, data_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aad_tf.data.sharding.slices import WHOLE, ReplicaSlice
+from aad_tf.data.sharding.slices import WHOLE, ReplicaRange
 from aad_tf.utils.checks import check_count
 from aad_tf.utils.files import PathLike
 
@@ -62,7 +62,7 @@ class EvaluationRequest:
         batch_size: examples per batch of all replicas together.
         limit: index after the last example to use; None for all.
         size: (height, width) that images are resized to; None for the size of the data.
-        replica_slice: the replicas that the batches are for.
+        replica_range: the replicas that the batches are for.
         start: index of the first example to use.
     """
 
@@ -70,7 +70,7 @@ class EvaluationRequest:
     batch_size: int
     limit: int | None = None
     size: Sides = None
-    replica_slice: ReplicaSlice = WHOLE
+    replica_range: ReplicaRange = WHOLE
     start: int = 0
 
     def span(self, num_examples: int) -> tuple[int, int]:
@@ -108,7 +108,7 @@ class TrainingRequest:
             `"crop_flip"`, mirrored and cropped to at least half of the area; or `"inception"`,
             mirrored and cropped to at least 8% of it, with brightness and saturation changed.
         size: (height, width) that images are resized to; None for the size of the data.
-        replica_slice: the replicas that the batches are for.
+        replica_range: the replicas that the batches are for.
         limit: number of examples of the split to use, the first ones; None for all.
     """
 
@@ -118,7 +118,7 @@ class TrainingRequest:
     start_step: int = 0
     augmentation: str = "none"
     size: Sides = None
-    replica_slice: ReplicaSlice = WHOLE
+    replica_range: ReplicaRange = WHOLE
     limit: int | None = None
 
     def first_step(self, steps: int) -> tuple[int, int]:

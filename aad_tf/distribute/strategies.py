@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.data import ReplicaSlice
+from aad_tf.data import ReplicaRange
 from aad_tf.distribute.cluster import Cluster
 from aad_tf.distribute.connecting import (
     CONNECT_TIMEOUT,
@@ -80,7 +80,7 @@ def _mirrored() -> tf.distribute.Strategy:
 
 def distributed(
     strategy: tf.distribute.Strategy,
-    batches: Callable[[ReplicaSlice], tf.data.Dataset],
+    batches: Callable[[ReplicaRange], tf.data.Dataset],
     endless: bool = False,
 ) -> Any:
     """Makes the input pipelines of this process.
@@ -88,7 +88,7 @@ def distributed(
     Args:
         strategy: the strategy of training.
         batches: a function that takes the numbers of the replicas that this process feeds, a
-            `ReplicaSlice`, and returns a data set. Each step takes one element for each of these
+            `ReplicaRange`, and returns a data set. Each step takes one element for each of these
             replicas, in their order. `aad_tf.data.training_batches` makes such data sets.
         endless: True says that the data set never ends, so that workers need not agree at each
             step whether it has.
@@ -99,15 +99,15 @@ def distributed(
         would count one step for each element.
 
     Example:
-        >>> distributed(strategy, lambda fed: training_batches("mnist", 64, 0, replica_slice=fed))
+        >>> distributed(strategy, lambda fed: training_batches("mnist", 64, 0, replica_range=fed))
     """
     if strategy.num_replicas_in_sync == 1:
-        return batches(ReplicaSlice())
+        return batches(ReplicaRange())
 
     def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
         total = context.num_replicas_in_sync
         local = total // context.num_input_pipelines
-        dataset = batches(ReplicaSlice(context.input_pipeline_id * local, local, total))
+        dataset = batches(ReplicaRange(context.input_pipeline_id * local, local, total))
         if endless:
             dataset = dataset.apply(
                 tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)

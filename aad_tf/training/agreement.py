@@ -76,10 +76,12 @@ def check_same_on_all_workers(
     if all_workers_equal(strategy, [int.from_bytes(digest[:8], "big", signed=True)]):
         return
     specs = [json.loads(other) for other in texts_of_workers(strategy, text)]
-    raise DisagreementError(f"The workers of this run do not agree. {differences(cluster, specs)}")
+    raise DisagreementError(
+        f"The workers of this run do not agree. {spec_differences(cluster, specs)}"
+    )
 
 
-def differences(cluster: Cluster, specs: list[WorkerSpec]) -> str:
+def spec_differences(cluster: Cluster, specs: list[WorkerSpec]) -> str:
     """Describes how the workers' specs differ from that of worker 0.
 
     A spec is what must be equal on every worker: versions, settings, and entries of the config.
@@ -92,7 +94,7 @@ def differences(cluster: Cluster, specs: list[WorkerSpec]) -> str:
         Sentences, at most 6 differences; empty if there are none.
 
     Example:
-        >>> differences(cluster, [{"keras": "3.15.1"}, {"keras": "3.14.0"}])
+        >>> spec_differences(cluster, [{"keras": "3.15.1"}, {"keras": "3.14.0"}])
         'worker 1 (10.0.0.2:2222) has keras 3.14.0, worker 0 (10.0.0.1:2222) has 3.15.1.'
     """
     sentences = []

@@ -166,7 +166,7 @@ class TrainingRun:
                 start_step=step,
                 augmentation=config.augmentation,
                 image_size=config.image_size,
-                replica_slice=fed,
+                replica_range=fed,
                 limit=config.train_examples or None,
             ),
             endless=True,
@@ -183,7 +183,7 @@ class TrainingRun:
             return None
         return distributed(self.strategy, self._validation_batches)
 
-    def _validation_batches(self, replica_slice: data.ReplicaSlice = WHOLE) -> tf.data.Dataset:
+    def _validation_batches(self, replica_range: data.ReplicaRange = WHOLE) -> tf.data.Dataset:
         config = self.config
         return data.evaluation_batches(
             config.dataset,
@@ -192,7 +192,7 @@ class TrainingRun:
             self.data_dir,
             config.validation_examples,
             image_size=config.image_size,
-            replica_slice=replica_slice,
+            replica_range=replica_range,
         )
 
     def announcement(self, seconds: float = 0.0) -> str:

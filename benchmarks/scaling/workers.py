@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from aad_tf import configs
-from aad_tf.data import DatasetInfo, ReplicaSlice
+from aad_tf.data import DatasetInfo, ReplicaRange
 from aad_tf.defenses.statistics import moving_statistics
 from aad_tf.distribute import create_strategy, distributed, find_cluster
 from aad_tf.training import build_model
@@ -203,7 +203,7 @@ class Trainer:
         """
         clock = StepClock()
 
-        def images(fed: ReplicaSlice) -> tf.data.Dataset:
+        def images(fed: ReplicaRange) -> tf.data.Dataset:
             values = tf.random.stateless_uniform((batch_size, *self._shape), (0, fed.first))
             labels = tf.random.stateless_uniform(
                 (batch_size,), (1, fed.first), 0, self._classes, tf.int32

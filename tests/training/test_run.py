@@ -13,7 +13,7 @@ import pytest
 
 from aad_tf import configs, data, model_directory
 from aad_tf.configs import ExperimentConfig
-from aad_tf.data import ReplicaSlice
+from aad_tf.data import ReplicaRange
 from aad_tf.model_directory import ModelDirectoryError
 from aad_tf.training.run import TrainingRun
 from aad_tf.utils.files import write_json_atomically
@@ -44,8 +44,8 @@ def test_validation_steps_are_those_of_the_data(tmp_path: Path, replicas: int, l
     if limit == 0:
         assert run.validation_steps is None
         return
-    fed = ReplicaSlice(0, replicas, replicas)
-    elements = data.evaluation_batches("digits", "validation", 100, limit=limit, replica_slice=fed)
+    fed = ReplicaRange(0, replicas, replicas)
+    elements = data.evaluation_batches("digits", "validation", 100, limit=limit, replica_range=fed)
     assert run.validation_steps == sum(1 for _ in elements) / replicas
 
 

@@ -27,7 +27,7 @@ from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.decoding import central_crop, central_image, changed_image, parser
 from aad_tf.data.prepared import StoredRange, stored_examples
 from aad_tf.data.requests import BoxedRequest, EvaluationRequest, TrainingRequest
-from aad_tf.data.sharding.slices import ReplicaSlice, SlicedEpoch, replica_parts
+from aad_tf.data.sharding.slices import ReplicaRange, SlicedEpoch, replica_parts
 from aad_tf.data.sharding.streaming import (
     alternating,
     file_parts,
@@ -114,7 +114,7 @@ class StreamedImageNet:
         """
         builder = imagenet.open_builder(data_dir)
         stored = imagenet.stored_range(builder, request.split).part(request)
-        cut = SlicedEpoch(stored.num_examples, request.batch_size, request.replica_slice)
+        cut = SlicedEpoch(stored.num_examples, request.batch_size, request.replica_range)
         parse, size = parser(builder), request.size or imagenet.IMAGE_SIZE
 
         def example(element: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -126,7 +126,7 @@ class StreamedImageNet:
         local = assigned.filter(lambda element, _: element >= 0)
         examples = local.map(example, tf.data.AUTOTUNE, deterministic=True)
         batches = in_batches_of(examples, lambda element: cut.slice_of(element).size)
-        elements = tf.data.experimental.assert_cardinality(cut.steps * request.replica_slice.count)
+        elements = tf.data.experimental.assert_cardinality(cut.steps * request.replica_range.count)
         # One batch ahead and no more: photographs are large, and memory must not grow.
         return batches.apply(elements).prefetch(1)
 
@@ -146,7 +146,7 @@ class StreamedImageNet:
             DatasetNotFoundError: the data set or its training images are missing.
             ValueError: fewer examples than replicas, or fewer than 10 training images.
         """
-        builder, fed = imagenet.open_builder(data_dir), request.replica_slice
+        builder, fed = imagenet.open_builder(data_dir), request.replica_range
         stored = imagenet.stored_range(builder, "train")
         count = min(stored.num_examples, request.limit or stored.num_examples)
         parse, size = parser(builder), request.size or imagenet.IMAGE_SIZE
@@ -159,7 +159,7 @@ class StreamedImageNet:
         for replica in range(fed.first, fed.first + fed.count):
             ranges = replica_parts(count, request.batch_size, replica, fed.total)
             parts = [file_parts(builder, StoredRange("train", *range_)) for range_ in ranges]
-            cut = SlicedEpoch(count, request.batch_size, ReplicaSlice(replica, total=fed.total))
+            cut = SlicedEpoch(count, request.batch_size, ReplicaRange(replica, total=fed.total))
             streams.append(replica_batches(request, cut, parts, self.buffer_records, example))
         return alternating(streams).prefetch(1)
 

@@ -20,8 +20,8 @@ from aad_tf.utils.checks import check_count
 
 
 @dataclass(frozen=True)
-class ReplicaSlice:
-    """A range of replicas, not a slice of a batch: those that one input pipeline gives data to.
+class ReplicaRange:
+    """The replicas that one input pipeline gives data to: a range of those of all workers.
 
     They are `count` of the replicas of all workers, from number `first` on. Each of them gets a
     slice of every batch.
@@ -36,7 +36,7 @@ class ReplicaSlice:
         ValueError: a negative number, a count or total below 1, or more replicas than `total`.
 
     Example:
-        >>> ReplicaSlice(first=2, count=2, total=4)  # the second of two workers with two GPUs
+        >>> ReplicaRange(first=2, count=2, total=4)  # the second of two workers with two GPUs
     """
 
     first: int = 0
@@ -54,7 +54,7 @@ class ReplicaSlice:
 
 
 # One replica that gets everything.
-WHOLE = ReplicaSlice()
+WHOLE = ReplicaRange()
 
 
 def steps_per_epoch(num_examples: int, batch_size: int, replicas: int = 1) -> int:
@@ -154,7 +154,7 @@ class SlicedEpoch:
     Attributes:
         num_examples: number of examples of the epoch.
         batch_size: examples per batch of all replicas together.
-        replicas: a `ReplicaSlice`, which says which replicas this worker has: the number of the
+        replicas: a `ReplicaRange`, which says which replicas this worker has: the number of the
             first, how many, and how many all workers have together.
 
     Raises:
@@ -165,7 +165,7 @@ class SlicedEpoch:
 
     num_examples: int
     batch_size: int
-    replicas: ReplicaSlice
+    replicas: ReplicaRange
 
     def __post_init__(self) -> None:
         steps_per_epoch(self.num_examples, self.batch_size, self.replicas.total)

@@ -84,14 +84,14 @@ class InMemory:
         """
         images, labels = self.read(request.split, data_dir)
         start, stop = request.span(len(labels))
-        cut = SlicedEpoch(stop - start, request.batch_size, request.replica_slice)
+        cut = SlicedEpoch(stop - start, request.batch_size, request.replica_range)
 
         def batch(element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             found = cut.slice_of(element).indices
             local = slice(start + found.start, start + found.stop)
             return resized(unit_range(images[local]), request.size), labels[local]
 
-        elements = tf.data.Dataset.range(cut.steps * request.replica_slice.count)
+        elements = tf.data.Dataset.range(cut.steps * request.replica_range.count)
         return elements.map(batch).prefetch(tf.data.AUTOTUNE)
 
     def boxed(self, request: BoxedRequest, data_dir: PathLike | None) -> tf.data.Dataset:
@@ -149,9 +149,9 @@ class InMemory:
 
 def _shuffled_slices(request: TrainingRequest, count: int, seed: tf.Tensor) -> tf.data.Dataset:
     """(Number to draw from, indices of a slice, where it begins in its batch, the batch's size)."""
-    cut = SlicedEpoch(count, request.batch_size, request.replica_slice)
+    cut = SlicedEpoch(count, request.batch_size, request.replica_range)
     first_epoch, first_step = request.first_step(cut.steps)
-    fed = request.replica_slice.count
+    fed = request.replica_range.count
 
     def slices(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import data
-from aad_tf.data import ReplicaSlice
+from aad_tf.data import ReplicaRange
 from aad_tf.data.imagenet import source as imagenet
 from aad_tf.data.imagenet.decoding import central_crop
 from tests.data.imagenet.annotated_images import pack, stem, xml
@@ -157,7 +157,7 @@ def test_what_lies_before_the_start_is_not_decoded(tmp_path):
 def test_evaluation_is_cut_among_replicas(numbered_imagenet, split, total):
     whole = evaluated(numbered_imagenet, split)
     parts = [
-        evaluated(numbered_imagenet, split, replica_slice=ReplicaSlice(r, 1, total))
+        evaluated(numbered_imagenet, split, replica_range=ReplicaRange(r, 1, total))
         for r in range(total)
     ]
     joined = [
@@ -169,7 +169,7 @@ def test_evaluation_is_cut_among_replicas(numbered_imagenet, split, total):
             np.concatenate([element[index] for element in joined]),
             np.concatenate([element[index] for element in whole]),
         )
-    both = evaluated(numbered_imagenet, split, replica_slice=ReplicaSlice(0, 2, total))
+    both = evaluated(numbered_imagenet, split, replica_range=ReplicaRange(0, 2, total))
     for found, expected in ((both[::2], parts[0]), (both[1::2], parts[1])):
         assert labels_of(found) == labels_of(expected)
         assert len(found) == len(expected)
@@ -228,8 +228,8 @@ def test_a_copy_in_another_format(numbered_imagenet, tmp_path):
 
 def test_bad_requests(numbered_imagenet):
     def train(batch_size, replicas):
-        fed = ReplicaSlice(0, 1, replicas)
-        data.training_batches("imagenet2012", batch_size, 0, numbered_imagenet, replica_slice=fed)
+        fed = ReplicaRange(0, 1, replicas)
+        data.training_batches("imagenet2012", batch_size, 0, numbered_imagenet, replica_range=fed)
 
     with pytest.raises(ValueError, match="Unknown split 'dev'"):
         data.evaluation_batches("imagenet2012", "dev", 4, numbered_imagenet)

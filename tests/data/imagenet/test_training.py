@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from aad_tf import data
-from aad_tf.data import ReplicaSlice, steps_per_epoch
+from aad_tf.data import ReplicaRange, steps_per_epoch
 from aad_tf.data.imagenet.training import StreamedImageNet
 from aad_tf.data.requests import TrainingRequest
 from tests.data.imagenet.imagenet_copies import gradient, jpeg, write_imagenet
@@ -55,8 +55,8 @@ def parts_of(stream):
     @functools.cache
     def give(batch_size, replicas):
         count = (replicas + 1) * steps_per_epoch(TRAIN, batch_size, replicas)
-        fed = [ReplicaSlice(replica, 1, replicas) for replica in range(replicas)]
-        return [stream(count, batch_size, replica_slice=part) for part in fed]
+        fed = [ReplicaRange(replica, 1, replicas) for replica in range(replicas)]
+        return [stream(count, batch_size, replica_range=part) for part in fed]
 
     return give
 
@@ -80,7 +80,7 @@ def test_every_example_once_an_epoch(parts_of, batch_size, replicas):
 def test_a_limited_epoch_is_the_first_examples(stream, replicas):
     steps = steps_per_epoch(13, 4, replicas)
     parts = [
-        stream(3 * steps, 4, limit=13, replica_slice=ReplicaSlice(replica, 1, replicas))
+        stream(3 * steps, 4, limit=13, replica_range=ReplicaRange(replica, 1, replicas))
         for replica in range(replicas)
     ]
     for epoch in range(3):
@@ -129,9 +129,9 @@ def test_a_buffer_mixes_what_files_hold(numbered_imagenet):
 
 def test_a_worker_feeds_several_replicas_in_turn(stream):
     singles = [
-        stream(6, replica_slice=ReplicaSlice(r, 1, 3), augmentation="inception") for r in (1, 2)
+        stream(6, replica_range=ReplicaRange(r, 1, 3), augmentation="inception") for r in (1, 2)
     ]
-    both = stream(12, replica_slice=ReplicaSlice(1, 2, 3), augmentation="inception")
+    both = stream(12, replica_range=ReplicaRange(1, 2, 3), augmentation="inception")
     assert_same(both[::2], singles[0])
     assert_same(both[1::2], singles[1])
 
@@ -139,7 +139,7 @@ def test_a_worker_feeds_several_replicas_in_turn(stream):
 # Resuming -----------------------------------------------------------------------------------
 
 
-RESUMED = {"augmentation": "inception", "replica_slice": ReplicaSlice(1, 1, 2)}
+RESUMED = {"augmentation": "inception", "replica_range": ReplicaRange(1, 1, 2)}
 # 33 = 4 * 8 + 1: the last example joins the fourth batch.
 STEPS = 4
 
@@ -180,8 +180,8 @@ def test_what_is_skipped_is_not_decoded(stream, numbered_imagenet, tmp_path):
 @pytest.mark.parametrize("replica", [0, 1])
 def test_a_worker_opens_the_files_of_its_part_alone(numbered_imagenet, tmp_path, replica):
     root = shutil.copytree(numbered_imagenet, tmp_path / "copy")
-    fed = ReplicaSlice(replica, 1, 2)
-    batches = data.training_batches("imagenet2012", BATCH, 7, root, image_size=8, replica_slice=fed)
+    fed = ReplicaRange(replica, 1, 2)
+    batches = data.training_batches("imagenet2012", BATCH, 7, root, image_size=8, replica_range=fed)
     # The first replica has the examples 0 to 16, in the files 0 to 5 of twelve.
     others = {0: slice(6, 12), 1: slice(0, 5)}[replica]
     files = sorted(root.glob("imagenet2012/*/*-train.tfrecord*"))

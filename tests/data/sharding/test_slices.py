@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aad_tf import data
-from aad_tf.data import ReplicaSlice, steps_per_epoch
+from aad_tf.data import ReplicaRange, steps_per_epoch
 from aad_tf.data.sharding.slices import SlicedEpoch, replica_parts
 
 # 1297 digits in batches of 433: 433, 433, 431.
@@ -94,13 +94,13 @@ def test_steps_that_cannot_be(arguments, message):
 )
 def test_replicas_that_cannot_be(values, message):
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
-        ReplicaSlice(*values)
+        ReplicaRange(*values)
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 6))
 def test_batches_and_slices_make_up_the_epoch_as_numpy_cuts_it(examples, batch_size, replicas):
     batch_size, examples = batch_size + replicas, examples + replicas
-    epoch = SlicedEpoch(examples, batch_size, ReplicaSlice(0, replicas, replicas))
+    epoch = SlicedEpoch(examples, batch_size, ReplicaRange(0, replicas, replicas))
     starts = np.arange(1, epoch.steps) * batch_size
     batches = np.split(np.arange(examples), starts)
     assert replicas <= len(batches[-1]) < batch_size + replicas
@@ -115,7 +115,7 @@ def test_batches_and_slices_make_up_the_epoch_as_numpy_cuts_it(examples, batch_s
     indices = tf.range(examples, dtype=tf.int64)
     assert epoch.element_at(indices).numpy().tolist() == members.tolist()
     # A worker that feeds the last replica alone is given that one's slices.
-    last = SlicedEpoch(examples, batch_size, ReplicaSlice(replicas - 1, 1, replicas))
+    last = SlicedEpoch(examples, batch_size, ReplicaRange(replicas - 1, 1, replicas))
     theirs = np.where(members % replicas == replicas - 1, members // replicas, -1)
     assert last.element_at(indices).numpy().tolist() == theirs.tolist()
     sizes = [len(part) for part in expected[replicas - 1 :: replicas]]
@@ -154,7 +154,7 @@ def test_slices_together_are_the_whole_stream(augmentation, totals):
     assert [len(labels) for _, labels in whole] == [433, 433, 431, 433]
     for total in totals:
         parts = [
-            stream(STEPS + 1, replica_slice=ReplicaSlice(replica, 1, total), **options)
+            stream(STEPS + 1, replica_range=ReplicaRange(replica, 1, total), **options)
             for replica in range(total)
         ]
         assert_same(together(parts), whole)
@@ -164,8 +164,8 @@ def test_slices_together_are_the_whole_stream(augmentation, totals):
 
 
 def test_a_worker_feeds_several_replicas_in_turn():
-    singles = [stream(4, replica_slice=ReplicaSlice(replica, 1, 3)) for replica in (1, 2)]
-    both = stream(8, replica_slice=ReplicaSlice(1, 2, 3))
+    singles = [stream(4, replica_range=ReplicaRange(replica, 1, 3)) for replica in (1, 2)]
+    both = stream(8, replica_range=ReplicaRange(1, 2, 3))
     assert_same(both[::2], singles[0])
     assert_same(both[1::2], singles[1])
 
@@ -174,7 +174,7 @@ def test_a_last_batch_too_small_joins_the_one_before():
     # 1297 = 2 * 648 + 1.
     whole = stream(6, batch_size=648, augmentation="flip")
     parts = [
-        stream(4, batch_size=648, augmentation="flip", replica_slice=ReplicaSlice(replica, 1, 2))
+        stream(4, batch_size=648, augmentation="flip", replica_range=ReplicaRange(replica, 1, 2))
         for replica in range(2)
     ]
     joined = together(parts)
@@ -187,7 +187,7 @@ def test_a_last_batch_too_small_joins_the_one_before():
         np.testing.assert_array_equal(joined[2 * epoch + 1][1], labels[0])
 
 
-RESUMED = {"augmentation": "crop_flip", "replica_slice": ReplicaSlice(1, 2, 3)}
+RESUMED = {"augmentation": "crop_flip", "replica_range": ReplicaRange(1, 2, 3)}
 
 
 @pytest.fixture(scope="module")
@@ -205,13 +205,13 @@ def test_slices_resume_anywhere(three_epochs, epoch, step):
 
 def test_batches_that_cannot_be_cut():
     with pytest.raises(ValueError, match="2 cannot be cut into 3 slices"):
-        stream(1, batch_size=2, replica_slice=ReplicaSlice(0, 1, 3))
+        stream(1, batch_size=2, replica_range=ReplicaRange(0, 1, 3))
     with pytest.raises(ValueError, match="1297 examples are too few for 1300 replicas"):
-        stream(1, batch_size=2000, replica_slice=ReplicaSlice(0, 1, 1300))
+        stream(1, batch_size=2000, replica_range=ReplicaRange(0, 1, 1300))
     with pytest.raises(ValueError, match="2 examples are too few for 3 replicas"):
-        stream(1, batch_size=8, limit=2, replica_slice=ReplicaSlice(0, 1, 3))
+        stream(1, batch_size=8, limit=2, replica_range=ReplicaRange(0, 1, 3))
     with pytest.raises(ValueError, match="2 examples are too few for 3 replicas"):
-        data.evaluation_batches("digits", "test", 5, limit=2, replica_slice=ReplicaSlice(0, 1, 3))
+        data.evaluation_batches("digits", "test", 5, limit=2, replica_range=ReplicaRange(0, 1, 3))
 
 
 # Evaluation ---------------------------------------------------------------------------------
@@ -223,13 +223,13 @@ def test_batches_that_cannot_be_cut():
 def test_evaluation_is_cut_alike(total, limit, start):
     def batches(fed):
         return data.evaluation_batches(
-            "digits", "test", 100, limit=limit, replica_slice=fed, start=start
+            "digits", "test", 100, limit=limit, replica_range=fed, start=start
         )
 
-    whole = take(batches(ReplicaSlice()), 10)
-    parts = [take(batches(ReplicaSlice(r, 1, total)), 10) for r in range(total)]
+    whole = take(batches(ReplicaRange()), 10)
+    parts = [take(batches(ReplicaRange(r, 1, total)), 10) for r in range(total)]
     assert len({len(part) for part in parts}) == 1
-    assert {len(batches(ReplicaSlice(r, 1, total))) for r in range(total)} == {len(parts[0])}
+    assert {len(batches(ReplicaRange(r, 1, total))) for r in range(total)} == {len(parts[0])}
     if limit:
         # 100, 100 and 1: the last joins.
         assert [len(labels) for _, labels in parts[0]] == [50, 51]
@@ -239,10 +239,10 @@ def test_evaluation_is_cut_alike(total, limit, start):
 
 def test_evaluation_of_several_replicas_at_once():
     singles = [
-        take(data.evaluation_batches("digits", "test", 100, replica_slice=ReplicaSlice(r, 1, 2)), 9)
+        take(data.evaluation_batches("digits", "test", 100, replica_range=ReplicaRange(r, 1, 2)), 9)
         for r in range(2)
     ]
     both = take(
-        data.evaluation_batches("digits", "test", 100, replica_slice=ReplicaSlice(0, 2, 2)), 9
+        data.evaluation_batches("digits", "test", 100, replica_range=ReplicaRange(0, 2, 2)), 9
     )
     assert_same(both, [element for pair in zip(*singles, strict=True) for element in pair])

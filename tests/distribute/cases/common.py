@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.data import ReplicaSlice
+from aad_tf.data import ReplicaRange
 from aad_tf.defenses import DefenseModel
 from aad_tf.distribute import distributed, is_chief, is_multi_worker
 from tests.networks import random_images
@@ -22,7 +22,7 @@ def examples(dtype: str = "float32") -> tuple[np.ndarray, np.ndarray]:
     return random_images(EXAMPLES, seed=1, dtype=dtype), labels
 
 
-def bounds(fed: ReplicaSlice) -> np.ndarray:
+def bounds(fed: ReplicaRange) -> np.ndarray:
     """Bounds of the slices of the replicas fed, batch after batch."""
     found = []
     for start in range(0, EXAMPLES, BATCH):
@@ -32,7 +32,7 @@ def bounds(fed: ReplicaSlice) -> np.ndarray:
     return np.array(found)
 
 
-def dataset(fed: ReplicaSlice, dtype: str = "float32") -> tf.data.Dataset:
+def dataset(fed: ReplicaRange, dtype: str = "float32") -> tf.data.Dataset:
     images, labels = (tf.constant(values) for values in examples(dtype))
     slices = tf.data.Dataset.from_tensor_slices(bounds(fed))
     return slices.map(lambda part: (images[part[0] : part[1]], labels[part[0] : part[1]]))

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.data import ReplicaSlice
+from aad_tf.data import ReplicaRange
 from aad_tf.defenses import StandardModel
 from aad_tf.distribute import distributed
 from tests.distribute.cases.common import Arrays, bounds, dataset
@@ -23,7 +23,7 @@ def clipped_and_weighted(strategy: tf.distribute.Strategy) -> Arrays:
         model = StandardModel(small_network(middle=[middle]))
         model.compile(keras.optimizers.SGD(1.0, global_clipnorm=0.05))
 
-    def weighted(fed: ReplicaSlice) -> tf.data.Dataset:
+    def weighted(fed: ReplicaRange) -> tf.data.Dataset:
         def weigh(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
             return images, labels, 0.5 + tf.cast(labels, tf.float32)
 
@@ -53,7 +53,7 @@ def loss_scale(strategy: tf.distribute.Strategy) -> Arrays:
         model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
         before = [np.asarray(weight) for weight in model.network.get_weights()]
 
-    def batches(fed: ReplicaSlice) -> tf.data.Dataset:
+    def batches(fed: ReplicaRange) -> tf.data.Dataset:
         white = tf.data.Dataset.range(len(bounds(fed))).map(
             lambda number: (number == fed.count - 1) & (fed.first + fed.count == fed.total)
         )
