@@ -18,8 +18,12 @@ import tensorflow as tf
 
 from aad_tf._version import __version__
 
-# An absolute path that stands alone, behind "=" or in a list; not "8/255", not "gs://bucket".
-_ABSOLUTE_PATH = re.compile(r"(?:^|(?<=[=,;:\"'(\[]))/(?!/)[^,;:\"')\]]*")
+# An absolute path that stands alone, behind "=" or in a list, and may hold blanks, or one behind a
+# blank, which ends at the next; not "8/255", "8 / 255", "km /h" or "gs://bucket".
+_ABSOLUTE_PATH = re.compile(
+    r"(?:^|(?<=[=,;:\"'(\[]))/(?!/)[^,;:\"')\]]*"
+    r"|(?<=\s)/[^\s/,;:\"')\]]+/[^\s,;:\"')\]]*"
+)
 
 _WIDEST_FIRST = {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2"}
 
@@ -116,7 +120,14 @@ def without_absolute_paths(argument: str) -> str:
 
     Returns:
         The text, in which an absolute path inside the current directory is relative to it, and of
-        other absolute paths only the last component is kept.
+        other absolute paths only the last component is kept. A path at the beginning of the text,
+        or after one of `= , ; : ( [` or a quote, reaches to the next of `, ; : ) ]` or a quote. A
+        path after a blank also ends at the next blank, and counts only with a second slash, so that
+        `8 / 255` and `km /h` stay as they are.
+
+    Example:
+        >>> without_absolute_paths("see /home/me/notes.md, or --output=/data/a b.jsonl")
+        'see notes.md, or --output=a b.jsonl'
     """
 
     def shorten(match: re.Match[str]) -> str:

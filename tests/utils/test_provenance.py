@@ -91,6 +91,25 @@ def test_command_line_holds_no_absolute_path(argument, expected, tmp_path, monke
     assert provenance.command_line().split(" ", 3)[-1].strip("'").endswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("see /home/me/x", "see x"),
+        ("from /data/a.png to {here}/runs/b for 8 / 255", "from a.png to runs/b for 8 / 255"),
+        ("(see /home/me/x), or\n/home/me/y: z", "(see x), or\ny: z"),
+        ("/home/me/my photos/x", "x"),
+        ("--note=/home/me/my photos, /home/me/x", "--note=my photos, x"),
+        ("8 / 255 of 3 km /h, s /or gs://bucket/a", "8 / 255 of 3 km /h, s /or gs://bucket/a"),
+        ("see runs/a, 4 /255 and //", "see runs/a, 4 /255 and //"),
+    ],
+)
+def test_texts_hold_no_absolute_path_even_after_a_blank(text, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = text.format(here=tmp_path)
+    assert provenance.without_absolute_paths(text) == expected
+    assert provenance.portable({"a": [text, 3]}) == {"a": [expected, 3]}
+
+
 def test_command_line_names_the_module(tmp_path, monkeypatch, capsys):
     code = "from aad_tf.utils.provenance import command_line; print(command_line())"
     (tmp_path / "tool.py").write_text(code)
