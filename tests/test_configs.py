@@ -59,6 +59,8 @@ def test_an_unknown_key_lists_the_near_ones() -> None:
         ({"epochs": -1, "initial_weights": "runs/plain"}, "epochs must be at least 0"),
         ({"train_examples": -1}, "train_examples must be at least 0"),
         ({"batch_size": -5}, "batch_size must be at least 1"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"seed": 2**31}, "seed must be at most 2147483647, got 2147483648"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"precision": "bfloat16"}, "Did you mean.*'mixed_bfloat16'"),
         ({"defense": {"kind": "add"}}, "Unknown defense.kind 'add'.*'aad'"),

@@ -20,6 +20,7 @@ from aad_tf.attacks.iterative import IterativeAttack
 from aad_tf.attacks.objectives import chosen_target
 from aad_tf.attacks.serialization import attack_to_dict, register_kind
 from aad_tf.attacks.square import square
+from aad_tf.attacks.starts import checked_seed
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice
@@ -169,7 +170,7 @@ class AttackCascade:
             classifier: the network under attack; runs in inference mode throughout.
             images: float `[batch, H, W, C]` within the classifier's bounds.
             labels: int `[batch]`, true labels.
-            seed: seed of random starts; None is 0. The same seed gives the same images.
+            seed: int64, seed of random starts; None is 0. The same seed gives the same images.
             first_index: index of the first image in its data set, on which random starts depend.
 
         Returns:
@@ -178,12 +179,15 @@ class AttackCascade:
             returned unchanged.
 
         Raises:
-            TypeError: no Classifier, images not floating point, or labels not numbers.
+            TypeError: no Classifier, images not floating point, labels not numbers, or a seed that
+                is not an integer.
             ValueError: images of wrong rank or shape, with NaN or outside of the classifier's
-                bounds, labels that are not classes, or sizes larger than the pixel range.
+                bounds, labels that are not classes, sizes larger than the pixel range, or a seed
+                beyond int64.
             RuntimeError: a call inside a `tf.function`.
         """
         images, labels = checked_inputs(classifier, images, labels)
+        seed = checked_seed(seed)
         found, rows = images, np.arange(len(images))
         for stage in self.stages:
             logits = stage.predict_logits(classifier, tf.gather(found, rows))
@@ -192,7 +196,7 @@ class AttackCascade:
             if not len(rows):
                 break
             part = (tf.gather(images, rows), tf.gather(labels, rows))
-            moved = stage.run(classifier, *part, seed or 0, first_index + rows)
+            moved = stage.run(classifier, *part, seed, first_index + rows)
             found = tf.tensor_scatter_nd_update(found, rows[:, np.newaxis], moved)
         return found
 

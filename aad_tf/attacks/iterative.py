@@ -27,7 +27,7 @@ from aad_tf.attacks.loop import (
 )
 from aad_tf.attacks.objectives import AnyObjective, chosen_target, target_classes
 from aad_tf.attacks.serialization import attack_to_dict
-from aad_tf.attacks.starts import Noise, random_starts
+from aad_tf.attacks.starts import Noise, checked_seed, random_starts
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_count, check_epsilon
@@ -271,7 +271,7 @@ class IterativeAttack(ABC):
             classifier: the network under attack; runs in inference mode throughout.
             images: float `[batch, H, W, C]` within the classifier's bounds.
             labels: int `[batch]`, true labels.
-            seed: seed of random starts; None is 0. The same seed gives the same images.
+            seed: int64, seed of random starts; None is 0. The same seed gives the same images.
             first_index: index of the first image in its data set. The random start of an example
                 depends on the seed, its index and the restart alone, so that a batch from the
                 middle of a data set starts at the same points as in `evaluate_robustness`.
@@ -283,14 +283,16 @@ class IterativeAttack(ABC):
             here, and the best image only when the attack itself is called.
 
         Raises:
-            TypeError: no Classifier, images not floating point, or labels not numbers.
+            TypeError: no Classifier, images not floating point, labels not numbers, or a seed that
+                is not an integer.
             ValueError: images of wrong rank or shape, with NaN or outside of the classifier's
-                bounds, labels that are not classes, or sizes larger than the pixel range.
+                bounds, labels that are not classes, sizes larger than the pixel range, or a seed
+                beyond int64.
             RuntimeError: a call inside a `tf.function`.
         """
         images, labels = checked_inputs(classifier, images, labels)
         indices = first_index + tf.range(len(images))
-        return self.run(classifier, images, labels, seed or 0, indices, every=True)
+        return self.run(classifier, images, labels, checked_seed(seed), indices, every=True)
 
     def __call__(
         self,
@@ -307,7 +309,7 @@ class IterativeAttack(ABC):
             classifier: the network under attack; runs in inference mode throughout.
             images: float `[batch, H, W, C]` within the classifier's bounds.
             labels: int `[batch]`, true labels.
-            seed: seed of random starts; None is 0. The same seed gives the same images.
+            seed: int64, seed of random starts; None is 0. The same seed gives the same images.
             first_index: index of the first image in its data set, on which random starts depend.
 
         Returns:
@@ -315,14 +317,16 @@ class IterativeAttack(ABC):
             for attacks that keep these (`apgd`, `fab`, `square`).
 
         Raises:
-            TypeError: no Classifier, images not floating point, or labels not numbers.
+            TypeError: no Classifier, images not floating point, labels not numbers, or a seed that
+                is not an integer.
             ValueError: images of wrong rank or shape, with NaN or outside of the classifier's
-                bounds, labels that are not classes, or sizes larger than the pixel range.
+                bounds, labels that are not classes, sizes larger than the pixel range, or a seed
+                beyond int64.
             RuntimeError: a call inside a `tf.function`.
         """
         images, labels = checked_inputs(classifier, images, labels)
         indices = first_index + tf.range(len(images))
-        return self.run(classifier, images, labels, seed or 0, indices)
+        return self.run(classifier, images, labels, checked_seed(seed), indices)
 
     @without_autograph
     def rounds_in_graph(

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.types import Bounds
-from aad_tf.utils.checks import check_epsilon
+from aad_tf.utils.checks import check_count, check_epsilon
 
 # Of Threefry-2x32.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -74,7 +74,7 @@ class UniformNoise:
         Args:
             images: `[batch, H, W, C]`.
             bounds: pixel range, to which the result is clipped.
-            seed: any integer, or int32 `[2]`: its low and high 32 bits.
+            seed: an integer within int64, or int32 `[2]`: its low and high 32 bits.
             indices: int `[batch]`, index of each example in its data set.
             restart: int or int `[batch]`, number of the restart of the attack, from 0.
 
@@ -133,7 +133,7 @@ class GaussianNoise:
         Args:
             images: `[batch, H, W, C]`.
             bounds: pixel range, to which the result is clipped.
-            seed: any integer, or int32 `[2]`: its low and high 32 bits.
+            seed: an integer within int64, or int32 `[2]`: its low and high 32 bits.
             indices: int `[batch]`, index of each example in its data set.
             restart: int or int `[batch]`, number of the restart of the attack, from 0.
 
@@ -173,7 +173,7 @@ def random_starts(
         images: `[batch, H, W, C]`, centres of the balls.
         epsilon: radius, in the unit of the images.
         bounds: pixel range, into which the points are clipped.
-        seed: any integer, or int32 `[2]`: its low and high 32 bits.
+        seed: an integer within int64, or int32 `[2]`: its low and high 32 bits.
         indices: int `[batch]`, index of each example in its data set, or in its batch in training.
         restart: int or int `[batch]`, number of the restart, from 0.
 
@@ -189,6 +189,26 @@ def random_starts(
     return tf.ensure_shape(starts, images.shape)
 
 
+def checked_seed(seed: int | None) -> int:
+    """Checks the seed of an attack's random starts.
+
+    Args:
+        seed: an integer from -2**63 to 2**63 - 1, or None for 0.
+
+    Returns:
+        The seed as an int.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: an integer beyond int64.
+
+    Example:
+        >>> checked_seed(None)
+        0
+    """
+    return 0 if seed is None else check_count(seed, "seed", tf.int64.min, tf.int64.max)
+
+
 def unit_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
     """Uniform noise that depends on the seed, the example and the restart alone.
 
@@ -197,7 +217,7 @@ def unit_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
     Threefry-2x32 with 20 rounds (Salmon et al. 2011), independent of the version of TensorFlow.
 
     Args:
-        seed: any integer, or an int32 tensor `[2]`: the low and the high 32 bits of the integer.
+        seed: an integer within int64, or int32 `[2]`: its low and high 32 bits.
         indices: int `[batch]`, index of each example in its data set, or in its batch in training.
         restart: int or int `[batch]`, number of the restart, from 0.
         shape: shape of one example, as integers; inside a graph it may be an int tensor.
@@ -220,7 +240,7 @@ def noise_keys(seed: Any, indices: Any, restart: Any) -> tf.Tensor:
     """Makes the key of a pseudorandom generator for each example, which `unit_draws` takes.
 
     Args:
-        seed: any integer, or an int32 tensor `[2]`: the low and the high 32 bits of the integer.
+        seed: an integer within int64, or int32 `[2]`: its low and high 32 bits.
         indices: int `[batch]`, index of each example in its data set.
         restart: int or int `[batch]`, number of the restart, from 0.
 
@@ -252,8 +272,9 @@ def unit_draws(keys: tf.Tensor, step: tf.Tensor, count: Any) -> tf.Tensor:
 def _words(seed: Any, indices: Any, restart: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Seed int32 `[2]`, indices and restarts int32 `[batch]`."""
     if not tf.is_tensor(seed):
-        words = [int(seed) & 0xFFFFFFFF, int(seed) >> 32 & 0xFFFFFFFF]
-        seed = tf.constant(np.array(words, np.uint32).view(np.int32))
+        if not isinstance(seed, (list, tuple, np.ndarray)):
+            seed = np.array([checked_seed(seed)], "<i8").view("<i4")
+        seed = tf.convert_to_tensor(seed, tf.int32)
     indices = tf.cast(indices, tf.int32)
     restart = tf.broadcast_to(tf.cast(restart, tf.int32), tf.shape(indices))
     return tf.cast(seed, tf.int32), indices, restart

@@ -51,7 +51,7 @@ class Options:
             and 8].
         explained: class that maps explain: the true `"label"`, as in the paper, or the
             `"prediction"` of each round.
-        seed: seed of the random start of the attack and of LIME's samples.
+        seed: int from 0 to 2**63 - 1, seed of the random start of the attack and of LIME's samples.
         keep_maps: methods whose maps are stored in the records, with 8 bits per cell.
         lime: arguments of `aad_tf.attention.lime` by name, such as `{"num_samples": 300}`:
             `num_samples`, `num_segments`, `batch_size`, `kernel_width`, `seed`, `segmentation` or
@@ -67,7 +67,8 @@ class Options:
     Raises:
         TypeError: faithfulness of another type, `lime` options that JSON cannot hold, or numbers
             that are not integers.
-        ValueError: no methods, an unknown name, empty `cells` or `features`, or a number below 1.
+        ValueError: no methods, an unknown name, empty `cells` or `features`, a number below 1, or a
+            seed out of range.
     """
 
     methods: tuple[str, ...] = METHODS[:2]
@@ -97,6 +98,8 @@ class Options:
                 )
         for count in (*(self.cells or ()), *self.features):
             check_count(count, "numbers of cells and features")
+        object.__setattr__(self, "seed", check_count(self.seed, "seed", 0, 2**63 - 1))
+        check_count(self.lime.get("seed", 0), "seed of lime", 0)
         try:
             json.dumps(self.lime)
         except TypeError as error:

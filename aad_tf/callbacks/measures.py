@@ -16,6 +16,7 @@ from aad_tf.callbacks.base import ClassifierCallback, example_batches
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.metrics import iou, robust_accuracy
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import LARGEST_SEED, check_count
 
 
 class AttackCallback(ClassifierCallback):
@@ -26,16 +27,16 @@ class AttackCallback(ClassifierCallback):
             float `[batch, H, W, C]` in the network's pixel range, labels int `[batch]`.
         attack: an attack such as `aad_tf.attacks.fgsm(0.1)`, or its text `"fgsm(epsilon=0.1)"`.
         name: the number is logged as `val_<name>`.
-        seed: seed of random starts, the same in every epoch.
+        seed: int from 0 to 2**31 - 1, seed of random starts, the same in every epoch.
         batch_size: examples per batch if `dataset` is a pair of arrays.
         **kwargs: `attention_layer` (name of the layer that maps explain), `bounds` (pixel range),
             `every` (epochs from one measurement to the next) and `output` (of a network with
             several outputs, the one with the class scores).
 
     Raises:
-        TypeError: a data set or attack of another type, or images not floating point.
-        ValueError: text that is not an attack, an attack larger than the pixel range, or examples
-            that are not valid.
+        TypeError: a data set, attack or seed of another type, or images not floating point.
+        ValueError: text that is not an attack, an attack larger than the pixel range, a seed out of
+            range, or examples that are not valid.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class AttackCallback(ClassifierCallback):
         self._attack = as_attack(attack, self.bounds)
         self._batches = example_batches(dataset, self.bounds, batch_size)
         self._name = name
-        self._seed = seed
+        self._seed = check_count(seed, "seed", 0, LARGEST_SEED)
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
@@ -127,14 +128,14 @@ class RobustAccuracy(AttackCallback):
         name: the number is logged as `val_<name>`.
         every: number of epochs from one measurement to the next.
         bounds: pixel range that the network takes.
-        seed: seed of random starts, the same in every epoch.
+        seed: int from 0 to 2**31 - 1, seed of random starts, the same in every epoch.
         batch_size: examples per batch if `dataset` is a pair of arrays.
         output: name or number of the output with the class scores, for a network with several
             outputs; not used for a defence such as `AADModel`.
 
     Raises:
-        TypeError: a data set or attack of another type, or images not floating point.
-        ValueError: text that is not an attack, or examples that are not valid.
+        TypeError: a data set, attack or seed of another type, or images not floating point.
+        ValueError: text that is not an attack, a seed out of range, or examples that are not valid.
 
     Example:
         >>> robust = RobustAccuracy(validation, aad_tf.attacks.fgsm(0.1))
@@ -207,15 +208,16 @@ class AttentionIoU(AttackCallback):
             it is a defence such as `AADModel`, else for the last layer whose output is a grid of
             the image and through which every path from images to logits leads.
         bounds: pixel range that the network takes.
-        seed: seed of random starts, the same in every epoch.
+        seed: int from 0 to 2**31 - 1, seed of random starts, the same in every epoch.
         batch_size: examples per batch if `dataset` is a pair of arrays.
         output: name or number of the output with the class scores, for a network with several
             outputs; not used for a defence such as `AADModel`.
 
     Raises:
-        TypeError: a data set or attack of another type, images not floating point, or a
+        TypeError: a data set, attack or seed of another type, images not floating point, or a
             `MatchingArea`, which belongs to one batch.
-        ValueError: text that is not an attack, an unknown rule, or examples that are not valid.
+        ValueError: text that is not an attack, an unknown rule, a seed out of range, or examples
+            that are not valid.
 
     Example:
         >>> overlap = AttentionIoU(validation, aad_tf.attacks.step_ll(0.1), TopCells(10))

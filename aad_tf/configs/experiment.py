@@ -18,7 +18,7 @@ from aad_tf.attacks import as_attack
 from aad_tf.configs.defense import DefenseConfig
 from aad_tf.data import AUGMENTATIONS
 from aad_tf.types import Bounds
-from aad_tf.utils.checks import check_choice, check_count
+from aad_tf.utils.checks import LARGEST_SEED, check_choice, check_count
 
 PRECISIONS = ("float32", "float64", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("constant", "cosine", "triangular", "exponential")
@@ -72,7 +72,8 @@ class ExperimentConfig:
         train_examples: number of training examples to use, the first ones; 0 for all.
         precision: Keras dtype policy of the network: `"float32"`, `"float64"`,
             `"mixed_bfloat16"` or `"mixed_float16"`.
-        seed: seed of initial weights, order of examples, dropout and random starts of attacks.
+        seed: int from 0 to 2**31 - 1, seed of initial weights, order of examples, dropout and
+            random starts of attacks.
         validation_examples: number of validation examples that are evaluated after each epoch; 0
             for none.
         validation_attacks: attacks under which these examples are evaluated after each epoch. Each
@@ -145,12 +146,12 @@ class ExperimentConfig:
             "monitor_examples",
             "snapshot_epochs",
             "train_examples",
-            "seed",
             "warmup_epochs",
             "replica_batch_size",
             "image_size",
         ):
             check_count(getattr(self, name), name, least=0)
+        check_count(self.seed, "seed", 0, LARGEST_SEED)
         for name in ("learning_rate", "decay_epochs", "decay_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")

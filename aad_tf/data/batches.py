@@ -333,8 +333,8 @@ def training_batches(
     Raises:
         TypeError: a batch size, limit, seed or start that is not an integer.
         ValueError: an unknown name or augmentation, a batch size or limit below 1, a batch size
-            below the number of replicas, fewer examples than replicas, a negative seed or start, or
-            an invalid image size.
+            below the number of replicas, fewer examples than replicas, a seed out of range, a
+            negative start, or an invalid image size.
         DatasetNotFoundError: the directory does not hold the data set.
 
     Example:
@@ -343,7 +343,7 @@ def training_batches(
     """
     source = source_of(name)
     check_count(batch_size, "batch_size")
-    check_count(seed, "seed", 0)
+    check_count(seed, "seed", 0, tf.int64.max)
     check_count(start_epoch, "start_epoch", 0)
     check_count(start_step, "start_step", 0)
     check_choice(augmentation, AUGMENTATIONS, "augmentation")

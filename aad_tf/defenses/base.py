@@ -28,6 +28,7 @@ from aad_tf.distribute import (
 )
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import (
+    LARGEST_SEED,
     assert_image_range,
     assert_known_labels,
     check_count,
@@ -68,7 +69,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             bounds of its own, and this argument is not used.
         input_shape: `(H, W, C)` of the images, for a Keras model that was never called or that
             leaves their size open; not used for a given `Classifier`.
-        seed: int >= 0, seed of the random starts of attacks in training.
+        seed: int from 0 to 2**31 - 1, seed of the random starts of attacks in training.
         warmup_steps: number of updates over which adversarial perturbations grow linearly to their
             full size; 0 for none. PGD training can stay at chance for long without it.
         label_smoothing: part of the target that the classification losses of training spread
@@ -85,8 +86,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     Raises:
         TypeError: `network` is no Keras model or Classifier, or a number is not an integer.
         ValueError: a network that `Classifier.from_keras` refuses, an `attention_layer` other than
-            that of a given Classifier, a negative seed or number of steps, or `label_smoothing` out
-            of range.
+            that of a given Classifier, a negative number of steps, or a seed or `label_smoothing`
+            out of range.
 
     Example:
         >>> class PlainModel(DefenseModel):
@@ -121,7 +122,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             )
         self.classifier = network
         self.network = network.model
-        self.seed = check_count(seed, "seed", least=0)
+        self.seed = check_count(seed, "seed", 0, LARGEST_SEED)
         self.warmup_steps = check_count(warmup_steps, "warmup_steps", least=0)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}.")

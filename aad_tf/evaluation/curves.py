@@ -107,8 +107,8 @@ def bisected_curve(
             `largest / 2**rounds`.
         epsilons: budgets of the curve; None takes 0 and these multiples up to `largest`.
         batch_size: how many images are attacked at a time.
-        seed: seed of the random starts, which depend on it, the example's index and the restart
-            alone: an image starts at the same points whichever others are attacked.
+        seed: int64, seed of the random starts, which depend on it, the example's index
+            and the restart alone: an image starts at the same points whichever others are attacked.
         success: `"any_iterate"` or `"last_iterate"`, as in `evaluate_robustness`.
         first_index: index of the first image in its data set.
         surrogate: another network whose gradients alone the attacks follow; None for those of the

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from aad_tf.attacks import Attack, IterativeAttack
 from aad_tf.attacks.shared_work import attacked_by_each
+from aad_tf.attacks.starts import checked_seed
 from aad_tf.attention.gates import KINDS, Gates, NetworkGates, gate_agreement, hold_gates
 from aad_tf.attention.grad_cam import grad_cam
 from aad_tf.classifier import Classifier
@@ -60,7 +61,7 @@ def evaluate_gates(
             training or validation images, not those of `dataset`.
         attacks: one or several attacks, also as text such as `"fgsm(epsilon=2/255)"`; no cascades.
         batch_size: how many images are attacked at a time where the data set is arrays.
-        seed: seed of the random starts.
+        seed: int64, seed of the random starts.
         output: file of records, one JSON line per image with the classes that the four networks
             predict, as `evaluate_transfer` writes them; the summary goes beside it. The network is
             named `own_gates` there, the copies `channel_held`, `spatial_held` and `both_held`. An
@@ -89,7 +90,8 @@ def evaluate_gates(
     Raises:
         TypeError: arguments of other types, images that are not floating point.
         ValueError: a network without CBAM, no reference images, a data set that can be read only
-            once, no attacks or one of them twice, a cascade, or images or labels out of range.
+            once, no attacks or one of them twice, a cascade, a seed beyond int64, or images
+            or labels out of range.
         OSError: the output cannot be written.
 
     Example:
@@ -99,6 +101,7 @@ def evaluate_gates(
 
     [Agrawal Sec. III]
     """
+    seed = checked_seed(seed)
     classifier = inputs.as_classifier(network)
     if output is not None:
         check_writable(output)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from aad_tf.attacks import Attack, attack_to_dict, recorded_parameters
+from aad_tf.attacks.starts import checked_seed
 from aad_tf.attacks.strength import comparisons
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import diagnostics as checks
@@ -139,8 +140,8 @@ def evaluate_robustness(
             are renamed by their parameters, as in `fgsm(epsilon=0.1)`.
         batch_size: how many images each attack works on at a time. It changes speed, and results
             only by float rounding.
-        seed: seed of the random starts, which depend on it, the example's index and the restart
-            alone.
+        seed: int64, seed of the random starts, which depend on it, the example's index
+            and the restart alone.
         success: `"any_iterate"` counts an example as misclassified if the image at a random start
             within the budget or after any iteration is; `"last_iterate"` classifies final images
             only, as most published tables do. The final image of `apgd`, `fab` and `square` is the
@@ -178,9 +179,9 @@ def evaluate_robustness(
     Raises:
         TypeError: arguments of other types, images that are not floating point.
         ValueError: no attacks or one of them twice, sizes beyond the pixel range, an empty data
-            set, images or labels out of range, a target that is no class, fewer than
-            `num_examples` examples, a surrogate that does not fit, `transferred` without one, a
-            shard that does not exist, or an output that belongs to another evaluation.
+            set, images or labels out of range, a target that is no class, a seed beyond int64,
+            fewer than `num_examples` examples, a surrogate that does not fit, `transferred` without
+            one, a shard that does not exist, or an output that belongs to another evaluation.
         OSError: the output cannot be written.
 
     Example:
@@ -198,6 +199,7 @@ def evaluate_robustness(
         attacks = inputs.check_attacks((*attacks, *further))
         followers = [attack.name for attack in attacks[-len(further) :]]
     check_count(batch_size, "batch_size")
+    seed = checked_seed(seed)
     check_choice(success, SUCCESS_RULES, "success rule")
     output = None if output is None else Path(output)
     if output is not None:
@@ -219,7 +221,7 @@ def evaluate_robustness(
         num_examples=batches.num_examples,
         description=dict(description or {}),
         attacks={attack.name: attack_to_dict(attack) for attack in attacks},
-        seed=int(seed),
+        seed=seed,
         success=success,
         **access,
         **shard_facts(first_index, shard),

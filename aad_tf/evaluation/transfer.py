@@ -16,6 +16,7 @@ from aad_tf.attacks import Attack, AttackCascade, IterativeAttack, attack_to_dic
 from aad_tf.attacks.loop import where
 from aad_tf.attacks.objectives import target_classes
 from aad_tf.attacks.shared_work import attacked_by_each
+from aad_tf.attacks.starts import checked_seed
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import inputs
 from aad_tf.evaluation.pool import predicted_classes
@@ -144,8 +145,8 @@ def evaluate_transfer(
         targets: names of the networks that judge them; None for all.
         batch_size: how many images are attacked at a time where the data set is arrays; batches
             stay as they are.
-        seed: seed of the random starts, which depend on it, the example's index and the restart
-            alone.
+        seed: int64, seed of the random starts, which depend on it, the example's index
+            and the restart alone.
         output: file of records, one JSON line per image, compressed if it ends with ".gz"; the
             summary goes beside it. An interrupted run continues from `<output>.partial`, batch by
             batch; a finished one is read back.
@@ -173,8 +174,9 @@ def evaluate_transfer(
         ValueError: no networks; unknown or repeated names; networks that do not take the same
             images or have different numbers of classes; no attacks, one of them twice, a cascade,
             or sizes beyond the pixel range; an empty data set, fewer than `num_examples` examples,
-            or images or labels out of range; a shard that does not exist; an output that belongs to
-            another evaluation; or an entry of `further` under a name that the summary has.
+            or images or labels out of range; a seed beyond int64; a shard that does not
+            exist; an output that belongs to another evaluation; or an entry of `further` under a
+            name that the summary has.
         OSError: the output cannot be written.
 
     Example:
@@ -191,6 +193,7 @@ def evaluate_transfer(
     networks, sources, targets = _checked_networks(networks, sources, targets)
     single = _single(inputs.check_attacks(attacks))
     check_count(batch_size, "batch_size")
+    seed = checked_seed(seed)
     check_verbose(verbose)
     output = None if output is None else Path(output)
     if output is not None:
@@ -212,7 +215,7 @@ def evaluate_transfer(
         attacks={attack.name: attack_to_dict(attack) for attack in single},
         # Records name attacks in this order.
         order=[attack.name for attack in single],
-        seed=int(seed),
+        seed=seed,
         **shard_facts(first_index, shard),
     )
     if output is not None and (summary := finished_summary(output, "transfer")) is not None:

@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from aad_tf.types import Bounds
 
+# Largest seed of training, whose compiled steps keep it as int32.
+LARGEST_SEED = 2**31 - 1
 # float32 arithmetic such as 255 * (1 / 255) may exceed a bound by rounding.
 _RANGE_TOLERANCE = 1e-4
 # Images beyond a bound by at most this part of the width of the range are taken to be meant for it.
@@ -524,25 +526,28 @@ def check_bounds(bounds: Any) -> Bounds:
     return Bounds(lower, upper)
 
 
-def check_count(value: int, name: str, least: int = 1) -> int:
-    """Checks that a value is an integer that is not too small.
+def check_count(value: int, name: str, least: int = 1, most: int | None = None) -> int:
+    """Checks that a value is an integer within limits.
 
     Args:
         value: a Python or NumPy integer; booleans are refused.
         name: name of the argument in error messages.
         least: smallest value allowed.
+        most: largest value allowed; None for no limit.
 
     Returns:
         The value as an int.
 
     Raises:
         TypeError: not an integer.
-        ValueError: below `least`.
+        ValueError: below `least` or above `most`.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer, got {value!r}.")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}.")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be at most {most}, got {value}.")
     return int(value)
 
 

@@ -12,6 +12,7 @@ from scipy import stats
 
 from aad_tf import AdversarialModel
 from aad_tf.attacks import (
+    AttackCascade,
     AwayFromLabel,
     GaussianNoise,
     GradientSignAttack,
@@ -25,7 +26,7 @@ from aad_tf.attacks import (
 )
 from aad_tf.attacks.starts import _threefry, standard_normal, unit_noise
 from aad_tf.classifier import Classifier
-from aad_tf.evaluation import evaluate_robustness
+from aad_tf.evaluation import evaluate_robustness, evaluate_transfer
 from aad_tf.types import Bounds
 from tests.networks import linear_network, random_images, small_network
 
@@ -187,9 +188,43 @@ def test_noise_is_uniform_and_differs_by_seed_index_and_restart():
 
 
 @pytest.mark.parametrize("seed", [-1, 0, 2**31, 2**40 + 3])
-def test_any_integer_is_a_seed(seed):
+def test_any_integer_of_64_bits_is_a_seed(seed):
     noise = unit_noise(seed, [0], 0, (1001,)).numpy()
     assert np.isfinite(noise).all() and noise.std() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("seed", "words"),
+    [(7, [7, 0]), (2**40 + 3, [3, 256]), (-1, [-1, -1]), (2**63 - 1, [-1, 2**31 - 1])],
+)
+def test_two_words_are_the_low_and_high_bits_of_a_seed(seed, words):
+    noise = unit_noise(seed, [0], 0, SHAPE)
+    for other in (words, np.array(words), tf.constant(words)):
+        np.testing.assert_array_equal(unit_noise(other, [0], 0, SHAPE), noise)
+
+
+@pytest.mark.parametrize(
+    ("seed", "error", "message"),
+    [
+        (1.5, TypeError, "seed must be an integer, got 1.5"),
+        ("7", TypeError, "seed must be an integer, got '7'"),
+        (2**63, ValueError, "seed must be at most 9223372036854775807, got 9223372036854775808"),
+        (-(2**63) - 1, ValueError, "seed must be at least -9223372036854775808"),
+    ],
+)
+def test_other_seeds_are_refused_though_no_random_number_is_drawn(seed, error, message):
+    classifier = Classifier.from_keras(small_network())
+    images, labels = random_images(2), np.array([0, 1])
+    cascade = AttackCascade((fgsm(0.1),))
+    with pytest.raises(error, match=message):
+        unit_noise(seed, [0], 0, SHAPE)
+    for attack in (fgsm(0.1), fgsm(0.1).rounds, cascade):
+        with pytest.raises(error, match=message):
+            attack(classifier, images, labels, seed=seed)
+    with pytest.raises(error, match=message):
+        evaluate_robustness(classifier, (images, labels), fgsm(0.1), seed=seed)
+    with pytest.raises(error, match=message):
+        evaluate_transfer({"one": classifier}, (images, labels), fgsm(0.1), seed=seed)
 
 
 def test_noise_depends_on_neither_batch_nor_graph():

@@ -186,6 +186,13 @@ def test_options_must_be_facts_to_write_down():
         Options(lime={"segmentation": lambda image: image})
     with pytest.raises(ValueError, match="Did you mean 'grad_cam'"):
         Options(keep_maps=("gradcam",))
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        Options(seed=-1)
+    with pytest.raises(ValueError, match="seed must be at most 9223372036854775807"):
+        Options(seed=2**63)
+    with pytest.raises(TypeError, match="seed of lime must be an integer, got 0.5"):
+        Options(lime={"seed": 0.5})
+    assert type(Options(seed=np.int64(3)).seed) is int
 
 
 @pytest.mark.parametrize("name", ["cells", "features"])

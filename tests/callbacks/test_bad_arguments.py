@@ -65,6 +65,10 @@ def test_arguments_are_checked_when_given(tmp_path):
         RobustAccuracy((images, labels), FGSM, every=0)
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         RobustAccuracy((images, labels), FGSM, batch_size=0)
+    with pytest.raises(TypeError, match="seed must be an integer, got 0.5"):
+        RobustAccuracy((images, labels), FGSM, seed=0.5)
+    with pytest.raises(ValueError, match="seed must be at most 2147483647, got 2147483648"):
+        AttentionIoU((images, labels), FGSM, seed=2**31)
     with pytest.raises(ValueError, match="Unknown threshold rule 'median'"):
         AttentionIoU((images, labels), FGSM, "median")
     with pytest.raises(TypeError, match="MatchingArea belongs to the masks of one batch"):

@@ -164,6 +164,8 @@ def test_global_random_seed_does_not_matter():
         (lambda: stream(limit=0), "limit must be at least 1, got 0"),
         (lambda: stream(limit=2.0), "limit must be an integer, got 2.0"),
         (lambda: stream(seed=1.5), "seed must be an integer, got 1.5"),
+        (lambda: stream(seed=-1), "seed must be at least 0, got -1"),
+        (lambda: stream(seed=2**63), "seed must be at most 9223372036854775807"),
         (
             lambda: data.training_batches("digits", 0, 1),
             "batch_size must be at least 1, got 0",

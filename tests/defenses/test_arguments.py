@@ -56,6 +56,8 @@ def test_what_is_no_attack_is_refused_at_once(attack, error, message) -> None:
     ("options", "error", "message"),
     [
         ({"seed": 0.5}, TypeError, "seed must be an integer"),
+        ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+        ({"seed": 2**31}, ValueError, "seed must be at most 2147483647, got 2147483648"),
         ({"label_smoothing": float("nan")}, ValueError, r"label_smoothing must be in \[0, 1\)"),
         ({"losses": 3}, TypeError, "losses must be AADLosses or the name of a preset, got 3"),
     ],
@@ -63,6 +65,11 @@ def test_what_is_no_attack_is_refused_at_once(attack, error, message) -> None:
 def test_other_arguments_are_checked(options, error, message) -> None:
     with pytest.raises(error, match=message):
         AADModel(small_network(), attack=fgsm(0.1), **options)
+
+
+def test_the_largest_seed_gives_the_seeds_of_attacks() -> None:
+    model = AADModel(small_network(), attack=fgsm(0.1), seed=2**31 - 1)
+    np.testing.assert_array_equal(model.attack_seed(), [2**31 - 1, 0])
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,12 @@ def test_bad_count(value, error, message):
         checks.check_count(value, "num_steps")
 
 
+def test_a_count_may_have_a_largest_value():
+    assert checks.check_count(5, "seed", 0, 5) == 5
+    with pytest.raises(ValueError, match="seed must be at most 5, got 6"):
+        checks.check_count(6, "seed", 0, 5)
+
+
 def test_near_names_come_first():
     sentence = checks.near_names("mean", {"batch_mean", "means", "top"})
     assert sentence == " Did you mean 'means' or 'batch_mean'? Known: batch_mean, means, top."
