@@ -55,9 +55,10 @@ def run(action: Callable[[], str | None], resumed_from: Callable[[], object] | N
             resumes after an interruption, for the message; None for work that starts over.
 
     Raises:
-        SystemExit: code 2 after a mistake of the user's (bad input, data or files, or a full
-            disk), 75 after another worker was lost or did not start, 130 after Ctrl-C, 143 after
-            SIGTERM, 1 after another failure of files or networks.
+        SystemExit: code 2 after a mistake of the user's (bad input, data or files), a full disk,
+            training that diverged (NaN), or too little memory for TensorFlow, 75 after another
+            worker was lost or did not start, 130 after Ctrl-C, 143 after SIGTERM, 1 after another
+            failure of files or networks.
         Exception: an unexpected error, unchanged.
     """
     with_details = (flags.FLAGS["verbosity"].value or 0) > 0

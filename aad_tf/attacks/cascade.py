@@ -43,8 +43,8 @@ class AttackCascade:
 
     Raises:
         TypeError: a stage that is not an attack, or is a cascade itself.
-        ValueError: no stages, equal names, different budgets, a targeted attack, or text that is
-            not an attack.
+        ValueError: no stages, equal names, another number of names than of stages, different
+            budgets, a targeted attack, or text that is not an attack.
 
     Example:
         >>> cascade = AttackCascade((apgd(8 / 255), square(8 / 255, num_queries=1000)))

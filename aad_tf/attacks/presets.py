@@ -137,7 +137,7 @@ def iter_ll(
         The attack, to be called with a classifier, images and labels.
 
     Raises:
-        TypeError: a size that is not a number.
+        TypeError: a size that is not a number, or a count that is not an integer.
         ValueError: a size negative or not finite, or fewer than one step.
 
     Example:
@@ -305,7 +305,7 @@ def trades_pgd(
         The attack, to be called with a classifier, images and labels.
 
     Raises:
-        TypeError: a size that is not a number.
+        TypeError: a size that is not a number, or a count that is not an integer.
         ValueError: a size negative or not finite, or fewer than one step.
 
     Example:

@@ -123,7 +123,7 @@ def entropy(maps: np.ndarray) -> np.ndarray:
 
     Returns:
         float64 `[maps]` in [0, 1]: 0 if one cell has all attention, 1 if all cells have the same;
-        NaN for a map of zeros.
+        NaN for a map of zeros or of a single cell.
 
     Example:
         >>> entropy(np.array([[[1.0, 1.0], [0.0, 0.0]]]))  # 2 of 4 cells: log 2 / log 4
@@ -198,8 +198,9 @@ def gradient_columns(signed: np.ndarray, masks: np.ndarray, cells: Sequence[int]
     """Measures maps of Grad-CAM or Grad-CAM++: their concentration, and overlaps of their areas.
 
     Args:
-        signed: `[rounds, batch, h, w]`, maps before the ReLU; round 0 has the original images,
-            round n the images after n iterations of the attack.
+        signed: `[rounds, batch, h, w]`, maps of Grad-CAM before the ReLU, or maps of Grad-CAM++,
+            which are not negative; round 0 has the original images, round n the images after n
+            iterations of the attack.
         masks: bool `[batch, H, W]`, True inside the boxes of the label's class.
         cells: numbers of highest cells that make an area, [AAD Table 3].
 

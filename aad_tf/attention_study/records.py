@@ -11,21 +11,24 @@ original image first, then the image after each iteration of the attack. The key
     confidence       softmax probability of the true label
     top_confidence   softmax probability of the predicted class
     maps             by method: "grad_cam", "grad_cam_plus_plus", "lime"
-        map          the map with 8 bits per cell, row by row, in base64; the highest cell is 255
+        map          the map with 8 bits per cell, row by row, in base64; the highest cell is 255,
+                     except in a map of zeros
         peak         highest value of the map
         iou_box      IoU of the boxes with an area of their size ("equal_area"), or with LIME's 8 or
                      10 superpixels of highest weight ("8", "10"); null if there is no box
         iou_clean    IoU with the area of the original image, by number of cells or superpixels;
                      lists begin with the image after the first iteration
-        entropy      entropy of the map over cells, in [0, 1]
-        centroid     centre of mass (y, x) in fractions of the image
+        entropy      entropy of the map over cells, in [0, 1]; null for a map of zeros or of one
+                     cell
+        centroid     centre of mass (y, x) in fractions of the image; null for a map of zeros
         components   number of connected components of the cells above the map's mean
         positive     fraction of cells above zero
         segments     of LIME: number of superpixels
         score        of LIME: R^2 of its local model
         iou_repeat   of LIME: IoU of the areas of two explanations of the original image with
                      different random samples, by number of superpixels
-    agreement        by pair of methods: rank correlation of cells, IoU of the 10 highest cells
+    agreement        by pair of methods: rank correlation of cells, null where a map is constant,
+                     and IoU of the 10 highest cells
     grid             rows and columns of the maps, only if they depend on the size of the image
     faithfulness     only if it is measured; by method, and for the baseline maps "random" and
                      "center":

@@ -196,9 +196,10 @@ def example_batches(dataset: Any, bounds: Bounds, batch_size: int) -> tf.data.Da
         and labels `[batch]`.
 
     Raises:
-        TypeError: neither a data set of tuples nor a pair of arrays, or images not floating point.
+        TypeError: neither a data set of tuples nor a pair of arrays; arrays of images that are not
+            floating point or of labels that are not numbers; or a batch size that is no integer.
         ValueError: a data set of single images or without end; arrays without examples, of wrong
-            rank or out of range; or a batch size below 1.
+            rank, with NaN, out of range, or without one label per image; or a batch size below 1.
     """
     check_count(batch_size, "batch_size")
     if isinstance(dataset, tf.data.Dataset):

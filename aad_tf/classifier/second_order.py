@@ -4,9 +4,9 @@ A loss of Grad-CAM maps is differentiated by the weights, so all operations betw
 layer and the logits are differentiated twice. `refuse_unsafe_operations` refuses those of
 `UNSAFE_SECOND_ORDER_OPS`. `exact_moments` corrects `tf.nn.moments`, whose second derivative leaves
 out a term (importing this module replaces that function by one which differs inside the context
-alone); a graph that was traced with TensorFlow's own `tf.nn.moments` is refused.
-`refuse_missing_gradients` refuses networks whose first derivatives do not reach the attention
-layer, and finds those whose do not reach the images.
+alone); a graph that was traced with TensorFlow's own `tf.nn.moments` is refused, unless that stands
+inside a `tf.function` or a loop of the network. `refuse_missing_gradients` refuses networks whose
+first derivatives do not reach the attention layer, and finds those whose do not reach the images.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def refuse_unsafe_operations(trace: Trace, call: LayerCall) -> None:
     are those of which TensorFlow has no second derivative or a wrong one: resizing (bilinear,
     bicubic, nearest, by area, antialiased), cropping and projecting images, local response
     normalization by `tf.nn.lrn`, fractional max and average pooling, max pooling that returns
-    positions, dilation and softsign, and moments traced outside of `exact_moments`.
+    positions, dilation and softsign, and moments traced outside of `exact_moments`. In functions
+    and loop bodies that the network calls, such moments are not recognised.
 
     Args:
         trace: a traced forward pass of the model.

@@ -47,8 +47,9 @@ def image_folder(
 
     Files, decoding and bilinear resizing are those of
     `keras.utils.image_dataset_from_directory(directory, shuffle=False)`, whose pixels are in
-    0..255; here they are scaled to `bounds`. Images are ordered by the name of their folder, then
-    by their own name. This order is for evaluation; for training, shuffle across classes.
+    0..255; here they are scaled to `bounds`. Images in folders within a class folder belong to its
+    class. Images are ordered by the name of their folder, then by their own name. This order is for
+    evaluation; for training, shuffle across classes.
 
     Args:
         directory: directory with one folder for each class, which holds JPEG, PNG, GIF or BMP
@@ -60,7 +61,8 @@ def image_folder(
         channels: 1 for gray images, 3 for colour images.
         class_names: names of all classes in the order of the network's outputs; every folder must
             have one of these names. None for the names of the folders in alphabetical order.
-        indices: indices of the images to read, in the order above, from 0; None for all.
+        indices: indices of the images to read, in the order above, from 0; negative ones count from
+            the last image, -1; None for all.
 
     Returns:
         A finite dataset of (images, labels): float32 `[batch, height, width, channels]` within
@@ -70,9 +72,9 @@ def image_folder(
         TypeError: a batch size or bounds of another type.
         ValueError: no such directory, no folders or images, a folder that is not a class, equal
             class names, an invalid size or number of channels.
-        IndexError: an index beyond the last image.
+        IndexError: an index beyond the last or the first image.
         tf.errors.InvalidArgumentError: while iterating, for a file that is not an image of these
-            formats; the message names it.
+            formats, which the message names, and for a damaged image, which it need not name.
 
     Example:
         >>> photos = aad_tf.data.image_folder("photos", 50, image_size=224, bounds=(0, 255))

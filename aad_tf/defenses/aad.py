@@ -40,7 +40,8 @@ class AADModel(DefenseModel):
     is high): it is low if they change much once this area is hidden. L_p keeps attention maps of
     clean and attacked images alike. A round is the image after one iteration of the attack. L_c and
     L_r are summed over the clean image and the rounds trained on, L_p over those rounds [AAD Sec.
-    3.3]; the sums are averaged over the batch.
+    3.3]; the sums are averaged over the batch. With `update_per_round` each update has the losses
+    of the clean image and of one round.
 
     A term of weight zero is not computed, except L_c, and the history reports it as 0. With weights
     (8, 0, 0) a step costs as much as adversarial training on the same images.
@@ -61,7 +62,8 @@ class AADModel(DefenseModel):
             attack without epsilon, whose iterations accumulate (StepLL), and the last round of one
             that is projected onto an epsilon ball (PGD, IFGSM).
         update_per_round: True updates the weights after each round, and the next round attacks the
-            updated weights, as in the authors' code. False makes one update for the sum.
+            updated weights, as in the authors' code; the clean image counts in every update. False
+            makes one update for the sum.
         attention_noise: what dropout and batch statistics do to L_r and L_p in training, which
             compare several passes of the network. `"independent"` (the default, as in the authors'
             code): all passes run in training mode, and each version of an example has a dropout
@@ -200,7 +202,8 @@ class AADModel(DefenseModel):
                 `[batch, H, W, C]`, labels int `[batch]`, weights float `[batch]`.
 
         Returns:
-            Means of the metrics in this epoch so far, by name.
+            Means of the metrics in this epoch so far, by name. With `update_per_round` the losses
+            and accuracies of a batch are those of the update for its last round.
 
         Raises:
             TypeError: labels that are not numbers.

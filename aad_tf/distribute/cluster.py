@@ -38,7 +38,7 @@ class ClusterError(ValueError):
 
 
 class AbsentWorkerError(ClusterError):
-    """Workers did not start in time; starting all workers again may help."""
+    """Workers did not start in time or could not be connected; starting all again may help."""
 
 
 @dataclass(frozen=True)

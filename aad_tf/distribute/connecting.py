@@ -47,9 +47,9 @@ def connected(
 
     Args:
         cluster: the workers, and which of them this process is.
-        seconds: how long TensorFlow may take to connect the workers. After that the process ends
-            with code 75 (1 on other systems than Linux), and a message on stderr
-            names the workers that cannot be reached.
+        seconds: how long TensorFlow may take to connect the workers. After that a message on stderr
+            names the workers that cannot be reached, and five seconds later the process ends with
+            code 75 (1 where the system is not Linux, or its C library lacks POSIX timers).
         pack_megabytes: size of the buckets in which workers exchange gradients, in 2**20 bytes.
         lost_after: seconds without a heartbeat after which a worker counts as lost; the value of
             worker 0 holds for all.

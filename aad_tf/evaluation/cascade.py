@@ -180,9 +180,11 @@ def pool_of(
         classifier: the network that judges the images.
         attack: one attack, or a cascade.
         size: how many examples each attack works on at a time, at least 1.
-        **options: `seed`, the seed of the random starts; `any_iterate`, True to judge the images
-            after every iteration, False after the last one; and `surrogate`, the network whose
-            gradients are followed, or None for the classifier.
+        **options: required are `seed`, the seed of the random starts, and `any_iterate`, True to
+            judge the images after every iteration, False after the last one (attacks that keep
+            their best image are judged after every iteration, unless there is a surrogate).
+            Optional is `surrogate`, the network whose gradients are followed; None or left out for
+            the classifier.
 
     Returns:
         An `AttackPool`, or a `CascadePool` for a cascade.

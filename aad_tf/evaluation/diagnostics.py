@@ -11,10 +11,11 @@ Measured by passes of the network over the first images of an evaluation (`of_fi
 - `vanished_gradients`: any gradient of an attack's loss at a clean image has no entry above 1e-20,
   with pixels in [0, 1]. AutoAttack's code looks for exact zeros, as Pintor et al. (2022) do;
   1e-20 is the cross-entropy of a margin of 46 between logits.
-- `saturated_loss`: PGD on the logits divided by their median margin breaks more images than PGD on
-  the logits themselves (Carlini and Wagner 2017, who divide by a constant), significantly by the
-  sign test below: the cross-entropy of a network that is too sure has hardly a gradient, or a wrong
-  one. Both take 10 steps from the clean images within the largest budget of the attacks.
+- `saturated_loss`: PGD on the logits divided by their median margin, or by 1 if that is smaller,
+  breaks more images than PGD on the logits themselves (Carlini and Wagner 2017, who divide by a
+  constant), significantly by the sign test below: the cross-entropy of a network that is too sure
+  has hardly a gradient, or a wrong one. Both take 10 steps from the clean images within the largest
+  budget of the attacks.
 - `unstable_gradients`: gradients at points a tenth of the budget apart have a mean cosine below
   0.25, so that a step does not lead where its gradient points: the shattered gradients of Athalye
   et al. (2018). Measure and threshold are chosen here; smooth and ReLU networks have 0.7 and more.
@@ -31,9 +32,10 @@ Measured by passes of the network over the first images of an evaluation (`of_fi
 Measured by the outcomes of all images (`of_outcomes`), with a threshold of 0.2 percentage points,
 by which Square may be better in AutoAttack's code before it warns:
 
-- `more_iterations`, `more_restarts`: of attacks that differ in this number alone, the one with the
-  most lowers the accuracy by more than 0.2 points against the next (Carlini et al. 2019), and no
-  other attack within its budget lowers it further.
+- `more_iterations`, `more_restarts`: of attacks that differ in this number alone (those of other
+  numbers of iterations may also differ in the step size), the one with the most lowers the accuracy
+  by more than 0.2 points against the next (Carlini et al. 2019), and no other attack within its
+  budget lowers it further.
 - `larger_epsilon`: a budget 1.5 times as large, or more, lowers the accuracy by no more than 0.2
   points although there is accuracy left (Carlini et al. 2019).
 - `black_box_is_stronger`: an attack that does not use the network's gradients (Square, or transfer)
@@ -258,8 +260,8 @@ class _Probe:
         found = float(np.mean(spared) - np.mean(spared_scaled))
         measured = (
             f"PGD-{_SCALED_STEPS} within {epsilon:.4g} breaks {np.sum(~spared_scaled)} of "
-            f"{len(spared)} correctly classified images on logits divided by {divisor:.3g}, their "
-            f"median margin, and {np.sum(~spared)} on the logits themselves"
+            f"{len(spared)} correctly classified images on logits divided by {divisor:.3g} (their "
+            f"median margin, at least 1), and {np.sum(~spared)} on the logits themselves"
         )
         flagged = found > POINTS and significantly_more(spared, spared_scaled)
         return make_finding(name, flagged, measured, _OTHER_LOSS, found, POINTS)

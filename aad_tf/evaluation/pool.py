@@ -1,10 +1,12 @@
-"""A batch of examples under attack, in which misclassified ones are replaced from a queue.
+"""A batch of examples under attack, in which those whose attack is over are replaced from a queue.
 
 An attack on a fixed batch spends most of its time on images that are misclassified already. The
-pool has a fixed number of slots, the places of its batch. A slot holds one image that is still
-classified correctly, at an iteration and a restart of its own; when its attack is over, the next
-image of the queue takes the slot. Iterations and starts are those of the attack, as in a direct
-call, and so is the rule of restarts (`aad_tf.attacks.loop.starts_again`).
+pool has a fixed number of slots, the places of its batch. A slot holds one image, at an iteration
+and a restart of its own, whose attack is not over: it has not yet succeeded at an image that is
+judged (misclassified within the budget, or classified as the target if there is one), and has
+iterations or restarts left. When the attack is over, the next image of the queue takes the slot.
+Iterations and starts are those of the attack, as in a direct call, and so is the rule of restarts
+(`aad_tf.attacks.loop.starts_again`).
 """
 
 from __future__ import annotations
@@ -217,7 +219,9 @@ class AttackPool:
             whose attack is over: a dict of `index` in the data set, `label`, `attack` (its name),
             `clean_prediction`, `adversarial_prediction`, `success` (misclassified under attack),
             `clean_mistake` (misclassified when clean, always False here), `steps` (iterations that
-            made the image), `restart` (from 0) and `linf` (largest change of a pixel).
+            made the image), `restart` (from 0) and `linf` (largest change of a pixel); for a
+            targeted attack also `target`; with a surrogate also the classes that it predicts,
+            `surrogate_clean_prediction` and `surrogate_adversarial_prediction`.
 
         Raises:
             ValueError: the network's logits are NaN or infinite.

@@ -377,9 +377,10 @@ def masking_warnings(
 ) -> list[str]:
     """Warns of results that suggest masked gradients (Athalye et al. 2018).
 
-    There is a warning if an attack left images that it did not misclassify exactly as they were,
-    and if a stronger attack leaves significantly more images correct than a weaker one: at 5%, by a
-    one-sided sign test over the images on which the two disagree.
+    There is a warning if an attack left images that it did not misclassify exactly as they were
+    (other than attacks of epsilon 0, and those that look for the nearest image), and if a stronger
+    attack leaves significantly more images correct than a weaker one: at 5%, by a one-sided sign
+    test over the images on which the two disagree.
 
     Args:
         threat_models: for each attack that was run a dict with its name under `attack`, its

@@ -26,7 +26,7 @@ FORMAT = 1
 
 
 class ExportError(ValueError):
-    """A SavedModel was not written by this package, has another format, or lacks data."""
+    """A SavedModel is of another source or format, or its files are missing or damaged."""
 
 
 def export_saved_model(classifier: Classifier, path: str | os.PathLike[str]) -> Path:
@@ -49,14 +49,15 @@ def export_saved_model(classifier: Classifier, path: str | os.PathLike[str]) -> 
 
     Args:
         classifier: the network and the layer that attention maps explain.
-        path: directory to write; an earlier export there is replaced, anything else is refused.
+        path: directory to write; an earlier export or an empty directory there is replaced,
+            anything else is refused.
 
     Returns:
         The directory, as an absolute path. It appears under its name only when complete.
 
     Raises:
         TypeError: not a Classifier around a Keras model.
-        FileExistsError: the path holds something else than an export.
+        FileExistsError: the path holds something else than an export or an empty directory.
         OSError: the path cannot be written.
 
     Example:

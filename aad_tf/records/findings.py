@@ -132,7 +132,9 @@ def alike(
 ) -> Iterator[list[tuple[float, Mapping[str, Any]]]]:
     """Finds attacks that differ in one parameter alone.
 
-    The size of steps may differ as well, since it is chosen by the number of steps and the budget.
+    Attacks that differ in `num_steps` or `epsilon` may also differ in the step size, which is
+    chosen by these, and in `num_steps` of FAB its steps per target; those that differ in `restarts`
+    may not.
 
     Args:
         models: for each attack a dict of its `parameters`, `epsilon` and `access`.

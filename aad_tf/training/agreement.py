@@ -91,7 +91,8 @@ def spec_differences(cluster: Cluster, specs: list[WorkerSpec]) -> str:
         specs: for each worker, in their order, its spec: values as text, by name.
 
     Returns:
-        Sentences, at most 6 differences; empty if there are none.
+        One sentence for each of the first 6 differences, and one that says how many more there are;
+        empty if there are none. Values are cut after 200 characters.
 
     Example:
         >>> spec_differences(cluster, [{"keras": "3.15.1"}, {"keras": "3.14.0"}])

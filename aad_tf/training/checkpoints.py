@@ -2,8 +2,9 @@
 
 A checkpoint holds the epoch and step it was saved at, all weights, the optimizer's state, the seeds
 of dropout, and the running metrics of the epoch. It holds no data: the order of examples depends on
-seed and epoch alone, so `aad_tf.data.training_batches(start_epoch=, start_step=)` makes the batches
-from any position. Attacks draw their random starts from the seed and the number of updates.
+seed and epoch alone (for `imagenet2012` also on the number of replicas), so
+`aad_tf.data.training_batches(start_epoch=, start_step=)` makes the batches from any position.
+Attacks draw their random starts from the seed and the number of updates.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 A resumed run finds its position in the data as follows: `ResumableCheckpoint.restore` returns the
 epoch and the step, and `aad_tf.data.training_batches` makes the same batches from there on, because
-their order depends on seed and epoch alone.
+their order depends on seed and epoch alone. Only that of `imagenet2012` also depends on the number
+of replicas: a run that is resumed within an epoch on another number sees some examples of the epoch
+twice and others not at all.
 """
 
 from __future__ import annotations
@@ -433,6 +435,7 @@ def load_finished(
 
     Raises:
         ModelDirectoryError: the directory holds a run of another config.
+        DatasetNotFoundError: the data set, whose size is read, is missing.
     """
     if not model_directory.is_finished(model_dir):
         return None

@@ -84,6 +84,7 @@ def train_with(
         WorkerLostError: a worker was lost during training.
         ValueError: unknown strategy, a directory of another config or in use, missing data or
             networks, or unreadable checkpoints.
+        RuntimeError: TensorFlow was used before the workers were connected.
         FloatingPointError: a loss or weights became NaN or infinite.
         PreemptedError: a SIGTERM came; everything is saved.
 

@@ -208,7 +208,7 @@ def _image_advice(expected: tf.TensorShape, got: tf.TensorShape) -> str:
 def check_labels(
     labels: Any, *, batch_size: int, num_classes: int, name: str = "labels"
 ) -> tf.Tensor:
-    """Checks class numbers and converts them to a tensor.
+    """Checks class numbers and converts them to a tensor; inside a graph use `label_vector`.
 
     Args:
         labels: array-like `[batch]` or `[batch, 1]` of integers, booleans, or floats that are whole

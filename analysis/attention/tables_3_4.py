@@ -86,6 +86,10 @@ def table_4(
 ) -> StudyTable:
     """[AAD Table 4]: success of the attack and IoU of clean and attacked areas by attack iteration.
 
+    An area is the 8 highest cells of a map. Where the records lack these areas, they are made of
+    the 8-bit copies of the maps in the records; where there are no copies, the areas of
+    `main_cells` are taken, 10 cells or the first number recorded.
+
     Args:
         run: records under StepLL.
         dataset: name of the data, for files and headings.

@@ -105,7 +105,7 @@ def figures_1_and_9(studies: Sequence[Study], features: int | None = None) -> Sh
     per class: those whose IoU of clean attention area and box is nearest to the group's median,
     among images whose confidence lies between the quartiles of all correctly classified images.
     For Grad-CAM the attention area has as many of the highest pixels as the box; for LIME it is the
-    superpixels, at most `features`, of highest positive weight.
+    superpixels, at most `features`, of highest positive weight. Images without a box are left out.
 
     Args:
         studies: one `Study`, the records that `eval.attention` wrote of a network under an attack.
@@ -113,6 +113,9 @@ def figures_1_and_9(studies: Sequence[Study], features: int | None = None) -> Sh
 
     Returns:
         The layout.
+
+    Raises:
+        ValueError: no image of a group may be shown.
     """
     (study,) = studies
     correct, succeeded = study.records.correct, study.succeeded(1)
@@ -142,12 +145,20 @@ def figures_1_and_9(studies: Sequence[Study], features: int | None = None) -> Sh
 def figure_2(studies: Sequence[Study]) -> Sheet:
     """[AAD Fig. 2]: attention over the rounds of an attack that succeeds in the second round.
 
+    Shown are up to four images, one per class, that are classified correctly after round 1 and
+    misclassified after round 2: those whose IoU of clean map and map after the last round shown is
+    nearest to the median of all such images, among images whose confidence lies between the
+    quartiles of all correctly classified images.
+
     Args:
         studies: one study, of at least two rounds (iterations of the attack); at most five are
             shown.
 
     Returns:
         The layout.
+
+    Raises:
+        ValueError: fewer than two rounds, or no image that may be shown.
     """
     (study,) = studies
     rounds = min(study.records.rounds, 5)
@@ -168,11 +179,17 @@ def figure_2(studies: Sequence[Study]) -> Sheet:
 def figure_3(studies: Sequence[Study]) -> Sheet:
     """[AAD Fig. 3]: images before and after three rounds of an attack, and their difference.
 
+    Shown are up to six images, one per class, that are classified correctly when clean and
+    misclassified after round 3: those whose confidence is nearest to the median of all such images.
+
     Args:
         studies: one study, of at least three rounds (iterations of the attack).
 
     Returns:
         The layout.
+
+    Raises:
+        ValueError: fewer than three rounds, or no image that may be shown.
     """
     (study,) = studies
     values = study.records.confidence[:, 0]
@@ -202,12 +219,20 @@ def figure_3(studies: Sequence[Study]) -> Sheet:
 def figure_11(studies: Sequence[Study]) -> Sheet:
     """[AAD Fig. 11]: attention over the rounds of an attack, without and with A3's attention term.
 
+    Shown are up to two images of different classes that the plain attack gets misclassified in its
+    last round shown: those whose IoU of clean map and map after that round is nearest to the median
+    of all such images, among images whose confidence lies between the quartiles of all correctly
+    classified images. The attacks with A3 have no part in the choice.
+
     Args:
         studies: the study of the plain attack, then those of A3; at most three rounds (iterations
             of the attack) are shown.
 
     Returns:
         The layout.
+
+    Raises:
+        ValueError: no image may be shown.
     """
     plain = studies[0]
     rounds = min(3, *(study.records.rounds for study in studies))
@@ -235,11 +260,21 @@ def figure_11(studies: Sequence[Study]) -> Sheet:
 def figures_12_and_13(studies: Sequence[Study]) -> Sheet:
     """[AAD Figs. 12, 13]: attention under attack of a plain and of a defended network.
 
+    There are two groups of images that both networks classify correctly and that the attack on the
+    plain network gets misclassified in round 1: those on which the attack on the defended network
+    fails, and those on which it succeeds. Of each up to four are shown, one per class: those whose
+    IoU of the box and the defended network's map of the attacked image is nearest to the group's
+    median, among images whose confidence by the plain network lies between the quartiles of all
+    that it classifies correctly. Images without a box are left out.
+
     Args:
-        studies: the study of the plain network, then that of the defended one.
+        studies: the study of the plain network, then that of the defended one, of the same images.
 
     Returns:
         The layout.
+
+    Raises:
+        ValueError: no image of a group may be shown.
     """
     plain, trained = studies
     attacked = plain.succeeded(1) & trained.records.correct
