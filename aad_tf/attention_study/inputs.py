@@ -56,6 +56,7 @@ class BoxedSource:
 
     Attributes:
         first_example: fingerprint of the first image and label.
+        image_shape: `(H, W, C)` of the first batch's images.
 
     Raises:
         TypeError: a data set of another type.
@@ -78,6 +79,7 @@ class BoxedSource:
             raise ValueError("The data set is empty: there is nothing to study.")
         self._first = first
         self.first_example = array_fingerprint([np.asarray(first[key][:1]) for key in _KEYS])
+        self.image_shape = first["image"].shape[1:]
 
     def batches(self, classifier: Classifier, done: int) -> Iterator[Batch]:
         """Yields the batches of which shapes, pixel range, labels and boxes have been checked.

@@ -19,7 +19,7 @@ from aad_tf.attention_study.records import Counts, is_record
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.inputs import as_classifier
 from aad_tf.records import summary_path, write_record_lines
-from aad_tf.records.fingerprints import fingerprint
+from aad_tf.records.fingerprints import fingerprint, probe_logits
 from aad_tf.records.journal import Journal, check_same_evaluation, finished_summary, journal_path
 from aad_tf.records.progress import Progress, check_verbose, shown_progress
 from aad_tf.utils.checks import check_count
@@ -117,7 +117,12 @@ def study_attention(
     source = BoxedSource(dataset, batch_size, first_index, num_examples)
     # As the summary will give it back.
     description = json.loads(json.dumps(dict(description or {})))
-    known = fingerprint(classifier, dataset=description.get("dataset"), study=explainer.facts)
+    known = fingerprint(
+        classifier,
+        logits=probe_logits(classifier, source.image_shape),
+        dataset=description.get("dataset"),
+        study=explainer.facts,
+    )
     part = {"first_index": first_index, "shard": list(shard) if shard else None}
     identity = {**known, **part, "first_example": source.first_example}
     if (summary := finished_summary(output, "study")) is not None:

@@ -11,7 +11,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.attacks import Attack, AttackCascade, IterativeAttack, as_attack, with_unique_names
+from aad_tf.attacks import (
+    AADTotal,
+    Attack,
+    AttackCascade,
+    AttentionAugmented,
+    IterativeAttack,
+    as_attack,
+    with_unique_names,
+)
 from aad_tf.classifier import Classifier, checked_inputs, held_classifier
 from aad_tf.classifier.inputs_outputs import images_of
 from aad_tf.records.fingerprints import array_fingerprint
@@ -249,6 +257,21 @@ def open_batches(
     return _first_examples(batches, num_examples), num_examples
 
 
+def follows_attention(attack: Any) -> bool:
+    """Whether what an attack lowers has a term of attention, which depends on the attention layer.
+
+    Args:
+        attack: an `IterativeAttack`, or an `AttackCascade`, of which one stage is enough.
+
+    Returns:
+        True for `a3` and `aad_total`, also averaged over several draws.
+    """
+    stages = getattr(attack, "stages", (attack,))
+    objectives = [each.objective for each in stages]
+    objectives += [getattr(each, "objective", None) for each in objectives]
+    return any(isinstance(each, (AADTotal, AttentionAugmented)) for each in objectives)
+
+
 class Batches:
     """A data set as checked batches, for one pass.
 
@@ -268,6 +291,7 @@ class Batches:
         first_index: the argument of that name.
         num_examples: number of examples, or None if it is known at the end only.
         first_example: hash of the first image and label.
+        image_shape: `(H, W, C)` of the first batch's images.
 
     Raises:
         TypeError: no data set, or batches of another structure.
@@ -294,6 +318,7 @@ class Batches:
             raise ValueError("The data set is empty: there is nothing to evaluate.")
         self._first = self._checked(first)
         self.first_example = array_fingerprint([part[:1] for part in self._first])
+        self.image_shape = self._first[0].shape[1:]
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         start = self.first_index

@@ -19,7 +19,12 @@ from aad_tf.evaluation.example_log import ExampleLog
 from aad_tf.evaluation.stream import AttackStream
 from aad_tf.evaluation.summary import SUCCESS_RULES, looks_for_nearest, summarize
 from aad_tf.records import read_records, summary_path
-from aad_tf.records.fingerprints import fingerprint, weights_fingerprint
+from aad_tf.records.fingerprints import (
+    attention_index,
+    fingerprint,
+    probe_logits,
+    weights_fingerprint,
+)
 from aad_tf.records.journal import check_same_evaluation, finished_summary
 from aad_tf.records.progress import Progress, check_verbose, shown_progress
 from aad_tf.records.shards import shard_facts
@@ -215,6 +220,11 @@ def evaluate_robustness(
         access = {"surrogate": weights_fingerprint(surrogate)}
         access |= {} if followers is None else {"transferred": followers}
     batches = inputs.Batches(classifier, dataset, batch_size, num_examples, first_index)
+    if (logits := probe_logits(classifier, batches.image_shape)) is not None:
+        access["logits"] = logits
+    if any(inputs.follows_attention(attack) for attack in attacks):
+        networks = [each for each in (classifier, surrogate) if each is not None]
+        access["attention_layer"] = [attention_index(each) for each in networks]
     evaluated = fingerprint(
         classifier,
         first_example=batches.first_example,

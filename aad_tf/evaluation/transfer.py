@@ -23,7 +23,7 @@ from aad_tf.evaluation.pool import predicted_classes
 from aad_tf.evaluation.summary import timing
 from aad_tf.evaluation.transfer_summary import TransferCounts, summarize_transfer
 from aad_tf.records import TRANSFER_KEYS, read_record_lines, summary_path, write_record_lines
-from aad_tf.records.fingerprints import fingerprint, weights_fingerprint
+from aad_tf.records.fingerprints import fingerprint, probe_logits, weights_fingerprint
 from aad_tf.records.journal import Journal, check_same_evaluation, finished_summary, journal_path
 from aad_tf.records.progress import Progress, check_verbose, shown_progress
 from aad_tf.records.shards import shard_facts
@@ -207,6 +207,9 @@ def evaluate_transfer(
     evaluated = fingerprint(
         first,
         networks={name: weights_fingerprint(each) for name, each in classifiers.items()},
+        logits={
+            name: probe_logits(each, batches.image_shape) for name, each in classifiers.items()
+        },
         sources=sources,
         targets=targets,
         first_example=batches.first_example,

@@ -8,15 +8,18 @@ import json
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from aad_tf.attacks import fgsm, parse_attack
+from aad_tf.attacks import a3, fgsm, parse_attack
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import Progress, evaluate_robustness, journal_path
 from aad_tf.records import read_records, read_summary
+from aad_tf.records.fingerprints import probe_logits, same_logits
 from aad_tf.records.journal import check_same_evaluation
 from tests.evaluation.attacked_networks import PRESETS, RESTARTED
+from tests.networks import random_images
 
 
 def interrupt_after(done: int):
@@ -192,6 +195,79 @@ def test_a_journal_of_another_evaluation_is_refused(
     with pytest.raises(ValueError, match=f"belongs to another evaluation, .*{message}"):
         evaluate_robustness(**arguments, output=tmp_path / "r.jsonl")
     assert journal.read_bytes() == content
+
+
+def scaled(classifier: Classifier, factor: float) -> Classifier:
+    """A network with the same weights, whose pixels are scaled by a factor before the first."""
+    images = keras.Input(classifier.input_shape, dtype="float64")
+    rescaled = keras.layers.Rescaling(factor, dtype="float64")(images)
+    return Classifier.from_keras(keras.Model(images, classifier.model(rescaled)))
+
+
+def test_a_network_of_equal_weights_that_uses_them_otherwise_is_another(
+    random_network, random_examples, tmp_path
+):
+    """Its pixels are scaled otherwise, so that weights, image and labels alone are the same."""
+    one, other = (scaled(random_network, factor) for factor in (1.0, 9.0))
+    data = [part[:5] for part in random_examples]
+    finished, cut = tmp_path / "finished.jsonl", tmp_path / "cut.jsonl"
+    evaluate_robustness(one, data, fgsm(0.1), output=finished)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_robustness(one, data, fgsm(0.1), output=cut, progress=interrupt_after(1))
+    for output in (finished, cut):
+        with pytest.raises(ValueError, match="logits .of another network with the same weights"):
+            evaluate_robustness(other, data, fgsm(0.1), output=output)
+        assert evaluate_robustness(one, data, fgsm(0.1), output=output).summary["attacks"]
+
+
+def test_the_attention_layer_matters_where_the_attack_follows_it(tmp_path):
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(4, 3, name="first"),
+            keras.layers.Conv2D(4, 3, name="second"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+    data = (random_images(4, (8, 8, 1)), np.array([0, 1, 2, 0]))
+    first, second = (Classifier.from_keras(network, name) for name in ("first", "second"))
+    plain, augmented = tmp_path / "plain.jsonl", tmp_path / "augmented.jsonl"
+    attack = a3(fgsm(0.1), sigma=1.0)
+    for output, attacks in ((plain, fgsm(0.1)), (augmented, attack)):
+        evaluate_robustness(first, data, attacks, output=output)
+    evaluate_robustness(second, data, fgsm(0.1), output=plain)
+    with pytest.raises(ValueError, match=r"attention_layer \(\[1\] there, \[2\] asked for"):
+        evaluate_robustness(second, data, attack, output=augmented)
+
+
+def test_evaluations_from_before_networks_were_known_by_their_logits_are_read(
+    random_network, random_examples, tmp_path
+):
+    path = tmp_path / "r.jsonl"
+    data = [part[:5] for part in random_examples]
+    evaluate_robustness(random_network, data, fgsm(0.1), output=path)
+    summary = read_summary(path)
+    assert len(summary["evaluated"].pop("logits")) == random_network.num_classes
+    (tmp_path / "r.summary.json").write_text(json.dumps(summary))
+    assert evaluate_robustness(random_network, data, fgsm(0.1), output=path).summary == summary
+
+
+def test_logits_are_alike_up_to_rounding_and_unknown_where_they_are_random():
+    assert same_logits([1.0, -2.0], [1.09, -2.0])  # 5 % of 2 is 0.1.
+    assert not same_logits([1.0, -2.0], [1.11, -2.0])
+    assert not same_logits([1.0], [1.0, 0.0]) and same_logits([0.0], [0.0])
+    noisy = keras.Sequential(
+        [
+            keras.Input((4, 4, 1)),
+            keras.layers.Lambda(lambda images: images + tf.random.normal(tf.shape(images))),
+            keras.layers.Conv2D(2, 3),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+    assert probe_logits(Classifier.from_keras(noisy), (4, 4, 1)) is None
 
 
 def test_foreign_and_damaged_journals_are_refused_and_kept(run, tmp_path):

@@ -42,7 +42,15 @@ def all_parts(classifier, arrays, count: int, output: Path, **options) -> list[P
 
 
 # What a run without shard has always written down, and is recognised by.
-EVALUATED = ["aad_tf", "attacks", "bounds", "description", "first_example", "num_examples"]
+EVALUATED = [
+    "aad_tf",
+    "attacks",
+    "bounds",
+    "description",
+    "first_example",
+    "logits",
+    "num_examples",
+]
 EVALUATED += ["seed", "success", "weights"]
 
 
