@@ -145,7 +145,8 @@ def class_gradients(
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)
-        logits, features = classifier(images, training=training)
+        with classifier.features_watched(tape):
+            logits, features = classifier(images, training=training)
         if class_ids is None:
             class_ids = predicted_classes
         target = class_ids(logits) if callable(class_ids) else class_ids

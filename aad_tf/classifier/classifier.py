@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Callable, Hashable, Sequence
@@ -263,6 +264,22 @@ class Classifier:
             scores = self.scores(images, training)
         logits = two_logits(scores) if scores.shape[-1] == 1 else scores
         return ClassifierOutput(logits, calls[-1].output)
+
+    def features_watched(self, tape: tf.GradientTape) -> contextlib.AbstractContextManager[None]:
+        """Context manager in which a tape watches the features as soon as a call makes them.
+
+        A tape that watches the images alone sees nothing behind an operation which stops gradients,
+        such as a cast to integers.
+
+        Args:
+            tape: an open gradient tape.
+
+        Example:
+            >>> with tf.GradientTape() as tape, classifier.features_watched(tape):
+            ...     logits, features = classifier(images)
+            >>> gradients = tape.gradient(logits, features)
+        """
+        return tracing.recording([self._attention], lambda call: tape.watch(call.output))
 
     def scores(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns the selected output of the model itself, with its final softmax or sigmoid.

@@ -207,6 +207,16 @@ class ExportedClassifier(Classifier):
         """Variables that were trainable before the export."""
         return list(self._loaded.network_trainable_variables)
 
+    def features_watched(self, tape: tf.GradientTape) -> contextlib.AbstractContextManager[None]:
+        """Context manager without effect: a tape that watches the images sees the features, too.
+
+        Here they are what one compiled function makes of the images, whatever happens inside.
+
+        Args:
+            tape: a gradient tape that watches the images.
+        """
+        return contextlib.nullcontext()
+
     def __call__(self, images: tf.Tensor, training: bool = False) -> ClassifierOutput:
         """Runs the network once, in inference mode.
 

@@ -14,6 +14,7 @@ from aad_tf.attacks import fgsm
 from aad_tf.attention import grad_cam, superpixels
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import StandardModel
+from aad_tf.export import export_saved_model, load_classifier
 from aad_tf.types import Bounds
 from tests.networks import SHAPE, SubclassedNetwork, called, random_images, small_network
 
@@ -327,7 +328,27 @@ def test_networks_without_a_gradient_by_the_images(kind):
     for attack in (attacks.fab(0.1, nearest_by="distance"), attacks.auto_attack(0.1)):
         with pytest.raises(ValueError, match=message):
             attack(classifier, images, labels)
-    assert (grad_cam(classifier, images, labels) >= 0).numpy().all()
+
+
+@pytest.mark.parametrize("kind", ["stopped", *WITHOUT_IMAGE_GRADIENT])
+def test_maps_of_networks_without_a_gradient_by_the_images(kind, tmp_path):
+    """They are those of the rest of the network on the images that it gets, also exported."""
+    bends = {"stopped": {"images": tf.stop_gradient}}
+    bends |= {name: bent for name, (bent, _) in WITHOUT_IMAGE_GRADIENT.items()}
+    bend = bends[kind]["images"]
+    bounds, labels = (0.0, 9.0), [0, 1, 2, 0]
+    images = tf.constant(9 * random_images())
+    if "8 bits" in kind:
+        bounds, images = (0.0, 1.0), images / 9
+    keras.utils.set_random_seed(0)
+    bent, plain = called(Bent(bend)), called(Bent())
+    plain.set_weights(bent.get_weights())
+    classifier = Classifier.from_keras(bent, bounds=bounds)
+    expected = grad_cam(Classifier.from_keras(plain, bounds=(0.0, 256.0)), bend(images), labels)
+    exported = load_classifier(export_saved_model(classifier, tmp_path / "exported"))
+    for each in (classifier, exported):
+        np.testing.assert_allclose(grad_cam(each, images, labels), expected, rtol=1e-5, atol=1e-6)
+    assert np.ptp(expected) > 0
 
 
 def test_an_attention_layer_without_a_gradient():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from aad_tf import AdversarialModel, PairingModel
 from aad_tf.attacks import fgsm, pgd
@@ -56,6 +57,18 @@ def test_the_distance_of_maps_is_that_of_grad_cam():
     assert logs["logit_pairing_loss"] == pytest.approx(logits, rel=1e-4)
     expected = float(classification) + 2 * logits + 3 * distance
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_maps_are_paired_where_gradients_end_before_the_attention_layer():
+    stopped = keras.layers.Lambda(tf.stop_gradient)
+    stopped = keras.Sequential([keras.Input(SHAPE), stopped, *small_network().layers])
+    attack = "square(epsilon=0.2, num_queries=5)"
+    found, expected = (
+        losses_of(PairingModel(network, attack=attack, attention_weight=3.0))
+        for network in (stopped, small_network())
+    )
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert found["attention_pairing_loss"] > 0
 
 
 def test_without_weights_it_is_adversarial_training():
