@@ -68,11 +68,13 @@ class Classifier:
         >>> logits, features = classifier(images)
     """
 
-    shrinking = ""
     gradient_ends = ""
-    zero_pixel: tuple[float, ...] = (0.0,)
     output: str | int | None = None
     _input_path: Path = ()
+    _shrinking = ""
+    _zero_pixel: tuple[float, ...] = (0.0,)
+    # Normalization layers with their mean and variance, which traced functions hold as constants.
+    _constants: tuple[tuple[Any, Any, Any], ...] = ()
 
     def __init__(
         self,
@@ -157,24 +159,17 @@ class Classifier:
         bounds = check_bounds(bounds)
         path, shape = image_input(model, input_shape)
 
-        def run(images: tf.Tensor) -> tf.Tensor:
-            with exact_moments():
-                return _scores(model, nest(images, path), output, training=False)
-
-        trace = tracing.trace_forward(model, shape, _dtype(model), run)
+        trace = _trace(model, shape, path, output)
         num_classes = _num_classes(trace.output)
         call = attention_call(trace, attention_layer)
         refuse_unsafe_operations(trace, call)
         final = activation_to_strip(trace)
         classifier = cls(model, call.layer, final, num_classes, shape, bounds, output, path)
         classifier._named_layer = attention_layer
-        if final is None and trace.output.shape[-1] > 1:
-            # What was traced gives logits as they are; tracing a deep network takes seconds.
-            classifier.compiled[_LOGITS] = trace.function
+        classifier._keep_logits(trace)
         images = _refuse_probabilities(classifier, None if final else trace)
         classifier.gradient_ends = refuse_missing_gradients(trace, call)
-        classifier.shrinking = shrinking_layers(trace, images)
-        classifier.zero_pixel = zero_pixel(trace, bounds, images)
+        classifier._inspect_pixels(trace, images)
         if classifier.shrinking:
             advice = advice_for_255(bounds, classifier.shrinking)
             warnings.warn(
@@ -182,6 +177,48 @@ class Classifier:
                 stacklevel=2,
             )
         return classifier
+
+    def _keep_logits(self, trace: tracing.Trace) -> None:
+        """Takes over what was traced if it gives logits as they are."""
+        # Tracing a deep network takes seconds.
+        if self._final_activation is None and trace.output.shape[-1] > 1:
+            self.compiled[_LOGITS] = trace.function
+
+    def _inspect_pixels(self, trace: tracing.Trace, images: np.ndarray) -> None:
+        """Finds out what the network does to pixels before its first weights."""
+        self._tried = images
+        self._shrinking = shrinking_layers(trace, images)
+        self._zero_pixel = zero_pixel(trace, self.bounds, images)
+        self._constants = tuple(
+            (layer, layer.mean, layer.variance)
+            for layer in self.model._flatten_layers()
+            if isinstance(layer, keras.layers.Normalization)
+        )
+
+    def _trace_again_if_adapted(self) -> None:
+        """Forgets what was traced before a Normalization was adapted or its file was loaded."""
+        if all(
+            layer.mean is mean and layer.variance is variance
+            for layer, mean, variance in self._constants
+        ):
+            return
+        self.compiled.clear()
+        with tf.init_scope():
+            trace = _trace(self.model, self.input_shape, self._input_path, self.output)
+            self._inspect_pixels(trace, self._tried)
+        self._keep_logits(trace)
+
+    @property
+    def shrinking(self) -> str:
+        """Names of layers which show that larger pixels than `bounds` are expected, or no text."""
+        self._trace_again_if_adapted()
+        return self._shrinking
+
+    @property
+    def zero_pixel(self) -> tuple[float, ...]:
+        """The pixel value within `bounds` that reaches the first weights as zero."""
+        self._trace_again_if_adapted()
+        return self._zero_pixel
 
     def get_config(self) -> dict[str, Any]:
         """Describes the wrapped model and how it is wrapped, without weights.
@@ -349,6 +386,7 @@ class Classifier:
             ...     [classifier.image_spec],
             ... )
         """
+        self._trace_again_if_adapted()
         if key not in self.compiled:
             specs = signature() if callable(signature) else signature
             compiled = tf.function(function, input_signature=specs, autograph=False)
@@ -466,6 +504,18 @@ def _dtype(model: keras.Model) -> tf.DType:
 
 def _scores(model: keras.Model, inputs: Any, output: str | int | None, training: bool) -> tf.Tensor:
     return select_output(model, model(inputs, training=training), output)
+
+
+def _trace(
+    model: keras.Model, shape: tuple[int | None, ...], path: Path, output: str | int | None
+) -> tracing.Trace:
+    """A forward pass of the model in inference mode."""
+
+    def run(images: tf.Tensor) -> tf.Tensor:
+        with exact_moments():
+            return _scores(model, nest(images, path), output, training=False)
+
+    return tracing.trace_forward(model, shape, _dtype(model), run)
 
 
 def _num_classes(output: tf.Tensor) -> int:

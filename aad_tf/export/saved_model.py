@@ -168,7 +168,7 @@ class ExportedClassifier(Classifier):
         self.input_shape = tuple(metadata["input_shape"])
         self.attention_layer = metadata["attention_layer"]
         # Files of earlier versions do not tell.
-        self.zero_pixel = tuple(metadata.get("zero_pixel", Classifier.zero_pixel))
+        self._zero_pixel = tuple(metadata.get("zero_pixel", Classifier._zero_pixel))
         self.compiled = {}
         self._loaded = loaded
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from aad_tf import models
 from aad_tf.classifier import Classifier
+from tests.networks import linear_network
 
 layers = keras.layers
 
@@ -60,3 +62,22 @@ def test_the_networks_of_the_paper():
     gray = Classifier.from_keras(models.build("cifarnet", (16, 16, 3), 3))
     assert gray.zero_pixel == (0.5, 0.5, 0.5)
     assert Classifier.from_keras(models.build("lenet", (12, 12, 1), 3)).zero_pixel == (0.0,)
+
+
+def test_a_normalization_adapted_after_wrapping():
+    """What was traced before is traced again, also from inside a compiled function."""
+    normalization = layers.Normalization(axis=None)
+    network = keras.Sequential(
+        [keras.Input((4, 4, 1)), normalization, *linear_network([1, 2]).layers]
+    )
+    classifier = Classifier.from_keras(network)
+    images = tf.fill((1, 4, 4, 1), 0.75)
+    np.testing.assert_allclose(classifier.predict_logits(images), [[0.75, 1.5]])
+    # Mean 0.5 and standard deviation 0.25; then 127.5 and 127.5, which shows pixels of 0..255.
+    normalization.adapt(np.float32([0.25, 0.75]).reshape(2, 1, 1, 1))
+    assert tf.function(lambda: tf.constant(classifier.zero_pixel))() == 0.5
+    np.testing.assert_allclose(classifier.predict_logits(images), [[1.0, 2.0]])
+    assert classifier.shrinking == ""
+    normalization.adapt(np.float32([0.0, 255.0]).reshape(2, 1, 1, 1))
+    assert classifier.shrinking == f"'{normalization.name}' (Normalization)"
+    np.testing.assert_allclose(classifier.predict_logits(images), network(images))

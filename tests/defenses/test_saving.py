@@ -443,6 +443,39 @@ def test_sources_are_saved_and_a_clone_asks_for_them(tmp_path):
         clone.set_sources([])
 
 
+def adapted(seed, mean):
+    """A network behind a Normalization of variance 1/4; `mean` None leaves it as it was built."""
+    normalization = layers.Normalization(axis=None)
+    network = keras.Sequential(
+        [keras.Input(SHAPE), normalization, *small_network(seed=seed).layers]
+    )
+    if mean is not None:
+        normalization.adapt(np.float32([mean - 0.5, mean + 0.5]).reshape(2, 1, 1, 1))
+    return network
+
+
+def test_what_a_loaded_normalization_holds_is_seen(tmp_path):
+    """Keras replaces its constants after the network was wrapped and traced."""
+    options = {"attack": RANDOM, "sources": [adapted(7, 0.75)]}
+    model = EnsembleAdversarialModel(adapted(3, 0.25), **options)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    other = EnsembleAdversarialModel(adapted(4, None), **options)
+    other.classifier.predict_logits(IMAGES)
+    other.load_weights(tmp_path / "model.keras")
+    pairs = (
+        (loaded.classifier, model.classifier, 0.25),
+        (loaded.sources[0], model.sources[0], 0.75),
+        (other.classifier, model.classifier, 0.25),
+    )
+    for found, expected, mean in pairs:
+        logits = found.predict_logits(IMAGES)
+        np.testing.assert_allclose(logits, expected.model(IMAGES), rtol=1e-4, atol=1e-6)
+        assert found.zero_pixel == expected.zero_pixel == pytest.approx((mean,))
+        attacked = fgsm(0.1)(found, IMAGES, LABELS)
+        np.testing.assert_allclose(attacked, fgsm(0.1)(expected, IMAGES, LABELS))
+
+
 def test_an_exported_source_has_no_config(tmp_path):
     source = Classifier.from_keras(small_network(seed=1))
     exported = export.load_classifier(export.export_saved_model(source, tmp_path / "source"))
