@@ -91,22 +91,22 @@ def _stripped(layer: keras.Layer, call: Callable[[], Any]) -> Any:
     return output
 
 
-def _passing_on(original: Callable, name: str) -> Callable:
+def _passing_on(original: Callable, name: str, argument: str) -> Callable:
     """An activation of TensorFlow that passes scores on where a layer is to be stripped of it."""
 
     @functools.wraps(original)
-    def activation(x: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
+    def activation(*args: Any, **kwargs: Any) -> tf.Tensor:
         stripping = _stripping.get()
         if stripping is None or stripping.activation != name:
-            return original(x, *args, **kwargs)
-        stripping.scores.append(tf.identity(x))
+            return original(*args, **kwargs)
+        stripping.scores.append(tf.identity(args[0] if args else kwargs[argument]))
         return stripping.scores[-1]
 
     return activation
 
 
-tf.nn.softmax = _passing_on(tf.nn.softmax, "softmax")
-tf.nn.sigmoid = _passing_on(tf.nn.sigmoid, "sigmoid")
+tf.nn.softmax = _passing_on(tf.nn.softmax, "softmax", argument="logits")
+tf.nn.sigmoid = _passing_on(tf.nn.sigmoid, "sigmoid", argument="x")
 
 
 def activation_to_strip(trace: Trace) -> keras.Layer | None:

@@ -11,7 +11,7 @@ import aad_tf
 from aad_tf import attacks
 from aad_tf.attention import grad_cam
 from aad_tf.classifier import Classifier
-from aad_tf.classifier.probabilities import two_logits
+from aad_tf.classifier.probabilities import two_logits, without_final_activation
 from aad_tf.defenses import AADModel, StandardModel
 from tests.networks import SHAPE, random_images, small_network
 
@@ -224,3 +224,29 @@ def test_an_export_of_a_binary_classifier_serves_both_probabilities(tmp_path):
     p = np.array(model(IMAGES))
     np.testing.assert_allclose(served["probabilities"], np.concatenate([1 - p, p], 1), atol=1e-6)
     assert served["logits"].shape == (12, 2)
+
+
+def test_the_functions_of_tensorflow_take_their_arguments_by_name():
+    """By hand: softmax of (0, ln 3) is (1/4, 3/4), the sigmoid of ln 3 is 3/4; x and 1 - 2 x."""
+    scores = tf.constant([[0.0, np.log(3.0)]])
+    np.testing.assert_allclose(tf.nn.softmax(logits=scores, axis=-1), [[0.25, 0.75]], rtol=1e-6)
+    np.testing.assert_allclose(tf.nn.sigmoid(x=scores), [[0.5, 0.75]], rtol=1e-6)
+    mean, variance = tf.nn.moments(x=tf.constant([1.0, 3.0]), axes=[0])
+    assert (float(mean), float(variance)) == (2.0, 1.0)
+
+
+class NamedSoftmax(layers.Softmax):
+    def call(self, inputs):
+        return tf.nn.softmax(logits=inputs, axis=-1)
+
+
+class NamedSigmoid(layers.Activation):
+    def call(self, inputs):
+        return tf.nn.sigmoid(x=inputs)
+
+
+@pytest.mark.parametrize("layer", [NamedSoftmax(), NamedSigmoid("sigmoid")])
+def test_a_layer_that_names_the_scores_is_stripped(layer):
+    scores = tf.constant([[0.0, 1.0]])
+    with without_final_activation(layer):
+        np.testing.assert_array_equal(layer(scores), scores)
