@@ -193,8 +193,7 @@ class AttentionSnapshots(ClassifierCallback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Checks that the images fit the network before training begins; Keras calls it.
 
-        It opens the TensorBoard event file if there is a `log_dir`. With `before_training` it draws
-        the first figure, unless training is resumed.
+        It opens the TensorBoard event file if there is a `log_dir`.
 
         Args:
             logs: not used.
@@ -203,15 +202,28 @@ class AttentionSnapshots(ClassifierCallback):
             ValueError: images, labels or class names that do not fit the network.
         """
         super().on_train_begin(logs)
-        if self._updates() == 0:
-            if is_chief(self.model.distribute_strategy):
-                # Of an earlier training, whose moments must not be taken for those of this one.
-                for path in self._arrays():
-                    path.unlink()
-            if self._before_training:
-                self._write(0)
         if self._log_dir is not None:
             self._writer = tf.summary.create_file_writer(self._log_dir)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Deletes the arrays of an earlier training before the first update; Keras calls it.
+
+        With `before_training` it draws the first figure. A training that is resumed, even by a
+        callback that stands after this one in the list, keeps arrays and figure.
+
+        Args:
+            epoch: number of the epoch that begins, counted from 0.
+            logs: not used.
+        """
+        # Only now all callbacks, such as BackupAndRestore, have restored what they restore.
+        if epoch or self._updates():
+            return
+        if is_chief(self.model.distribute_strategy):
+            # Of an earlier training, whose moments must not be taken for those of this one.
+            for path in self._arrays():
+                path.unlink()
+        if self._before_training:
+            self._write(0)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Draws how the maps changed, on the chief worker, and closes the TensorBoard event file.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 
+import keras
 import matplotlib.image
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from aad_tf.attention import grad_cam
@@ -54,7 +56,7 @@ def test_a_snapshot_before_training_is_of_the_first_weights(tmp_path):
     first, second = ((tmp_path / name).read_bytes() for name in names)
     assert first != second
     # A fit that goes on has no first update, and leaves the picture alone.
-    callback.on_train_begin()
+    callback.on_epoch_begin(0)
     assert (tmp_path / names[0]).read_bytes() == first
 
 
@@ -97,6 +99,31 @@ def test_an_interrupted_training_has_its_evolution(tmp_path):
     again = AttentionSnapshots(images, labels, tmp_path, **kinds)
     model.fit(images, labels, epochs=3, initial_epoch=2, verbose=0, callbacks=[again])
     assert size_of(tmp_path / "attention_evolution.png")[1] == round(100 * (0.9 + 3 * 1.48))
+
+
+@pytest.mark.parametrize("snapshots_first", [True, False])
+def test_a_training_that_is_restored_keeps_its_snapshots(tmp_path, snapshots_first):
+    """BackupAndRestore sets weights and updates in `on_train_begin`, before or after this one."""
+    images, labels = quadrants(2)
+
+    class Interrupted(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def resumable(*others):
+        drawn = AttentionSnapshots(images, labels, tmp_path, before_training=True)
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+        callbacks = [drawn, backup] if snapshots_first else [backup, drawn]
+        fit(plain(), [*callbacks, *others], epochs=3)
+
+    with pytest.raises(KeyboardInterrupt):
+        resumable(Interrupted())
+    first = {path.name: path.read_bytes() for path in tmp_path.glob("*.npz")}
+    assert sorted(first) == [f"attention_epoch_{epoch:04d}.npz" for epoch in range(3)]
+    resumable()
+    kept = {path.name: path.read_bytes() for path in tmp_path.glob("*.npz")}
+    assert kept.pop("attention_epoch_0003.npz") and kept == first
 
 
 def captions_of(figure):
