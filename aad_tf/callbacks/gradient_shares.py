@@ -9,8 +9,7 @@ import tensorflow as tf
 from aad_tf.callbacks.base import EpochCallback, checked_arrays
 from aad_tf.classifier import checked_inputs
 from aad_tf.defenses import AADModel
-from aad_tf.defenses.statistics import kept, moving_statistics
-from aad_tf.distribute import seed_states
+from aad_tf.defenses.statistics import kept
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_bounds
 
@@ -27,7 +26,7 @@ class GradientShares(EpochCallback):
     By default the network runs in inference mode, without the noise of dropout. In training mode
     the fractions are those of the gradient that training follows, and differences between dropout
     masks may be a large part of the preservation loss. Measuring does not change the training:
-    moving statistics and random states are restored.
+    weights, moving statistics and random states are restored.
 
     Args:
         images: float `[batch, H, W, C]` within `bounds`. If the model's preservation loss is a sum
@@ -111,8 +110,11 @@ def _gradient_norms(
 ) -> tf.Tensor:
     """Norms of the gradients of the weighted loss terms, float32 `[terms]` as `loss_names`."""
     adversarial = model.adversarial_images(images, labels)
-    changed = [*moving_statistics(model.network), *seed_states(model.network)] if training else []
-    with kept(changed), tf.GradientTape(persistent=True) as tape:
+    # In training mode layers may change their weights, too, as SpectralNormalization does.
+    with (
+        kept(model.network.variables if training else []),
+        tf.GradientTape(persistent=True) as tape,
+    ):
         losses, _ = model.training_losses(images, labels, adversarial, training=training)
         terms = [
             weight * tf.reduce_mean(losses[name])

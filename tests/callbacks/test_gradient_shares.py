@@ -97,6 +97,23 @@ def test_training_mode_shows_dropout_and_changes_nothing():
     assert found["independent", False] < 1e-6 and found["shared", True] < 1e-6
 
 
+def test_training_mode_restores_weights_that_layers_change():
+    """SpectralNormalization divides its kernel by an estimate of its largest singular value."""
+    layers = keras.layers
+    images, labels = quadrants(6)
+    first = layers.SpectralNormalization(layers.Conv2D(4, 3, activation="relu"))
+    last = [layers.GlobalAveragePooling2D(), layers.Dense(4)]
+    network = keras.Sequential([keras.Input((8, 8, 1)), first, *last])
+    model = AADModel(network, attack=attacks.fgsm(0.1))
+    model.compile(keras.optimizers.SGD(0.0))
+    before = [variable.numpy() for variable in network.variables]
+    callback = GradientShares(images, labels, training=True)
+    callback.set_model(model)
+    assert sum(callback.measure(0).values()) == pytest.approx(1.0)
+    for variable, value in zip(network.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
 def test_gradient_shares_need_several_terms():
     with pytest.raises(TypeError, match="GradientShares needs an AADModel.*Leave the callback out"):
         fit(standard(), [GradientShares(*quadrants(4))])
