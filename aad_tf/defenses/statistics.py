@@ -17,8 +17,8 @@ def moving_statistics(network: keras.Model) -> list[keras.Variable]:
         network: a Keras model.
 
     Returns:
-        Floating-point non-trainable variables of the innermost layers whose `trainable` is True,
-        each once.
+        Floating-point non-trainable variables of layers whose `trainable` is True, each once; of a
+        layer that holds others, its own.
 
     Example:
         >>> network = keras.Sequential([keras.Input((8,)), keras.layers.BatchNormalization()])
@@ -28,9 +28,10 @@ def moving_statistics(network: keras.Model) -> list[keras.Variable]:
     found = {
         id(variable): variable
         for layer in network._flatten_layers()
-        if layer.trainable and not list(layer._flatten_layers(include_self=False))
-        for variable in layer.non_trainable_variables
-        if tf.as_dtype(variable.dtype).is_floating
+        if layer.trainable
+        # Those of layers inside are theirs, which may be frozen.
+        for variable in (*layer._trainable_variables, *layer._non_trainable_variables)
+        if not variable.trainable and tf.as_dtype(variable.dtype).is_floating
     }
     return list(found.values())
 

@@ -11,9 +11,9 @@ from aad_tf.attacks import fgsm, pgd, step_ll
 from aad_tf.classifier import Classifier
 from aad_tf.classifier.tracing import recording
 from aad_tf.defenses import AADModel, AdversarialModel
-from aad_tf.defenses.statistics import kept_statistics
+from aad_tf.defenses.statistics import kept_statistics, moving_statistics
 from aad_tf.losses import AADLosses
-from tests.networks import batch_norm_network, bytes_of, random_images, small_network
+from tests.networks import SHAPE, batch_norm_network, bytes_of, random_images, small_network
 
 layers = keras.layers
 LABELS = np.array([0, 1, 2, 0], np.int32)
@@ -371,6 +371,42 @@ def test_masked_and_attack_passes_teach_batch_normalization_nothing():
     model.train_on_batch(images, LABELS)
     np.testing.assert_allclose(norm.moving_mean, 0.1 * inputs.mean((0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(norm.moving_variance, 0.9 + 0.1 * inputs.var((0, 1, 2)), atol=1e-6)
+
+
+class Counted(layers.Layer):
+    """Counts the examples that it gets in training, with a layer inside or without one."""
+
+    def __init__(self, *inner):
+        super().__init__()
+        self.inner = list(inner)
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False, name="count")
+
+    def call(self, inputs, training=False):
+        if training:
+            self.count.assign_add(tf.cast(tf.shape(inputs)[0], tf.float32))
+        for layer in self.inner:
+            inputs = layer(inputs)
+        return inputs
+
+
+@pytest.mark.parametrize("inner", [(), (layers.Conv2D(1, 1),)])
+def test_masked_images_teach_no_layer_at_any_depth(inner):
+    """One pass of the clean images and of two rounds, four images each, is trained on."""
+    counted = Counted(*inner)
+    network = keras.Sequential([keras.Input(SHAPE), counted, *small_network().layers])
+    aad(network).train_on_batch(random_images(), LABELS)
+    assert float(counted.count) == 12
+
+
+def test_statistics_are_those_of_layers_that_are_trained():
+    norm, frozen = layers.BatchNormalization(), layers.BatchNormalization()
+    counted = Counted(norm, frozen)
+    network = keras.Sequential([keras.Input(SHAPE), counted, layers.Dropout(0.5)])
+    frozen.trainable = False
+    expected = [counted.count, norm.moving_mean, norm.moving_variance]
+    assert list(map(id, moving_statistics(network))) == list(map(id, expected))
+    counted.trainable = False
+    assert moving_statistics(network) == []
 
 
 @pytest.mark.parametrize("compiled", [False, True])
