@@ -458,10 +458,14 @@ def _filled(classifier: Classifier, images: np.ndarray, fill: Fill, name: str) -
     """The images with all pixels removed."""
     check_fill(fill, classifier, name)
     if isinstance(fill, str):
+        # SciPy takes no half precision, and NumPy adds up bfloat16 in bfloat16, which stops at 256.
+        precise = images.astype(np.result_type(images.dtype, np.float32))
         if fill == "mean":
-            return np.broadcast_to(images.mean((1, 2), keepdims=True), images.shape)
-        sigma = (0, _BLUR_SIGMA, _BLUR_SIGMA, 0)
-        return ndimage.gaussian_filter(images, sigma, mode="nearest", truncate=1.0)
+            filled = np.broadcast_to(precise.mean((1, 2), keepdims=True), images.shape)
+        else:
+            sigma = (0, _BLUR_SIGMA, _BLUR_SIGMA, 0)
+            filled = ndimage.gaussian_filter(precise, sigma, mode="nearest", truncate=1.0)
+        return filled.astype(images.dtype)
     color = constant_color(fill, classifier, name)
     return np.broadcast_to(color, images.shape).astype(images.dtype)
 

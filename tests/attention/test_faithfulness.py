@@ -169,6 +169,21 @@ def test_what_removed_pixels_become():
     np.testing.assert_allclose(ends["blur"][[0, 1, 900]], [1, peak, 1], atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("fill", ["mean", "blur"])
+def test_images_of_half_precision_are_filled_as_those_of_single_precision(dtype, fill):
+    """Both fills keep the mean of an image, of which the logit of class 0 is four times."""
+    model = Classifier.from_keras(linear_network([4.0, 0.0], size=30, dtype=dtype), "scores")
+    images = np.zeros((1, 30, 30, 1), np.float32)
+    images[:, 7:22, 5:25] = 1.0
+    curves = [
+        deletion(model, images, images[..., 0], [0], num_steps=1, fill=fill),
+        insertion(model, images, images[..., 0], [0], num_steps=1, start=fill),
+    ]
+    for curve in curves:
+        np.testing.assert_allclose(curve.probabilities, [[sigmoid(4 / 3)] * 2], atol=0.005)
+
+
 def test_random_maps_depend_on_their_seed_alone():
     maps = random_maps([3, 4], (5, 6))
     np.testing.assert_array_equal(random_maps([4], (5, 6))[0], maps[1])
