@@ -18,6 +18,8 @@ from aad_tf.metrics import iou, robust_accuracy
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import LARGEST_SEED, check_count
 
+_EMPTY = "The data set is empty: there is nothing to measure on."
+
 
 class AttackCallback(ClassifierCallback):
     """Base class of callbacks that attack a data set after an epoch and log one number.
@@ -79,7 +81,7 @@ class AttackCallback(ClassifierCallback):
         for images, labels, *_ in self._batches:
             checked_inputs(classifier, images, labels)
             return
-        raise ValueError("The data set is empty: there is nothing to measure on.")
+        raise ValueError(_EMPTY)
 
     def evaluate(self, classifier: Classifier) -> float:
         """Computes the number that is logged; subclasses implement it.
@@ -108,10 +110,13 @@ class AttackCallback(ClassifierCallback):
 
     def _attacked(self, classifier: Classifier) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         """Images, adversarial images and labels, batch by batch."""
+        index = None
         for index, (images, labels, *_) in enumerate(self._batches):
             images, labels = checked_inputs(classifier, classifier.images_of(images), labels)
             # Another seed per batch, or all batches would have the same random starts.
             yield images, self._attack(classifier, images, labels, seed=self._seed + index), labels
+        if index is None:
+            raise ValueError(_EMPTY)
 
 
 class RobustAccuracy(AttackCallback):
@@ -174,6 +179,10 @@ class RobustAccuracy(AttackCallback):
 
         Returns:
             The fraction of examples classified correctly both without and under attack, in [0, 1].
+
+        Raises:
+            TypeError: images that are not floating point, or labels that are not numbers.
+            ValueError: no examples, or examples that do not fit the network.
         """
         parts = [
             (labels, _predicted(classifier, images), _predicted(classifier, adversarial))
@@ -262,6 +271,10 @@ class AttentionIoU(AttackCallback):
             The intersection of the area of the clean image and that of the attacked one divided by
             their union, in [0, 1], as a mean over images at least one of whose two areas is not
             empty; 0 if there is none.
+
+        Raises:
+            TypeError: images that are not floating point, or labels that are not numbers.
+            ValueError: no examples, or examples that do not fit the network.
         """
         return self._found(classifier)[""]
 

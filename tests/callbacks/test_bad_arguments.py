@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from aad_tf.attention import MatchingArea
 from aad_tf.callbacks import AttentionIoU, AttentionSnapshots, GradientShares, RobustAccuracy
+from aad_tf.classifier import Classifier
 from aad_tf.defenses import StandardModel
 from aad_tf.types import Bounds
 from tests.callbacks.small_fits import FGSM, compiled, fit, plain, quadrants, small_network
@@ -52,6 +53,13 @@ def test_examples_are_checked_against_the_network_before_an_epoch(dataset, error
     with pytest.raises(error, match=message):
         fit(model, [RobustAccuracy(dataset(*quadrants()), FGSM)])
     np.testing.assert_array_equal(before[0], model.get_weights()[0])
+
+
+@pytest.mark.parametrize("callback", [RobustAccuracy, AttentionIoU])
+def test_nothing_can_be_measured_on_no_examples_outside_of_fit(callback):
+    empty = tf.data.Dataset.from_tensor_slices(quadrants()).batch(4).take(0)
+    with pytest.raises(ValueError, match="data set is empty"):
+        callback(empty, FGSM).evaluate(Classifier.from_keras(plain()))
 
 
 def test_arguments_are_checked_when_given(tmp_path):
