@@ -146,6 +146,11 @@ def test_parts_can_be_exchanged():
         ({"preservation": "l0"}, "Unknown distance 'l0'"),
         ({"maps": "gradcam"}, "Unknown map 'gradcam'. Did you mean 'grad_cam'"),
         ({"threshold": "median"}, "Unknown threshold rule 'median'. Did you mean 'mean'"),
+        (
+            {"threshold": None},
+            "threshold must be a number, the name of a rule or .*, got None",
+        ),
+        ({"threshold": float("nan")}, "threshold must be finite, got nan"),
         ({"threshold": MatchingArea(np.ones((4, 2, 2)))}, "MatchingArea belongs to the masks of"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aad_tf.utils.checks import check_count, near_names
+from aad_tf.utils.checks import check_count, check_number, near_names
 from aad_tf.utils.ops import resize_maps, spatial_size
 
 
@@ -150,8 +150,9 @@ def attention_area(maps: Any, threshold: Any = "mean") -> tf.Tensor:
         1 inside the area, else 0, in the shape and dtype of `maps`; no gradient flows through it.
 
     Raises:
-        TypeError: maps that are not floating point.
-        ValueError: maps of wrong rank, or an unknown rule.
+        TypeError: maps that are not floating point, or a rule that is neither a name, a number nor
+            a function.
+        ValueError: maps of wrong rank, an unknown rule, or a number that is not finite.
 
     Example:
         >>> attention_area([[[0.0, 1.0], [2.0, 3.0]]], "mean").numpy().tolist()
@@ -179,7 +180,8 @@ def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
         A function from maps `[batch, h, w]` to areas in {0, 1} of the same shape and dtype.
 
     Raises:
-        ValueError: unknown rule.
+        TypeError: neither a name, a number nor a function.
+        ValueError: an unknown rule, or a number that is not finite.
     """
     if isinstance(threshold, str) and threshold in RULES:
         return RULES[threshold]
@@ -190,7 +192,10 @@ def threshold_rule(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
             f"Unknown threshold rule {threshold!r}.{near_names(str(threshold), RULES)} A number, "
             f"TopCells(count), MatchingArea(masks) or another function is taken, too."
         )
-    return lambda maps: strictly_above(maps, tf.constant(float(threshold), maps.dtype))
+    # Scalar tensors and arrays are numbers, too.
+    value = np.asarray(threshold).item()
+    number = check_number(value, "threshold", ", the name of a rule or a function")
+    return lambda maps: strictly_above(maps, tf.constant(number, maps.dtype))
 
 
 def rule_for_any_batch(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -208,8 +213,9 @@ def rule_for_any_batch(threshold: Any) -> Callable[[tf.Tensor], tf.Tensor]:
         A function from maps `[batch, h, w]` to areas in {0, 1} of the same shape and dtype.
 
     Raises:
-        TypeError: a `MatchingArea`, since its masks belong to one batch.
-        ValueError: unknown rule.
+        TypeError: a `MatchingArea`, since its masks belong to one batch; or neither a name, a
+            number nor a function.
+        ValueError: an unknown rule, or a number that is not finite.
     """
     if isinstance(threshold, MatchingArea):
         raise TypeError(
@@ -246,8 +252,9 @@ def mask_out(
         Masked images in the shape and dtype of `images`; no gradient flows to the maps.
 
     Raises:
-        TypeError: maps that are not floating point.
-        ValueError: maps of wrong rank, or an unknown rule.
+        TypeError: maps that are not floating point, or a rule that is neither a name, a number nor
+            a function.
+        ValueError: maps of wrong rank, an unknown rule, or a number that is not finite.
 
     Example:
         >>> masked = mask_out(images, grad_cam(classifier, images, labels), TopCells(10))

@@ -62,9 +62,9 @@ class AADLosses:
             the authors' code; 0 without such a layer.
 
     Raises:
-        TypeError: `fill` holds no numbers, or `threshold` is a `MatchingArea`, whose masks belong
-            to one batch.
-        ValueError: a name that is none of these, or a `fill` that is not finite.
+        TypeError: `fill` holds no numbers; or `threshold` is neither a name, a number nor a
+            function, or is a `MatchingArea`, whose masks belong to one batch.
+        ValueError: a name that is none of these, or a `fill` or `threshold` that is not finite.
 
     Example:
         >>> AADLosses.preset("paper").replace(rectification="squared_mean").rectification

@@ -147,11 +147,25 @@ def test_masked_images_keep_their_dtype_and_open_sizes(dtype):
         (MAPS.astype(int), "mean", TypeError, "floating point, got dtype int64"),
         (MAPS, "median", ValueError, "'median'. Did you mean 'mean' .* A number, Top"),
         (MAPS, [0.1, 0.2], ValueError, r"Unknown threshold rule \[0.1, 0.2\]"),
+        (MAPS, None, TypeError, "threshold must be a number, the name of a rule or .*, got None"),
+        (
+            MAPS,
+            {},
+            TypeError,
+            "threshold must be a number, .* or a function, got {}",
+        ),
+        (MAPS, float("nan"), ValueError, "threshold must be finite, got nan"),
     ],
 )
 def test_bad_maps_and_rules(maps, rule, error, message):
     with pytest.raises(error, match=message):
         attention_area(maps, rule)
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.array, tf.constant])
+def test_a_number_of_any_kind_is_a_threshold(kind):
+    area = attention_area(np.array([[[0.25, 0.5, 0.75]]]), kind(0.5))
+    np.testing.assert_array_equal(area, [[[0, 0, 1]]])
 
 
 def test_bad_rule_parameters():
