@@ -288,11 +288,23 @@ def gate_agreement(spatial: Any, maps: Any, cells: int) -> GateAgreement:
         )
     area = TopCells(check_count(cells, "cells"))
     if gates.shape != maps.shape:
-        resized = tf.image.resize(gates[..., np.newaxis], maps.shape[1:], "area")
-        gates = resized.numpy()[..., 0].astype(np.float64)
+        # Sums as they are, not divided to means, have the same ranks. Rounding, as of
+        # tf.image.resize in float32, would rank cells that are equal.
+        rows, columns = map(_overlaps, gates.shape[1:], maps.shape[1:])
+        gates = rows @ (gates - gates.min((1, 2), keepdims=True)) @ columns.T
     correlation = rank_correlation(gates, maps)
     shared = iou(area(tf.constant(gates)), area(tf.constant(maps))).numpy().astype(np.float64)
     return GateAgreement(correlation, np.where(np.isnan(correlation), np.nan, shared))
+
+
+def _overlaps(size: int, other_size: int) -> np.ndarray:
+    """How much of each of `size` cells lies in each of `other_size` along the same line.
+
+    They are whole numbers, so that sums weighted by them are exact for cells of float32.
+    """
+    begin, other = np.arange(size) * other_size, np.arange(other_size)[:, np.newaxis] * size
+    shared = np.minimum(begin + other_size, other + size) - np.maximum(begin, other)
+    return np.maximum(shared, 0).astype(np.float64)
 
 
 def _cbam_layers(model: keras.Model) -> list[CBAM]:

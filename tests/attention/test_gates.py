@@ -143,6 +143,35 @@ def test_agreement_by_hand():
         gate_agreement(gate[np.newaxis], maps, 2)
 
 
+@pytest.mark.parametrize(("size", "cells"), [(7, 3), (14, 5), (28, 6), (8, 4), (3, 7)])
+@pytest.mark.parametrize("value", [0.5, 0.3, np.float32(0.7310586)])
+def test_a_constant_gate_agrees_with_nothing_on_any_grid(value, size, cells):
+    maps = np.random.default_rng(0).random((1, cells, cells))
+    found = gate_agreement(np.full((1, size, size), value), maps, 3)
+    np.testing.assert_array_equal(found, np.full((2, 1), np.nan))
+
+
+def test_cells_that_average_alike_are_of_equal_rank():
+    """One corner of a gate is higher, on a grid that the map's does not divide."""
+    gate = np.full((1, 7, 7), 0.3, np.float32)
+    gate[0, 0, 0] = 0.9
+    ranks = np.arange(9.0)
+    found = gate_agreement(gate, ranks.reshape(1, 3, 3)[:, ::-1, ::-1], 1)
+    # The corner has rank 9 in both; the other eight of the gate share the mean of ranks 1 to 8.
+    gate_ranks = np.where(ranks == 8, 9.0, 4.5)
+    expected = np.corrcoef(ranks, gate_ranks)[0, 1]
+    np.testing.assert_allclose(found.rank_correlation, [expected], atol=1e-12)
+    np.testing.assert_array_equal(found.iou, [1.0])
+
+
+def test_gates_are_averaged_over_cells_as_tensorflow_does():
+    generator = np.random.default_rng(1)
+    gates, maps = generator.random((4, 7, 9)), generator.random((4, 3, 4))
+    means = tf.image.resize(gates[..., np.newaxis], (3, 4), "area").numpy()[..., 0]
+    found, expected = gate_agreement(gates, maps, 3), gate_agreement(means, maps, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 def test_data_that_can_be_read_once_is_refused(classifier):
     once = iter([(tf.constant(IMAGES), tf.constant(LABELS))])
     with pytest.raises(ValueError, match="read only once"):
