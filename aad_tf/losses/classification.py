@@ -78,8 +78,8 @@ def kl_divergence(logits: tf.Tensor, other_logits: tf.Tensor) -> tf.Tensor:
         other_logits: `[batch, classes]`, before the softmax that gives q.
 
     Returns:
-        `[batch]`, the sum of p (log p - log q) over classes, non-negative; float32 or float64.
-        Gradients flow through both arguments.
+        `[batch]`, the sum of p (log p - log q) over classes, non-negative up to rounding; float32
+        or float64. Gradients flow through both arguments.
 
     Example:
         >>> kl_divergence(tf.constant([[1.0, 0.0]]), tf.constant([[1.0, 0.0]])).numpy()
