@@ -547,9 +547,15 @@ def _refuse_probabilities(classifier: Classifier, trace: tracing.Trace | None) -
     within = logits.min() >= 0.0 and logits.max() <= 1.0
     if within and (sums_to_one or (trace is not None and nonlinear_ending(trace) is not None)):
         what = "are not negative and sum to 1" if sums_to_one else "lie in [0, 1]"
+        advice = f"Remove the final {'softmax' if sums_to_one else 'activation'}."
+        if tracing.remat_mode(tracing.layers_and_operations(classifier.model)) == "activations":
+            advice = (
+                "The model was built under keras.RematScope(mode='activations'), where a final "
+                f"activation cannot be bypassed. {tracing.ADVICE_ON_REMAT}"
+            )
         raise ValueError(
             f"The model's outputs are probabilities (they {what}); attacks and losses need "
-            f"logits. Remove the final {'softmax' if sums_to_one else 'activation'}."
+            f"logits. {advice}"
         )
     return images
 

@@ -13,7 +13,7 @@ import contextlib
 import contextvars
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -21,6 +21,12 @@ import tensorflow as tf
 
 # From a layer and its call, still to be made, to the output that the caller of the layer gets.
 Around = Callable[[keras.Layer, Callable[[], Any]], Any]
+
+# What to do with a model that was built under a `keras.RematScope`.
+ADVICE_ON_REMAT = (
+    "Build it without that scope, and take over its weights: "
+    "copy = keras.models.clone_model(model); copy.set_weights(model.get_weights())."
+)
 
 
 class _Watcher(NamedTuple):
@@ -260,13 +266,13 @@ def trace_forward(
     try:
         concrete = forward.get_concrete_function()
     except ValueError as error:
-        modes = {getattr(getattr(part, "_remat_mode", None), "mode", "") for part in watched}
-        if "full" not in modes:
+        # Mode "activations" can be compiled, and has another cause.
+        mode = remat_mode(watched)
+        if mode in ("", "activations"):
             raise
         raise ValueError(
-            "The model was built under keras.RematScope(mode='full'), and Keras cannot compile it, "
-            "for predict or fit either. Build it without that scope, and take over its weights: "
-            "copy = keras.models.clone_model(model); copy.set_weights(model.get_weights())."
+            f"The model was built under keras.RematScope(mode={mode!r}), and Keras cannot compile "
+            f"it, for predict or fit either. {ADVICE_ON_REMAT}"
         ) from error
     # Other graphs that call the function trace it again.
     watched.clear()
@@ -283,6 +289,19 @@ def trace_forward(
     hidden = {call.layer.name for call in calls} - {call.layer.name for call in inside}
     images, output = concrete.inputs[0], concrete.outputs[0]
     return Trace(inside, sorted(hidden), images, output, concrete.graph, forward)
+
+
+def remat_mode(layers: Iterable[Any]) -> str:
+    """Finds the mode of the `keras.RematScope` under which a model was built.
+
+    Args:
+        layers: the layers of the model.
+
+    Returns:
+        The mode of the first layer that has one; `""` if none has.
+    """
+    modes = (getattr(getattr(layer, "_remat_mode", None), "mode", None) for layer in layers)
+    return next(filter(None, modes), "")
 
 
 def operations_between(trace: Trace, features: tf.Tensor) -> list[Any]:

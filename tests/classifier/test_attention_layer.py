@@ -466,11 +466,37 @@ def test_the_advice_on_augmentation_trains():
     assert history["preservation_loss"][0] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_a_network_that_keras_cannot_compile():
-    with keras.RematScope(mode="full"):
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"mode": "full"},
+        {"mode": "list_of_layers", "layer_names": ["conv", "scores"]},
+        {"mode": "larger_than", "output_size_threshold": 1},
+    ],
+)
+def test_a_network_that_keras_cannot_compile(scope):
+    with keras.RematScope(**scope):
         model = network()
-    with pytest.raises(ValueError, match="RematScope.*clone_model.*set_weights"):
+    message = rf"RematScope\(mode='{scope['mode']}'\).*clone_model.*set_weights"
+    with pytest.raises(ValueError, match=message):
         Classifier.from_keras(model)
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     np.testing.assert_allclose(Classifier.from_keras(copy)(IMAGES).logits, model(IMAGES), atol=1e-6)
+
+
+def test_a_softmax_whose_activation_is_recomputed_cannot_be_bypassed():
+    def probabilities():
+        images = keras.Input(IMAGES.shape[1:])
+        features = layers.Conv2D(2, 3, activation="relu")(images)
+        pooled = layers.GlobalAveragePooling2D()(features)
+        return keras.Model(images, layers.Dense(3, activation="softmax")(pooled))
+
+    with keras.RematScope(mode="activations"):
+        model = probabilities()
+    with pytest.raises(ValueError, match=r"RematScope\(mode='activations'\).*clone_model"):
+        Classifier.from_keras(model)
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    found = tf.nn.softmax(Classifier.from_keras(copy)(IMAGES).logits)
+    np.testing.assert_allclose(found, model(IMAGES), atol=1e-6)
