@@ -50,14 +50,15 @@ def export_saved_model(classifier: Classifier, path: str | os.PathLike[str]) -> 
     Args:
         classifier: the network and the layer that attention maps explain.
         path: directory to write; an earlier export or an empty directory there is replaced,
-            anything else is refused.
+            anything else is refused, and so is an export to which files were added.
 
     Returns:
         The directory, as an absolute path. It appears under its name only when complete.
 
     Raises:
         TypeError: not a Classifier around a Keras model.
-        FileExistsError: the path holds something else than an export or an empty directory.
+        FileExistsError: the path holds something else than an export or an empty directory, or
+            files that are not of the export.
         OSError: the path cannot be written.
 
     Example:
@@ -77,6 +78,11 @@ def export_saved_model(classifier: Classifier, path: str | os.PathLike[str]) -> 
         raise FileExistsError(
             f"{target} exists and is no model exported by aad_tf, so it is left alone. Give "
             f"another path, or remove it."
+        )
+    if earlier and (added := _files_added(target)):
+        raise FileExistsError(
+            f"{target} is replaced as a whole, and holds files that are not of the earlier export: "
+            f"{', '.join(added)}. Give another path, or move them away and back afterwards."
         )
     with _directory_beside(target) as directory:
         # Networks may hold operations with custom gradients, such as swish.
@@ -329,6 +335,19 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
             f"network again with this version."
         )
     return metadata
+
+
+def _files_added(directory: Path) -> list[str]:
+    """Files in an earlier export that its metadata do not list; all is its own if it is damaged."""
+    if not any(directory.iterdir()):
+        return []
+    try:
+        known = {METADATA, *_read_metadata(directory)["files"]}
+    except ExportError:
+        return []
+    found = [path for path in sorted(directory.rglob("*")) if not path.is_dir()]
+    names = (path.relative_to(directory).as_posix() for path in found)
+    return [name for name in names if name not in known]
 
 
 def _check_files(directory: Path, files: dict[str, dict[str, Any]]) -> None:

@@ -38,6 +38,22 @@ def test_earlier_export_is_replaced(tmp_path):
     assert path.stat().st_mode == path.parent.stat().st_mode
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "assets.extra/tf_serving_warmup_requests"])
+def test_an_export_to_which_files_were_added_is_left_alone(name, tmp_path):
+    classifier = classifier_of()
+    path = export.export_saved_model(classifier, tmp_path / "model")
+    (path / name).write_text("of others")
+    with pytest.raises(FileExistsError, match=f"not of the earlier export: {name}. Give another"):
+        export.export_saved_model(classifier, path)
+    assert (path / name).read_text() == "of others"
+    (path / name).rename(tmp_path / "aside")
+    export.export_saved_model(classifier, path)
+    # A damaged export does not tell what is its own.
+    (path / export.saved_model.METADATA).write_text("{")
+    export.export_saved_model(classifier, path)
+    export.load_classifier(path)
+
+
 def test_a_network_is_traced_for_each_function_once_and_for_no_signature(tmp_path):
     noted = TracedCalls()
     classifier = Classifier.from_keras(small_network(middle=[noted]))
