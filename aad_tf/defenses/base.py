@@ -147,16 +147,23 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         scales its loss.
 
         Args:
-            *args: arguments of `keras.Model.compile`, the optimizer first; no loss.
-            **kwargs: arguments of `keras.Model.compile` by name, such as `metrics`; no loss.
+            *args: arguments of `keras.Model.compile`, the optimizer first; no loss and no
+                `loss_weights`.
+            **kwargs: arguments of `keras.Model.compile` by name, such as `metrics`; no `loss` and
+                no `loss_weights`.
 
         Raises:
-            ValueError: a loss was given; on several replicas also `steps_per_execution` above 1,
-                XLA on CPUs, or clipped gradients in float16.
+            ValueError: a loss or `loss_weights` were given; on several replicas also
+                `steps_per_execution` above 1, XLA on CPUs, or clipped gradients in float16.
         """
         if kwargs.get("loss") is not None or (len(args) > 1 and args[1] is not None):
             raise ValueError(
                 f"{type(self).__name__} computes its own loss; call compile(optimizer) without one."
+            )
+        if kwargs.get("loss_weights") is not None or (len(args) > 2 and args[2] is not None):
+            raise ValueError(
+                f"{type(self).__name__} adds up its own losses; call compile(optimizer) without "
+                f"loss_weights. Arguments of a defence weigh them, as AADModel(weights=...) does."
             )
         kwargs.setdefault("jit_compile", False)
         super().compile(*args, **kwargs)
@@ -278,6 +285,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
             # Keras's own says that a subclass with another compile must bring its own.
             super().compile_from_config(config)
             return
+        # Earlier versions took loss_weights, and did not use them.
+        config = {**config, "loss_weights": None}
         self.compile(**keras.saving.deserialize_keras_object(config))
         self._build_optimizer()
 

@@ -354,6 +354,18 @@ def test_a_loss_given_to_compile_is_refused():
             model.compile(*arguments, **options)
 
 
+def test_weights_of_losses_given_to_compile_are_refused():
+    model = AADModel(small_network(), attack=step_ll(0.1))
+    for arguments, options in [(("sgd", None, [1.0]), {}), (("sgd",), {"loss_weights": [1.0]})]:
+        with pytest.raises(ValueError, match=r"without loss_weights.*AADModel\(weights=...\)"):
+            model.compile(*arguments, **options)
+    # Files of earlier versions may hold some.
+    model.compile("sgd", loss_weights=None)
+    config = model.get_compile_config()
+    model.compile_from_config({**config, "loss_weights": [1.0]})
+    assert model.get_compile_config()["loss_weights"] is None
+
+
 def test_unsuitable_networks_are_refused():
     layers = keras.layers
     flat = keras.Sequential([keras.Input(SHAPE), layers.Flatten(), layers.Dense(3)])
