@@ -29,6 +29,7 @@ from aad_tf.distribute import (
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import (
     LARGEST_SEED,
+    assert_any_images,
     assert_image_range,
     assert_known_labels,
     check_count,
@@ -56,8 +57,9 @@ class DefenseModel(MultiWorkerFit, keras.Model):
     without this package.
 
     Under a strategy of `tf.distribute` the loss is the mean over the global batch, also where
-    replicas hold batches of different sizes. Dropout and random starts differ between replicas.
-    Moving statistics, such as those of BatchNormalization, are averaged over replicas at each step.
+    replicas hold batches of different sizes, of at least one example each. Dropout and random
+    starts differ between replicas. Moving statistics, such as those of BatchNormalization, are
+    averaged over replicas at each step.
 
     Args:
         network: any Keras classifier of `[batch, H, W, C]` images; a final softmax or sigmoid is
@@ -508,7 +510,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         Raises:
             TypeError: labels that are not numbers.
             ValueError: no labels, or images or labels of another shape.
-            tf.errors.InvalidArgumentError: pixels out of range or not finite, or unknown labels.
+            tf.errors.InvalidArgumentError: no images, or none for one of several replicas;
+                pixels out of range or not finite; or unknown labels.
         """
         images, labels, weights = self._unpack(data)
         adversarial = self.warmed_up(images, self.adversarial_images(images, labels))
@@ -528,7 +531,8 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         Raises:
             TypeError: labels that are not numbers.
             ValueError: no labels, or images or labels of another shape.
-            tf.errors.InvalidArgumentError: pixels out of range or not finite, or unknown labels.
+            tf.errors.InvalidArgumentError: no images, or none for one of several replicas;
+                pixels out of range or not finite; or unknown labels.
         """
         images, labels, weights = self._unpack(data)
         adversarial = self.adversarial_images(images, labels, training=False)
@@ -571,6 +575,7 @@ class DefenseModel(MultiWorkerFit, keras.Model):
         # A step that was traced for images of another shape before leaves theirs open.
         images = tf.ensure_shape(images, (None, *self.classifier.input_shape))
         labels = label_vector(labels)
+        images = assert_any_images(images)
         images = assert_image_range(images, self.classifier.bounds, self.classifier.shrinking)
         return images, assert_known_labels(labels, self.classifier.num_classes), weights
 

@@ -368,6 +368,32 @@ def assert_image_range(images: tf.Tensor, bounds: Bounds, shrinking: str = "") -
     return _asserted(images, inside, f"{message}Got lowest and highest:")
 
 
+def assert_any_images(images: tf.Tensor) -> tf.Tensor:
+    """Asserts that a batch of images is not empty, eagerly or in a `tf.function`.
+
+    XLA drops assertions, so it has no effect inside a function that XLA compiles.
+
+    Args:
+        images: tensor of images, `[batch, H, W, C]`.
+
+    Returns:
+        The images, to be used instead of the argument.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when it runs, for a batch without images.
+    """
+    message = (
+        "A batch without images has no mean loss. Several replicas share a batch, so it needs one "
+        "image for each: choose a batch size that leaves enough in the last one, or train with "
+        "dataset.batch(..., drop_remainder=True). Number of images:"
+    )
+    count = tf.shape(images)[0]
+    # None when run eagerly, where it raises at once.
+    check = tf.debugging.Assert(count > 0, [message, count])
+    with tf.control_dependencies([] if check is None else [check]):
+        return tf.identity(images)
+
+
 def assert_known_labels(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
     """Asserts that labels are class numbers, eagerly or in a `tf.function`.
 

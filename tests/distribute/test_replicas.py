@@ -136,6 +136,12 @@ def test_what_several_replicas_cannot_do_is_refused(
     assert list(alone("refusals")["said"]) == ["", ""]
 
 
+def test_a_batch_with_nothing_for_one_replica_is_refused(mirrored: Results) -> None:
+    (found,) = mirrored("empty_replica")
+    for said in found["said"]:
+        assert "choose a batch size that leaves enough in the last one" in said
+
+
 def test_alone_everything_is_as_without_strategies() -> None:
     strategy = create_strategy("none")
     assert strategy is tf.distribute.get_strategy()

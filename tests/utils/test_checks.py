@@ -263,6 +263,16 @@ def test_image_range_is_asserted_inside_graphs_too(bad, compiled):
 
 
 @pytest.mark.parametrize("compiled", [False, True])
+def test_a_batch_without_images_is_refused_inside_graphs_too(compiled):
+    check = checks.assert_any_images
+    if compiled:
+        check = tf.function(check, input_signature=[tf.TensorSpec((None, *SHAPE))])
+    np.testing.assert_array_equal(check(tf.constant(GOOD)), GOOD)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)one image for each.*batch size"):
+        check(tf.constant(GOOD[:0]))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("bad", [[0, 3], [-1, 2], [0.5, 1.0]])
 def test_labels_are_asserted_inside_graphs_too(bad, compiled):
     check = lambda labels: checks.assert_known_labels(labels, 3)  # noqa: E731

@@ -23,13 +23,14 @@ CASES = {
         habits.agreement,
         cut_in_validation,
         disagreement,
+        updates.empty_replica,
     )
 }
 # Cases that no test looks at, by kind of strategy.
 LEFT_OUT = {
-    "multi_worker": set(),
+    "multi_worker": {"empty_replica"},
     "mirrored": {"other_defenses", "callbacks", "stopping", "agreement", "disagreement"},
-    "none": {"other_defenses", "agreement"},
+    "none": {"other_defenses", "agreement", "empty_replica"},
 }
 
 __all__ = ["CASES", "LEFT_OUT", "Arrays"]

@@ -11,7 +11,7 @@ import tensorflow as tf
 from aad_tf.data import ReplicaRange
 from aad_tf.defenses import StandardModel
 from aad_tf.distribute import distributed
-from tests.distribute.cases.common import Arrays, bounds, dataset
+from tests.distribute.cases.common import Arrays, bounds, dataset, examples
 from tests.networks import small_network
 
 
@@ -89,4 +89,20 @@ def refusals(strategy: tf.distribute.Strategy) -> Arrays:
                 said.append("")
             except ValueError as error:
                 said.append(str(error))
+    return {"said": np.array(said)}
+
+
+def empty_replica(strategy: tf.distribute.Strategy) -> Arrays:
+    """What `fit` and `evaluate` say of a last batch that holds nothing for one of two replicas."""
+    images, labels = (values[:5] for values in examples())
+    with strategy.scope():
+        model = StandardModel(small_network())
+        model.compile("sgd")
+    said = []
+    for run in (model.fit, model.evaluate):
+        try:
+            run(images, labels, batch_size=4, verbose=0)
+            said.append("")
+        except tf.errors.InvalidArgumentError as error:
+            said.append(str(error))
     return {"said": np.array(said)}
