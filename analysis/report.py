@@ -27,7 +27,12 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 _RESULTS = flags.DEFINE_string(
     "results_dir", "results", "Directory that holds the records and what is made of them."
 )
-_README = flags.DEFINE_string("readme", "README.md", "File whose block of results is written anew.")
+_README = flags.DEFINE_string(
+    "readme",
+    None,
+    "File whose block of results is written anew; by default README.md, for the default "
+    "--results_dir alone.",
+)
 _RECORDS = flags.DEFINE_string(
     "records",
     None,
@@ -148,9 +153,21 @@ def _run() -> str:
     if _RECORDS.value is None:
         if _MODEL_DIR.value or _OUTPUT.value:
             raise ValueError("--model_dir and --output go with --records.")
-        return "\n".join(map(str, generate(_RESULTS.value, _README.value)))
+        return "\n".join(map(str, generate(_RESULTS.value, _page())))
     text = own_report(_RECORDS.value, _MODEL_DIR.value)
     return str(_write(Path(_OUTPUT.value), text)) if _OUTPUT.value else text
+
+
+def _page() -> str:
+    """The file to write; refuses flags by which the README would lose the results it shows."""
+    if not Path(_RESULTS.value).is_dir():
+        raise ValueError(f"--results_dir={_RESULTS.value} is no directory of results.")
+    if _README.value is None and Path(_RESULTS.value).resolve() != Path(_RESULTS.default).resolve():
+        raise ValueError(
+            f"--results_dir={_RESULTS.value} would replace the results that README.md shows: name "
+            f"the file to write with --readme."
+        )
+    return _README.value or "README.md"
 
 
 def main(argv: list[str]) -> None:

@@ -92,6 +92,25 @@ def test_a_mistake_ends_in_one_line(tmp_path, capsys):
     assert line.startswith("error: ") and "none.md" in line
 
 
+@pytest.mark.parametrize("beside", [True, False], ids=["readme", "no readme"])
+def test_a_page_keeps_its_results_where_the_directory_is_mistyped(
+    results, readme, record, capsys, monkeypatch, beside
+):
+    """A name that does not exist, and another directory than that of the project's README."""
+    record("mnist_clean", {FGSM: "+x"})
+    monkeypatch.chdir(readme.parent)
+    before = readme.read_text(encoding="utf-8")
+    directory = results.rename(readme.parent / ("results" if beside else "own_results"))
+    directory = readme.parent / "resutls" if beside else directory
+    arguments = [f"--results_dir={directory}", *([f"--readme={readme}"] if beside else [])]
+    with flagsaver.flagsaver(), pytest.raises(SystemExit, match="2"):
+        report.main(flags.FLAGS(["report", *arguments]))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ("is no directory of results" if beside else "with --readme") in line
+    assert readme.read_text(encoding="utf-8") == before
+    assert not (readme.parent / "resutls").exists()
+
+
 def test_a_sentence_that_no_longer_holds_stops_the_report(results, readme, monkeypatch):
     def stale(results):
         check_sentence("Attention moves.", "below", NOTHING)
