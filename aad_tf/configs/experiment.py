@@ -11,6 +11,7 @@ network in float32, in which it is attacked and evaluated.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +48,8 @@ class ExperimentConfig:
             whose output is a grid of the image and through which every path to the logits leads.
         defense: the defence, and its settings: its `kind`, such as `"aad"`, its `attack` and more.
         optimizer: name of a Keras optimizer, such as `"adam"`.
-        optimizer_options: further arguments of the optimizer, such as `{"momentum": 0.9}`.
+        optimizer_options: further arguments of the optimizer, such as `{"momentum": 0.9}`; not the
+            learning rate.
         learning_rate: highest learning rate of the schedule.
         learning_rate_schedule: `"constant"`; `"cosine"`, which decays to 0 at the end;
             `"triangular"`, which rises and falls to 0 linearly; or `"exponential"`, which decays
@@ -153,8 +155,13 @@ class ExperimentConfig:
             check_count(getattr(self, name), name, least=0)
         check_count(self.seed, "seed", 0, LARGEST_SEED)
         for name in ("learning_rate", "decay_epochs", "decay_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}.")
+        if "learning_rate" in self.optimizer_options:
+            raise ValueError(
+                f"optimizer_options has no learning_rate, got "
+                f"{self.optimizer_options['learning_rate']}: set learning_rate, beside it."
+            )
         for name, known in _CHOICES.items():
             check_choice(getattr(self, name), known, name)
         _check_schedule(self)
