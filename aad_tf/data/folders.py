@@ -21,8 +21,10 @@ from aad_tf.utils.ops import without_autograph
 SPLIT = "all"
 """The one split that a directory of images has."""
 CHANNELS = (1, 3)
-# How the files that TensorFlow decodes begin: JPEG, PNG, GIF and BMP.
-_BEGINNINGS = (b"\xff\xd8", b"\x89P", b"GI", b"BM")
+# How the files that TensorFlow decodes begin: JPEG and PNG, and GIF and BMP, which it decodes in
+# colour alone.
+_IN_COLOUR = (b"GI", b"BM")
+_BEGINNINGS = (b"\xff\xd8", b"\x89P", *_IN_COLOUR)
 
 
 class _Listing(NamedTuple):
@@ -61,17 +63,17 @@ def image_folder(
         channels: 1 for gray images, 3 for colour images.
         class_names: names of all classes in the order of the network's outputs; every folder must
             have one of these names. None for the names of the folders in alphabetical order.
-        indices: indices of the images to read, in the order above, from 0; negative ones count from
-            the last image, -1; None for all.
+        indices: integers, indices of the images to read, in the order above, from 0; negative ones
+            count from the last image, -1; None for all.
 
     Returns:
         A finite dataset of (images, labels): float32 `[batch, height, width, channels]` within
         `bounds`, and int32 `[batch]`.
 
     Raises:
-        TypeError: a batch size or bounds of another type.
+        TypeError: a batch size, bounds or indices of another type, such as a boolean mask.
         ValueError: no such directory, no folders or images, a folder that is not a class, equal
-            class names, an invalid size or number of channels.
+            class names, an invalid size or number of channels, or no indices.
         IndexError: an index beyond the last or the first image.
         tf.errors.InvalidArgumentError: while iterating, for a file that is not an image of these
             formats, which the message names, and for a damaged image, which it need not name.
@@ -85,7 +87,7 @@ def image_folder(
     size = _needed(image_size)
     _check_channels(channels)
     listing = _listed(directory, class_names)
-    chosen = np.arange(len(listing.paths)) if indices is None else np.asarray(indices, np.int64)
+    chosen = np.arange(len(listing.paths)) if indices is None else _checked_indices(indices)
     paths = [listing.paths[index] for index in chosen]
 
     @without_autograph
@@ -186,14 +188,38 @@ def _listed(directory: PathLike, class_names: Sequence[str] | None) -> _Listing:
     return _Listing(found.file_paths, np.array(labels, np.int32), names)
 
 
+def _checked_indices(indices: Sequence[int]) -> np.ndarray:
+    numbers = np.asarray(indices)
+    if not numbers.size:
+        raise ValueError("indices is empty: give one index or more, or None for all images.")
+    if not np.issubdtype(numbers.dtype, np.integer):
+        raise TypeError(
+            f"indices must be integers, got {numbers.dtype}. Of a boolean mask take "
+            f"np.flatnonzero(mask)."
+        )
+    return numbers
+
+
 def _decoded(path: tf.Tensor, channels: int, size: tuple[int, int]) -> tf.Tensor:
     """float32 pixels in 0..255, `[*size, channels]`."""
     content = tf.io.read_file(path)
-    known = tf.reduce_any(tf.strings.substr(content, 0, 2) == tf.constant(_BEGINNINGS))
+    beginning = tf.strings.substr(content, 0, 2)
+    known = tf.reduce_any(beginning == tf.constant(_BEGINNINGS))
     complaint = "is no image in JPEG, PNG, GIF or BMP, whatever its name says: remove or convert it"
     check = tf.debugging.Assert(known, [tf.strings.join([path, complaint], " ")])
     with tf.control_dependencies([check]):
-        image = tf.io.decode_image(content, channels, expand_animations=False)
+        content = tf.identity(content)
+
+    def decoded(depth: int) -> tf.Tensor:
+        return tf.io.decode_image(content, depth, expand_animations=False)
+
+    if channels == 1:
+        in_colour = tf.reduce_any(beginning == tf.constant(_IN_COLOUR))
+        image = tf.cond(
+            in_colour, lambda: tf.image.rgb_to_grayscale(decoded(3)), lambda: decoded(1)
+        )
+    else:
+        image = decoded(channels)
     return tf.ensure_shape(resized(image, size), [*size, channels])
 
 

@@ -107,11 +107,33 @@ def test_files_that_are_left_out_are_not_read(photos, tmp_path):
         ({"channels": 2}, "channels must be 1 or 3, got 2"),
         ({"bounds": (1, 0)}, "lower < upper"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"indices": []}, "indices is empty"),
     ],
 )
 def test_what_cannot_be_is_named(photos, changes, message):
     with pytest.raises(ValueError, match=message):
         data.image_folder(**{"directory": photos, "batch_size": 2, "image_size": SIZE, **changes})
+
+
+@pytest.mark.parametrize("kind", ["bmp", "gif"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_gray_images_of_formats_that_are_decoded_in_colour(tmp_path, kind, mode):
+    """Few colours, which the palette of a GIF holds exactly; weights of gray as in a JPEG."""
+    pixels = np.random.default_rng(0).choice([0, 90, 255], (10, 12, 3)).astype(np.uint8)
+    gray = pixels[..., 0] if mode == "L" else pixels @ [0.299, 0.587, 0.114]
+    for folder in ("cat", "dog"):
+        (tmp_path / folder).mkdir()
+        shown = pixels if mode == "RGB" else pixels[..., :1]
+        keras.utils.save_img(tmp_path / folder / f"1.{kind}", shown, scale=False)
+    found, labels = all_of(data.image_folder(tmp_path, 2, SIZE, bounds=(0, 255), channels=1))
+    assert list(labels) == [0, 1] and found.shape == (2, *SIZE, 1)
+    np.testing.assert_allclose(found, np.broadcast_to(gray, (2, *SIZE))[..., None], atol=1.01)
+
+
+@pytest.mark.parametrize("indices", [[True] * 3 + [False] * 4, [0.9, 4.7], ["1"]])
+def test_indices_that_are_no_integers_are_refused(photos, indices):
+    with pytest.raises(TypeError, match="indices must be integers, got"):
+        data.image_folder(photos, 2, SIZE, indices=indices)
 
 
 def test_a_directory_without_images_is_named(photos, tmp_path):
