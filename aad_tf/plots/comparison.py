@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
@@ -14,6 +13,7 @@ from aad_tf.attention import grad_cam
 from aad_tf.classifier import Classifier
 from aad_tf.plots.grid import Panel, attention_grid
 from aad_tf.types import Bounds
+from aad_tf.utils.checks import label_vector
 from aad_tf.utils.ops import at_least_float32
 
 LETTERS = 14
@@ -38,7 +38,7 @@ def compare_networks(
     Args:
         classifiers: networks by the name that heads their columns, all of one pixel range.
         images: float `[batch, H, W, C]` in the classifiers' bounds.
-        labels: int `[batch]`, true classes.
+        labels: int `[batch]` or `[batch, 1]`, true classes.
         attack: an attack, or text such as `"fgsm(epsilon=0.1)"`, run against each network with that
             network's own gradients.
         class_names: names by class number; None or empty shows the numbers.
@@ -50,7 +50,7 @@ def compare_networks(
     Raises:
         TypeError: no attack.
         ValueError: text that is no attack, an epsilon or step size larger than the pixel range, no
-            networks, or networks of different pixel ranges.
+            networks, networks of different pixel ranges, or fewer names than classes.
 
     Example:
         >>> figure = compare_networks({"plain": plain, "AAD": defended}, images, labels, fgsm(0.15))
@@ -83,7 +83,7 @@ def compare_attacked(
         classifiers: networks by the name that heads their columns, all of one pixel range.
         images: clean images, float `[batch, H, W, C]` in the classifiers' bounds.
         adversarial: for each name of a network its adversarial images, of the shape of `images`.
-        labels: int `[batch]`, true classes.
+        labels: int `[batch]` or `[batch, 1]`, true classes.
         class_names: names by class number; None or empty shows the numbers.
         row_titles: one text per image, to the left of its row, or none.
         heading: paragraphs above everything, the first in bold.
@@ -92,15 +92,16 @@ def compare_attacked(
         A matplotlib figure.
 
     Raises:
-        ValueError: no networks, networks of different pixel ranges, or another number of row
-            titles than images.
+        ValueError: no networks, networks of different pixel ranges, another number of row titles
+            than images, or fewer names than classes.
 
     Example:
         >>> attacked = {"plain": fgsm(0.15)(plain, images, labels)}
         >>> figure = compare_attacked({"plain": plain}, images, attacked, labels)
     """
     bounds = shared_bounds(classifiers)
-    truth = [f"true: {class_name(label, class_names, LETTERS)}" for label in np.asarray(labels)]
+    classes = tf.cast(label_vector(labels), tf.int32).numpy()
+    truth = [f"true: {class_name(number, class_names, LETTERS)}" for number in classes]
     columns, titles = [image_panels(images, truth)], ["image"]
     for name, classifier in classifiers.items():
         columns += [
@@ -196,10 +197,15 @@ def class_name(label: Any, class_names: Sequence[str] | None, letters: int | Non
 
     Returns:
         The text.
+
+    Raises:
+        ValueError: a class beyond the names.
     """
-    if not class_names:
+    if class_names is None or not len(class_names):
         return str(label)
-    name = class_names[int(label)]
+    if not 0 <= int(label) < len(class_names):
+        raise ValueError(f"class_names has {len(class_names)} names and none of class {label}.")
+    name = str(class_names[int(label)])
     return name if letters is None else short_class_name(name, letters)
 
 

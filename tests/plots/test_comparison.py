@@ -65,6 +65,23 @@ def test_class_names_stand_under_the_maps():
     assert shown(figure.axes[1])[1] == caption(classifier, images[0], names)
 
 
+@pytest.mark.parametrize("names", [("cat", "dog", "cow"), None], ids=["names", "numbers"])
+@pytest.mark.parametrize("labels", [LABELS[:, None], LABELS.astype("float32"), list(LABELS)])
+def test_labels_and_names_of_the_forms_that_attacks_take(labels, names):
+    """A column, as data sets of Keras give them, and floats; names as an array."""
+    given = None if names is None else np.array(names)
+    images, networks = random_images(2), {"plain": NETWORKS["plain"]}
+    figure = compare_networks(networks, images, labels, ATTACK, class_names=given)
+    found = [shown(axes)[1] for axes in figure.axes[::4]]
+    assert found == [f"true: {names[label] if names else label}" for label in LABELS]
+
+
+def test_classes_without_a_name_are_told():
+    networks = {"plain": NETWORKS["plain"]}
+    with pytest.raises(ValueError, match="class_names has 1 names and none of class 1"):
+        compare_networks(networks, random_images(1), LABELS[:1], ATTACK, class_names=["cat"])
+
+
 def test_long_class_names_are_cut_at_words():
     assert short_class_name("European fire salamander") == "European fire…"
     assert short_class_name("goldfish, Carassius auratus") == "goldfish"
