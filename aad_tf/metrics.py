@@ -51,7 +51,8 @@ def iou(first: Any, second: Any) -> tf.Tensor:
         np.float32(0.33333334)
     """
     first, second = (tf.cast(tf.convert_to_tensor(mask), tf.bool) for mask in (first, second))
-    if not first.shape.is_compatible_with(second.shape) or (first.shape.rank or 2) < 2:
+    rank = first.shape.rank
+    if not first.shape.is_compatible_with(second.shape) or (rank is not None and rank < 2):
         raise ValueError(
             f"iou compares two masks of one shape [..., height, width], got {first.shape} and "
             f"{second.shape}. Resize the maps before thresholding them."

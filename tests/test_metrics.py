@@ -60,6 +60,8 @@ def test_iou_refuses_shapes_that_differ():
         metrics.iou(np.ones((2, 2)), np.ones((2, 3)))
     with pytest.raises(ValueError, match="height, width"):
         metrics.iou(np.ones(4), np.ones(4))
+    with pytest.raises(ValueError, match="height, width"):
+        metrics.iou(1.0, 1.0)
 
 
 def test_robust_accuracy_does_not_count_misclassified_examples_that_an_attack_corrects():
