@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -37,7 +38,7 @@ _RANGE_TOLERANCE = 1e-4
 
 
 def canonical_boxes(
-    boxes: Any, box_format: str, image_size: Sequence[Any] | None = None
+    boxes: Any, box_format: str, image_size: int | Sequence[Any] | None = None
 ) -> tf.Tensor:
     """Converts boxes of a format of Keras to (ymin, xmin, ymax, xmax) in fractions of the image.
 
@@ -48,8 +49,8 @@ def canonical_boxes(
         box_format: Keras's name of the format: "xyxy", "yxyx", "xywh", "center_xywh" or
             "center_yxhw" in pixels; "rel_xyxy", "rel_yxyx" or "rel_xywh" in fractions of the image.
             "xyxy" is (xmin, ymin, xmax, ymax).
-        image_size: (height, width) of the image in pixels, as integers or scalar tensors; only
-            needed for formats in pixels.
+        image_size: (height, width) of the image in pixels, as integers or scalar tensors, or one
+            integer for both; only needed for formats in pixels.
 
     Returns:
         float32 of the same shape.
@@ -62,7 +63,7 @@ def canonical_boxes(
         array([[0.2 , 0.05, 0.6 , 0.2 ]], dtype=float32)
     """
     box_format = check_choice(str(box_format).lower(), FORMATS, "box format")
-    boxes = boxes if tf.is_tensor(boxes) else tf.convert_to_tensor(np.asarray(boxes))
+    boxes = boxes if tf.is_tensor(boxes) else _box_array(boxes)
     if boxes.shape.rank not in (2, 3) or boxes.shape[-1] not in (4, None):
         raise ValueError(RANK.format(boxes.shape))
     if image_size is None and not box_format.startswith("rel_"):
@@ -70,10 +71,16 @@ def canonical_boxes(
             f"Boxes in {box_format!r} are in pixels: pass image_size=(height, width) in pixels."
         )
     # Fractions are fractions of any size, which Keras wants to know all the same.
-    height, width = (1, 1) if image_size is None else (image_size[0], image_size[1])
+    size: Any = 1 if image_size is None else image_size
+    height, width = (size, size) if isinstance(size, Integral) else (size[0], size[1])
     return keras.utils.bounding_boxes.convert_format(
         boxes, box_format, CANONICAL, height=height, width=width, dtype="float32"
     )
+
+
+def _box_array(boxes: Any) -> tf.Tensor:
+    array = np.asarray(boxes)
+    return tf.convert_to_tensor(np.zeros([0, 4]) if array.shape == (0,) else array)
 
 
 def from_tuples(

@@ -51,7 +51,13 @@ def test_one_box_in_every_format(box_format):
         assert found.dtype == tf.float32 and found.shape == np.shape(boxes)
         expected = np.broadcast_to([0.2, 0.05, 0.6, 0.2], found.shape)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-    assert canonical_boxes(np.zeros([0, 4], "float64"), box_format, (100, 200)).shape == (0, 4)
+    for none in (np.zeros([0, 4], "float64"), []):
+        assert canonical_boxes(none, box_format, (100, 200)).shape == (0, 4)
+
+
+def test_one_number_is_both_sides_of_the_image():
+    found = canonical_boxes([[10, 20, 30, 40]], "xywh", 100)
+    np.testing.assert_allclose(found, [[0.2, 0.1, 0.6, 0.4]], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("box_format", sorted(SAME_BOX))
