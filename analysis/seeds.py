@@ -63,7 +63,9 @@ class SeedDifference:
         counts = (len(self.first), len(self.second))
         trained = (self.sketch or "all", self.other_sketch or "all")
         reasons = [f"not trained alike ({' against '.join(trained)})"] * (trained[0] != trained[1])
-        if max(counts) == 1:
+        if not min(counts):
+            reasons.append("not run")
+        elif max(counts) == 1:
             reasons.append("one run each")
         elif min(counts) < SEEDS:
             reasons.append(f"{counts[0]} and {counts[1]} seeds")
@@ -122,6 +124,11 @@ class SeedDifference:
         return self._points() if self.verdict == NO_VERDICT else f"{self._points()}, {self.verdict}"
 
     def line(self) -> str:
-        """Statement, difference in points, the paper's difference and the verdict in one line."""
+        """Statement, difference in points, the paper's difference and the verdict in one line.
+
+        Seeds follow the statement if the two were not trained with the same ones.
+        """
         printed = DASH if self.paper is None else f"{100 * self.paper:+.1f}"
-        return f"{self.statement}: {self._points()}, paper {printed}: {self.verdict_text()}"
+        unlike = self.first and self.second and self.first.keys() != self.second.keys()
+        seeds = f" (seeds {self.seeds_text()})" if unlike else ""
+        return f"{self.statement}{seeds}: {self._points()}, paper {printed}: {self.verdict_text()}"

@@ -83,7 +83,23 @@ def test_verdict_says_how_ours_stands_to_the_papers_number(gaps, paper, text):
 def test_few_seeds_and_unlike_trainings_decide_nothing(first, second, sketches, text):
     found = SeedDifference("PGD30", first, second, 0.739, *sketches)
     assert found.verdict == "no verdict"
-    assert found.line() == f"PGD30: +40.0, paper +73.9: {text}"
+    seeds = f" (seeds {found.seeds_text()})" if first.keys() != second.keys() else ""
+    assert found.line() == f"PGD30{seeds}: +40.0, paper +73.9: {text}"
+
+
+def test_a_line_names_the_seeds_where_they_are_not_the_same():
+    """Of five seeds against three the three in common, by whose pairs the difference is taken."""
+    five = {0: 0.9, 1: 0.9, 2: 0.9, 3: 0.5, 4: 0.5}
+    line = SeedDifference("PGD30", five, {0: 0.5, 1: 0.5, 2: 0.5}).line()
+    assert line.startswith("PGD30 (seeds 0, 1, 2): +40.0 [+40.0, +40.0]")
+    line = SeedDifference("PGD30", {0: 0.9}, {0: 0.5, 1: 0.7}).line()
+    assert line.startswith("PGD30 (seeds 0 against 0, 1): +30.0")
+
+
+@pytest.mark.parametrize(("first", "second"), [({}, {0: 0.5}), ({0: 0.5, 1: 0.6}, {}), ({}, {})])
+def test_what_was_not_run_is_no_run_each(first, second):
+    line = SeedDifference("PGD30", first, second).line()
+    assert line.endswith(": not run, no verdict")
 
 
 @pytest.mark.parametrize(
