@@ -86,6 +86,12 @@ class ResultRun:
         ]
 
     @property
+    def transfer_attacks(self) -> list[dict[str, Any]]:
+        """The summary's entries of attacks on another network, which `attacks` leaves out."""
+        white_box = self.attacks
+        return [entry for entry in self.summary.get("attacks", []) if entry not in white_box]
+
+    @property
     def warnings(self) -> list[str]:
         """The warnings of the evaluation, sentences."""
         return list(self.summary.get("warnings", []))
@@ -109,6 +115,11 @@ class ResultRun:
         if limit:
             return f"first {limit:,} of {split}"
         return "" if split == "test" else split
+
+    @property
+    def names_split(self) -> bool:
+        """Whether the evaluation noted a split, as it does for data sets known by name."""
+        return "split" in _description(self.summary, "dataset")
 
     def entry(self, threat_model: Mapping[str, Any]) -> dict[str, Any] | None:
         """Finds the summary's entry of an attack.

@@ -24,19 +24,24 @@ from analysis.table_5_rows import (
     Table5,
     build,
     cell_of,
+    compared_unlike,
     differences,
     further_attack_names,
 )
 from analysis.tables import Table
 from analysis.training_configs import complete
 
-READING = (
-    "Accuracy in percent on the test set, white box; *paper* is the printed value. *Ours* of one "
+_READING = (
+    "Accuracy in percent on {images}, white box; *paper* is the printed value. *Ours* of one "
     "seed: with its 95 % Wilson interval over the n examples, in brackets, which says nothing of "
     "another training. Of several seeds: their mean, and from the lowest to the highest of them in "
     "parentheses. The paper does not say at which iterate an attack counts, probably at the last; "
-    "here an image counts as misclassified at any, which is stricter."
+    "here an image counts as misclassified {rule}."
 )
+_RULES_READ = {
+    "any_iterate": "at any, which is stricter",
+    "last_iterate": "at the last, too",
+}
 OWN_LOSSES = (
     "Losses `balanced` are this package's own: cross-entropy, mean square of softmax outputs, l1 "
     "of maps scaled to sum 1. Eqs. 7 to 9 as printed are `paper`, those of the authors' code "
@@ -90,7 +95,7 @@ def accuracies(table: Table5) -> Table:
     """
     rows = []
     for row in table.rows:
-        ours = [cell.text() for cell in row.cells]
+        ours = [cell.text(row.runs) for cell in row.cells]
         seeds = str(len(row.runs)) if row.runs else DASH
         rows.append((row.name, "ours", seeds, _examples(row.cells), *ours))
         if row.in_paper:
@@ -225,9 +230,13 @@ def difference_lines(table: Table5) -> list[str]:
     pairs: dict[str, list[str]] = {}
     for rows, difference in differences(table):
         pairs.setdefault(rows, []).append(f"  - {difference.line()}")
-    if not pairs:
+    unlike = [
+        f"- {rows}: not compared, as they were evaluated on different images or by different rules"
+        for rows in compared_unlike(table)
+    ]
+    if not (pairs or unlike):
         return ["Not decided yet: the rows to compare have not been run."]
-    return [line for rows, lines in pairs.items() for line in (f"- {rows}", *lines)]
+    return [*(line for rows, lines in pairs.items() for line in (f"- {rows}", *lines)), *unlike]
 
 
 def losses_remark(table: Table5) -> list[str]:
@@ -310,7 +319,7 @@ def stricter(table: Table5) -> Table | None:
             # AutoAttack keeps its best image and stands under any iterate alone.
             cascade = strongest if runs is row.runs else {}
             cells = [cell_of(cascade if c.name == "AutoAttack" else runs, c) for c in columns]
-            texts = [cell.text() if cell.seeds else DASH for cell in cells]
+            texts = [cell.text(runs) if cell.seeds else DASH for cell in cells]
             if runs:
                 rows.append((row.name, kind, str(len(runs)), _examples(cells), *texts))
     heads = ("defence", "misclassified at", "seeds", "n", *(column.heading for column in columns))
@@ -383,12 +392,29 @@ def _csv_training(run: ResultRun) -> dict[str, Any]:
     }
 
 
+def reading(tables_shown: Iterable[Table5]) -> str:
+    """Says what accuracies are of: images, intervals, and when an image counts as misclassified.
+
+    Args:
+        tables_shown: the tables that it stands above.
+    """
+    runs = [run for table in tables_shown for row in table.rows for run in row.runs.values()]
+    images = "the test set"
+    if any(run.part for run in runs):
+        images += ", or on the part of the data that a row names in brackets"
+    elif any(run.dataset not in DATASETS and not run.names_split for run in runs):
+        images = "the images evaluated"
+    rules = {run.success_rule for run in runs} - {""} or {"any_iterate"}
+    rule = _RULES_READ.get(" ".join(rules), "when the table of threat models says")
+    return _READING.format(images=images, rule=rule)
+
+
 def page(table: Table5) -> str:
     """The Markdown page of one data set, with everything that a reader of the table needs."""
     parts = [
         f"# AAD Table 5, {table.title}",
         "Made by `python -m analysis.report` from `results/robustness` and `results/runs`.",
-        READING,
+        reading([table]),
         accuracies(table).markdown(),
         *losses_remark(table),
         *_not_run(table),
@@ -412,10 +438,14 @@ def own_page(table: Table5) -> str:
         The page.
     """
     (row,) = table.rows
+    (run,) = row.runs.values()
+    data = f" on {table.title}" if table.title else ""
+    transfer = ", ".join(f"`{entry['attack']}`" for entry in run.transfer_attacks)
     parts = [
-        f"# {row.name} on {table.title}, beside AAD Table 5",
-        READING,
+        f"# {row.name}{data}, beside AAD Table 5",
+        reading([table]),
         accuracies(table).markdown(),
+        *([f"Attacks by transfer are not shown here: {transfer}."] if transfer else []),
         *losses_remark(table),
         *([] if row.in_paper else ["The paper has no such row."]),
         *trust.section(_evaluations(table)),
@@ -520,7 +550,7 @@ def readme(results: Results) -> str:
     built = results.once(tables)
     shown = [table for table in built if table.dataset != "digits"]
     remarks = dict.fromkeys(remark for table in shown for remark in losses_remark(table))
-    parts = [READING, COMPARING, *remarks, *map(_section, shown)]
+    parts = [reading(shown), COMPARING, *remarks, *map(_section, shown)]
     if any(table.dataset == "digits" for table in built):
         link = "results/tables/table_5_digits.md"
         parts.append(f"The same defences on the embedded digits: [{link}]({link}).")

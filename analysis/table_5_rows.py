@@ -127,19 +127,27 @@ class Cell:
         counts = ((found.correct, found.count) for found in self.seeds.values())
         return next((fraction(*pair) for pair in counts), NOTHING)
 
-    def text(self) -> str:
+    def text(self, row_seeds: Collection[int] = ()) -> str:
         """The accuracy in percent as text.
 
         One seed gives `98.7 [98.5, 98.9]`, with an interval; several give `98.7 (98.1 to 99.0)`,
         with their range; none `not run`.
+
+        Args:
+            row_seeds: the seeds that the row names. If the cell rests on others, as where an attack
+                was run on one of three networks alone, its seeds follow: `36.7 [33.8, 39.7], seed
+                0`.
         """
         found = self.accuracy
         if found.value is None:
             return NOT_RUN
+        seeds = ", ".join(map(str, sorted(self.seeds)))
+        own = f", seed{'s' * (len(self.seeds) > 1)} {seeds}"
+        remark = own if row_seeds and set(row_seeds) != set(self.seeds) else ""
         if len(self.seeds) == 1 or found.interval is None:
-            return found.percent()
+            return f"{found.percent()}{remark}"
         low, high = (f"{100 * bound:.1f}" for bound in found.interval)
-        return f"{100 * found.value:.1f} ({low} to {high})"
+        return f"{100 * found.value:.1f} ({low} to {high}){remark}"
 
     def paper_text(self) -> str:
         """The paper's value in percent as text, or a dash."""
@@ -232,7 +240,7 @@ def build(results_dir: PathLike, dataset: str) -> Table5:
 
     Example:
         >>> build("results", "mnist").row("aad_step_ll").cells[0].text()
-        '99.3 [99.1, 99.4]'
+        '99.4 [99.2, 99.5]'
     """
     if dataset not in DATASETS:
         raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, got {dataset!r}.")
@@ -392,7 +400,10 @@ def cell_of(runs: Mapping[int, ResultRun], column: Column, paper: float | None =
 
 def _measured(run: ResultRun, column: Column) -> Measured | None:
     if column.threat_model is None:
-        entries = ((e["count"] - e["clean_mistakes"], e["count"]) for e in run.attacks)
+        # Attacks by transfer say the same of clean images.
+        entries = (
+            (e["count"] - e["clean_mistakes"], e["count"]) for e in run.summary.get("attacks", [])
+        )
         return next((Measured(*counts) for counts in entries), None)
     entry = run.entry(column.threat_model)
     return None if entry is None else Measured(entry["robust"], entry["count"], entry)
@@ -424,6 +435,16 @@ def differences(table: Table5) -> list[tuple[str, SeedDifference]]:
                 one_column = SeedDifference(column.heading, *accuracies, paper, *sketches)
                 found.append((names, one_column))
     return found
+
+
+def compared_unlike(table: Table5) -> list[str]:
+    """Names both rows of each pair that was run but evaluated on other images or by other rules."""
+    pairs = [(table.row(preset), table.row(other)) for preset, other in _COMPARED]
+    return [
+        f"{first.name} against {second.name}"
+        for first, second in pairs
+        if first and second and first.runs and second.runs and not _evaluated_alike(first, second)
+    ]
 
 
 def _evaluated_alike(first: Row, second: Row) -> bool:

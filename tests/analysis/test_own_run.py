@@ -74,6 +74,18 @@ def test_a_network_that_is_no_row_of_the_papers_shows_the_attacks_that_were_run(
     assert "The paper has no such row." in text
 
 
+def test_attacks_by_transfer_are_named_and_clean_accuracy_is_shown(results, record, change):
+    record("mine", {"fgsm(epsilon=0.3)": "++x!"}, success="any_iterate")
+    with change("mine") as summary:
+        summary["attacks"][0]["threat_model"]["access"] = "transfer"
+    text = report.own_report(files(results, "mine"))
+    (ours,) = own_rows(text)[:1]
+    assert ours == ["unnamed network", "ours", "1", "4", "75.0 [30.1, 95.4]"]
+    assert "Attacks by transfer are not shown here: `fgsm(epsilon=0.3)`." in text
+    assert text.startswith("# unnamed network, beside AAD Table 5\n")
+    assert "Accuracy in percent on the images evaluated, white box" in text
+
+
 def test_a_model_directory_of_another_training_is_refused(results, record, tmp_path):
     record("mine", {FGSM: "+x"}, config=CONFIG, data={"name": "mnist"})
     (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "seed": 7}))

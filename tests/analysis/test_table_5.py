@@ -247,6 +247,22 @@ def test_seeds_of_a_preset_make_one_row(results, record):
     assert [(line["seed"], line["right"]) for line in fgsm] == [("0", "8"), ("1", "6"), ("12", "7")]
 
 
+def test_columns_of_fewer_seeds_than_the_row_name_theirs(results, record):
+    for seed, ending in ((0, ""), (1, "_seed_1"), (2, "_seed_2")):
+        outcomes = {FGSM: "+x"} if seed == 1 else {FGSM: "+x", PGD_30: "+x"}
+        options = {"config": {**CONFIG, "seed": seed}, "success": "any_iterate"}
+        record(f"mnist_clean{ending}", outcomes, **options)
+    record("mnist_clean_auto_attack", {"auto_attack(0.3)": "+x"}, config=CONFIG)
+    table = table_5_rows.build(results, "mnist")
+    row = table.row("clean")
+    (shown,) = (
+        cells for cells in table_5.accuracies(table).rows if cells[:2] == (row.name, "ours")
+    )
+    assert shown[4:6] == ("100.0 (100.0 to 100.0)", "50.0 (50.0 to 50.0)")
+    assert shown[8] == "50.0 (50.0 to 50.0), seeds 0, 2"
+    assert table_5.stricter(table).rows[0][-1] == "50.0 [9.5, 90.5], seed 0"
+
+
 def csv_rows(table):
     return list(csv.DictReader(io.StringIO(table_5.csv_of(table))))
 
@@ -472,4 +488,33 @@ def test_an_attack_on_smoothed_labels_is_another_attack():
 def test_rows_of_other_images_or_rules_are_not_compared(results, record):
     record("mnist_step_ll", {FGSM: "++"})
     record("mnist_aad_step_ll", {FGSM: "+x"}, success="any_iterate")
-    assert table_5_rows.differences(table_5_rows.build(results, "mnist")) == []
+    table = table_5_rows.build(results, "mnist")
+    assert table_5_rows.differences(table) == []
+    (line,) = table_5.difference_lines(table)
+    first, second = (table.row(preset).name for preset in ("aad_step_ll", "step_ll"))
+    assert line == (
+        f"- {first} against {second}: not compared, as they were evaluated on different images or "
+        f"by different rules"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "data", "images", "said"),
+    [
+        ("any_iterate", {"split": "test"}, "the test set,", "at any, which is stricter."),
+        ("last_iterate", {"split": "test"}, "the test set,", "at the last, too."),
+        ("any_iterate", {"split": "validation"}, "the test set, or on the part", "at any,"),
+    ],
+)
+def test_a_page_says_on_which_images_and_by_which_rule(results, record, rule, data, images, said):
+    record("mnist_clean", {FGSM: "+x"}, success=rule, data={"name": "mnist", **data})
+    page = table_5.page(table_5_rows.build(results, "mnist"))
+    assert f"Accuracy in percent on {images}" in page
+    assert f"here an image counts as misclassified {said}" in page
+
+
+def test_a_page_of_two_rules_leads_to_them(results, record):
+    record("mnist_clean", {FGSM: "+x"}, success="any_iterate")
+    record("mnist_fgsm", {FGSM: "+x"}, success="last_iterate")
+    page = table_5.page(table_5_rows.build(results, "mnist"))
+    assert "misclassified when the table of threat models says." in page
