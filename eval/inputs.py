@@ -176,6 +176,7 @@ class NamedImages:
 
         With boxes, `image_size` is left out.
         """
+        limit = _leaving_out(limit, info.num_examples[self.split])
         facts: dict[str, Any] = {"name": self.name, "split": self.split, "limit": limit}
         facts |= {"source": info.source, "fingerprint": info.fingerprint}
         if self.annotations:
@@ -291,6 +292,7 @@ class FolderImages:
 
     def description(self, info: DatasetInfo, limit: int | None, with_boxes: bool) -> dict[str, Any]:
         """Directory, limit, fingerprint of the files, names of classes, and size of the images."""
+        limit = _leaving_out(limit, info.num_examples[SPLIT])
         facts: dict[str, Any] = {
             "name": info.name,
             "images": provenance_path(self.directory),
@@ -626,6 +628,11 @@ def _examples(
     check_count(batch_size, "batch_size")
     total = present if limit is None else min(check_count(limit, "limit"), present)
     return shard_range(total, batch_size, *shard) if shard else (0, total)
+
+
+def _leaving_out(limit: int | None, present: int) -> int | None:
+    """The limit; None if it leaves out no image, as records of all images are alike."""
+    return None if limit is None or limit >= present else limit
 
 
 def _coverage(split: str, annotations: str, data_dir: str | None) -> dict[str, int]:
