@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -276,6 +277,19 @@ def test_a_command_is_one_of_make_or_of_python(command):
         assert re.search(rf"^{command[1]}:", makefile, flags=re.MULTILINE)
     else:
         assert command[:2] == ["python", "-m"]
+
+
+def test_stated_minutes_are_those_of_the_records():
+    (stated,) = re.findall(
+        r"Training took (\d+) minutes on one CPU core, the evaluation that follows (\d+)\.", TEXT
+    )
+    run, summary = (
+        json.loads((REPOSITORY / "results" / path).read_text(encoding="utf-8"))
+        for path in ("runs/mnist_aad_step_ll/run.json", "robustness/mnist_aad_step_ll.summary.json")
+    )
+    measured = (run["seconds"], sum(entry["seconds"] for entry in summary["attacks"]))
+    assert stated == tuple(f"{seconds / 60:.0f}" for seconds in measured)
+    assert [start["cpu_cores"] for start in run["starts"]] == [1]
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)\s]+)\)", TEXT))))
