@@ -239,7 +239,7 @@ def listing() -> str:
 
     Example:
         >>> listing()
-        'train/configs/cifar10.py: aad_pgd, aad_pgd_short, ...; train/configs/digits.py: ...'
+        'train/configs/agrawal.py: cifar100_cbam_resnet50, ...; train/configs/cifar10.py: ...'
     """
     found = []
     for file in pkgutil.iter_modules(preset_files.__path__):
