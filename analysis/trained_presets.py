@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -277,8 +278,11 @@ def provenance(found: Mapping[str, TrainedPreset]) -> str:
     Returns:
         Sentences for a page; that nothing is recorded, if there is no `run.json`.
     """
-    runs = [run for one in found.values() for run in one.trainings.values()]
-    starts = sorted((run["starts"][-1] for run in runs if run.get("starts")), key=_begun)
+    trained = [(name, run) for name, one in found.items() for run in one.trainings.values()]
+    runs = [run for _, run in trained]
+    begun = [(name, run["starts"][-1]) for name, run in trained if run.get("starts")]
+    begun.sort(key=lambda pair: str(pair[1].get("utc", "")))
+    starts = [start for _, start in begun]
     total = sum(len(one.summaries) for one in found.values())
     if not starts:
         return "How long training took is not recorded."
@@ -295,12 +299,15 @@ def provenance(found: Mapping[str, TrainedPreset]) -> str:
     return (
         f"{len(runs)} of {total} trainings are recorded in `results/runs`: {hours:.1f} hours in "
         f"all, in {' and '.join(precisions)}, at {_from_to(commits)}{uncommitted}, each by a "
-        f"command such as `{starts[0]['command']}`."
+        f"command such as `{starts[0]['command']}`{_renamed(*begun[0])}."
     )
 
 
-def _begun(start: Mapping[str, Any]) -> str:
-    return str(start.get("utc", ""))
+def _renamed(name: str, start: Mapping[str, Any]) -> str:
+    """Says what the preset in a recorded command is called now, if its name was changed since."""
+    recorded = re.search(r"--config[= ]\S+\.py:(\S+)", str(start["command"]))
+    unchanged = recorded is None or recorded.group(1) == name
+    return "" if unchanged else f", whose preset is now called `{name}`"
 
 
 def _from_to(commits: Sequence[str]) -> str:

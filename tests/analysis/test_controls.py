@@ -194,6 +194,22 @@ def test_the_page_says_how_the_networks_were_trained_and_what_was_flagged(tmp_pa
     assert "- Diagnostics were not computed (`fgsm`, seed 0)" in page
 
 
+def test_a_recorded_command_of_another_name_says_what_the_preset_is_called_now(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "aad_float32", 0, 70.0)
+    run = preset_summaries.write_history(tmp_path, "aad_float32_seed_0", "epoch", "1")
+    for recorded, said in (
+        ("aad", ", whose preset is now called `aad_float32`"),
+        ("aad_float32", ""),
+    ):
+        command = f"python -m train.main --config=train/configs/mnist_controls.py:{recorded} --x"
+        start = {"command": command, "git_commit": "b" * 40, "utc": "2026-01-01"}
+        (run / "run.json").write_text(json.dumps({"seconds": 5400, "starts": [start]}))
+        page = controls.page(controls.read(tmp_path))
+        assert f"each by a command such as `{command}`{said}." in page
+
+
 @pytest.mark.parametrize(
     "change", [{"learning_rate_schedule": "cosine"}, {"augmentation": "flip"}, {"epochs": 1}]
 )
