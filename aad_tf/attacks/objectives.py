@@ -16,7 +16,7 @@ import tensorflow as tf
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
 from aad_tf.losses import kl_divergence
-from aad_tf.utils.checks import check_count
+from aad_tf.utils.checks import check_count, check_number
 from aad_tf.utils.ops import at_least_float32
 
 # A class, one for each true class, or None for an attack that is not targeted.
@@ -184,6 +184,10 @@ class AwayFromLabel(OfLogits):
         label_smoothing: part of the label's probability that is spread evenly over all classes in
             the cross-entropy, in [0, 1]; 0 for none.
 
+    Raises:
+        TypeError: `label_smoothing` is not a number.
+        ValueError: `label_smoothing` is outside of [0, 1].
+
     Example:
         >>> attack = GradientSignAttack(AwayFromLabel(), step_size=0.1, epsilon=0.1)
         >>> attack == fgsm(0.1)
@@ -192,6 +196,9 @@ class AwayFromLabel(OfLogits):
 
     label_smoothing: float = 0.0
     name: ClassVar[str] = "away_from_label"
+
+    def __post_init__(self) -> None:
+        _check_label_smoothing(self)
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
         """Computes minus the cross-entropy of the true label.
@@ -267,6 +274,10 @@ class TowardsLeastLikely(OfLogits):
         label_smoothing: part of the class's probability that is spread evenly over all classes in
             the cross-entropy, in [0, 1]; 0 for none.
 
+    Raises:
+        TypeError: `label_smoothing` is not a number.
+        ValueError: `label_smoothing` is outside of [0, 1].
+
     Example:
         >>> step_ll(4 / 255, num_steps=2).objective
         TowardsLeastLikely(label_smoothing=0.0)
@@ -274,6 +285,9 @@ class TowardsLeastLikely(OfLogits):
 
     label_smoothing: float = 0.0
     name: ClassVar[str] = "towards_least_likely"
+
+    def __post_init__(self) -> None:
+        _check_label_smoothing(self)
 
     def from_logits(self, logits: tf.Tensor, labels: tf.Tensor, *context: tf.Tensor) -> tf.Tensor:
         """Computes the cross-entropy of the class with the lowest of these logits.
@@ -302,6 +316,10 @@ class TowardsFirstLeastLikely(OfLogits):
         label_smoothing: part of the class's probability that is spread evenly over all classes in
             the cross-entropy, in [0, 1]; 0 for none.
 
+    Raises:
+        TypeError: `label_smoothing` is not a number.
+        ValueError: `label_smoothing` is outside of [0, 1].
+
     Example:
         >>> iter_ll(4 / 255).objective
         TowardsFirstLeastLikely(label_smoothing=0.0)
@@ -309,6 +327,9 @@ class TowardsFirstLeastLikely(OfLogits):
 
     label_smoothing: float = 0.0
     name: ClassVar[str] = "towards_first_least_likely"
+
+    def __post_init__(self) -> None:
+        _check_label_smoothing(self)
 
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
@@ -357,10 +378,10 @@ class TowardsClass(OfLogits):
             the cross-entropy, in [0, 1]; 0 for none.
 
     Raises:
-        TypeError: a target that is not an integer.
-        ValueError: a negative or empty target, or a class that is its own target. Raised when the
-            network first runs: a target that the network does not have, or a tuple whose length is
-            not the number of its classes.
+        TypeError: a target that is not an integer, or `label_smoothing` that is not a number.
+        ValueError: a negative or empty target, a class that is its own target, or `label_smoothing`
+            outside of [0, 1]. Raised when the network first runs: a target that the network does
+            not have, or a tuple whose length is not the number of its classes.
 
     Example:
         >>> next_class = TowardsClass(tuple((i + 1) % 10 for i in range(10)))
@@ -371,6 +392,7 @@ class TowardsClass(OfLogits):
     name: ClassVar[str] = "towards_class"
 
     def __post_init__(self) -> None:
+        _check_label_smoothing(self)
         target: Any = self.target
         if isinstance(target, (list, np.ndarray)) and np.ndim(target) == 1:
             target = tuple(target)
@@ -433,6 +455,14 @@ class TowardsClass(OfLogits):
                 f"target must be one class, or one for each of the {num_classes} classes of the "
                 f"network, got {len(chosen)}."
             )
+
+
+def _check_label_smoothing(objective: Any) -> None:
+    """Refuses a `label_smoothing` outside of [0, 1], and keeps it as a float."""
+    smoothing = check_number(objective.label_smoothing, "label_smoothing")
+    if not 0.0 <= smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must be in [0, 1], got {smoothing}.")
+    object.__setattr__(objective, "label_smoothing", smoothing)
 
 
 def _check_context(objective: AnyObjective, context: tuple[tf.Tensor, ...]) -> None:

@@ -44,8 +44,10 @@ def fgsm(
         The attack, to be called with a classifier, images and labels.
 
     Raises:
-        TypeError: an epsilon that is not a number, or a target that is not a class number.
-        ValueError: epsilon negative or not finite, or a class that is its own target.
+        TypeError: an epsilon or `label_smoothing` that is not a number, or a target that is not a
+            class number.
+        ValueError: epsilon negative or not finite, `label_smoothing` outside of [0, 1], or a class
+            that is its own target.
 
     Example:
         >>> adversarial = fgsm(8 / 255)(classifier, images, labels)
@@ -106,8 +108,10 @@ def step_ll(
         The attack, to be called with a classifier, images and labels.
 
     Raises:
-        TypeError: an epsilon that is not a number, or a count that is not an integer.
-        ValueError: epsilon negative or not finite, or fewer than one step.
+        TypeError: an epsilon or `label_smoothing` that is not a number, or a count that is not an
+            integer.
+        ValueError: epsilon negative or not finite, `label_smoothing` outside of [0, 1], or fewer
+            than one step.
 
     Example:
         >>> adversarial = step_ll(4 / 255, num_steps=2)(classifier, images, labels)

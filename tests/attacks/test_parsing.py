@@ -125,6 +125,12 @@ def test_lists_are_split_at_their_top_level(separator):
         (lambda: step_ll(0.1, num_steps=0), ValueError, "num_steps must be at least 1, got 0"),
         (lambda: iter_ll(0.1, num_steps=1.5), TypeError, "num_steps must be an integer"),
         (lambda: step_ll(-2.0), ValueError, "epsilon must be finite"),
+        (lambda: fgsm(0.1, 50), ValueError, r"label_smoothing must be in \[0, 1\], got 50"),
+        (lambda: step_ll(0.1, 1, -3), ValueError, r"label_smoothing must be in \[0, 1\], got -3"),
+        (lambda: step_ll(0.1, 1, 2, False), ValueError, r"label_smoothing must be in \[0, 1\]"),
+        (lambda: fgsm(0.1, 1.5, target=1), ValueError, r"label_smoothing must be in \[0, 1\]"),
+        (lambda: AwayFromLabel(float("nan")), ValueError, "label_smoothing must be finite"),
+        (lambda: fgsm(0.1, "a"), TypeError, "label_smoothing must be a number, got 'a'"),
         (lambda: pgd(0.1, -2, 5), ValueError, "step_size must be finite"),
         (lambda: pgd(0.1, 0.02, 5, restarts=0), ValueError, "restarts must be at least 1"),
         (
