@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,7 @@ def _class_names() -> list[str] | None:
     text = CLASS_NAMES.value
     if text is None:
         return None
-    path = Path(text)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
+    # `Path.is_file` raises where many names make no possible name of a file.
+    is_file = os.path.isfile(text)
+    lines = Path(text).read_text(encoding="utf-8").splitlines() if is_file else text.split(",")
     return [line.strip() for line in lines if line.strip()]

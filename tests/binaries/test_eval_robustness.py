@@ -276,6 +276,10 @@ def test_mistakes_about_adaptive_attacks_have_a_clear_message(model_dir, tmp_pat
     assert not (tmp_path / "r.jsonl").exists()
 
 
+# Together longer than any name of a file may be.
+MANY = "--class_names=" + ",".join(f"class_{number:03d}" for number in range(60))
+
+
 def test_bad_input_of_every_kind_has_a_clear_message(model_dir, tmp_path):
     (tmp_path / "file").touch()
     model = f"--model_dir={model_dir}"
@@ -294,6 +298,10 @@ def test_bad_input_of_every_kind_has_a_clear_message(model_dir, tmp_path):
         ([keras_model, "--dataset=digits", "--class_names=a,b"], "belongs to --images"),
         ([keras_model, "--dataset=digits", "--bounds=0"], "bounds must be a pair"),
         ([keras_model, f"--images={tmp_path}/none", "--attacks=fgsm(0.1)"], "is no directory"),
+        (
+            [keras_model, f"--images={tmp_path}/none", MANY, "--attacks=fgsm(0.1)"],
+            "is no directory",
+        ),
         ([model, "--bounds=0,255"], "--bounds belongs to --keras_model"),
         ([f"--saved_model={tmp_path}", "--dataset=digits", "--attacks=fgsm(0.1)"], "no SavedModel"),
         ([], "Give one of --model_dir, --saved_model, --keras_model and --network"),
