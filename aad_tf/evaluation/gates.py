@@ -119,9 +119,15 @@ def evaluate_gates(
     held = inputs.Batches(classifier, reference, batch_size, num_reference)
     counted = _Counted(held)
     means = gates.means(counted)
+    # Where the network leaves the size open, spatial gates that are held are those of one size.
+    shape = held.first(1)[0].shape[1:]
     copies = {
         name: Classifier.from_keras(
-            hold_gates(model, means, kinds), classifier.attention_layer, classifier.bounds
+            hold_gates(model, means, kinds),
+            classifier.attention_layer,
+            classifier.bounds,
+            shape,
+            classifier.output,
         )
         for name, kinds in HELD.items()
     }

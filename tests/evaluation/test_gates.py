@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from aad_tf.classifier import Classifier
 from aad_tf.evaluation import evaluate_gates
 from aad_tf.models import CBAM
 from aad_tf.records import summary_path
@@ -73,3 +74,23 @@ def test_a_run_interrupted_in_either_pass_ends_with_the_same_files(network, tmp_
     assert cut.read_bytes() == whole.read_bytes() and not partial.exists()
     written = json.loads(summary_path(cut).read_text())
     assert written["gates"] == expected.summary["gates"]
+
+
+@pytest.mark.parametrize("kind", ["several_outputs", "open_size"])
+def test_copies_are_wrapped_as_the_network_is(kind) -> None:
+    keras.utils.set_random_seed(1)
+    images = keras.Input((None, None, 1) if kind == "open_size" else SHAPE)
+    net = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(images)
+    net = keras.layers.GlobalAveragePooling2D()(CBAM(reduction=2, kernel_size=3)(net))
+    scores = keras.layers.Dense(3)(net)
+    plain = keras.Model(images, scores)
+    given: Any = plain
+    if kind == "several_outputs":
+        two = keras.Model(images, {"class": scores, "box": keras.layers.Dense(4)(net)})
+        given = Classifier.from_keras(two, output="class")
+    data, reference = batches(0, 2), batches(100, 2)
+    found = evaluate_gates(given, data, reference, ATTACK)
+    fixed = Classifier.from_keras(plain, input_shape=SHAPE)
+    expected = evaluate_gates(fixed, data, reference, ATTACK)
+    assert found.summary["gates"] == expected.summary["gates"]
+    assert list(found.records()) == list(expected.records())
