@@ -122,7 +122,7 @@ def _study() -> str:
     )
     options = attention_study.Options(
         methods=tuple(_METHODS.value),
-        cells=None if _CELLS.value is None else tuple(map(int, _CELLS.value)),
+        cells=_cells(),
         explained=_EXPLAINED.value,
         keep_maps=tuple(_MAPS.value),
         seed=_SEED.value,
@@ -148,6 +148,16 @@ def _study() -> str:
         verbose=1,
     )
     return attention_study.format_summary(report.summary)
+
+
+def _cells() -> tuple[int, ...] | None:
+    texts = _CELLS.value
+    if texts is None:
+        return None
+    try:
+        return tuple(map(int, texts))
+    except ValueError:
+        raise ValueError(f"--cells must be integers such as 5,10, got {','.join(texts)}.") from None
 
 
 def _faithfulness() -> Faithfulness | None:

@@ -65,6 +65,7 @@ BAD_FLAGS = {
     "--keras_model={tmp}/three.keras": "The network has 3 classes, digits has 10",
     "--faithfulness_steps=5": "go with --faithfulness",
     "--explained=map": "explained",
+    "--cells=5,a": "--cells must be integers such as 5,10, got 5,a",
     "--attention_layer=convv": "No layer is named 'convv'",
 }
 FAITHFUL = (
