@@ -17,6 +17,7 @@ from aad_tf.attacks.adaptive import DEFAULT_WEIGHTS
 from aad_tf.attacks.parsing import parse_number
 from aad_tf.classifier import Classifier
 from aad_tf.configs import ExperimentConfig
+from aad_tf.evaluation.summary import looks_for_nearest
 from aad_tf.losses import AADLosses
 from aad_tf.utils.provenance import portable
 from eval.inputs import Network, described
@@ -32,7 +33,7 @@ EPSILON = flags.DEFINE_string(
     "adaptive_epsilon",
     None,
     "Budget of the adaptive attacks, such as 0.15 or 8/255; by default that of the first attack of "
-    "--attacks, else of the config of a model directory.",
+    "--attacks that has one, else of the config of a model directory.",
 )
 STEPS = flags.DEFINE_integer("adaptive_steps", 20, "Steps of each adaptive attack.", 1)
 WEIGHTS = flags.DEFINE_list(
@@ -77,7 +78,7 @@ def chosen(network: Network, others: list[Attack]) -> Adaptive:
     Args:
         network: the network that is evaluated.
         others: attacks of `--attacks`, or else of the network's config; the budget of the first one
-            is the default of `--adaptive_epsilon`.
+            that has one is the default of `--adaptive_epsilon`.
 
     Returns:
         The attacks; an empty `Adaptive` without `--adaptive`.
@@ -137,9 +138,14 @@ def _ratio(weights: tuple[float, ...]) -> str:
 
 def _budget(network: Network, others: list[Attack]) -> float:
     if EPSILON.value is None:
-        if not others:
-            raise ValueError("Which budget? Give --adaptive_epsilon=8/255, or --attacks.")
-        return float(others[0].threat_model(network.classifier.bounds)["epsilon"])
+        models = [each.threat_model(network.classifier.bounds) for each in others]
+        # Of a search at any distance, such as fab(epsilon=None), it is the whole pixel range.
+        budgets = [model["epsilon"] for model in models if not looks_for_nearest(model)]
+        if not budgets:
+            raise ValueError(
+                "Which budget? Give --adaptive_epsilon=8/255, or --attacks with a budget."
+            )
+        return float(budgets[0])
     try:
         return parse_number(EPSILON.value)
     except ValueError:

@@ -268,6 +268,7 @@ def test_mistakes_about_adaptive_attacks_have_a_clear_message(model_dir, tmp_pat
         ([model, adaptive, f"--twin_dir={aad}"], "trained with attention losses, at weights 8:4:1"),
         ([model, adaptive, f"--twin_dir={other}"], "has the model cifarnet, the network lenet"),
         ([keras_model, "--dataset=digits", adaptive], "Which budget? Give --adaptive_epsilon"),
+        ([model, adaptive, "--attacks=fab(epsilon=None)"], "Which budget? Give --adaptive_epsilon"),
     ]
     given = [[f"--output={tmp_path}/r.jsonl", *arguments] for arguments, _ in cases]
     for run_, (_, message) in zip(run_many("eval.robustness", given), cases, strict=True):
