@@ -16,6 +16,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from aad_tf.attacks.adaptive import AADTotal, aad_total
 from aad_tf.attacks.attention_augmented import AttentionAugmented, a3
 from aad_tf.attacks.auto_pgd import LOSSES, AutoPGD
@@ -405,6 +407,8 @@ def _arguments(values: Mapping[str, Any]) -> str:
 
 def _text(value: Any) -> str:
     """A value as `parse_attack` reads it back exactly, 255ths where they are the shorter."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if not isinstance(value, float):
         return repr(value).replace(" ", "")
     fraction = f"{round(value * 255)}/255"

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aad_tf.attacks import (
@@ -281,3 +282,10 @@ def test_epsilon_after_iterations_by_hand():
     assert GradientSignAttack(AwayFromLabel(), 0.5, 3).epsilon_after(3, (-1, 1)) == 0.75
     with pytest.raises(ValueError, match="num_steps must be at most 3, .*got 4"):
         accumulating.epsilon_after(4)
+
+
+def test_numbers_of_numpy_are_written_as_numbers():
+    sizes = np.linspace(0.05, 0.15, 3)
+    found = with_unique_names([pgd(each, np.float32(0.25), np.int64(2)) for each in sizes])
+    assert found[0].name == "pgd(epsilon=0.05,step_size=0.25,num_steps=2)"
+    assert [parse_attack(each.name) for each in found] == list(found)
