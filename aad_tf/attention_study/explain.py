@@ -96,8 +96,10 @@ class Options:
                 raise ValueError(
                     f"{name} is empty; give at least one number, e.g. Options({name}=(10,))."
                 )
-        for count in (*(self.cells or ()), *self.features):
-            check_count(count, "numbers of cells and features")
+            if (counts := getattr(self, name)) is not None:
+                what = "numbers of cells and features"
+                counts = tuple(check_count(each, what) for each in counts)
+                object.__setattr__(self, name, counts)
         object.__setattr__(self, "seed", check_count(self.seed, "seed", 0, 2**63 - 1))
         check_count(self.lime.get("seed", 0), "seed of lime", 0)
         try:

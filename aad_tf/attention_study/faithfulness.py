@@ -85,9 +85,8 @@ class Faithfulness:
     randomized_images: int = 100
 
     def __post_init__(self) -> None:
-        check_count(self.num_steps, "num_steps")
-        check_count(self.num_draws, "num_draws")
-        check_count(self.randomized_images, "randomized_images", least=0)
+        for name, least in (("num_steps", 1), ("num_draws", 1), ("randomized_images", 0)):
+            object.__setattr__(self, name, check_count(getattr(self, name), name, least))
 
     def facts(self, classifier: Classifier) -> dict[str, Any]:
         """Checks the settings for a classifier and returns them for the summary of a study.

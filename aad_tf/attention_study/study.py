@@ -108,7 +108,8 @@ def study_attention(
 
     [AAD Sec. 2, App. A]
     """
-    check_count(batch_size, "batch_size")
+    batch_size = check_count(batch_size, "batch_size")
+    first_index = check_count(first_index, "first_index", least=0)
     check_verbose(verbose)
     output = Path(output)
     check_writable(output)
@@ -123,7 +124,7 @@ def study_attention(
         dataset=description.get("dataset"),
         study=explainer.facts,
     )
-    part = {"first_index": first_index, "shard": list(shard) if shard else None}
+    part = {"first_index": first_index, "shard": [*map(int, shard)] if shard else None}
     identity = {**known, **part, "first_example": source.first_example}
     if (summary := finished_summary(output, "study")) is not None:
         _check_finished(output, summary, identity)

@@ -239,7 +239,7 @@ def open_batches(
             or fewer examples than that. What is not known beforehand is raised during the pass.
     """
     if num_examples is not None:
-        check_count(num_examples, "num_examples")
+        num_examples = check_count(num_examples, "num_examples")
     if callable(dataset) and not isinstance(dataset, Iterable):
         dataset = dataset()
     count: int | None
@@ -309,7 +309,7 @@ class Batches:
         first_index: int = 0,
     ) -> None:
         self._classifier = classifier
-        self.first_index = first_index
+        self.first_index = check_count(first_index, "first_index", least=0)
         self._batches, self.num_examples = open_batches(
             dataset, batch_size, num_examples, classifier.images_of
         )

@@ -126,8 +126,8 @@ def shard_facts(first_index: int, shard: tuple[int, int] | None) -> dict[str, An
         TypeError: not integers.
         ValueError: a negative index, a part that does not exist.
     """
-    check_count(first_index, "first_index", least=0)
-    facts: dict[str, Any] = {"first_index": int(first_index)} if first_index else {}
+    first_index = check_count(first_index, "first_index", least=0)
+    facts: dict[str, Any] = {"first_index": first_index} if first_index else {}
     if shard is not None:
         number, count = (check_count(each, "shard") for each in shard)
         if number > count:

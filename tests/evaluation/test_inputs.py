@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from aad_tf.attacks import AwayFromLabel, GradientSignAttack, fgsm, pgd
+from aad_tf.attention_study import Options, study_attention
 from aad_tf.classifier import Classifier
 from aad_tf.defenses import StandardModel
 from aad_tf.evaluation import evaluate_robustness
@@ -346,3 +347,27 @@ def test_logits_that_overflow_under_attack_are_an_error_too():
     data = (gray_images([0.5]), np.array([1]))
     with pytest.raises(ValueError, match="NaN or infinite on example 0 under attack 'fgsm'"):
         evaluate_robustness(network, data, fgsm(0.3))
+
+
+def test_numbers_may_be_numpy_integers(random_network, random_examples, tmp_path):
+    number = np.int64
+    attack = pgd(0.1, 0.02, number(2), restarts=number(2))
+    options = {
+        "num_examples": number(6),
+        "first_index": number(6),
+        "shard": (number(2), number(3)),
+        "seed": number(3),
+        "batch_size": number(4),
+    }
+    report = evaluate_robustness(
+        random_network, random_examples, attack, output=tmp_path / "r.jsonl", **options
+    )
+    assert [record["index"] for record in report.records()] == list(range(6, 12))
+    evaluated = report.summary["evaluated"]
+    assert (evaluated["num_examples"], evaluated["first_index"]) == (6, 6)
+    seed = options.pop("seed")
+    options["options"] = Options(cells=(number(3),), methods=("grad_cam",), seed=seed)
+    study = study_attention(
+        random_network, random_examples, fgsm(0.1), output=tmp_path / "s.jsonl", **options
+    )
+    assert study.summary["shard"] == [2, 3]
