@@ -249,7 +249,9 @@ def open_batches(
         count, batches = len(examples["label"]), _slices(examples, batch_size)
     else:
         count, opened = _opened(dataset, num_examples)
-        batches = (_checked_batch(_named(batch, images_in)) for batch in opened)
+        named = (_checked_batch(_named(batch, images_in)) for batch in opened)
+        # Batches may be empty, as where a filter took all of their examples.
+        batches = (batch for batch in named if np.shape(batch["label"])[:1] != (0,))
     if num_examples is None:
         return batches, count
     if count is not None and count < num_examples:

@@ -371,3 +371,20 @@ def test_numbers_may_be_numpy_integers(random_network, random_examples, tmp_path
         random_network, random_examples, fgsm(0.1), output=tmp_path / "s.jsonl", **options
     )
     assert study.summary["shard"] == [2, 3]
+
+
+@pytest.mark.parametrize("kind", ["list", "tf_data"])
+def test_empty_batches_are_passed_over(kind, random_network, random_examples):
+    images, labels = random_examples
+    edges = ((0, 0), (0, 25), (25, 25), (25, 60), (60, 60))
+    batches = [(images[begin:end], labels[begin:end]) for begin, end in edges]
+    given = batches
+    if kind == "tf_data":
+        dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(1, True)
+        empty = dataset.map(lambda images, labels: (images[:0], labels[:0]))
+        given = dataset.concatenate(empty)
+    found = evaluate_robustness(random_network, given, fgsm(0.1))
+    expected = evaluate_robustness(random_network, random_examples, fgsm(0.1))
+    assert list(found.records()) == list(expected.records())
+    with pytest.raises(ValueError, match="The data set is empty"):
+        evaluate_robustness(random_network, batches[:1], fgsm(0.1))
