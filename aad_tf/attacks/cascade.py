@@ -27,6 +27,8 @@ from aad_tf.utils.checks import check_choice
 
 # Of version "rand" in the original code.
 _DRAWS = 20
+# Wider than any pixel range, so that no budget is cut off at its width.
+_ANY_BOUNDS = Bounds(0.0, 1e9)
 
 
 @register_kind("cascade")
@@ -85,23 +87,32 @@ class AttackCascade:
         named = zip(self.stages, names, strict=True)
         stages = tuple(dataclasses.replace(stage, name=name) for stage, name in named)
         object.__setattr__(self, "stages", stages)
-        budgets = [stage.total_epsilon for stage in stages]
-        if not all(math.isclose(budget, budgets[0], rel_tol=1e-9) for budget in budgets):
-            raise ValueError(
-                f"The stages of a cascade must have one budget, got {sorted(set(budgets))}."
-            )
+        # The pixel range is not known yet: attacks whose steps accumulate may reach beyond [0, 1].
+        if not self._have_one_budget(_ANY_BOUNDS):
+            self._check_budgets(Bounds(0.0, 1.0))
+
+    def _have_one_budget(self, bounds: Bounds) -> bool:
+        budgets = [stage.epsilon_after(bounds=bounds) for stage in self.stages]
+        return all(math.isclose(budget, budgets[0], rel_tol=1e-9) for budget in budgets)
+
+    def _check_budgets(self, bounds: Bounds) -> None:
+        if not self._have_one_budget(bounds):
+            found = sorted({stage.threat_model(bounds)["epsilon"] for stage in self.stages})
+            raise ValueError(f"The stages of a cascade must have one budget, got {found}.")
 
     def check_sizes(self, bounds: Bounds) -> None:
-        """Checks that budget and step sizes fit the pixel range.
+        """Checks that budgets and step sizes fit the pixel range, and that the budgets are equal.
 
         Args:
             bounds: pixel range of the images.
 
         Raises:
-            ValueError: one of them is larger than the width of the pixel range.
+            ValueError: one of them is larger than the width of the pixel range, or the attacks have
+                different budgets in it.
         """
         for stage in self.stages:
             stage.check_sizes(bounds)
+        self._check_budgets(bounds)
 
     def for_classes(self, num_classes: int) -> AttackCascade:
         """Returns the cascade that is run on a network with `num_classes` classes.
@@ -182,11 +193,12 @@ class AttackCascade:
             TypeError: no Classifier, images not floating point, labels not numbers, or a seed that
                 is not an integer.
             ValueError: images of wrong rank or shape, with NaN or outside of the classifier's
-                bounds, labels that are not classes, sizes larger than the pixel range, or a seed
-                beyond int64.
+                bounds, labels that are not classes, sizes larger than the pixel range, budgets that
+                differ in it, or a seed beyond int64.
             RuntimeError: a call inside a `tf.function`.
         """
         images, labels = checked_inputs(classifier, images, labels)
+        self.check_sizes(classifier.bounds)
         seed = checked_seed(seed)
         found, rows = images, np.arange(len(images))
         for stage in self.stages:

@@ -26,6 +26,7 @@ from aad_tf.evaluation.example_log import OutcomeCounts
 from aad_tf.evaluation.summary import summarize, timing
 from aad_tf.metrics import wilson_interval
 from aad_tf.records import make_record, read_records
+from aad_tf.types import Bounds
 from tests.evaluation.attacked_networks import brightness_classifier, gray_images
 from tests.networks import TracedCalls, small_network, traces
 
@@ -552,3 +553,15 @@ def test_auto_attack_has_the_published_numbers():
 def test_impossible_attacks_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_steps_that_accumulate_have_their_budget_in_gray_levels():
+    stages = (attacks.step_ll(8, 2), attacks.pgd(16, 4, 10))
+    cascade = attacks.AttackCascade(stages)
+    cascade.check_sizes(Bounds(0.0, 255.0))
+    assert cascade.threat_model(Bounds(0.0, 255.0))["epsilon"] == 16.0
+    # Equal where both are as wide as the pixel range, and in no wider one.
+    wide = attacks.AttackCascade((attacks.step_ll(0.5, 4), attacks.pgd(1.0, 0.25, 10)))
+    wide.check_sizes(Bounds(0.0, 1.0))
+    with pytest.raises(ValueError, match=r"one budget, got \[1.0, 2.0\]"):
+        wide.check_sizes(Bounds(0.0, 255.0))
