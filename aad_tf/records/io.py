@@ -41,6 +41,29 @@ def summary_path(output: PathLike) -> Path:
     return output.with_name(f"{stem}.summary.json")
 
 
+def check_own_summary(output: PathLike) -> None:
+    """Checks that new records do not take the summary of other records, such as `x.jsonl.gz`.
+
+    Args:
+        output: file of records. Nothing is checked if it exists.
+
+    Raises:
+        FileExistsError: there is a summary, and a file of records that it belongs to.
+    """
+    output, summary = Path(output), summary_path(output)
+    if output.exists() or not summary.exists():
+        return
+    stem = summary.name.removesuffix(".summary.json")
+    # A plain ".json" may as well say what a picture shows.
+    for ending in ("", ".gz", ".json.gz", ".jsonl", ".jsonl.gz"):
+        other = output.with_name(stem + ending)
+        if other.is_file():
+            raise FileExistsError(
+                f"{output} would overwrite {summary.name}, the summary of {other.name}. Choose "
+                f"another output."
+            )
+
+
 def read_records(path: PathLike) -> Iterator[dict[str, Any]]:
     """Reads the records of a robustness evaluation one by one, in the order of the file.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aad_tf.records.fingerprints import same_logits
-from aad_tf.records.io import read_summary, record_line, summary_path
+from aad_tf.records.io import check_own_summary, read_summary, record_line, summary_path
 from aad_tf.utils.files import PathLike
 
 _HEADER_START = b'{"fingerprint":'
@@ -42,10 +42,12 @@ def finished_summary(output: PathLike, key: str) -> dict[str, Any] | None:
         The summary; None if there are no records yet, or if there is a journal to resume from.
 
     Raises:
-        FileExistsError: there are records without their summary.
+        FileExistsError: there are records without their summary, or the summary is that of other
+            records, as of `x.jsonl` where `x.jsonl.gz` is asked for.
         ValueError: the summary is not JSON, or has no such entry.
     """
     output = Path(output)
+    check_own_summary(output)
     if not output.exists() or journal_path(output).exists():
         return None
     if not summary_path(output).exists():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aad_tf.records.io import summary_path
+from aad_tf.records.io import check_own_summary, summary_path
 from aad_tf.records.journal import check_same_evaluation
 from aad_tf.utils.checks import check_count
 from aad_tf.utils.files import PathLike, check_writable
@@ -154,8 +154,10 @@ def read_parts(
     Raises:
         ValueError: no files, parts of different evaluations, or parts that are missing or overlap.
         OSError: a file cannot be read, or the output not be written.
+        FileExistsError: the output would overwrite the summary of other records.
     """
     check_writable(output)
+    check_own_summary(output)
     if len(paths) == 0:
         raise ValueError("There are no files of records to merge.")
     if Path(output).resolve() in {Path(path).resolve() for path in paths}:

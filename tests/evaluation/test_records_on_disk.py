@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gzip
 import json
 from pathlib import Path
 
@@ -322,3 +323,16 @@ def test_another_attack_is_named_once_where_a_file_belongs_to_another_evaluation
     with pytest.raises(ValueError, match=message):
         check_same_evaluation(Path("mine.jsonl"), there, asked)
     check_same_evaluation(Path("mine.jsonl"), {"seed": 0, "description": {}}, {"seed": 0})
+
+
+def test_a_summary_of_other_records_is_not_overwritten(run, tmp_path):
+    run(output=tmp_path / "x.jsonl")
+    before = (tmp_path / "x.summary.json").read_bytes()
+    with pytest.raises(
+        FileExistsError, match=r"x\.summary\.json, the summary of x\.jsonl\. Choose"
+    ):
+        run(output=tmp_path / "x.jsonl.gz")
+    assert (tmp_path / "x.summary.json").read_bytes() == before
+    # Whoever decompresses records beside the file keeps both.
+    (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress((tmp_path / "x.jsonl").read_bytes()))
+    assert run(output=tmp_path / "x.jsonl.gz").summary == run(output=tmp_path / "x.jsonl").summary
