@@ -57,7 +57,7 @@ def merge_shards(paths: Sequence[PathLike], output: PathLike) -> dict[str, Any]:
     nearest = [model["attack"] for model in models if looks_for_nearest(model)]
     counts = OutcomeCounts([model["attack"] for model in models], parts[0].first, nearest)
     write_record_lines(output, _counted_lines(parts, counts))
-    timings = [_timing(parts, number) for number in range(len(models))]
+    timings = [_timing(parts, model["attack"]) for model in models]
     merged = {
         **summarize(models, timings, counts, first["success_rule"], first["comparisons"]),
         **_diagnostics(parts, models, counts),
@@ -145,16 +145,21 @@ def _part(path: PathLike, summary: dict[str, Any], count: int) -> Part:
 
 def _counted_lines(parts: Sequence[Part], counts: OutcomeCounts) -> Iterator[bytes]:
     """Lines by attack, then example. Parts are read once per attack: memory and open files stay."""
-    for number, attack in enumerate(counts.attacks):
+    for attack in counts.attacks:
         for part in parts:
-            examples = part.stop - part.first
+            examples, number = part.stop - part.first, _place(part, attack)
             records = itertools.islice(read_records(part.path), number * examples, None)
             for index in range(part.first, part.stop):
                 record = _expected(part, next(records, None), attack, index)
                 counts.add(record)
                 yield record_line(record)
-            if attack == counts.attacks[-1] and next(records, None) is not None:
+            if number == len(counts.attacks) - 1 and next(records, None) is not None:
                 raise ValueError(f"{part.path} holds more records than its summary says.")
+
+
+def _place(part: Part, attack: str) -> int:
+    """The number of an attack in a part, whose attacks may have been given in another order."""
+    return [entry["attack"] for entry in part.summary["attacks"]].index(attack)
 
 
 def _expected(part: Part, record: dict[str, Any] | None, attack: str, index: int) -> dict[str, Any]:
@@ -168,9 +173,9 @@ def _expected(part: Part, record: dict[str, Any] | None, attack: str, index: int
     )
 
 
-def _timing(parts: Sequence[Part], number: int) -> dict[str, float]:
+def _timing(parts: Sequence[Part], attack: str) -> dict[str, float]:
     """Seconds and images of all parts together, as each part's last run counted both."""
-    entries = [part.summary["attacks"][number] for part in parts]
+    entries = [part.summary["attacks"][_place(part, attack)] for part in parts]
     return timing(
         sum(entry["seconds"] for entry in entries),
         sum(entry["images_attacked"] for entry in entries),

@@ -238,6 +238,9 @@ def evaluate_robustness(
     )
     if output is not None and (summary := finished_summary(output, "attacks")) is not None:
         _check_finished(output, summary, {**evaluated, "num_examples": batches.count()})
+        entries = {entry["attack"]: entry for entry in summary["attacks"]}
+        # It may have been asked for in another order then.
+        summary["attacks"] = [entries[attack.name] for attack in attacks]
         return RobustnessReport(summary, output)
     stream = AttackStream(classifier, attacks, batch_size, seed, success, surrogate, followers)
     nearest = [each.name for each in attacks if looks_for_nearest(each.threat_model())]

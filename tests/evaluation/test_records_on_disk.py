@@ -325,6 +325,17 @@ def test_another_attack_is_named_once_where_a_file_belongs_to_another_evaluation
     check_same_evaluation(Path("mine.jsonl"), {"seed": 0, "description": {}}, {"seed": 0})
 
 
+def test_a_finished_run_is_read_back_in_the_order_asked_for(
+    run, random_network, random_examples, tmp_path
+):
+    output = tmp_path / "r.jsonl"
+    expected = run(output=output).summary["attacks"]
+    before = output.read_bytes()
+    found = evaluate_robustness(random_network, random_examples, ATTACKS[::-1], output=output)
+    assert found.summary["attacks"] == expected[::-1]
+    assert output.read_bytes() == before and read_summary(output)["attacks"] == expected
+
+
 def test_a_summary_of_other_records_is_not_overwritten(run, tmp_path):
     run(output=tmp_path / "x.jsonl")
     before = (tmp_path / "x.summary.json").read_bytes()

@@ -242,3 +242,13 @@ def test_damaged_parts_are_refused(network, examples, tmp_path):
 def test_shards_that_cannot_be(facts, error, message, network, examples):
     with pytest.raises(error, match=message):
         evaluate_robustness(network, examples, fgsm(0.1), **facts)
+
+
+def test_parts_may_have_their_attacks_in_another_order(network, examples, tmp_path):
+    one, other = ATTACKS[:2], ATTACKS[1::-1]
+    first = evaluate_part(network, examples, 1, 2, tmp_path / "x.1-of-2.jsonl", one)
+    second = evaluate_part(network, examples, 2, 2, tmp_path / "x.2-of-2.jsonl", other)
+    whole = evaluate_robustness(network, examples, one, output=tmp_path / "whole.jsonl")
+    merged = merge_shards([first.output, second.output], tmp_path / "merged.jsonl")
+    assert without_timing(merged) == without_timing(whole.summary)
+    assert (tmp_path / "merged.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
