@@ -16,7 +16,7 @@ from aad_tf.evaluation.cascade import pool_of
 from aad_tf.evaluation.robustness import RobustnessReport, evaluate_robustness
 from aad_tf.evaluation.summary import looks_for_nearest
 from aad_tf.metrics import SecurityCurve
-from aad_tf.utils.checks import check_count
+from aad_tf.utils.checks import check_count, name_of_call
 
 _FIRST_OPTIONS = frozenset({"output", "description", "diagnostics", "progress", "verbose"})
 
@@ -38,7 +38,8 @@ def security_curve(
         epsilons: l-inf budgets, in the unit of the images, finite and not negative. None for 101
             equally far apart, from 0 to the largest distance that was found, or 0 alone if none
             is larger.
-        attack: name of the attack whose records count; None if there is only one.
+        attack: name of the attack whose records count; None if there is only one. The part before
+            its parameters, `fab` of `fab(epsilon=None)`, is enough if no other attack has the same.
 
     Returns:
         A `SecurityCurve`: robust accuracies with Wilson's intervals, and the median distance to a
@@ -197,12 +198,11 @@ def _chosen(attack: str | None, known: Iterable[str]) -> str:
     names = list(known)
     if attack is None and len(names) == 1:
         return names[0]
-    if attack in names:
-        return attack
     if not names:
         raise ValueError("There are no records to make a curve of.")
-    wanted = "Several attacks were run" if attack is None else f"No attack is named {attack!r}"
-    raise ValueError(f"{wanted}: pass attack=, one of {', '.join(names)}.")
+    if attack is not None:
+        return name_of_call(attack, names)
+    raise ValueError(f"Several attacks were run: pass attack=, one of {', '.join(names)}.")
 
 
 def _distance(record: Mapping[str, Any]) -> float:

@@ -242,6 +242,8 @@ def test_a_security_curve_is_the_exact_one(linear, data, distances, tmp_path):
     assert curve.median_interval().low < median < curve.median_interval().high
     again = security_curve(read_records(output), epsilons)
     assert again.robust_accuracies == curve.robust_accuracies
+    named = [{**record, "attack": "fab(epsilon=None)"} for record in read_records(output)]
+    assert security_curve(named, epsilons, "fab").robust_accuracies == curve.robust_accuracies
     # Without budgets, up to the largest distance.
     assert security_curve(report).epsilons[-1] == max(curve.distances)
     entry = report.summary["attacks"][0]
