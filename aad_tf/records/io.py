@@ -178,8 +178,9 @@ def make_record(
     Returns:
         A dict of all arguments by name, and of two bools: `clean_mistake`, whether the clean image
         is misclassified; `success`, whether the example is not robust: misclassified under attack
-        or when clean. `linf` is rounded to 6 decimals. The record of a cascade also has
-        `broken_by`, the name of the attack that got the image misclassified, or None;
+        or when clean. `linf` is rounded to 6 decimals; where an example is not robust and that
+        would give 0, the distance of clean mistakes, it is not rounded. The record of a cascade
+        also has `broken_by`, the name of the attack that got the image misclassified, or None;
         `aad_tf.evaluation.cascade.CascadePool` adds it.
     """
     return {
@@ -193,7 +194,7 @@ def make_record(
         "steps": steps,
         "restart": restart,
         # Rounded above float32's own rounding, so that 0.15 reads 0.15.
-        "linf": round(linf, 6),
+        "linf": round(linf, 6) or (linf if adversarial_prediction != label else 0.0),
         **more,
     }
 

@@ -72,3 +72,12 @@ def test_a_summary_is_read_by_either_name_and_others_are_refused(tmp_path):
     files.write_json_atomically(tmp_path / "y.summary.json", {})
     with pytest.raises(ValueError, match="not the summary"):
         records.read_summary(tmp_path / "y.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("label", "linf", "recorded"),
+    [(1, 0.15000001, 0.15), (1, 3e-7, 3e-7), (1, 0.0, 0.0), (2, 3e-7, 0.0)],
+)
+def test_distances_are_rounded_but_not_to_that_of_clean_mistakes(label, linf, recorded):
+    record = make_record("fab", index=0, label=label, **PREDICTIONS, linf=linf)
+    assert record["linf"] == recorded
