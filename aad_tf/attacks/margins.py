@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from aad_tf.attacks.loop import Examples, image_gradient, value_dtype
-from aad_tf.attacks.objectives import AnyObjective, OfLogits
+from aad_tf.attacks.objectives import AnyObjective, OfLogits, innermost
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.classifier import Classifier
 from aad_tf.utils.checks import check_choice, check_count
@@ -416,7 +416,7 @@ def targets_per_example(objective: AnyObjective) -> int | None:
 
     Args:
         objective: objective of an attack. If it contains another objective in its attribute
-            `objective`, as `AttentionAugmented` and `MeanOverDraws` do, the inner one is used.
+            `objective`, as `AttentionAugmented` and `MeanOverDraws` do, the innermost one is used.
 
     Returns:
         `num_targets` of a `TargetedLogitsRatio` or `TargetedMargin`; None for other objectives.
@@ -425,7 +425,7 @@ def targets_per_example(objective: AnyObjective) -> int | None:
         >>> targets_per_example(TargetedMargin(5))
         5
     """
-    objective = getattr(objective, "objective", objective)
+    objective = innermost(objective)
     return objective.num_targets if isinstance(objective, _TowardsNearest) else None
 
 

@@ -478,14 +478,14 @@ def target_classes(objective: AnyObjective, labels: Any) -> tf.Tensor | None:
 
     Args:
         objective: the attack's objective. If it contains another objective in its attribute
-            `objective`, as `AttentionAugmented` and `MeanOverDraws` do, the inner one is used.
+            `objective`, as `AttentionAugmented` and `MeanOverDraws` do, the innermost one is used.
         labels: int `[batch]`, true labels.
 
     Returns:
         int32 `[batch]`, the target class of each example, if the objective is a `TowardsClass`;
         None for all other objectives.
     """
-    objective = getattr(objective, "objective", objective)
+    objective = innermost(objective)
     return objective.targets(labels) if isinstance(objective, TowardsClass) else None
 
 
@@ -494,12 +494,27 @@ def chosen_target(objective: AnyObjective) -> int | tuple[int, ...] | None:
 
     Args:
         objective: the attack's objective. If it contains another objective in its attribute
-            `objective`, as `AttentionAugmented` and `MeanOverDraws` do, the inner one is used.
+            `objective`, as `AttentionAugmented` and `MeanOverDraws` do, the innermost one is used.
 
     Returns:
         A class number, or a tuple with one target per class; None without a target.
     """
-    return getattr(getattr(objective, "objective", objective), "target", None)
+    return getattr(innermost(objective), "target", None)
+
+
+def innermost(objective: Any) -> Any:
+    """Finds the objective that others are made of.
+
+    Args:
+        objective: any objective. `AttentionAugmented` and `MeanOverDraws` contain another one, in
+            their attribute `objective`, which may contain one itself.
+
+    Returns:
+        The objective that contains no other.
+    """
+    while hasattr(objective, "objective"):
+        objective = objective.objective
+    return objective
 
 
 def least_likely(logits: tf.Tensor) -> tf.Tensor:

@@ -76,7 +76,7 @@ from aad_tf.attacks import (
     SquareAttack,
 )
 from aad_tf.attacks.loop import Examples, compiled_context, signed_step
-from aad_tf.attacks.objectives import target_classes
+from aad_tf.attacks.objectives import innermost, target_classes
 from aad_tf.attacks.starts import unit_noise
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.example_log import MISCLASSIFIED, ROBUST, OutcomeCounts
@@ -370,7 +370,7 @@ def _objectives(attacks: Sequence[Attack]) -> list[Any]:
     Not the divergence from the prediction, whose gradient at the clean image is always zero.
     """
     followed = [each.objective for each in _plain(attacks) if not isinstance(each, SquareAttack)]
-    inner = [getattr(objective, "objective", objective) for objective in followed]
+    inner = [innermost(objective) for objective in followed]
     return list(
         dict.fromkeys(
             each

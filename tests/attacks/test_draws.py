@@ -12,6 +12,8 @@ import tensorflow as tf
 from aad_tf import attacks
 from aad_tf.attacks.draws import MeanOverDraws, over_draws
 from aad_tf.attacks.loop import Examples, objective_gradient
+from aad_tf.attacks.margins import targets_per_example
+from aad_tf.attacks.objectives import target_classes
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation import evaluate_robustness
 from tests.networks import NoisyPixels, small_network
@@ -160,3 +162,12 @@ def test_pgd_and_targets_are_averaged_alike():
 def test_impossible_draws_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_targets_inside_of_two_objectives_are_known():
+    inner = attacks.a3(attacks.pgd(0.1, 0.02, 3, target=1), 10)
+    attack = dataclasses.replace(inner, objective=MeanOverDraws(inner.objective, 2))
+    assert attack.threat_model()["target"] == 1
+    assert target_classes(attack.objective, tf.constant([0, 2])).numpy().tolist() == [1, 1]
+    nearest = attacks.a3(attacks.apgd(0.1, 3, "targeted_dlr", num_targets=4), 10)
+    assert targets_per_example(MeanOverDraws(nearest.objective, 2)) == 4
