@@ -220,8 +220,8 @@ def evaluate_robustness(
         access = {"surrogate": weights_fingerprint(surrogate)}
         access |= {} if followers is None else {"transferred": followers}
     batches = inputs.Batches(classifier, dataset, batch_size, num_examples, first_index)
-    if (logits := probe_logits(classifier, batches.image_shape)) is not None:
-        access["logits"] = logits
+    if output is not None:
+        access["logits"] = probe_logits(classifier, batches.image_shape)
     if any(inputs.follows_attention(attack) for attack in attacks):
         networks = [each for each in (classifier, surrogate) if each is not None]
         access["attention_layer"] = [attention_index(each) for each in networks]

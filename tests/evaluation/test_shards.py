@@ -160,7 +160,8 @@ def test_a_shard_says_so_and_a_whole_run_is_written_as_ever(network, examples, t
     assert part.summary["evaluated"]["first_index"] == 12
     assert [record["index"] for record in part.records()] == list(range(12, 24))
     assert "Only shard 2/3 of the examples." in format_summary(part.summary)
-    whole = evaluate_robustness(network, examples, [fgsm(0.05)]).summary
+    output = tmp_path / "whole.jsonl"
+    whole = evaluate_robustness(network, examples, [fgsm(0.05)], output=output).summary
     assert sorted(whole["evaluated"]) == EVALUATED
     sections = ["attacks", "diagnostics", "evaluated", "provenance", "success_rule", "warnings"]
     assert sorted(whole) == sections
