@@ -184,6 +184,7 @@ class SecurityCurve:
             image that an attack found: 0 where the image itself is misclassified, infinite where
             none was found.
         epsilons: budgets (largest allowed distances), in the unit of the distances.
+        norm: norm of distances and budgets, `"linf"` or `"l2"`.
 
     Raises:
         ValueError: no distances or no epsilons, NaN, negative numbers, or an infinite epsilon.
@@ -195,6 +196,7 @@ class SecurityCurve:
 
     distances: np.ndarray
     epsilons: tuple[float, ...]
+    norm: str = "linf"
 
     def __post_init__(self) -> None:
         distances = np.asarray(self.distances, np.float64)

@@ -139,11 +139,16 @@ def _ratio(weights: tuple[float, ...]) -> str:
 def _budget(network: Network, others: list[Attack]) -> float:
     if EPSILON.value is None:
         models = [each.threat_model(network.classifier.bounds) for each in others]
-        # Of a search at any distance, such as fab(epsilon=None), it is the whole pixel range.
-        budgets = [model["epsilon"] for model in models if not looks_for_nearest(model)]
+        # Of a search at any distance, such as fab(epsilon=None), it is the whole pixel range; and
+        # attacks that know the defence are l-inf attacks.
+        budgets = [
+            model["epsilon"]
+            for model in models
+            if model["norm"] == "linf" and not looks_for_nearest(model)
+        ]
         if not budgets:
             raise ValueError(
-                "Which budget? Give --adaptive_epsilon=8/255, or --attacks with a budget."
+                "Which budget? Give --adaptive_epsilon=8/255, or --attacks with a budget in l-inf."
             )
         return float(budgets[0])
     try:

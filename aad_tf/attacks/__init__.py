@@ -1,4 +1,4 @@
-"""Adversarial attacks in the l-inf norm: FGSM, PGD, AutoAttack, A3 and others.
+"""Adversarial attacks in l-inf and, some of them, in l2: FGSM, PGD, AutoAttack, A3 and others.
 
 A function such as `pgd(epsilon, step_size, num_steps)` returns an attack object, which is called
 with a classifier, images and labels and returns adversarial images. An attack lowers an objective,

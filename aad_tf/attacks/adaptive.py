@@ -20,6 +20,7 @@ import tensorflow as tf
 from aad_tf.attacks.attention_augmented import a3
 from aad_tf.attacks.auto_pgd import apgd
 from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.iterative import refuse_l2
 from aad_tf.attacks.objectives import AwayFromLabel
 from aad_tf.attacks.presets import pgd
 from aad_tf.attacks.serialization import register_kind, short_name
@@ -210,8 +211,8 @@ def aad_total(
 
     Raises:
         TypeError: not an attack, or losses of another type.
-        ValueError: text that is not an attack, an attack on another loss, weights that are not
-            three finite numbers or all zero, or an unknown preset or part.
+        ValueError: text that is not an attack, an attack on another loss or in l2, weights that are
+            not three finite numbers or all zero, or an unknown preset or part.
 
     Example:
         >>> attack = aad_total(pgd(8 / 255, 2 / 255, num_steps=20), weights=(8, 4, 1))
@@ -234,6 +235,7 @@ def aad_total(
             f"another loss, {attack.objective.name}. Give it an untargeted pgd, apgd, fgsm or "
             f"ifgsm without label smoothing."
         )
+    refuse_l2(attack, "aad_total")
     objective = AADTotal(check_weights(weights, signed=True), _losses(losses))
     name = f"aad_total({attack.name},{objective.arguments})".replace(" ", "")
     return dataclasses.replace(attack, objective=objective, name=name)

@@ -9,6 +9,7 @@ from typing import Any, cast
 import tensorflow as tf
 
 from aad_tf.attacks.gradient_sign import GradientSignAttack
+from aad_tf.attacks.iterative import refuse_l2
 from aad_tf.attacks.loop import objective_context
 from aad_tf.attacks.objectives import LogitsObjective
 from aad_tf.attacks.serialization import register_kind
@@ -224,8 +225,9 @@ def a3(
     Raises:
         TypeError: not a gradient-sign attack, an objective without `from_logits`, or a sigma that
             is not a number.
-        ValueError: text that is not an attack, sigma not finite, an unknown option, an attack made
-            by `a3` already, or a numeric threshold outside [0, 1) with `scale="max"`.
+        ValueError: text that is not an attack, an attack in l2, sigma not finite, an unknown
+            option, an attack made by `a3` already, or a numeric threshold outside [0, 1) with
+            `scale="max"`.
 
     Example:
         >>> attack = a3(step_ll(4 / 255, num_steps=3), sigma=10)  # [AAD Table 9]
@@ -240,6 +242,7 @@ def a3(
         raise TypeError(
             f"attack must be a GradientSignAttack such as step_ll(4 / 255), got {attack!r}."
         )
+    refuse_l2(attack, "a3")
     plain: Any = attack.objective  # Which the dataclass checks.
     sigma = check_number(sigma, "sigma")
     objective = AttentionAugmented(plain, sigma, reduction, scale, threshold, explained)

@@ -28,6 +28,7 @@ from aad_tf.attacks.margins import (
     LogitsRatio,
     Margin,
     TargetedLogitsRatio,
+    norm_of_targets,
     targets_per_example,
     with_num_targets,
     with_target,
@@ -40,11 +41,11 @@ from aad_tf.attacks.objectives import (
     target_classes,
 )
 from aad_tf.attacks.serialization import register_kind
-from aad_tf.attacks.starts import unit_noise
+from aad_tf.attacks.starts import example_shape, unit_directions, unit_noise
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_choice, check_count
-from aad_tf.utils.ops import project_linf
+from aad_tf.utils.norms import direction, project
 
 # Weight of the step against momentum (alpha of the paper); the first step has no momentum.
 _STEP_WEIGHT = 0.75
@@ -61,7 +62,8 @@ class Memory(NamedTuple):
         step_size: `[batch]`, in the unit of the images.
         previous: `[batch, H, W, C]`, the images before the last step.
         best: `[batch, H, W, C]`, the images of the lowest objective so far.
-        best_sign: `[batch, H, W, C]`, sign of the objective's gradient at `best`.
+        best_direction: `[batch, H, W, C]`, direction of the objective's gradient at `best`: its
+            sign in l-inf, the gradient divided by its l2-norm in l2.
         best_value: `[batch]`, the objective at `best`.
         last_value: `[batch]`, the objective at the last evaluation.
         found: `[batch, H, W, C]`, the last images on which the attack succeeded; `best` where it
@@ -78,7 +80,7 @@ class Memory(NamedTuple):
     step_size: Any
     previous: Any
     best: Any
-    best_sign: Any
+    best_direction: Any
     best_value: Any
     last_value: Any
     found: Any
@@ -115,22 +117,28 @@ def checkpoints(num_steps: int) -> dict[int, int]:
 @register_kind("auto_pgd")
 @dataclass(frozen=True)
 class AutoPGD(GradientSignAttack):
-    """APGD of Croce and Hein (2020), l-inf: steps with momentum whose size is halved as needed.
+    """APGD of Croce and Hein (2020): steps with momentum whose size is halved as needed.
 
     Every example has its own step size, which starts at twice the budget. At the steps that
     `checkpoints` returns it is halved, and the example goes back to its best image, if the
     objective fell in at most three quarters of the steps since the last checkpoint, or if neither
     the step size nor the best value changed since then.
 
-    A random start is uniform noise that is scaled until its largest entry equals the budget. With
-    an objective that has several target classes per example, each restart uses the next target.
-    Fewer restarts than targets leave targets out.
+    In l-inf a step is along the sign of the gradient, and a random start is uniform noise that is
+    scaled until its largest entry equals the budget. In l2 a step is along the gradient divided by
+    its l2-norm, and a random start is normal noise scaled to the l2-norm of the budget. (The
+    original code adds 1e-12 to norms before it divides by them, so that gradients of about that
+    norm or less give shorter steps; here every step has its full length, and only a gradient of
+    zero gives none.) Starts are then clipped to the pixel range.
+
+    With an objective that has several target classes per example, each restart uses the next
+    target. Fewer restarts than targets leave targets out.
 
     Attributes:
         objective: function of one value per image, which the attack lowers, such as
             `AwayFromLabel()`.
         num_steps: number of iterations of each restart.
-        epsilon: radius of the l-inf ball, in the unit of the images; must be given.
+        epsilon: radius of the ball, in the unit of the images; must be given.
         random_start: whether to start at a random point of the surface of the ball; False starts at
             the original images.
         restarts: number of runs with different random starts, or different targets. None, the
@@ -138,11 +146,12 @@ class AutoPGD(GradientSignAttack):
         name: label in records and tables.
         step_size: cannot be given; each example has its own step size.
         noise: must be None.
+        norm: norm of steps and ball, `"linf"` or `"l2"`.
 
     Raises:
         TypeError: a size that is not a number, or a count that is not an integer.
-        ValueError: no epsilon, noise, a number out of range, or several restarts of the same target
-            without a random start.
+        ValueError: no epsilon, noise, a number out of range, an unknown norm, or several restarts
+            of the same target without a random start.
 
     Example:
         >>> adversarial = apgd(8 / 255)(classifier, images, labels, seed=0)
@@ -156,7 +165,7 @@ class AutoPGD(GradientSignAttack):
     name: str = dataclasses.field(default="apgd", compare=False)
 
     keeps_best: ClassVar[bool] = True
-    compiled_with: ClassVar[tuple[str, ...]] = ("objective", "num_steps")
+    compiled_with: ClassVar[tuple[str, ...]] = ("objective", "num_steps", "norm")
 
     def __post_init__(self) -> None:
         check_budget(self)
@@ -224,17 +233,19 @@ class AutoPGD(GradientSignAttack):
             restart: number of the restart, from 0; int or int `[batch]`.
 
         Returns:
-            `[batch, H, W, C]`: random points at the l-inf distance of the budget before they are
-            clipped; the images themselves without a random start.
+            `[batch, H, W, C]`: random points at the distance of the budget before they are clipped;
+            the images themselves without a random start.
         """
         images = tf.convert_to_tensor(images)
         if not self.random_start:
             return images
         indices = tf.range(tf.shape(images)[0]) if indices is None else indices
-        known = images.shape[1:].is_fully_defined()
-        shape = tuple(images.shape[1:]) if known else tf.shape(images)[1:]
-        noise = tf.cast(unit_noise(seed, indices, restart, shape), images.dtype)
-        noise /= tf.reduce_max(tf.abs(noise), axis=(1, 2, 3), keepdims=True)
+        drawn = (seed, indices, restart, example_shape(images))
+        if self.norm == "l2":
+            noise = tf.cast(unit_directions(*drawn), images.dtype)
+        else:
+            noise = tf.cast(unit_noise(*drawn), images.dtype)
+            noise /= tf.reduce_max(tf.abs(noise), axis=(1, 2, 3), keepdims=True)
         moved = images + self.scalars(images.dtype)[0] * noise
         return tf.ensure_shape(tf.clip_by_value(moved, *classifier.bounds), images.shape)
 
@@ -269,7 +280,7 @@ class AutoPGD(GradientSignAttack):
             step_size=tf.fill((count,), 2 * self.scalars(images.dtype)[0]),
             previous=images,
             best=images,
-            best_sign=tf.zeros_like(images),
+            best_direction=tf.zeros_like(images),
             best_value=values + values.dtype.max,
             # The original code compares the loss after the first step with 0, too.
             last_value=values,
@@ -313,13 +324,15 @@ class AutoPGD(GradientSignAttack):
         images, memory = state.images, state.memory
         examples = with_target(self.objective, examples, memory.restart)
         values, gradient, logits = objective_gradient(classifier, self.objective, images, examples)
-        sign = tf.sign(gradient)
+        along = direction(gradient, self.norm)
         predicted = tf.argmax(logits, -1, tf.int32)
         targets = target_classes(self.objective, examples.labels)
         succeeded = predicted != examples.labels if targets is None else predicted == targets
-        memory = noted(memory, images, values, sign, succeeded)
-        images, sign, memory = checked(memory, images, sign, self.num_steps)
-        following = momentum_step(memory, images, sign, examples.images, epsilon, classifier.bounds)
+        memory = noted(memory, images, values, along, succeeded)
+        images, along, memory = checked(memory, images, along, self.num_steps)
+        following = momentum_step(
+            memory, images, along, examples.images, epsilon, classifier.bounds, self.norm
+        )
         memory = memory._replace(step=memory.step + 1, previous=images)
         stopped = tf.nest.map_structure(tf.stop_gradient, State(following, memory))
         return stopped, logits
@@ -332,7 +345,7 @@ def noted(
     memory: Memory,
     images: tf.Tensor,
     values: tf.Tensor,
-    sign: tf.Tensor,
+    along: tf.Tensor,
     succeeded: tf.Tensor,
 ) -> Memory:
     """Updates what APGD remembers of each example after the objective was evaluated.
@@ -341,7 +354,7 @@ def noted(
         memory: APGD's `Memory` before the evaluation: step sizes, best images and values, counts.
         images: `[batch, H, W, C]`, the images at which the objective was evaluated.
         values: `[batch]`, values of the objective.
-        sign: `[batch, H, W, C]`, sign of its gradient with respect to the images.
+        along: `[batch, H, W, C]`, direction of its gradient with respect to the images.
         succeeded: bool `[batch]`, whether the attack succeeded on these images.
 
     Returns:
@@ -355,7 +368,7 @@ def noted(
         best=best,
         found=where(succeeded, images, where(memory.succeeded, memory.found, best)),
         succeeded=memory.succeeded | succeeded,
-        best_sign=where(better, sign, memory.best_sign),
+        best_direction=where(better, along, memory.best_direction),
         best_value=tf.where(better, values, memory.best_value),
         last_value=tf.where(first, memory.last_value, values),
         falls=memory.falls + tf.cast(~first & (values < memory.last_value), tf.int32),
@@ -364,24 +377,24 @@ def noted(
 
 
 def checked(
-    memory: Memory, images: tf.Tensor, sign: tf.Tensor, num_steps: int
+    memory: Memory, images: tf.Tensor, along: tf.Tensor, num_steps: int
 ) -> tuple[tf.Tensor, tf.Tensor, Memory]:
     """Halves the step size of the examples that make no progress, at the checkpoints of APGD.
 
     At the steps that `checkpoints(num_steps)` names, the step size of an example is halved if the
     objective fell in at most three quarters of the steps since the last checkpoint, or if neither
-    its step size nor its lowest objective changed since then. Its image and sign are then replaced
-    by those of the lowest objective so far. All other examples stay as they are.
+    its step size nor its lowest objective changed since then. Its image and direction are then
+    replaced by those of the lowest objective so far. All other examples stay as they are.
 
     Args:
         memory: APGD's `Memory` (step sizes, best images and values, counts), already updated with
             the present evaluation of the objective.
         images: `[batch, H, W, C]`, the images at which the objective was evaluated.
-        sign: `[batch, H, W, C]`, sign of the gradient there.
+        along: `[batch, H, W, C]`, direction of the gradient there.
         num_steps: number of steps of the attack.
 
     Returns:
-        Images and signs `[batch, H, W, C]` from which the next step is taken, and the new `Memory`.
+        Images and directions `[batch, H, W, C]` of the next step, and the new `Memory`.
     """
     gaps = checkpoints(num_steps)
     gap = tf.gather([gaps.get(step, 0) for step in range(num_steps + 1)], memory.step)
@@ -397,41 +410,43 @@ def checked(
         checked_value=tf.where(due, memory.best_value, memory.checked_value),
         halved=tf.where(due, halved, memory.halved),
     )
-    return where(back, memory.best, images), where(back, memory.best_sign, sign), memory
+    return where(back, memory.best, images), where(back, memory.best_direction, along), memory
 
 
 def momentum_step(
     memory: Memory,
     images: tf.Tensor,
-    sign: tf.Tensor,
+    along: tf.Tensor,
     origin: tf.Tensor,
     epsilon: tf.Tensor,
     bounds: Bounds,
+    norm: str = "linf",
 ) -> tf.Tensor:
-    """Takes a projected step against the gradient's sign, combined with the previous move.
+    """Takes a projected step against the gradient's direction, combined with the previous move.
 
     Args:
         memory: APGD's `Memory`, of which the number of steps taken, `[batch]`, the step sizes,
             `[batch]`, and the images before the last step, `[batch, H, W, C]`, are used.
         images: `[batch, H, W, C]`, the images before the step.
-        sign: `[batch, H, W, C]`, sign of the objective's gradient at them.
-        origin: `[batch, H, W, C]`, the original images: centres of the l-inf balls.
+        along: `[batch, H, W, C]`, direction of the objective's gradient at them.
+        origin: `[batch, H, W, C]`, the original images: centres of the balls.
         epsilon: scalar, radius of the balls, in the unit of the images.
         bounds: pixel range.
+        norm: norm of the balls, `"linf"` or `"l2"`.
 
     Returns:
         `[batch, H, W, C]` within the balls and the pixel range: `images` moved by 0.75 of the
         projected step and 0.25 of the last move; the first step is taken whole.
     """
     size = memory.step_size[:, tf.newaxis, tf.newaxis, tf.newaxis]
-    stepped = project_linf(images - size * sign, origin, epsilon, bounds)
+    stepped = project(images - size * along, origin, epsilon, bounds, norm)
     weight = where(
         memory.step == 0,
         tf.ones_like(size),
         tf.fill(tf.shape(size), tf.cast(_STEP_WEIGHT, size.dtype)),
     )
     moved = images + weight * (stepped - images) + (1 - weight) * (images - memory.previous)
-    return tf.ensure_shape(project_linf(moved, origin, epsilon, bounds), images.shape)
+    return tf.ensure_shape(project(moved, origin, epsilon, bounds, norm), images.shape)
 
 
 def apgd(
@@ -444,15 +459,16 @@ def apgd(
     target: Target = None,
     num_draws: int = 1,
     nearest_by: str = "logit",
+    norm: str = "linf",
 ) -> AutoPGD:
-    """Auto-PGD (Croce and Hein 2020) on one of five losses, l-inf.
+    """Auto-PGD (Croce and Hein 2020) on one of five losses, in l-inf or l2.
 
     Called directly, the attack returns for each example the last misclassified image among its
     iterations, or the image of the lowest objective if none was. An evaluation counts an example as
     misclassified if the image of any iteration is.
 
     Args:
-        epsilon: l-inf budget, in the unit of the images.
+        epsilon: budget in the norm, in the unit of the images.
         num_steps: number of steps per restart; the last image takes one gradient more.
         loss: `"cross_entropy"` of the true label; `"dlr"`, the difference of logits ratio;
             `"targeted_dlr"`, which is run once for each of `num_targets` target classes;
@@ -472,30 +488,34 @@ def apgd(
             logits, as published; or `"distance"`, those of the nearest linearised decision
             boundary, as in MALT, worth trying with more than ten classes, of which nine targets
             leave some out (see `TargetedLogitsRatio`).
+        norm: `"linf"` or `"l2"`.
 
     Returns:
         The attack, to be called with a classifier, images and labels.
 
     Raises:
         TypeError: a size that is not a number, a count or a target that is not an integer.
-        ValueError: a size or count out of range, an unknown loss or `nearest_by`, a class that is
-            its own target, a target with another loss than the cross-entropy, or
+        ValueError: a size or count out of range, an unknown loss, norm or `nearest_by`, a class
+            that is its own target, a target with another loss than the cross-entropy, or
             `nearest_by="distance"` with a loss that has no target classes.
 
     Example:
         >>> attack = apgd(8 / 255, loss="dlr")
+        >>> in_l2 = apgd(0.5, norm="l2")
     """
     check_count(restarts, "restarts")
     objective = objective_of(check_choice(loss, LOSSES, "loss"), target)
     if loss == "targeted_dlr":
-        objective = TargetedLogitsRatio(num_targets, nearest_by)
+        objective = TargetedLogitsRatio(num_targets, nearest_by, norm_of_targets(nearest_by, norm))
         restarts *= num_targets
     elif check_choice(nearest_by, NEAREST_BY, "nearest_by") != "logit":
         raise ValueError(
             f"nearest_by={nearest_by!r} orders the target classes of loss='targeted_dlr', and "
             f"loss={loss!r} has none. Leave out nearest_by, or take that loss."
         )
-    return AutoPGD(over_draws(objective, num_draws), num_steps, epsilon, restarts=restarts)
+    return AutoPGD(
+        over_draws(objective, num_draws), num_steps, epsilon, restarts=restarts, norm=norm
+    )
 
 
 LOSSES: dict[str, Any] = {

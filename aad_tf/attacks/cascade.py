@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,15 +39,15 @@ class AttackCascade:
 
     Attributes:
         stages: untargeted attacks, or their texts such as `"apgd(epsilon=8/255)"`, all with the
-            same budget.
+            same norm and budget.
         stage_names: one name per attack for records and tables, all different; the attacks' own
             names by default.
         name: label in records and tables; cascades that differ in their names alone are equal.
 
     Raises:
         TypeError: a stage that is not an attack, or is a cascade itself.
-        ValueError: no stages, equal names, another number of names than of stages, different
-            budgets, a targeted attack, or text that is not an attack.
+        ValueError: no stages, equal names, another number of names than of stages, different norms
+            or budgets, a targeted attack, or text that is not an attack.
 
     Example:
         >>> cascade = AttackCascade((apgd(8 / 255), square(8 / 255, num_queries=1000)))
@@ -87,6 +88,10 @@ class AttackCascade:
         named = zip(self.stages, names, strict=True)
         stages = tuple(dataclasses.replace(stage, name=name) for stage, name in named)
         object.__setattr__(self, "stages", stages)
+        if len(norms := {stage.norm for stage in stages}) > 1:
+            raise ValueError(
+                f"The stages of a cascade must have one norm, got {', '.join(sorted(norms))}."
+            )
         # The pixel range is not known yet: attacks whose steps accumulate may reach beyond [0, 1].
         if not self._have_one_budget(_ANY_BOUNDS):
             self._check_budgets(Bounds(0.0, 1.0))
@@ -100,18 +105,23 @@ class AttackCascade:
             found = sorted({stage.threat_model(bounds)["epsilon"] for stage in self.stages})
             raise ValueError(f"The stages of a cascade must have one budget, got {found}.")
 
-    def check_sizes(self, bounds: Bounds) -> None:
+    def check_sizes(
+        self, bounds: Bounds, image_shape: Sequence[int | None] = (None, None, None)
+    ) -> None:
         """Checks that budgets and step sizes fit the pixel range, and that the budgets are equal.
 
         Args:
             bounds: pixel range of the images.
+            image_shape: `(H, W, C)` of the images, on which the largest sizes in l2 depend; with an
+                entry None, sizes in l2 may be any.
 
         Raises:
-            ValueError: one of them is larger than the width of the pixel range, or the attacks have
-                different budgets in it.
+            ValueError: one of them is larger than the largest distance between two images, the
+                width of the pixel range, in l2 times the root of the number of values of an image;
+                or the attacks have different budgets in the pixel range.
         """
         for stage in self.stages:
-            stage.check_sizes(bounds)
+            stage.check_sizes(bounds, image_shape)
         self._check_budgets(bounds)
 
     def for_classes(self, num_classes: int) -> AttackCascade:
@@ -131,8 +141,13 @@ class AttackCascade:
         )
 
     @property
+    def norm(self) -> str:
+        """Norm of the budget, `"linf"` or `"l2"`, which all attacks share."""
+        return self.stages[0].norm
+
+    @property
     def total_epsilon(self) -> float:
-        """Largest possible l-inf perturbation by any of the attacks, of images in [0, 1]."""
+        """Largest possible perturbation by any of the attacks, in its norm, of images in [0, 1]."""
         return self.stages[0].total_epsilon
 
     def threat_model(self, bounds: Bounds = Bounds(0.0, 1.0)) -> dict[str, Any]:
@@ -147,10 +162,11 @@ class AttackCascade:
                 `parameters`: the parameters of all attacks; `objective`: `"cascade"`.
             `steps`: the sum over the attacks of steps times restarts; `restarts`: 1; `step_size`:
                 None; `random_start`: whether any attack has one; `labels`: `"true"`.
-            Those of the last attack: `norm`, `"linf"`; `epsilon`, the largest possible perturbation
-                in the unit of the images; `epsilon_255`, the same in 255ths of the width of the
-                pixel range; `projected`, whether a budget bounds all iterations together; and, only
-                where they apply, `bounds`, `minimum_norm` and `draws`.
+            Those of the last attack: `norm`, `"linf"` or `"l2"`; `epsilon`, the largest possible
+                perturbation in that norm and in the unit of the images; `epsilon_255`, the same in
+                255ths of the width of the pixel range; `projected`, whether a budget bounds all
+                iterations together; and, only where they apply, `bounds`, `minimum_norm` and
+                `draws`.
         """
         # An image that withstands all of them is recorded as the last one leaves it.
         last = self.stages[-1].threat_model(bounds)
@@ -217,8 +233,8 @@ class AttackCascade:
 Attack = IterativeAttack | AttackCascade
 
 
-def auto_attack(epsilon: float, version: str = "standard") -> AttackCascade:
-    """AutoAttack (Croce and Hein 2020), l-inf.
+def auto_attack(epsilon: float, version: str = "standard", *, norm: str = "linf") -> AttackCascade:
+    """AutoAttack (Croce and Hein 2020), in l-inf or l2.
 
     Version `"standard"` runs APGD on the cross-entropy, APGD on the targeted DLR loss (difference
     of logits ratio), targeted FAB and Square, each with its published number of iterations, on the
@@ -242,8 +258,9 @@ def auto_attack(epsilon: float, version: str = "standard") -> AttackCascade:
     network, 5,000 of them in Square. Begin with few images, as in the example.
 
     Args:
-        epsilon: l-inf budget, in the unit of the images.
+        epsilon: budget in the norm, in the unit of the images.
         version: `"standard"` or `"rand"`.
+        norm: `"linf"` or `"l2"`.
 
     Returns:
         The cascade, to be called with a classifier, images and labels, or passed to
@@ -251,7 +268,7 @@ def auto_attack(epsilon: float, version: str = "standard") -> AttackCascade:
 
     Raises:
         TypeError: an epsilon that is not a number.
-        ValueError: epsilon negative, not finite, or None, or an unknown version.
+        ValueError: epsilon negative, not finite, or None, or an unknown version or norm.
 
     Example:
         >>> report = aad_tf.evaluate_robustness(
@@ -261,19 +278,24 @@ def auto_attack(epsilon: float, version: str = "standard") -> AttackCascade:
     stages: dict[str, IterativeAttack]
     if check_choice(version, ("standard", "rand"), "version") == "rand":
         losses = {"apgd-ce": "cross_entropy", "apgd-dlr": "dlr"}
-        stages = {name: apgd(epsilon, loss=loss, num_draws=_DRAWS) for name, loss in losses.items()}
+        stages = {
+            name: apgd(epsilon, loss=loss, num_draws=_DRAWS, norm=norm)
+            for name, loss in losses.items()
+        }
     else:
         stages = {
-            "apgd-ce": apgd(epsilon),
-            "apgd-t": apgd(epsilon, loss="targeted_dlr"),
-            "fab-t": fab(epsilon),
-            "square": square(epsilon),
+            "apgd-ce": apgd(epsilon, norm=norm),
+            "apgd-t": apgd(epsilon, loss="targeted_dlr", norm=norm),
+            "fab-t": fab(epsilon, norm=norm),
+            "square": square(epsilon, norm=norm),
         }
     return AttackCascade(tuple(stages.values()), tuple(stages), name="auto_attack")
 
 
-def quick_cascade(epsilon: float, num_steps: int = 30, num_targets: int = 3) -> AttackCascade:
-    """A cheap cascade: APGD on the cross-entropy, then APGD on the targeted DLR loss, l-inf.
+def quick_cascade(
+    epsilon: float, num_steps: int = 30, num_targets: int = 3, *, norm: str = "linf"
+) -> AttackCascade:
+    """A cheap cascade: APGD on the cross-entropy, then on the targeted DLR loss, l-inf or l2.
 
     It is weaker than AutoAttack, so robust accuracies under it are higher. It leaves out FAB and
     Square, so that it does not detect masked gradients, and it takes fewer steps and fewer target
@@ -283,9 +305,10 @@ def quick_cascade(epsilon: float, num_steps: int = 30, num_targets: int = 3) -> 
     classes; AutoAttack takes 1,911 gradients and 5,900 forward passes more.
 
     Args:
-        epsilon: l-inf budget, in the unit of the images.
+        epsilon: budget in the norm, in the unit of the images.
         num_steps: number of steps of APGD, on the cross-entropy and for each target.
         num_targets: number of target classes.
+        norm: `"linf"` or `"l2"`.
 
     Returns:
         The cascade, to be called with a classifier, images and labels, or passed to
@@ -293,13 +316,19 @@ def quick_cascade(epsilon: float, num_steps: int = 30, num_targets: int = 3) -> 
 
     Raises:
         TypeError: a size that is not a number, or a count that is not an integer.
-        ValueError: a size or count out of range.
+        ValueError: a size or count out of range, or an unknown norm.
 
     Example:
         >>> report = aad_tf.evaluate_robustness(model, (images, labels), quick_cascade(8 / 255))
     """
     targeted = apgd(
-        epsilon, num_steps, "targeted_dlr", num_targets=num_targets, nearest_by="distance"
+        epsilon,
+        num_steps,
+        "targeted_dlr",
+        num_targets=num_targets,
+        nearest_by="distance",
+        norm=norm,
     )
     names = ("apgd-ce", "apgd-t")
-    return AttackCascade((apgd(epsilon, num_steps), targeted), names, name="quick_cascade")
+    plain = apgd(epsilon, num_steps, norm=norm)
+    return AttackCascade((plain, targeted), names, name="quick_cascade")

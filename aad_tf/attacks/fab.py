@@ -20,33 +20,38 @@ from aad_tf.attacks.loop import (
     objective_gradient,
     where,
 )
-from aad_tf.attacks.margins import TargetedMargin, with_target
-from aad_tf.attacks.serialization import register_kind
+from aad_tf.attacks.margins import TargetedMargin, norm_of_targets, with_target
+from aad_tf.attacks.serialization import LEFT_OUT_AT_DEFAULT, register_kind
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_count
-from aad_tf.utils.ops import at_least_float32, linf_distance
+from aad_tf.utils.norms import distance
+from aad_tf.utils.ops import at_least_float32
 
 # Values of the original code (Croce and Hein 2020b).
 _LARGEST_BIAS = 0.1
 _OVERSHOOT = 1.05
 _BACKWARD = 0.9
+# Weights below this part of the largest one do not count in l2, where steps are divided by them.
+_SMALLEST_WEIGHT = 1e-20
 
 
 def step_to_hyperplane(
-    points: tf.Tensor, weights: tf.Tensor, gaps: tf.Tensor, bounds: Bounds
+    points: tf.Tensor, weights: tf.Tensor, gaps: tf.Tensor, bounds: Bounds, norm: str = "linf"
 ) -> tf.Tensor:
-    """Computes the step of least l-inf norm from each point to a hyperplane, within the bounds.
+    """Computes the step of least norm from each point to a hyperplane, within the bounds.
 
-    All coordinates move by the same amount, except for those that reach a bound before, so that
-    `weights @ point` approaches its value on the hyperplane. If no point within the bounds lies on
-    the hyperplane, every coordinate moves to its bound.
+    In l-inf all coordinates move by the same amount, in l2 in proportion to their weights, except
+    for those that reach a bound before, so that `weights @ point` approaches its value on the
+    hyperplane. If no point within the bounds lies on the hyperplane, every coordinate moves to its
+    bound.
 
     Args:
         points: `[batch, dimensions]`, within the bounds.
         weights: `[batch, dimensions]`, normal vectors of the hyperplanes.
         gaps: `[batch]`, `weights @ point` minus its value on the hyperplane.
         bounds: lowest and highest value of a coordinate.
+        norm: `"linf"` or `"l2"`.
 
     Returns:
         The steps `[batch, dimensions]`, to be added to the points.
@@ -57,21 +62,26 @@ def step_to_hyperplane(
         array([[-0.3,  0.1]], dtype=float32)
     """
     down = tf.where(gaps < 0, -tf.ones_like(gaps), tf.ones_like(gaps))[:, tf.newaxis]
+    size = tf.abs(weights)
+    rate = tf.ones_like(size)
+    if norm == "l2":
+        rate = tf.math.divide_no_nan(size, tf.reduce_max(size, axis=1, keepdims=True))
+        weights = tf.where(rate < _SMALLEST_WEIGHT, tf.zeros_like(weights), weights)
     direction = -down * tf.sign(weights)
     bound = tf.where(direction > 0, *(tf.cast(each, points.dtype) for each in bounds[::-1]))
     room = tf.where(direction == 0, tf.zeros_like(points), tf.abs(bound - points))
-    size = tf.abs(weights)
     needed = tf.abs(gaps)[:, tf.newaxis]
-    farthest = tf.reduce_max(room, axis=1, keepdims=True)
+    # At this pace every coordinate reaches its bound.
+    farthest = tf.reduce_max(tf.math.divide_no_nan(room, rate), axis=1, keepdims=True)
 
     def body(free: tf.Tensor, pace: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, ...]:
         del pace, found
         used = tf.reduce_sum(
             tf.where(free, tf.zeros_like(room), size * room), axis=1, keepdims=True
         )
-        left = tf.reduce_sum(tf.where(free, size, tf.zeros_like(size)), axis=1, keepdims=True)
+        left = tf.reduce_sum(tf.where(free, size * rate, tf.zeros_like(size)), 1, keepdims=True)
         pace = tf.where(left > 0, tf.math.divide_no_nan(needed - used, left), farthest)
-        following = free & (room > pace)
+        following = free & (room > pace * rate)
         return following, pace, tf.reduce_all(following == free)
 
     # The pace that the free coordinates need grows as some of them reach their bounds, so that in
@@ -82,7 +92,7 @@ def step_to_hyperplane(
         (room > 0, farthest, False),
         parallel_iterations=1,
     )
-    return direction * tf.minimum(pace, room)
+    return direction * tf.minimum(pace * rate, room)
 
 
 class Memory(NamedTuple):
@@ -92,8 +102,8 @@ class Memory(NamedTuple):
         step: int32 `[batch]`, number of iterations done.
         best: `[batch, H, W, C]`, the nearest misclassified image so far (if the attack has a
             budget, among those within it); the original image if there is none.
-        distance: `[batch]`, l-inf distance of `best` from the original image; infinity if there is
-            no misclassified image.
+        distance: `[batch]`, distance of `best` from the original image in the attack's norm;
+            infinity if there is no misclassified image.
     """
 
     step: Any
@@ -104,7 +114,7 @@ class Memory(NamedTuple):
 @register_kind("fab")
 @dataclass(frozen=True)
 class FastAdaptiveBoundary(IterativeAttack):
-    """Targeted FAB of Croce and Hein (2020b), l-inf: searches for the nearest misclassified image.
+    """Targeted FAB of Croce and Hein (2020b): searches for the nearest misclassified image.
 
     Each iteration linearises the decision boundary between the true class and a target class, and
     steps a little beyond it with a bias towards the original image. If the image is misclassified,
@@ -114,16 +124,17 @@ class FastAdaptiveBoundary(IterativeAttack):
     Attributes:
         objective: a `TargetedMargin`, whose `num_targets` is the number of target classes.
         num_steps: iterations for all targets together, plus one that evaluates the last image.
-        epsilon: l-inf budget in the unit of the images; images beyond it do not count as found.
-            None for no budget.
+        epsilon: budget in the unit of the images; images beyond it do not count as found. None for
+            no budget.
         random_start: always False: the attack starts at the original image.
         restarts: always 1.
         name: label in records and tables.
         steps_per_target: iterations for one target.
+        norm: norm of budget and distances, `"linf"` or `"l2"`.
 
     Raises:
         TypeError: another objective, a size that is not a number, a count that is not an integer.
-        ValueError: a size or count out of range.
+        ValueError: a size or count out of range, or an unknown norm.
 
     Example:
         >>> nearest = fab(None)(classifier, images, labels)
@@ -137,9 +148,10 @@ class FastAdaptiveBoundary(IterativeAttack):
     restarts: int = dataclasses.field(default=1, init=False)
     name: str = dataclasses.field(default="fab", compare=False)
     steps_per_target: int = 100
+    norm: str = dataclasses.field(default="linf", metadata=LEFT_OUT_AT_DEFAULT)
 
     keeps_best: ClassVar[bool] = True
-    compiled_with: ClassVar[tuple[str, ...]] = ("objective", "steps_per_target")
+    compiled_with: ClassVar[tuple[str, ...]] = ("objective", "steps_per_target", "norm")
     minimum_norm: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -199,8 +211,11 @@ class FastAdaptiveBoundary(IterativeAttack):
         """
         images = tf.convert_to_tensor(examples.images)
         count = tf.shape(images)[0]
-        distance = tf.fill((count,), tf.cast(math.inf, images.dtype))
-        return State(images, Memory(tf.zeros((count,), tf.int32), images, distance))
+        infinite = tf.fill((count,), tf.cast(math.inf, self._distances(images, images).dtype))
+        return State(images, Memory(tf.zeros((count,), tf.int32), images, infinite))
+
+    def _distances(self, images: tf.Tensor, origin: tf.Tensor) -> tf.Tensor:
+        return distance(images, origin, self.norm)
 
     def iteration(
         self, classifier: Classifier, state: State, examples: Examples, *scalars: tf.Tensor
@@ -223,10 +238,11 @@ class FastAdaptiveBoundary(IterativeAttack):
         origin = examples.images
         logits = classifier(images, training=False).logits
         misclassified = tf.argmax(logits, -1, tf.int32) != examples.labels
-        distance = linf_distance(images, origin)
-        nearer = misclassified & (distance < memory.distance) & (distance <= epsilon)
+        found = self._distances(images, origin)
+        nearer = misclassified & (found < memory.distance)
+        nearer &= found <= tf.cast(epsilon, found.dtype)
         best = where(nearer, images, memory.best)
-        least = tf.where(nearer, distance, memory.distance)
+        least = tf.where(nearer, found, memory.distance)
 
         back = origin + tf.cast(_BACKWARD, images.dtype) * (images - origin)
         images = where(misclassified, back, images)
@@ -260,7 +276,8 @@ class FastAdaptiveBoundary(IterativeAttack):
             continues to search for a nearer one.
         """
         (epsilon,) = scalars
-        within = linf_distance(state.images, examples.images) <= epsilon
+        found = self._distances(state.images, examples.images)
+        within = found <= tf.cast(epsilon, found.dtype)
         within &= tf.math.is_finite(epsilon)
         finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
         return super().noteworthy(state, logits, examples) & (within | ~finite)
@@ -283,11 +300,11 @@ class FastAdaptiveBoundary(IterativeAttack):
             tf.tile(normal, (2, 1)),
             tf.concat([values, gap], axis=0),
         )
-        steps = tf.split(step_to_hyperplane(*both, bounds), 2)
+        steps = tf.split(step_to_hyperplane(*both, bounds, self.norm), 2)
         steps = [tf.reshape(each, shape) for each in steps]
+        lengths = (self._distances(each, tf.zeros_like(each)) for each in steps)
         step, biased = (
-            tf.maximum(tf.reduce_max(tf.abs(each), (1, 2, 3), keepdims=True), 1e-8)
-            for each in steps
+            tf.maximum(length, 1e-8)[:, tf.newaxis, tf.newaxis, tf.newaxis] for length in lengths
         )
         bias = tf.minimum(step / (step + biased), tf.cast(_LARGEST_BIAS, images.dtype))
         overshoot = tf.cast(_OVERSHOOT, images.dtype)
@@ -303,36 +320,38 @@ def fab(
     num_targets: int = 9,
     *,
     nearest_by: str = "logit",
+    norm: str = "linf",
 ) -> FastAdaptiveBoundary:
-    """Targeted fast adaptive boundary attack (Croce and Hein 2020b), l-inf.
+    """Targeted fast adaptive boundary attack (Croce and Hein 2020b), in l-inf or l2.
 
     Called directly, the attack returns for each example the nearest misclassified image that it
     found, or the original image if it found none.
 
     Args:
-        epsilon: l-inf budget in the unit of the images; only images within it count as found. None
-            for the nearest misclassified image at any distance; the records of an evaluation hold
-            the distance as `linf`.
+        epsilon: budget in the norm, in the unit of the images; only images within it count as
+            found. None for the nearest misclassified image at any distance; the records of an
+            evaluation hold the distance as `linf`, in l2 as `l2`.
         num_steps: number of iterations for each target class.
         num_targets: number of target classes, those nearest to the original image; all other
             classes if the network has fewer.
         nearest_by: which classes are nearest: `"logit"`, those of the largest logits, as published;
             or `"distance"`, those of the nearest linearised decision boundary, as in MALT, worth
             trying with more than ten classes (see `TargetedLogitsRatio`).
+        norm: `"linf"` or `"l2"`.
 
     Returns:
         The attack, to be called with a classifier, images and labels.
 
     Raises:
         TypeError: a size that is not a number, or a count that is not an integer.
-        ValueError: a size or count out of range, or an unknown `nearest_by`.
+        ValueError: a size or count out of range, or an unknown `nearest_by` or norm.
 
     Example:
         >>> report = aad_tf.evaluate_robustness(model, (images, labels), fab(None))
         >>> distances = [record["linf"] for record in report.records()]
     """
     check_count(num_steps, "num_steps")
-    objective = TargetedMargin(num_targets, nearest_by)
+    objective = TargetedMargin(num_targets, nearest_by, norm_of_targets(nearest_by, norm))
     return FastAdaptiveBoundary(
-        objective, num_steps * num_targets + 1, epsilon, steps_per_target=num_steps
+        objective, num_steps * num_targets + 1, epsilon, steps_per_target=num_steps, norm=norm
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -30,7 +30,8 @@ from aad_tf.attacks.serialization import attack_to_dict
 from aad_tf.attacks.starts import Noise, checked_seed, random_starts
 from aad_tf.classifier import Classifier, checked_inputs
 from aad_tf.types import Bounds
-from aad_tf.utils.checks import check_count, check_epsilon
+from aad_tf.utils.checks import check_choice, check_count, check_epsilon
+from aad_tf.utils.norms import NORMS
 from aad_tf.utils.ops import without_autograph
 
 # Iterations of a direct call between two looks at whether the user wants it to stop.
@@ -38,7 +39,7 @@ _AT_ONCE = 100
 
 
 class IterativeAttack(ABC):
-    """Base class of attacks that repeat one iteration within an l-inf budget.
+    """Base class of attacks that repeat one iteration within a budget, in l-inf or l2.
 
     A subclass is a frozen dataclass with at least these attributes and a method `iteration`. Step
     sizes and budgets are in the unit of the images: 8 / 255 for a classifier of images in [0, 1]
@@ -48,7 +49,7 @@ class IterativeAttack(ABC):
     Attributes:
         objective: function of one value per image, which the attack lowers.
         num_steps: number of iterations (rounds) per restart.
-        epsilon: l-inf budget around the original image; None for no budget.
+        epsilon: budget around the original image; None for no budget.
         random_start: whether to start from a random point of the budget instead of the original
             image; if `noise` is given, from the original image plus that noise.
         restarts: number of runs with different random starts. For each example the result of the
@@ -57,6 +58,8 @@ class IterativeAttack(ABC):
         name: label in records and tables; attacks that differ in their names alone are equal.
         noise: `UniformNoise` or `GaussianNoise` that a random start adds to the image; None for a
             uniform point of the budget.
+        norm: norm of the budget and of step sizes, `"linf"` or `"l2"`. It belongs to what an attack
+            is: its parameters in records name it where it is not `"linf"`.
         keeps_best: of the class: whether the attack keeps the best image on its way and returns
             that one, as `apgd`, `fab` and `square` do, and not the last image.
         minimum_norm: of the class: whether the attack looks for the nearest misclassified image, as
@@ -67,7 +70,8 @@ class IterativeAttack(ABC):
     Raises:
         TypeError: a size that is not a number, or a count that is not an integer.
         ValueError: a negative or infinite budget, a count below 1, a random start with neither
-            budget nor noise, or several restarts without a random start.
+            budget nor noise, several restarts without a random start, an unknown norm, or noise in
+            l2.
 
     Example:
         >>> attack = pgd(epsilon=0.1, step_size=0.02, num_steps=10)
@@ -82,12 +86,13 @@ class IterativeAttack(ABC):
     restarts: int
     name: str
     noise: Noise | None = None
+    norm: str = "linf"
     # Which each kind is, so that `dataclasses.replace` takes it.
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     keeps_best: ClassVar[bool] = False
     minimum_norm: ClassVar[bool] = False
-    compiled_with: ClassVar[tuple[str, ...]] = ("objective",)
+    compiled_with: ClassVar[tuple[str, ...]] = ("objective", "norm")
 
     @abstractmethod
     def iteration(
@@ -115,6 +120,12 @@ class IterativeAttack(ABC):
             check_epsilon(self.epsilon, "epsilon")
         if self.random_start and self.epsilon is None and self.noise is None:
             raise ValueError("random_start needs an epsilon, the ball to start in, or noise.")
+        check_choice(self.norm, NORMS, "norm")
+        if self.norm != "linf" and self.noise is not None:
+            raise ValueError(
+                f"noise is that of l-inf attacks, for its size is one per pixel: leave it out, or "
+                f"norm={self.norm!r}. A random start in l2 is a uniform point of the ball."
+            )
         if self.restarts > self._different_runs and not self.random_start:
             raise ValueError(
                 f"restarts={self.restarts} without random_start repeats the same attack; set "
@@ -126,20 +137,30 @@ class IterativeAttack(ABC):
         """How many restarts differ even without a random start."""
         return 1
 
-    def check_sizes(self, bounds: Bounds) -> None:
+    def check_sizes(
+        self, bounds: Bounds, image_shape: Sequence[int | None] = (None, None, None)
+    ) -> None:
         """Checks that the budget fits the pixel range.
 
         Args:
             bounds: pixel range of the images.
+            image_shape: `(H, W, C)` of the images, on which the largest budget in l2 depends; with
+                an entry None, an l2 budget may have any size.
 
         Raises:
-            ValueError: epsilon is larger than the width of the pixel range.
+            ValueError: epsilon is larger than the largest distance between two images: the width of
+                the pixel range, in l2 times the root of the number of values of an image.
 
         Example:
             >>> fgsm(8).check_sizes(Bounds(0, 255))
         """
         if self.epsilon is not None:
-            check_epsilon(self.epsilon, "epsilon", bounds)
+            self._check_size(self.epsilon, "epsilon", bounds, image_shape)
+
+    def _check_size(
+        self, size: float, name: str, bounds: Bounds, image_shape: Sequence[int | None]
+    ) -> None:
+        check_epsilon(size, name, bounds, norm=self.norm, image_shape=image_shape)
 
     def for_classes(self, num_classes: int) -> IterativeAttack:
         """Returns the attack that is run on a network with `num_classes` classes.
@@ -178,20 +199,21 @@ class IterativeAttack(ABC):
 
     @property
     def total_epsilon(self) -> float:
-        """Largest possible l-inf perturbation after all iterations, of images in [0, 1]."""
+        """Largest possible perturbation after all iterations, in its norm, of images in [0, 1]."""
         return self.epsilon_after()
 
     def epsilon_after(
         self, num_steps: int | None = None, bounds: Bounds = Bounds(0.0, 1.0)
     ) -> float:
-        """Largest possible l-inf perturbation after a number of iterations.
+        """Largest possible perturbation after a number of iterations, in the attack's norm.
 
         Args:
             num_steps: number of iterations, from 0 to those of the attack; None for all.
             bounds: pixel range of the images.
 
         Returns:
-            The perturbation divided by the width of the pixel range; 1 is the whole range.
+            The perturbation divided by the width of the pixel range. In l-inf 1 is the whole range;
+            in l2 it may be larger, infinite where nothing bounds it.
 
         Raises:
             TypeError: a number of iterations that is not an integer.
@@ -219,9 +241,11 @@ class IterativeAttack(ABC):
             A dictionary that `json` can write:
             `attack`: the attack's name; `parameters`: a dictionary from which `attack_from_dict`
                 rebuilds the attack; `objective`: the objective's name.
-            `norm`: `"linf"`; `epsilon`: largest possible perturbation in the unit of the images;
-                `epsilon_255`: the same in 255ths of the width of the pixel range; `projected`:
-                whether a budget bounds all iterations together.
+            `norm`: `"linf"` or `"l2"`; `epsilon`: largest possible perturbation in that norm, in
+                the unit of the images; `epsilon_255`: the same in 255ths of the width of the pixel
+                range, in either norm, so that 0.5 is 127.5 (both None where nothing bounds the
+                perturbation in l2, as for `fab(None, norm="l2")`); `projected`: whether a budget
+                bounds all iterations together.
             `steps`, `restarts`: numbers of iterations and restarts; `step_size`: in the unit of the
                 images, None where the attack chooses it; `random_start`: bool; `labels`: always
                 `"true"`, since attacks get the true labels.
@@ -230,12 +254,14 @@ class IterativeAttack(ABC):
                 classes; `draws`: passes of the network that each iteration averages.
         """
         width = bounds[1] - bounds[0]
-        epsilon = self._reach(self.num_steps, width)
+        reach = self._reach(self.num_steps, width)
+        # JSON has no infinity.
+        epsilon = reach if math.isfinite(reach) else None
         model = {
             "attack": self.name,
-            "norm": "linf",
+            "norm": self.norm,
             "epsilon": epsilon,
-            "epsilon_255": epsilon / width * 255,
+            "epsilon_255": None if epsilon is None else epsilon / width * 255,
             "projected": self.epsilon is not None,
             "steps": self.num_steps,
             "step_size": None if self.keeps_best else getattr(self, "step_size", None),
@@ -434,7 +460,9 @@ class IterativeAttack(ABC):
             return self.noise.around(images, classifier.bounds, seed, indices, restart)
         if not self.random_start or self.epsilon is None:
             return images
-        return random_starts(images, self.epsilon, classifier.bounds, seed, indices, restart)
+        return random_starts(
+            images, self.epsilon, classifier.bounds, seed, indices, restart, self.norm
+        )
 
     def predict_logits(self, classifier: Classifier, images: tf.Tensor) -> tf.Tensor:
         """Computes the logits from which it is decided whether images are misclassified.
@@ -482,9 +510,13 @@ class IterativeAttack(ABC):
         return (tf.constant(math.inf if self.epsilon is None else self.epsilon, dtype),)
 
     def _reach(self, num_steps: int, width: float) -> float:
-        """Largest possible l-inf perturbation after so many iterations, in the unit of images."""
+        """Largest possible perturbation after so many iterations, in the unit of the images."""
         del num_steps
-        return width if self.epsilon is None else float(self.epsilon)
+        return self._farthest(width) if self.epsilon is None else float(self.epsilon)
+
+    def _farthest(self, width: float) -> float:
+        """Largest possible perturbation without a budget; in l2 it depends on the image's size."""
+        return width if self.norm == "linf" else math.inf
 
     def compiled_iteration(
         self, classifier: Classifier
@@ -529,7 +561,7 @@ class IterativeAttack(ABC):
         Raises:
             ValueError: a size is larger than the width of the classifier's pixel range.
         """
-        self.check_sizes(classifier.bounds)
+        self.check_sizes(classifier.bounds, classifier.input_shape)
         function = classifier.cached_function(
             (
                 "attack_iterations",
@@ -679,7 +711,7 @@ class IterativeAttack(ABC):
         if tf.executing_eagerly():
             compiled = self.compiled_iteration(classifier)
             return lambda state: compiled(state, examples)[0]
-        self.check_sizes(classifier.bounds)
+        self.check_sizes(classifier.bounds, classifier.input_shape)
         scalars = self.scalars(examples.images.dtype)
         return lambda state: self.iteration(classifier, state, examples, *scalars)[0]
 
@@ -695,3 +727,20 @@ def check_budget(attack: IterativeAttack) -> None:
     """
     if attack.epsilon is None:
         raise ValueError(f"{attack.name} needs an epsilon: the ball that it searches.")
+
+
+def refuse_l2(attack: IterativeAttack, name: str) -> None:
+    """Raises an error for an attack in l2 where only l-inf is defined.
+
+    Args:
+        attack: the attack.
+        name: what was asked to take it.
+
+    Raises:
+        ValueError: the attack's norm is not `"linf"`.
+    """
+    if attack.norm != "linf":
+        raise ValueError(
+            f"{name} takes attacks in l-inf, as its source does, and {attack.name} has "
+            f"norm={attack.norm!r}. Leave out the norm."
+        )

@@ -27,7 +27,7 @@ from aad_tf.attacks.objectives import AnyObjective, ContextObjective
 from aad_tf.classifier import Classifier
 from aad_tf.classifier.second_order import no_gradient
 from aad_tf.types import Bounds
-from aad_tf.utils.ops import project_linf
+from aad_tf.utils.norms import direction, project
 
 # Up to here a graph spells the iterations out; beyond, a loop keeps it small.
 _UNROLLED = 10
@@ -37,7 +37,7 @@ class Examples(NamedTuple):
     """The inputs of an attack, constant while it runs.
 
     Attributes:
-        images: `[batch, H, W, C]`, the original images, which are the centres of the l-inf balls.
+        images: `[batch, H, W, C]`, the original images, which are the centres of the budgets.
         labels: int32 `[batch]`, true labels.
         context: tensors with the batch as first axis that the objective computed once from the
             original images, such as their attention maps; empty for most objectives.
@@ -87,8 +87,9 @@ def iteration(
     examples: Examples,
     step_size: Any,
     epsilon: Any,
+    norm: str = "linf",
 ) -> tuple[State, tf.Tensor]:
-    """Makes one iteration: the objective's gradient, a step against its sign, the projection.
+    """Makes one iteration: the objective's gradient, a step against it, the projection.
 
     Args:
         classifier: the network under attack.
@@ -97,8 +98,10 @@ def iteration(
         examples: original images `[batch, H, W, C]`, labels int32 `[batch]`, and what the objective
             computed once from the original images.
         step_size: scalar, in the unit of the images.
-        epsilon: scalar, radius of the l-inf ball around the original images, in the unit of the
-            images; with infinity, images are only clipped to the pixel range.
+        epsilon: scalar, radius of the ball around the original images, in the unit of the images;
+            with infinity, images are only clipped to the pixel range.
+        norm: norm of ball and step: `"linf"`, whose step is along the sign of the gradient, or
+            `"l2"`.
 
     Returns:
         The state with the moved images `[batch, H, W, C]`, and the logits `[batch, classes]` of the
@@ -107,8 +110,8 @@ def iteration(
     [AAD Eq. 3], [Agrawal Eqs. 1, 2]
     """
     _, gradient, logits = objective_gradient(classifier, objective, state.images, examples)
-    moved = signed_step(
-        state.images, gradient, examples.images, step_size, epsilon, classifier.bounds
+    moved = projected_step(
+        state.images, gradient, examples.images, step_size, epsilon, classifier.bounds, norm
     )
     return state._replace(images=moved), logits
 
@@ -162,31 +165,36 @@ def image_gradient(
     return gradient
 
 
-def signed_step(
+def projected_step(
     images: tf.Tensor,
     gradient: tf.Tensor,
     origin: tf.Tensor,
     step_size: Any,
     epsilon: Any,
     bounds: Bounds,
+    norm: str = "linf",
 ) -> tf.Tensor:
-    """Moves images by one step against the sign of a gradient, and projects them.
+    """Moves images by one step against a gradient, and projects them.
+
+    The step of l-inf is against the sign of the gradient. That of l2 is against the gradient of
+    each example divided by its l2-norm; where the gradient is zero, there is no step.
 
     Args:
         images: `[batch, H, W, C]`, the current images.
         gradient: gradient of the objective, of the shape of `images`.
-        origin: the original images, of the same shape: centres of the l-inf balls.
+        origin: the original images, of the same shape: centres of the balls.
         step_size: scalar, in the unit of the images.
         epsilon: scalar, radius of the balls, in the unit of the images; may be infinite.
         bounds: pixel range, to which the result is clipped.
+        norm: norm of balls and steps, `"linf"` or `"l2"`.
 
     Returns:
         `[batch, H, W, C]` in the dtype of `images`; no gradient flows through it.
 
     [AAD Eq. 3], [Agrawal Eqs. 1, 2]
     """
-    moved = images - tf.cast(step_size, images.dtype) * tf.sign(gradient)
-    projected = project_linf(moved, origin, epsilon, bounds)
+    moved = images - tf.cast(step_size, images.dtype) * direction(gradient, norm)
+    projected = project(moved, origin, epsilon, bounds, norm)
     # Gradients of networks of open size come without a static shape.
     return tf.stop_gradient(tf.ensure_shape(projected, images.shape))
 

@@ -17,9 +17,10 @@ import tensorflow as tf
 
 from aad_tf.attacks.loop import Examples, image_gradient, value_dtype
 from aad_tf.attacks.objectives import AnyObjective, OfLogits, innermost
-from aad_tf.attacks.serialization import register_kind
+from aad_tf.attacks.serialization import LEFT_OUT_AT_DEFAULT, register_kind
 from aad_tf.classifier import Classifier
 from aad_tf.utils.checks import check_choice, check_count
+from aad_tf.utils.norms import NORMS, l2_norm
 from aad_tf.utils.ops import at_least_float32
 
 NEAREST_BY = ("logit", "distance")
@@ -173,14 +174,17 @@ class _TowardsNearest(OfLogits):
         num_targets: how many; of a network with fewer other classes, all of them.
         nearest_by: `"logit"`, the classes of the largest logits, or `"distance"`, those whose
             linearised boundary is nearest, see `linearized_distances`.
+        norm: norm of that distance, `"linf"` or `"l2"`.
     """
 
     num_targets: int = 9
     nearest_by: str = "logit"
+    norm: str = dataclasses.field(default="linf", metadata=LEFT_OUT_AT_DEFAULT)
 
     def __post_init__(self) -> None:
         check_count(self.num_targets, "num_targets")
         check_choice(self.nearest_by, NEAREST_BY, "nearest_by")
+        check_choice(self.norm, NORMS, "norm")
 
     def context(
         self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor
@@ -199,7 +203,7 @@ class _TowardsNearest(OfLogits):
         if self.nearest_by == "logit":
             return (nearest_classes(logits, labels, self.num_targets),)
         candidates = nearest_classes(logits, labels, max(_CANDIDATES, self.num_targets))
-        distances = linearized_distances(classifier, images, labels, candidates)
+        distances = linearized_distances(classifier, images, labels, candidates, self.norm)
         order = tf.argsort(distances, axis=1)[:, : self.num_targets]
         return (tf.gather(candidates, order, axis=1, batch_dims=1),)
 
@@ -253,17 +257,18 @@ class TargetedLogitsRatio(_TowardsNearest):
     Attributes:
         num_targets: number of target classes; all other classes if the network has fewer.
         nearest_by: which classes are nearest: `"logit"`, those of the largest logits; or
-            `"distance"`, as in MALT (Melamed et al. 2024), those with the smallest l-inf distance
-            to the linearised decision boundary: the difference of the two logits divided by the
-            l1-norm of its gradient. It is computed for the 20 classes of the largest logits (for
-            `num_targets`, if those are more), MALT's code computes it for 100. Each takes one
-            gradient per image before the first step. 20 keep that small beside even the cheap
-            attack `quick_cascade`, and up to 21 classes nothing is left out. With more, a class
-            beyond them is never a target, however steep its logit is.
+            `"distance"`, as in MALT (Melamed et al. 2024), those with the smallest distance to the
+            linearised decision boundary: the difference of the two logits divided by a norm of its
+            gradient, the l1-norm for the l-inf distance. It is computed for the 20 classes of the
+            largest logits (for `num_targets`, if those are more), MALT's code computes it for 100.
+            Each takes one gradient per image before the first step. 20 keep that small beside even
+            the cheap attack `quick_cascade`, and up to 21 classes nothing is left out. With more, a
+            class beyond them is never a target, however steep its logit is.
+        norm: norm of that distance, `"linf"` or `"l2"`.
 
     Raises:
         TypeError: a number of targets that is not an integer.
-        ValueError: fewer than one target, or another `nearest_by`.
+        ValueError: fewer than one target, or another `nearest_by` or norm.
 
     Example:
         >>> objective = TargetedLogitsRatio(num_targets=3)
@@ -301,12 +306,13 @@ class TargetedMargin(_TowardsNearest):
     Attributes:
         num_targets: number of target classes; all other classes if the network has fewer.
         nearest_by: which classes are nearest: `"logit"`, those of the largest logits; or
-            `"distance"`, among the 20 largest logits those with the smallest l-inf distance to the
+            `"distance"`, among the 20 largest logits those with the smallest distance to the
             linearised decision boundary, as for `TargetedLogitsRatio`.
+        norm: norm of that distance, `"linf"` or `"l2"`.
 
     Raises:
         TypeError: a number of targets that is not an integer.
-        ValueError: fewer than one target, or another `nearest_by`.
+        ValueError: fewer than one target, or another `nearest_by` or norm.
 
     Example:
         >>> objective = TargetedMargin(num_targets=3)
@@ -347,19 +353,24 @@ def nearest_classes(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.Tens
 
 
 def linearized_distances(
-    classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, candidates: tf.Tensor
+    classifier: Classifier,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    candidates: tf.Tensor,
+    norm: str = "linf",
 ) -> tf.Tensor:
-    """The l-inf distance from each image to the linearised decision boundary of other classes.
+    """The distance from each image to the linearised decision boundary of other classes.
 
-    It is the label's logit minus that of the other class, divided by the l1-norm of the gradient of
-    this difference, by which MALT (Melamed et al. 2024) orders target classes. The pixel range is
-    not taken into account. It takes one gradient per class.
+    It is the label's logit minus that of the other class, divided by the l1-norm (in l2 by the
+    l2-norm) of the gradient of this difference, by which MALT (Melamed et al. 2024) orders target
+    classes. The pixel range is not taken into account. It takes one gradient per class.
 
     Args:
         classifier: the network, run in inference mode.
         images: `[batch, H, W, C]`.
         labels: int32 `[batch]`, true labels.
         candidates: int32 `[batch, count]`, other classes.
+        norm: norm of the distance, `"linf"` or `"l2"`.
 
     Returns:
         `[batch, count]`, float32 or float64, in the unit of the images; negative where the other
@@ -372,7 +383,10 @@ def linearized_distances(
             logits = classifier(images, training=False).logits
             gap = _difference(logits, labels, classes)
         gradient = at_least_float32(image_gradient(classifier, tape, gap, images))
-        slope = tf.reduce_sum(tf.abs(gradient), axis=(1, 2, 3))
+        if norm == "l2":
+            slope = l2_norm(gradient)[:, 0, 0, 0]
+        else:
+            slope = tf.reduce_sum(tf.abs(gradient), axis=(1, 2, 3))
         return gap / (slope + tf.cast(_SMALL, slope.dtype))
 
     columns = tf.map_fn(
@@ -387,6 +401,23 @@ def _difference(logits: tf.Tensor, labels: tf.Tensor, others: tf.Tensor) -> tf.T
     return tf.subtract(
         *(tf.gather(logits, classes, axis=1, batch_dims=1) for classes in (labels, others))
     )
+
+
+def norm_of_targets(nearest_by: str, norm: str) -> str:
+    """Returns the norm by which an objective orders target classes in an attack of some norm.
+
+    Args:
+        nearest_by: `"logit"` or `"distance"`.
+        norm: norm of the attack, `"linf"` or `"l2"`.
+
+    Returns:
+        The norm of the attack, but `"linf"` where no distance is computed.
+
+    Example:
+        >>> norm_of_targets("distance", "l2"), norm_of_targets("logit", "l2")
+        ('l2', 'linf')
+    """
+    return norm if nearest_by == "distance" else "linf"
 
 
 def with_target(objective: AnyObjective, examples: Examples, number: tf.Tensor) -> Examples:

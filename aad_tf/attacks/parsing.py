@@ -238,6 +238,7 @@ def attack_call(attack: Attack) -> str | None:
             "epsilon": first.epsilon,
             "num_steps": first.num_steps,
             "num_targets": targets_per_example(last.objective) or 1,
+            "norm": attack.norm,
             "version": "standard" if draws_of(first.objective) == 1 else "rand",
         }
         return None if first.epsilon is None else _call(attack, possible)
@@ -437,8 +438,9 @@ def _called(call: ast.Call, name: str, text: str) -> Attack:
     arguments = {}
     for keyword in call.keywords:
         if keyword.arg not in known:
+            only = " It is an attack in l-inf alone." if keyword.arg == "norm" else ""
             raise ValueError(
-                f"Attack {name!r} has no argument {keyword.arg!r}."
+                f"Attack {name!r} has no argument {keyword.arg!r}.{only}"
                 + near_names(str(keyword.arg), known)
             )
         arguments[keyword.arg] = _value(keyword.value, text, nested)

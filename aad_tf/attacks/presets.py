@@ -28,17 +28,24 @@ from aad_tf.utils.checks import check_choice, check_count, check_epsilon
 
 
 def fgsm(
-    epsilon: float, label_smoothing: float = 0.0, *, target: Target = None
+    epsilon: float,
+    label_smoothing: float = 0.0,
+    *,
+    target: Target = None,
+    norm: str = "linf",
 ) -> GradientSignAttack:
     """Fast gradient sign method (Goodfellow et al. 2015), [Agrawal Eq. 1].
 
+    In l2 it is the fast gradient method: a step along the gradient divided by its l2-norm.
+
     Args:
-        epsilon: l-inf size of the one step, in the unit of the images.
+        epsilon: size of the one step in the norm, in the unit of the images.
         label_smoothing: part of the label's probability that is spread evenly over all classes in
             the cross-entropy, in [0, 1]; 0 for none.
         target: None for an untargeted attack, which raises the cross-entropy of the true label.
             Else the class whose cross-entropy is lowered: one number for all images, or a tuple
             with one target per true class.
+        norm: `"linf"` or `"l2"`.
 
     Returns:
         The attack, to be called with a classifier, images and labels.
@@ -46,15 +53,16 @@ def fgsm(
     Raises:
         TypeError: an epsilon or `label_smoothing` that is not a number, or a target that is not a
             class number.
-        ValueError: epsilon negative or not finite, `label_smoothing` outside of [0, 1], or a class
-            that is its own target.
+        ValueError: epsilon negative or not finite, `label_smoothing` outside of [0, 1], a class
+            that is its own target, or an unknown norm.
 
     Example:
         >>> adversarial = fgsm(8 / 255)(classifier, images, labels)
+        >>> in_l2 = fgsm(0.5, norm="l2")(classifier, images, labels)
     """
     check_epsilon(epsilon)
     objective = _towards(target, label_smoothing)
-    return GradientSignAttack(objective, epsilon, 1, epsilon, name="fgsm")
+    return GradientSignAttack(objective, epsilon, 1, epsilon, name="fgsm", norm=norm)
 
 
 def ifgsm(
@@ -63,29 +71,33 @@ def ifgsm(
     step_size: float | None = None,
     *,
     target: Target = None,
+    norm: str = "linf",
 ) -> GradientSignAttack:
     """Iterative FGSM (Kurakin et al. 2017), kept within `epsilon`; [AAD Table 5] uses 3 rounds.
 
+    In l2 its steps are along the gradient divided by its l2-norm.
+
     Args:
-        epsilon: l-inf budget, in the unit of the images.
+        epsilon: budget in the norm, in the unit of the images.
         num_steps: number of iterations (rounds).
         step_size: size of a step, in the unit of the images; None for `epsilon / num_steps`.
         target: None for an untargeted attack, which raises the cross-entropy of the true label.
             Else the class whose cross-entropy is lowered: one number for all images, or a tuple
             with one target per true class.
+        norm: `"linf"` or `"l2"`.
 
     Returns:
         The attack, to be called with a classifier, images and labels.
 
     Raises:
         TypeError: a size that is not a number, a count or a target that is not an integer.
-        ValueError: a size negative or not finite, fewer than one step, or a class that is its own
-            target.
+        ValueError: a size negative or not finite, fewer than one step, a class that is its own
+            target, or an unknown norm.
 
     Example:
         >>> adversarial = ifgsm(8 / 255, num_steps=3)(classifier, images, labels)
     """
-    return _within_budget(_towards(target), epsilon, num_steps, step_size, "ifgsm")
+    return _within_budget(_towards(target), epsilon, num_steps, step_size, "ifgsm", norm)
 
 
 def step_ll(
@@ -158,13 +170,18 @@ def _towards(target: Target, label_smoothing: float = 0.0) -> Objective:
 
 
 def _within_budget(
-    objective: Objective, epsilon: float, num_steps: int, step_size: float | None, name: str
+    objective: Objective,
+    epsilon: float,
+    num_steps: int,
+    step_size: float | None,
+    name: str,
+    norm: str = "linf",
 ) -> GradientSignAttack:
     """Steps that reach `epsilon` together, unless a step size says otherwise."""
     check_epsilon(epsilon)
     check_count(num_steps, "num_steps")
     step_size = epsilon / num_steps if step_size is None else step_size
-    return GradientSignAttack(objective, step_size, num_steps, epsilon, name=name)
+    return GradientSignAttack(objective, step_size, num_steps, epsilon, name=name, norm=norm)
 
 
 def pgd(
@@ -177,15 +194,20 @@ def pgd(
     target: Target = None,
     num_draws: int = 1,
     loss: str = "cross_entropy",
+    norm: str = "linf",
 ) -> GradientSignAttack:
     """Projected gradient descent (Madry et al. 2018), [Agrawal Eq. 2].
 
+    In l2 each step is along the gradient divided by its l2-norm; an image whose gradient is zero
+    stays where it is. After each step the image is projected onto the ball around the original one
+    and clipped to the pixel range, which leaves it within the ball.
+
     Args:
-        epsilon: l-inf budget, in the unit of the images.
+        epsilon: budget in the norm, in the unit of the images.
         step_size: size of a step, in the same unit.
         num_steps: number of iterations per restart.
-        random_start: whether to start from a point drawn uniformly from the l-inf ball of radius
-            `epsilon` around the image, instead of the image.
+        random_start: whether to start from a point drawn uniformly from the ball of radius
+            `epsilon` around the image, and clipped to the pixel range, instead of the image.
         restarts: number of runs with different random starts. For each example the result of the
             first run that succeeds is kept (the image is misclassified, or predicted as the
             target), else that of the last run.
@@ -200,6 +222,7 @@ def pgd(
             logits ratio (Croce and Hein 2020); or `"kl"`, the divergence of the softmax from that
             of the original image (Zhang et al. 2019), which does not use the label. The gradient of
             the last is zero at the original image, so it needs a random start.
+        norm: `"linf"` or `"l2"`.
 
     Returns:
         The attack, to be called with a classifier, images and labels.
@@ -207,10 +230,11 @@ def pgd(
     Raises:
         TypeError: a size that is not a number, a count or a target that is not an integer.
         ValueError: a size negative or not finite, a count below 1, several restarts or
-            `loss="kl"` without a random start, an unknown loss, a target with another loss than the
-            cross-entropy, or a class that is its own target.
+            `loss="kl"` without a random start, an unknown loss or norm, a target with another loss
+            than the cross-entropy, or a class that is its own target.
 
     Example:
+        >>> in_l2 = pgd(0.5, step_size=0.1, num_steps=20, norm="l2")
         >>> towards_3 = pgd(8 / 255, step_size=2 / 255, num_steps=10, target=3)
         >>> towards_next = pgd(8 / 255, 2 / 255, 10, target=(1, 2, 3, 4, 5, 6, 7, 8, 9, 0))
     """
@@ -220,7 +244,14 @@ def pgd(
     if loss == "kl" and not random_start:
         raise ValueError("loss='kl' has no gradient at the original image: take random_start=True.")
     return GradientSignAttack(
-        objective, step_size, num_steps, epsilon, random_start, restarts, name="pgd"
+        objective,
+        step_size,
+        num_steps,
+        epsilon,
+        random_start,
+        restarts,
+        name="pgd",
+        norm=norm,
     )
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from aad_tf.attacks.gradient_sign import GradientSignAttack
 from aad_tf.attacks.iterative import IterativeAttack
-from aad_tf.attacks.loop import Examples, State, iteration_spec, objective_gradient, signed_step
+from aad_tf.attacks.loop import Examples, State, iteration_spec, objective_gradient, projected_step
 from aad_tf.attacks.objectives import AnyObjective
 from aad_tf.classifier import Classifier
 
@@ -68,7 +68,9 @@ def attacked_by_each(
                 )
             examples, gradient = known[lead.objective]
             step_size, epsilon = lead.scalars(classifier.dtype)
-            moved = signed_step(images, gradient, images, step_size, epsilon, classifier.bounds)
+            moved = projected_step(
+                images, gradient, images, step_size, epsilon, classifier.bounds, lead.norm
+            )
             state, done = State(moved), 1
         for attack in run:
             if attack.num_steps > done:

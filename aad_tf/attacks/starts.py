@@ -20,6 +20,7 @@ import tensorflow as tf
 from aad_tf.attacks.serialization import register_kind
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import check_count, check_epsilon
+from aad_tf.utils.norms import direction
 
 # Of Threefry-2x32.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -165,9 +166,18 @@ Noise = UniformNoise | GaussianNoise
 
 
 def random_starts(
-    images: Any, epsilon: float, bounds: Bounds, seed: Any, indices: Any, restart: Any
+    images: Any,
+    epsilon: float,
+    bounds: Bounds,
+    seed: Any,
+    indices: Any,
+    restart: Any,
+    norm: str = "linf",
 ) -> tf.Tensor:
-    """Uniform points of the l-inf balls of radius `epsilon` around images, within the bounds.
+    """Uniform points of the balls of radius `epsilon` around images, within the bounds.
+
+    A uniform point of an l2 ball in d dimensions is at a distance of `epsilon * u**(1 / d)`, with u
+    uniform in [0, 1), in a direction that is uniform, so most points lie near the surface.
 
     Args:
         images: `[batch, H, W, C]`, centres of the balls.
@@ -176,15 +186,19 @@ def random_starts(
         seed: an integer within int64, or int32 `[2]`: its low and high 32 bits.
         indices: int `[batch]`, index of each example in its data set, or in its batch in training.
         restart: int or int `[batch]`, number of the restart, from 0.
+        norm: norm of the balls, `"linf"` or `"l2"`.
 
     Returns:
         `[batch, H, W, C]` in the dtype of `images`. The noise of an example depends on the seed,
         its index and its restart alone, not on the other examples of the batch.
     """
     images = tf.convert_to_tensor(images)
-    known = images.shape[1:].is_fully_defined()
-    shape = tuple(images.shape[1:]) if known else tf.shape(images)[1:]
-    noise = tf.cast(unit_noise(seed, indices, restart, shape), images.dtype)
+    shape = example_shape(images)
+    if norm == "l2":
+        noise = _ball_noise(seed, indices, restart, shape)
+    else:
+        noise = unit_noise(seed, indices, restart, shape)
+    noise = tf.cast(noise, images.dtype)
     starts = tf.clip_by_value(images + tf.cast(epsilon, images.dtype) * noise, *bounds)
     return tf.ensure_shape(starts, images.shape)
 
@@ -207,6 +221,53 @@ def checked_seed(seed: int | None) -> int:
         0
     """
     return 0 if seed is None else check_count(seed, "seed", tf.int64.min, tf.int64.max)
+
+
+def example_shape(images: tf.Tensor) -> Any:
+    """Returns the shape of one image of a batch, as `unit_noise` takes it.
+
+    Args:
+        images: `[batch, H, W, C]`.
+
+    Returns:
+        `(H, W, C)` as integers if all are known, else an int32 tensor `[3]`.
+    """
+    known = images.shape[1:].is_fully_defined()
+    return tuple(images.shape[1:]) if known else tf.shape(images)[1:]
+
+
+def unit_directions(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
+    """Random directions, uniform on the l2 sphere, which depend on seed, example and restart alone.
+
+    They are normal noise divided by its l2-norm.
+
+    Args:
+        seed: any integer, or an int32 tensor `[2]`: the low and the high 32 bits of the integer.
+        indices: int `[batch]`, index of each example in its data set.
+        restart: int or int `[batch]`, number of the restart, from 0.
+        shape: shape `(H, W, C)` of one example, as integers; inside a graph it may be an int
+            tensor.
+
+    Returns:
+        float32 `[batch, H, W, C]`, each example of l2-norm 1.
+
+    Example:
+        >>> directions = unit_directions(seed=0, indices=[3, 7], restart=0, shape=(28, 28, 1))
+        >>> tf.norm(tf.reshape(directions, (2, -1)), axis=1).numpy().round(4).tolist()
+        [1.0, 1.0]
+    """
+    return direction(standard_normal(unit_noise(seed, indices, restart, shape)), "l2")
+
+
+def _ball_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:
+    """Uniform points of the l2 ball of radius 1, float32 `[batch, *shape]`."""
+    # Step 0 of the generator makes the direction.
+    keys = noise_keys(seed, indices, restart)
+    draws = unit_draws(keys, tf.ones(tf.shape(keys)[:1], tf.int32), 1)
+    dimensions = tf.cast(tf.reduce_prod(shape), tf.float64)
+    radius = ((tf.cast(draws, tf.float64) + 1) / 2) ** (1 / dimensions)
+    radius = tf.cast(radius[:, :, tf.newaxis, tf.newaxis], tf.float32)
+    return radius * unit_directions(seed, indices, restart, shape)
 
 
 def unit_noise(seed: Any, indices: Any, restart: Any, shape: Any) -> tf.Tensor:

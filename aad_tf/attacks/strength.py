@@ -32,9 +32,9 @@ def comparisons(attacks: Sequence[Attack], bounds: Bounds = Bounds()) -> list[li
     - It is a cascade with such an `apgd`, `auto_attack` for instance, of no fewer steps than the
       other takes, and its budget is at least as large.
 
-    An attack with attention terms in its objective (`a3`, `aad_total`) is never the stronger one,
-    and no cascade is compared with it: that it succeeds where others fail is no sign of masked
-    gradients.
+    Attacks in different norms are never compared. An attack with attention terms in its objective
+    (`a3`, `aad_total`) is never the stronger one, and no cascade is compared with it: that it
+    succeeds where others fail is no sign of masked gradients.
 
     Args:
         attacks: attacks whose names differ.
@@ -51,6 +51,8 @@ def comparisons(attacks: Sequence[Attack], bounds: Bounds = Bounds()) -> list[li
 
 def _why_stronger(stronger: Attack, weaker: GradientSignAttack, bounds: Bounds) -> str | None:
     """Why one attack should leave no more accuracy than another, or None if it need not."""
+    if stronger.norm != weaker.norm:
+        return None
     if isinstance(stronger, AttackCascade):
         steps = [stage.num_steps for stage in stronger.stages if _adapts_its_steps(stage)]
         if max(steps, default=0) < weaker.num_steps or _weighs_attention(weaker):

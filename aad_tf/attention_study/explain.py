@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aad_tf.attacks import GradientSignAttack, as_attack
+from aad_tf.attacks.iterative import refuse_l2
 from aad_tf.attention import lime
 from aad_tf.attention_study import measures
 from aad_tf.attention_study.faithfulness import Faithfulness, FaithfulnessMeasures
@@ -152,8 +153,9 @@ class Explainer:
     Raises:
         ImportError: LIME without scikit-image, unless the superpixels are given.
         TypeError: not a gradient-sign attack.
-        ValueError: an attack with restarts, an attack that keeps its best image, such as `apgd`, an
-            unknown option of LIME, or `cells` not smaller than the number of cells of the map.
+        ValueError: an attack with restarts, an attack in l2, an attack that keeps its best image,
+            such as `apgd`, an unknown option of LIME, or `cells` not smaller than the number of
+            cells of the map.
     """
 
     def __init__(
@@ -170,6 +172,7 @@ class Explainer:
                 f"such as step_ll(4 / 255), got {chosen!r}."
             )
         attack = chosen
+        refuse_l2(attack, "A study of attention")
         if attack.restarts > 1:
             raise ValueError("An attack with restarts has no one path to follow: use restarts=1.")
         if attack.keeps_best:

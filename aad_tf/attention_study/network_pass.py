@@ -19,7 +19,7 @@ from aad_tf.attacks.loop import (
     compiled_gradient_sign_iteration,
     image_gradient,
     iteration_spec,
-    signed_step,
+    projected_step,
 )
 from aad_tf.attacks.objectives import LogitsObjective
 from aad_tf.attention import grad_cam_plus_plus_map, signed_grad_cam_map
@@ -157,7 +157,7 @@ def compiled_explained_iteration(classifier: Classifier, objective: Any, explain
             explanation, logits = _explained(classifier, images, labels, explained)
             values = objective.from_logits(logits, labels, *examples.context)
         gradient = image_gradient(classifier, tape, values, images)
-        moved = signed_step(
+        moved = projected_step(
             images, gradient, examples.images, step_size, epsilon, classifier.bounds
         )
         return state._replace(images=moved), explanation

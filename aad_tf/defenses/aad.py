@@ -123,7 +123,7 @@ class AADModel(DefenseModel):
         super().__init__(network, attention_layer=attention_layer, **kwargs)
         refuse_random_augmentation(self.classifier)
         self.attack = attack
-        check_sizes(attack, self.classifier.bounds)
+        check_sizes(attack, self.classifier)
         self.loss_weights_aad = check_weights(weights)
         self.parts = AADLosses.preset(losses) if isinstance(losses, str) else losses
         if not isinstance(self.parts, AADLosses):

@@ -84,7 +84,7 @@ class AttackedModel(DefenseModel):
         super().__init__(network, **kwargs)
         self.attack = training_attack(attack)
         # Classes that users make call this from a constructor of their own.
-        check_sizes(self.attack, self.classifier.bounds, stacklevel=4)
+        check_sizes(self.attack, self.classifier, stacklevel=4)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments by name, as values that JSON can hold.

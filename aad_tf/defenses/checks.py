@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from aad_tf.attacks import AttackCascade, GradientSignAttack
 from aad_tf.attacks.parsing import as_attack
+from aad_tf.classifier import Classifier
 from aad_tf.distribute import uses_gradient_clipping
-from aad_tf.types import Bounds
 from aad_tf.utils.checks import small_epsilon
 
 
@@ -39,21 +39,22 @@ def training_attack(attack: GradientSignAttack | str) -> GradientSignAttack:
     return chosen
 
 
-def check_sizes(attack: GradientSignAttack, bounds: Bounds, stacklevel: int = 3) -> None:
+def check_sizes(attack: GradientSignAttack, classifier: Classifier, stacklevel: int = 3) -> None:
     """Raises an error for an attack too large for the pixel range, and warns of one too small.
 
     It is too small if it changes pixels by less than half of a 255th of the range.
 
     Args:
         attack: the attack to check.
-        bounds: lowest and highest pixel value of the network.
+        classifier: the network, for its pixel range and the shape of its images.
         stacklevel: of the warning, as for `warnings.warn`: 3 points at the caller of the function
             that calls this.
 
     Raises:
-        ValueError: epsilon or the step size is larger than the width of the range.
+        ValueError: epsilon or the step size is larger than the largest distance between two images.
     """
-    attack.check_sizes(bounds)
+    bounds = classifier.bounds
+    attack.check_sizes(bounds, classifier.input_shape)
     epsilon = attack.threat_model(bounds)["epsilon"]
     if too_small := small_epsilon(attack.name, epsilon, bounds):
         warnings.warn(too_small, stacklevel=stacklevel)

@@ -111,7 +111,8 @@ class CascadePool:
                 attacked.
             `steps`, `restart` (int): iterations that made the attacked image, within the restart
                 (from 0) of the attack that made it.
-            `linf` (float): largest change of a pixel of that image, in the unit of the images.
+            `linf` (float): largest change of a pixel of that image, in the unit of the images; of a
+                cascade in l2 also `l2` (float), its l2 distance.
             `broken_by`: name of the attack that got the image misclassified, or None.
             With a surrogate it also has `surrogate_clean_prediction` and
             `surrogate_adversarial_prediction` (int), the classes that the surrogate predicts.
@@ -136,7 +137,8 @@ class CascadePool:
             One dict per example: `index` in the data set, `label`, `attack` (name of the cascade),
             `clean_prediction` and the equal `adversarial_prediction`; `success` and
             `clean_mistake`, both True if the clean image is misclassified; `steps` (iterations),
-            `restart` and `linf` (largest change of a pixel), which are 0; and `broken_by`, which is
+            `restart` and `linf` (largest change of a pixel; of a cascade in l2 also `l2`, the l2
+            distance), which are 0; and `broken_by`, which is
             None.
         """
         return self._records(slots, np.full(len(slots), False), self.attack.stages[0])
@@ -165,7 +167,7 @@ def started_again(slots: np.ndarray) -> np.ndarray:
         are those of the clean images.
     """
     fresh = slots.copy()
-    for name in ("step", "restart", "best_step", "best_restart", "linf"):
+    for name in ("step", "restart", "best_step", "best_restart", "linf", "l2"):
         fresh[name] = 0
     fresh["prediction"], fresh["seen"] = slots["clean_prediction"], slots["clean_seen"]
     return fresh

@@ -17,6 +17,7 @@ from aad_tf.evaluation.robustness import RobustnessReport, evaluate_robustness
 from aad_tf.evaluation.summary import looks_for_nearest
 from aad_tf.metrics import SecurityCurve
 from aad_tf.utils.checks import check_count, name_of_call
+from aad_tf.utils.norms import distance_of
 
 _FIRST_OPTIONS = frozenset({"output", "description", "diagnostics", "progress", "verbose"})
 
@@ -35,9 +36,9 @@ def security_curve(
     Args:
         records: the report of an evaluation, or its records, as `aad_tf.records.read_records`
             reads them from a file.
-        epsilons: l-inf budgets, in the unit of the images, finite and not negative. None for 101
-            equally far apart, from 0 to the largest distance that was found, or 0 alone if none
-            is larger.
+        epsilons: budgets in the norm of the attack, in the unit of the images, finite and not
+            negative. None for 101 equally far apart, from 0 to the largest distance that was found,
+            or 0 alone if none is larger.
         attack: name of the attack whose records count; None if there is only one. The part before
             its parameters, `fab` of `fab(epsilon=None)`, is enough if no other attack has the same.
 
@@ -67,13 +68,16 @@ def security_curve(
             )
         records = records.records()
     by_attack: dict[str, list[float]] = {}
+    norms: dict[str, str] = {}
     for record in records:
         by_attack.setdefault(record["attack"], []).append(_distance(record))
-    distances = np.array(by_attack[_chosen(attack, by_attack)])
+        norms[record["attack"]] = "l2" if "l2" in record else "linf"
+    attack = _chosen(attack, by_attack)
+    distances = np.array(by_attack[attack])
     if epsilons is None:
         largest = distances.max(where=np.isfinite(distances), initial=0.0)
         epsilons = np.linspace(0.0, largest, 101).tolist() if largest > 0 else [0.0]
-    return SecurityCurve(distances, tuple(epsilons))
+    return SecurityCurve(distances, tuple(epsilons), norms[attack])
 
 
 def bisected_curve(
@@ -102,7 +106,7 @@ def bisected_curve(
     Args:
         classifier: a Classifier or Keras model.
         dataset: images `[n, H, W, C]` and labels `[n]` as arrays, which are kept in memory.
-        attack: a function from an l-inf budget, in the unit of the images, to the attack within it.
+        attack: a function from a budget, in the unit of the images, to the attack within it.
         largest: the largest budget, positive and finite.
         rounds: how often intervals are halved, at least 1. Distances are rounded up to multiples of
             `largest / 2**rounds`.
@@ -143,10 +147,11 @@ def bisected_curve(
     classifier = inputs.as_classifier(classifier)
     if surrogate is not None:
         surrogate = inputs.as_surrogate(surrogate, classifier)
+    (widest,) = inputs.check_attacks(attack(largest))
     report = evaluate_robustness(
         classifier,
         (images, labels),
-        attack(largest),
+        widest,
         batch_size=batch_size,
         seed=seed,
         success=success,
@@ -191,7 +196,7 @@ def bisected_curve(
             falls[rows[successes]], holds[rows[~successes]] = part, part
     distances = np.where(fallen, largest * falls / parts, math.inf)
     shown = largest * np.arange(parts + 1) / parts if epsilons is None else epsilons
-    return SecurityCurve(np.where(mistaken, 0.0, distances), tuple(shown))
+    return SecurityCurve(np.where(mistaken, 0.0, distances), tuple(shown), widest.norm)
 
 
 def _chosen(attack: str | None, known: Iterable[str]) -> str:
@@ -208,4 +213,4 @@ def _chosen(attack: str | None, known: Iterable[str]) -> str:
 def _distance(record: Mapping[str, Any]) -> float:
     if record["clean_mistake"]:
         return 0.0
-    return record["linf"] if record["success"] else math.inf
+    return distance_of(record) if record["success"] else math.inf

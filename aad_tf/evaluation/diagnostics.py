@@ -4,6 +4,9 @@ A robust accuracy is an upper bound, no better than the attacks behind it. Each 
 way in which attacks are known to fail, compares it with a threshold, and says what to run next.
 A check that flags nothing proves nothing: no finding ever says more than "not flagged".
 
+Attacks in different norms are never compared. PGD and the points nearby, below, are in the norm of
+the attacks, l-inf where some are l-inf.
+
 Measured by passes of the network over the first images of an evaluation (`of_first_batch`):
 
 - `randomised_outputs`: over 5 forward passes a prediction changes, or logits scaled to norm 1
@@ -75,13 +78,21 @@ from aad_tf.attacks import (
     LogitsObjective,
     SquareAttack,
 )
-from aad_tf.attacks.loop import Examples, compiled_context, signed_step
+from aad_tf.attacks.loop import Examples, compiled_context, projected_step
 from aad_tf.attacks.objectives import innermost, target_classes
-from aad_tf.attacks.starts import unit_noise
+from aad_tf.attacks.starts import random_starts
 from aad_tf.classifier import Classifier
 from aad_tf.evaluation.example_log import MISCLASSIFIED, ROBUST, OutcomeCounts
 from aad_tf.evaluation.summary import adaptive_pairs, leaves_more, significantly_more
-from aad_tf.records.findings import POINTS, alike, is_outdone, make_finding, still_gaining
+from aad_tf.records.findings import (
+    POINTS,
+    alike,
+    is_outdone,
+    is_within,
+    make_finding,
+    still_gaining,
+)
+from aad_tf.utils.norms import NORMS, budget_of, norm_of
 from aad_tf.utils.ops import at_least_float32
 
 FIRST_BATCH = 32
@@ -144,11 +155,12 @@ def of_first_batch(
     correct = np.argmax(logits, -1) == labels
     probe = _Probe(network, images[correct], labels[correct], tf.boolean_mask(logits, correct))
     indices = first_index + np.flatnonzero(correct)
+    norm = _probed_norm(attacks)
     findings = [
         _randomised(classifier, images),
         probe.vanished(attacks),
-        probe.saturated(max(_budgets(attacks), default=None)),
-        probe.unstable(min(_budgets(attacks), default=None), indices),
+        probe.saturated(max(_budgets(attacks), default=None), norm),
+        probe.unstable(min(_budgets(attacks), default=None), norm, indices),
         probe.unbounded(len(images)),
         _loss_not_converged(network, attacks, images, labels, counts, first_index, seed),
         _silent_success(
@@ -243,7 +255,7 @@ class _Probe:
         )
         return make_finding(name, tiny > 0, measured, run_next, tiny, 0.0)
 
-    def saturated(self, epsilon: float | None) -> dict[str, Any]:
+    def saturated(self, epsilon: float | None, norm: str) -> dict[str, Any]:
         """Counts what PGD breaks on logits that are scaled down, and on the logits themselves."""
         name = "saturated_loss"
         if epsilon is None or not len(self._labels):
@@ -254,27 +266,27 @@ class _Probe:
         divisor = max(float(np.median(margins)), 1.0)
         step_size = 2.5 * epsilon / _SCALED_STEPS
         spared, spared_scaled = (
-            self._correct_under_pgd(epsilon, step_size, _SCALED_STEPS, each)
+            self._correct_under_pgd(epsilon, step_size, _SCALED_STEPS, each, norm)
             for each in (1.0, divisor)
         )
         found = float(np.mean(spared) - np.mean(spared_scaled))
         measured = (
-            f"PGD-{_SCALED_STEPS} within {epsilon:.4g} breaks {np.sum(~spared_scaled)} of "
-            f"{len(spared)} correctly classified images on logits divided by {divisor:.3g} (their "
-            f"median margin, at least 1), and {np.sum(~spared)} on the logits themselves"
+            f"PGD-{_SCALED_STEPS} within {_sized(epsilon, norm)} breaks "
+            f"{np.sum(~spared_scaled)} of {len(spared)} correctly classified images on logits "
+            f"divided by {divisor:.3g} (their median margin, at least 1), and {np.sum(~spared)} on "
+            f"the logits themselves"
         )
         flagged = found > POINTS and significantly_more(spared, spared_scaled)
         return make_finding(name, flagged, measured, _OTHER_LOSS, found, POINTS)
 
-    def unstable(self, epsilon: float | None, indices: np.ndarray) -> dict[str, Any]:
+    def unstable(self, epsilon: float | None, norm: str, indices: np.ndarray) -> dict[str, Any]:
         """Measures the mean cosine of the margin's gradients a tenth of the budget apart."""
         name = "unstable_gradients"
         run_next = "square; transfer from another network; attacks with many restarts"
         if epsilon is None or not len(self._labels):
             return make_finding(name, None, "no budget, or no correctly classified image", run_next)
-        noise = unit_noise(0, indices, 0, self._images.shape[1:])
-        moved = self._images + tf.cast(epsilon / 10 * noise, self._images.dtype)
-        moved = tf.clip_by_value(moved, *self._network.bounds)
+        start = (self._network.bounds, 0, indices, 0, norm)
+        moved = random_starts(self._images, epsilon / 10, *start)
         gradients = (self._margin_gradient, self._gradient(moved, self._margin))
         pair = [np.float64(gradient).reshape(len(indices), -1) for gradient in gradients]
         # Scaled first, for the square of a small number may be zero.
@@ -304,7 +316,12 @@ class _Probe:
         return make_finding(name, accuracy > 0, measured, run_next, accuracy, 0.0)
 
     def _correct_under_pgd(
-        self, epsilon: float, step_size: float, num_steps: int, divisor: float = 1.0
+        self,
+        epsilon: float,
+        step_size: float,
+        num_steps: int,
+        divisor: float = 1.0,
+        norm: str = "linf",
     ) -> np.ndarray:
         """Which images stay correct at all iterates from the clean image on, bool `[batch]`.
 
@@ -314,8 +331,8 @@ class _Probe:
         images, logits = self._images, self._logits
         for _ in range(num_steps):
             gradient = self._gradient(images, self._slope(AwayFromLabel(), logits / divisor))
-            images = signed_step(
-                images, gradient, self._images, step_size, epsilon, self._network.bounds
+            images = projected_step(
+                images, gradient, self._images, step_size, epsilon, self._network.bounds, norm
             )
             logits = at_least_float32(self._network.predict_logits(images))
             correct &= np.argmax(logits, -1) == self._labels
@@ -380,9 +397,19 @@ def _objectives(attacks: Sequence[Attack]) -> list[Any]:
     )
 
 
+def _probed_norm(attacks: Sequence[Attack]) -> str:
+    """The norm in which the network is probed: l-inf if any attack is in l-inf."""
+    return "linf" if any(each.norm == "linf" for each in attacks) else "l2"
+
+
+def _sized(epsilon: float, norm: str) -> str:
+    return f"{epsilon:.4g}" + ("" if norm == "linf" else f" ({NORMS[norm]})")
+
+
 def _budgets(attacks: Sequence[Attack]) -> list[float]:
-    """Budgets in the unit of the images; of attacks that accumulate steps, one step."""
-    sizes = (each.epsilon or getattr(each, "step_size", None) for each in _plain(attacks))
+    """Budgets in the norm that is probed; of attacks that accumulate steps, one step."""
+    probed = [each for each in attacks if each.norm == _probed_norm(attacks)]
+    sizes = (each.epsilon or getattr(each, "step_size", None) for each in _plain(probed))
     return [size for size in sizes if size]
 
 
@@ -560,7 +587,7 @@ def _black_box(threat_models: Sequence[Mapping[str, Any]], counts: OutcomeCounts
     better = list(_broken_last_in_cascades(threat_models, counts))
     with_gradients = [model for model in threat_models if not _without_gradients(model)]
     for model in filter(_without_gradients, threat_models):
-        whites = [w for w in with_gradients if w["epsilon"] >= model["epsilon"] * (1 - 1e-9)]
+        whites = [w for w in with_gradients if is_within(model, norm_of(w), budget_of(w))]
         if not whites:
             continue
         left = np.all([counts.outcomes(white["attack"]) == ROBUST for white in whites], axis=0)

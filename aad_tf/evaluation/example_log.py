@@ -13,6 +13,7 @@ import numpy as np
 
 from aad_tf.records.io import RECORD_KEYS, write_record_lines
 from aad_tf.records.journal import Journal, journal_path
+from aad_tf.utils.norms import distance_of
 
 MISSING, ROBUST, MISCLASSIFIED, CLEAN_MISTAKE = range(4)
 
@@ -72,7 +73,7 @@ class OutcomeCounts:
         outcomes[position] = CLEAN_MISTAKE if record["clean_mistake"] else attacked
         self._tallies[record["attack"]].update(_signs(record))
         if record["attack"] in self._distances and not record["clean_mistake"]:
-            distance = record["linf"] if record["success"] else math.inf
+            distance = distance_of(record) if record["success"] else math.inf
             self._distances[record["attack"]].append(distance)
         if outcomes[position] == MISCLASSIFIED:
             by = (record["attack"], record.get("broken_by"))
@@ -273,7 +274,7 @@ def _signs(record: Mapping[str, Any]) -> Iterator[str]:
     label, found = record["label"], record["adversarial_prediction"]
     own_class = record.get("target") == label
     attacked = not record["clean_mistake"] and not own_class
-    if attacked and not record["success"] and record["linf"] == 0:
+    if attacked and not record["success"] and distance_of(record) == 0:
         yield "unmoved"
     if own_class and not record["clean_mistake"]:
         yield "own_class"

@@ -24,7 +24,7 @@ from aad_tf.attacks.loop import Examples, State, starts_again, where
 from aad_tf.attacks.objectives import target_classes
 from aad_tf.classifier import Classifier
 from aad_tf.records import make_record
-from aad_tf.utils.ops import linf_distance
+from aad_tf.utils.norms import distance
 
 # Where more than this fraction of the slots only await classification, a forward pass of those
 # alone is cheaper than the next iteration, whose backward pass they do not need.
@@ -43,7 +43,7 @@ _SLOT = np.dtype(
         ("index", "i8"),
         *((name, "i4") for name in ("label", "goal", "restart", "step")),
         *((name, "i4") for name in ("clean_prediction", "clean_seen", "prediction", "seen")),
-        *(("best_restart", "i4"), ("best_step", "i4"), ("linf", "f8")),
+        *(("best_restart", "i4"), ("best_step", "i4"), ("linf", "f8"), ("l2", "f8")),
     ]
 )
 
@@ -219,8 +219,9 @@ class AttackPool:
             whose attack is over: a dict of `index` in the data set, `label`, `attack` (its name),
             `clean_prediction`, `adversarial_prediction`, `success` (misclassified under attack),
             `clean_mistake` (misclassified when clean, always False here), `steps` (iterations that
-            made the image), `restart` (from 0) and `linf` (largest change of a pixel); for a
-            targeted attack also `target`; with a surrogate also the classes that it predicts,
+            made the image), `restart` (from 0) and `linf` (largest change of a pixel); under an
+            attack in l2 also `l2` (the l2 distance from the clean image); for a targeted attack
+            also `target`; with a surrogate also the classes that it predicts,
             `surrogate_clean_prediction` and `surrogate_adversarial_prediction`.
 
         Raises:
@@ -367,7 +368,8 @@ class AttackPool:
         notes["prediction"] = predictions[noted]
         notes["best_step"] = np.minimum(notes["step"], self.attack.num_steps)
         notes["best_restart"] = notes["restart"]
-        notes["linf"] = self._distances(changed)
+        for norm in dict.fromkeys(("linf", self.attack.norm)):
+            notes[norm] = self._distances(changed, norm)
         if self._surrogate is not None:
             logits = self._surrogate.predict_logits(self._images(changed))
             notes["seen"] = predicted_classes(logits, notes["index"], " by the surrogate.")
@@ -379,13 +381,13 @@ class AttackPool:
         if self.attack.epsilon is None:
             return np.full(len(rows), False)
         epsilon = tf.constant(self.attack.epsilon, self._classifier.dtype)
-        return self._distances(rows) <= epsilon.numpy()
+        return self._distances(rows, self.attack.norm) <= epsilon.numpy()
 
-    def _distances(self, rows: np.ndarray) -> np.ndarray:
-        """l-inf distances of the images of some slots from the original ones."""
+    def _distances(self, rows: np.ndarray, norm: str) -> np.ndarray:
+        """Distances of the images of some slots from the original ones, in a norm."""
         examples, state = self._active
-        distances: tf.Tensor = linf_distance(
-            _take(state.images, rows), _take(examples.images, rows)
+        distances: tf.Tensor = distance(
+            _take(state.images, rows), _take(examples.images, rows), norm
         )
         return distances.numpy()
 
@@ -414,8 +416,9 @@ class AttackPool:
         Returns:
             One dict per example: `index`, `label`, `attack` (its name), `clean_prediction`,
             `adversarial_prediction`, `success` (misclassified under attack or when clean),
-            `clean_mistake`, `steps` (iterations), `restart`, `linf` (distance from the clean
-            image); for a targeted attack `target`; with a surrogate the classes that it predicts,
+            `clean_mistake`, `steps` (iterations), `restart`, `linf` (largest change of a pixel);
+            for an attack in l2 `l2` (the l2 distance from the clean image); for a targeted attack
+            `target`; with a surrogate the classes that it predicts,
             `surrogate_clean_prediction` and `surrogate_adversarial_prediction`.
         """
         return [self._record(slot) for slot in slots]
@@ -436,6 +439,7 @@ class AttackPool:
             steps=int(slot["best_step"]),
             restart=int(slot["best_restart"]),
             linf=float(slot["linf"]),
+            l2=float(slot["l2"]) if self.attack.norm == "l2" else None,
             **more,
         )
 

@@ -65,9 +65,9 @@ class RobustnessReport:
             Dicts with at least `index` of the example, `label`, name of the `attack`,
             `clean_prediction`, `adversarial_prediction`, `success` (misclassified under attack or
             when clean), `clean_mistake` (misclassified when clean), `steps` (iterations), `restart`
-            and `linf` (largest difference of a pixel, in the unit of the images). The record of a
-            cascade also has `broken_by`, the name of the attack in it that got the image
-            misclassified, or None.
+            and `linf` (largest difference of a pixel, in the unit of the images). The record of an
+            attack in l2 also has `l2` (the l2 distance, in the same unit), that of a cascade
+            `broken_by`, the name of the attack in it that got the image misclassified, or None.
 
         Raises:
             FileNotFoundError: the file of the records is not there any more.
@@ -212,7 +212,7 @@ def evaluate_robustness(
     check_verbose(verbose)
     classifier = inputs.as_classifier(classifier)
     for attack in attacks:
-        attack.check_sizes(classifier.bounds)
+        attack.check_sizes(classifier.bounds, classifier.input_shape)
     attacks = tuple(attack.for_classes(classifier.num_classes) for attack in attacks)
     access: dict[str, Any] = {}
     if surrogate is not None:

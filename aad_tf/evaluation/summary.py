@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from aad_tf.attacks import (
 )
 from aad_tf.evaluation.example_log import CLEAN_MISTAKE, MISCLASSIFIED, ROBUST, OutcomeCounts
 from aad_tf.metrics import median_interval, wilson_interval
-from aad_tf.records.findings import FLAGGED, NOT_COMPARED, NOT_FLAGGED, STATUSES
+from aad_tf.records.findings import FLAGGED, NOT_COMPARED, NOT_FLAGGED, STATUSES, is_within
 from aad_tf.types import Bounds
 from aad_tf.utils.checks import small_epsilon
+from aad_tf.utils.norms import NORMS, budget_of, norm_of
 
 # One-sided 5% of the normal distribution.
 _SIGNIFICANT = 1.645
@@ -199,7 +200,7 @@ def small_epsilon_warnings(threat_models: Sequence[Mapping[str, Any]]) -> list[s
     warnings = []
     for model in threat_models:
         bounds = Bounds(*model.get("bounds", (0.0, 1.0)))
-        too_small = small_epsilon(model["attack"], model["epsilon"], bounds)
+        too_small = small_epsilon(model["attack"], budget_of(model), bounds)
         warnings += [too_small] if too_small else []
     return warnings
 
@@ -327,7 +328,8 @@ def adaptive_section(
         one, else a dict under `adaptive` with two lists. `attacks` has an entry per pair: both
         names and robust accuracies, and how many images only one of the two got misclassified.
         `worst` has an entry for each budget of an adaptive attack: the fraction of all images that
-        stay correct under every attack within that budget, with its Wilson interval.
+        stay correct under every attack of that norm within that budget, with its Wilson interval,
+        and `norm` where it is not l-inf.
     """
     pairs = list(adaptive_pairs(threat_models))
     if not pairs:
@@ -348,20 +350,21 @@ def adaptive_section(
                 "broken_by_plain_alone": int(np.count_nonzero(survive & ~survive_plain)),
             }
         )
-    budgets = sorted({model["epsilon"] for model, _ in pairs})
-    worst = [_worst_case(threat_models, epsilon, counts) for epsilon in budgets]
+    budgets = sorted({(norm_of(model), budget_of(model)) for model, _ in pairs})
+    worst = [_worst_case(threat_models, norm, epsilon, counts) for norm, epsilon in budgets]
     return {"adaptive": {"attacks": attacks, "worst": worst}}
 
 
 def _worst_case(
-    threat_models: Sequence[Mapping[str, Any]], epsilon: float, counts: OutcomeCounts
+    threat_models: Sequence[Mapping[str, Any]], norm: str, epsilon: float, counts: OutcomeCounts
 ) -> dict[str, Any]:
     """Over all attacks within a budget: an image is robust only if it survives each of them."""
-    names = [m["attack"] for m in threat_models if m["epsilon"] <= epsilon * (1 + 1e-9)]
+    names = [m["attack"] for m in threat_models if is_within(m, norm, epsilon)]
     survive = np.all([counts.outcomes(name) == ROBUST for name in names], axis=0)
     robust, count = int(np.count_nonzero(survive)), len(survive)
     return {
-        "epsilon": epsilon,
+        **({} if norm == "linf" else {"norm": norm}),
+        "epsilon": epsilon if math.isfinite(epsilon) else None,
         "attacks": names,
         "robust_accuracy": robust / count,
         "robust": robust,
@@ -396,7 +399,7 @@ def masking_warnings(
     for model in threat_models:
         name = model["attack"]
         # What looks for the nearest image leaves the original one where it finds none.
-        moved = model["epsilon"] > 0 and not model.get("minimum_norm")
+        moved = budget_of(model) > 0 and not model.get("minimum_norm")
         warnings += _unmoved_warning(name, counts) if moved else []
         for stronger, weaker, reason in compared:
             if stronger == name:
@@ -447,13 +450,14 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         >>> report = evaluate_robustness(model, (images, labels), fgsm(0.1))
         >>> text = format_summary(report.summary)
     """
+    models = [entry["threat_model"] for entry in summary["attacks"]]
     rows = [("attack", "budget", "robust accuracy (95%)", "clean", "images", "time")]
     for entry in summary["attacks"]:
         interval = entry["interval"]
         rows.append(
             (
                 entry["attack"],
-                f"{entry['threat_model']['epsilon']:.4g}",
+                budget_text(entry["threat_model"], models),
                 f"{entry['robust_accuracy']:.2%} ({interval['low']:.2%} to {interval['high']:.2%})",
                 f"{entry['clean_accuracy']:.2%}",
                 f"{entry['count']}",
@@ -478,9 +482,47 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     model = summary["attacks"][0]["threat_model"]
     bounds = model.get("bounds")
     unit = f" of images in [{bounds[0]:g}, {bounds[1]:g}]" if bounds else ""
-    lines.append(f"{access}; l-inf{unit}, true labels; {summary['success_rule']}.")
+    norms = norms_text(models)
+    lines.append(f"{access}; {norms}{unit}, true labels; {summary['success_rule']}.")
     lines += [f"Warning: {warning}" for warning in summary["warnings"]]
     return "\n".join(lines + _diagnostics_lines(summary.get("diagnostics")))
+
+
+def norms_text(models: Iterable[Mapping[str, Any]]) -> str:
+    """Names the norms of attacks.
+
+    Args:
+        models: threat models of the attacks.
+
+    Returns:
+        `"l-inf"`, `"l2"`, or `"l-inf and l2"`.
+
+    Example:
+        >>> norms_text([{"norm": "l2"}, {"norm": "linf"}])
+        'l-inf and l2'
+    """
+    found = {norm_of(model) for model in models}
+    return " and ".join(text for norm, text in NORMS.items() if norm in found)
+
+
+def budget_text(model: Mapping[str, Any], models: Iterable[Mapping[str, Any]]) -> str:
+    """Writes the budget of an attack, with its norm where attacks beside it have another one.
+
+    Args:
+        model: threat model of the attack.
+        models: threat models of all attacks of a table.
+
+    Returns:
+        Such as `"0.5"`, or `"0.5 (l2)"`.
+
+    Example:
+        >>> one, other = {"epsilon": 0.5, "norm": "l2"}, {"epsilon": 0.1, "norm": "linf"}
+        >>> budget_text(one, [one]), budget_text(one, [one, other])
+        ('0.5', '0.5 (l2)')
+    """
+    alone = len({norm_of(each) for each in models}) == 1
+    budget = "none" if model["epsilon"] is None else f"{model['epsilon']:.4g}"
+    return budget + ("" if alone else f" ({NORMS[norm_of(model)]})")
 
 
 def _diagnostics_lines(diagnostics: Mapping[str, Any] | None) -> list[str]:
@@ -547,7 +589,8 @@ def _adaptive_lines(adaptive: Mapping[str, Any] | None) -> list[str]:
     for worst in adaptive["worst"]:
         interval = worst["interval"]
         lines.append(
-            f"Worst over all {len(worst['attacks'])} attacks within {worst['epsilon']:.4g}: "
+            f"Worst over all {len(worst['attacks'])} attacks within {budget_of(worst):.4g}"
+            f"{' in l2' if norm_of(worst) == 'l2' else ''}: "
             f"{worst['robust_accuracy']:.2%} ({interval['low']:.2%} to {interval['high']:.2%}) of "
             f"the images survive every one."
         )

@@ -29,7 +29,7 @@ from aad_tf.records.progress import Progress, check_verbose, shown_progress
 from aad_tf.records.shards import shard_facts
 from aad_tf.utils.checks import check_count, name_of_call, near_names
 from aad_tf.utils.files import PathLike, check_writable, write_json_atomically
-from aad_tf.utils.ops import linf_distance
+from aad_tf.utils.norms import distance
 from aad_tf.utils.provenance import provenance
 
 
@@ -60,8 +60,9 @@ class TransferReport:
 
         A record has `index`, `label`, `clean` and `adversarial`. `clean` has the class that each
         network predicts on the clean image. `adversarial` has, for each source and attack, `linf`,
-        the largest difference of the attacked image from the clean one in any pixel, and
-        `predictions`, the class that each target predicts on the attacked image. For instance
+        the largest difference of the attacked image from the clean one in any pixel, of an attack
+        in l2 also `l2`, the l2 distance, and `predictions`, the class that each target predicts on
+        the attacked image. For instance
         `record["adversarial"]["vgg"]["fgsm"]["predictions"]["cbam"]` is a class number.
         """
         if self.output is None:
@@ -201,7 +202,7 @@ def evaluate_transfer(
     classifiers = inputs.as_classifiers(networks)
     first = classifiers[inputs.strictest(classifiers)]
     for attack in single:
-        attack.check_sizes(first.bounds)
+        attack.check_sizes(first.bounds, first.input_shape)
     single = [attack.for_classes(first.num_classes) for attack in single]
     batches = inputs.Batches(first, dataset, batch_size, num_examples, first_index)
     evaluated = fingerprint(
@@ -327,8 +328,8 @@ class _Transfer:
         attacked: tf.Tensor,
         given: tuple[tf.Tensor, tf.Tensor],
         indices: np.ndarray,
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """How far images were moved, `[batch]`, and the classes that targets predict on them."""
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """How far images were moved, by norm, and the classes that targets predict, `[batch]`."""
         images, labels = given
         goals = target_classes(attack.objective, labels)
         if goals is not None:
@@ -338,7 +339,8 @@ class _Transfer:
         predicted = {
             target: self._predicted(target, attacked, indices, hint) for target in self.targets
         }
-        return linf_distance(attacked, images).numpy(), predicted
+        norms = dict.fromkeys(("linf", attack.norm))
+        return {norm: distance(attacked, images, norm).numpy() for norm in norms}, predicted
 
     def _predicted(
         self, name: str, images: tf.Tensor, indices: np.ndarray, hint: str
@@ -347,11 +349,13 @@ class _Transfer:
         return predicted_classes(logits, indices, f", by network {name!r}{hint}")
 
 
-def _of_row(judged: tuple[np.ndarray, dict[str, np.ndarray]], row: int) -> dict[str, Any]:
+def _of_row(
+    judged: tuple[dict[str, np.ndarray], dict[str, np.ndarray]], row: int
+) -> dict[str, Any]:
     distances, predicted = judged
     # Rounded above float32's own rounding, so that 0.15 reads 0.15.
     return {
-        "linf": round(float(distances[row]), 6),
+        **{norm: round(float(each[row]), 6) for norm, each in distances.items()},
         "predictions": {target: int(classes[row]) for target, classes in predicted.items()},
     }
 

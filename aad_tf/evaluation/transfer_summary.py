@@ -11,7 +11,9 @@ import numpy as np
 
 from aad_tf.evaluation.summary import (
     aligned,
+    budget_text,
     chance_warning,
+    norms_text,
     small_epsilon_warnings,
     wilson_entry,
 )
@@ -299,8 +301,15 @@ def format_transfer(summary: Mapping[str, Any]) -> str:
         "Accuracy on the n images that source and target get right when clean:",
         *aligned(right, "  "),
         *_comparison_lines(summary["comparisons"]),
-        "Threat models: l-inf, true labels unless a target is named.",
-        *aligned([_threat_row(model) for model in summary["threat_models"].values()], "  "),
+        f"Threat models: {norms_text(summary['threat_models'].values())}, true labels unless a "
+        f"target is named.",
+        *aligned(
+            [
+                _threat_row(model, budget_text(model, summary["threat_models"].values()))
+                for model in summary["threat_models"].values()
+            ],
+            "  ",
+        ),
     ]
     if shard := summary.get("evaluated", {}).get("shard"):
         lines.append(f"Only shard {shard[0]}/{shard[1]} of the examples.")
@@ -341,13 +350,14 @@ def _comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _threat_row(model: Mapping[str, Any]) -> tuple[str, ...]:
+def _threat_row(model: Mapping[str, Any], budget: str) -> tuple[str, ...]:
     steps, restarts = model["steps"], model["restarts"]
     bounds = model.get("bounds")
     unit = f" of images in [{bounds[0]:g}, {bounds[1]:g}]" if bounds else ""
+    fraction = "" if model["epsilon_255"] is None else f" = {model['epsilon_255']:.4g}/255"
     return (
         model["attack"],
-        f"total epsilon {model['epsilon']:.4g}{unit} = {model['epsilon_255']:.4g}/255",
+        f"total epsilon {budget}{unit}{fraction}",
         f"{steps} step{'s' if steps > 1 else ''}",
         f"{'random' if model['random_start'] else 'no random'} start",
         f"{restarts} restart{'s' if restarts > 1 else ''}",

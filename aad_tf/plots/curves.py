@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from aad_tf.metrics import SecurityCurve
+from aad_tf.utils.norms import NORM_SIGNS
 
 _ROBUST = "val_robust_accuracy"
 
@@ -21,7 +22,7 @@ def security_curves(
 
     Args:
         curves: `SecurityCurve` objects by their names, made by `aad_tf.evaluation.security_curve`
-            or `bisected_curve`: robust accuracies for l-inf budgets, all in the same unit. The
+            or `bisected_curve`: robust accuracies for budgets in one norm and one unit. The
             legend shows the name and the median, over images, of the smallest budget at which an
             image is misclassified.
         confidence: confidence of the intervals, in (0, 1).
@@ -31,13 +32,19 @@ def security_curves(
         A matplotlib figure.
 
     Raises:
-        ValueError: no curves, or a confidence out of range.
+        ValueError: no curves, curves in different norms, or a confidence out of range.
 
     Example:
         >>> figure = security_curves({"plain": plain_curve, "AAD": defended_curve})
     """
     if not curves:
         raise ValueError("curves is empty: give at least one, by its name.")
+    norms = {curve.norm for curve in curves.values()}
+    if len(norms) > 1:
+        raise ValueError(
+            f"curves are in the norms {' and '.join(sorted(norms))}, whose budgets cannot be "
+            f"compared: draw those of each norm by themselves."
+        )
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     for name, curve in curves.items():
@@ -54,7 +61,10 @@ def security_curves(
         (line,) = axes.plot(epsilons, [100 * each for each in accuracies], label=label)
         lows, highs = ([100 * each for each in bounds] for bounds in zip(*intervals, strict=True))
         axes.fill_between(epsilons, lows, highs, color=line.get_color(), alpha=0.2, linewidth=0)
-    axes.set(xlabel=f"ε (l∞{', ' + unit if unit else ''})", ylabel="robust accuracy (%)")
+    axes.set(
+        xlabel=f"ε ({NORM_SIGNS[norms.pop()]}{', ' + unit if unit else ''})",
+        ylabel="robust accuracy (%)",
+    )
     axes.set_ylim(0, 100)
     axes.margins(x=0)
     axes.grid(alpha=0.3)

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from aad_tf.utils.checks import check_choice, name_of_call, near_names
+from aad_tf.utils.norms import NORM_SIGNS, budget_of, norm_of
 
 _AXES = ("epsilon", "steps")
 # Width of a letter of a network's name in the default font, on the safe side.
@@ -95,7 +96,8 @@ def transfer_curves(summary: Mapping[str, Any], attack: str, against: str = "eps
         A matplotlib figure.
 
     Raises:
-        ValueError: no attack of that name, another axis, or several attacks of equal strength.
+        ValueError: no attack of that name, another axis, several attacks of equal strength, or
+            attacks in different norms.
 
     Example:
         >>> report = evaluate_transfer(networks, (images, labels), [fgsm(0.05), fgsm(0.1)])
@@ -106,10 +108,17 @@ def transfer_curves(summary: Mapping[str, Any], attack: str, against: str = "eps
     check_choice(against, _AXES, "axis")
     models = summary["threat_models"]
     strengths = {
-        name: model[against] for name, model in models.items() if name.split("(")[0] == attack
+        name: budget_of(model) if against == "epsilon" else model[against]
+        for name, model in models.items()
+        if name.split("(")[0] == attack
     }
     if not strengths:
         raise ValueError(f"No attack is named {attack!r}." + near_names(attack, models))
+    if len({norm_of(models[name]) for name in strengths}) > 1:
+        raise ValueError(
+            f"{', '.join(strengths)} are attacks in different norms, whose budgets cannot be "
+            f"compared: evaluate them apart."
+        )
     if len(set(strengths.values())) < len(strengths):
         (other,) = set(_AXES) - {against}
         raise ValueError(
@@ -157,11 +166,12 @@ def _strength(attack: str, against: str, models: list[Mapping[str, Any]]) -> str
     """The label of the axis, with what the threat models say of the other axis."""
     bounds = models[0].get("bounds")
     unit = f", of images in [{bounds[0]:g}, {bounds[1]:g}]" if bounds else ""
+    norm = NORM_SIGNS[norm_of(models[0])]
     if against == "epsilon":
         steps = _range([model["steps"] for model in models])
-        return f"{attack}: total ε (l∞{unit}); iterations: {steps}"
-    totals = _range([model["epsilon"] for model in models])
-    return f"{attack}: iterations; total ε {totals} (l∞{unit})"
+        return f"{attack}: total ε ({norm}{unit}); iterations: {steps}"
+    totals = _range([budget_of(model) for model in models])
+    return f"{attack}: iterations; total ε {totals} ({norm}{unit})"
 
 
 def _range(values: list[float]) -> str:
@@ -176,5 +186,7 @@ def _names(entries: list[Mapping[str, Any]], key: str) -> list[str]:
 def _described(model: Mapping[str, Any]) -> str:
     """An attack and its threat model in a few words."""
     steps = f"{model['steps']} step{'s' if model['steps'] > 1 else ''}"
-    total = f"total ε {model['epsilon']:.4g} = {model['epsilon_255']:.4g}/255"
-    return f"{model['attack'].split('(')[0]}, l∞, {total}, {steps}"
+    total = "no budget"
+    if model["epsilon"] is not None:
+        total = f"total ε {model['epsilon']:.4g} = {model['epsilon_255']:.4g}/255"
+    return f"{model['attack'].split('(')[0]}, {NORM_SIGNS[norm_of(model)]}, {total}, {steps}"

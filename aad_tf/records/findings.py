@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from aad_tf.utils.norms import budget_of, norm_of
+
 # What any part of an evaluation has first counts for the whole.
 STATUSES = FLAGGED, NOT_FLAGGED, NOT_COMPARED = (
     "flagged",
@@ -108,11 +110,12 @@ def is_outdone(
     models: Sequence[Mapping[str, Any]],
     accuracies: Mapping[str, float],
 ) -> bool:
-    """Whether another attack within the budget of this one leaves less accuracy.
+    """Whether another attack within the budget of this one, in its norm, leaves less accuracy.
 
     Args:
         model: one of `models`.
-        models: for each attack that was run a dict of its name `attack` and its `epsilon`.
+        models: for each attack that was run a dict of its name `attack`, its `epsilon` and its
+            `norm`.
         accuracies: accuracy in [0, 1] under each attack, by its name.
 
     Returns:
@@ -123,8 +126,27 @@ def is_outdone(
         >>> is_outdone(weak, [weak, strong], {"fgsm": 0.6, "pgd": 0.4})
         True
     """
-    within = [each for each in models if each["epsilon"] <= model["epsilon"] * (1 + 1e-9)]
+    within = [each for each in models if is_within(each, norm_of(model), budget_of(model))]
     return any(accuracies[each["attack"]] < accuracies[model["attack"]] for each in within)
+
+
+def is_within(model: Mapping[str, Any], norm: str, epsilon: float) -> bool:
+    """Whether an attack has a budget in the given norm that is no larger than another one.
+
+    Args:
+        model: a dict of the attack's `epsilon` and `norm`, which is `"linf"` where it is missing.
+        norm: norm of the other budget; attacks in other norms are never within it.
+        epsilon: the other budget.
+
+    Returns:
+        True if it has; budgets that differ by rounding are equal.
+
+    Example:
+        >>> attack = {"epsilon": 0.5, "norm": "l2"}
+        >>> is_within(attack, "l2", 1.0), is_within(attack, "linf", 1.0)
+        (True, False)
+    """
+    return norm_of(model) == norm and budget_of(model) <= epsilon * (1 + 1e-9)
 
 
 def alike(
@@ -154,7 +176,7 @@ def alike(
         # FAB has no restarts.
         if parameter not in same:
             continue
-        value = model["epsilon"] if parameter == "epsilon" else same[parameter]
+        value = budget_of(model) if parameter == "epsilon" else same[parameter]
         differing = {parameter, "step_size"} if parameter != "restarts" else {parameter}
         differing |= {"steps_per_target"} if parameter == "num_steps" else set()
         differing |= {"budget"} if parameter == "epsilon" else set()

@@ -76,8 +76,9 @@ def read_records(path: PathLike) -> Iterator[dict[str, Any]]:
         Dicts with at least `index` of the example, `label`, name of the `attack`,
         `clean_prediction`, `adversarial_prediction`, `success` (misclassified under attack or when
         clean), `clean_mistake` (misclassified when clean), `steps` (iterations), `restart` and
-        `linf` (largest difference of a pixel). The record of a cascade also has `broken_by`, the
-        name of the attack in it that got the image misclassified, or None.
+        `linf` (largest difference of a pixel). The record of an attack in l2 also has `l2`, the l2
+        distance; that of a cascade `broken_by`, the name of the attack in it that got the image
+        misclassified, or None.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -155,6 +156,7 @@ def make_record(
     steps: int = 0,
     restart: int = 0,
     linf: float = 0.0,
+    l2: float | None = None,
     **more: int,
 ) -> dict[str, Any]:
     """Makes the record of one example under one attack.
@@ -171,32 +173,41 @@ def make_record(
         restart: number of that restart, from 0.
         linf: largest difference in any pixel between the adversarial and the clean image, in the
             unit of the images that the network takes.
+        l2: l2 distance between the two images, in the same unit, of an attack in l2; None of
+            others, whose records do not have it.
         **more: further entries: of a targeted attack `target`, its target class; of a transfer
             attack `surrogate_clean_prediction` and `surrogate_adversarial_prediction`, the classes
             that the surrogate predicts on the clean and the adversarial image.
 
     Returns:
-        A dict of all arguments by name, and of two bools: `clean_mistake`, whether the clean image
-        is misclassified; `success`, whether the example is not robust: misclassified under attack
-        or when clean. `linf` is rounded to 6 decimals; where an example is not robust and that
-        would give 0, the distance of clean mistakes, it is not rounded. The record of a cascade
-        also has `broken_by`, the name of the attack that got the image misclassified, or None;
-        `aad_tf.evaluation.cascade.CascadePool` adds it.
+        A dict of all arguments by name (without `l2` if it is None), and of two bools:
+        `clean_mistake`, whether the clean image is misclassified; `success`, whether the example is
+        not robust: misclassified under attack or when clean. Distances are rounded to 6 decimals;
+        where an example is not robust and that would give 0, the distance of clean mistakes, they
+        are not rounded. The record of a cascade also has `broken_by`, the name of the attack that
+        got the image misclassified, or None; `aad_tf.evaluation.cascade.CascadePool` adds it.
     """
+    misclassified = adversarial_prediction != label
     return {
         "index": index,
         "label": label,
         "attack": attack,
         "clean_prediction": clean_prediction,
         "adversarial_prediction": adversarial_prediction,
-        "success": adversarial_prediction != label,
+        "success": misclassified,
         "clean_mistake": clean_prediction != label,
         "steps": steps,
         "restart": restart,
         # Rounded above float32's own rounding, so that 0.15 reads 0.15.
-        "linf": round(linf, 6) or (linf if adversarial_prediction != label else 0.0),
+        "linf": _rounded(linf, misclassified),
+        **({} if l2 is None else {"l2": _rounded(l2, misclassified)}),
         **more,
     }
+
+
+def _rounded(distance: float, misclassified: bool) -> float:
+    """A distance with 6 decimals; of a misclassified image it is 0 only if it was 0."""
+    return round(distance, 6) or (distance if misclassified else 0.0)
 
 
 def record_line(record: Mapping[str, Any]) -> bytes:

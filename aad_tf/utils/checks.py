@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -468,32 +468,57 @@ def check_weight(value: Any, name: str) -> float:
     return weight
 
 
-def check_epsilon(value: float, name: str = "epsilon", bounds: Bounds | None = None) -> float:
-    """Checks an l-inf size, such as a budget or a step size.
+def check_epsilon(
+    value: float,
+    name: str = "epsilon",
+    bounds: Bounds | None = None,
+    *,
+    norm: str = "linf",
+    image_shape: Sequence[int | None] = (None,),
+) -> float:
+    """Checks a size in l-inf or l2, such as a budget or a step size.
+
+    The largest size is the largest distance between two images. In l-inf it is the width of the
+    pixel range, so that 8 where 8/255 is meant is refused for images in [0, 1]. In l2 it is that
+    width times the root of the number of values of an image, 55.4 for 32x32x3: the check refuses
+    128 where 128/255 is meant, but a smaller mistake is a size that an l2 budget may have.
 
     Args:
         value: size in the unit of the images, at least 0.
         name: name of the argument in error messages.
-        bounds: pixel range of the images, whose width the size must not exceed; None for no such
+        bounds: pixel range of the images, by which the largest size is known; None for no such
             check.
+        norm: norm of the size, `"linf"` or `"l2"`.
+        image_shape: `(H, W, C)` of the images, which l2 needs; there is no largest size in l2 if
+            an entry is None.
 
     Returns:
         The size as a float.
 
     Raises:
         TypeError: not a number.
-        ValueError: negative, NaN or infinite, or larger than the width of the pixel range; the
-            message then asks whether a division by 255 is missing.
+        ValueError: negative, NaN or infinite, or larger than the largest size; the message then
+            asks whether a division by 255 is missing.
+
+    Example:
+        >>> check_epsilon(2, bounds=Bounds(), norm="l2", image_shape=(28, 28, 1))
+        2.0
     """
     size = check_number(value, name, unit=" in the unit of the images")
     if size < 0:
         raise ValueError(f"{name} must be finite and not negative, got {value}.")
     width = math.inf if bounds is None else bounds.upper - bounds.lower
-    if bounds is not None and value > width:
+    largest, why = width, ""
+    if norm == "l2":
+        known = [each for each in image_shape if each is not None]
+        largest = width * math.sqrt(math.prod(known))
+        largest = largest if len(known) == len(image_shape) else math.inf
+        why = f", the largest l2 distance of two images of shape {tuple(image_shape)}"
+    if bounds is not None and value > largest:
         times = "" if width == 1 else f" * {width:g}"
         meant = f" Was {value}/255{times} = {value / 255 * width:.4g} meant?"
         raise ValueError(
-            f"{name} must be in [0, {width:g}], the unit of images in [{bounds.lower:g}, "
+            f"{name} must be in [0, {largest:g}]{why}, the unit of images in [{bounds.lower:g}, "
             f"{bounds.upper:g}], got {value}.{meant if value <= 255 else ''}"
         )
     return size

@@ -17,6 +17,9 @@ import numpy as np
 FILE = Path(__file__).with_name("auto_attack_reference.json")
 SIDE, CLASSES, FILTERS, EXAMPLES = 8, 10, 4, 12
 EPSILON, NUM_STEPS, NUM_TARGETS = 0.1, 40, 3
+# In l2.
+EPSILON_L2 = 0.4
+SIDES = (1, 2, 3, 4, 5, 8, 9)
 
 
 def pseudorandom(*shape: int, start: int) -> np.ndarray:
@@ -47,13 +50,21 @@ def starts() -> np.ndarray:
     return np.clip(images() + EPSILON * noise, 0.0, 1.0)
 
 
+def starts_l2() -> np.ndarray:
+    """Where APGD in l2 starts, like `images`."""
+    noise = 2.0 * pseudorandom(EXAMPLES, SIDE, SIDE, 1, start=50_000) - 1.0
+    noise /= np.sqrt(np.square(noise).sum(axis=(1, 2, 3), keepdims=True))
+    return np.clip(images() + EPSILON_L2 * noise, 0.0, 1.0)
+
+
 def main(path: str) -> None:
     """Runs the original code and writes what it found."""
     sys.path.insert(0, path)
     import torch
     from autoattack.autopgd_base import APGDAttack, APGDAttack_targeted
-    from autoattack.fab_projections import projection_linf
+    from autoattack.fab_projections import projection_l2, projection_linf
     from autoattack.fab_pt import FABAttack_PT
+    from autoattack.square import SquareAttack
 
     torch.set_default_dtype(torch.float64)
     # The original code casts images to float32.
@@ -65,33 +76,49 @@ def main(path: str) -> None:
         hidden = torch.nn.functional.gelu(hidden).permute(0, 2, 3, 1)
         return hidden.reshape(len(batch), -1) @ dense + last
 
-    original, start = (torch.tensor(each).permute(0, 3, 1, 2) for each in (images(), starts()))
+    original, start, start_l2 = (
+        torch.tensor(each).permute(0, 3, 1, 2) for each in (images(), starts(), starts_l2())
+    )
     logits = network(original)
     labels = logits.argmax(1)
     found: dict[str, Any] = {"labels": labels.tolist()}
-    for loss in ("ce", "dlr", "dlr-targeted"):
+
+    def apgd(loss: str, norm: str, epsilon: float, begin: Any) -> dict[str, Any]:
         kind = APGDAttack_targeted if loss == "dlr-targeted" else APGDAttack
-        attack = kind(network, n_iter=NUM_STEPS, eps=EPSILON, device="cpu")
+        attack = kind(network, n_iter=NUM_STEPS, norm=norm, eps=epsilon, device="cpu")
         attack.loss = loss
         attack.y_target = logits.sort(dim=1)[1][:, -3]
         attack.init_hyperparam(original)
-        _, correct, best, _ = attack.attack_single_run(original, labels, x_init=start)
-        found[loss] = {"best_loss": best.tolist(), "correct": correct.tolist()}
-    attack = FABAttack_PT(
-        network, norm="Linf", n_iter=NUM_STEPS, eps=EPSILON, targeted=True, device="cpu"
-    )
-    distances = []
-    for target in range(2, 2 + NUM_TARGETS):
-        attack.target_class = target
-        moved = attack.attack_single_run(original, labels, is_targeted=True)
-        fooled = network(moved).argmax(1) != labels
-        distance = (moved - original).abs().flatten(1).max(1)[0]
-        distances.append(torch.where(fooled, distance, 1e9).tolist())
-    found["fab"] = np.minimum.accumulate(distances, axis=0).tolist()
+        _, correct, best, _ = attack.attack_single_run(original, labels, x_init=begin)
+        return {"best_loss": best.tolist(), "correct": correct.tolist()}
+
+    def fab(norm: str, epsilon: float) -> list[list[float]]:
+        attack = FABAttack_PT(
+            network, norm=norm, n_iter=NUM_STEPS, eps=epsilon, targeted=True, device="cpu"
+        )
+        distances = []
+        for target in range(2, 2 + NUM_TARGETS):
+            attack.target_class = target
+            moved = attack.attack_single_run(original, labels, is_targeted=True)
+            fooled = network(moved).argmax(1) != labels
+            change = (moved - original).abs().flatten(1)
+            distance = change.max(1)[0] if norm == "Linf" else change.norm(dim=1)
+            distances.append(torch.where(fooled, distance, 1e9).tolist())
+        return np.minimum.accumulate(distances, axis=0).tolist()
+
+    losses = ("ce", "dlr", "dlr-targeted")
+    found |= {loss: apgd(loss, "Linf", EPSILON, start) for loss in losses}
+    found["fab"] = fab("Linf", EPSILON)
     points, normals, values = hyperplanes()
-    found["hyperplanes"] = projection_linf(
-        *(torch.tensor(each) for each in (points, normals, values))
-    ).tolist()
+    planes = [torch.tensor(each) for each in (points, normals, values)]
+    found["hyperplanes"] = projection_linf(*planes).tolist()
+    found["l2"] = {loss: apgd(loss, "L2", EPSILON_L2, start_l2) for loss in losses}
+    found["l2"]["fab"] = fab("L2", EPSILON_L2)
+    found["l2"]["hyperplanes"] = projection_l2(*planes).tolist()
+    square = SquareAttack(network, norm="L2", eps=EPSILON_L2, device="cpu")
+    torch.manual_seed(0)
+    # Each is transposed at random.
+    found["l2"]["patterns"] = {side: square.eta(side).tolist() for side in SIDES}
     FILE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -25,7 +25,8 @@ from aad_tf.attacks.margins import (
     with_target,
 )
 from aad_tf.attacks.objectives import AwayFromLabel
-from aad_tf.attacks.square import SquareAttack, side_of_squares, square
+from aad_tf.attacks.square import SquareAttack, side_of_squares, square, two_pyramids
+from aad_tf.attacks.starts import unit_draws
 from aad_tf.classifier import Classifier
 from aad_tf.types import Bounds
 from tests.attacks import auto_attack_reference as reference
@@ -64,11 +65,15 @@ def examples_of(classifier, attack) -> Examples:
         ("dlr-targeted", TargetedLogitsRatio(9), 1),
     ],
 )
-def test_apgd_is_that_of_the_original_code(classifier, loss, objective, restart):
-    attack = AutoPGD(objective, reference.NUM_STEPS, reference.EPSILON)
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_apgd_is_that_of_the_original_code(classifier, loss, objective, restart, norm):
+    epsilon, start, expected = reference.EPSILON, reference.starts(), EXPECTED
+    if norm == "l2":
+        epsilon, start, expected = reference.EPSILON_L2, reference.starts_l2(), EXPECTED["l2"]
+    attack = AutoPGD(objective, reference.NUM_STEPS, epsilon, norm=norm)
     examples = examples_of(classifier, attack)
     state = attack.begin(classifier, examples, 0, np.arange(len(LABELS)), restart)
-    start = tf.constant(reference.starts())
+    start = tf.constant(start)
     state = state._replace(images=start, memory=state.memory._replace(previous=start))
     iterate = attack.compiled_iteration(classifier)
     correct = np.full(len(LABELS), True)
@@ -78,29 +83,35 @@ def test_apgd_is_that_of_the_original_code(classifier, loss, objective, restart)
         correct &= np.argmax(logits, -1) == LABELS
     # The same operations in another order: rounding in float64.
     np.testing.assert_allclose(
-        -state.memory.best_value, EXPECTED[loss]["best_loss"], rtol=1e-6, atol=1e-6
+        -state.memory.best_value, expected[loss]["best_loss"], rtol=1e-6, atol=1e-6
     )
-    np.testing.assert_array_equal(correct, EXPECTED[loss]["correct"])
+    np.testing.assert_array_equal(correct, expected[loss]["correct"])
 
 
-def test_fab_is_that_of_the_original_code(classifier):
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_fab_is_that_of_the_original_code(classifier, norm):
     steps, targets = reference.NUM_STEPS, reference.NUM_TARGETS
-    attack = FastAdaptiveBoundary(TargetedMargin(targets), steps * targets, steps_per_target=steps)
+    attack = FastAdaptiveBoundary(
+        TargetedMargin(targets), steps * targets, steps_per_target=steps, norm=norm
+    )
+    found = EXPECTED["fab"] if norm == "linf" else EXPECTED["l2"]["fab"]
     examples = examples_of(classifier, attack)
     state = attack.begin(classifier, examples, 0, np.arange(len(LABELS)), 0)
     iterate = attack.compiled_iteration(classifier)
-    for expected in EXPECTED["fab"]:
+    for expected in found:
         for _ in range(steps):
             state, _ = iterate(state, examples)
         judged, _ = iterate(state, examples)
         np.testing.assert_allclose(judged.memory.distance, expected, rtol=1e-6)
 
 
-def test_steps_to_hyperplanes_are_those_of_the_original_code():
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_steps_to_hyperplanes_are_those_of_the_original_code(norm):
     points, normals, values = reference.hyperplanes()
     gaps = np.sum(points * normals, axis=1) - values
-    steps = step_to_hyperplane(*map(tf.constant, (points, normals, gaps)), Bounds(0.0, 1.0))
-    np.testing.assert_allclose(steps, EXPECTED["hyperplanes"], atol=1e-12)
+    steps = step_to_hyperplane(*map(tf.constant, (points, normals, gaps)), Bounds(0.0, 1.0), norm)
+    found = EXPECTED["hyperplanes"] if norm == "linf" else EXPECTED["l2"]["hyperplanes"]
+    np.testing.assert_allclose(steps, found, atol=1e-12)
 
 
 def test_checkpoints_of_the_paper():
@@ -118,7 +129,7 @@ def memory_at(step: int, **values) -> Memory:
         "step_size": [0.2],
         "previous": images,
         "best": images + 0.5,
-        "best_sign": images - 1.0,
+        "best_direction": images - 1.0,
         "best_value": [-3.0],
         "last_value": [-2.0],
         "found": images,
@@ -227,6 +238,95 @@ def test_squares_change_one_square_by_one_sign_per_channel():
                 assert len(np.unique(moved[..., channel][changed[..., channel]])) <= 1
         np.testing.assert_allclose(np.abs(state.images - 0.5), 0.25)
     assert (np.diff(values, axis=0) <= 0).all() and (values[-1] < values[0]).any()
+
+
+@pytest.mark.parametrize("side", reference.SIDES)
+def test_patterns_of_squares_in_l2_are_those_of_the_original_code(side):
+    expected = np.array(EXPECTED["l2"]["patterns"][str(side)])
+    corner = tf.constant([1]), tf.constant([2]), tf.constant([side])
+    found = [
+        two_pyramids(*corner, tf.constant([transposed]), 11, 12).numpy()[0]
+        for transposed in (False, True)
+    ]
+    np.testing.assert_allclose(
+        found[0][1 : 1 + side, 2 : 2 + side], found[1][1 : 1 + side, 2 : 2 + side].T
+    )
+    assert np.linalg.norm(found[0]) == pytest.approx(1)
+    inside = [each[1 : 1 + side, 2 : 2 + side] for each in found]
+    assert any(np.allclose(each, expected, atol=1e-12) for each in inside)
+
+
+def test_windows_in_l2_by_numpy():
+    shape, epsilon, count = (9, 9, 3), 0.7, 4
+    network = Classifier.from_keras(
+        keras.Sequential(
+            [
+                keras.Input(shape),
+                keras.layers.Conv2D(2, 3),
+                keras.layers.Flatten(),
+                keras.layers.Dense(3),
+            ]
+        )
+    )
+    attack = square(epsilon, num_queries=30, norm="l2")
+    images = np.full((count, *shape), 0.5, np.float32)
+    examples = Examples(tf.constant(images), tf.zeros(count, tf.int32))
+    state = attack.begin(network, examples, 3, np.arange(count), 0)
+    tiles = state.images.numpy() - images
+    np.testing.assert_allclose(np.sqrt((tiles**2).sum((1, 2, 3))), epsilon, rtol=1e-5)
+    # Tiles of one pixel: all of one size.
+    np.testing.assert_allclose(np.abs(tiles), epsilon / np.sqrt(243), rtol=1e-5)
+    iterate = attack.compiled_iteration(network)
+    for step in range(30):
+        state, _ = iterate(state, examples)
+        side = side_of_squares(step, 9, 9, norm="l2")
+        draws = unit_draws(state.memory.keys, tf.fill([count], step), 8).numpy()
+        # As the original code places windows: the last place is never taken.
+        places = np.floor((draws[:, :4] + 1) / 2 * max(9 - side, 1)).astype(int)
+        best = state.memory.best.numpy() - images
+        for number in range(count):
+            row, column, other_row, other_column = places[number]
+            here = (slice(row, row + side), slice(column, column + side))
+            there = (slice(other_row, other_row + side), slice(other_column, other_column + side))
+            mask = np.zeros((9, 9, 1))
+            mask[here] = mask[there] = 1
+            old = best[number].astype(np.float64)
+            corner = [tf.constant([each]) for each in (row, column, side)]
+            pattern = two_pyramids(*corner, tf.constant([draws[number, 4] < 0]), 9, 9).numpy()[0]
+            new = pattern[here][..., None] * np.where(draws[number, 5:] < 0, -1, 1)
+            new = new + old[here] / (1e-12 + np.sqrt((old[here] ** 2).sum((0, 1))))
+            unspent = max(epsilon**2 - (old**2).sum(), 0) / 3
+            length = np.sqrt(unspent + ((old * mask) ** 2).sum((0, 1)))
+            new *= length / np.sqrt((new**2).sum((0, 1)))
+            old[there] = 0
+            old[here] = new
+            expected = np.clip(0.5 + epsilon * old / np.linalg.norm(old), 0, 1)
+            np.testing.assert_allclose(state.images[number], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 1), (8, 8, 1), (14, 11, 3), (28, 28, 1)])
+def test_squares_in_l2_keep_budget_and_range(shape):
+    network = Classifier.from_keras(
+        keras.Sequential(
+            [
+                keras.Input(shape),
+                keras.layers.Conv2D(2, 3),
+                keras.layers.Flatten(),
+                keras.layers.Dense(3),
+            ]
+        )
+    )
+    images = np.random.default_rng(0).uniform(size=(3, *shape)).astype(np.float32)
+    rounds = square(0.5, num_queries=60, norm="l2").rounds(network, images, [0, 1, 2]).numpy()
+    assert np.isfinite(rounds).all() and rounds.min() >= 0 and rounds.max() <= 1
+    lengths = np.sqrt(np.square(rounds - images).sum((2, 3, 4)))
+    assert lengths.max() <= 0.5 + 1e-5 and lengths.min() > 0.1
+
+
+def test_sides_of_squares_in_l2():
+    sides = [side_of_squares(step, 32, 32, norm="l2") for step in (0, 11, 51, 201, 501, 1001, 4001)]
+    assert sides == [29, 21, 15, 11, 7, 5, 3]
+    assert side_of_squares(4001, 2, 9, norm="l2") == 2
 
 
 def linear_network(kernel, shape, dtype="float32") -> keras.Model:

@@ -1,4 +1,4 @@
-"""FGSM and PGD without random start equal Foolbox's.
+"""FGSM and PGD without random start equal Foolbox's, in l-inf and in l2.
 
 Both libraries add the step size times the sign of the same gradient. Where a gradient is zero up
 to rounding, the two sum it in different orders and may disagree on its sign; only such pixels may
@@ -114,3 +114,23 @@ def test_iterated_fgsm(request):
     ours = ifgsm(0.15, num_steps=3)(Classifier.from_keras(model), images, labels).numpy()
     peer = foolbox.attacks.LinfBasicIterativeAttack(abs_stepsize=0.05, steps=3, random_start=False)
     differing(ours, by_foolbox(peer, model, images, labels, 0.15), request)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("epsilon", [0.5, 3.0])
+def test_the_fast_gradient_method_in_l2(name, epsilon):
+    model, images, labels = case(name)
+    ours = fgsm(epsilon, norm="l2")(Classifier.from_keras(model), images, labels).numpy()
+    theirs = by_foolbox(foolbox.attacks.FGM(), model, images, labels, epsilon)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("epsilon", "step_size", "num_steps"), [(0.5, 0.125, 10), (3.0, 2.0, 3)])
+def test_pgd_in_l2(name, epsilon, step_size, num_steps):
+    model, images, labels = case(name)
+    attack = pgd(epsilon, step_size, num_steps, random_start=False, norm="l2")
+    ours = attack(Classifier.from_keras(model), images, labels).numpy()
+    peer = foolbox.attacks.L2PGD(abs_stepsize=step_size, steps=num_steps, random_start=False)
+    theirs = by_foolbox(peer, model, images, labels, epsilon)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
