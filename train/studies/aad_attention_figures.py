@@ -43,7 +43,10 @@ _EVALUATIONS = (
         "6b",
         "Attention under IFGSM after adversarial training with StepLL and after AAD, MNIST",
         _MNIST,
-        {"StepLL": "mnist_controls_step_ll_seed_0", "AAD": "mnist_controls_aad_seed_0"},
+        {
+            "StepLL": "mnist_controls_step_ll_float32_seed_0",
+            "AAD": "mnist_controls_aad_float32_seed_0",
+        },
         4,
     ),
     Evaluation(
