@@ -343,9 +343,9 @@ def two_pyramids(
         float64 `[batch, height, width]`, of l2-norm 1, zero outside of the window.
 
     Example:
-        >>> one, no = tf.constant([0]), tf.constant([False])
-        >>> two_pyramids(one, one, one + 2, no, 3, 3).numpy().round(3)[0].tolist()
-        [[0.286, 0.572, 0.286], [-0.189, -0.378, -0.189], [-0.189, -0.378, -0.189]]
+        >>> first, side, no = tf.constant([0]), tf.constant([3]), tf.constant([False])
+        >>> two_pyramids(first, first, side, no, 3, 3).numpy().round(3)[0].tolist()
+        [[0.136, 0.68, 0.136], [-0.129, -0.129, -0.129], [-0.129, -0.645, -0.129]]
     """
     rows, columns = (
         tf.range(length)[tf.newaxis] - first[:, tf.newaxis]
