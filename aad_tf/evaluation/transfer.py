@@ -208,9 +208,6 @@ def evaluate_transfer(
     evaluated = fingerprint(
         first,
         networks={name: weights_fingerprint(each) for name, each in classifiers.items()},
-        logits={
-            name: probe_logits(each, batches.image_shape) for name, each in classifiers.items()
-        },
         sources=sources,
         targets=targets,
         first_example=batches.first_example,
@@ -222,6 +219,10 @@ def evaluate_transfer(
         seed=seed,
         **shard_facts(first_index, shard),
     )
+    if output is not None:
+        evaluated["logits"] = {
+            name: probe_logits(each, batches.image_shape) for name, each in classifiers.items()
+        }
     if output is not None and (summary := finished_summary(output, "transfer")) is not None:
         found = {**summary["evaluated"], "num_examples": summary["count"]}
         check_same_evaluation(output, found, {**evaluated, "num_examples": batches.count()})
